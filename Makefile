@@ -1,0 +1,73 @@
+# Everything from a bare Python 3.11 or later; another one: make test PYTHON=python3.12
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PYTEST_ARGS ?= -n 2 --dist worksteal
+ARGS ?=
+
+# The tests' real data, where this checkout has it beside it; without it those tests skip.
+SUREFOOT_DATA ?= $(shell cd ../shared/data 2>/dev/null && pwd)
+ifneq ($(SUREFOOT_DATA),)
+export SUREFOOT_DATA
+endif
+
+# pyright would ask for its newest version.
+export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
+
+RUN := $(VENV)/.installed-all
+DEV := $(VENV)/.installed-all-dev
+
+.PHONY: help run test lint format bench clean distclean
+.DEFAULT_GOAL := help
+
+help:
+	@echo 'make run     train every rule on built-in data and write a report (surefoot compare; more arguments: ARGS="...")'
+	@echo 'make test    lint, types, import contracts and tests'
+	@echo 'make lint    the first three of these'
+	@echo 'make format  let ruff mend what it can'
+	@echo 'make bench   speed beside other libraries (never part of the tests)'
+	@echo 'make clean   remove caches and build output; make distclean: $(VENV) too'
+
+run: $(RUN)
+	$(BIN)/surefoot compare $(ARGS)
+
+test: lint
+	$(BIN)/python -m pytest $(PYTEST_ARGS) $(ARGS)
+
+lint: $(DEV)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/pyright
+	$(BIN)/lint-imports --no-logo
+
+format: $(DEV)
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench: $(DEV)
+	$(BIN)/python -m pytest benchmarks -p no:xdist --benchmark-enable -s $(ARGS)
+
+clean:
+	rm -rf build dist .benchmarks .hypothesis .import_linter_cache .pytest_cache .ruff_cache
+	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+
+distclean: clean
+	rm -rf $(VENV)
+
+$(RUN): EXTRAS := all
+$(DEV): EXTRAS := all,dev
+
+# One pip call under the constraints, so that torch's pinned version is chosen together with the rest.
+$(RUN) $(DEV): pyproject.toml constraints.txt
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { \
+	  command -v "$(PYTHON)" >/dev/null || { \
+	    echo 'There is no $(PYTHON) here. Name a Python 3.11 or later: make $(MAKECMDGOALS) PYTHON=/path/to/python3' >&2; exit 1; }; \
+	  "$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	    echo "surefoot needs Python 3.11 or later; $(PYTHON) answers: $$("$(PYTHON)" --version 2>&1 | head -n 1)" >&2; \
+	    echo 'Name another one: make $(MAKECMDGOALS) PYTHON=/path/to/python3' >&2; exit 1; }; \
+	  "$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { \
+	    echo '$(PYTHON) comes without venv. Install it (on Debian and Ubuntu: apt-get install python3-venv) and try again.' >&2; exit 1; }; \
+	  "$(PYTHON)" -m venv --clear $(VENV); }
+	@echo 'Installing surefoot[$(EXTRAS)] into $(VENV): about a minute, only this once'
+	$(BIN)/python -m pip install --disable-pip-version-check -qq --constraint constraints.txt --editable '.[$(EXTRAS)]'
+	@touch $(RUN) $@

@@ -1,0 +1,38 @@
+"""Surefoot: AdaGrad and its family of optimizers, that fit each step to the ground.
+
+    surefoot.rules       the update rules, one plain function each
+    surefoot.schedules   learning rates that change with time
+    surefoot.engines     where a rule meets memory: dense, sparse rows, linear models
+    surefoot.compare     race rules on the same data and order
+    surefoot.trace       follow rules over a two-dimensional objective
+"""
+
+import importlib
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Rule": "surefoot.rules",
+    "RuleError": "surefoot.rules",
+    "rule": "surefoot.rules",
+    "Step": "surefoot.engines",
+    "compare": "surefoot.lab",
+    "reproduce": "surefoot.lab",
+    "trace": "surefoot.lab",
+}
+_ROOMS = ("data", "engines", "lab", "ops", "rules", "schedules")
+
+__all__ = [*_HOMES, *_ROOMS, "__version__"]  # noqa: PLE0604
+
+
+def __getattr__(name: str):
+    """Loads each room when it is first needed, so that importing surefoot stays light."""
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    if name in _ROOMS:
+        return importlib.import_module(f"surefoot.{name}")
+    raise AttributeError(f"module 'surefoot' has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted(__all__)

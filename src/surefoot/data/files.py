@@ -1,0 +1,230 @@
+"""Data sets from files: svmlight text, plain or compressed, and NumPy's `.npz`."""
+
+from __future__ import annotations
+
+import importlib
+import math
+import os
+import zipfile
+import zlib
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+
+from .dataset import Dataset, Task, targets
+from .errors import DataError
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
+# A file is what its first bytes say, whatever its name; the modules have an `open`.
+_COMPRESSION = {b"\x1f\x8b": "gzip", b"BZh": "bz2"}
+_ZIP = b"PK\x03\x04"
+
+_FORMAT = "svmlight lines LABEL INDEX:VALUE … (plain, gzip or bzip2)"
+_LARGEST_INDEX = 2**31 - 1
+_LARGEST_VALUE = float(np.finfo(np.float32).max)
+_CSR_KEYS = ("data", "indices", "indptr", "shape")
+
+
+def load(path: str | os.PathLike[str], task: Task | None = None) -> Dataset:
+    """Read a data set from a file; nothing but that file is read, so a test part beside it is not used.
+
+    svmlight: a line per example, `LABEL INDEX:VALUE INDEX:VALUE … # comment`, indices rising from left to right; plain,
+    gzip or bzip2. If no line has the index 0, indices count from 1. Query ids (`qid:7`) are ignored.
+
+    npz: `y`, and either `X` (dense) or the four arrays of a CSR matrix, `data`, `indices`, `indptr`, `shape`, as
+    `scipy.sparse.save_npz` names them; optionally `feature_names`. Arrays of Python objects are refused, never
+    unpickled.
+
+    Args:
+        path: the file.
+        task: "classification" or "regression"; without it, two distinct labels are classes (in ascending order 0 and
+            1) and more are numbers to predict.
+
+    Returns:
+        A data set in float32 with a fifth of its examples held out, named after the file.
+
+    Raises:
+        DataError: the file cannot be read, holds something else, or cannot be learned from.
+    """
+    path = Path(os.path.expanduser(path))
+    is_npz = first_bytes(path).startswith(_ZIP) or path.suffix == ".npz"
+    X, labels, feature_names = _read_npz(path) if is_npz else _read_svmlight(path)
+    y, task, classes = targets(labels, task, path.name)
+    return Dataset(path.name, X, y, task, feature_names, classes)
+
+
+def first_bytes(path: Path) -> bytes:
+    """The first bytes of a regular file that is there, may be read and is not empty.
+
+    Raises:
+        DataError: any of this is not so.
+    """
+    try:
+        if path.is_dir():
+            raise DataError(f"{path}: is a folder, expected a file; name a file in it")
+        if path.exists() and not path.is_file():
+            raise DataError(f"{path}: is a pipe or device, expected a file; save the data to a file first")
+        with path.open("rb") as stream:
+            start = stream.read(len(_ZIP))
+    except FileNotFoundError:
+        raise DataError(f"{path}: there is no such file; check the name and the folder") from None
+    except PermissionError:
+        raise DataError(f"{path}: no permission to read it; change its permissions or copy it") from None
+    except OSError as error:
+        raise DataError(f"{path}: could not be read ({error.strerror or error})") from None
+    if not start:
+        raise DataError(f"{path}: is empty, expected at least one line of data")
+    return start
+
+
+def _open(path: Path) -> IO[bytes]:
+    start = first_bytes(path)
+    for magic, module in _COMPRESSION.items():
+        if start.startswith(magic):
+            return importlib.import_module(module).open(path)
+    return path.open("rb")
+
+
+def _read_svmlight(path: Path) -> tuple[csr_array, np.ndarray, None]:
+    try:
+        X, labels = _parsed(path)
+        if not np.isfinite(X.data).all() or not (np.abs(labels) <= _LARGEST_VALUE).all():
+            raise _located(path, "a number is not finite")
+    except (EOFError, OSError, zlib.error) as error:
+        raise DataError(f"{path}: is damaged ({error}); download or compress it again") from None
+    if not len(labels):
+        raise DataError(f"{path}: found only comments and blank lines, expected {_FORMAT}")
+    return _canonical(X), labels, None
+
+
+def _parsed(path: Path) -> tuple[csr_array, np.ndarray]:
+    from scipy.sparse import csr_array
+    from sklearn.datasets import load_svmlight_file
+
+    try:
+        with _open(path) as stream:
+            # scikit-learn takes any floating type here; its annotation is guessed from the default.
+            X, labels, *_ = load_svmlight_file(stream, dtype=np.float32)  # pyright: ignore[reportArgumentType]
+    except (ValueError, OverflowError) as error:
+        raise _located(path, str(error)) from None
+    return csr_array(X), labels
+
+
+def _located(path: Path, otherwise: str) -> DataError:
+    """What is wrong with the first line of an svmlight file that cannot be used, or `otherwise` if all lines can."""
+    with _open(path) as stream:
+        for number, line in enumerate(stream, start=1):
+            if fault := _fault(line.partition(b"#")[0]):
+                return DataError(f"{path}:{number}: {fault}")
+    return DataError(f"{path}: {otherwise}, expected {_FORMAT}")
+
+
+def _fault(line: bytes) -> str | None:
+    if not line.isascii() or b"\0" in line:
+        return f"found binary data, expected {_FORMAT} or an npz file"
+    label, *features = line.split() or [b"0"]
+    if fault := _number_fault("label", label):
+        return f"{fault}, in {_FORMAT}"
+    if features and features[0].startswith(b"qid:"):
+        del features[0]
+    previous = -1
+    for feature in features:
+        key, _, value = feature.partition(b":")
+        index = _whole_number(key)
+        if index is None or not 0 <= index <= _LARGEST_INDEX:
+            return (
+                f"found {_shown(feature)}, expected INDEX:VALUE with a whole number from 0 to {_LARGEST_INDEX} as index"
+            )
+        if index <= previous:
+            return f"found feature {index} after {previous}, expected rising indices, each at most once"
+        if fault := _number_fault(f"feature {index} with value", value):
+            return fault
+        previous = index
+    return None
+
+
+def _whole_number(text: bytes) -> int | None:
+    try:
+        return int(text)
+    except ValueError:
+        return None
+
+
+def _number_fault(what: str, text: bytes) -> str | None:
+    try:
+        number = float(text)
+    except ValueError:
+        return f"found {what} {_shown(text)}, expected a number"
+    if math.isnan(number) or abs(number) > _LARGEST_VALUE:
+        return f"found {what} {_shown(text)}, expected a finite number (at most {_LARGEST_VALUE:.2g})"
+    return None
+
+
+def _shown(text: bytes) -> str:
+    return repr(text.decode() if len(text) <= 40 else text[:40].decode() + "…")
+
+
+def _read_npz(path: Path) -> tuple[np.ndarray | csr_array, np.ndarray, tuple[str, ...] | None]:
+    arrays = _arrays(path)
+    found = ", ".join(sorted(arrays)) or "nothing"
+    if "y" not in arrays:
+        raise DataError(f"{path}: found {found}, but no y; save it with np.savez(path, X=X, y=y)")
+    if "X" in arrays:
+        X = _floats(path, "X", arrays["X"])
+    elif all(key in arrays for key in _CSR_KEYS):
+        X = _csr(path, arrays)
+    else:
+        raise DataError(f"{path}: found {found}; expected X, or {', '.join(_CSR_KEYS)} of a CSR matrix, besides y")
+    names = arrays.get("feature_names")
+    return X, arrays["y"], None if names is None else tuple(map(str, names.ravel()))
+
+
+def _arrays(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
+            return {key: np.asarray(archive[key]) for key in archive.files}
+    except (ValueError, OSError, EOFError, RuntimeError, MemoryError, zlib.error, zipfile.BadZipFile) as error:
+        if "allow_pickle" in str(error) and zipfile.is_zipfile(path):
+            raise DataError(
+                f"{path}: holds an array of Python objects, which could run code and is never loaded; "
+                f"convert it with astype(float) and save it again"
+            ) from None
+        raise DataError(f"{path}: is not a complete npz file; save it again with np.savez") from None
+
+
+def _csr(path: Path, arrays: dict[str, np.ndarray]) -> csr_array:
+    from scipy.sparse import csr_array
+
+    if "csr" not in str(arrays.get("format", "csr")):
+        raise DataError(f"{path}: holds a sparse matrix of format {arrays['format']}, expected csr; use X.tocsr()")
+    data, indices, indptr, shape = (arrays[key] for key in _CSR_KEYS)
+    if any(array.dtype.kind not in "iu" for array in (indices, indptr, shape)):
+        raise DataError(f"{path}: indices, indptr and shape must hold whole numbers")
+    try:
+        X = csr_array((_floats(path, "data", data), indices, indptr), shape=tuple(shape.tolist()))
+        # In full, and before anything is sorted: SciPy's own routines trust these numbers.
+        X.check_format(full_check=True)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise DataError(f"{path}: its arrays are not a CSR matrix: {error}") from None
+    return _canonical(X)
+
+
+def _floats(path: Path, key: str, array: np.ndarray) -> np.ndarray:
+    if array.dtype.kind not in "biuf":
+        raise DataError(f"{path}: {key} has dtype {array.dtype}, expected numbers")
+    with np.errstate(over="ignore"):
+        return np.ascontiguousarray(array, dtype=np.float32)
+
+
+def _canonical(X: Any) -> csr_array:
+    """Sorted, unique columns, no stored zeros, and int32 indices where they suffice."""
+    from scipy.sparse import csr_array
+
+    X.sum_duplicates()
+    X.eliminate_zeros()
+    shape = X.shape
+    dtype = np.int32 if max(X.nnz, shape[1]) <= _LARGEST_INDEX else np.int64
+    return csr_array((X.data, X.indices.astype(dtype), X.indptr.astype(dtype)), shape=shape)

@@ -1,0 +1,20 @@
+"""Where a rule meets memory: `Step` says what one step does; `reference` (NumPy) and `cpu` (Numba) do it.
+
+Both engines have the same drivers: `dense`, `rows` (sparse gradients) and `linear` (linear models), and the same bits.
+"""
+
+from surefoot.engines.losses import mean_loss, predict
+from surefoot.engines.step import ENGINES, Around, NonFiniteError, State, Step, from_bfloat16, order, to_bfloat16
+
+__all__ = [
+    "ENGINES",
+    "Around",
+    "NonFiniteError",
+    "State",
+    "Step",
+    "from_bfloat16",
+    "mean_loss",
+    "order",
+    "predict",
+    "to_bfloat16",
+]

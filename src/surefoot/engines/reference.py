@@ -1,0 +1,353 @@
+"""The reference engine, in NumPy: slow and obvious. The other engines are held to its bits."""
+
+import math
+
+import numpy as np
+
+from surefoot import ops
+from surefoot.engines import around as surroundings
+from surefoot.engines.losses import SLOPES
+from surefoot.engines.step import Around, State, Step, decode, encode, rounding_key, table
+from surefoot.rules.record import ARRAY_OPS
+
+LANES = 8
+BLOCK = 65536
+
+
+def dense(step: Step, x, g, state: State, t: int, coefficients: tuple, around: Around) -> int:
+    """Steps all of x; returns how many coordinates were left as they were."""
+    values = decode(x)
+    f = values.dtype.type
+    slots = [state.slots[name] for name in step.rule.slots]
+    new, memory, ok = advance(step, values, decode(g), [decode(s) for s in slots], coefficients, around)
+    places = np.arange(x.size, dtype=np.uint64).reshape(x.shape)
+    return commit(step, x, new.astype(f, copy=False), slots, memory, ok, places, t)
+
+
+def rows(step: Step, x, ids, values, state: State, t: int, coefficients: tuple, around: Around) -> int:
+    """Steps the rows that ids name; returns how many coordinates were left as they were."""
+    unique, totals = merge(ids, decode(values))
+    if step.average:
+        blend_rows(x, state, unique)
+    if state.last is not None:
+        for row in unique:
+            catch_up(step, x, state, row, t - 1)
+            state.last[row] = t
+    names = list(step.rule.slots)
+    whole = step.granularity == "tensor"
+    slots = [state.slots[name] if is_shared(step, name) and whole else state.slots[name][unique] for name in names]
+    part = x[unique]
+    new, memory, ok = advance(step, decode(part), totals, [decode(s) for s in slots], coefficients, around, x.size)
+    width = x.size // max(x.shape[0], 1)
+    places = unique.astype(np.uint64)[:, None] * np.uint64(width) + np.arange(width, dtype=np.uint64)
+    skipped = commit(step, part, new, slots, memory, ok, places.reshape(part.shape), t)
+    x[unique] = part
+    for name, slot in zip(names, slots, strict=True):
+        if not (is_shared(step, name) and whole):
+            state.slots[name][unique] = slot
+    if step.average:
+        weight = state.weight + float(step.lr(t))
+        if weight > 0:
+            state.average[unique] += (step.lr(t) / weight) * (decode(x[unique]).astype(float) - state.average[unique])
+        state.average_seen[unique] = weight
+    return skipped
+
+
+def merge(ids, values):
+    """The sorted distinct ids, and the sum of each one's values in order of occurrence."""
+    unique = np.unique(ids)
+    totals = np.empty((len(unique), *values.shape[1:]), values.dtype)
+    place = {row: u for u, row in enumerate(unique.tolist())}
+    seen = set()
+    for row, value in zip(ids.tolist(), values, strict=True):
+        if row in seen:
+            totals[place[row]] += value
+        else:
+            totals[place[row]] = value
+            seen.add(row)
+    return unique, totals
+
+
+def advance(step: Step, x, raw, slots, coefficients, around: Around, size: int | None = None):
+    """One step of the values x: their new values, the new memory, and where all of it is finite."""
+    f = x.dtype.type
+    numbers = Around(*map(f, around))
+    bound = {name: ops.bind(getattr(surroundings, name), ARRAY_OPS, f) for name in ("gradient", "advance", "proximal")}
+    rule = step.rule.bound(dtype=f)
+    with np.errstate(all="ignore"):
+        g, start = raw, x
+        if not step.plain:
+            g = bound["gradient"](raw, x, numbers.scale, numbers.clip, numbers.weight_decay)
+            start = numbers.keep * x
+        ok = np.isfinite(raw) & np.isfinite(g * g)
+        g2 = mean_square(step, np.where(ok, g * g, f(0)), size) if step.shared else g * g
+        rate, direction, *memory = rule(start, g, g2, *slots, *map(f, coefficients))
+        new = bound["advance"](np.zeros_like(start) if step.rule.from_origin else start, rate, direction)
+        if not step.plain:
+            new = bound["proximal"](new, rate, numbers.l1, numbers.l2)
+        new = np.broadcast_to(new, x.shape)
+        for slot in memory:
+            ok = ok & np.isfinite(slot)
+        return new, memory, ok
+
+
+def commit(step: Step, x, new, slots, memory, ok, places, t: int) -> int:
+    """Writes what is finite back into x and its memory; returns how many coordinates were left as they were."""
+    stored = store(new, x, places, rounding_key(step.stochastic_rounding, t))
+    ok = ok & np.isfinite(decode(stored))
+    if step.nonfinite == "propagate":
+        ok = np.ones_like(ok)
+    x[...] = np.where(ok, stored, x)
+    for slot, after in zip(slots, memory, strict=True):
+        fine = ok if slot.shape == x.shape and not is_scalar(slot, x, step) else np.isfinite(after)
+        if step.nonfinite == "propagate":
+            fine = np.ones_like(fine)
+        slot[...] = np.where(fine, encode(np.asarray(after, decode(slot).dtype), slot), slot)
+    return int(x.size - np.count_nonzero(ok))
+
+
+def is_shared(step: Step, name: str) -> bool:
+    return step.shared and step.rule.slots[name].kind == "scale"
+
+
+def is_scalar(slot, x, step: Step) -> bool:
+    return step.shared and slot.shape != x.shape
+
+
+def store(new, like, places, key: int):
+    """Values in the storage type of `like`; bfloat16 with a key is rounded up with the probability of its remainder."""
+    if like.dtype != np.uint16 or key == 0:
+        return encode(new, like)
+    bits = np.ascontiguousarray(new, np.float32).view(np.uint32)
+    up = (bits + (noise(places, key) & np.uint32(0xFFFF))) >> np.uint32(16)
+    return np.where(np.isfinite(new), up, encode(new, like)).astype(np.uint16)
+
+
+def noise(places, key: int):
+    """32 random bits for every place: an integer hash with good avalanche (the constants are Wellons's, 2018)."""
+    h = (places & np.uint64(0xFFFFFFFF)).astype(np.uint32) ^ np.uint32(key)
+    h = (h ^ (h >> np.uint32(16))) * np.uint32(0x7FEB352D)
+    h = (h ^ (h >> np.uint32(15))) * np.uint32(0x846CA68B)
+    return h ^ (h >> np.uint32(16))
+
+
+def mean_square(step: Step, squares, size: int | None):
+    """The mean of the squares over each row, or over the tensor (of `size` coordinates where only some are at hand)."""
+    f = squares.dtype.type
+    if step.granularity == "row":
+        flat = squares.reshape(squares.shape[0], -1)
+        shape = (squares.shape[0], *(1 for _ in squares.shape[1:]))
+        return np.array([f(total(row) / flat.shape[1]) for row in flat], f).reshape(shape)
+    count = squares.size if size is None else size
+    # Rows of a sparse gradient are summed one by one, then together.
+    parts = [squares.reshape(-1)] if size is None else squares.reshape(squares.shape[0], -1)
+    return np.full([1] * squares.ndim, f(sum((total(part) for part in parts), 0.0) / max(count, 1)), f)
+
+
+def total(values) -> float:
+    """The sum in float64, in an order that is the same for every engine and number of threads.
+
+    Blocks of 65,536 values; in a block eight running sums, each of every eighth value, are added up pairwise.
+    """
+    result = 0.0
+    for begin in range(0, len(values), BLOCK):
+        block = values[begin : begin + BLOCK].astype(np.float64)
+        block = np.concatenate([block, np.zeros(-len(block) % LANES)]).reshape(-1, LANES)
+        lanes = np.zeros(LANES)
+        for line in block:
+            lanes = lanes + line
+        lanes = lanes[:4] + lanes[4:]
+        lanes = lanes[:2] + lanes[2:]
+        result += float(lanes[0] + lanes[1])
+    return result
+
+
+def norm(step: Step, g) -> float:
+    """The Euclidean norm of the finite part of a gradient."""
+    values = decode(g).reshape(-1)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return math.sqrt(total(np.where(np.isfinite(values), values.astype(np.float64) ** 2, 0.0)))
+
+
+def rows_norm(step: Step, x, ids, values) -> float:
+    """The Euclidean norm of a sparse gradient after equal ids are summed."""
+    squares = merge(ids, decode(values))[1].astype(np.float64) ** 2
+    squares = np.where(np.isfinite(squares), squares, 0.0).reshape(len(squares), -1)
+    return math.sqrt(sum((total(row) for row in squares), 0.0))
+
+
+def catch_up(step: Step, x, state: State, row: int, until: int) -> None:
+    """Makes row what it would be had it been stepped with zero gradients after its last touch, up to step `until`."""
+    values = decode(x[row])
+    f = values.dtype.type
+    slots = [state.slots[name] if is_shared(step, name) and step.granularity == "tensor" else state.slots[name][row]
+             for name in step.rule.slots]
+    memory = [decode(slot) for slot in slots]
+    values, memory = idle(step, values, memory, int(state.last[row]), until, state.history, f)
+    x[row] = encode(values, x)
+    for name, after in zip(step.rule.slots, memory, strict=True):
+        if not (is_shared(step, name) and step.granularity == "tensor"):
+            state.slots[name][row] = encode(np.asarray(after), state.slots[name])
+
+
+def idle(step: Step, values, memory, last: int, until: int, history, f):
+    """Zero-gradient steps last + 1 … until, in closed form for each stretch of constant coefficients."""
+    rule, zero = step.rule.bound(dtype=f), np.zeros_like(values)
+    with np.errstate(all="ignore"):
+        for k, coefficients, around in stretches(last, until, history):
+            c = tuple(map(f, coefficients))
+            if step.rule.from_origin:
+                rate, direction, *_ = rule(values, zero, np.zeros_like(zero), *memory, *c)
+                values = surroundings_in(f, "advance")(zero, rate, direction)
+            elif step.rule.steady:
+                rate = np.asarray(rule(values, zero, zero, *memory, *c)[0]).astype(np.float64)
+                numbers = [float(f(n)) for n in (around.keep, around.l1, around.l2)]
+                shrunk = surroundings_in(np.float64, "idle")(values.astype(np.float64), k, rate, *numbers)
+                values = np.asarray(shrunk).astype(f)
+            else:
+                values, *memory = ops.bind(step.rule.idle, ARRAY_OPS, f)(values, k, *memory, *c)
+    return values, memory
+
+
+def surroundings_in(f, name):
+    return ops.bind(getattr(surroundings, name), ARRAY_OPS, f)
+
+
+def stretches(last: int, until: int, history):
+    """(number of steps, coefficients, around) for each stretch of steps last + 1 … until with constant coefficients."""
+    for i, (first, coefficients, around) in enumerate(history):
+        end = history[i + 1][0] - 1 if i + 1 < len(history) else until
+        k = min(end, until) - max(first - 1, last)
+        if k > 0:
+            yield k, coefficients, around
+
+
+def settle(step: Step, x, state: State) -> None:
+    for row in range(x.shape[0]):
+        catch_up(step, x, state, row, state.t)
+
+
+def blend(average, x, share: float) -> None:
+    """average ← average + share · (x − average)."""
+    average += share * (decode(x).astype(np.float64) - average)
+
+
+def blend_rows(x, state: State, rows) -> None:
+    """Gives the rows' averages the weight of the steps in which the rows stood still."""
+    if state.weight > 0:
+        share = 1 - state.average_seen[rows] / state.weight
+        share = share.reshape(-1, *(1 for _ in x.shape[1:]))
+        state.average[rows] += share * (decode(x[rows]).astype(np.float64) - state.average[rows])
+
+
+def settle_average(x, state: State) -> None:
+    blend_rows(x, state, np.arange(x.shape[0]))
+    state.average_seen[:] = state.weight
+
+
+def rates(step: Step, x, state: State) -> np.ndarray:
+    """The rate of each coordinate at the next step, if its gradient were zero."""
+    values = decode(x)
+    f = values.dtype.type
+    memory = [decode(state.slots[name]) for name in step.rule.slots]
+    zero = np.zeros_like(values)
+    with np.errstate(all="ignore"):
+        rate = step.rule.bound(dtype=f)(values, zero, zero, *memory, *map(f, step.coefficients(state.t + 1)))[0]
+    return np.broadcast_to(np.asarray(rate, np.float64), x.shape).copy()
+
+
+def linear(step: Step, examples, y, order, x, state: State, loss: str, batch_size: int) -> int:
+    """One pass of mini-batches through the examples; returns how many coordinates were left as they were."""
+    bias = x.size - 1
+    steps = -(-len(order) // batch_size)
+    acting = table(step, state.t + 1, steps)
+    f = decode(x[:1]).dtype.type
+    slope = ops.bind(SLOPES[loss], ARRAY_OPS, np.float64)
+    sweeps = step.sweeps or isinstance(examples, np.ndarray)
+    catches_up = step.catches_up and not sweeps
+    history = compress(state.t + 1, acting)
+    last = np.full(x.size, state.t)
+    skipped = 0
+    for b in range(steps):
+        t = state.t + 1 + b
+        batch = order[b * batch_size : (b + 1) * batch_size]
+        gradient, touched = np.zeros(x.size, f), {}
+        for i in batch:
+            columns, values = entries(examples, i)
+            for j in columns:
+                if j not in touched:
+                    touched[j] = None
+                    if catches_up:
+                        catch_up_weight(step, x, state, j, int(last[j]), t - 1, history)
+                        last[j] = t
+            prediction = decode(x[bias:])[0]
+            for j, value in zip(columns, values, strict=True):
+                prediction = prediction + decode(x[j : j + 1])[0] * value
+            r = f(slope(np.float64(prediction), np.float64(y[i])))
+            for j, value in zip(columns, values, strict=True):
+                gradient[j] += r * value
+            gradient[bias] += r
+        chosen = np.arange(x.size) if sweeps else np.array([*touched, bias])
+        skipped += step_weights(step, x, state, gradient[chosen] / f(len(batch)), chosen, acting, b)
+        state.weight += acting.lr[b]
+        if step.average and state.weight > 0:
+            blend(state.average, x, acting.lr[b] / state.weight)
+    if catches_up:
+        for j in range(bias):
+            catch_up_weight(step, x, state, j, int(last[j]), state.t + steps, history)
+    state.t += steps
+    return skipped
+
+
+def step_weights(step: Step, x, state: State, raw, chosen, acting, b: int) -> int:
+    """Steps the chosen weights, and the bias, the last of them, without penalties; b is the row of the table."""
+    names = list(step.rule.slots)
+    slots = [state.slots[name] if is_shared(step, name) else state.slots[name][chosen] for name in names]
+    part, memory_before = x[chosen], [decode(slot) for slot in slots]
+    around = Around(*acting.around[b])
+    if math.isfinite(step.clip_norm) and (length := norm(step, raw)) > step.clip_norm:
+        around = around._replace(scale=around.scale * step.clip_norm / length)
+    spared = around._replace(weight_decay=0.0, keep=1.0, l1=0.0, l2=0.0)
+    new, memory, ok = advance(step, decode(part), raw, memory_before, acting.coefficients[b], around, x.size)
+    alone = advance(step, decode(part), raw, memory_before, acting.spared[b], spared, x.size)
+    new, ok = splice(new, alone[0]), splice(ok, alone[2])
+    memory = [m if is_shared(step, n) else splice(m, a) for n, m, a in zip(names, memory, alone[1], strict=True)]
+    skipped = commit(step, part, new, slots, memory, ok, chosen.astype(np.uint64), state.t + 1 + b)
+    x[chosen] = part
+    for name, slot in zip(names, slots, strict=True):
+        if not is_shared(step, name):
+            state.slots[name][chosen] = slot
+    return skipped
+
+
+def splice(weights, bias):
+    """All but the last of the one and the last of the other."""
+    return np.concatenate([weights[:-1], bias[-1:]])
+
+
+def catch_up_weight(step: Step, x, state: State, j: int, last: int, until: int, history) -> None:
+    """Zero-gradient steps last + 1 … until of weight j."""
+    slots = [state.slots[name] if is_shared(step, name) else state.slots[name][j : j + 1] for name in step.rule.slots]
+    values = decode(x[j : j + 1])
+    values, memory = idle(step, values, [decode(s) for s in slots], last, until, history, values.dtype.type)
+    x[j : j + 1] = encode(values, x)
+    for slot, after in zip(slots, memory, strict=True):
+        slot[...] = encode(np.asarray(after), slot)
+
+
+def compress(first: int, acting):
+    """The history of a table: one entry for each stretch of equal rows."""
+    history = []
+    for k, (row, numbers) in enumerate(zip(acting.coefficients, acting.around, strict=True)):
+        entry = (tuple(row), Around(*numbers))
+        if not history or entry != history[-1][1:]:
+            history.append((first + k, *entry))
+    return history
+
+
+def entries(examples, i):
+    """The columns and values of one example."""
+    if isinstance(examples, np.ndarray):
+        return range(examples.shape[1]), examples[i]
+    indptr, indices, data = examples
+    return indices[indptr[i] : indptr[i + 1]].tolist(), data[indptr[i] : indptr[i + 1]]

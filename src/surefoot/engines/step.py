@@ -1,0 +1,544 @@
+"""What one step of a rule does to memory, whatever the engine: the settings around a rule, its state, and the checks.
+
+`Step` holds the rule and everything around it; `State` holds what the rule remembers. The engines (`reference.py`,
+`cpu/`) only differ in how fast they do what is described here.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from surefoot import rules
+from surefoot.rules import Rule, RuleError
+
+ENGINES = {"cpu": "surefoot.engines.cpu", "reference": "surefoot.engines.reference"}
+GRANULARITIES = ("coordinate", "row", "tensor")
+ARITHMETIC = {"float64": np.float64, "float32": np.float32, "float16": np.float32, "bfloat16": np.float32}
+"""The type in which each storage type is computed. bfloat16 arrays are uint16 to NumPy."""
+
+
+class NonFiniteError(ArithmeticError):
+    """Gradients that were not finite, or whose square overflows: those coordinates were left as they were."""
+
+
+class Around(NamedTuple):
+    """The numbers around the rule at one step, in the order in which they act.
+
+    g ← clip(scale · g, ±clip) + weight_decay · x;  x ← keep · x;  the rule;
+    x ← sgn(x) max(|x| − rate · l1, 0) / (1 + rate · l2).
+    """
+
+    scale: float = 1.0
+    clip: float = math.inf
+    weight_decay: float = 0.0
+    keep: float = 1.0
+    l1: float = 0.0
+    l2: float = 0.0
+
+
+@dataclass
+class State:
+    """What a rule remembers about one array of parameters.
+
+    Attributes:
+        slots: the rule's memory by name. A slot that takes the granularity has the parameters' shape, (n, 1, …) with
+            one number per row, or (1, 1, …) with one for the tensor.
+        t: the number of steps taken.
+        last: per row, the last step in which it took part; only where rows catch up when next touched.
+        history: (step, coefficients, around) from that step on, for rows that have yet to catch up.
+        average: the average of the iterates, weighted by their learning rates, where it is asked for.
+        average_seen: per row, the weight of the average up to the row's last touch.
+        weight: the sum of the learning rates so far.
+        skipped: coordinates that were left as they were because something was not finite, in all steps.
+    """
+
+    slots: dict[str, np.ndarray]
+    t: int = 0
+    last: np.ndarray | None = None
+    history: list[tuple[int, tuple, Around]] = field(default_factory=list)
+    average: np.ndarray | None = None
+    average_seen: np.ndarray | None = None
+    weight: float = 0.0
+    skipped: int = 0
+
+
+class Step:
+    """One optimizer step: a rule, its hyperparameters, and everything that is done around it.
+
+    Args:
+        rule: a Rule or the name of one.
+        engine: "cpu" (Numba) or "reference" (NumPy; slow, obvious, the same bits).
+        granularity: "coordinate", "row" (one rate per row of the parameters) or "tensor" (one rate).
+        convention: take the defaults of that library ("pytorch", "keras", …), see Rule.conventions.
+        weight_decay: coupled L2: this times the parameter is added to the gradient.
+        decoupled_weight_decay: the parameter is first multiplied by 1 − lr · this.
+        l1, l2: penalties, applied by a proximal step in the metric of the rule (exact zeros under l1).
+        clip_value, clip_norm: bounds for each gradient coordinate, and for the gradient's Euclidean norm.
+        maximize: step uphill.
+        nonfinite: "raise" (leave such coordinates as they are, then raise), "skip" (and only count), "propagate".
+        stochastic_rounding: a seed; bfloat16 parameters are then rounded up or down at random, right on average.
+        lazy: for sparse gradients. "exact": rows that take no part catch up when next touched, as if they had been
+            stepped with zero gradients; "touched": rows that take no part are left alone.
+        average: keep the average of the iterates, weighted by their learning rates, in state.average.
+        state_dtype: the type of the memory; by default float64 for float64 parameters and float32 for all others.
+        threads: how many threads to use; by default all that engines.set_threads allows.
+        name: what errors call the parameters.
+        **hyper: the rule's hyperparameters; `lr` may be a schedule, a function of t.
+
+    Raises:
+        RuleError, ValueError: for settings that the rule cannot honour; nothing is ignored.
+
+    >>> import numpy as np
+    >>> step = Step("adagrad", lr=0.5, engine="reference")
+    >>> x = np.array([1.0, 2.0])
+    >>> state = step.init(x)
+    >>> step.dense(x, np.array([3.0, 0.0]), state)
+    >>> x
+    array([0.50000003, 2.        ])
+    """
+
+    def __init__(
+        self,
+        rule: str | Rule,
+        *,
+        engine: str = "cpu",
+        granularity: str = "coordinate",
+        convention: str | None = None,
+        weight_decay: float = 0.0,
+        decoupled_weight_decay: float | None = None,
+        l1: float = 0.0,
+        l2: float = 0.0,
+        clip_value: float = math.inf,
+        clip_norm: float = math.inf,
+        maximize: bool = False,
+        nonfinite: str = "raise",
+        stochastic_rounding: int | None = None,
+        lazy: str = "exact",
+        average: bool = False,
+        state_dtype: str | None = None,
+        threads: int | None = None,
+        name: str = "parameters",
+        **hyper,
+    ):
+        base = rules.get(rule)
+        # A rule with penalties of its own takes them; otherwise they are a proximal step around it.
+        own = {key: value for key, value in (("l1", l1), ("l2", l2)) if key in base.hyper and value}
+        self.hyper = base.settings(convention, **hyper, **own)
+        self.rule = base.resolve(self.hyper)
+        self.l1, self.l2 = (0.0 if "l1" in base.hyper else l1), (0.0 if "l2" in base.hyper else l2)
+        self.name = name
+        self.granularity, self.lazy, self.nonfinite, self.engine_name = granularity, lazy, nonfinite, engine
+        self._one_of("engine", engine, ENGINES)
+        self._one_of("granularity", granularity, GRANULARITIES)
+        self._one_of("lazy", lazy, ("exact", "touched"))
+        self._one_of("nonfinite", nonfinite, ("raise", "skip", "propagate"))
+        self.weight_decay = weight_decay
+        if decoupled_weight_decay is None:
+            decoupled_weight_decay = base.options.get("decoupled_weight_decay", 0.0)
+        self.decoupled_weight_decay = decoupled_weight_decay
+        self.clip_value, self.clip_norm, self.maximize = clip_value, clip_norm, maximize
+        for key in ("weight_decay", "decoupled_weight_decay", "l1", "l2"):
+            value = getattr(self, key)
+            if not (math.isfinite(value) and value >= 0):
+                raise ValueError(f"{name}: {key} must be a finite number of at least 0, got {value!r}")
+        for key in ("clip_value", "clip_norm"):
+            if not getattr(self, key) > 0:
+                raise ValueError(f"{name}: {key} must be above 0, got {getattr(self, key)!r}")
+        if granularity != "coordinate" and not any(slot.kind == "scale" for slot in self.rule.slots.values()):
+            raise ValueError(
+                f"{name}: granularity {granularity!r} would change nothing: {self.rule.name} has no memory of squared "
+                "gradients to share; leave it at 'coordinate'"
+            )
+        if self.rule.from_origin and (self.l1 or self.l2 or self.decoupled_weight_decay):
+            raise ValueError(
+                f"{name}: {self.rule.name} recomputes the parameters from the origin at each step, so l1, l2 or "
+                f"decoupled_weight_decay cannot act on them afterwards; use the rule's own {self._own_penalties(base)}"
+            )
+        if state_dtype is not None:
+            self._one_of("state_dtype", state_dtype, ARITHMETIC)
+        if threads is not None and threads < 1:
+            raise ValueError(f"{name}: threads must be at least 1, got {threads!r}")
+        self.stochastic_rounding, self.average, self.state_dtype = stochastic_rounding, average, state_dtype
+        self.threads = threads
+        self.engine = importlib.import_module(ENGINES[engine])
+
+    @staticmethod
+    def _own_penalties(rule: Rule) -> str:
+        return ", ".join(key for key in ("l1", "l2") if key in rule.hyper) or "settings"
+
+    def _one_of(self, key: str, value: Any, allowed) -> None:
+        if value not in allowed:
+            raise ValueError(f"{self.name}: {key} must be one of {', '.join(allowed)}, got {value!r}")
+
+    # What acts at step t
+
+    def coefficients(self, t, spared: bool = False) -> tuple:
+        """The rule's coefficients at step t, in float64; `spared` for a bias, which the rule's own penalties spare."""
+        spare = {key: 0.0 for key in ("l1", "l2") if spared and key in self.hyper}
+        return self.rule.evaluate(t, self.hyper | spare)
+
+    def lr(self, t) -> float:
+        """The learning rate at step t."""
+        lr = self.hyper["lr"]
+        return lr(t) if callable(lr) else lr
+
+    def around(self, t, norm: float | None = None) -> Around:
+        """The numbers around the rule at step t; `norm` is the gradient's norm, for clip_norm."""
+        scale = -1.0 if self.maximize else 1.0
+        if norm is not None and norm > self.clip_norm:
+            scale *= self.clip_norm / norm
+        keep = 1.0 - self.lr(t) * self.decoupled_weight_decay if self.decoupled_weight_decay else 1.0
+        return Around(scale, self.clip_value, self.weight_decay, keep, self.l1, self.l2)
+
+    @property
+    def plain(self) -> bool:
+        """Whether nothing is done around the rule, so that the fast path needs none of it."""
+        return self.around(1) == Around() and not math.isfinite(self.clip_norm)
+
+    @property
+    def regularized(self) -> bool:
+        """Whether a coordinate with zero gradient still shrinks."""
+        return bool(self.l1 or self.l2 or self.decoupled_weight_decay)
+
+    @property
+    def shared(self) -> bool:
+        """Whether several coordinates share one rate."""
+        return self.granularity != "coordinate"
+
+    # Memory
+
+    def init(self, x: np.ndarray, dtype: str | None = None) -> State:
+        """The state before the first step of the parameters x.
+
+        Args:
+            x: parameters of any shape: float64, float32, float16, or uint16 holding bfloat16.
+            dtype: the storage type of x where NumPy does not tell: "bfloat16".
+        """
+        x = np.asarray(x)
+        storage = dtype or storage_of(x, self.name)
+        slot_type = self.state_dtype or np.dtype(ARITHMETIC[storage]).name
+        numpy_type = np.uint16 if slot_type == "bfloat16" else np.dtype(slot_type)
+        slots = {}
+        for key, slot in self.rule.slots.items():
+            initial = self.hyper[slot.initial] if isinstance(slot.initial, str) else slot.initial
+            shape = self.slot_shape(x.shape, slot.kind)
+            value = to_bfloat16(np.float32(initial)) if slot_type == "bfloat16" else initial
+            slots[key] = np.full(shape, value, numpy_type)
+        state = State(slots)
+        if self.average:
+            state.average = decode(x).astype(np.float64)
+        return state
+
+    def slot_shape(self, shape: tuple[int, ...], kind: str) -> tuple[int, ...]:
+        """The shape of a slot for parameters of that shape."""
+        if kind == "direction" or self.granularity == "coordinate":
+            return shape
+        if self.granularity == "row":
+            return (*shape[:1], *(1 for _ in shape[1:]))
+        return tuple(1 for _ in shape)
+
+    # The drivers
+
+    def dense(self, x: np.ndarray, g: np.ndarray, state: State) -> None:
+        """Steps x in place along a dense gradient of the same shape and type.
+
+        Raises:
+            ValueError: if shapes, types or memory do not fit; nothing is changed then.
+            NonFiniteError: after the step, if nonfinite="raise" and some coordinate had to be left as it was.
+        """
+        self._check_parameters(x, state)
+        if g.shape != x.shape or g.dtype != x.dtype:
+            raise ValueError(
+                f"{self.name}: the gradient has shape {g.shape} and type {g.dtype}; expected {x.shape} and {x.dtype}"
+            )
+        t = state.t + 1
+        norm = self.engine.norm(self, g) if math.isfinite(self.clip_norm) else None
+        skipped = self.engine.dense(self, x, g, state, t, self.coefficients(t), self.around(t, norm))
+        self._finish(x, state, t, skipped)
+
+    def rows(self, x: np.ndarray, ids: np.ndarray, values: np.ndarray, state: State) -> None:
+        """Steps the rows of x that a sparse gradient names; equal ids are summed first, in order of occurrence.
+
+        Args:
+            x: parameters, (n, …).
+            ids: rows, (k,) int32 or int64, in any order, with duplicates.
+            values: the gradient of each, (k, …) of x's type.
+            state: from init(x).
+
+        Raises:
+            ValueError: if an id lies outside 0 … n − 1, shapes or types do not fit, or the rule or its regularization
+                has no closed form for the rows left out and lazy="touched" was not asked for; nothing is changed then.
+            NonFiniteError: as in dense.
+        """
+        self._check_parameters(x, state)
+        self._check_rows(x, ids, values)
+        t = state.t + 1
+        self._remember(x, state, t)
+        norm = self.engine.rows_norm(self, x, ids, values) if math.isfinite(self.clip_norm) else None
+        skipped = self.engine.rows(self, x, ids, values, state, t, self.coefficients(t), self.around(t, norm))
+        self._finish(x, state, t, skipped, rows=True)
+
+    def settle(self, x: np.ndarray, state: State) -> None:
+        """Lets every row that sparse gradients left out catch up, so that x is what dense steps would have made it."""
+        if state.last is not None:
+            self.engine.settle(self, x, state)
+            state.last[:] = state.t
+            state.history = state.history[-1:]
+        if state.average_seen is not None:
+            self.engine.settle_average(x, state)
+
+    def linear(self, examples, y: np.ndarray, order: np.ndarray, x: np.ndarray, state: State, *, loss: str = "squared",
+               batch_size: int = 1) -> None:
+        """Steps the weights of a linear model through the examples, in the given order, a mini-batch at a time.
+
+        The loss is averaged over each mini-batch; the last one may be smaller. Penalties spare the bias.
+
+        Args:
+            examples: (m, d), a dense array or a SciPy CSR matrix, of x's type (float32 where x is stored in 16 bits).
+            y: targets, (m,), of the same type; 0 or 1 for the logistic loss.
+            order: numbers of the examples, int64, in the order of the steps; see engines.order.
+            x: (d + 1,): the weights, then the bias.
+            state: from init(x).
+            loss: "squared", ½(ŷ − y)², or "logistic", log(1 + e^ŷ) − y ŷ.
+
+        Raises:
+            ValueError: if something does not fit; nothing is changed then.
+            NonFiniteError: as in dense.
+        """
+        self._check_parameters(x, state)
+        examples, y, order = self._check_examples(examples, y, order, x, loss, batch_size)
+        if len(order) == 0:
+            return
+        skipped = self.engine.linear(self, examples, y, order, x, state, loss, batch_size)
+        self._finish(x, state, state.t, skipped, counted=True)
+
+    def rates(self, x: np.ndarray, state: State) -> np.ndarray:
+        """The effective learning rate of every coordinate: what the rule's next step would multiply a direction by."""
+        from surefoot.engines import reference
+
+        return reference.rates(self, x, state)
+
+    # Checks and bookkeeping
+
+    @property
+    def catches_up(self) -> bool:
+        """Whether rows that a sparse gradient leaves out have something to make up for."""
+        if self.lazy == "touched":
+            return False
+        return self.regularized or not self.rule.steady or self.rule.from_origin
+
+    def closed_form(self) -> str | None:
+        """Why rows left out cannot catch up exactly; None if they can."""
+        rule = self.rule
+        if self.weight_decay:
+            return "weight_decay adds to every gradient (decoupled_weight_decay or l2 have a closed form)"
+        if not rule.steady and rule.idle is None:
+            return f"{rule.name} has no closed form for steps with zero gradient"
+        if self.regularized and not rule.steady:
+            return f"the rate of {rule.name} changes while a row is left out"
+        if self.regularized and self.granularity == "tensor":
+            return "the tensor's common rate changes while a row is left out"
+        if self.average and (self.regularized or not rule.steady or rule.from_origin):
+            return "the average needs rows that stand still while they are left out"
+        return None
+
+    def _remember(self, x: np.ndarray, state: State, t: int) -> None:
+        """Prepares the state for rows that are left out from now on."""
+        if self.average and state.average_seen is None:
+            state.average_seen = np.full(x.shape[0], state.weight)
+        if self.lazy == "touched" or not self.catches_up:
+            return
+        if state.last is None:
+            state.last = np.full(x.shape[0], state.t, np.int64)
+        now = (self.coefficients(t), self.around(t)._replace(scale=1.0))
+        if self.rule.from_origin:
+            # The parameters are a function of the memory and the last step's coefficients alone.
+            state.history = [(t, *now)]
+        elif not state.history or state.history[-1][1:] != now:
+            state.history.append((t, *now))
+
+    def _finish(self, x, state: State, t: int, skipped: int, rows: bool = False, counted: bool = False) -> None:
+        state.t = t
+        if not counted:
+            lr = float(self.lr(t))
+            state.weight += lr
+            if state.average is not None and not rows and state.weight > 0:
+                self.engine.blend(state.average, x, lr / state.weight)
+        if skipped:
+            state.skipped += skipped
+            if self.nonfinite == "raise":
+                raise NonFiniteError(
+                    f"{self.name}: {skipped:,} of {x.size:,} coordinates had a gradient, square or step that is not "
+                    f"finite at step {t}; they were left as they were, all others were stepped "
+                    "(nonfinite='skip' only counts them)"
+                )
+
+    def _check_parameters(self, x: np.ndarray, state: State) -> None:
+        storage_of(x, self.name)
+        if not x.flags.writeable:
+            raise ValueError(f"{self.name}: the parameters are read-only; expected an array that can be written")
+        for key, slot in self.rule.slots.items():
+            if key not in state.slots:
+                raise ValueError(
+                    f"{self.name}: the memory has no slot {key!r}, it has {', '.join(state.slots) or 'none'}; "
+                    "expected the state that init(x) made"
+                )
+            shape = self.slot_shape(x.shape, slot.kind)
+            if state.slots[key].shape != shape:
+                raise ValueError(f"{self.name}: slot {key!r} has shape {state.slots[key].shape}; expected {shape}")
+
+    def _check_rows(self, x: np.ndarray, ids: np.ndarray, values: np.ndarray) -> None:
+        if x.ndim == 0:
+            raise ValueError(f"{self.name}: a sparse gradient needs parameters with rows, got a single number")
+        if ids.ndim != 1 or ids.dtype not in (np.int32, np.int64):
+            raise ValueError(f"{self.name}: ids must be 1-D int32 or int64, got {ids.ndim}-D {ids.dtype}")
+        if values.shape != (len(ids), *x.shape[1:]) or values.dtype != x.dtype:
+            raise ValueError(
+                f"{self.name}: values have shape {values.shape} and type {values.dtype}; "
+                f"expected {(len(ids), *x.shape[1:])} and {x.dtype}"
+            )
+        if len(ids) and (ids.min() < 0 or ids.max() >= x.shape[0]):
+            wrong = ids[(ids < 0) | (ids >= x.shape[0])][0]
+            raise ValueError(f"{self.name}: row {wrong} is out of range; expected 0 … {x.shape[0] - 1}")
+        if self.lazy == "exact" and (reason := self.closed_form()) is not None:
+            raise ValueError(
+                f"{self.name}: rows that take no part cannot catch up exactly: {reason}; "
+                "ask for lazy='touched' to leave them alone"
+            )
+
+    def _check_examples(self, examples, y, order, x, loss, batch_size):
+        self._one_of("loss", loss, ("squared", "logistic"))
+        if x.ndim != 1:
+            raise ValueError(f"{self.name}: the weights must be 1-D, (features + 1,), got shape {x.shape}")
+        if self.granularity == "row":
+            raise ValueError(f"{self.name}: the weights of a linear model are one row; use granularity='tensor'")
+        if batch_size < 1:
+            raise ValueError(f"{self.name}: batch_size must be at least 1, got {batch_size!r}")
+        if len(examples.shape) != 2 or examples.shape[1] + 1 != len(x):
+            raise ValueError(
+                f"{self.name}: examples have shape {examples.shape} and weights {x.shape}; "
+                "expected (m, d) and (d + 1,), the bias last"
+            )
+        kind = ARITHMETIC[storage_of(x, self.name)]
+        if examples.dtype != kind or y.dtype != kind or y.shape != (examples.shape[0],):
+            raise ValueError(
+                f"{self.name}: examples are {examples.dtype} and targets {y.dtype} {y.shape}; expected "
+                f"{np.dtype(kind).name} and {np.dtype(kind).name} ({examples.shape[0]},)"
+            )
+        order = np.ascontiguousarray(order, np.int64)
+        if len(order) and (order.min() < 0 or order.max() >= examples.shape[0]):
+            raise ValueError(f"{self.name}: order names examples outside 0 … {examples.shape[0] - 1}")
+        if isinstance(examples, np.ndarray):
+            return np.ascontiguousarray(examples), np.ascontiguousarray(y), order
+        if getattr(examples, "format", None) != "csr":
+            raise ValueError(f"{self.name}: examples must be a NumPy array or a SciPy CSR matrix, got {examples!r}")
+        indices = examples.indices
+        if len(indices) and (indices.min() < 0 or indices.max() >= examples.shape[1]):
+            raise ValueError(f"{self.name}: the examples name features outside 0 … {examples.shape[1] - 1}")
+        return (examples.indptr, indices, examples.data), np.ascontiguousarray(y), order
+
+    @property
+    def sweeps(self) -> bool:
+        """Whether a linear model's every weight is stepped in every mini-batch, because none can be left out exactly."""
+        if self.lazy == "touched":
+            return False
+        return self.average or self.closed_form() is not None
+
+
+def storage_of(x: np.ndarray, name: str = "parameters") -> str:
+    """The storage type of parameters: float64, float32, float16, or bfloat16 for uint16."""
+    storage = "bfloat16" if x.dtype == np.uint16 else x.dtype.name
+    if storage not in ARITHMETIC:
+        raise ValueError(f"{name}: type {x.dtype} is not supported; expected {', '.join(ARITHMETIC)} (as uint16)")
+    return storage
+
+
+def to_bfloat16(values) -> np.ndarray:
+    """float32 to the nearest bfloat16, ties to even, as uint16.
+
+    >>> to_bfloat16(np.float32([1.0, 1.00390625])).tolist()
+    [16256, 16256]
+    """
+    values = np.asarray(values, np.float32)
+    bits = values.view(np.uint32)
+    rounded = (bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)
+    return np.where(np.isnan(values), (bits >> np.uint32(16)) | np.uint32(0x40), rounded).astype(np.uint16)
+
+
+def from_bfloat16(bits) -> np.ndarray:
+    """bfloat16, as uint16, to float32: exact.
+
+    >>> float(from_bfloat16(np.uint16(16256)))
+    1.0
+    """
+    return (np.asarray(bits, np.uint16).astype(np.uint32) << np.uint32(16)).view(np.float32)
+
+
+def decode(x: np.ndarray) -> np.ndarray:
+    """The values of an array in the type they are computed in."""
+    if x.dtype == np.uint16:
+        return from_bfloat16(x)
+    return x.astype(ARITHMETIC[x.dtype.name], copy=False)
+
+
+def encode(values: np.ndarray, like: np.ndarray) -> np.ndarray:
+    """Computed values in the storage type of `like`, rounded to nearest."""
+    with np.errstate(over="ignore"):
+        return to_bfloat16(values) if like.dtype == np.uint16 else values.astype(like.dtype, copy=False)
+
+
+def rounding_key(seed: int | None, t: int) -> int:
+    """A 32-bit number, never 0, that makes the random bits of step t; 0 where nothing is rounded at random."""
+    if seed is None:
+        return 0
+    mixed = (seed * 0x9E3779B97F4A7C15 + t * 0xD1B54A32D192ED03) & 0xFFFFFFFFFFFFFFFF
+    mixed = ((mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9) & 0xFFFFFFFFFFFFFFFF
+    return ((mixed ^ (mixed >> 31)) & 0xFFFFFFFF) or 1
+
+
+def order(examples: int, rng: np.random.Generator, replacement: bool = False) -> np.ndarray:
+    """The order of one epoch: every example once, or as many draws with replacement.
+
+    >>> sorted(order(3, np.random.default_rng(0)).tolist())
+    [0, 1, 2]
+    """
+    return rng.integers(examples, size=examples) if replacement else rng.permutation(examples)
+
+
+class Table(NamedTuple):
+    """What acts in each of many steps, a row a step, in float64."""
+
+    coefficients: np.ndarray
+    spared: np.ndarray
+    around: np.ndarray
+    lr: np.ndarray
+
+
+def table(step: Step, first: int, steps: int) -> Table:
+    """The coefficients (of weights, and of the bias, which penalties spare), the numbers around the rule, and the rate.
+
+    Computed for all steps at once where the rule's `coefficients` and the schedule take arrays, else step by step.
+    """
+    ts = np.arange(first, first + steps)
+    parts = (step.coefficients, lambda t: step.coefficients(t, spared=True), step.around, lambda t: (step.lr(t),))
+    try:
+        columns = [stack(part(ts), steps) for part in parts]
+    except (TypeError, ValueError):
+        columns = [np.array([part(int(t)) for t in ts], float).reshape(steps, -1) for part in parts]
+    return Table(*columns[:3], columns[3][:, 0])
+
+
+def stack(columns: tuple, steps: int) -> np.ndarray:
+    """Numbers and arrays of numbers as the columns of one array."""
+    stacked = np.empty((steps, len(columns)))
+    for k, column in enumerate(columns):
+        stacked[:, k] = column
+    return stacked
+
+
+__all__ = ["Around", "NonFiniteError", "RuleError", "State", "Step", "order"]

@@ -1,0 +1,100 @@
+"""The family: every method one plain function, `(x, g, g2, *slots, *coefficients) -> (rate, direction, *slots)`.
+
+Begin with `rules/adagrad.py`. `REGISTRY` is the table from which tests, command line, documentation and figures are
+made; `record.py` says what a rule is.
+"""
+
+import difflib
+
+from surefoot.rules.adadelta import adadelta
+from surefoot.rules.adagrad import adagrad
+from surefoot.rules.adam import adam, adamw
+from surefoot.rules.dual_averaging import dual_averaging
+from surefoot.rules.ftrl import ftrl
+from surefoot.rules.mean_adagrad import mean_adagrad
+from surefoot.rules.momentum import momentum
+from surefoot.rules.nadam import nadam
+from surefoot.rules.record import (
+    Hyper,
+    Rule,
+    RuleError,
+    Slot,
+    direction,
+    flag,
+    fraction,
+    nonnegative,
+    positive,
+    rule,
+    scale,
+)
+from surefoot.rules.rmsprop import rmsprop
+from surefoot.rules.sgd import sgd
+from surefoot.rules.visits import visits
+from surefoot.rules.yogi import yogi
+
+REGISTRY: dict[str, Rule] = {
+    rule.name: rule
+    for rule in (
+        sgd,
+        momentum,
+        visits,
+        adagrad,
+        mean_adagrad,
+        dual_averaging,
+        ftrl,
+        rmsprop,
+        adadelta,
+        adam,
+        adamw,
+        nadam,
+        yogi,
+    )
+}
+
+
+def get(name: str | Rule) -> Rule:
+    """The rule of that name; a Rule is returned as it is.
+
+    Raises:
+        RuleError: for an unknown name, with the nearest known one.
+
+    >>> get("adagrad").slots
+    {'total': Slot(kind='scale', initial='initial_accumulator_value')}
+    """
+    if isinstance(name, Rule):
+        return name
+    if name not in REGISTRY:
+        near = difflib.get_close_matches(str(name), REGISTRY, 1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(REGISTRY)}"
+        raise RuleError(f"there is no rule {name!r}; {hint}")
+    return REGISTRY[name]
+
+
+__all__ = [
+    "REGISTRY",
+    "Hyper",
+    "Rule",
+    "RuleError",
+    "Slot",
+    "adadelta",
+    "adagrad",
+    "adam",
+    "adamw",
+    "direction",
+    "dual_averaging",
+    "flag",
+    "fraction",
+    "ftrl",
+    "get",
+    "mean_adagrad",
+    "momentum",
+    "nadam",
+    "nonnegative",
+    "positive",
+    "rmsprop",
+    "rule",
+    "scale",
+    "sgd",
+    "visits",
+    "yogi",
+]

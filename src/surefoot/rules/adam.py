@@ -1,0 +1,68 @@
+"""Adam: momentum for the direction and RMSProp for the rate, both corrected for starting at zero.
+
+With `amsgrad` the largest average square so far is used, so that the rate cannot rise again. AdamW is Adam with weight
+decay taken off the weights themselves instead of being added to the gradient.
+"""
+
+from dataclasses import replace
+
+from surefoot import ops
+from surefoot.rules.record import direction, flag, fraction, nonnegative, rule, scale
+
+
+def coefficients(t, lr, beta1, beta2, amsgrad, eps, eps_root):
+    return lr / (1 - beta1**t), beta1, 1 - beta1, beta2, 1 - beta2, 1 / (1 - beta2**t), eps, eps_root
+
+
+HYPER = {
+    "lr": nonnegative(0.01, "learning rate η"),
+    "beta1": fraction(0.9, "share β₁ of the velocity that is kept"),
+    "beta2": fraction(0.999, "share β₂ of the average square that is kept"),
+    "amsgrad": flag(False, "use the largest average square so far"),
+    "eps": nonnegative(1e-6, "ε, added outside the root"),
+    "eps_root": nonnegative(0.0, "ε_root, added inside the root"),
+}
+
+
+@rule(
+    formula="v ← β₁ v + (1 − β₁) g;  s ← β₂ s + (1 − β₂) g²;  x ← x − η v̂ / (√(ŝ + ε_root) + ε),  "
+    "v̂ = v/(1 − β₁ᵗ), ŝ = s/(1 − β₂ᵗ)",
+    source="Kingma & Ba (2015), Adam: a method for stochastic optimization, ICLR; Reddi et al. (2018) for amsgrad",
+    slots={"velocity": direction(), "square": scale()},
+    hyper=HYPER,
+    coefficients=coefficients,
+    conventions={
+        "textbook": {"eps": 1e-6},
+        "pytorch": {"lr": 1e-3, "eps": 1e-8},
+        "optax": {"eps": 1e-8},
+        "fbgemm": {"lr": 0.01, "eps": 1e-8},
+    },
+)
+def adam(x, g, g2, velocity, square, lr, beta1, fresh1, beta2, fresh2, correction, eps, eps_root):
+    """Adam: a leaky average of gradients over the root of a leaky average of their squares."""
+    velocity = beta1 * velocity + fresh1 * g
+    square = beta2 * square + fresh2 * g2
+    return lr / (ops.sqrt(square * correction + eps_root) + eps), velocity, velocity, square
+
+
+AMSGRAD_SLOTS = {"velocity": direction(), "square": scale(), "largest": scale()}
+
+
+@adam.when("amsgrad", slots=AMSGRAD_SLOTS)
+def amsgrad(x, g, g2, velocity, square, largest, lr, beta1, fresh1, beta2, fresh2, correction, eps, eps_root):
+    velocity = beta1 * velocity + fresh1 * g
+    square = beta2 * square + fresh2 * g2
+    largest = ops.maximum(largest, square)
+    return lr / (ops.sqrt(largest * correction + eps_root) + eps), velocity, velocity, square, largest
+
+
+adamw = replace(
+    adam,
+    name="adamw",
+    formula="x ← (1 − η λ) x, then the step of Adam",
+    source="Loshchilov & Hutter (2019), Decoupled weight decay regularization, ICLR",
+    options={"decoupled_weight_decay": 0.01},
+    conventions={"pytorch": {"lr": 1e-3, "eps": 1e-8}, "optax": {"eps": 1e-8}},
+    variants={},
+)
+adamw.when("amsgrad", slots=AMSGRAD_SLOTS)(amsgrad.function)

@@ -1,0 +1,385 @@
+"""What a rule is: a function of scalars, its memory, its hyperparameters with bounds, and where it was published."""
+
+import difflib
+import dis
+import inspect
+import math
+import types
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+
+from surefoot import ops
+
+ARRAY_OPS = types.SimpleNamespace(
+    sqrt=np.sqrt,
+    where=np.where,
+    abs=np.abs,
+    maximum=np.maximum,
+    minimum=np.minimum,
+    exp=np.exp,
+    log=np.log,
+    power=ops.power,
+)
+"""`ops` for NumPy arrays. `power` is ours in every engine, for equal bits."""
+
+
+class RuleError(ValueError):
+    """A rule that cannot be run, found before any memory is touched; the message names the rule and the fault."""
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One number of memory that a rule keeps.
+
+    Args:
+        kind: "scale" for a slot fed by the squared gradient, which takes the granularity (one number per coordinate,
+            row or tensor); "direction" for a slot that moves like the gradient and is always kept per coordinate.
+        initial: its value before the first step, or the name of the hyperparameter that holds it.
+    """
+
+    kind: Literal["scale", "direction"]
+    initial: float | str = 0.0
+
+
+def scale(initial: float | str = 0.0) -> Slot:
+    """A slot fed by the squared gradient: it takes the granularity.
+
+    >>> scale("initial_accumulator_value").initial
+    'initial_accumulator_value'
+    """
+    return Slot("scale", initial)
+
+
+def direction(initial: float | str = 0.0) -> Slot:
+    """A slot that moves like the gradient: always one number per coordinate.
+
+    >>> direction().kind
+    'direction'
+    """
+    return Slot("direction", initial)
+
+
+@dataclass(frozen=True)
+class Hyper:
+    """A hyperparameter: its default, the interval it must lie in, and what it means in a few words."""
+
+    default: float | bool | None = None
+    bounds: tuple[float, float] | None = None
+    meaning: str = ""
+    open_low: bool = False
+    open_high: bool = False
+
+    @property
+    def is_flag(self) -> bool:
+        return isinstance(self.default, bool)
+
+    def interval(self) -> str:
+        """The allowed values, as a person writes them.
+
+        >>> fraction(0.9).interval(), flag(False).interval()
+        ('[0, 1)', 'True or False')
+        """
+        if self.is_flag or self.bounds is None:
+            return "True or False"
+        low, high = self.bounds
+        return f"{'(' if self.open_low else '['}{low:g}, {high:g}{')' if self.open_high or math.isinf(high) else ']'}"
+
+    def admits(self, value) -> bool:
+        if self.is_flag or self.bounds is None:
+            return isinstance(value, (bool, np.bool_)) or value in (0, 1)
+        low, high = self.bounds
+        above = value > low if self.open_low else value >= low
+        below = value < high if self.open_high else value <= high
+        return bool(above and below and math.isfinite(value))
+
+
+def nonnegative(default: float | None = None, meaning: str = "") -> Hyper:
+    """A hyperparameter of at least 0.
+
+    >>> nonnegative(0.1).admits(-1)
+    False
+    """
+    return Hyper(default, (0.0, math.inf), meaning)
+
+
+def positive(default: float | None = None, meaning: str = "") -> Hyper:
+    """A hyperparameter above 0.
+
+    >>> positive(0.1).admits(0)
+    False
+    """
+    return Hyper(default, (0.0, math.inf), meaning, open_low=True)
+
+
+def fraction(default: float | None = None, meaning: str = "") -> Hyper:
+    """A hyperparameter in [0, 1).
+
+    >>> fraction(0.9).admits(1)
+    False
+    """
+    return Hyper(default, (0.0, 1.0), meaning, open_high=True)
+
+
+def flag(default: bool = False, meaning: str = "") -> Hyper:
+    """A hyperparameter that is on or off."""
+    return Hyper(bool(default), (0.0, 1.0), meaning)
+
+
+@dataclass(frozen=True, eq=False)
+class Rule:
+    """An update rule: x ← x − rate · direction, with the rate and the direction given by one function of scalars.
+
+    Args:
+        function: (x, g, g2, *slots, *coefficients) -> (rate, direction, *slots after the step). g is the gradient of
+            the coordinate, g2 its square, or the mean square over the row or tensor where the granularity says so.
+        slots: the memory, by name, in the order in which the function takes it.
+        hyper: the hyperparameters, by name; `lr` must be among them.
+        coefficients: (t, lr, **hyper) -> the numbers the function takes after its slots, computed once per step in
+            float64; t = 1, 2, … is the number of the step, an int or an array of them. Without it the function takes
+            the hyperparameters themselves, by name.
+        conventions: the hyperparameters that other libraries set differently, by library.
+        steady: a zero gradient changes neither the memory nor the rate. Rows that a sparse gradient leaves out may
+            then be skipped, and their regularization made up for exactly when they are next touched.
+        idle: (x, k, *slots, *coefficients) -> (x, *slots): what k steps with zero gradient do, for a rule that is not
+            steady but has a closed form.
+        from_origin: x ← 0 − rate · direction: the step starts from the origin (dual averaging, FTRL).
+        options: settings around the rule that belong to the method (AdamW: its decoupled weight decay).
+
+    Raises:
+        RuleError: naming the rule and what is wrong with it.
+
+    >>> def halving(x, g, g2, lr):
+    ...     return lr / 2, g
+    >>> Rule(halving, hyper={"lr": positive(0.1)})(1.0, 3.0, 9.0, 0.1)
+    (0.05, 3.0)
+    """
+
+    function: Callable[..., tuple]
+    slots: Mapping[str, Slot] = field(default_factory=dict)
+    hyper: Mapping[str, Hyper] = field(default_factory=dict)
+    coefficients: Callable[..., tuple] | None = None
+    name: str = ""
+    formula: str = ""
+    source: str = ""
+    conventions: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    steady: bool = False
+    idle: Callable[..., tuple] | None = None
+    from_origin: bool = False
+    options: Mapping[str, float] = field(default_factory=dict)
+    variants: dict[frozenset[str], "Rule"] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self):
+        if not self.name:
+            object.__setattr__(self, "name", getattr(self.function, "__name__", "rule"))
+        object.__setattr__(self, "__doc__", self.function.__doc__)
+        check(self)
+
+    def __call__(self, *args):
+        """(rate, direction, *slots) for plain floats."""
+        return self.function(*args)
+
+    @property
+    def summary(self) -> str:
+        """The first sentence of the function's or its module's docstring."""
+        text = inspect.getdoc(self.function) or ""
+        return text.split("\n\n")[0].replace("\n", " ")
+
+    @property
+    def defaults(self) -> dict[str, float]:
+        """Every hyperparameter's default."""
+        return {name: hyper.default for name, hyper in self.hyper.items()}  # type: ignore[misc]
+
+    def when(self, *options: str, slots: Mapping[str, Slot] | None = None, coefficients=None, **changes):
+        """Decorates the function that this rule becomes when the named options are on, with the slots it then keeps."""
+
+        def attach(function):
+            variant = replace(
+                self,
+                function=function,
+                name=f"{self.name}[{', '.join(options)}]",
+                slots=self.slots if slots is None else slots,
+                coefficients=coefficients or self.coefficients,
+                variants={},
+                **changes,
+            )
+            self.variants[frozenset(options)] = variant
+            return variant
+
+        return attach
+
+    def resolve(self, settings: Mapping[str, Any]) -> "Rule":
+        """The variant that these hyperparameters ask for; the rule itself where none of its options is on."""
+        named = frozenset().union(*self.variants)
+        on = frozenset(name for name in named if settings.get(name, self.hyper[name].default))
+        return self.variants[on] if on else self
+
+    def settings(self, convention: str | None = None, **given) -> dict[str, float]:
+        """All hyperparameters: the defaults, changed by a convention's and then by the given values.
+
+        Raises:
+            RuleError: for an unknown convention or hyperparameter, or a value out of its bounds.
+
+        >>> from surefoot.rules import adagrad
+        >>> adagrad.settings("pytorch", lr=0.5)["eps"]
+        1e-10
+        """
+        known = ", ".join(self.conventions)
+        if convention is not None and convention not in self.conventions:
+            raise RuleError(f"{self.name}: there is no convention {convention!r}; there are: {known or 'none'}")
+        for name in given:
+            if name not in self.hyper:
+                near = difflib.get_close_matches(name, self.hyper, 1)
+                hint = f"did you mean {near[0]!r}?" if near else f"it takes {', '.join(self.hyper)}"
+                raise RuleError(f"{self.name}: there is no hyperparameter {name!r}; {hint}")
+        values = self.defaults | dict(self.conventions[convention] if convention else {}) | given
+        for name, value in values.items():
+            if name == "lr" and callable(value):
+                continue
+            if isinstance(value, (str, bytes, type(None))) or not np.isscalar(value):
+                raise RuleError(f"{self.name}: {name} must be a number, got {value!r}")
+            if not self.hyper[name].admits(value):
+                raise RuleError(f"{self.name}: {name} must lie in {self.hyper[name].interval()}, got {value!r}")
+        return values
+
+    def evaluate(self, t, settings: Mapping[str, Any]) -> tuple:
+        """The coefficients at step t (an int, or an array of ints) in float64; a schedule in `lr` is called with t."""
+        values = dict(settings)
+        if callable(values["lr"]):
+            values["lr"] = values["lr"](t)
+        if self.coefficients is not None:
+            return tuple(self.coefficients(t, **values))
+        return tuple(values[name] for name in self.coefficient_names)
+
+    @property
+    def coefficient_names(self) -> tuple[str, ...]:
+        return tuple(inspect.signature(self.function).parameters)[3 + len(self.slots) :]
+
+    def bound(self, namespace=ARRAY_OPS, dtype=None) -> Callable[..., tuple]:
+        """The function with `ops` meaning `namespace` and its literals of type `dtype`."""
+        return ops.bind(self.function, namespace, dtype)
+
+
+def rule(**description) -> Callable[[Callable[..., tuple]], Rule]:
+    """Decorator that makes a Rule of a function; the arguments are those of Rule.
+
+    >>> @rule(slots={"total": scale()}, hyper={"lr": positive(0.1), "eps": positive(1e-8)})
+    ... def mine(x, g, g2, total, lr, eps):
+    ...     total = total + g2
+    ...     return lr / (ops.sqrt(total) + eps), g, total
+    >>> mine.defaults
+    {'lr': 0.1, 'eps': 1e-08}
+    """
+    return lambda function: Rule(function, **description)
+
+
+def check(rule: Rule) -> None:
+    """Raises RuleError unless every engine can run the rule: its signature, its hyperparameters, then a trial step."""
+    check_signature(rule)
+    check_operations(rule, rule.function)
+    if rule.idle is not None:
+        check_operations(rule, rule.idle)
+    check_trial(rule)
+
+
+def check_signature(rule: Rule) -> None:
+    for name, slot in rule.slots.items():
+        if not isinstance(slot, Slot):
+            raise RuleError(f"{rule.name}: slot {name!r} is {slot!r}; expected scale() or direction()")
+        if isinstance(slot.initial, str) and slot.initial not in rule.hyper:
+            raise RuleError(f"{rule.name}: slot {name!r} starts from {slot.initial!r}, which is no hyperparameter")
+    for name, hyper in rule.hyper.items():
+        if not isinstance(hyper, Hyper):
+            raise RuleError(
+                f"{rule.name}: hyperparameter {name!r} is {hyper!r}, without bounds; "
+                f"expected a default with bounds, such as positive({hyper!r})"
+            )
+        if hyper.default is None:
+            raise RuleError(f"{rule.name}: hyperparameter {name!r} has no default; expected one, as in positive(0.1)")
+        if hyper.bounds is None:
+            raise RuleError(
+                f"{rule.name}: hyperparameter {name!r} has no bounds; expected them, as in positive({hyper.default!r})"
+            )
+        if not hyper.admits(hyper.default):
+            raise RuleError(
+                f"{rule.name}: the default {hyper.default!r} of {name!r} lies outside its bounds {hyper.interval()}"
+            )
+    if "lr" not in rule.hyper:
+        raise RuleError(f"{rule.name}: the hyperparameter 'lr' is missing; every rule has a learning rate")
+    parameters = tuple(inspect.signature(rule.function).parameters)
+    expected = ("x", "g", "g2", *rule.slots)
+    if parameters[: len(expected)] != expected:
+        raise RuleError(
+            f"{rule.name}: the function must take ({', '.join(expected)}, …), got ({', '.join(parameters)})"
+        )
+    if rule.coefficients is None:
+        for name in parameters[len(expected) :]:
+            if name not in rule.hyper:
+                raise RuleError(f"{rule.name}: the function takes {name!r}, which is neither slot nor hyperparameter")
+
+
+def check_operations(rule: Rule, function: Callable) -> None:
+    """Every engine knows arithmetic, comparison and the names of `ops`; anything else would fail in one of them."""
+    allowed = f"a rule may use arithmetic, comparisons and ops.{', ops.'.join(ops.NAMES)}"
+    if not isinstance(function, types.FunctionType):
+        raise RuleError(f"{rule.name}: expected a plain Python function, got {function!r}")
+    if function.__code__.co_freevars:
+        outside = ", ".join(function.__code__.co_freevars)
+        raise RuleError(f"{rule.name}: uses {outside} of an enclosing function; make it a hyperparameter")
+    instructions = list(dis.get_instructions(function))
+    for here, after in zip(instructions, instructions[1:], strict=False):
+        if here.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
+            if here.argval != "ops":
+                name = here.argval
+                if after.opname in ("LOAD_ATTR", "LOAD_METHOD"):
+                    name += f".{after.argval}"
+                raise RuleError(f"{rule.name}: uses {name}; {allowed}")
+            if after.argval not in ops.NAMES:
+                raise RuleError(f"{rule.name}: uses ops.{after.argval}; {allowed}")
+        elif here.opname == "BINARY_OP" and "**" in here.argrepr:
+            raise RuleError(f"{rule.name}: uses **, which engines round differently; multiply, or take ops.sqrt")
+        elif here.opname in ("FOR_ITER", "IMPORT_NAME", "MAKE_FUNCTION", "STORE_GLOBAL", "RAISE_VARARGS"):
+            raise RuleError(f"{rule.name}: loops, imports, inner functions and raise are not possible; {allowed}")
+
+
+def check_trial(rule: Rule) -> None:
+    """One step on a 2 × 3 array with one scale per row: counts, shapes and types of what the function returns."""
+    f = np.float32
+    x, g = np.full((2, 3), f(0.5)), np.arange(1, 7, dtype=f).reshape(2, 3)
+    shapes = [(2, 1) if slot.kind == "scale" else (2, 3) for slot in rule.slots.values()]
+    try:
+        values = rule.evaluate(1, rule.defaults)
+    except Exception as error:
+        raise RuleError(f"{rule.name}: its coefficients cannot be computed at t = 1: {error}") from error
+    names = rule.coefficient_names
+    if len(values) != len(names):
+        raise RuleError(
+            f"{rule.name}: coefficients returned {len(values)} numbers, but the function takes {len(names)} "
+            f"after its slots ({', '.join(names)})"
+        )
+    memory = [np.ones(shape, f) for shape in shapes]
+    try:
+        with np.errstate(all="ignore"):
+            result = rule.bound(dtype=f)(x, g, np.full((2, 1), f(2)), *memory, *map(f, values))
+    except Exception as error:
+        reason = "branches on a value; use ops.where" if "truth value" in str(error) else str(error)
+        raise RuleError(f"{rule.name}: a trial step failed: {reason}") from error
+    expected = 2 + len(rule.slots)
+    if not isinstance(result, tuple) or len(result) != expected:
+        found = f"{len(result)} values" if isinstance(result, tuple) else "one value"
+        wanted = ", ".join(("rate", "direction", *rule.slots))
+        raise RuleError(f"{rule.name}: the function returns {found}; expected {expected} ({wanted})")
+    for what, value in zip(("the rate", "the direction"), result, strict=False):
+        if np.broadcast_shapes(np.shape(value), (2, 3)) != (2, 3):
+            raise RuleError(f"{rule.name}: {what} has the shape {np.shape(value)}; expected one number per coordinate")
+    for (name, slot), shape, value in zip(rule.slots.items(), shapes, result[2:], strict=True):
+        if np.broadcast_shapes(np.shape(value), shape) != shape:
+            raise RuleError(
+                f"{rule.name}: the {slot.kind} slot {name!r} depends on x or g; feed it from g2 alone, "
+                "or declare it with direction()"
+            )
+    for what, value in zip(("the rate", "the direction", *rule.slots), result, strict=True):
+        if np.asarray(value).dtype != f:
+            raise RuleError(f"{rule.name}: {what} is {np.asarray(value).dtype} where all inputs are float32")
