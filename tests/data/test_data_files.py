@@ -275,7 +275,7 @@ def test_names_and_paths_that_lead_nowhere(tmp_path, write, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name, said in {
         "Docstring": r"Docstring: is neither a built-in data set \(docstrings, airfoil\) nor a file; did you mean",
-        "airfol": "airfol: .*did you mean airfoil",
+        "AIRFOIL": "AIRFOIL: .*did you mean airfoil",
         "mnist": "mnist: is neither .*check the spelling",
         "sub/mnist": "sub/mnist: there is no such file",
         "mnist.npz": r"mnist\.npz: there is no such file",

@@ -14,7 +14,7 @@ Y = np.arange(6, dtype=np.float32)
 LABELS = np.array([0, 1, 0, 1, 0, 1], np.float32)
 SOME = np.array([0, 1], np.int64)
 NAN = X.copy()
-NAN[4, 1] = np.nan
+NAN[4, 0] = np.nan
 
 
 def bad_csr(**changes):
@@ -32,11 +32,11 @@ def bad_csr(**changes):
         ("X has dtype list", {"X": [[1.0, 2.0]] * 6}),
         ("X has shape \\(12,\\)", {"X": X.ravel()}),
         ("found 1 example\\(s\\), expected at least 5", {"X": X[:1]}),
-        ("never different|ever different from 0", {"X": X * 0}),
+        ("ever different from 0", {"X": X * 0}),
         ("ever different from 0", {"X": X[:, :0]}),
         ("not C-contiguous", {"X": np.asfortranarray(X)}),
-        ("feature 1 of example 4 .* is nan", {"X": NAN}),
-        ("feature 1 of example 4 .* is nan", {"X": csr_array(NAN)}),
+        ("feature 0 of example 4 .* is nan", {"X": NAN}),
+        ("feature 0 of example 4 .* is nan", {"X": csr_array(NAN)}),
         ("is coo_array", {"X": coo_array(X)}),
         ("not a valid CSR matrix", {"X": bad_csr(indices=np.array([0, 7], np.int32))}),
         ("not a valid CSR matrix", {"X": bad_csr(indptr=np.array([0, 2, 1, 2, 2, 2], np.int32))}),

@@ -85,9 +85,12 @@ class Bag:
 try:
     def spill():
         """Spill the bag."""
-finally:
+except OSError:
     def again():
         """  the   bag, spill!"""
+finally:
+    def fill():
+        """Fill the bag, of fill of apples."""
 def undocumented(): pass
 '''
 
@@ -120,6 +123,7 @@ def test_what_an_example_is(root):
         (("apples", "bag", "of", "paint", "the"), 0),
         (("bag", "of", "the"), 0),
         (("bag", "the"), 0),
+        (("apples", "bag", "of", "the"), 0),
     ]
     assert data.X.data[:2].tolist() == [np.float32(1 / np.sqrt(2))] * 2
 

@@ -62,14 +62,14 @@ def _path() -> Path:
     if found != SHA256:
         raise DataError(
             f"{path}: found sha256 {found[:12]}…, expected {SHA256[:12]}… (the textbook's copy); "
-            f"delete the file to have that copy downloaded"
+            f"replace it, or unset SUREFOOT_DATA to have that copy downloaded"
         )
     return path
 
 
 def _download() -> Path:
     folder = os.environ.get("SUREFOOT_DATA")
-    remedy = f"put {FILE} in a folder and set SUREFOOT_DATA to that folder" + (f", not to {folder}" if folder else "")
+    remedy = f"put {FILE} in {folder} (SUREFOOT_DATA)" if folder else f"set SUREFOOT_DATA to a folder with {FILE}"
     try:
         import pooch
     except ImportError:

@@ -37,8 +37,8 @@ def load() -> Dataset:
 
     An example is the set of words (two or more of a-z, lower-cased) of the docstring of a class, function or method.
     Each of its k words has the value 1/√k, so that every example has length one and a long text counts no more than a
-    short one. Words of a single docstring are dropped; a docstring that says the same as an earlier one of its class
-    is, too, so that nothing held out was seen in training.
+    short one. Words of a single docstring are dropped; a docstring with the same words and label as an
+    earlier one is, too, so that held-out examples hardly ever repeat one of training.
 
     Returns:
         Sparse float32 examples, 5,752 by 4,470 words and 16% classes in Python 3.11.7; the same for everyone with the
@@ -107,7 +107,7 @@ def _docstrings(node: ast.AST) -> Iterator[tuple[tuple[str, ...], int]]:
 
 @contextmanager
 def _no_garbage_collection() -> Iterator[None]:
-    # A syntax tree is millions of live objects; looking for garbage among them takes a third of the time.
+    # A syntax tree is millions of live objects; looking for garbage among them takes a quarter of the time.
     enabled = gc.isenabled()
     gc.disable()
     try:

@@ -1,0 +1,288 @@
+"""The CPU engine, in Numba: the reference's bits at the speed of memory.
+
+`kernels.py` holds one generic driver per layout, `compiling.py` makes its copy for a rule, `memory.py` reads and writes
+storage types. Here memory is laid out for them and shared among threads.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import math
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
+
+from surefoot.engines.cpu import threads
+from surefoot.engines.cpu.compiling import Kind, specialise
+from surefoot.engines.cpu.kernels import BLOCK, LANES
+from surefoot.engines.cpu.merging import sort_ids
+from surefoot.engines.cpu.threads import get_threads, set_threads
+from surefoot.engines.reference import blend, blend_rows, settle_average
+from surefoot.engines.step import ARITHMETIC, Around, State, Step, rounding_key, storage_of, table
+from surefoot.rules import REGISTRY
+
+__all__ = ["blend", "dense", "get_threads", "linear", "norm", "rows", "rows_norm", "set_threads", "settle",
+           "settle_average"]
+
+NOBODY = np.empty(0)
+
+
+def kind_of(step: Step, x: np.ndarray, **more) -> Kind:
+    dtype = np.dtype(ARITHMETIC[storage_of(x)]).name
+    return Kind(dtype, step.shared, step.plain, propagate=step.nonfinite == "propagate", **more)
+
+
+def numbers(step: Step, kind: Kind, coefficients: tuple, around: Around) -> tuple[tuple, tuple]:
+    """The coefficients and the numbers around the rule in the type of the arithmetic."""
+    f = np.dtype(kind.dtype).type
+    return tuple(map(f, coefficients)), () if kind.plain else tuple(map(f, around))
+
+
+def stored(array: np.ndarray) -> np.ndarray:
+    """float16 as int16, which stands for it in the kernels."""
+    return array.view(np.int16) if array.dtype == np.float16 else array
+
+
+# Dense gradients
+
+
+def dense(step: Step, x, g, state: State, t: int, coefficients: tuple, around: Around) -> int:
+    """Steps all of x; returns how many coordinates were left as they were."""
+    if x.size == 0:
+        return 0
+    kind = kind_of(step, x)
+    c, a = numbers(step, kind, coefficients, around)
+    slots = [stored(state.slots[name]) for name in step.rule.slots]
+    x, g = stored(x), stored(g)
+    means = np.empty(0, kind.dtype)
+    if step.granularity == "tensor":
+        means = np.array([squares(x, g, a, kind, False, step.threads) / x.size]).astype(kind.dtype)
+    kernel = specialise("dense", step.rule, kind)
+    key = np.uint32(rounding_key(step.stochastic_rounding, t))
+    # What the tensor shares is read by every block, and so written elsewhere until all are done.
+    fresh = [slot.copy() if common else slot for slot, common in zip(slots, in_common(step), strict=True)]
+
+    def task(xs, gs, before, after, place):
+        return kernel(xs, gs, before, after, c, a, means, key, place, np.empty(LANES))
+
+    if all(array.flags.c_contiguous for array in (x, g, *slots)):
+        blocks = contiguous_blocks(step, x, g, slots, fresh)
+        skipped = threads.run([functools.partial(task, *block) for block in blocks])
+    else:
+        skipped = sum(task(*block) for block in copied_blocks(step, x, g, slots, fresh))
+    for slot, after, common in zip(slots, fresh, in_common(step), strict=True):
+        if common:
+            slot[...] = after
+    return skipped
+
+
+def in_common(step: Step) -> list[bool]:
+    """Which slots hold one number for the tensor."""
+    return [step.granularity == "tensor" and slot.kind == "scale" for slot in step.rule.slots.values()]
+
+
+def per_row(step: Step) -> list[bool]:
+    """Which slots hold a number for several coordinates."""
+    return [step.shared and slot.kind == "scale" for slot in step.rule.slots.values()]
+
+
+def contiguous_blocks(step: Step, x, g, slots, fresh):
+    """(x, g, slots, slots to write, place) in two dimensions, a block for each thread."""
+    rows = x.shape[0] if step.granularity == "row" and x.ndim else 1
+    x, g = x.reshape(rows, -1), g.reshape(rows, -1)
+    shapes = [-1 if lone else (rows, x.size // rows) for lone in per_row(step)]
+    before, after = ([slot.reshape(shape) for slot, shape in zip(group, shapes, strict=True)] for group in (slots, fresh))
+    if step.granularity == "row":
+        for b, e in threads.pieces(x.size, rows, step.threads):
+            yield x[b:e], g[b:e], tuple(s[b:e] for s in before), tuple(s[b:e] for s in after), b * x.shape[1]
+        return
+    for b, e in threads.pieces(x.size, x.shape[1], step.threads):
+        cut = [tuple(s if s.ndim == 1 else s[:, b:e] for s in group) for group in (before, after)]
+        yield x[:, b:e], g[:, b:e], *cut, b
+
+
+def copied_blocks(step: Step, x, g, slots, fresh):
+    """The same for memory with gaps: groups of rows are copied together, stepped, and copied back, one after the other."""
+    width = x.size // x.shape[0]
+    group = max(1, BLOCK // width)
+    for b in range(0, x.shape[0], group):
+        rows = slice(b, b + group)
+        copy, copy_g = np.ascontiguousarray(x[rows]), np.ascontiguousarray(g[rows])
+        before = [s if c else np.ascontiguousarray(s[rows]) for s, c in zip(slots, in_common(step), strict=True)]
+        after = [f if c else s for f, s, c in zip(fresh, before, in_common(step), strict=True)]
+        for block in contiguous_blocks(step, copy, copy_g, before, after):
+            yield *block[:4], b * width + block[4]
+        x[rows] = copy
+        for slot, changed, common in zip(slots, before, in_common(step), strict=True):
+            if not common:
+                slot[rows] = changed
+
+
+# Sparse gradients
+
+
+def rows(step: Step, x, ids, values, state: State, t: int, coefficients: tuple, around: Around) -> int:
+    """Steps the rows that ids name; returns how many coordinates were left as they were."""
+    if len(ids) == 0 or x.size == 0:
+        return 0
+    order, starts = sort_ids(ids, x.shape[0])
+    distinct = (order[starts[:-1]] >> np.uint64(32)).astype(np.int64) if step.average else NOBODY
+    if step.average:
+        blend_rows(x, state, distinct)
+    kind = kind_of(step, x, catches_up=state.last is not None)
+    c, a = numbers(step, kind, coefficients, around)
+    values = np.ascontiguousarray(stored(values)).reshape(len(ids), -1)
+    with two_dimensions(step, x, state) as (table_, slots, after):
+        means = np.empty(0, kind.dtype)
+        if step.granularity == "tensor":
+            total = squares_of_rows(table_, values, order, starts, a, kind, False)
+            means = np.array([total / x.size]).astype(kind.dtype)
+        idle = idle_arguments(step, state, t, kind)
+        kernel = specialise("rows", step.rule, kind)
+        key = np.uint32(rounding_key(step.stochastic_rounding, t))
+
+        def task(first, last):
+            return kernel(table_, values, order, starts, first, last, slots, after, c, a, means, key, np.empty(LANES), idle)
+
+        count = threads.pieces(values.size, len(starts) - 1, step.threads)
+        # Equal shares of the ids rather than of the distinct rows: a few rows have most of the ids.
+        edges = np.searchsorted(starts, [len(ids) * k // len(count) for k in range(len(count) + 1)])
+        edges[-1] = len(starts) - 1
+        skipped = threads.run([functools.partial(task, b, e) for b, e in zip(edges[:-1], edges[1:], strict=True)])
+    if step.average:
+        blend_touched(step, x, state, distinct, t)
+    return skipped
+
+
+@contextlib.contextmanager
+def two_dimensions(step: Step, x, state: State):
+    """(x, slots, slots to write) as a table of rows; memory with gaps is copied together and back."""
+    arrays = [stored(x), *(stored(state.slots[name]) for name in step.rule.slots)]
+    whole = [np.ascontiguousarray(array) for array in arrays]
+    table_, slots = whole[0].reshape(x.shape[0], -1), whole[1:]
+    before = [slot.reshape(-1) if lone else slot.reshape(table_.shape) for slot, lone in zip(slots, per_row(step), strict=True)]
+    after = list(before)
+    for k, common in enumerate(in_common(step)):
+        if common:
+            # One number for all rows: read in place through a stride of 0, written aside until all rows are done.
+            before[k] = as_strided(slots[k], (x.shape[0],), (0,))
+            after[k] = as_strided(slots[k].copy(), (x.shape[0],), (0,))
+    yield table_, tuple(before), tuple(after)
+    for k, common in enumerate(in_common(step)):
+        if common:
+            slots[k][...] = after[k][0]
+    for array, copy in zip(arrays, whole, strict=True):
+        if copy is not array:
+            array[...] = copy
+
+
+def idle_arguments(step: Step, state: State, now: int, kind: Kind):
+    """What kernels need to let rows that were left out catch up; nothing where they need not."""
+    if state.last is None:
+        return NOBODY
+    starts = np.array([first for first, _, _ in state.history])
+    coefficients = np.array([c for _, c, _ in state.history], kind.dtype).reshape(len(starts), -1)
+    arounds = np.array([around for _, _, around in state.history], kind.dtype)
+    return state.last, np.array([now]), starts, coefficients, arounds
+
+
+def settle(step: Step, x, state: State) -> None:
+    """Lets every row catch up, as if it were touched by the next step."""
+    if x.size == 0:
+        return
+    kind = kind_of(step, x, catches_up=True)
+    with two_dimensions(step, x, state) as (table_, slots, _):
+        unchanged = tuple(slot.copy() if slot.ndim == 1 and step.granularity == "tensor" else slot for slot in slots)
+        specialise("settle", step.rule, kind)(table_, slots, unchanged, idle_arguments(step, state, state.t + 1, kind))
+
+
+def blend_touched(step: Step, x, state: State, rows_, t: int) -> None:
+    """Takes the rows just stepped into the average."""
+    weight = state.weight + float(step.lr(t))
+    if weight > 0:
+        state.average[rows_] += (step.lr(t) / weight) * (decode(x[rows_]).astype(float) - state.average[rows_])
+    state.average_seen[rows_] = weight
+
+
+# Norms and mean squares
+
+
+def squares(x, g, around: tuple, kind: Kind, wide: bool, limit: int | None) -> float:
+    """The sum of the squares of a dense gradient, as the rule sees it; x tells the storage type and enters with L2."""
+    count = -(-g.size // BLOCK)
+    parts = np.zeros(count)
+    kernel = specialise("dense_squares", REGISTRY["sgd"], dataclasses.replace(kind, shared=False, propagate=False))
+
+    def task(xs, gs, first, last, offset):
+        return kernel(xs, gs, around, wide, np.empty(LANES), parts[offset:], first, last)
+
+    if x.flags.c_contiguous and g.flags.c_contiguous:
+        flat = x.reshape(1, -1), g.reshape(1, -1)
+        threads.run([functools.partial(task, *flat, b, e, 0) for b, e in threads.pieces(g.size, count, limit)])
+    else:
+        for k in range(count):
+            cut = slice(k * BLOCK, (k + 1) * BLOCK)
+            task(x.flat[cut].reshape(1, -1), g.flat[cut].reshape(1, -1), 0, 1, k)
+    return float(sum(parts.tolist(), 0.0))
+
+
+def norm(step: Step, g) -> float:
+    """The Euclidean norm of the finite part of a gradient."""
+    kind = Kind(np.dtype(ARITHMETIC[storage_of(g)]).name)
+    return math.sqrt(squares(stored(g), stored(g), (), kind, True, step.threads))
+
+
+def squares_of_rows(x, values, order, starts, around: tuple, kind: Kind, wide: bool) -> float:
+    kernel = specialise("rows_squares", REGISTRY["sgd"], Kind(kind.dtype, plain=kind.plain))
+    return kernel(x, values, order, starts, around, wide, np.empty(LANES))
+
+
+def rows_norm(step: Step, x, ids, values) -> float:
+    """The Euclidean norm of a sparse gradient after equal ids are summed."""
+    if len(ids) == 0 or x.size == 0:
+        return 0.0
+    order, starts = sort_ids(ids, x.shape[0])
+    kind = Kind(np.dtype(ARITHMETIC[storage_of(x)]).name)
+    flat = np.ascontiguousarray(stored(values)).reshape(len(ids), -1)
+    # The rows of x are only looked at with L2, which a norm knows nothing of: any memory of that shape will do.
+    placeholder = as_strided(np.zeros(1, flat.dtype), (x.shape[0], flat.shape[1]), (0, 0))
+    return math.sqrt(squares_of_rows(placeholder, flat, order, starts, (), kind, True))
+
+
+# Linear models
+
+
+def linear(step: Step, examples, y, order, x, state: State, loss: str, batch_size: int) -> int:
+    """One pass of mini-batches through the examples; returns how many coordinates were left as they were."""
+    steps = -(-len(order) // batch_size)
+    acting = table(step, state.t + 1, steps)
+    sweeps = step.sweeps or isinstance(examples, np.ndarray)
+    kind = kind_of(step, x, sweeps=sweeps, catches_up=step.catches_up and not sweeps, loss=loss)
+    slots = [stored(state.slots[name]) for name in step.rule.slots]
+    slots = tuple(slot.reshape(-1 if lone else (1, -1)) for slot, lone in zip(slots, per_row(step), strict=True))
+    weights = np.ascontiguousarray(stored(x)).reshape(1, -1)
+    total = state.weight + np.cumsum(acting.lr)
+    shares = np.divide(acting.lr, total, out=np.zeros(steps), where=total > 0)
+    rows_of_table = (acting.coefficients.astype(kind.dtype), acting.spared.astype(kind.dtype), acting.around, shares)
+    seed, first = step.stochastic_rounding, state.t + 1
+    keys = np.array([rounding_key(seed, first + b) for b in range(steps)] if seed is not None else [0], np.uint32)
+    work = (*np.zeros((3, x.size), kind.dtype), np.arange(x.size))
+    kernel = specialise("linear", step.rule, kind)
+    skipped = kernel(
+        examples, y, order, batch_size, weights, slots, slots, rows_of_table, np.broadcast_to(keys, (steps,)).copy(),
+        step.clip_norm, NOBODY if state.average is None else state.average, work, np.empty(LANES),
+        stretches(acting, first, kind, x.size),
+    )
+    stored(x)[...] = weights[0]
+    state.weight = float(total[-1])
+    state.t += steps
+    return skipped
+
+
+def stretches(acting, first: int, kind: Kind, size: int):
+    """The table of a pass as `idle` takes it: one entry for each stretch of steps with equal numbers."""
+    rows_ = np.hstack([acting.coefficients, acting.around])
+    changes = np.flatnonzero(np.r_[True, (rows_[1:] != rows_[:-1]).any(axis=1)])
+    last = np.full(size, first - 1)
+    parts = (part[changes].astype(kind.dtype) for part in (acting.coefficients, acting.around))
+    return last, np.array([first]), changes + first, *parts

@@ -1,0 +1,157 @@
+"""`specialise` makes the compiled, disk-cached copy of a generic driver for one rule."""
+
+import functools
+import hashlib
+import inspect
+import pathlib
+import re
+import types
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+from numba.core.errors import NumbaError
+
+from surefoot import ops
+from surefoot.engines import around, losses
+from surefoot.engines.cpu import kernels, memory, numba_ops
+from surefoot.rules import Rule, RuleError
+
+OPTIONS = {"error_model": "numpy", "nogil": True}
+INNER = OPTIONS | {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "forceinline": True}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a driver is compiled for, besides the rule.
+
+    Attributes:
+        dtype: the type of the arithmetic, "float32" or "float64".
+        shared: coordinates share a rate.
+        plain: nothing is done around the rule.
+        catches_up: rows that were left out make up for it.
+        propagate: values that are not finite go through.
+        sweeps: a linear model steps all weights in every mini-batch.
+        loss: the loss of a linear model.
+    """
+
+    dtype: str
+    shared: bool = False
+    plain: bool = True
+    catches_up: bool = False
+    propagate: bool = False
+    sweeps: bool = False
+    loss: str = ""
+
+    def __str__(self) -> str:
+        flags = [name for name in ("shared", "plain", "catches_up", "propagate", "sweeps") if getattr(self, name)]
+        return "_".join([self.dtype, *flags, self.loss]).strip("_")
+
+
+def digest(*parts: object) -> str:
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:10]
+
+
+def fingerprint(function: Callable) -> tuple:
+    """What of a function's source decides what it computes."""
+    code = function.__code__
+    constants = tuple((type(c).__name__, c) for c in code.co_consts if not isinstance(c, (str, types.CodeType)))
+    return code.co_code.hex(), constants, code.co_names, code.co_varnames
+
+
+@functools.cache
+def engine_fingerprint() -> str:
+    """Numba notices a change in the driver's own file only; this stands for the other files it is compiled from."""
+    files = [pathlib.Path(module.__file__ or "") for module in (ops, around, losses, kernels, memory, numba_ops)]
+    return digest(numba.__version__, *(path.read_bytes() for path in [*files, pathlib.Path(__file__)]))
+
+
+def has_file(function: Callable) -> bool:
+    """Whether the function comes from a source file, and not from a notebook cell or a prompt."""
+    try:
+        return pathlib.Path(inspect.getsourcefile(function) or "").is_file()
+    except TypeError:
+        return False
+
+
+@functools.cache
+def specialise(driver: str, rule: Rule, kind: Kind) -> Callable:
+    """The compiled copy of a driver of `kernels` for a rule.
+
+    Numba's disk cache keys a function by file, name and bytecode, not by the globals it calls: so the copy carries the
+    rule's name and the fingerprint of all it is made of in its own name. (A closure over a compiled rule never hits
+    the cache.) A rule that no file backs is compiled for this process only.
+    """
+    idle = fingerprint(rule.idle) if rule.idle else ()
+    made_of = digest(fingerprint(rule.function), idle, rule.steady, rule.from_origin, kind, engine_fingerprint())
+    name = f"{driver}__{re.sub(r'[^0-9a-zA-Z]+', '_', rule.name)}__{kind}__{made_of}"
+    original = getattr(kernels, driver)
+    copy = types.FunctionType(original.__code__.replace(co_name=name, co_qualname=name), namespace(rule, kind), name)
+    copy.__module__, copy.__qualname__ = original.__module__, name
+    compiled = numba.njit(copy, cache=has_file(rule.function), **OPTIONS)
+
+    @functools.wraps(copy)
+    def call(*arguments):
+        try:
+            return compiled(*arguments)
+        except NumbaError as error:
+            reason = str(error).strip().splitlines()
+            raise RuleError(f"{rule.name}: the rule does not compile: {reason[0]} … {reason[-1]}") from error
+
+    return call
+
+
+def namespace(rule: Rule, kind: Kind) -> dict:
+    """The globals of a driver's copy: every helper of `kernels`, compiled, and the names in capitals."""
+    f = np.dtype(kind.dtype).type
+    names = dict(vars(kernels))
+
+    def compiled(function, dtype=f):
+        return numba.njit(ops.bind(function, numba_ops, dtype), **INNER)
+
+    names |= {
+        "F": f,
+        "COUNT": len(rule.coefficient_names),
+        "SHARED": kind.shared,
+        "PROPAGATE": kind.propagate,
+        "FROM_ORIGIN": rule.from_origin,
+        "RULE": compiled(rule.function),
+        "RULE_IDLE": compiled(rule.idle) if rule.idle else None,
+        "ADVANCE": compiled(around.advance),
+        "AROUND_GRADIENT": compiled(around.gradient),
+        "AROUND_PROXIMAL": compiled(around.proximal),
+        "AROUND_IDLE": compiled(around.idle, np.float64),
+        "SLOPE": compiled(losses.SLOPES[kind.loss], np.float64) if kind.loss else None,
+    }
+    for helper, function in vars(kernels).items():
+        if isinstance(function, types.FunctionType) and function.__module__ == kernels.__name__:
+            names[helper] = numba.njit(types.FunctionType(function.__code__, names, helper), **INNER)
+    prefix = "plain" if kind.plain else "full"
+    idle = "idle_from_origin" if rule.from_origin else "idle_steady" if rule.steady else "idle_by_rule"
+    names |= {
+        "GRADIENT": names[f"{prefix}_gradient"],
+        "START": names[f"{prefix}_start"],
+        "PROXIMAL": names[f"{prefix}_proximal"],
+        "AROUND": names[f"{prefix}_around"],
+        "SPARED": names[f"{prefix}_spared"],
+        "MEAN_SQUARE": names["shared_square" if kind.shared else "own_square"],
+        "MEAN_OF": names["shared_mean" if kind.shared else "own_mean"],
+        "IDLE": names["idle_row" if kind.catches_up else "idle_nothing"],
+        "IDLE_STRETCH": names[idle],
+        "TOUCH": names["touch_all" if kind.sweeps else "touch_new"],
+        "GATHER": names["gather_all" if kind.sweeps else "gather_new"],
+        "SETTLE_WEIGHTS": names["settle_weights" if kind.catches_up else "settle_nothing"],
+    }
+    names["RAW_SQUARES"] = names["sum_squares"] if kind.plain else raw_squares(f)
+    return names
+
+
+def raw_squares(f) -> Callable:
+    """The sum of the squares of a gradient as it is, before anything is done to it."""
+    names = dict(vars(kernels)) | {"F": f}
+    for helper in ("plain_gradient", "finite_square", "block_squares", "sum_squares"):
+        function = getattr(kernels, helper)
+        names[helper] = numba.njit(types.FunctionType(function.__code__, names, helper), **INNER)
+    names["GRADIENT"] = names["plain_gradient"]
+    return names["sum_squares"]

@@ -1,0 +1,365 @@
+"""One generic driver per layout. `compiling.specialise` makes the compiled, disk-cached copy of a driver for a rule.
+
+Names in capitals are filled in there: F, the type of the arithmetic; RULE, the rule's function; SLOPE, the derivative of
+the loss; SHARED, whether coordinates share a rate; and functions chosen by what is done around the rule: GRADIENT, START
+and PROXIMAL act before and after it, IDLE makes up for steps in which a row was left out, TOUCH and GATHER say which
+weights of a linear model a mini-batch steps.
+"""
+
+import numpy as np
+from numba.np.unsafe.ndarray import to_fixed_tuple
+
+from surefoot.engines.cpu.memory import (
+    column,
+    column_of,
+    decode,
+    encode,
+    entries,
+    load,
+    not_finite,
+    row_of,
+    store,
+    store_row,
+)
+
+# ruff: noqa: F821
+# pyright: reportUndefinedVariable=false
+
+LANES = 8
+BLOCK = 65536
+
+
+# Drivers
+
+
+def dense(x, g, slots, after, coefficients, around, means, key, place, lanes):
+    """Steps every row of x along g; returns how many coordinates were left as they were."""
+    skipped = 0
+    for i in range(x.shape[0]):
+        mean = MEAN_SQUARE(x[i], g[i], around, means, lanes)
+        skipped += step_row(x[i], g[i], slots, after, i, coefficients, around, mean, key, place + i * x.shape[1])
+    return skipped
+
+
+def rows(x, values, order, starts, first, last, slots, after, coefficients, around, means, key, lanes, idle):
+    """Steps the distinct rows first … last − 1 that a sparse gradient names; equal ids are summed before."""
+    skipped = 0
+    total = np.empty(x.shape[1], F)
+    for u in range(first, last):
+        row = sum_of_row(total, values, order, starts, u)
+        IDLE(x[row], slots, after, row, row, idle)
+        mean = MEAN_SQUARE(x[row], total, around, means, lanes)
+        skipped += step_row(x[row], total, slots, after, row, coefficients, around, mean, key, row * x.shape[1])
+    return skipped
+
+
+def settle(x, slots, after, idle):
+    """Lets every row catch up."""
+    for row in range(x.shape[0]):
+        IDLE(x[row], slots, after, row, row, idle)
+    return 0
+
+
+def linear(examples, y, order, batch_size, x, slots, after, table, keys, clip_norm, average, work, lanes, idle):
+    """One pass of mini-batches through the examples; returns how many coordinates were left as they were."""
+    coefficients, spared, arounds, shares = table
+    raw, seen, gradient, touched = work
+    weights, bias = x[0], x.shape[1] - 1
+    skipped = 0
+    for b in range(coefficients.shape[0]):
+        begin, end = b * batch_size, min((b + 1) * batch_size, order.size)
+        count = 0
+        for k in range(begin, end):
+            columns, values = entries(examples, order[k])
+            count = TOUCH(columns, touched, count, weights, slots, after, idle)
+            prediction = decode(weights, weights[bias])
+            for e in range(values.size):
+                prediction = prediction + decode(weights, weights[column(columns, e)]) * values[e]
+            slope = F(SLOPE(np.float64(prediction), np.float64(y[order[k]])))
+            for e in range(values.size):
+                gradient[column(columns, e)] += slope * values[e]
+            gradient[bias] += slope
+        count = GATHER(gradient, raw, touched, count, F(end - begin))
+        around = AROUND(arounds, b, clip_norm, raw[:count], lanes)
+        lone = SPARED(around)
+        for u in range(count - 1):
+            seen[u] = seen_by_rule(raw[u], weights, touched[u], around)
+        seen[count - 1] = seen_by_rule(raw[count - 1], weights, bias, lone)
+        mean = MEAN_OF(seen[:count], x.size, lanes)
+        views = row_of(slots, 0)
+        c = to_fixed_tuple(coefficients[b], COUNT)
+        fresh = RULE(decode(weights, weights[0]), F(0), mean, *load(views, 0), *c)
+        for u in range(count - 1):
+            ok = step_coordinate(weights, touched[u], raw[u], views, c, around, mean, keys[b], touched[u])
+            skipped += 0 if ok else 1
+        c = to_fixed_tuple(spared[b], COUNT)
+        ok = step_coordinate(weights, bias, raw[count - 1], views, c, lone, mean, keys[b], bias)
+        skipped += 0 if ok else 1
+        store_row(after, 0, fresh[2:], PROPAGATE)
+        for j in range(average.size):
+            average[j] += shares[b] * (np.float64(decode(weights, weights[j])) - average[j])
+        idle[1][0] += 1
+    SETTLE_WEIGHTS(weights, slots, after, idle)
+    return skipped
+
+
+def dense_squares(x, g, around, wide, lanes, parts, first, last):
+    """The sum of the squares of each block first … last − 1 of a dense gradient of one row, into parts."""
+    for m in range(first, last):
+        begin, end = m * BLOCK, min((m + 1) * BLOCK, g.shape[1])
+        parts[m] = block_squares(x[0, begin:end], g[0, begin:end], around, wide, lanes)
+    return 0
+
+
+def rows_squares(x, values, order, starts, around, wide, lanes):
+    """The sum of the squares of a sparse gradient once equal ids are summed."""
+    result = 0.0
+    total = np.empty(x.shape[1], F)
+    for u in range(starts.size - 1):
+        row = sum_of_row(total, values, order, starts, u)
+        result += sum_squares(x[row], total, around, wide, lanes)
+    return result
+
+
+# One row, one coordinate
+
+
+def step_row(x, g, slots, after, row, coefficients, around, mean, key, place):
+    """Steps one row; `mean` is the mean square of its gradient, where coordinates share a rate."""
+    if x.size == 0:
+        return 0
+    views = row_of(slots, row)
+    fresh = RULE(decode(x, x[0]), F(0), mean, *load(views, 0), *coefficients)
+    skipped = 0
+    for j in range(x.size):
+        ok = step_coordinate(x, j, decode(g, g[j]), views, coefficients, around, mean, key, place + j)
+        skipped += 0 if ok else 1
+    store_row(after, row, fresh[2:], PROPAGATE)
+    return skipped
+
+
+def step_coordinate(x, j, raw, views, coefficients, around, mean, key, place):
+    """Steps one coordinate, unless something about it is not finite; returns whether it was stepped."""
+    before = decode(x, x[j])
+    g, start = GRADIENT(raw, before, around), START(before, around)
+    square = g * g
+    new = RULE(start, g, mean if SHARED else square, *load(views, j), *coefficients)
+    moved = ADVANCE(F(0) if FROM_ORIGIN else start, new[0], new[1])
+    stored = encode(x, PROXIMAL(moved, new[0], around), key, place)
+    back = decode(x, stored)
+    ok = PROPAGATE or not_finite(new[2:], (raw - raw) + (square - square) + (back - back)) == F(0)
+    store(views, j, new[2:], ok)
+    x[j] = stored if ok else x[j]
+    return ok
+
+
+def sum_of_row(total, values, order, starts, u):
+    """Sums the gradient of the u-th distinct row in order of occurrence; returns the row."""
+    begin, end = starts[u], starts[u + 1]
+    first = values[np.int64(order[begin] & np.uint64(0xFFFFFFFF))]
+    for d in range(total.size):
+        total[d] = decode(first, first[d])
+    for k in range(begin + 1, end):
+        more = values[np.int64(order[k] & np.uint64(0xFFFFFFFF))]
+        for d in range(total.size):
+            total[d] += decode(more, more[d])
+    return np.int64(order[begin] >> np.uint64(32))
+
+
+# What is done around the rule: `plain_…` where that is nothing
+
+
+def plain_gradient(raw, x, around):
+    return raw
+
+
+def full_gradient(raw, x, around):
+    return AROUND_GRADIENT(raw, x, around[0], around[1], around[2])
+
+
+def plain_start(x, around):
+    return x
+
+
+def full_start(x, around):
+    return around[3] * x
+
+
+def plain_proximal(x, rate, around):
+    return x
+
+
+def full_proximal(x, rate, around):
+    return AROUND_PROXIMAL(x, rate, around[4], around[5])
+
+
+def plain_around(arounds, b, clip_norm, raw, lanes):
+    return ()
+
+
+def full_around(arounds, b, clip_norm, raw, lanes):
+    """The numbers around the rule in mini-batch b, with the gradient scaled down to clip_norm."""
+    scale = arounds[b, 0]
+    if clip_norm < np.inf:
+        length = np.sqrt(RAW_SQUARES(raw, raw, (), True, lanes))
+        if length > clip_norm:
+            scale = scale * clip_norm / length
+    return F(scale), F(arounds[b, 1]), F(arounds[b, 2]), F(arounds[b, 3]), F(arounds[b, 4]), F(arounds[b, 5])
+
+
+def plain_spared(around):
+    return ()
+
+
+def full_spared(around):
+    """The same for a bias, which penalties spare."""
+    return around[0], around[1], F(0), F(1), F(0), F(0)
+
+
+# Squares, for rates that coordinates share and for the norm of a gradient
+
+
+def own_square(x, g, around, means, lanes):
+    return F(0)
+
+
+def shared_square(x, g, around, means, lanes):
+    """The mean square of a row's gradient; means[0] where one number serves all rows."""
+    if means.size > 0:
+        return means[0]
+    return F(sum_squares(x, g, around, False, lanes) / max(x.size, 1))
+
+
+def own_mean(seen, size, lanes):
+    return F(0)
+
+
+def shared_mean(seen, size, lanes):
+    return F(RAW_SQUARES(seen, seen, (), False, lanes) / size)
+
+
+def seen_by_rule(raw, weights, j, around):
+    """The gradient as the rule sees it; NaN where the raw one is not finite."""
+    return GRADIENT(raw, decode(weights, weights[j]), around) + (raw - raw)
+
+
+def sum_squares(x, g, around, wide, lanes):
+    """The sum of the squared gradient in float64, in an order that does not depend on the number of threads."""
+    result = 0.0
+    for begin in range(0, g.size, BLOCK):
+        result += block_squares(x[begin : begin + BLOCK], g[begin : begin + BLOCK], around, wide, lanes)
+    return result
+
+
+def block_squares(x, g, around, wide, lanes):
+    """Eight running sums, each of every eighth value, added up pairwise."""
+    lanes[:] = 0.0
+    whole = g.size // LANES
+    for m in range(whole):
+        for k in range(LANES):
+            lanes[k] += finite_square(x, g, m * LANES + k, around, wide)
+    for k in range(g.size - whole * LANES):
+        lanes[k] += finite_square(x, g, whole * LANES + k, around, wide)
+    return ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) + ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7]))
+
+
+def finite_square(x, g, j, around, wide):
+    """The square of a gradient coordinate, or 0 where it is not finite; wide squares do not overflow."""
+    raw = decode(g, g[j])
+    value = GRADIENT(raw, decode(x, x[j]), around)
+    square = np.float64(value) * np.float64(value) if wide else np.float64(value * value)
+    return square if np.float64(raw - raw) + (square - square) == 0.0 else 0.0
+
+
+# What steps with zero gradient do to a row that was left out; `idle` is (last, now, starts, coefficients, arounds):
+# the last step of every row, the step that is being taken, and the stretches of constant coefficients.
+
+
+def idle_nothing(x, slots, after, row, place, idle):
+    pass
+
+
+def idle_steps(stretch, last, until, starts):
+    """How many of the steps last + 1 … until fall into a stretch."""
+    end = starts[stretch + 1] - 1 if stretch + 1 < starts.size else until
+    return min(end, until) - max(starts[stretch] - 1, last)
+
+
+def idle_row(x, slots, after, row, place, idle):
+    """Makes a row what it would be after zero-gradient steps up to the one being taken; `place` is where it is in last."""
+    last, now, starts, coefficients, arounds = idle
+    until = now[0] - 1
+    for s in range(starts.size):
+        k = idle_steps(s, last[place], until, starts)
+        if k > 0 and x.size > 0:
+            IDLE_STRETCH(x, k, slots, after, row, to_fixed_tuple(coefficients[s], COUNT), arounds[s])
+    last[place] = now[0]
+
+
+def idle_from_origin(x, k, slots, after, row, coefficients, around):
+    views = row_of(slots, row)
+    for j in range(x.size):
+        new = RULE(decode(x, x[j]), F(0), F(0), *load(views, j), *coefficients)
+        x[j] = encode(x, ADVANCE(F(0), new[0], new[1]), np.uint32(0), 0)
+
+
+def idle_steady(x, k, slots, after, row, coefficients, around):
+    views = row_of(slots, row)
+    keep, l1, l2 = np.float64(around[3]), np.float64(around[4]), np.float64(around[5])
+    for j in range(x.size):
+        value = decode(x, x[j])
+        rate = np.float64(RULE(value, F(0), F(0), *load(views, j), *coefficients)[0])
+        x[j] = encode(x, F(AROUND_IDLE(np.float64(value), k, rate, keep, l1, l2)), np.uint32(0), 0)
+
+
+def idle_by_rule(x, k, slots, after, row, coefficients, around):
+    views = row_of(slots, row)
+    fresh = RULE_IDLE(decode(x, x[0]), k, *load(views, 0), *coefficients)
+    for j in range(x.size):
+        new = RULE_IDLE(decode(x, x[j]), k, *load(views, j), *coefficients)
+        x[j] = encode(x, new[0], np.uint32(0), 0)
+        store(views, j, new[1:], True)
+    store_row(after, row, fresh[1:], True)
+
+
+# Which weights of a linear model a mini-batch steps: all of them, or the bias and those of the features that occur
+
+
+def touch_all(columns, touched, count, weights, slots, after, idle):
+    return count
+
+
+def touch_new(columns, touched, count, weights, slots, after, idle):
+    last, now = idle[0], idle[1]
+    for e in range(columns.size):
+        j = column(columns, e)
+        if last[j] != now[0]:
+            touched[count] = j
+            count += 1
+            IDLE(weights[j : j + 1], column_of(slots, j), column_of(after, j), 0, j, idle)
+            last[j] = now[0]
+    return count
+
+
+def gather_all(gradient, raw, touched, count, size):
+    for j in range(gradient.size):
+        raw[j] = gradient[j] / size
+        gradient[j] = F(0)
+    return gradient.size
+
+
+def gather_new(gradient, raw, touched, count, size):
+    touched[count] = gradient.size - 1
+    for u in range(count + 1):
+        raw[u] = gradient[touched[u]] / size
+        gradient[touched[u]] = F(0)
+    return count + 1
+
+
+def settle_weights(weights, slots, after, idle):
+    for j in range(weights.size - 1):
+        IDLE(weights[j : j + 1], column_of(slots, j), column_of(after, j), 0, j, idle)
+
+
+def settle_nothing(weights, slots, after, idle):
+    pass

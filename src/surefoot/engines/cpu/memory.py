@@ -1,0 +1,239 @@
+"""How kernels read and write memory: storage types, and slots that belong to a coordinate, a row or the tensor.
+
+Arrays of uint16 hold bfloat16 and arrays of int16 hold float16; all else is what it says. A tuple of slots holds a
+2-D array for a slot of its own number per coordinate, and a 1-D array for one number per row.
+"""
+
+import numpy as np
+from numba import types
+from numba.extending import overload, register_jitable
+
+
+INLINE = {"forceinline": True}
+
+
+def decode(array, stored):
+    """A number as stored in `array`, in the type it is computed in."""
+
+
+def encode(array, value, key, place):
+    """A computed number as it is stored in `array`; with a key, bfloat16 is rounded at random, by `place`."""
+
+
+@overload(decode, inline="always")
+def _decode(array, stored):
+    if array.dtype == types.uint16:
+        return lambda array, stored: bfloat16_to_float(stored)
+    if array.dtype == types.int16:
+        return lambda array, stored: float16_to_float(stored)
+    return lambda array, stored: stored
+
+
+@overload(encode, inline="always")
+def _encode(array, value, key, place):
+    if array.dtype == types.uint16:
+        return lambda array, value, key, place: float_to_bfloat16(value, key, place)
+    if array.dtype == types.int16:
+        return lambda array, value, key, place: float_to_float16(value)
+    dtype = array.dtype
+    return lambda array, value, key, place: dtype(value)
+
+
+@register_jitable
+def bfloat16_to_float(bits):
+    return np.uint32(np.uint32(bits) << np.uint32(16)).view(np.float32)
+
+
+@register_jitable
+def float_to_bfloat16(value, key, place):
+    bits = np.float32(value).view(np.uint32)
+    nearest = np.uint32(np.uint32(0x7FFF) + np.uint32(np.uint32(bits >> np.uint32(16)) & np.uint32(1)))
+    random = np.uint32(noise(place, key) & np.uint32(0xFFFF))
+    finite = np.uint32(bits & np.uint32(0x7F800000)) != np.uint32(0x7F800000)
+    up = random if key != np.uint32(0) and finite else nearest
+    rounded = np.uint32(np.uint32(bits + up) >> np.uint32(16))
+    nan = np.uint32(np.uint32(bits >> np.uint32(16)) | np.uint32(0x40))
+    return np.uint16(nan if np.uint32(bits & np.uint32(0x7FFFFFFF)) > np.uint32(0x7F800000) else rounded)
+
+
+@register_jitable
+def noise(place, key):
+    """32 random bits for every place: an integer hash with good avalanche (the constants are Wellons's, 2018)."""
+    h = np.uint32(np.uint32(place) ^ key)
+    h = np.uint32(np.uint32(h ^ np.uint32(h >> np.uint32(16))) * np.uint32(0x7FEB352D))
+    h = np.uint32(np.uint32(h ^ np.uint32(h >> np.uint32(15))) * np.uint32(0x846CA68B))
+    return np.uint32(h ^ np.uint32(h >> np.uint32(16)))
+
+
+@register_jitable
+def float16_to_float(stored):
+    bits = np.uint32(np.uint32(stored) & np.uint32(0xFFFF))
+    magnitude = np.uint32(np.uint32(bits & np.uint32(0x7FFF)) << np.uint32(13))
+    # 2^112 moves the exponent from float16's bias to float32's, and is exact for subnormal numbers too.
+    scaled = np.float32(magnitude.view(np.float32) * np.float32(2.0**112)).view(np.uint32)
+    special = np.uint32(magnitude | np.uint32(0x7F800000))
+    size = special if np.uint32(bits & np.uint32(0x7C00)) == np.uint32(0x7C00) else scaled
+    return np.uint32(size | np.uint32(np.uint32(bits & np.uint32(0x8000)) << np.uint32(16))).view(np.float32)
+
+
+@register_jitable
+def float_to_float16(value):
+    bits = np.float32(value).view(np.uint32)
+    size = np.uint32(bits & np.uint32(0x7FFFFFFF))
+    odd = np.uint32(np.uint32(size >> np.uint32(13)) & np.uint32(1))
+    normal = np.uint32(np.uint32(size + np.uint32(0xFFF) + odd - np.uint32(0x38000000)) >> np.uint32(13))
+    # Adding ½ lines a number below 2^-14 up with float16's subnormal grid, rounded to nearest.
+    small = np.uint32(np.float32(size.view(np.float32) + np.float32(0.5)).view(np.uint32) - np.uint32(0x3F000000))
+    half = small if size < np.uint32(0x38800000) else normal
+    half = np.uint32(0x7C00) if size >= np.uint32(0x477FF000) else half
+    half = np.uint32(0x7E00) if size > np.uint32(0x7F800000) else half
+    return np.int16(np.uint16(np.uint32(half | np.uint32(np.uint32(bits >> np.uint32(16)) & np.uint32(0x8000)))))
+
+
+def each(arguments: str, element: str, count: int, *, gather: str = "({},)"):
+    """A function of `arguments` that evaluates `element` for k = 0 … count − 1, written out.
+
+    Recursion over a tuple of arrays would count references to them in the innermost loop.
+    """
+    written_out = ", ".join(element.replace("{k}", str(k)) for k in range(count))
+    return eval(f"lambda {arguments}: {gather.format(written_out) if count else '()'}", globals())
+
+
+def row_of(slots, i):
+    """What the slots hold for row i: a 1-D view of a number per coordinate, the number itself where there is one."""
+
+
+def load(views, j):
+    """The slots' values at coordinate j of a row."""
+
+
+def store(views, j, values, ok):
+    """Write values to the slots that hold a number per coordinate, if ok."""
+
+
+def store_row(slots, i, values, always):
+    """Write values to the slots that hold a number per row, where finite or always."""
+
+
+def not_finite(values, total):
+    """total, or NaN if one of the values is not finite."""
+
+
+def column_of(slots, j):
+    """The slots as they are for the single coordinate j of a one-row array."""
+
+
+@overload(row_of, jit_options=INLINE)
+def _row_of(slots, i):
+    return each("slots, i", "row_of_one(slots[{k}], i)", len(slots))
+
+
+@overload(load, jit_options=INLINE)
+def _load(views, j):
+    return each("views, j", "load_one(views[{k}], j)", len(views))
+
+
+@overload(store, jit_options=INLINE)
+def _store(views, j, values, ok):
+    return each("views, j, values, ok", "store_one(views[{k}], j, values[{k}], ok)", len(views))
+
+
+@overload(store_row, jit_options=INLINE)
+def _store_row(slots, i, values, always):
+    return each("slots, i, values, always", "store_row_one(slots[{k}], i, values[{k}], always)", len(slots))
+
+
+@overload(not_finite, jit_options=INLINE)
+def _not_finite(values, total):
+    if len(values) == 0:
+        return lambda values, total: total
+    sums = " + ".join(f"(values[{k}] - values[{k}])" for k in range(len(values)))
+    return eval(f"lambda values, total: total + ({sums})", globals())
+
+
+@overload(column_of, jit_options=INLINE)
+def _column_of(slots, j):
+    return each("slots, j", "column_of_one(slots[{k}], j)", len(slots))
+
+
+def row_of_one(slot, i): ...
+
+
+def load_one(view, j): ...
+
+
+def store_one(view, j, value, ok): ...
+
+
+def store_row_one(slot, i, value, always): ...
+
+
+def column_of_one(slot, j): ...
+
+
+@overload(row_of_one, jit_options=INLINE)
+def _row_of_one(slot, i):
+    return (lambda slot, i: slot[i]) if slot.ndim == 2 else (lambda slot, i: decode(slot, slot[i]))
+
+
+@overload(load_one, jit_options=INLINE)
+def _load_one(view, j):
+    return (lambda view, j: decode(view, view[j])) if isinstance(view, types.Array) else (lambda view, j: view)
+
+
+@overload(store_one, jit_options=INLINE)
+def _store_one(view, j, value, ok):
+    if not isinstance(view, types.Array):
+        return lambda view, j, value, ok: 0
+
+    def impl(view, j, value, ok):
+        stored = encode(view, value, np.uint32(0), 0)
+        view[j] = stored if ok else view[j]
+        return 0
+
+    return impl
+
+
+@overload(store_row_one, jit_options=INLINE)
+def _store_row_one(slot, i, value, always):
+    if slot.ndim == 2:
+        return lambda slot, i, value, always: 0
+
+    def impl(slot, i, value, always):
+        if always or np.isfinite(value):
+            slot[i] = encode(slot, value, np.uint32(0), 0)
+        return 0
+
+    return impl
+
+
+@overload(column_of_one, jit_options=INLINE)
+def _column_of_one(slot, j):
+    return (lambda slot, j: slot[:, j : j + 1]) if slot.ndim == 2 else (lambda slot, j: slot)
+
+
+def entries(examples, i):
+    """The columns and values of example i, of a dense array or of the (indptr, indices, data) of a CSR matrix."""
+
+
+@overload(entries, jit_options=INLINE)
+def _entries(examples, i):
+    if isinstance(examples, types.Array):
+        return lambda examples, i: (None, examples[i])
+
+    def impl(examples, i):
+        indptr, indices, data = examples
+        return indices[indptr[i] : indptr[i + 1]], data[indptr[i] : indptr[i + 1]]
+
+    return impl
+
+
+def column(columns, e):
+    """The column of entry e of an example."""
+
+
+@overload(column, inline="always")
+def _column(columns, e):
+    if isinstance(columns, types.NoneType):
+        return lambda columns, e: e
+    return lambda columns, e: np.int64(columns[e])

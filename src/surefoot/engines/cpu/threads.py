@@ -1,0 +1,61 @@
+"""A pool of threads for kernels, which release the interpreter's lock."""
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+SMALLEST = 1 << 18
+"""Elements below which one thread is faster than two."""
+
+_limit: int | None = None
+_pool: tuple[int, int, ThreadPoolExecutor] | None = None
+
+
+def set_threads(count: int | None) -> None:
+    """Limits how many threads a step uses; None for all processors, or SUREFOOT_NUM_THREADS where that is set.
+
+    Raises:
+        ValueError: if count is below 1.
+
+    >>> set_threads(1)
+    >>> get_threads()
+    1
+    >>> set_threads(None)
+    """
+    global _limit
+    if count is not None and count < 1:
+        raise ValueError(f"the number of threads must be at least 1, got {count!r}")
+    _limit = count
+
+
+def get_threads() -> int:
+    """How many threads a large step uses."""
+    if _limit is not None:
+        return _limit
+    named = os.environ.get("SUREFOOT_NUM_THREADS", "")
+    if named.isdigit() and int(named) > 0:
+        return int(named)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def pieces(elements: int, units: int, threads: int | None) -> list[tuple[int, int]]:
+    """Cuts `units` of work into one consecutive range per thread; a single range where the work is small."""
+    count = min(get_threads() if threads is None else threads, units) if elements >= SMALLEST else 1
+    edges = [units * k // max(count, 1) for k in range(max(count, 1) + 1)]
+    return list(zip(edges[:-1], edges[1:], strict=True))
+
+
+def run(tasks: Sequence[Callable[[], int]]) -> int:
+    """Runs the tasks at once, the first in this thread; returns the sum of what they return."""
+    if len(tasks) == 1:
+        return tasks[0]()
+    futures = [pool(len(tasks) - 1).submit(task) for task in tasks[1:]]
+    return tasks[0]() + sum(future.result() for future in futures)
+
+
+def pool(workers: int) -> ThreadPoolExecutor:
+    """The pool, made anew after a fork (threads do not survive it) or when more workers are asked for."""
+    global _pool
+    if _pool is None or _pool[0] != os.getpid() or _pool[1] < workers:
+        _pool = (os.getpid(), workers, ThreadPoolExecutor(workers, thread_name_prefix="surefoot"))
+    return _pool[2]

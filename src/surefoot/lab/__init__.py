@@ -1,0 +1,28 @@
+"""The laboratory: problems, traces, races, theory, published results and figures. Nothing else imports it.
+
+    trace       follow rules over a function of two numbers
+    compare     race rules on the same data and order
+    reproduce   every published result, measured
+    problems    the functions that traces walk on
+"""
+
+import importlib
+
+_HOMES = {"compare": "comparison", "reproduce": "reproduction", "trace": "tracing"}
+
+__all__ = ["compare", "problems", "reproduce", "trace"]  # noqa: F822
+
+
+def __getattr__(name: str):
+    """Loads each part when it is first needed."""
+    if name in _HOMES:
+        # Kept, because importing a module named like its function would otherwise put the module in its place.
+        globals()[name] = getattr(importlib.import_module(f"surefoot.lab.{_HOMES[name]}"), name)
+        return globals()[name]
+    if name == "problems":
+        return importlib.import_module("surefoot.lab.problems")
+    raise AttributeError(f"module 'surefoot.lab' has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted(__all__)

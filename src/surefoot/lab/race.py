@@ -1,0 +1,365 @@
+"""A race: every rule trains the same linear model on the same data, in the same order, from the same weights."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from surefoot.engines import State, Step, mean_loss, order, predict
+from surefoot.rules import Rule
+
+if TYPE_CHECKING:
+    from surefoot.data import Dataset
+
+Rate: TypeAlias = "float | Callable[..., float]"
+
+EXPLODED = 1e3
+"""A run whose training loss exceeds this times the loss before training has diverged."""
+
+SEARCH_EPOCHS = 5
+FIRST_RATES = 7
+MOST_RATES = 15
+VALIDATION_SHARE = 0.2
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What all rules of a race have in common; see `surefoot.compare`.
+
+    Raises:
+        ValueError: a setting that cannot be honoured.
+
+    >>> Settings(epochs=0)
+    Traceback (most recent call last):
+    ValueError: epochs must be a whole number of at least 1, got 0
+    """
+
+    batch_size: int = 16
+    epochs: int = 10
+    seeds: tuple[int, ...] = (0, 1, 2)
+    engine: str = "cpu"
+    granularity: str = "coordinate"
+    convention: str | None = None
+    l1: float = 0.0
+    l2: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "epochs"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
+        if not self.seeds:
+            raise ValueError("seeds must name at least one seed, got none")
+        for seed in self.seeds:
+            if not isinstance(seed, int) or seed < 0:
+                raise ValueError(f"seeds must be whole numbers of at least 0, got {seed!r}")
+        if self.granularity == "row":
+            raise ValueError("granularity must be coordinate or tensor, got 'row': a linear model's weights are one row")
+
+    def step(self, rule: Rule, lr: Rate | None = None) -> Step:
+        """The step of one rule, at its own default rate where none is given.
+
+        Raises:
+            ValueError: the rule cannot honour these settings.
+        """
+        return Step(
+            rule,
+            engine=self.engine,
+            granularity=self.granularity,
+            convention=self.convention,
+            l1=self.l1,
+            l2=self.l2,
+            nonfinite="skip",
+            name=rule.name,
+            **({} if lr is None else {"lr": lr}),
+        )
+
+
+@dataclass(frozen=True)
+class Score:
+    """Mean losses, and the share of held-out examples that are put in the right class."""
+
+    train_loss: float
+    test_loss: float
+    accuracy: float | None = None
+
+
+@dataclass(frozen=True)
+class Task:
+    """What every rule has to learn: examples to train on, examples to be judged by, and the loss."""
+
+    X: Any
+    y: np.ndarray
+    X_test: Any
+    y_test: np.ndarray
+    loss: str
+
+    @classmethod
+    def of(cls, data: Dataset) -> Task:
+        """The training and the held-out part of a data set."""
+        loss = "logistic" if data.task == "classification" else "squared"
+        return cls(*data.part(data.train), *data.part(data.test), loss)
+
+    def for_search(self) -> Task:
+        """The training part alone, a fifth of which now judges."""
+        from surefoot.data import split
+
+        rest, held_out = split(self.y, "classification" if self.loss == "logistic" else "regression")
+        return Task(self.X[rest], self.y[rest], self.X[held_out], self.y[held_out], self.loss)
+
+    def start(self) -> np.ndarray:
+        """The weights and the bias before training: zero, for FTRL and dual averaging can start from nowhere else."""
+        return np.zeros(self.X.shape[1] + 1, self.X.dtype)
+
+    def counts(self) -> np.ndarray:
+        """In how many training examples each feature is not zero."""
+        return np.asarray((self.X != 0).sum(axis=0)).ravel()
+
+    def judge(self, x: np.ndarray) -> Score:
+        """How good the weights x are."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            seen, unseen = predict(self.X, x), predict(self.X_test, x)
+            right = float(np.mean((unseen > 0) == (self.y_test > 0.5))) if self.loss == "logistic" else None
+            return Score(mean_loss(self.loss, seen, self.y), mean_loss(self.loss, unseen, self.y_test), right)
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Effective learning rates after training against how often a feature occurs.
+
+    Features are grouped by how often they occur, up to a quarter more or less. Each entry of the lists is a group:
+    its geometric mean of occurrences, how many features it has, and the quartiles of their rates.
+    """
+
+    occurrences: list[float]
+    features: list[int]
+    low: list[float]
+    median: list[float]
+    high: list[float]
+
+    @classmethod
+    def of(cls, rates: np.ndarray, counts: np.ndarray) -> Rates:
+        """Groups the rates of features by their counts; features that never occur have no rate to speak of."""
+        known = (counts > 0) & np.isfinite(rates)
+        rates, counts = rates[known], counts[known]
+        groups = np.round(np.log(counts) / math.log(1.5)).astype(int)
+        result = cls([], [], [], [], [])
+        for group in np.unique(groups):
+            inside = groups == group
+            result.occurrences.append(float(np.exp(np.log(counts[inside]).mean())))
+            result.features.append(int(inside.sum()))
+            for name, value in zip(("low", "median", "high"), np.quantile(rates[inside], (0.25, 0.5, 0.75)), strict=True):
+                getattr(result, name).append(float(value))
+        return result
+
+
+@dataclass
+class Run:
+    """One rule trained with one seed.
+
+    Attributes:
+        scores: before training, then after each epoch; up to the last one before it diverged.
+        seconds: of training, for each of these epochs: without evaluation, and compiled beforehand.
+        diverged: the epoch in which it diverged, if it did.
+        frozen: share of the features that occur in training whose weight did not change at all in the last epoch.
+        zeros: share of the features that occur in training whose weight is exactly zero.
+        rates: the effective learning rates after training.
+    """
+
+    seed: int
+    scores: list[Score] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    diverged: int | None = None
+    frozen: float = 0.0
+    zeros: float = 0.0
+    rates: Rates | None = None
+
+
+@dataclass(frozen=True)
+class Search:
+    """How a learning rate was chosen: the validation loss of every rate that was tried, None where it diverged."""
+
+    tried: dict[float, float | None]
+    epochs: int
+
+    @property
+    def best(self) -> float:
+        """The rate with the lowest loss, the smaller one of equals; the smallest where all diverged."""
+        return min(sorted(self.tried), key=lambda lr: math.inf if (loss := self.tried[lr]) is None else loss)
+
+
+@dataclass
+class Clock:
+    """Counts epochs for whoever watches: `tell(done, total, doing)`."""
+
+    tell: Callable[[int, int, str], None] | None = None
+    total: int = 0
+    done: int = 0
+    doing: str = ""
+
+    def advance(self, epochs: int = 1) -> None:
+        self.done += epochs
+        if self.tell is not None:
+            self.tell(self.done, self.total, self.doing)
+
+
+@dataclass
+class Entry:
+    """One rule of a race, and what became of it."""
+
+    rule: Rule
+    lr: Rate
+    bytes_per_coordinate: float
+    search: Search | None
+    runs: list[Run]
+
+    @property
+    def diverged(self) -> int | None:
+        """The first epoch in which a run of any seed diverged."""
+        return min((run.diverged for run in self.runs if run.diverged), default=None)
+
+    def final(self, measure: str) -> tuple[float | None, float | None]:
+        """Mean and standard deviation over the seeds of a measure of Score after the last epoch; None if diverged."""
+        values = [getattr(run.scores[-1], measure) for run in self.runs]
+        if self.diverged or None in values:
+            return None, None
+        return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else None
+
+    def row(self) -> dict[str, Any]:
+        """The rule's row of the table."""
+        row: dict[str, Any] = {"rule": self.rule.name, "lr": first_rate(self.lr), "schedule": schedule_name(self.lr)}
+        for measure in ("test_loss", "train_loss", "accuracy"):
+            row[measure], row[f"{measure}_std"] = self.final(measure)
+        row["seconds_per_epoch"] = float(np.median([second for run in self.runs for second in run.seconds]))
+        row["bytes_per_coordinate"] = self.bytes_per_coordinate
+        for share in ("frozen", "zeros"):
+            row[share] = None if self.diverged else float(np.mean([getattr(run, share) for run in self.runs]))
+        return row | {"diverged": self.diverged, "diverged_seeds": sum(bool(run.diverged) for run in self.runs)}
+
+
+def first_rate(lr: Rate) -> float:
+    """The learning rate of the first step."""
+    return float(lr(1)) if callable(lr) else float(lr)
+
+
+def schedule_name(lr: Rate) -> str | None:
+    """What a schedule is called; None for a number.
+
+    >>> from surefoot import schedules
+    >>> schedule_name(schedules.polynomial(0.1)), schedule_name(0.1)
+    ('polynomial', None)
+    """
+    return getattr(lr, "__qualname__", type(lr).__name__).partition(".")[0] if callable(lr) else None
+
+
+@dataclass
+class Race:
+    """A task and the settings under which rules compete in it."""
+
+    task: Task
+    settings: Settings
+    clock: Clock = field(default_factory=Clock)
+
+    def enter(self, rule: Rule, lr: Rate | None) -> Entry:
+        """Trains a rule with every seed; where no rate is given, a search chooses it first."""
+        search = None
+        if lr is None:
+            search = self.find_rate(rule)
+            lr = search.best
+        step = self.settings.step(rule, lr)
+        self.compile(step)
+        runs = []
+        for seed in self.settings.seeds:
+            self.clock.doing = f"{rule.name}, seed {seed}"
+            runs.append(self.train(step, seed))
+        memory = step.init(self.task.start()).slots.values()
+        return Entry(rule, lr, sum(slot.nbytes for slot in memory) / len(self.task.start()), search, runs)
+
+    @property
+    def search_epochs(self) -> int:
+        return min(self.settings.epochs, SEARCH_EPOCHS)
+
+    @property
+    def epochs_per_search(self) -> int:
+        """Epochs that a search takes at least."""
+        return FIRST_RATES * self.search_epochs
+
+    def find_rate(self, rule: Rule) -> Search:
+        """Tries rates around the rule's default, then beyond the edge as long as the best one lies there."""
+        trial = Race(self.task.for_search(), replace(self.settings, epochs=self.search_epochs), self.clock)
+        middle = nearest(self.settings.step(rule).hyper["lr"])
+        search = Search({}, trial.settings.epochs)
+        places = [middle + k for k in range(-(FIRST_RATES // 2), FIRST_RATES // 2 + 1)]
+        while places:
+            for place in places:
+                self.clock.doing = f"{rule.name}: trying η = {grid(place):g}"
+                step = trial.settings.step(rule, grid(place))
+                run = trial.train(step, self.settings.seeds[0])
+                search.tried[grid(place)] = None if run.diverged else run.scores[-1].test_loss
+            best = nearest(search.best)
+            places = [k for k in (best - 1, best + 1) if grid(k) not in search.tried]
+            if len(search.tried) + len(places) > MOST_RATES:
+                break
+            self.clock.total += len(places) * trial.settings.epochs
+        return search
+
+    def train(self, step: Step, seed: int) -> Run:
+        """One rule, one order of the examples."""
+        task, settings, rng, run = self.task, self.settings, np.random.default_rng(seed), Run(seed)
+        x = task.start()
+        state = step.init(x)
+        run.scores.append(task.judge(x))
+        before = x
+        for epoch in range(1, settings.epochs + 1):
+            before, turns = x.copy(), order(len(task.y), rng)
+            began = time.perf_counter()
+            self.pass_through(step, turns, x, state)
+            run.seconds.append(time.perf_counter() - began)
+            score = task.judge(x)
+            # Not above, rather than below: so that NaN counts too.
+            if state.skipped or not (score.train_loss <= EXPLODED * run.scores[0].train_loss):
+                run.diverged = epoch
+                self.clock.advance(settings.epochs - epoch + 1)
+                return run
+            run.scores.append(score)
+            self.clock.advance()
+        counts = task.counts()
+        weights, occur = x[:-1], counts > 0
+        run.frozen = float(np.mean(weights[occur] == before[:-1][occur]))
+        run.zeros = float(np.mean(weights[occur] == 0))
+        run.rates = Rates.of(step.rates(x, state)[:-1], counts)
+        return run
+
+    def pass_through(self, step: Step, turns: np.ndarray, x: np.ndarray, state: State) -> None:
+        """One epoch, or part of one."""
+        task = self.task
+        step.linear(task.X, task.y, turns, x, state, loss=task.loss, batch_size=self.settings.batch_size)
+
+    def compile(self, step: Step) -> None:
+        """Takes a step with a copy of everything, so that no epoch pays for compiling the rule."""
+        x = self.task.start()
+        self.pass_through(step, np.zeros(1, np.int64), x, step.init(x))
+
+
+def grid(place: int) -> float:
+    """The rates that a search tries: 1 and 3 times the powers of ten, numbered from 1.
+
+    >>> [grid(place) for place in (-2, -1, 0, 1)]
+    [0.1, 0.3, 1.0, 3.0]
+    """
+    return float(f"{(1, 3)[place % 2]}e{place // 2}")
+
+
+def nearest(lr: Rate) -> int:
+    """The place in the grid of the rate nearest to lr.
+
+    >>> grid(nearest(0.05)), grid(nearest(0.002))
+    (0.03, 0.003)
+    """
+    rate = first_rate(lr)
+    return round(2 * math.log10(rate)) if rate > 0 else 0
