@@ -10,7 +10,8 @@ def squared_slope(prediction, y):
 
 
 def logistic_slope(prediction, y):
-    return 1.0 / (1.0 + ops.exp(-prediction)) - y
+    z = ops.exp(-ops.abs(prediction))  # of a negative number, so that it cannot overflow
+    return ops.where(prediction >= 0.0, 1.0, z) / (1.0 + z) - y
 
 
 SLOPES = {"squared": squared_slope, "logistic": logistic_slope}

@@ -46,10 +46,7 @@ def rows(step: Step, x, ids, values, state: State, t: int, coefficients: tuple, 
         if not (is_shared(step, name) and whole):
             state.slots[name][unique] = slot
     if step.average:
-        weight = state.weight + float(step.lr(t))
-        if weight > 0:
-            state.average[unique] += (step.lr(t) / weight) * (decode(x[unique]).astype(float) - state.average[unique])
-        state.average_seen[unique] = weight
+        blend_touched(step, x, state, unique, t)
     return skipped
 
 
@@ -68,27 +65,30 @@ def merge(ids, values):
     return unique, totals
 
 
-def advance(step: Step, x, raw, slots, coefficients, around: Around, size: int | None = None):
+def advance(step: Step, x, raw, slots, coefficients, around: Around, size: int | None = None, g2=None):
     """One step of the values x: their new values, the new memory, and where all of it is finite."""
     f = x.dtype.type
     numbers = Around(*map(f, around))
-    bound = {name: ops.bind(getattr(surroundings, name), ARRAY_OPS, f) for name in ("gradient", "advance", "proximal")}
-    rule = step.rule.bound(dtype=f)
     with np.errstate(all="ignore"):
         g, start = raw, x
         if not step.plain:
-            g = bound["gradient"](raw, x, numbers.scale, numbers.clip, numbers.weight_decay)
+            g = bound("gradient", f)(raw, x, numbers.scale, numbers.clip, numbers.weight_decay)
             start = numbers.keep * x
         ok = np.isfinite(raw) & np.isfinite(g * g)
-        g2 = mean_square(step, np.where(ok, g * g, f(0)), size) if step.shared else g * g
-        rate, direction, *memory = rule(start, g, g2, *slots, *map(f, coefficients))
-        new = bound["advance"](np.zeros_like(start) if step.rule.from_origin else start, rate, direction)
+        if g2 is None:
+            g2 = mean_square(step, np.where(ok, g * g, f(0)), size) if step.shared else g * g
+        rate, direction, *memory = step.rule.bound(dtype=f)(start, g, g2, *slots, *map(f, coefficients))
+        new = bound("advance", f)(np.zeros_like(start) if step.rule.from_origin else start, rate, direction)
         if not step.plain:
-            new = bound["proximal"](new, rate, numbers.l1, numbers.l2)
-        new = np.broadcast_to(new, x.shape)
+            new = bound("proximal", f)(new, rate, numbers.l1, numbers.l2)
         for slot in memory:
             ok = ok & np.isfinite(slot)
-        return new, memory, ok
+        return np.broadcast_to(new, x.shape), memory, ok
+
+
+def bound(name: str, f):
+    """A function of `around.py` for NumPy arrays of type f."""
+    return ops.bind(getattr(surroundings, name), ARRAY_OPS, f)
 
 
 def commit(step: Step, x, new, slots, memory, ok, places, t: int) -> int:
@@ -135,8 +135,8 @@ def mean_square(step: Step, squares, size: int | None):
     """The mean of the squares over each row, or over the tensor (of `size` coordinates where only some are at hand)."""
     f = squares.dtype.type
     if step.granularity == "row":
-        flat = squares.reshape(squares.shape[0], -1)
-        shape = (squares.shape[0], *(1 for _ in squares.shape[1:]))
+        flat = squares.reshape(squares.shape[0] if squares.ndim else 1, -1)
+        shape = (*squares.shape[:1], *(1 for _ in squares.shape[1:]))
         return np.array([f(total(row) / flat.shape[1]) for row in flat], f).reshape(shape)
     count = squares.size if size is None else size
     # Rows of a sparse gradient are summed one by one, then together.
@@ -198,19 +198,15 @@ def idle(step: Step, values, memory, last: int, until: int, history, f):
             c = tuple(map(f, coefficients))
             if step.rule.from_origin:
                 rate, direction, *_ = rule(values, zero, np.zeros_like(zero), *memory, *c)
-                values = surroundings_in(f, "advance")(zero, rate, direction)
+                values = bound("advance", f)(zero, rate, direction)
             elif step.rule.steady:
                 rate = np.asarray(rule(values, zero, zero, *memory, *c)[0]).astype(np.float64)
                 numbers = [float(f(n)) for n in (around.keep, around.l1, around.l2)]
-                shrunk = surroundings_in(np.float64, "idle")(values.astype(np.float64), k, rate, *numbers)
+                shrunk = bound("idle", np.float64)(values.astype(np.float64), k, rate, *numbers)
                 values = np.asarray(shrunk).astype(f)
             else:
                 values, *memory = ops.bind(step.rule.idle, ARRAY_OPS, f)(values, k, *memory, *c)
     return values, memory
-
-
-def surroundings_in(f, name):
-    return ops.bind(getattr(surroundings, name), ARRAY_OPS, f)
 
 
 def stretches(last: int, until: int, history):
@@ -240,6 +236,14 @@ def blend_rows(x, state: State, rows) -> None:
         state.average[rows] += share * (decode(x[rows]).astype(np.float64) - state.average[rows])
 
 
+def blend_touched(step: Step, x, state: State, rows, t: int) -> None:
+    """Takes the rows just stepped into the average."""
+    weight = state.weight + float(step.lr(t))
+    if weight > 0:
+        state.average[rows] += (step.lr(t) / weight) * (decode(x[rows]).astype(float) - state.average[rows])
+    state.average_seen[rows] = weight
+
+
 def settle_average(x, state: State) -> None:
     blend_rows(x, state, np.arange(x.shape[0]))
     state.average_seen[:] = state.weight
@@ -262,7 +266,6 @@ def linear(step: Step, examples, y, order, x, state: State, loss: str, batch_siz
     steps = -(-len(order) // batch_size)
     acting = table(step, state.t + 1, steps)
     f = decode(x[:1]).dtype.type
-    slope = ops.bind(SLOPES[loss], ARRAY_OPS, np.float64)
     sweeps = step.sweeps or isinstance(examples, np.ndarray)
     catches_up = step.catches_up and not sweeps
     history = compress(state.t + 1, acting)
@@ -283,7 +286,7 @@ def linear(step: Step, examples, y, order, x, state: State, loss: str, batch_siz
             prediction = decode(x[bias:])[0]
             for j, value in zip(columns, values, strict=True):
                 prediction = prediction + decode(x[j : j + 1])[0] * value
-            r = f(slope(np.float64(prediction), np.float64(y[i])))
+            r = f(SLOPES[loss](float(prediction), float(y[i])))
             for j, value in zip(columns, values, strict=True):
                 gradient[j] += r * value
             gradient[bias] += r
@@ -308,8 +311,9 @@ def step_weights(step: Step, x, state: State, raw, chosen, acting, b: int) -> in
     if math.isfinite(step.clip_norm) and (length := norm(step, raw)) > step.clip_norm:
         around = around._replace(scale=around.scale * step.clip_norm / length)
     spared = around._replace(weight_decay=0.0, keep=1.0, l1=0.0, l2=0.0)
-    new, memory, ok = advance(step, decode(part), raw, memory_before, acting.coefficients[b], around, x.size)
-    alone = advance(step, decode(part), raw, memory_before, acting.spared[b], spared, x.size)
+    g2 = mean_of_weights(step, decode(part), raw, around, spared, x.size) if step.shared else None
+    new, memory, ok = advance(step, decode(part), raw, memory_before, acting.coefficients[b], around, g2=g2)
+    alone = advance(step, decode(part), raw, memory_before, acting.spared[b], spared, g2=g2)
     new, ok = splice(new, alone[0]), splice(ok, alone[2])
     memory = [m if is_shared(step, n) else splice(m, a) for n, m, a in zip(names, memory, alone[1], strict=True)]
     skipped = commit(step, part, new, slots, memory, ok, chosen.astype(np.uint64), state.t + 1 + b)
@@ -318,6 +322,18 @@ def step_weights(step: Step, x, state: State, raw, chosen, acting, b: int) -> in
         if not is_shared(step, name):
             state.slots[name][chosen] = slot
     return skipped
+
+
+def mean_of_weights(step: Step, x, raw, around: Around, spared: Around, size: int):
+    """The mean square of the weights' gradient as the rule sees it; weights that are not touched count as zero."""
+    f = x.dtype.type
+    with np.errstate(all="ignore"):
+        g = raw
+        if not step.plain:
+            seen = [bound("gradient", f)(raw, x, *map(f, around[:3])) for around in (around, spared)]
+            g = splice(*seen)
+        squares = np.where(np.isfinite(raw) & np.isfinite(g * g), g * g, f(0))
+    return np.array([f(total(squares) / size)], f)
 
 
 def splice(weights, bias):

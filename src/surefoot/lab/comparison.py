@@ -127,7 +127,7 @@ def entry_as_dict(entry: Entry) -> dict[str, Any]:
     search = None
     if entry.search is not None:
         tried = [{"lr": lr, "validation_loss": loss} for lr, loss in sorted(entry.search.tried.items())]
-        search = {"epochs": entry.search.epochs, "validation_share": VALIDATION_SHARE, "tried": tried}
+        search = {"validation_share": VALIDATION_SHARE, "tried": tried}
     return {
         "rule": entry.rule.name,
         "formula": entry.rule.formula,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -21,7 +21,9 @@ Rate: TypeAlias = "float | Callable[..., float]"
 EXPLODED = 1e3
 """A run whose training loss exceeds this times the loss before training has diverged."""
 
-SEARCH_EPOCHS = 5
+FROZEN = 0.01
+"""A weight is frozen when an epoch changes it by no more than this share of itself."""
+
 FIRST_RATES = 7
 MOST_RATES = 15
 VALIDATION_SHARE = 0.2
@@ -166,7 +168,7 @@ class Run:
         scores: before training, then after each epoch; up to the last one before it diverged.
         seconds: of training, for each of these epochs: without evaluation, and compiled beforehand.
         diverged: the epoch in which it diverged, if it did.
-        frozen: share of the features that occur in training whose weight did not change at all in the last epoch.
+        frozen: share of the features that occur in training whose weight the last epoch changed by at most 1% of itself.
         zeros: share of the features that occur in training whose weight is exactly zero.
         rates: the effective learning rates after training.
     """
@@ -185,7 +187,6 @@ class Search:
     """How a learning rate was chosen: the validation loss of every rate that was tried, None where it diverged."""
 
     tried: dict[float, float | None]
-    epochs: int
 
     @property
     def best(self) -> float:
@@ -281,19 +282,18 @@ class Race:
         return Entry(rule, lr, sum(slot.nbytes for slot in memory) / len(self.task.start()), search, runs)
 
     @property
-    def search_epochs(self) -> int:
-        return min(self.settings.epochs, SEARCH_EPOCHS)
-
-    @property
     def epochs_per_search(self) -> int:
         """Epochs that a search takes at least."""
-        return FIRST_RATES * self.search_epochs
+        return FIRST_RATES * self.settings.epochs
 
     def find_rate(self, rule: Rule) -> Search:
-        """Tries rates around the rule's default, then beyond the edge as long as the best one lies there."""
-        trial = Race(self.task.for_search(), replace(self.settings, epochs=self.search_epochs), self.clock)
+        """Tries rates around the rule's default, then beyond the edge as long as the best one lies there.
+
+        Each trial takes as many epochs as the race: a rate that wins after two epochs overfits or jumps about after ten.
+        """
+        trial = Race(self.task.for_search(), self.settings, self.clock)
         middle = nearest(self.settings.step(rule).hyper["lr"])
-        search = Search({}, trial.settings.epochs)
+        search = Search({})
         places = [middle + k for k in range(-(FIRST_RATES // 2), FIRST_RATES // 2 + 1)]
         while places:
             for place in places:
@@ -305,7 +305,7 @@ class Race:
             places = [k for k in (best - 1, best + 1) if grid(k) not in search.tried]
             if len(search.tried) + len(places) > MOST_RATES:
                 break
-            self.clock.total += len(places) * trial.settings.epochs
+            self.clock.total += len(places) * self.settings.epochs
         return search
 
     def train(self, step: Step, seed: int) -> Run:
@@ -330,7 +330,7 @@ class Race:
             self.clock.advance()
         counts = task.counts()
         weights, occur = x[:-1], counts > 0
-        run.frozen = float(np.mean(weights[occur] == before[:-1][occur]))
+        run.frozen = float(np.mean(np.abs(weights - before[:-1])[occur] <= FROZEN * np.abs(before[:-1])[occur]))
         run.zeros = float(np.mean(weights[occur] == 0))
         run.rates = Rates.of(step.rates(x, state)[:-1], counts)
         return run

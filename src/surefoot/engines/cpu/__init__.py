@@ -17,7 +17,7 @@ from surefoot.engines.cpu.compiling import Kind, specialise
 from surefoot.engines.cpu.kernels import BLOCK, LANES
 from surefoot.engines.cpu.merging import sort_ids
 from surefoot.engines.cpu.threads import get_threads, set_threads
-from surefoot.engines.reference import blend, blend_rows, settle_average
+from surefoot.engines.reference import blend, blend_rows, blend_touched, settle_average
 from surefoot.engines.step import ARITHMETIC, Around, State, Step, rounding_key, storage_of, table
 from surefoot.rules import REGISTRY
 
@@ -194,14 +194,6 @@ def settle(step: Step, x, state: State) -> None:
     with two_dimensions(step, x, state) as (table_, slots, _):
         unchanged = tuple(slot.copy() if slot.ndim == 1 and step.granularity == "tensor" else slot for slot in slots)
         specialise("settle", step.rule, kind)(table_, slots, unchanged, idle_arguments(step, state, state.t + 1, kind))
-
-
-def blend_touched(step: Step, x, state: State, rows_, t: int) -> None:
-    """Takes the rows just stepped into the average."""
-    weight = state.weight + float(step.lr(t))
-    if weight > 0:
-        state.average[rows_] += (step.lr(t) / weight) * (decode(x[rows_]).astype(float) - state.average[rows_])
-    state.average_seen[rows_] = weight
 
 
 # Norms and mean squares

@@ -1,0 +1,21 @@
+"""The published results, a function each that measures one of them and can fail; `ROWS` is the table of all.
+
+    rows        what a row is
+    schedules   learning rates that change with time
+    traces      two-dimensional traces
+    airfoil     linear regression on the airfoil data
+    theory      convergence, regret, sampling, memory, speed
+    conditioning  condition numbers, and what they cost
+    eager       the source texts' own training loop, to compare times with
+    pictures    the figures
+
+Every function takes its setting as arguments, with the published one as the default: change one, and the row fails.
+"""
+
+# isort: off
+from surefoot.lab.published import schedules, traces, airfoil, conditioning, theory, pictures
+
+# isort: on
+from surefoot.lab.published.rows import ROWS, Finding, Row, Skipped
+
+__all__ = ["ROWS", "Finding", "Row", "Skipped", "airfoil", "conditioning", "pictures", "schedules", "theory", "traces"]

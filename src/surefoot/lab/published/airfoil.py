@@ -1,0 +1,216 @@
+"""Section 4: linear regression on the airfoil data, every published loss held against 100 seeds.
+
+A published loss is one draw: of initial weights, and of the order of examples. It is reproduced if it lies within the
+spread of 100 draws, or within three standard deviations of their mean, allowing for its rounding. Time is given as the
+ratio to the source texts' own loop, eager PyTorch a mini-batch at a time, measured side by side.
+"""
+
+from __future__ import annotations
+
+import functools
+import statistics
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from surefoot.data import DataError, airfoil_textbook
+from surefoot.engines import Step, mean_loss, order, predict
+from surefoot.lab.published import eager
+from surefoot.lab.published.rows import ROWS, Finding, Row, Skipped
+
+SECTION = "4 airfoil"
+SEEDS = 100
+OPTIMUM = 0.24169
+ROUNDING = 0.0005
+"""Losses are published with three decimals."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One line of the table: a rule, its setting, and what was published for it.
+
+    Args:
+        id: of the row.
+        rule: its name.
+        hyper: its hyperparameters.
+        published: losses, by the text they stand in.
+        seconds: per epoch as published, by text.
+        batch_size, epochs: as published.
+        convention: the defaults of the framework's own optimizer, for "concise" runs.
+        engine: where it is run; every engine gives the same bits.
+    """
+
+    id: str
+    rule: str
+    hyper: dict[str, float]
+    published: dict[str, float]
+    seconds: dict[str, float]
+    batch_size: int = 10
+    epochs: int = 2
+    convention: str = "textbook"
+    engine: str = "cpu"
+    seeds: int = field(default=SEEDS, repr=False)
+
+    @property
+    def concise(self) -> bool:
+        return self.convention == "pytorch"
+
+
+def concise(id: str, rule: str, hyper: dict[str, float], published: dict[str, float], seconds: dict[str, float]) -> Run:
+    """The framework's own optimizer: its conventions, and 4 epochs."""
+    return Run(f"{id}-concise", rule, hyper, published, seconds, epochs=4, convention="pytorch")
+
+
+RUNS = (
+    Run("airfoil-gd", "sgd", {"lr": 1.0}, {"D": 0.244}, {"D": 0.038}, batch_size=1500, epochs=10),
+    Run("airfoil-sgd", "sgd", {"lr": 0.005}, {"D": 0.244}, {"D": 0.077}, batch_size=1, epochs=5),
+    Run("airfoil-sgd-100", "sgd", {"lr": 0.4}, {"D": 0.249}, {"D": 0.005}, batch_size=100),
+    Run("airfoil-sgd-10", "sgd", {"lr": 0.05}, {"D": 0.245}, {"D": 0.015}),
+    concise("airfoil-sgd-10", "sgd", {"lr": 0.05}, {"D": 0.246}, {"D": 0.015}),
+    Run("airfoil-momentum-0.5", "momentum", {"lr": 0.02, "momentum": 0.5}, {"D": 0.245}, {"D": 0.016}),
+    Run("airfoil-momentum-0.9", "momentum", {"lr": 0.01, "momentum": 0.9}, {"D": 0.257}, {"D": 0.016}),
+    Run("airfoil-momentum-0.9-small", "momentum", {"lr": 0.005, "momentum": 0.9}, {"D": 0.251}, {"D": 0.017}),
+    concise("airfoil-momentum-0.9-small", "momentum", {"lr": 0.005, "momentum": 0.9}, {"D": 0.243}, {"D": 0.017}),
+    Run(
+        "airfoil-adagrad",
+        "adagrad",
+        {"lr": 0.1},
+        {"A": 0.242, "B": 0.243, "D": 0.243},
+        {"A": 0.016, "B": 0.057, "D": 0.021},
+    ),
+    concise(
+        "airfoil-adagrad",
+        "adagrad",
+        {"lr": 0.1},
+        {"A": 0.242, "B": 0.243, "D": 0.244},
+        {"A": 0.016, "B": 0.071, "D": 0.017},
+    ),
+    Run("airfoil-rmsprop", "rmsprop", {"lr": 0.01, "gamma": 0.9}, {"D": 0.247}, {"D": 0.019}),
+    concise("airfoil-rmsprop", "rmsprop", {"lr": 0.01, "gamma": 0.9}, {"D": 0.244}, {"D": 0.018}),
+    Run("airfoil-adadelta", "adadelta", {"rho": 0.9}, {"D": 0.243}, {"D": 0.020}),
+    concise("airfoil-adadelta", "adadelta", {"rho": 0.9}, {"D": 0.243}, {"D": 0.019}),
+    Run("airfoil-adam", "adam", {"lr": 0.01}, {"D": 0.245}, {"D": 0.021}),
+    concise("airfoil-adam", "adam", {"lr": 0.01}, {"D": 0.246}, {"D": 0.019}),
+    Run("airfoil-yogi", "yogi", {"lr": 0.01}, {"D": 0.244}, {"D": 0.022}),
+)
+
+
+@functools.cache
+def loaded() -> tuple[np.ndarray, np.ndarray] | str:
+    """The data, or why they cannot be had: kept too, so that a row does not wait for the network as the last one did."""
+    try:
+        X, y = airfoil_textbook()
+    except DataError as error:
+        return str(error)
+    return X.astype(np.float32), y.astype(np.float32)
+
+
+def examples() -> tuple[np.ndarray, np.ndarray]:
+    """The 1,500 rows in float32, as in the texts; Skipped where they cannot be had."""
+    data = loaded()
+    if isinstance(data, str):
+        raise Skipped(data)
+    return data
+
+
+def step_of(run: Run) -> Step:
+    convention = None if run.rule in ("sgd", "momentum") else run.convention
+    return Step(run.rule, engine=run.engine, convention=convention, name=run.id, **run.hyper)
+
+
+def initial(seed: int) -> tuple[np.ndarray, np.random.Generator]:
+    """Weights N(0, 0.01²) and a bias of 0, and the generator that the orders of the examples are drawn from."""
+    rng = np.random.default_rng(seed)
+    x = np.append(rng.normal(0, 0.01, 5), 0).astype(np.float32)
+    return x, rng
+
+
+def loss_of(x: np.ndarray) -> float:
+    """The loss on all 1,500 rows."""
+    X, y = examples()
+    return mean_loss("squared", predict(X, x), y)
+
+
+def train(run: Run, seed: int) -> tuple[np.ndarray, float]:
+    """The loss before the first and after every epoch, and the seconds that an epoch's steps took (the median)."""
+    X, y = examples()
+    step, (x, rng) = step_of(run), initial(seed)
+    state, losses, seconds = step.init(x), [loss_of(x)], []
+    for _ in range(run.epochs):
+        begin = time.perf_counter()
+        step.linear(X, y, order(len(y), rng), x, state, batch_size=run.batch_size)
+        seconds.append(time.perf_counter() - begin)
+        losses.append(loss_of(x))
+    return np.array(losses), statistics.median(seconds)
+
+
+@functools.cache
+def optimum() -> float:
+    """The least-squares optimum of the loss, in float64."""
+    X, y = examples()
+    design = np.column_stack([X, np.ones(len(y))]).astype(np.float64)
+    return mean_loss("squared", design @ np.linalg.lstsq(design, y.astype(np.float64), rcond=None)[0], y)
+
+
+def measure(run: Run) -> Finding:
+    """The published losses of a run against the spread of its seeds, and its time against the texts' loop."""
+    results = [train(run, seed) for seed in range(run.seeds)]
+    ends = np.array([losses[-1] for losses, _ in results])
+    ours = statistics.median(seconds for _, seconds in results)
+    mean, deviation = float(ends.mean()), float(ends.std(ddof=1))
+    low = min(float(ends.min()), mean - 3 * deviation) - ROUNDING
+    high = max(float(ends.max()), mean + 3 * deviation) + ROUNDING
+    theirs = eager.seconds_per_epoch(run.rule, run.hyper, *examples(), run.batch_size, run.concise)
+    text = f"{mean:.4f} ± {deviation:.4f} ({ends.min():.4f} to {ends.max():.4f}), {mean - optimum():.4f} above the optimum"
+    numbers = {
+        "mean": mean,
+        "standard_deviation": deviation,
+        "lowest": float(ends.min()),
+        "highest": float(ends.max()),
+        "above_optimum": mean - optimum(),
+        "seconds_per_epoch": ours,
+    }
+    if theirs is None:
+        text += f"; {1e6 * ours:,.0f} µs/epoch (ratio: torch not installed)"
+    else:
+        text += f"; {1e6 * ours:,.0f} µs/epoch, {theirs / ours:,.0f}× the texts' loop"
+        numbers |= {"eager_seconds_per_epoch": theirs, "speed_up": theirs / ours}
+    return Finding(text, all(low <= loss <= high for loss in run.published.values()), numbers)
+
+
+# The rows
+
+
+def claim_of(run: Run) -> str:
+    setting = ", ".join(f"{SYMBOLS[key]} = {value:g}" for key, value in run.hyper.items())
+    how = "the framework's own optimizer, " if run.concise else ""
+    return f"{run.rule}, {setting}; {how}batch {run.batch_size:,}, {run.epochs} epochs; loss after the last"
+
+
+SYMBOLS = {"lr": "η", "momentum": "β", "gamma": "γ", "rho": "ρ"}
+
+
+def published_of(run: Run) -> str:
+    return "; ".join(f"{loss}, {run.seconds[text]} s/epoch ({text})" for text, loss in run.published.items())
+
+
+def optimum_row(published: float = OPTIMUM) -> Finding:
+    """The least-squares optimum and the condition number of the design."""
+    X, y = examples()
+    design = np.column_stack([X, np.ones(len(y))]).astype(np.float64)
+    condition = float(np.linalg.cond(design.T @ design))
+    passed = abs(optimum() - published) < 5e-6 and abs(condition - 12.1) < 0.05
+    text = f"{optimum():.5f}, condition number {condition:.2f}"
+    return Finding(text, passed, {"optimum": optimum(), "condition_number": condition})
+
+
+ROWS["airfoil-optimum"] = Row(
+    "airfoil-optimum",
+    SECTION,
+    "the least-squares optimum of the loss, and the condition number",
+    f"{OPTIMUM}, condition number 12.1",
+    optimum_row,
+)
+for one in RUNS:
+    ROWS[one.id] = Row(one.id, SECTION, claim_of(one), published_of(one), functools.partial(measure, one))

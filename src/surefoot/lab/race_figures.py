@@ -1,0 +1,275 @@
+"""The figures of a race. Every rule keeps its colour, dashes and marker through all of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from surefoot.lab.figures import MARKERS, PALETTE, curves, new_figure, style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from surefoot.lab.comparison import Comparison
+    from surefoot.lab.race import Entry
+    from surefoot.lab.tracing import Path, Trace
+
+GAP = 0.058
+"""The least distance of two labels, as a share of the height of the panel."""
+
+NEAR_EDGE = 0.93
+"""Curves that end to the right of this share of the width are led to their labels."""
+
+LOG_FROM = 5
+"""An axis whose largest value is this many times its smallest is logarithmic."""
+
+
+TITLES = {
+    "held_out": "Held-out loss by epoch",
+    "training": "Training loss by epoch",
+    "time": "Training loss by time",
+    "rates": "Effective learning rates",
+    "search": "Search for the learning rates",
+}
+
+
+class Look(NamedTuple):
+    """How a rule is drawn."""
+
+    number: int
+    color: str
+    marker: str
+    dashes: str
+
+    @property
+    def line(self) -> dict:
+        return {"color": self.color, "marker": self.marker, "linestyle": self.dashes, "markersize": 4.5}
+
+    def gid(self, part: str) -> str:
+        """Names a part of a figure, so that the report can find all that belongs to the rule."""
+        return f"series-{self.number}-{part}"
+
+
+def look(number: int) -> Look:
+    """The look of the rule of that number; beyond the palette, its colours come again with dashes.
+
+    >>> look(0).color == look(8).color, look(0).dashes == look(8).dashes
+    (True, False)
+    """
+    turn, place = divmod(number, len(PALETTE))
+    return Look(number, PALETTE[place], MARKERS[(place + turn) % len(MARKERS)], ("-", "--", ":")[turn % 3])
+
+
+def figures(result: Comparison) -> dict[str, Figure]:
+    """The figures by name. Rules that diverged are drawn up to the epoch before.
+
+    Raises:
+        ValueError: if Matplotlib is not installed.
+    """
+    with style():
+        made = {
+            "held_out": loss_by_epoch(result, "test_loss", "held-out loss"),
+            "training": loss_by_epoch(result, "train_loss", "training loss"),
+            "time": loss_by_time(result),
+            "rates": effective_rates(result),
+        }
+        if any(entry.search for entry in result.entries):
+            made["search"] = search_for_rates(result)
+        for name, figure in made.items():
+            figure.axes[0].set_title(TITLES[name], loc="left")
+        return made
+
+
+def mean_curve(entry: Entry, measure: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean, lowest and highest value over the seeds after epochs 1, 2, …, as far as all seeds got."""
+    epochs = min(len(run.scores) for run in entry.runs)
+    values = np.array([[getattr(score, measure) for score in run.scores[1:epochs]] for run in entry.runs])
+    return values.mean(axis=0), values.min(axis=0), values.max(axis=0)
+
+
+def loss_by_epoch(result: Comparison, measure: str, label: str) -> Figure:
+    """Loss after each epoch: the mean over the seeds, and a band from the lowest to the highest."""
+    figure, axes = curves("", "epoch", label)
+    for number, entry in enumerate(result.entries):
+        mean, low, high = mean_curve(entry, measure)
+        epochs = np.arange(1, len(mean) + 1)
+        draw(axes, look(number), epochs, mean, low, high)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    finish(axes, result)
+    return figure
+
+
+def loss_by_time(result: Comparison) -> Figure:
+    """Training loss against the seconds that training took: means over the seeds."""
+    figure, axes = curves("", "seconds of training", "training loss")
+    for number, entry in enumerate(result.entries):
+        mean, _, _ = mean_curve(entry, "train_loss")
+        seconds = np.mean([np.cumsum(run.seconds[: len(mean)]) for run in entry.runs], axis=0)
+        draw(axes, look(number), seconds, mean)
+    axes.set_xscale("log")
+    finish(axes, result)
+    return figure
+
+
+def effective_rates(result: Comparison) -> Figure:
+    """Effective learning rates after training against how often a feature occurs: medians, and the middle half."""
+    entries = [(look(number), entry.runs[0].rates) for number, entry in enumerate(result.entries)]
+    if all(rates is None or len(rates.occurrences) < 2 for _, rates in entries):
+        return rates_by_rule(result)
+    figure, axes = curves("", "training examples in which a feature occurs", "effective learning rate")
+    for way, rates in entries:
+        if rates is not None and min(rates.low) > 0:
+            draw(axes, way, np.array(rates.occurrences), *map(np.array, (rates.median, rates.low, rates.high)))
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    finish(axes, result)
+    return figure
+
+
+def rates_by_rule(result: Comparison) -> Figure:
+    """The same where every feature occurs equally often: a line for each rule."""
+    figure, axes = curves("", "effective learning rate", "", height=0.4 * len(result.entries) + 1.4)
+    axes.set_xscale("log")
+    for number, entry in enumerate(result.entries):
+        rates = entry.runs[0].rates
+        if rates is not None and rates.low and rates.low[0] > 0:
+            way, ends = look(number), [rates.low[0], rates.high[0]]
+            axes.plot(ends, [number] * 2, color=way.color, linewidth=5, alpha=0.35, gid=way.gid("range"))
+            axes.plot(rates.median[0], number, color=way.color, marker=way.marker, gid=way.gid("median"))
+    axes.set_yticks(range(len(result.entries)), [entry.rule.name for entry in result.entries], parse_math=False)
+    axes.set_ylim(len(result.entries) - 0.5, -0.5)
+    plain_logarithms(axes)
+    return figure
+
+
+def search_for_rates(result: Comparison) -> Figure:
+    """Validation loss against the learning rate; a large marker is the chosen one, a cross a rate that diverged."""
+    figure, axes = curves("", "learning rate η", "validation loss")
+    crosses = []
+    for number, entry in enumerate(result.entries):
+        if entry.search is None:
+            continue
+        way, tried = look(number), entry.search.tried
+        rates = [lr for lr in sorted(tried) if tried[lr] is not None]
+        draw(axes, way, np.array(rates), np.array([tried[lr] for lr in rates], float))
+        if rates:
+            axes.plot(entry.lr, tried[entry.search.best], **way.line | {"markersize": 10}, gid=way.gid("best"))
+        crosses += [(way, lr) for lr in tried if tried[lr] is None]
+    axes.set_xscale("log")
+    finish(axes, result)
+    for way, lr in crosses:
+        axes.plot(lr, 0.98, "x", color=way.color, transform=axes.get_xaxis_transform(), gid=way.gid(f"cross{lr:g}"))
+    return figure
+
+
+def trace_figures(trace: Trace, looks: dict[str, Look]) -> dict[str, Figure]:
+    """Each path of a trace as a small figure of its own, in the look of its rule."""
+    with style():
+        return {path.rule: small_trace(trace, path, looks[path.rule]) for path in trace.paths}
+
+
+def small_trace(trace: Trace, path: Path, way: Look) -> Figure:
+    left, right, low, high = common_window(trace)
+    figure = new_figure(3.2, 2.4)
+    panel = figure.add_subplot()
+    x1, x2 = np.meshgrid(np.linspace(left, right, 60), np.linspace(low, high, 60))
+    values = trace.problem.at(np.stack([x1, x2], axis=-1))
+    panel.contour(x1, x2, values, levels=np.geomspace(0.02, values.max(), 9), colors="#999999", linewidths=0.6)
+    panel.plot(*trace.problem.minimizer, marker="*", markersize=9, color="#666666", linestyle="none")
+    panel.plot(*path.positions.T, color=way.color, marker=way.marker, markersize=3, linewidth=1.2)
+    panel.set(xlim=(left, right), ylim=(low, high), xlabel="x₁", ylabel="x₂")
+    return figure
+
+
+def common_window(trace: Trace) -> tuple[float, float, float, float]:
+    """The problem's window, widened for every path that did not diverge."""
+    left, right, low, high = trace.problem.window
+    x1, x2 = np.vstack([path.positions[:1] if path.diverged else path.positions for path in trace.paths]).T
+    return min(left, x1.min() - 0.3), max(right, x1.max() + 0.3), min(low, x2.min() - 0.3), max(high, x2.max() + 0.3)
+
+
+def draw(axes: Axes, way: Look, x, mean, low=None, high=None) -> None:
+    """A rule's curve with its band."""
+    if low is not None and high is not None and np.any(low < high):
+        axes.fill_between(x, low, high, color=way.color, alpha=0.15, linewidth=0, gid=way.gid("band"))
+    axes.plot(x, mean, gid=way.gid("line"), **way.line)
+
+
+def finish(axes: Axes, result: Comparison) -> None:
+    """A logarithmic y-axis where the values ask for it, plain tick labels, and the rules' names at their curves."""
+    values = np.concatenate([line.get_ydata() for line in axes.lines] or [np.ones(1)])
+    if len(values) and values.min() > 0 and values.max() > LOG_FROM * values.min():
+        axes.set_yscale("log")
+    plain_logarithms(axes)
+    names = {look(number).gid("line"): entry.rule.name for number, entry in enumerate(result.entries)}
+    label_ends(axes, {line: names[line.get_gid()] for line in axes.lines if line.get_gid() in names})
+
+
+def plain_logarithms(axes: Axes) -> None:
+    """Powers of ten as people write them, with 2 and 5 between them where there is room."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    for axis in (axes.xaxis, axes.yaxis):
+        if axis.get_scale() == "log":
+            low, high = sorted(axis.get_view_interval())
+            decades = np.log10(high / low)
+            axis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < 2.5 else (1,), numticks=9))
+            axis.set_major_formatter(FuncFormatter(lambda value, _: plain(value)))
+            axis.set_minor_formatter(NullFormatter())
+
+
+def plain(value: float) -> str:
+    """A tick label: 0.001, 20, but 10⁻⁵ and 10⁶.
+
+    >>> plain(0.001), plain(1e-5), plain(2e6)
+    ('0.001', '10⁻⁵', '2·10⁶')
+    """
+    if 1e-3 <= value < 1e5:
+        return f"{value:g}"
+    mantissa, exponent = f"{value:.0e}".split("e")
+    power = "10" + str(int(exponent)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return power if mantissa == "1" else f"{mantissa}·{power}"
+
+
+def label_ends(axes: Axes, names: dict) -> None:
+    """Writes each curve's name to the right of its last point, moved apart where they would touch."""
+    axes.margins(x=0.02)
+    axes.autoscale_view()
+    ends = []
+    for line, name in names.items():
+        x, y = line.get_data()
+        if len(x):
+            place = axes.transAxes.inverted().transform(axes.transData.transform((x[-1], y[-1])))
+            ends.append((float(place[1]), float(place[0]), line, name))
+    ends.sort(key=lambda end: end[0])
+    for (y, x, line, name), at in zip(ends, spread_out([end[0] for end in ends]), strict=True):
+        gid = line.get_gid()
+        # A lead from further away would cross the other curves; there, colour and marker have to do.
+        if x > NEAR_EDGE:
+            route = {"color": line.get_color(), "linewidth": 0.8, "alpha": 0.7, "clip_on": False}
+            axes.plot([x, 1.02, 1.05], [y, at, at], transform=axes.transAxes, gid=f"{gid}-lead", **route)
+        axes.plot(1.065, at, transform=axes.transAxes, marker=line.get_marker(), markersize=5, gid=f"{gid}-mark",
+                  color=line.get_color(), clip_on=False)
+        axes.text(1.09, at, name, transform=axes.transAxes, va="center", fontsize=9.5, gid=f"{gid}-name",
+                  parse_math=False)
+
+
+def spread_out(places: list[float]) -> list[float]:
+    """Rising places, moved as little as need be so that neighbours are at least a label apart.
+
+    >>> [round(place, 3) for place in spread_out([0.5, 0.5, 0.9])]
+    [0.471, 0.529, 0.9]
+    """
+    gap = min(GAP, 1 / max(len(places), 1))
+    # Least squares under the gaps: after taking the gaps out, pool neighbours that are out of order.
+    pools: list[list[float]] = []
+    for k, place in enumerate(places):
+        pools.append([place - k * gap, 1])
+        while len(pools) > 1 and pools[-2][0] > pools[-1][0]:
+            (a, m), (b, n) = pools.pop(-2), pools.pop()
+            pools.append([(a * m + b * n) / (m + n), m + n])
+    flat = [mean for mean, count in pools for _ in range(int(count))]
+    top = 1.0 - (len(places) - 1) * gap
+    return [min(max(base, 0.0), top) + k * gap for k, base in enumerate(flat)]

@@ -1,0 +1,251 @@
+"""The report of a race: one HTML page that needs nothing but itself."""
+
+from __future__ import annotations
+
+import io
+import re
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from surefoot.lab import standings
+from surefoot.lab.race import VALIDATION_SHARE
+from surefoot.lab.standings import number
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from matplotlib.figure import Figure
+
+    from surefoot.lab.comparison import Comparison
+    from surefoot.lab.race_figures import Look
+
+    Row = dict[str, Any]
+
+NEEDED = {"matplotlib": "Matplotlib", "jinja2": "Jinja2"}
+
+TRACE_PROBLEM, TRACE_RATE, TRACE_STEPS = "elongated", 0.4, 20
+
+THEMED = {"#000000": "ink", "#666666": "muted", "#999999": "contour", "#dddddd": "grid", "#ffffff": "paper"}
+"""Colours of figures that stand for the page's own, which differ between light and dark."""
+
+
+class Picture(NamedTuple):
+    """A figure on the page: inline SVG, its title, and what there is to see in it."""
+
+    name: str
+    title: str
+    svg: str
+    caption: str
+
+
+def check_installed() -> None:
+    """Raises ValueError, which says what to install, if the report cannot be made here."""
+    missing = [name for module, name in NEEDED.items() if find_spec(module) is None]
+    if missing:
+        raise ValueError(f'report.html needs {" and ".join(missing)}; run pip install "surefoot[lab]"')
+
+
+def render(result: Comparison) -> str:
+    """The page as HTML.
+
+    Raises:
+        ValueError: Matplotlib or Jinja2 is not installed.
+    """
+    check_installed()
+    import jinja2
+
+    from surefoot.lab.figures import PALETTE
+    from surefoot.lab.problems import PROBLEMS
+    from surefoot.lab.race_figures import look
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("surefoot.lab"), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    rows, facts = result.table(), result.to_dict()
+    columns = standings.columns(rows)
+    looks = {entry.rule.name: look(number) for number, entry in enumerate(result.entries)}
+    return environment.get_template("report.html").render(
+        headline=headline(rows),
+        runners_up=runners_up(rows),
+        facts=facts,
+        rows=rows,
+        columns=columns,
+        best={column.key: column.best(rows) for column in columns},
+        places=places(rows),
+        looks={name: way._asdict() | {"css": themed(way.color.lower())} for name, way in looks.items()},
+        colors=sorted({color.lower() for color in PALETTE} - set(THEMED)),
+        pictures={picture.name: picture for picture in pictures(result)},
+        traces=traces(result, looks),
+        trace_rate=TRACE_RATE,
+        trace_steps=TRACE_STEPS,
+        trace_formula=PROBLEMS[TRACE_PROBLEM].formula,
+        how_rates=standings.how_rates_were_found(facts["rules"]),
+        how_searched=standings.how_the_search_goes(facts["rules"]),
+        how_diverged=standings.how_divergence_is_told(),
+        settings=settings(result),
+    )
+
+
+# What is said
+
+
+def headline(rows: Sequence[Row]) -> str:
+    """The outcome in one sentence."""
+    finished = [row for row in rows if not row["diverged"]]
+    if not finished:
+        return "Every rule diverged." if len(rows) > 1 else f"{rows[0]['rule']} diverged."
+    best = finished[0]
+    place = "reached the lowest held-out loss," if len(rows) > 1 else "reached the held-out loss"
+    deviation = best["test_loss_std"]
+    spread = f" ± {number(deviation, best['test_loss'])}" if deviation is not None else ""
+    return f"{best['rule']} {place} {number(best['test_loss'])}{spread}, at η = {standings.rate(best)}."
+
+
+def runners_up(rows: Sequence[Row]) -> str:
+    """Who came next, how far the last one was, and who diverged."""
+    finished = [row for row in rows if not row["diverged"]]
+    said = []
+    if len(finished) > 1:
+        second, last = finished[1], finished[-1]
+        said.append(f"Next came {second['rule']} with {number(second['test_loss'])}")
+        if len(finished) > 2:
+            said[-1] += f"; last was {last['rule']} with {number(last['test_loss'])}"
+        said[-1] += "."
+        margin = second["test_loss"] - finished[0]["test_loss"]
+        if second["test_loss_std"] is not None and margin < second["test_loss_std"] + finished[0]["test_loss_std"]:
+            said.append(f"The first two are closer than their spread over the seeds.")
+    if finished and (lost := [row["rule"] for row in rows if row["diverged"]]):
+        said.append(f"{listed(lost)} diverged.")
+    return " ".join(said)
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names as a sentence takes them.
+
+    >>> listed(["sgd", "adam", "ftrl"])
+    'sgd, adam and ftrl'
+    """
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+
+
+def settings(result: Comparison) -> dict[str, str]:
+    """The settings of the race, in words."""
+    given = result.settings
+    said = {
+        "data": result.data.describe(),
+        "model": "linear with a bias, "
+        + ("logistic loss" if result.data.task == "classification" else "squared loss ½(ŷ − y)²"),
+        "start": "all weights zero; every rule sees the same examples in the same order",
+        "batch size": str(given.batch_size),
+        "epochs": str(given.epochs),
+        "seeds": ", ".join(map(str, given.seeds)),
+        "engine": given.engine,
+        "granularity": given.granularity,
+    }
+    if given.convention:
+        said["convention"] = given.convention
+    if given.l1 or given.l2:
+        said["penalties"] = f"l1 = {given.l1:g}, l2 = {given.l2:g}"
+    return said
+
+
+def places(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
+    """Where each rule's held-out loss lies between the lowest and the highest, and its deviation, in percent of that."""
+    marks = {row["rule"]: (row["test_loss"], row["test_loss_std"] or 0.0) for row in rows if not row["diverged"]}
+    low = min((loss - deviation for loss, deviation in marks.values()), default=0.0)
+    width = max((loss + deviation for loss, deviation in marks.values()), default=0.0) - low or 1.0
+    return {
+        rule: {"at": round(100 * (loss - low) / width, 2), "spread": round(100 * deviation / width, 2)}
+        for rule, (loss, deviation) in marks.items()
+    }
+
+
+def captions(result: Comparison) -> dict[str, str]:
+    """What there is to see in each figure."""
+    before = result.entries[0].runs[0].scores[0]
+    band = " The band spans the seeds." if len(result.settings.seeds) > 1 else ""
+    said = {
+        "held_out": f"Lower is better; before training it is {number(before.test_loss)}. A curve that turns up again "
+        f"has begun to overfit.{band}",
+        "training": f"How fast a rule minimizes what it is given; before training the loss is "
+        f"{number(before.train_loss)}.{band}",
+        "time": "The same loss against the clock: a marker is an epoch, and the further left it stands, the cheaper "
+        "the rule's step.",
+        "rates": "A flat line steps every feature alike. AdaGrad's falls: the rarer a feature, the bolder its step. "
+        "Lines are medians over features, bands their middle half."
+        + steepest(result),
+        "search": f"Each rule's loss on {VALIDATION_SHARE:.0%} of the training part, held back for this, after "
+        f"{result.settings.epochs} epoch{'s' * (result.settings.epochs > 1)} at each rate. The large marker was chosen; "
+        "a wide valley forgives a rate that is off. A cross at the top is a rate that diverged.",
+    }
+    return said
+
+
+def steepest(result: Comparison) -> str:
+    """By how much the rates of rare and frequent features differ where they differ most."""
+    ratios = {}
+    for entry in result.entries:
+        rates = entry.runs[0].rates
+        if rates is not None and len(rates.median) > 1 and rates.median[-1] > 0:
+            ratios[entry.rule.name] = rates.median[0] / rates.median[-1]
+    if not ratios or max(ratios.values()) < 2:
+        return ""
+    name = max(ratios, key=lambda key: ratios[key])
+    return f" Under {name} the rarest features step {ratios[name]:,.0f} times as far as the most frequent ones."
+
+
+# What is shown
+
+
+def pictures(result: Comparison) -> list[Picture]:
+    """The figures of the race with their captions."""
+    from surefoot.lab.race_figures import TITLES, figures
+
+    said, shown = captions(result), []
+    for name, figure in figures(result).items():
+        figure.axes[0].set_title("", loc="left")
+        shown.append(Picture(name, TITLES[name], svg(figure, name, f"{TITLES[name]}. {said[name]}"), said[name]))
+    return shown
+
+
+def traces(result: Comparison, looks: dict[str, Look]) -> list[Picture]:
+    """Where each rule goes on the textbook's elongated bowl."""
+    from surefoot.lab.race_figures import trace_figures
+    from surefoot.lab.tracing import trace
+
+    rules = [entry.rule for entry in result.entries]
+    walked = trace(rules, TRACE_PROBLEM, TRACE_RATE, TRACE_STEPS, convention=None)
+    shown = []
+    for path, figure in zip(walked.paths, trace_figures(walked, looks).values(), strict=True):
+        left = float(walked.problem.distance(path.positions[-1]))
+        caption = "diverged" if path.diverged else f"ends {left:.2g} from the minimum"
+        shown.append(Picture(path.rule, path.rule, svg(figure, f"trace-{looks[path.rule].number}", f"{path.rule} {caption}"), caption))
+    return shown
+
+
+def svg(figure: Figure, name: str, alt: str) -> str:
+    """A figure as inline SVG whose colours and font are the page's; `name` keeps its ids apart from other figures'."""
+    from markupsafe import Markup, escape
+
+    from surefoot.lab.figures import style
+
+    buffer = io.StringIO()
+    with style():
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    text = buffer.getvalue()
+    text = re.sub(r"<(metadata|style).*?</\1>", "", text[text.index("<svg") :], flags=re.DOTALL)
+    text = re.sub(r"font-family: [^;]*; ?", "", text)
+    text = re.sub(r'id="series-(\d+)-[^"]*"', r'class="series s\1"', text)
+    text = re.sub(r'(id="|url\(#|href="#)', rf"\g<1>{name}-", text)
+    text = re.sub(r"#[0-9a-f]{6}\b", lambda color: themed(color[0]), text)
+    text = re.sub(r'^<svg[^>]*?(viewBox="[^"]*")[^>]*>', r'<svg \1 role="img" xmlns:xlink="http://www.w3.org/1999/xlink">', text)
+    return Markup(text.replace(">", f' aria-label="{escape(alt)}">', 1).replace("\n", " "))
+
+
+def themed(color: str) -> str:
+    """The page's name for a colour of a figure.
+
+    >>> themed("#000000"), themed("#0072b2")
+    ('var(--ink)', 'var(--c-0072b2)')
+    """
+    return f"var(--{THEMED[color]})" if color in THEMED else f"var(--c-{color[1:]})"
