@@ -11,7 +11,7 @@ from surefoot.engines.step import Around, State, Step, decode, encode, rounding_
 from surefoot.rules.record import ARRAY_OPS
 
 LANES = 8
-BLOCK = 65536
+BLOCK = 4096
 
 
 def dense(step: Step, x, g, state: State, t: int, coefficients: tuple, around: Around) -> int:
@@ -147,7 +147,7 @@ def mean_square(step: Step, squares, size: int | None):
 def total(values) -> float:
     """The sum in float64, in an order that is the same for every engine and number of threads.
 
-    Blocks of 65,536 values; in a block eight running sums, each of every eighth value, are added up pairwise.
+    Blocks of 4,096 values; in a block eight running sums, each of every eighth value, are added up pairwise.
     """
     result = 0.0
     for begin in range(0, len(values), BLOCK):
@@ -163,17 +163,19 @@ def total(values) -> float:
 
 
 def norm(step: Step, g) -> float:
-    """The Euclidean norm of the finite part of a gradient."""
-    values = decode(g).reshape(-1)
-    with np.errstate(over="ignore", invalid="ignore"):
-        return math.sqrt(total(np.where(np.isfinite(values), values.astype(np.float64) ** 2, 0.0)))
+    """The Euclidean norm of a gradient, without coordinates whose square is not finite."""
+    return math.sqrt(total(finite_squares(decode(g)).reshape(-1)))
 
 
 def rows_norm(step: Step, x, ids, values) -> float:
     """The Euclidean norm of a sparse gradient after equal ids are summed."""
-    squares = merge(ids, decode(values))[1].astype(np.float64) ** 2
-    squares = np.where(np.isfinite(squares), squares, 0.0).reshape(len(squares), -1)
-    return math.sqrt(sum((total(row) for row in squares), 0.0))
+    squares = finite_squares(merge(ids, decode(values))[1])
+    return math.sqrt(sum((total(row) for row in squares.reshape(len(squares), -1)), 0.0))
+
+
+def finite_squares(g):
+    with np.errstate(all="ignore"):
+        return np.where(np.isfinite(g * g), g * g, g.dtype.type(0))
 
 
 def catch_up(step: Step, x, state: State, row: int, until: int) -> None:

@@ -1,16 +1,16 @@
 """The laboratory: problems, traces, races, theory, published results and figures. Nothing else imports it.
 
-    trace       follow rules over a function of two numbers
-    compare     race rules on the same data and order
-    reproduce   every published result, measured
-    problems    the functions that traces walk on
+trace       follow rules over a function of two numbers
+compare     race rules on the same data and order
+reproduce   every published result, measured
+problems    the functions that traces walk on
 """
 
 import importlib
 
 _HOMES = {"compare": "comparison", "reproduce": "reproduction", "trace": "tracing"}
 
-__all__ = ["compare", "problems", "reproduce", "trace"]  # noqa: F822
+__all__ = [*_HOMES, "problems"]
 
 
 def __getattr__(name: str):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import inspect
 import json
 import operator
 import os
@@ -193,6 +194,7 @@ def compare(
     l2: float = Settings.l2,
     out: str | os.PathLike[str] | None = None,
     progress: Callable[[int, int, str], None] | None = None,
+    command: str | None = None,
 ) -> Comparison:
     """Trains every rule on the same data in the same order from the same weights (zero), and compares them.
 
@@ -215,6 +217,7 @@ def compare(
         l1, l2: penalties.
         out: a folder for results.json and report.html.
         progress: called after every epoch with the epochs done, the epochs in all, and what is being done.
+        command: what results and report say was typed; by default this call.
 
     Raises:
         ValueError: a setting, rule (RuleError) or data set (DataError) that cannot be used; nothing is trained then.
@@ -227,6 +230,9 @@ def compare(
     >>> [(row["rule"], round(row["train_loss"], 3)) for row in result.table()]
     [('sgd', 0.0), ('adagrad', 0.001)]
     """
+    if command is None:
+        named = {"rules": rules, "lr": lr, "batch_size": batch_size, "epochs": epochs, "seeds": seeds, "engine": engine}
+        command = call(data, named | {"granularity": granularity, "convention": convention, "l1": l1, "l2": l2})
     settings = Settings(whole(batch_size), whole(epochs), as_seeds(seeds), engine, granularity, convention, l1, l2)
     chosen, left_out = choose(rules, settings)
     rates = as_rates(lr, chosen)
@@ -237,7 +243,7 @@ def compare(
 
         check_installed()
         writable(out)
-    result = Comparison(loaded(data), settings, left_out=left_out, command="surefoot.compare(…)")
+    result = Comparison(loaded(data), settings, left_out=left_out, command=command)
     run(result, chosen, rates, Clock(progress))
     if out is not None:
         result.save(out)
@@ -257,6 +263,30 @@ def run(result: Comparison, chosen: list[Rule], rates: Mapping[str, Rate], clock
         if not result.entries:
             raise
         result.unfinished = [rule.name for rule in chosen[len(result.entries) :]]
+
+
+def call(data: Any, arguments: Mapping[str, Any]) -> str:
+    """The Python call with these arguments, those left out that are the defaults.
+
+    >>> call("docstrings", {"rules": [REGISTRY["sgd"], "adam"], "epochs": 10, "seeds": 1})
+    "surefoot.compare('docstrings', rules=['sgd', 'adam'], seeds=1)"
+    """
+    defaults = {name: parameter.default for name, parameter in inspect.signature(compare).parameters.items()}
+    changed = {name: value for name, value in arguments.items() if value is not None and value != defaults[name]}
+    return f"surefoot.compare({', '.join([written(data), *(f'{k}={written(v)}' for k, v in changed.items())])})"
+
+
+def written(value: Any) -> str:
+    """An argument as a person would write it; what has no such form, by its name."""
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{written(key)}: {written(item)}' for key, item in value.items())}}}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(written, value))}]"
+    if isinstance(value, Rule):
+        return repr(value.name)
+    if callable(value):
+        return schedule_name(value) or "…"  # type: ignore[arg-type]
+    return repr(os.fspath(value) if isinstance(value, os.PathLike) else getattr(value, "name", value))
 
 
 def loaded(data: str | os.PathLike[str] | Dataset) -> Dataset:
@@ -288,9 +318,7 @@ def as_seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
     return tuple(dict.fromkeys(map(whole, seeds)))  # type: ignore[arg-type]
 
 
-def choose(
-    rules: str | Rule | Sequence[str | Rule] | None, settings: Settings
-) -> tuple[list[Rule], dict[str, str]]:
+def choose(rules: str | Rule | Sequence[str | Rule] | None, settings: Settings) -> tuple[list[Rule], dict[str, str]]:
     """The rules that race; of our own selections, also those that the settings exclude, with the reason."""
     if rules is None or rules == "all":
         return select(REGISTRY if rules == "all" else SELECTION, settings)

@@ -30,7 +30,7 @@ SUFFIXES = (".png", ".svg", ".pdf")
 COLUMNS = 3
 FRAMES = 120
 
-STYLE = {
+STYLE: dict[Any, Any] = {
     "axes.axisbelow": True,
     "axes.edgecolor": "#666666",
     "axes.grid": False,
@@ -96,12 +96,19 @@ def save(figure: Figure, path: str | PathLike[str]) -> None:
         ValueError: for any other suffix, or if it cannot be written there.
     """
     target = FilePath(path)
-    if target.suffix.lower() not in SUFFIXES:
-        raise ValueError(f"{target}: figures are written as {', '.join(SUFFIXES)}; found {target.suffix or 'no suffix'}")
+    check_suffix(target)
     # A date in the file would make equal figures differ.
     metadata = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(target.suffix.lower())
     with writing(target), style():
         figure.savefig(target, metadata=metadata)
+
+
+def check_suffix(figure: FilePath | None = None, animation: FilePath | None = None) -> None:
+    """Raises ValueError unless a figure is to be written as PNG, SVG or PDF, and an animation as GIF."""
+    for target, what, suffixes in ((figure, "a figure", SUFFIXES), (animation, "an animation", (".gif",))):
+        if target is not None and target.suffix.lower() not in suffixes:
+            found = target.suffix or "no suffix"
+            raise ValueError(f"{target}: {what} is written as {', '.join(suffixes)}; found {found}")
 
 
 @contextlib.contextmanager
@@ -149,7 +156,9 @@ def _texts(figure: Figure) -> list[Any]:
         texts += [axes.title, *axes.texts, *(legend.get_texts() if legend else ())]
         for axis in (axes.xaxis, axes.yaxis):
             low, high = sorted(axis.get_view_interval())
-            ticks = [tick for tick in axis.get_major_ticks() if low <= tick.get_loc() <= high and tick.label1.get_visible()]
+            ticks = [
+                tick for tick in axis.get_major_ticks() if low <= tick.get_loc() <= high and tick.label1.get_visible()
+            ]
             texts += [axis.label, *(tick.label1 for tick in ticks)]
     return texts
 
@@ -167,19 +176,20 @@ def trace_figure(trace: Trace) -> Figure:
 
 
 def trace_gif(trace: Trace, path: str | PathLike[str], frames_per_second: int = 8) -> None:
-    """Writes an animation of the panels of `trace_figure`; long traces skip steps, so that no more than 120 frames come.
+    """Writes an animation of the panels of `trace_figure`; long traces skip steps, to stay below 120 frames.
 
     Raises:
         ValueError: if the path does not end in .gif or cannot be written.
     """
     target = FilePath(path)
-    if target.suffix.lower() != ".gif":
-        raise ValueError(f"{target}: an animation is written as .gif; found {target.suffix or 'no suffix'}")
+    check_suffix(None, target)
     with style():
+        from PIL import Image
+
         images = list(_frames(trace))
     # One palette, the last image's, so that pixels that do not move take no room.
     palette = images[-1].quantize(128)
-    frames = [image.quantize(palette=palette, dither=0) for image in images]
+    frames = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
     with writing(target):
         pause = 1000 // frames_per_second
         durations = [pause] * (len(frames) - 1) + [10 * pause]
@@ -215,10 +225,12 @@ def _frames(trace: Trace):
 def _panels(trace: Trace):
     """A figure with contours, start, minimizer and path for every path of a trace; the panels and the lines in them."""
     count = len(trace.paths)
-    columns = min(count, COLUMNS)
+    columns = 2 if count == 4 else min(count, COLUMNS)
     rows = -(-count // columns)
     window = _window(trace)
-    figure = new_figure(max(3.9 * columns, 5.2), 4.0 * rows + 0.9)
+    figure = new_figure(max(3.9 * columns, 5.2), 4.0 * rows + 1.2)
+    # The layout for panels whose aspect is fixed.
+    figure.set_layout_engine("compressed")
     panels: list[Any] = list(figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flat)
     for panel in panels[count:]:
         panel.set_visible(False)
@@ -231,15 +243,14 @@ def _panels(trace: Trace):
         if number + columns >= count:
             panel.xaxis.set_tick_params(labelbottom=True)
             panel.set_xlabel("x₁")
-    noise = f", gradient + N(0, {trace.noise:g}²) noise" if trace.noise else ""
-    figure.suptitle(f"f(x) = {trace.problem.formula}{noise}", fontsize=12)
+    figure.suptitle(f"f(x) = {trace.problem.formula}", fontsize=12)
     _legend(figure)
     return figure, panels[:count], lines
 
 
 def _draw_path(panel: Axes, path: Path, number: int):
     colour, marker = PALETTE[number % len(PALETTE)], MARKERS[number % len(MARKERS)]
-    markers = {"marker": marker, "markersize": 4.5, "markeredgecolor": "white", "markeredgewidth": 0.5}
+    markers: dict[str, Any] = {"marker": marker, "markersize": 4.5, "markeredgecolor": "white", "markeredgewidth": 0.4}
     if len(path.positions) > 60:
         markers = {"marker": marker, "markersize": 2.5, "markeredgewidth": 0}
     (line,) = panel.plot(*path.positions.T, color=colour, label="steps", zorder=3, **markers)
@@ -262,7 +273,7 @@ def _draw_path(panel: Axes, path: Path, number: int):
 def _legend(figure: Figure) -> None:
     from matplotlib.lines import Line2D
 
-    blank = {"linestyle": "none", "color": "none"}
+    blank: dict[str, Any] = {"linestyle": "none", "color": "none"}
     handles = [
         Line2D([], [], color="#555555", marker="o", markersize=4.5, label="path, a marker each step"),
         Line2D([], [], marker="o", markersize=9, markeredgecolor="#222222", label="start", **blank),
@@ -311,4 +322,3 @@ def contours(panel: Axes, problem: Problem, window: Sequence[float]) -> None:
     panel.set(xlim=(left, right), ylim=(low, high), xlabel="x₁", ylabel="x₂")
     if 0.5 < (right - left) / (high - low) < 2:
         panel.set_aspect("equal")
-

@@ -2,8 +2,8 @@
 
     G ← G + g gᵀ;  x ← x − η (ε I + G)^{−½} g
 
-A matrix and its inverse root per step, where AdaGrad has a vector and its root, so nothing for large models. It does not
-care how the coordinates are turned: on a rotated problem it keeps the advantage that the diagonal loses.
+A matrix and its inverse root per step, where AdaGrad has a vector and its root, so nothing for large models. It does
+not care how the coordinates are turned: on a rotated problem it keeps the advantage that the diagonal loses.
 
 Source: Duchi, Hazan & Singer (2011), Adaptive subgradient methods for online learning, JMLR 12, figure 1.
 """

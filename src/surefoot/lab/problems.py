@@ -7,6 +7,7 @@ name.
 import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -33,8 +34,8 @@ class Problem:
 
     name: str
     formula: str
-    value: Callable[..., np.ndarray]
-    gradient: Callable[..., tuple[np.ndarray, np.ndarray]]
+    value: Callable[..., Any]
+    gradient: Callable[..., tuple[Any, Any]]
     minimizer: Point = (0.0, 0.0)
     start: Point = (-5.0, -2.0)
     window: tuple[float, float, float, float] = (-5.5, 1.5, -3.0, 3.0)
@@ -101,7 +102,9 @@ PROBLEMS: dict[str, Problem] = {
     for problem in (
         quadratic("elongated", "0.1 x₁² + 2 x₂²", [[0.2, 0.0], [0.0, 4.0]]),
         quadratic("bowl", "x₁² + 2 x₂²", [[2.0, 0.0], [0.0, 4.0]]),
-        quadratic("rotated", "0.1 (x₁ + x₂)² + 2 (x₁ − x₂)²", [[4.2, -3.8], [-3.8, 4.2]], window=(-5.5, 1.5, -5.0, 2.0)),
+        quadratic(
+            "rotated", "0.1 (x₁ + x₂)² + 2 (x₁ − x₂)²", [[4.2, -3.8], [-3.8, 4.2]], window=(-5.5, 1.5, -5.0, 2.0)
+        ),
         Problem(
             "rosenbrock",
             "(1 − x₁)² + 100 (x₂ − x₁²)²",

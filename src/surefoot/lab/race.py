@@ -61,7 +61,9 @@ class Settings:
             if not isinstance(seed, int) or seed < 0:
                 raise ValueError(f"seeds must be whole numbers of at least 0, got {seed!r}")
         if self.granularity == "row":
-            raise ValueError("granularity must be coordinate or tensor, got 'row': a linear model's weights are one row")
+            raise ValueError(
+                "granularity must be coordinate or tensor, got 'row': a linear model's weights are one row"
+            )
 
     def step(self, rule: Rule, lr: Rate | None = None) -> Step:
         """The step of one rule, at its own default rate where none is given.
@@ -69,6 +71,7 @@ class Settings:
         Raises:
             ValueError: the rule cannot honour these settings.
         """
+        hyper: dict[str, Any] = {} if lr is None else {"lr": lr}
         return Step(
             rule,
             engine=self.engine,
@@ -78,7 +81,7 @@ class Settings:
             l2=self.l2,
             nonfinite="skip",
             name=rule.name,
-            **({} if lr is None else {"lr": lr}),
+            **hyper,
         )
 
 
@@ -155,7 +158,9 @@ class Rates:
             inside = groups == group
             result.occurrences.append(float(np.exp(np.log(counts[inside]).mean())))
             result.features.append(int(inside.sum()))
-            for name, value in zip(("low", "median", "high"), np.quantile(rates[inside], (0.25, 0.5, 0.75)), strict=True):
+            for name, value in zip(
+                ("low", "median", "high"), np.quantile(rates[inside], (0.25, 0.5, 0.75)), strict=True
+            ):
                 getattr(result, name).append(float(value))
         return result
 
@@ -168,7 +173,7 @@ class Run:
         scores: before training, then after each epoch; up to the last one before it diverged.
         seconds: of training, for each of these epochs: without evaluation, and compiled beforehand.
         diverged: the epoch in which it diverged, if it did.
-        frozen: share of the features that occur in training whose weight the last epoch changed by at most 1% of itself.
+        frozen: share of the features that occur in training whose weight changed by at most 1% in the last epoch.
         zeros: share of the features that occur in training whose weight is exactly zero.
         rates: the effective learning rates after training.
     """
@@ -289,7 +294,7 @@ class Race:
     def find_rate(self, rule: Rule) -> Search:
         """Tries rates around the rule's default, then beyond the edge as long as the best one lies there.
 
-        Each trial takes as many epochs as the race: a rate that wins after two epochs overfits or jumps about after ten.
+        Each trial takes as many epochs as the race: a rate that wins after two epochs may overfit after ten.
         """
         trial = Race(self.task.for_search(), self.settings, self.clock)
         middle = nearest(self.settings.step(rule).hyper["lr"])
@@ -338,7 +343,9 @@ class Race:
     def pass_through(self, step: Step, turns: np.ndarray, x: np.ndarray, state: State) -> None:
         """One epoch, or part of one."""
         task = self.task
-        step.linear(task.X, task.y, turns, x, state, loss=task.loss, batch_size=self.settings.batch_size)
+        # What overflows has diverged, which is recorded; NumPy need not warn of it.
+        with np.errstate(over="ignore", invalid="ignore"):
+            step.linear(task.X, task.y, turns, x, state, loss=task.loss, batch_size=self.settings.batch_size)
 
     def compile(self, step: Step) -> None:
         """Takes a step with a copy of everything, so that no epoch pays for compiling the rule."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -11,16 +11,23 @@ from surefoot.lab.figures import MARKERS, PALETTE, curves, new_figure, style
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
     from surefoot.lab.comparison import Comparison
     from surefoot.lab.race import Entry
     from surefoot.lab.tracing import Path, Trace
 
-GAP = 0.058
+SIZE = (5.8, 4.0)
+"""Of a figure, in inches: text stays legible when a page shows it on a telephone."""
+
+GAP = 0.062
 """The least distance of two labels, as a share of the height of the panel."""
 
 NEAR_EDGE = 0.93
 """Curves that end to the right of this share of the width are led to their labels."""
+
+MARKS = 15
+"""A curve has about as many markers as this, or fewer than twice as many."""
 
 LOG_FROM = 5
 """An axis whose largest value is this many times its smallest is logarithmic."""
@@ -43,9 +50,9 @@ class Look(NamedTuple):
     marker: str
     dashes: str
 
-    @property
-    def line(self) -> dict:
-        return {"color": self.color, "marker": self.marker, "linestyle": self.dashes, "markersize": 4.5}
+    def line(self, markersize: float = 4.5) -> dict[str, Any]:
+        """The arguments of `plot`."""
+        return {"color": self.color, "marker": self.marker, "linestyle": self.dashes, "markersize": markersize}
 
     def gid(self, part: str) -> str:
         """Names a part of a figure, so that the report can find all that belongs to the rule."""
@@ -91,19 +98,21 @@ def mean_curve(entry: Entry, measure: str) -> tuple[np.ndarray, np.ndarray, np.n
 
 def loss_by_epoch(result: Comparison, measure: str, label: str) -> Figure:
     """Loss after each epoch: the mean over the seeds, and a band from the lowest to the highest."""
-    figure, axes = curves("", "epoch", label)
+    from matplotlib.ticker import MaxNLocator
+
+    figure, axes = curves("", "epoch", label, *SIZE)
     for number, entry in enumerate(result.entries):
         mean, low, high = mean_curve(entry, measure)
         epochs = np.arange(1, len(mean) + 1)
         draw(axes, look(number), epochs, mean, low, high)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     finish(axes, result)
     return figure
 
 
 def loss_by_time(result: Comparison) -> Figure:
     """Training loss against the seconds that training took: means over the seeds."""
-    figure, axes = curves("", "seconds of training", "training loss")
+    figure, axes = curves("", "seconds of training", "training loss", *SIZE)
     for number, entry in enumerate(result.entries):
         mean, _, _ = mean_curve(entry, "train_loss")
         seconds = np.mean([np.cumsum(run.seconds[: len(mean)]) for run in entry.runs], axis=0)
@@ -118,7 +127,7 @@ def effective_rates(result: Comparison) -> Figure:
     entries = [(look(number), entry.runs[0].rates) for number, entry in enumerate(result.entries)]
     if all(rates is None or len(rates.occurrences) < 2 for _, rates in entries):
         return rates_by_rule(result)
-    figure, axes = curves("", "training examples in which a feature occurs", "effective learning rate")
+    figure, axes = curves("", "training examples in which a feature occurs", "effective learning rate", *SIZE)
     for way, rates in entries:
         if rates is not None and min(rates.low) > 0:
             draw(axes, way, np.array(rates.occurrences), *map(np.array, (rates.median, rates.low, rates.high)))
@@ -146,33 +155,33 @@ def rates_by_rule(result: Comparison) -> Figure:
 
 def search_for_rates(result: Comparison) -> Figure:
     """Validation loss against the learning rate; a large marker is the chosen one, a cross a rate that diverged."""
-    figure, axes = curves("", "learning rate η", "validation loss")
-    crosses = []
+    figure, axes = curves("", "learning rate η", "validation loss", *SIZE)
     for number, entry in enumerate(result.entries):
         if entry.search is None:
             continue
-        way, tried = look(number), entry.search.tried
-        rates = [lr for lr in sorted(tried) if tried[lr] is not None]
-        draw(axes, way, np.array(rates), np.array([tried[lr] for lr in rates], float))
-        if rates:
-            axes.plot(entry.lr, tried[entry.search.best], **way.line | {"markersize": 10}, gid=way.gid("best"))
-        crosses += [(way, lr) for lr in tried if tried[lr] is None]
+        way, tried = look(number), sorted(entry.search.tried.items())
+        valley = {lr: loss for lr, loss in tried if loss is not None}
+        draw(axes, way, np.array(list(valley)), np.array(list(valley.values())))
+        if valley:
+            best = entry.search.best
+            axes.plot([best], [valley[best]], gid=way.gid("best"), **way.line(10))
+        for lr in (lr for lr, loss in tried if loss is None):
+            axes.plot(lr, 0.98, "x", color=way.color, transform=axes.get_xaxis_transform(), gid=way.gid(f"cross{lr:g}"))
     axes.set_xscale("log")
-    finish(axes, result)
-    for way, lr in crosses:
-        axes.plot(lr, 0.98, "x", color=way.color, transform=axes.get_xaxis_transform(), gid=way.gid(f"cross{lr:g}"))
+    finish(axes, result, "every rate diverged")
     return figure
 
 
-def trace_figures(trace: Trace, looks: dict[str, Look]) -> dict[str, Figure]:
+def trace_figures(trace: Trace, looks: dict[str, Look]) -> list[Figure]:
     """Each path of a trace as a small figure of its own, in the look of its rule."""
     with style():
-        return {path.rule: small_trace(trace, path, looks[path.rule]) for path in trace.paths}
+        return [small_trace(trace, path, looks[path.rule]) for path in trace.paths]
 
 
 def small_trace(trace: Trace, path: Path, way: Look) -> Figure:
+    """One path over contour lines, without a title."""
     left, right, low, high = common_window(trace)
-    figure = new_figure(3.2, 2.4)
+    figure = new_figure(2.9, 2.2)
     panel = figure.add_subplot()
     x1, x2 = np.meshgrid(np.linspace(left, right, 60), np.linspace(low, high, 60))
     values = trace.problem.at(np.stack([x1, x2], axis=-1))
@@ -194,17 +203,21 @@ def draw(axes: Axes, way: Look, x, mean, low=None, high=None) -> None:
     """A rule's curve with its band."""
     if low is not None and high is not None and np.any(low < high):
         axes.fill_between(x, low, high, color=way.color, alpha=0.15, linewidth=0, gid=way.gid("band"))
-    axes.plot(x, mean, gid=way.gid("line"), **way.line)
+    axes.plot(x, mean, gid=way.gid("line"), markevery=max(1, len(x) // MARKS), **way.line())
 
 
-def finish(axes: Axes, result: Comparison) -> None:
+def finish(axes: Axes, result: Comparison, otherwise: str = "every rule diverged in its first epoch") -> None:
     """A logarithmic y-axis where the values ask for it, plain tick labels, and the rules' names at their curves."""
-    values = np.concatenate([line.get_ydata() for line in axes.lines] or [np.ones(1)])
-    if len(values) and values.min() > 0 and values.max() > LOG_FROM * values.min():
+    names = {look(number).gid("line"): entry.rule.name for number, entry in enumerate(result.entries)}
+    lines = {line: names[str(line.get_gid())] for line in axes.lines if line.get_gid() in names}
+    values = np.concatenate([np.empty(0), *(np.asarray(line.get_ydata(), float) for line in lines)])
+    if not len(values):
+        axes.text(0.5, 0.5, otherwise, transform=axes.transAxes, ha="center")
+        axes.set_yticks([])
+    elif values.min() > 0 and values.max() > LOG_FROM * values.min():
         axes.set_yscale("log")
     plain_logarithms(axes)
-    names = {look(number).gid("line"): entry.rule.name for number, entry in enumerate(result.entries)}
-    label_ends(axes, {line: names[line.get_gid()] for line in axes.lines if line.get_gid() in names})
+    label_ends(axes, lines)
 
 
 def plain_logarithms(axes: Axes) -> None:
@@ -233,15 +246,15 @@ def plain(value: float) -> str:
     return power if mantissa == "1" else f"{mantissa}·{power}"
 
 
-def label_ends(axes: Axes, names: dict) -> None:
+def label_ends(axes: Axes, names: dict[Line2D, str]) -> None:
     """Writes each curve's name to the right of its last point, moved apart where they would touch."""
     axes.margins(x=0.02)
     axes.autoscale_view()
     ends = []
     for line, name in names.items():
-        x, y = line.get_data()
-        if len(x):
-            place = axes.transAxes.inverted().transform(axes.transData.transform((x[-1], y[-1])))
+        points = np.array(line.get_xydata())
+        if len(points):
+            place = axes.transAxes.inverted().transform(axes.transData.transform(points[-1]))
             ends.append((float(place[1]), float(place[0]), line, name))
     ends.sort(key=lambda end: end[0])
     for (y, x, line, name), at in zip(ends, spread_out([end[0] for end in ends]), strict=True):
@@ -250,17 +263,26 @@ def label_ends(axes: Axes, names: dict) -> None:
         if x > NEAR_EDGE:
             route = {"color": line.get_color(), "linewidth": 0.8, "alpha": 0.7, "clip_on": False}
             axes.plot([x, 1.02, 1.05], [y, at, at], transform=axes.transAxes, gid=f"{gid}-lead", **route)
-        axes.plot(1.065, at, transform=axes.transAxes, marker=line.get_marker(), markersize=5, gid=f"{gid}-mark",
-                  color=line.get_color(), clip_on=False)
-        axes.text(1.09, at, name, transform=axes.transAxes, va="center", fontsize=9.5, gid=f"{gid}-name",
-                  parse_math=False)
+        axes.plot(
+            1.065,
+            at,
+            transform=axes.transAxes,
+            marker=line.get_marker(),
+            markersize=5,
+            gid=f"{gid}-mark",
+            color=line.get_color(),
+            clip_on=False,
+        )
+        axes.text(
+            1.09, at, name, transform=axes.transAxes, va="center", fontsize=9.5, gid=f"{gid}-name", parse_math=False
+        )
 
 
 def spread_out(places: list[float]) -> list[float]:
     """Rising places, moved as little as need be so that neighbours are at least a label apart.
 
     >>> [round(place, 3) for place in spread_out([0.5, 0.5, 0.9])]
-    [0.471, 0.529, 0.9]
+    [0.469, 0.531, 0.9]
     """
     gap = min(GAP, 1 / max(len(places), 1))
     # Least squares under the gaps: after taking the gaps out, pool neighbours that are out of order.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import re
 from importlib.util import find_spec
@@ -65,8 +66,8 @@ def render(result: Comparison) -> str:
     columns = standings.columns(rows)
     looks = {entry.rule.name: look(number) for number, entry in enumerate(result.entries)}
     return environment.get_template("report.html").render(
-        headline=headline(rows),
-        runners_up=runners_up(rows),
+        headline=standings.headline(rows),
+        runners_up=standings.runners_up(rows),
         facts=facts,
         rows=rows,
         columns=columns,
@@ -87,45 +88,6 @@ def render(result: Comparison) -> str:
 
 
 # What is said
-
-
-def headline(rows: Sequence[Row]) -> str:
-    """The outcome in one sentence."""
-    finished = [row for row in rows if not row["diverged"]]
-    if not finished:
-        return "Every rule diverged." if len(rows) > 1 else f"{rows[0]['rule']} diverged."
-    best = finished[0]
-    place = "reached the lowest held-out loss," if len(rows) > 1 else "reached the held-out loss"
-    deviation = best["test_loss_std"]
-    spread = f" ± {number(deviation, best['test_loss'])}" if deviation is not None else ""
-    return f"{best['rule']} {place} {number(best['test_loss'])}{spread}, at η = {standings.rate(best)}."
-
-
-def runners_up(rows: Sequence[Row]) -> str:
-    """Who came next, how far the last one was, and who diverged."""
-    finished = [row for row in rows if not row["diverged"]]
-    said = []
-    if len(finished) > 1:
-        second, last = finished[1], finished[-1]
-        said.append(f"Next came {second['rule']} with {number(second['test_loss'])}")
-        if len(finished) > 2:
-            said[-1] += f"; last was {last['rule']} with {number(last['test_loss'])}"
-        said[-1] += "."
-        margin = second["test_loss"] - finished[0]["test_loss"]
-        if second["test_loss_std"] is not None and margin < second["test_loss_std"] + finished[0]["test_loss_std"]:
-            said.append(f"The first two are closer than their spread over the seeds.")
-    if finished and (lost := [row["rule"] for row in rows if row["diverged"]]):
-        said.append(f"{listed(lost)} diverged.")
-    return " ".join(said)
-
-
-def listed(names: Sequence[str]) -> str:
-    """Names as a sentence takes them.
-
-    >>> listed(["sgd", "adam", "ftrl"])
-    'sgd, adam and ftrl'
-    """
-    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
 def settings(result: Comparison) -> dict[str, str]:
@@ -150,7 +112,7 @@ def settings(result: Comparison) -> dict[str, str]:
 
 
 def places(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
-    """Where each rule's held-out loss lies between the lowest and the highest, and its deviation, in percent of that."""
+    """Where each rule's held-out loss lies between the lowest and the highest, and its deviation, in percent."""
     marks = {row["rule"]: (row["test_loss"], row["test_loss_std"] or 0.0) for row in rows if not row["diverged"]}
     low = min((loss - deviation for loss, deviation in marks.values()), default=0.0)
     width = max((loss + deviation for loss, deviation in marks.values()), default=0.0) - low or 1.0
@@ -172,11 +134,10 @@ def captions(result: Comparison) -> dict[str, str]:
         "time": "The same loss against the clock: a marker is an epoch, and the further left it stands, the cheaper "
         "the rule's step.",
         "rates": "A flat line steps every feature alike. AdaGrad's falls: the rarer a feature, the bolder its step. "
-        "Lines are medians over features, bands their middle half."
-        + steepest(result),
+        "Lines are medians over features, bands their middle half." + steepest(result),
         "search": f"Each rule's loss on {VALIDATION_SHARE:.0%} of the training part, held back for this, after "
-        f"{result.settings.epochs} epoch{'s' * (result.settings.epochs > 1)} at each rate. The large marker was chosen; "
-        "a wide valley forgives a rate that is off. A cross at the top is a rate that diverged.",
+        f"{result.settings.epochs} epoch{'s' * (result.settings.epochs > 1)} at each rate. The large marker was "
+        "chosen; a wide valley forgives a rate that is off. A cross at the top is a rate that diverged.",
     }
     return said
 
@@ -209,17 +170,23 @@ def pictures(result: Comparison) -> list[Picture]:
 
 
 def traces(result: Comparison, looks: dict[str, Look]) -> list[Picture]:
-    """Where each rule goes on the textbook's elongated bowl."""
+    """Where each rule goes on the textbook's elongated bowl; a rule of a user's that cannot go there is left out."""
     from surefoot.lab.race_figures import trace_figures
-    from surefoot.lab.tracing import trace
+    from surefoot.lab.tracing import Trace, trace
 
-    rules = [entry.rule for entry in result.entries]
-    walked = trace(rules, TRACE_PROBLEM, TRACE_RATE, TRACE_STEPS, convention=None)
+    walks: list[Trace] = []
+    for entry in result.entries:
+        with contextlib.suppress(ValueError):
+            walks.append(trace(entry.rule, TRACE_PROBLEM, TRACE_RATE, TRACE_STEPS))
+    if not walks:
+        return []
+    together = Trace(walks[0].problem, tuple(path for walk in walks for path in walk.paths))
     shown = []
-    for path, figure in zip(walked.paths, trace_figures(walked, looks).values(), strict=True):
-        left = float(walked.problem.distance(path.positions[-1]))
+    for path, figure in zip(together.paths, trace_figures(together, looks), strict=True):
+        left = float(together.problem.distance(path.positions[-1]))
         caption = "diverged" if path.diverged else f"ends {left:.2g} from the minimum"
-        shown.append(Picture(path.rule, path.rule, svg(figure, f"trace-{looks[path.rule].number}", f"{path.rule} {caption}"), caption))
+        picture = svg(figure, f"trace-{looks[path.rule].number}", f"Trace of {path.rule}: {caption}")
+        shown.append(Picture(path.rule, path.rule, picture, caption))
     return shown
 
 
@@ -238,8 +205,11 @@ def svg(figure: Figure, name: str, alt: str) -> str:
     text = re.sub(r'id="series-(\d+)-[^"]*"', r'class="series s\1"', text)
     text = re.sub(r'(id="|url\(#|href="#)', rf"\g<1>{name}-", text)
     text = re.sub(r"#[0-9a-f]{6}\b", lambda color: themed(color[0]), text)
-    text = re.sub(r'^<svg[^>]*?(viewBox="[^"]*")[^>]*>', r'<svg \1 role="img" xmlns:xlink="http://www.w3.org/1999/xlink">', text)
-    return Markup(text.replace(">", f' aria-label="{escape(alt)}">', 1).replace("\n", " "))
+    box = re.search(r'viewBox="[^"]*"', text)
+    assert box is not None
+    start = f'<svg {box[0]} role="img" aria-label="{escape(alt)}">'
+    # HTML has no namespaces: xlink:href works as it stands.
+    return Markup(start + text[text.index(">") + 1 :].replace("\n", " "))
 
 
 def themed(color: str) -> str:

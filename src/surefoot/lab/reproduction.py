@@ -41,7 +41,7 @@ class Result:
     numbers: dict[str, float] = field(default_factory=dict)
 
     def record(self) -> dict[str, Any]:
-        """As plain words and numbers, for JSON."""
+        """As plain words and numbers."""
         return asdict(self)
 
 

@@ -1,12 +1,13 @@
-"""A rule by name, or from a file of the user's."""
+"""Rules and schedules from what a person types: a name, a file of their own, numbers after a colon."""
 
 import difflib
 import importlib.util
 import sys
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
-from surefoot import rules
+from surefoot import rules, schedules
 from surefoot.rules import Rule, RuleError
 
 
@@ -67,3 +68,37 @@ def load(path: Path) -> dict:
             reason = str(error).splitlines()[0] if str(error) else "no message"
             raise RuleError(f"{path}: running it failed with {type(error).__name__}: {reason}") from error
     return vars(sys.modules[name])
+
+
+SCHEDULES: dict[str, tuple[str, int, Callable[..., schedules.Schedule]]] = {
+    "constant": ("constant", 0, schedules.constant),
+    "exponential": ("exponential:DECAY", 1, schedules.exponential),
+    "polynomial": ("polynomial:DECAY[:POWER]", 1, schedules.polynomial),
+    "warmup": ("warmup:STEPS", 1, lambda lr, steps: schedules.warmup(lr, int(steps))),
+}
+"""By name: how it is written, how many numbers it needs, and the schedule for a learning rate and these numbers."""
+
+
+def resolve_schedule(text: str, lr: float) -> schedules.Schedule:
+    """The schedule that `text` names, starting from lr: "exponential:0.1", "polynomial:0.1", "polynomial:0.1:0.5".
+
+    Raises:
+        ValueError: in one sentence, for an unknown name or numbers that do not fit.
+
+    >>> float(resolve_schedule("polynomial:1", 0.1)(3))
+    0.05
+    """
+    name, *parts = text.split(":")
+    ways = ", ".join(way for way, *_ in SCHEDULES.values())
+    if name not in SCHEDULES:
+        raise ValueError(f"there is no schedule {name!r}; there are {ways}")
+    way, needed, make = SCHEDULES[name]
+    try:
+        numbers = [float(part) for part in parts]
+    except ValueError:
+        raise ValueError(f"the schedule {text!r} is not written as {way}") from None
+    if not needed <= len(numbers) <= way.count(":"):
+        raise ValueError(f"the schedule {text!r} is not written as {way}")
+    schedule = make(lr, *numbers)
+    schedule.__name__ = f"{text} from {lr:g}"  # type: ignore[attr-defined]
+    return schedule

@@ -28,9 +28,11 @@ class Column:
 
 
 def columns(rows: Sequence[Row]) -> list[Column]:
-    """The columns that have something to say about these rows."""
-    shown = [column for column in COLUMNS if any(row[column.key] is not None for row in rows)]
-    return [column for column in shown if column.key != "zeros" or any(row["zeros"] for row in rows)]
+    """The columns that have something to say about these rows: accuracy for classes, zeros where there are any."""
+    silent = {key for key in ("accuracy", "frozen") if all(row[key] is None for row in rows)}
+    if not any(row["zeros"] for row in rows):
+        silent.add("zeros")
+    return [column for column in COLUMNS if column.key not in silent]
 
 
 def rate(row: Row) -> str:
@@ -85,15 +87,14 @@ def percent(key: str, digits: int) -> Callable[[Row], str]:
 
 
 def duration(seconds: float) -> str:
-    """Seconds in a unit that fits.
+    """Seconds in a unit that fits, three digits of them.
 
-    >>> duration(0.0012), duration(2.5)
-    ('1.2 ms', '2.5 s')
+    >>> duration(0.0012), duration(25.06)
+    ('1.20 ms', '25.1 s')
     """
-    for unit, size in (("s", 1.0), ("ms", 1e-3)):
-        if seconds >= size:
-            return f"{seconds / size:.3g} {unit}"
-    return f"{seconds / 1e-6:.3g} µs"
+    unit, size = next(((unit, size) for unit, size in (("s", 1.0), ("ms", 1e-3)) if seconds >= size), ("µs", 1e-6))
+    value = seconds / size
+    return f"{value:.{2 if value < 10 else 1 if value < 100 else 0}f} {unit}"
 
 
 COLUMNS = (
@@ -101,9 +102,7 @@ COLUMNS = (
     Column("lr", "η", "learning rate", rate),
     Column("test_loss", "held-out loss", "mean ± standard deviation over the seeds", spread("test_loss"), -1),
     Column("train_loss", "training loss", "mean ± standard deviation over the seeds", spread("train_loss"), -1),
-    Column(
-        "accuracy", "accuracy", "share of held-out examples put in the right class", percent("accuracy", 1), 1
-    ),
+    Column("accuracy", "accuracy", "share of held-out examples put in the right class", percent("accuracy", 1), 1),
     Column(
         "seconds_per_epoch",
         "s/epoch",
@@ -129,18 +128,17 @@ COLUMNS = (
 
 
 def how_rates_were_found(rules: Sequence[dict[str, Any]]) -> str:
-    """One sentence on where the learning rates come from, for the rules of `Comparison.to_dict`.
+    """Where the learning rates come from, for the rules of `Comparison.to_dict`.
 
     >>> how_rates_were_found([{"search": None}])
-    'Learning rates: as given.'
+    'as given.'
     """
     tried = [trial["lr"] for rule in rules if rule["search"] for trial in rule["search"]["tried"]]
     if not tried:
-        return "Learning rates: as given."
+        return "as given."
     given = ", ".join(rule["rule"] for rule in rules if not rule["search"])
-    return (
-        f"Learning rates: searched on {VALIDATION_SHARE:.0%} of the training part, tried {min(tried):g} … {max(tried):g}"
-        + (f"; as given for {given}." if given else ".")
+    return f"searched on {VALIDATION_SHARE:.0%} of the training part: tried {min(tried):g} … {max(tried):g}" + (
+        f"; as given for {given}." if given else "."
     )
 
 
@@ -158,6 +156,45 @@ def how_the_search_goes(rules: Sequence[dict[str, Any]]) -> str:
 def how_divergence_is_told() -> str:
     """When a run is called diverged."""
     return (
-        f"A run has diverged when its training loss is not finite or more than {EXPLODED:,.0f} times what it was before "
-        "training, or when a step was not finite."
+        f"A run has diverged when its training loss is not finite or more than {EXPLODED:,.0f} times what it was "
+        "before training, or when a step was not finite."
     )
+
+
+def headline(rows: Sequence[Row]) -> str:
+    """The outcome in one sentence."""
+    finished = [row for row in rows if not row["diverged"]]
+    if not finished:
+        return "Every rule diverged." if len(rows) > 1 else f"{rows[0]['rule']} diverged."
+    best = finished[0]
+    place = "reached the lowest held-out loss," if len(rows) > 1 else "reached the held-out loss"
+    deviation = best["test_loss_std"]
+    spread = f" ± {number(deviation, best['test_loss'])}" if deviation is not None else ""
+    return f"{best['rule']} {place} {number(best['test_loss'])}{spread}, at η = {rate(best)}."
+
+
+def runners_up(rows: Sequence[Row]) -> str:
+    """Who came next, how far the last one was, and who diverged."""
+    finished = [row for row in rows if not row["diverged"]]
+    said = []
+    if len(finished) > 1:
+        second, last = finished[1], finished[-1]
+        said.append(f"Next came {second['rule']} with {number(second['test_loss'])}")
+        if len(finished) > 2:
+            said[-1] += f"; last was {last['rule']} with {number(last['test_loss'])}"
+        said[-1] += "."
+        margin = second["test_loss"] - finished[0]["test_loss"]
+        if second["test_loss_std"] is not None and margin < second["test_loss_std"] + finished[0]["test_loss_std"]:
+            said.append("The first two are closer than their spread over the seeds.")
+    if finished and len(finished) < len(rows):
+        said.append(f"{listed([row['rule'] for row in rows if row['diverged']])} diverged.")
+    return " ".join(said)
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names as a sentence takes them.
+
+    >>> listed(["sgd", "adam", "ftrl"])
+    'sgd, adam and ftrl'
+    """
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 Rate = float | Callable[..., float]
+Rates = Rate | Sequence[Rate]
 
 AROUND = (
     "granularity",
@@ -52,6 +53,7 @@ class Path:
         diverged: whether it left for values above ten times the highest in the problem's window. The path is held
             where it was before numbers overflow, so everything in it is finite.
         settings: the other hyperparameters that were given, and the convention.
+        noise: the standard deviation of the noise in each coordinate of the gradient.
     """
 
     rule: str
@@ -61,25 +63,40 @@ class Path:
     rates: np.ndarray
     diverged: bool
     settings: Mapping[str, Any] = field(default_factory=dict)
+    noise: float = 0.0
 
     @property
     def label(self) -> str:
         """The rule and what was chosen for it, in a few words."""
-        rate = f"η(1) = {float(self.lr(1)):.4g}, scheduled" if callable(self.lr) else f"η = {self.lr:g}"
         rest = [value if key == "convention" else f"{key} = {_short(value)}" for key, value in self.settings.items()]
-        return ", ".join([self.rule, rate, *rest])
+        if self.noise:
+            rest.append(f"noise = {self.noise:g}")
+        return ", ".join([self.rule, self.rate, *rest])
+
+    @property
+    def rate(self) -> str:
+        """The learning rate as a person writes it; a schedule by its name, or by where it starts."""
+        if not callable(self.lr):
+            return f"η = {self.lr:g}"
+        name = getattr(self.lr, "__name__", "<lambda>")
+        return f"η from {float(self.lr(1)):.4g}" if name == "<lambda>" else f"η(t) = {name}"
 
     def record(self) -> dict[str, Any]:
-        """The outcome as plain numbers and words."""
+        """Everything as plain lists, numbers and words."""
         return {
             "rule": self.rule,
             "lr": float(self.lr(1)) if callable(self.lr) else float(self.lr),
+            "schedule": getattr(self.lr, "__name__", "") if callable(self.lr) else None,
             "settings": dict(self.settings),
+            "noise": self.noise,
             "steps": len(self.rates),
             "x1": float(self.positions[-1, 0]),
             "x2": float(self.positions[-1, 1]),
             "value": float(self.values[-1]),
             "diverged": self.diverged,
+            "positions": self.positions.tolist(),
+            "values": self.values.tolist(),
+            "rates": self.rates.tolist(),
         }
 
 
@@ -161,28 +178,19 @@ class Trace:
         trace_gif(self, path, frames_per_second)
 
     def record(self) -> dict[str, Any]:
-        """Everything as plain lists, numbers and words, for JSON."""
+        """Everything as plain lists, numbers and words."""
         return {
             "problem": self.problem.name,
             "formula": self.problem.formula,
-            "noise": self.noise,
             "seed": self.seed,
-            "paths": [
-                path.record()
-                | {
-                    "positions": path.positions.tolist(),
-                    "values": path.values.tolist(),
-                    "rates": path.rates.tolist(),
-                }
-                for path in self.paths
-            ],
+            "paths": [path.record() for path in self.paths],
         }
 
 
 def trace(
     rules: str | Rule | Sequence[str | Rule],
     problem: str | Problem = "elongated",
-    lr: Rate | Sequence[Rate] | Mapping[str, Rate] | None = None,
+    lr: Rates | Mapping[str, Rates] | None = None,
     steps: int = 20,
     start: Sequence[float] | None = None,
     noise: float = 0.0,
@@ -197,8 +205,8 @@ def trace(
     Args:
         rules: a name, a Rule of your own, `path/to/file.py:name`, "full_matrix", or several of them.
         problem: a name in `problems.PROBLEMS`, or a Problem of your own.
-        lr: the learning rate: a number or a schedule for all rules, a dict of them by rule, or a sequence (every rule
-            is then traced at each of them). By default each rule's own.
+        lr: the learning rate: a number or a schedule for all rules; a sequence of them, each of which every rule is
+            then traced at; or a dict of either by rule. By default each rule's own.
         steps: how many steps, at least 1.
         start: (x₁, x₂); by default the problem's.
         noise: the standard deviation of normal noise that is added to each coordinate of the gradient.
@@ -247,10 +255,10 @@ def follow(rule, problem, lr, steps, start, noise, seed, convention, hyper) -> P
     values = problem.at(positions)
     diverged = not finished or bool(values[-1] > 10 * _highest(problem, start))
     given = own if convention is None else {"convention": convention, **own}
-    return Path(_name(rule), used, positions, values, rates, diverged, given)
+    return Path(_name(rule), used, positions, values, rates, diverged, given, noise)
 
 
-def walk(step, problem: Problem, start, steps: int, noise: float = 0.0, rng=None, origin=0.0):
+def walk(step, problem: Problem, start, steps: int, noise: float = 0.0, rng=None, origin: Any = 0.0):
     """Steps from start, (…, 2) points at once.
 
     Returns:

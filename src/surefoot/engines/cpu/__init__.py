@@ -14,7 +14,7 @@ from numpy.lib.stride_tricks import as_strided
 
 from surefoot.engines.cpu import threads
 from surefoot.engines.cpu.compiling import Kind, specialise
-from surefoot.engines.cpu.kernels import BLOCK, LANES
+from surefoot.engines.cpu.kernels import BLOCK
 from surefoot.engines.cpu.merging import sort_ids
 from surefoot.engines.cpu.threads import get_threads, set_threads
 from surefoot.engines.reference import blend, blend_rows, blend_touched, settle_average
@@ -56,14 +56,14 @@ def dense(step: Step, x, g, state: State, t: int, coefficients: tuple, around: A
     x, g = stored(x), stored(g)
     means = np.empty(0, kind.dtype)
     if step.granularity == "tensor":
-        means = np.array([squares(x, g, a, kind, False, step.threads) / x.size]).astype(kind.dtype)
+        means = np.array([squares(x, g, a, kind, step.threads) / x.size]).astype(kind.dtype)
     kernel = specialise("dense", step.rule, kind)
     key = np.uint32(rounding_key(step.stochastic_rounding, t))
     # What the tensor shares is read by every block, and so written elsewhere until all are done.
     fresh = [slot.copy() if common else slot for slot, common in zip(slots, in_common(step), strict=True)]
 
     def task(xs, gs, before, after, place):
-        return kernel(xs, gs, before, after, c, a, means, key, place, np.empty(LANES))
+        return kernel(xs, gs, before, after, c, a, means, key, place, np.empty(BLOCK))
 
     if all(array.flags.c_contiguous for array in (x, g, *slots)):
         blocks = contiguous_blocks(step, x, g, slots, fresh)
@@ -135,14 +135,15 @@ def rows(step: Step, x, ids, values, state: State, t: int, coefficients: tuple, 
     with two_dimensions(step, x, state) as (table_, slots, after):
         means = np.empty(0, kind.dtype)
         if step.granularity == "tensor":
-            total = squares_of_rows(table_, values, order, starts, a, kind, False)
+            total = squares_of_rows(table_, values, order, starts, a, kind)
             means = np.array([total / x.size]).astype(kind.dtype)
         idle = idle_arguments(step, state, t, kind)
         kernel = specialise("rows", step.rule, kind)
         key = np.uint32(rounding_key(step.stochastic_rounding, t))
 
         def task(first, last):
-            return kernel(table_, values, order, starts, first, last, slots, after, c, a, means, key, np.empty(LANES), idle)
+            buffers = np.empty(BLOCK), np.empty(table_.shape[1], kind.dtype)
+            return kernel(table_, values, order, starts, first, last, slots, after, c, a, means, key, *buffers, idle)
 
         count = threads.pieces(values.size, len(starts) - 1, step.threads)
         # Equal shares of the ids rather than of the distinct rows: a few rows have most of the ids.
@@ -199,14 +200,14 @@ def settle(step: Step, x, state: State) -> None:
 # Norms and mean squares
 
 
-def squares(x, g, around: tuple, kind: Kind, wide: bool, limit: int | None) -> float:
+def squares(x, g, around: tuple, kind: Kind, limit: int | None) -> float:
     """The sum of the squares of a dense gradient, as the rule sees it; x tells the storage type and enters with L2."""
     count = -(-g.size // BLOCK)
     parts = np.zeros(count)
     kernel = specialise("dense_squares", REGISTRY["sgd"], dataclasses.replace(kind, shared=False, propagate=False))
 
     def task(xs, gs, first, last, offset):
-        return kernel(xs, gs, around, wide, np.empty(LANES), parts[offset:], first, last)
+        return kernel(xs, gs, around, np.empty(BLOCK), parts[offset:], first, last)
 
     if x.flags.c_contiguous and g.flags.c_contiguous:
         flat = x.reshape(1, -1), g.reshape(1, -1)
@@ -221,12 +222,12 @@ def squares(x, g, around: tuple, kind: Kind, wide: bool, limit: int | None) -> f
 def norm(step: Step, g) -> float:
     """The Euclidean norm of the finite part of a gradient."""
     kind = Kind(np.dtype(ARITHMETIC[storage_of(g)]).name)
-    return math.sqrt(squares(stored(g), stored(g), (), kind, True, step.threads))
+    return math.sqrt(squares(stored(g), stored(g), (), kind, step.threads))
 
 
-def squares_of_rows(x, values, order, starts, around: tuple, kind: Kind, wide: bool) -> float:
+def squares_of_rows(x, values, order, starts, around: tuple, kind: Kind) -> float:
     kernel = specialise("rows_squares", REGISTRY["sgd"], Kind(kind.dtype, plain=kind.plain))
-    return kernel(x, values, order, starts, around, wide, np.empty(LANES))
+    return kernel(x, values, order, starts, around, np.empty(BLOCK), np.empty(x.shape[1], kind.dtype))
 
 
 def rows_norm(step: Step, x, ids, values) -> float:
@@ -238,7 +239,7 @@ def rows_norm(step: Step, x, ids, values) -> float:
     flat = np.ascontiguousarray(stored(values)).reshape(len(ids), -1)
     # The rows of x are only looked at with L2, which a norm knows nothing of: any memory of that shape will do.
     placeholder = as_strided(np.zeros(1, flat.dtype), (x.shape[0], flat.shape[1]), (0, 0))
-    return math.sqrt(squares_of_rows(placeholder, flat, order, starts, (), kind, True))
+    return math.sqrt(squares_of_rows(placeholder, flat, order, starts, (), kind))
 
 
 # Linear models
@@ -262,7 +263,7 @@ def linear(step: Step, examples, y, order, x, state: State, loss: str, batch_siz
     kernel = specialise("linear", step.rule, kind)
     skipped = kernel(
         examples, y, order, batch_size, weights, slots, slots, rows_of_table, np.broadcast_to(keys, (steps,)).copy(),
-        step.clip_norm, NOBODY if state.average is None else state.average, work, np.empty(LANES),
+        step.clip_norm, NOBODY if state.average is None else state.average, work, np.empty(BLOCK),
         stretches(acting, first, kind, x.size),
     )
     stored(x)[...] = weights[0]

@@ -18,7 +18,7 @@ from surefoot.engines import around, losses
 from surefoot.engines.cpu import kernels, memory, numba_ops
 from surefoot.rules import Rule, RuleError
 
-OPTIONS = {"error_model": "numpy", "nogil": True}
+OPTIONS = {"error_model": "numpy", "nogil": True, "_nrt": False}
 INNER = OPTIONS | {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "forceinline": True}
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from numba.np.unsafe.ndarray import to_fixed_tuple
 
 from surefoot.engines.cpu.memory import (
+    LANES,
     column,
     column_of,
     decode,
@@ -17,38 +18,45 @@ from surefoot.engines.cpu.memory import (
     entries,
     load,
     not_finite,
+    prefetch_row,
+    prefetch_rows,
     row_of,
     store,
     store_row,
+    sum_in_lanes,
 )
 
 # ruff: noqa: F821
 # pyright: reportUndefinedVariable=false
 
-LANES = 8
-BLOCK = 65536
+BLOCK = 4096
+ROWS_AHEAD = 16
+VALUES_AHEAD = 32
 
 
 # Drivers
 
 
-def dense(x, g, slots, after, coefficients, around, means, key, place, lanes):
+def dense(x, g, slots, after, coefficients, around, means, key, place, squares):
     """Steps every row of x along g; returns how many coordinates were left as they were."""
     skipped = 0
     for i in range(x.shape[0]):
-        mean = MEAN_SQUARE(x[i], g[i], around, means, lanes)
+        mean = MEAN_SQUARE(x[i], g[i], around, means, squares)
         skipped += step_row(x[i], g[i], slots, after, i, coefficients, around, mean, key, place + i * x.shape[1])
     return skipped
 
 
-def rows(x, values, order, starts, first, last, slots, after, coefficients, around, means, key, lanes, idle):
+def rows(x, values, order, starts, first, last, slots, after, coefficients, around, means, key, squares, total, idle):
     """Steps the distinct rows first … last − 1 that a sparse gradient names; equal ids are summed before."""
     skipped = 0
-    total = np.empty(x.shape[1], F)
     for u in range(first, last):
+        if u + ROWS_AHEAD < last:
+            ahead = row_at(order, starts[u + ROWS_AHEAD])
+            prefetch_row(x, ahead)
+            prefetch_rows(slots, ahead)
         row = sum_of_row(total, values, order, starts, u)
         IDLE(x[row], slots, after, row, row, idle)
-        mean = MEAN_SQUARE(x[row], total, around, means, lanes)
+        mean = MEAN_SQUARE(x[row], total, around, means, squares)
         skipped += step_row(x[row], total, slots, after, row, coefficients, around, mean, key, row * x.shape[1])
     return skipped
 
@@ -60,7 +68,7 @@ def settle(x, slots, after, idle):
     return 0
 
 
-def linear(examples, y, order, batch_size, x, slots, after, table, keys, clip_norm, average, work, lanes, idle):
+def linear(examples, y, order, batch_size, x, slots, after, table, keys, clip_norm, average, work, squares, idle):
     """One pass of mini-batches through the examples; returns how many coordinates were left as they were."""
     coefficients, spared, arounds, shares = table
     raw, seen, gradient, touched = work
@@ -80,12 +88,12 @@ def linear(examples, y, order, batch_size, x, slots, after, table, keys, clip_no
                 gradient[column(columns, e)] += slope * values[e]
             gradient[bias] += slope
         count = GATHER(gradient, raw, touched, count, F(end - begin))
-        around = AROUND(arounds, b, clip_norm, raw[:count], lanes)
+        around = AROUND(arounds, b, clip_norm, raw[:count], squares)
         lone = SPARED(around)
         for u in range(count - 1):
             seen[u] = seen_by_rule(raw[u], weights, touched[u], around)
         seen[count - 1] = seen_by_rule(raw[count - 1], weights, bias, lone)
-        mean = MEAN_OF(seen[:count], x.size, lanes)
+        mean = MEAN_OF(seen[:count], x.size, squares)
         views = row_of(slots, 0)
         c = to_fixed_tuple(coefficients[b], COUNT)
         fresh = RULE(decode(weights, weights[0]), F(0), mean, *load(views, 0), *c)
@@ -103,21 +111,20 @@ def linear(examples, y, order, batch_size, x, slots, after, table, keys, clip_no
     return skipped
 
 
-def dense_squares(x, g, around, wide, lanes, parts, first, last):
+def dense_squares(x, g, around, squares, parts, first, last):
     """The sum of the squares of each block first … last − 1 of a dense gradient of one row, into parts."""
     for m in range(first, last):
         begin, end = m * BLOCK, min((m + 1) * BLOCK, g.shape[1])
-        parts[m] = block_squares(x[0, begin:end], g[0, begin:end], around, wide, lanes)
+        parts[m] = block_squares(x[0, begin:end], g[0, begin:end], around, squares)
     return 0
 
 
-def rows_squares(x, values, order, starts, around, wide, lanes):
+def rows_squares(x, values, order, starts, around, squares, total):
     """The sum of the squares of a sparse gradient once equal ids are summed."""
     result = 0.0
-    total = np.empty(x.shape[1], F)
     for u in range(starts.size - 1):
         row = sum_of_row(total, values, order, starts, u)
-        result += sum_squares(x[row], total, around, wide, lanes)
+        result += sum_squares(x[row], total, around, squares)
     return result
 
 
@@ -156,14 +163,25 @@ def step_coordinate(x, j, raw, views, coefficients, around, mean, key, place):
 def sum_of_row(total, values, order, starts, u):
     """Sums the gradient of the u-th distinct row in order of occurrence; returns the row."""
     begin, end = starts[u], starts[u + 1]
-    first = values[np.int64(order[begin] & np.uint64(0xFFFFFFFF))]
+    first = values[position_at(order, begin)]
     for d in range(total.size):
         total[d] = decode(first, first[d])
-    for k in range(begin + 1, end):
-        more = values[np.int64(order[k] & np.uint64(0xFFFFFFFF))]
-        for d in range(total.size):
-            total[d] += decode(more, more[d])
-    return np.int64(order[begin] >> np.uint64(32))
+    for k in range(begin, end):
+        if k + VALUES_AHEAD < order.size:
+            prefetch_row(values, position_at(order, k + VALUES_AHEAD))
+        if k > begin:
+            more = values[position_at(order, k)]
+            for d in range(total.size):
+                total[d] += decode(more, more[d])
+    return row_at(order, begin)
+
+
+def row_at(order, k):
+    return np.int64(order[k] >> np.uint64(32))
+
+
+def position_at(order, k):
+    return np.int64(order[k] & np.uint64(0xFFFFFFFF))
 
 
 # What is done around the rule: `plain_…` where that is nothing
@@ -193,15 +211,15 @@ def full_proximal(x, rate, around):
     return AROUND_PROXIMAL(x, rate, around[4], around[5])
 
 
-def plain_around(arounds, b, clip_norm, raw, lanes):
+def plain_around(arounds, b, clip_norm, raw, squares):
     return ()
 
 
-def full_around(arounds, b, clip_norm, raw, lanes):
+def full_around(arounds, b, clip_norm, raw, squares):
     """The numbers around the rule in mini-batch b, with the gradient scaled down to clip_norm."""
     scale = arounds[b, 0]
     if clip_norm < np.inf:
-        length = np.sqrt(RAW_SQUARES(raw, raw, (), True, lanes))
+        length = np.sqrt(RAW_SQUARES(raw, raw, (), squares))
         if length > clip_norm:
             scale = scale * clip_norm / length
     return F(scale), F(arounds[b, 1]), F(arounds[b, 2]), F(arounds[b, 3]), F(arounds[b, 4]), F(arounds[b, 5])
@@ -219,23 +237,23 @@ def full_spared(around):
 # Squares, for rates that coordinates share and for the norm of a gradient
 
 
-def own_square(x, g, around, means, lanes):
+def own_square(x, g, around, means, squares):
     return F(0)
 
 
-def shared_square(x, g, around, means, lanes):
+def shared_square(x, g, around, means, squares):
     """The mean square of a row's gradient; means[0] where one number serves all rows."""
     if means.size > 0:
         return means[0]
-    return F(sum_squares(x, g, around, False, lanes) / max(x.size, 1))
+    return F(sum_squares(x, g, around, squares) / max(x.size, 1))
 
 
-def own_mean(seen, size, lanes):
+def own_mean(seen, size, squares):
     return F(0)
 
 
-def shared_mean(seen, size, lanes):
-    return F(RAW_SQUARES(seen, seen, (), False, lanes) / size)
+def shared_mean(seen, size, squares):
+    return F(RAW_SQUARES(seen, seen, (), squares) / size)
 
 
 def seen_by_rule(raw, weights, j, around):
@@ -243,32 +261,29 @@ def seen_by_rule(raw, weights, j, around):
     return GRADIENT(raw, decode(weights, weights[j]), around) + (raw - raw)
 
 
-def sum_squares(x, g, around, wide, lanes):
+def sum_squares(x, g, around, squares):
     """The sum of the squared gradient in float64, in an order that does not depend on the number of threads."""
     result = 0.0
     for begin in range(0, g.size, BLOCK):
-        result += block_squares(x[begin : begin + BLOCK], g[begin : begin + BLOCK], around, wide, lanes)
+        result += block_squares(x[begin : begin + BLOCK], g[begin : begin + BLOCK], around, squares)
     return result
 
 
-def block_squares(x, g, around, wide, lanes):
-    """Eight running sums, each of every eighth value, added up pairwise."""
-    lanes[:] = 0.0
-    whole = g.size // LANES
-    for m in range(whole):
-        for k in range(LANES):
-            lanes[k] += finite_square(x, g, m * LANES + k, around, wide)
-    for k in range(g.size - whole * LANES):
-        lanes[k] += finite_square(x, g, whole * LANES + k, around, wide)
-    return ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) + ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7]))
+def block_squares(x, g, around, squares):
+    """Eight running sums, each of every eighth square, added up pairwise."""
+    padded = -(-g.size // LANES) * LANES
+    squares[g.size : padded] = 0.0
+    for j in range(g.size):
+        squares[j] = finite_square(x, g, j, around)
+    return sum_in_lanes(squares[:padded])
 
 
-def finite_square(x, g, j, around, wide):
-    """The square of a gradient coordinate, or 0 where it is not finite; wide squares do not overflow."""
+def finite_square(x, g, j, around):
+    """The square of a gradient coordinate, or 0 where it is not finite."""
     raw = decode(g, g[j])
     value = GRADIENT(raw, decode(x, x[j]), around)
-    square = np.float64(value) * np.float64(value) if wide else np.float64(value * value)
-    return square if np.float64(raw - raw) + (square - square) == 0.0 else 0.0
+    square = value * value
+    return square if (raw - raw) + (square - square) == F(0) else F(0)
 
 
 # What steps with zero gradient do to a row that was left out; `idle` is (last, now, starts, coefficients, arounds):

@@ -5,11 +5,14 @@ Arrays of uint16 hold bfloat16 and arrays of int16 hold float16; all else is wha
 """
 
 import numpy as np
+from llvmlite import ir
 from numba import types
-from numba.extending import overload, register_jitable
+from numba.core import cgutils
+from numba.extending import intrinsic, overload, register_jitable
 
 
 INLINE = {"forceinline": True}
+LANES = 8
 
 
 def decode(array, stored):
@@ -90,13 +93,13 @@ def float_to_float16(value):
     return np.int16(np.uint16(np.uint32(half | np.uint32(np.uint32(bits >> np.uint32(16)) & np.uint32(0x8000)))))
 
 
-def each(arguments: str, element: str, count: int, *, gather: str = "({},)"):
-    """A function of `arguments` that evaluates `element` for k = 0 … count − 1, written out.
+def together(arguments: str, elements: list[str]):
+    """A function of `arguments` that returns the tuple of the elements, each with its own number for {k}.
 
-    Recursion over a tuple of arrays would count references to them in the innermost loop.
+    Written out, because recursion over a tuple of arrays is slow to compile and to run.
     """
-    written_out = ", ".join(element.replace("{k}", str(k)) for k in range(count))
-    return eval(f"lambda {arguments}: {gather.format(written_out) if count else '()'}", globals())
+    written_out = "".join(element.replace("{k}", str(k)) + ", " for k, element in enumerate(elements))
+    return eval(f"lambda {arguments}: ({written_out})", globals())
 
 
 def row_of(slots, i):
@@ -119,28 +122,58 @@ def not_finite(values, total):
     """total, or NaN if one of the values is not finite."""
 
 
+def prefetch_rows(slots, i):
+    """Ask for row i of the slots that hold a number per coordinate, before it is needed."""
+
+
+def sum_in_lanes(values):
+    """The sum of values, a multiple of LANES: running sums of every eighth one, added up pairwise."""
+
+
+def add_lanes(sums, values, j):
+    """sums + values[j : j + LANES]."""
+
+
+@overload(add_lanes, jit_options=INLINE)
+def _add_lanes(sums, values, j):
+    return together("sums, values, j", ["sums[{k}] + values[j + {k}]"] * LANES)
+
+
+@overload(sum_in_lanes, jit_options=INLINE)
+def _sum_in_lanes(values):
+    def impl(values):
+        sums = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+        for j in range(0, values.size, LANES):
+            sums = add_lanes(sums, values, j)
+        even = (sums[0] + sums[4]) + (sums[2] + sums[6])
+        return even + ((sums[1] + sums[5]) + (sums[3] + sums[7]))
+
+    return impl
+
+
 def column_of(slots, j):
     """The slots as they are for the single coordinate j of a one-row array."""
 
 
 @overload(row_of, jit_options=INLINE)
 def _row_of(slots, i):
-    return each("slots, i", "row_of_one(slots[{k}], i)", len(slots))
+    of_kind = {2: "slots[{k}][i]", 1: "decode(slots[{k}], slots[{k}][i])"}
+    return together("slots, i", [of_kind[slot.ndim] for slot in slots])
 
 
 @overload(load, jit_options=INLINE)
 def _load(views, j):
-    return each("views, j", "load_one(views[{k}], j)", len(views))
+    return together("views, j", ["load_one(views[{k}], j)"] * len(views))
 
 
 @overload(store, jit_options=INLINE)
 def _store(views, j, values, ok):
-    return each("views, j, values, ok", "store_one(views[{k}], j, values[{k}], ok)", len(views))
+    return together("views, j, values, ok", ["store_one(views[{k}], j, values[{k}], ok)"] * len(views))
 
 
 @overload(store_row, jit_options=INLINE)
 def _store_row(slots, i, values, always):
-    return each("slots, i, values, always", "store_row_one(slots[{k}], i, values[{k}], always)", len(slots))
+    return together("slots, i, values, always", ["store_row_one(slots[{k}], i, values[{k}], always)"] * len(slots))
 
 
 @overload(not_finite, jit_options=INLINE)
@@ -151,12 +184,49 @@ def _not_finite(values, total):
     return eval(f"lambda values, total: total + ({sums})", globals())
 
 
+@overload(prefetch_rows, jit_options=INLINE)
+def _prefetch_rows(slots, i):
+    return together("slots, i", ["prefetch_row(slots[{k}], i)"] * len(slots))
+
+
 @overload(column_of, jit_options=INLINE)
 def _column_of(slots, j):
-    return each("slots, j", "column_of_one(slots[{k}], j)", len(slots))
+    of_kind = {2: "slots[{k}][:, j : j + 1]", 1: "slots[{k}]"}
+    return together("slots, j", [of_kind[slot.ndim] for slot in slots])
 
 
-def row_of_one(slot, i): ...
+def prefetch_row(slot, i): ...
+
+
+@overload(prefetch_row, jit_options=INLINE)
+def _prefetch_row(slot, i):
+    if slot.ndim != 2:
+        return lambda slot, i: 0
+    line = 64 // (slot.dtype.bitwidth // 8)
+
+    def impl(slot, i):
+        for j in range(0, min(slot.shape[1], 8 * line), line):
+            prefetch(slot, i, j)
+        return 0
+
+    return impl
+
+
+@intrinsic
+def prefetch(typing, array, i, j):
+    """Ask for the cache line of array[i, j]. Rows of a table lie anywhere in memory: waiting for one hides the next."""
+
+    def emit(context, builder, signature, arguments):
+        struct = context.make_array(signature.args[0])(context, builder, arguments[0])
+        address = cgutils.get_item_pointer(context, builder, signature.args[0], struct, arguments[1:])
+        number = ir.IntType(32)
+        intrinsic_type = ir.FunctionType(ir.VoidType(), [ir.IntType(8).as_pointer(), number, number, number])
+        function = cgutils.get_or_insert_function(builder.module, intrinsic_type, "llvm.prefetch.p0")
+        pointer = builder.bitcast(address, ir.IntType(8).as_pointer())
+        builder.call(function, [pointer, number(0), number(3), number(1)])
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, types.intp), emit
 
 
 def load_one(view, j): ...
@@ -166,14 +236,6 @@ def store_one(view, j, value, ok): ...
 
 
 def store_row_one(slot, i, value, always): ...
-
-
-def column_of_one(slot, j): ...
-
-
-@overload(row_of_one, jit_options=INLINE)
-def _row_of_one(slot, i):
-    return (lambda slot, i: slot[i]) if slot.ndim == 2 else (lambda slot, i: decode(slot, slot[i]))
 
 
 @overload(load_one, jit_options=INLINE)
@@ -205,11 +267,6 @@ def _store_row_one(slot, i, value, always):
         return 0
 
     return impl
-
-
-@overload(column_of_one, jit_options=INLINE)
-def _column_of_one(slot, j):
-    return (lambda slot, j: slot[:, j : j + 1]) if slot.ndim == 2 else (lambda slot, j: slot)
 
 
 def entries(examples, i):

@@ -12,10 +12,10 @@
 Every function takes its setting as arguments, with the published one as the default: change one, and the row fails.
 """
 
-# isort: off
-from surefoot.lab.published import schedules, traces, airfoil, conditioning, theory, pictures
+from surefoot.lab.published import airfoil, conditioning, pictures, rows, schedules, theory, traces
+from surefoot.lab.published.rows import Finding, Row, Skipped
 
-# isort: on
-from surefoot.lab.published.rows import ROWS, Finding, Row, Skipped
+ROWS = dict(sorted(rows.ROWS.items(), key=lambda item: item[1].section))
+"""All rows by id, in the order of the checklist."""
 
 __all__ = ["ROWS", "Finding", "Row", "Skipped", "airfoil", "conditioning", "pictures", "schedules", "theory", "traces"]

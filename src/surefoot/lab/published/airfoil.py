@@ -11,6 +11,7 @@ import functools
 import statistics
 import time
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -43,7 +44,7 @@ class Run:
 
     id: str
     rule: str
-    hyper: dict[str, float]
+    hyper: dict[str, Any]
     published: dict[str, float]
     seconds: dict[str, float]
     batch_size: int = 10
@@ -57,7 +58,7 @@ class Run:
         return self.convention == "pytorch"
 
 
-def concise(id: str, rule: str, hyper: dict[str, float], published: dict[str, float], seconds: dict[str, float]) -> Run:
+def concise(id: str, rule: str, hyper: dict[str, Any], published: dict[str, float], seconds: dict[str, float]) -> Run:
     """The framework's own optimizer: its conventions, and 4 epochs."""
     return Run(f"{id}-concise", rule, hyper, published, seconds, epochs=4, convention="pytorch")
 
@@ -98,7 +99,7 @@ RUNS = (
 
 @functools.cache
 def loaded() -> tuple[np.ndarray, np.ndarray] | str:
-    """The data, or why they cannot be had: kept too, so that a row does not wait for the network as the last one did."""
+    """The data, or why they cannot be had: kept too, so that only the first row waits for the network."""
     try:
         X, y = airfoil_textbook()
     except DataError as error:
@@ -162,7 +163,9 @@ def measure(run: Run) -> Finding:
     low = min(float(ends.min()), mean - 3 * deviation) - ROUNDING
     high = max(float(ends.max()), mean + 3 * deviation) + ROUNDING
     theirs = eager.seconds_per_epoch(run.rule, run.hyper, *examples(), run.batch_size, run.concise)
-    text = f"{mean:.4f} ± {deviation:.4f} ({ends.min():.4f} to {ends.max():.4f}), {mean - optimum():.4f} above the optimum"
+    text = (
+        f"{mean:.4f} ± {deviation:.4f} ({ends.min():.4f} to {ends.max():.4f}), {mean - optimum():.4f} above the optimum"
+    )
     numbers = {
         "mean": mean,
         "standard_deviation": deviation,

@@ -45,7 +45,7 @@ class Row:
 
 
 ROWS: dict[str, Row] = {}
-"""All rows by id, in the order of the checklist."""
+"""All rows by id, as the modules that measure them are loaded."""
 
 
 def row(id: str, section: str, claim: str, published: str):

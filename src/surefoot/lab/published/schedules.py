@@ -40,7 +40,12 @@ def exponential(decay=0.1) -> Finding:
     return error(schedules.exponential(0.1, decay), lambda t: 0.1 * math.exp(-0.1 * t))
 
 
-@row("schedule-polynomial", SECTION, "η(t) = η₀ (βt + 1)^(−α), η₀ = 0.1, β = 0.1; α = ½ is the default", "η₀ (βt + 1)^(−½)")
+@row(
+    "schedule-polynomial",
+    SECTION,
+    "η(t) = η₀ (βt + 1)^(−α), η₀ = 0.1, β = 0.1; α = ½ is the default",
+    "η₀ (βt + 1)^(−½)",
+)
 def polynomial(**power) -> Finding:
     return error(schedules.polynomial(0.1, decay=0.1, **power), lambda t: 0.1 / math.sqrt(0.1 * t + 1))
 

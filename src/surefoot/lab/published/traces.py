@@ -61,17 +61,32 @@ def momentum(beta: float, low: float, high: float) -> Finding:
     return Finding(text, passed, {"distance_left": left})
 
 
-@row("trace-momentum-0.5", SECTION, ELONGATED + "momentum, η = 0.6, β = 0.5", "converges, though without momentum it diverges")
+@row(
+    "trace-momentum-0.5",
+    SECTION,
+    ELONGATED + "momentum, η = 0.6, β = 0.5",
+    "converges, though without momentum it diverges",
+)
 def momentum_half(beta=0.5) -> Finding:
     return momentum(beta, 0.0, 0.01)
 
 
-@row("trace-momentum-0.25", SECTION, ELONGATED + "momentum, η = 0.6, β = 0.25", "barely converges, though without momentum it diverges")
+@row(
+    "trace-momentum-0.25",
+    SECTION,
+    ELONGATED + "momentum, η = 0.6, β = 0.25",
+    "barely converges, though without momentum it diverges",
+)
 def momentum_quarter(beta=0.25) -> Finding:
     return momentum(beta, 0.01, 0.5)
 
 
-@row("trace-rmsprop", SECTION, ELONGATED + "RMSProp, η = 0.4, γ = 0.9", "keeps moving where AdaGrad at η = 0.4 has slowed")
+@row(
+    "trace-rmsprop",
+    SECTION,
+    ELONGATED + "RMSProp, η = 0.4, γ = 0.9",
+    "keeps moving where AdaGrad at η = 0.4 has slowed",
+)
 def rmsprop(gamma=0.9) -> Finding:
     traced = trace(["rmsprop", "adagrad"], lr=0.4, gamma=gamma)
     last, left = {}, {}
@@ -109,7 +124,12 @@ def root_mean_square(points: np.ndarray) -> float:
     return float(np.sqrt((points**2).sum(axis=-1).mean()))
 
 
-@row("trace-sgd-constant", SECTION, BOWL + f"gradient + N(0, 1) noise, η = 0.1, 50 steps, {SEEDS:,} seeds", "still noisy near the minimum")
+@row(
+    "trace-sgd-constant",
+    SECTION,
+    BOWL + f"gradient + N(0, 1) noise, η = 0.1, 50 steps, {SEEDS:,} seeds",
+    "still noisy near the minimum",
+)
 def constant(lr=0.1) -> Finding:
     end = root_mean_square(many(lr, 50)[-1])
     still = root_mean_square(many(lr, 50, noise=0.0)[-1, :1])
@@ -120,7 +140,12 @@ def constant(lr=0.1) -> Finding:
     return Finding(text, passed, {"distance": end, "theory": expected, "without_noise": still})
 
 
-@row("trace-sgd-exponential", SECTION, BOWL + f"noise, η(t) = 0.1e^(−0.1t), 1000 steps, {SEEDS:,} seeds", "stops short of the minimum")
+@row(
+    "trace-sgd-exponential",
+    SECTION,
+    BOWL + f"noise, η(t) = 0.1e^(−0.1t), 1000 steps, {SEEDS:,} seeds",
+    "stops short of the minimum",
+)
 def exponential(decay=0.1) -> Finding:
     positions = many(schedules.exponential(0.1, decay), 1000)
     short = float(np.linalg.norm(positions[-1].mean(axis=0)))
@@ -130,7 +155,12 @@ def exponential(decay=0.1) -> Finding:
     return Finding(text, passed, {"distance": short, "moved": moved})
 
 
-@row("trace-sgd-polynomial", SECTION, BOWL + f"noise, η(t) = 0.1(1 + 0.1t)^(−½), 50 steps, {SEEDS:,} seeds", "close to the minimum")
+@row(
+    "trace-sgd-polynomial",
+    SECTION,
+    BOWL + f"noise, η(t) = 0.1(1 + 0.1t)^(−½), 50 steps, {SEEDS:,} seeds",
+    "close to the minimum",
+)
 def polynomial(power=0.5) -> Finding:
     end = root_mean_square(many(schedules.polynomial(0.1, 0.1, power), 50)[-1])
     flat = root_mean_square(many(0.1, 50)[-1])

@@ -1,0 +1,4 @@
+"""Speed and memory beside other libraries: `python -m benchmarks`, or one topic, `python -m benchmarks dense`.
+
+How everything is measured and counted: docs/benchmarks.md.
+"""

@@ -1,0 +1,126 @@
+"""Sparse gradients: a step on a table of a million rows of which a batch names few, many of them often.
+
+The ids follow Zipf's law, as words and users do: the k-th most frequent of a million rows has a share in proportion to
+k^−1.1. The gradient is what torch's EmbeddingBag(sparse=True) makes of them, duplicates and all. Each call takes the next
+of eight such gradients, as training would; our time includes getting NumPy's view of it.
+"""
+
+import itertools
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from benchmarks.harness import Row, installed, race, times_as_fast
+from surefoot.engines import Step
+
+torch = installed("torch")
+
+TITLE = "Sparse gradients: an embedding table, its ids by Zipf's law"
+BAR = 8
+EXPONENT = 1.1
+BAG = 20
+BATCHES = 8
+
+
+def measure(quick: bool) -> Iterator[Row]:
+    """AdaGrad per coordinate and per row beside torch's sparse AdaGrad, and with the backward pass beside FBGEMM."""
+    table, width, count, rounds = (10_000, 8, 2_000, 3) if quick else (1_000_000, 64, 81_920, 21)
+    batches = zipf_batches(table, count)
+    distinct = int(np.median([len(np.unique(ids)) for ids in batches]))
+    what = f"{table:,} × {width}, {count:,} ids, {distinct:,} of them distinct"
+    if not torch:
+        yield Row(what, "", "torch is not installed", bar=BAR)
+        return
+    gradients = [gradient(table, width, ids) for ids in batches]
+    contenders = {"torch": their_step(table, width, gradients)}
+    contenders |= {granularity: our_step(table, width, gradients, granularity) for granularity in ("coordinate", "row")}
+    times = race(contenders, rounds)
+    for granularity in ("coordinate", "row"):
+        ours, theirs = times[granularity], times["torch"]
+        peer = f"torch Adagrad() on the sparse gradient: {theirs}"
+        yield Row(f"AdaGrad per {granularity}: {what}", str(ours), peer, times_as_fast(ours, theirs), bar=BAR)
+    yield from beside_fbgemm(table, width, batches, rounds)
+
+
+def zipf_batches(table: int, count: int) -> list[np.ndarray]:
+    """Ids by Zipf's law; which row is how frequent is random, so that frequent rows do not lie together."""
+    rng = np.random.default_rng(0)
+    share = np.cumsum(np.arange(1, table + 1, dtype=float) ** -EXPONENT)
+    row_of_rank = rng.permutation(table)
+    return [row_of_rank[np.searchsorted(share, rng.random(count) * share[-1])] for _ in range(BATCHES)]
+
+
+def bags(ids: np.ndarray):
+    return torch.from_numpy(ids), torch.arange(0, len(ids), BAG)
+
+
+def gradient(table: int, width: int, ids: np.ndarray):
+    """The uncoalesced gradient that EmbeddingBag makes."""
+    embedding = torch.nn.EmbeddingBag(table, width, mode="sum", sparse=True)
+    sums = embedding(*bags(ids))
+    sums.backward(torch.randn_like(sums))
+    return embedding.weight.grad
+
+
+def their_step(table: int, width: int, gradients) -> Callable[[], object]:
+    parameter = torch.nn.Parameter(torch.randn(table, width))
+    optimizer, turn = torch.optim.Adagrad([parameter], lr=0.01), itertools.cycle(gradients)
+
+    def run():
+        parameter.grad = next(turn)
+        optimizer.step()
+
+    return run
+
+
+def our_step(table: int, width: int, gradients, granularity: str) -> Callable[[], object]:
+    x = torch.randn(table, width).numpy()
+    step, turn = Step("adagrad", granularity=granularity, convention="pytorch"), itertools.cycle(gradients)
+    state = step.init(x)
+    return lambda: step.rows(x, *arrays(next(turn)), state)
+
+
+def arrays(gradient) -> tuple[np.ndarray, np.ndarray]:
+    """The ids and the values of a sparse gradient, as it is."""
+    return gradient._indices()[0].numpy(), gradient._values().numpy()
+
+
+def beside_fbgemm(table: int, width: int, batches, rounds: int) -> Iterator[Row]:
+    """FBGEMM steps within its backward pass: so torch's backward pass and our step are timed together with it."""
+    for granularity, theirs in (("coordinate", "EXACT_ADAGRAD"), ("row", "EXACT_ROWWISE_ADAGRAD")):
+        what = f"Forward, backward and AdaGrad per {granularity}"
+        fbgemm = installed("fbgemm_gpu.split_table_batched_embeddings_ops_training")
+        if not fbgemm:
+            yield Row(what, "", "FBGEMM is not installed (pip install 'surefoot[bench]')")
+            continue
+        contenders = {
+            "ours": our_training(table, width, batches, granularity),
+            "FBGEMM": their_training(fbgemm, table, width, batches, theirs),
+        }
+        times = race(contenders, rounds)
+        figure = times_as_fast(times["ours"], times["FBGEMM"])
+        yield Row(what, f"with torch's EmbeddingBag: {times['ours']}", f"FBGEMM {theirs}: {times['FBGEMM']}", figure)
+
+
+def our_training(table: int, width: int, batches, granularity: str) -> Callable[[], object]:
+    embedding = torch.nn.EmbeddingBag(table, width, mode="sum", sparse=True)
+    x, turn = embedding.weight.detach().numpy(), itertools.cycle([bags(ids) for ids in batches])
+    step = Step("adagrad", granularity=granularity, convention="fbgemm")
+    state, slope = step.init(x), torch.randn(len(batches[0]) // BAG, width)
+
+    def run():
+        embedding.weight.grad = None
+        embedding(*next(turn)).backward(slope)
+        step.rows(x, *arrays(embedding.weight.grad), state)
+
+    return run
+
+
+def their_training(fbgemm, table: int, width: int, batches, optimizer: str) -> Callable[[], object]:
+    place = (table, width, fbgemm.EmbeddingLocation.HOST, fbgemm.ComputeDevice.CPU)
+    kind = getattr(installed("fbgemm_gpu.split_embedding_configs").EmbOptimType, optimizer)
+    embedding = fbgemm.SplitTableBatchedEmbeddingBagsCodegen([place], optimizer=kind, learning_rate=0.01, eps=1e-8)
+    # FBGEMM's offsets name the end of the last bag too.
+    turn = itertools.cycle([(torch.from_numpy(ids), torch.arange(0, len(ids) + 1, BAG)) for ids in batches])
+    slope = torch.randn(len(batches[0]) // BAG, width)
+    return lambda: embedding(*next(turn)).backward(slope)

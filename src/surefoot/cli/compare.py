@@ -1,0 +1,189 @@
+"""`surefoot compare`: race rules on real data."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from surefoot.cli import output
+
+if TYPE_CHECKING:
+    from surefoot.lab.comparison import Comparison
+
+OUT = Path("surefoot-report")
+
+
+def complete_data(incomplete: str) -> list[tuple[str, str]]:
+    from surefoot.data import BUILT_IN
+
+    return [(name, data.about) for name, data in BUILT_IN.items() if name.startswith(incomplete)]
+
+
+def complete_rules(incomplete: str) -> list[str]:
+    """The last name of a list is still being typed."""
+    from surefoot.rules import REGISTRY
+
+    before, comma, last = incomplete.rpartition(",")
+    return [f"{before}{comma}{name}" for name in ("all", *REGISTRY) if name.startswith(last)]
+
+
+def complete_engine() -> list[str]:
+    from surefoot.engines import ENGINES
+
+    return list(ENGINES)
+
+
+def complete_convention() -> list[str]:
+    from surefoot.rules import REGISTRY
+
+    return sorted({name for rule in REGISTRY.values() for name in rule.conventions})
+
+
+def compare(
+    data: Annotated[
+        str,
+        typer.Argument(
+            metavar="DATA",
+            help="A built-in data set (docstrings, airfoil), or the path of an svmlight or .npz file.",
+            autocompletion=complete_data,
+        ),
+    ] = "docstrings",
+    rules: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAMES",
+            help="Rules, separated by commas: names, path/to/file.py:name, or all; a selection of eight unless given.",
+            autocompletion=complete_rules,
+        ),
+    ] = None,
+    lr: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RATE",
+            help="Learning rate of all rules, or of some: adagrad=0.1,sgd=0.5. A search finds those not given.",
+        ),
+    ] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Examples per step; 16 unless given.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes through the training part; 10 unless given.")] = None,
+    seeds: Annotated[int | None, typer.Option(help="Orders of the examples to average over; 3 unless given.")] = None,
+    engine: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="cpu, or reference (slow).", autocompletion=complete_engine),
+    ] = None,
+    granularity: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="coordinate: a rate for each; or tensor: one for all.",
+            autocompletion=lambda: ["coordinate", "tensor"],
+        ),
+    ] = None,
+    l1: Annotated[float | None, typer.Option(help="L1 penalty; 0 unless given.")] = None,
+    l2: Annotated[float | None, typer.Option(help="L2 penalty; 0 unless given.")] = None,
+    convention: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Take the defaults of a library: textbook, pytorch, keras, optax, fbgemm.",
+            autocompletion=complete_convention,
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help=f"Where report.html and results.json go; {OUT} unless given, and nowhere with --json.",
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print nothing but errors, and JSON if asked for.")
+    ] = False,
+) -> None:
+    """Race rules on the same data in the same order.
+
+    Every rule trains a linear model: logistic loss for two classes, squared loss for numbers. Prints a table, and
+    writes report.html (loss by epoch and by time, effective learning rates, traces) and results.json. Ctrl-C keeps what
+    is finished.
+    """
+    from surefoot.lab.comparison import compare as race
+
+    settings: dict[str, Any] = {
+        "rules": rules,
+        "lr": lr,
+        "batch_size": batch_size,
+        "epochs": epochs,
+        "seeds": seeds,
+        "engine": engine,
+        "granularity": granularity,
+        "convention": convention,
+        "l1": l1,
+        "l2": l2,
+    }
+    given = {name: value for name, value in settings.items() if value is not None}
+    folder = out if out or as_json else OUT
+    command = command_line(data, given | ({"out": out} if out else {}))
+    if lr is not None:
+        given["lr"] = parse_rates(lr)
+    with output.progress(quiet) as bar:
+        result = race(data, **given, out=folder, progress=bar, command=command)
+    if as_json:
+        output.write_json(result.to_dict())
+    elif not quiet:
+        show(result, folder)
+    if result.unfinished:
+        if not quiet:
+            output.note(f"Interrupted: {', '.join(result.unfinished)} did not finish.")
+        raise typer.Exit(130)
+
+
+def command_line(data: str, given: dict[str, Any]) -> str:
+    """What has to be typed to get these results again."""
+    options = [f"--{name.replace('_', '-')}={value}" for name, value in given.items()]
+    return shlex.join(["surefoot", "compare", data, *options])
+
+
+def parse_rates(text: str) -> float | dict[str, float]:
+    """A learning rate for all rules, or one for each by name.
+
+    >>> parse_rates("0.1"), parse_rates("sgd=1,adagrad=0.3")
+    (0.1, {'sgd': 1.0, 'adagrad': 0.3})
+    """
+    try:
+        if "=" not in text:
+            return float(text)
+        pairs = [pair.rpartition("=") for pair in text.split(",")]
+        return {name.strip(): float(rate) for name, _, rate in pairs}
+    except ValueError:
+        raise ValueError(f"--lr takes a number, or rule=number pairs separated by commas; got {text!r}") from None
+
+
+def show(result: Comparison, folder: Path | None) -> None:
+    """The table, in words what it says, and where the report lies."""
+    from surefoot.lab import standings
+
+    rows = result.table()
+    columns = standings.columns(rows)
+    cells = [[column.text(row) for column in columns] for row in rows]
+    styles = {}
+    for c, column in enumerate(columns):
+        best = column.best(rows)
+        for r, row in enumerate(rows):
+            if row["diverged"]:
+                styles[r, c] = "red" if column.key == "test_loss" else "dim"
+            elif best is not None and row[column.key] == best:
+                styles[r, c] = "bold green"
+    out = output.console()
+    out.print(result.data.describe(), style="dim")
+    out.print()
+    output.table([column.title for column in columns], cells, styles)
+    out.print(standings.headline(rows), style="bold")
+    out.print(f"Learning rates: {standings.how_rates_were_found(result.to_dict()['rules'])}")
+    for reason in result.left_out.values():
+        out.print(f"Left out: {reason}.")
+    if folder is not None:
+        for name in ("report.html", "results.json"):
+            out.print(str(folder / name), soft_wrap=True)

@@ -1,0 +1,116 @@
+"""What commands write: results on standard output, everything else on standard error."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+PIPE_WIDTH = 160
+"""Columns where no terminal says how many there are: nothing is folded for whoever reads a pipe or a file."""
+
+
+def console() -> Console:
+    """Standard output for people: colours and width as the terminal, NO_COLOR and COLUMNS have it."""
+    from rich.console import Console
+
+    measured = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return Console(width=None if measured else PIPE_WIDTH, highlight=False, markup=False, emoji=False)
+
+
+def write_json(document: Any) -> None:
+    """A document as JSON on standard output. What is not finite becomes null: JSON has no such numbers."""
+    sys.stdout.write(json.dumps(plain(document), indent=1, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def plain(value: Any) -> Any:
+    """The value as JSON knows it: NumPy's numbers and arrays as Python's, paths as strings.
+
+    >>> plain({"loss": float("nan"), "seeds": (0, 1)})
+    {'loss': None, 'seeds': [0, 1]}
+    """
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if hasattr(value, "tolist"):
+        return plain(value.tolist())
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    return value
+
+
+def note(text: str) -> None:
+    """A line on standard error."""
+    print(text, file=sys.stderr)  # noqa: T201
+
+
+def error(text: str) -> None:
+    """What went wrong, in one sentence on standard error."""
+    colored = sys.stderr.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+    note(("\x1b[1;31merror:\x1b[0m " if colored else "error: ") + " ".join(text.split()))
+
+
+@contextmanager
+def progress(quiet: bool = False) -> Iterator[Any]:
+    """A progress bar on standard error, fed with (done, total, doing); none where that is no terminal."""
+    if quiet or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    shown = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("epochs"))
+    with Progress(*shown, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda done, total, doing: bar.update(task, completed=done, total=total, description=doing)
+
+
+def folded(widths: Sequence[int], width: int) -> list[list[int]]:
+    """Columns shared out among tables that fit the width; each repeats the first column, which names the row.
+
+    >>> folded([8, 10, 10, 10], 32)
+    [[0, 1, 2], [0, 3]]
+    """
+    tables = [[0]]
+    for column in range(1, len(widths)):
+        if len(tables[-1]) > 1 and sum(widths[c] for c in [*tables[-1], column]) > width:
+            tables.append([0])
+        tables[-1].append(column)
+    return tables
+
+
+def table(titles: Sequence[str], rows: Sequence[Sequence[str]], styles: Mapping[tuple[int, int], str]) -> None:
+    """A table on standard output, the first column to the left, the others to the right.
+
+    A terminal that is too narrow gets the columns in several tables, one below the other.
+
+    Args:
+        titles: of the columns.
+        rows: the cells.
+        styles: Rich's name of a style, by (row, column).
+    """
+    from rich import box
+    from rich.cells import cell_len
+    from rich.table import Table
+    from rich.text import Text
+
+    out = console()
+    widths = [2 + max(cell_len(line) for line in lines) for lines in zip(titles, *rows, strict=True)]
+    for columns in folded(widths, out.width):
+        part = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1))
+        for column in columns:
+            part.add_column(titles[column], justify="right" if column else "left", no_wrap=column > 0, overflow="fold")
+        for number, row in enumerate(rows):
+            part.add_row(*(Text(row[column], styles.get((number, column), "")) for column in columns))
+        out.print(part)
+        out.print()

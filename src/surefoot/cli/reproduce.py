@@ -1,0 +1,138 @@
+"""surefoot reproduce: every published result, measured."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from surefoot.cli import output
+
+if TYPE_CHECKING:
+    from surefoot.lab.reproduction import Result
+
+STYLES = {"pass": "green", "fail": "bold red", "skip": "yellow"}
+
+
+def ids(incomplete: str) -> list[str]:
+    """Ids of rows, for completion."""
+    from surefoot.lab.published import ROWS
+
+    return [id for id in ROWS if id.startswith(incomplete)]
+
+
+def reproduce(
+    file: Annotated[
+        str | None,
+        typer.Argument(metavar="[FILE]", help="With --json: the file to write; without it, or -, standard output."),
+    ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Only this result, or those whose ids begin so: trace, airfoil. May be given several times.",
+            autocompletion=ids,
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Write JSON, to FILE or standard output.")] = False,
+    figures: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write the figures there, as PNG and SVG.", file_okay=False)
+    ] = None,
+) -> None:
+    """Measure every published result; the exit code is 1 if one fails."""
+    from surefoot.lab.reproduction import reproduce as measure
+
+    if file is not None and not as_json:
+        raise ValueError(f"{file!r} is not an option; one result is asked for by --only {file}, JSON by --json FILE")
+    with Live() as live:
+        results = measure(only or None, figures, live.progress)
+    if as_json:
+        write_json(results, None if file in (None, "-") else Path(file))  # type: ignore[arg-type]
+    if not as_json or file not in (None, "-"):
+        show(results)
+    if any(result.verdict == "fail" for result in results):
+        raise typer.Exit(1)
+
+
+class Live:
+    """What is being measured, and how far it is; on a terminal's standard error only."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+        console = Console(stderr=True)
+        self.bar = Progress(
+            TextColumn("{task.description:<28}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self.task = self.bar.add_task("", total=None)
+
+    def __enter__(self) -> Live:
+        self.bar.start()
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.bar.stop()
+
+    def progress(self, row: Any, result: Result | None, done: int, total: int) -> None:
+        self.bar.update(self.task, description=row.id, completed=done, total=total)
+        if result is not None and result.verdict == "fail":
+            self.bar.console.print(f"[bold red]fail[/] {row.id}")
+
+
+def summary(results: list[Result]) -> dict[str, Any]:
+    """How many passed, failed and were skipped, and how long all took."""
+    count = {verdict: sum(result.verdict == verdict for result in results) for verdict in STYLES}
+    return {
+        "passed": count["pass"],
+        "failed": count["fail"],
+        "skipped": count["skip"],
+        "seconds": round(sum(result.seconds for result in results), 3),
+    }
+
+
+def write_json(results: list[Result], target: Path | None) -> None:
+    from surefoot.lab.figures import writing
+
+    document = summary(results) | {"results": [result.record() for result in results]}
+    if target is None:
+        output.write_json(document)
+        return
+    with writing(target):
+        target.write_text(json.dumps(output.plain(document), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def show(results: list[Result]) -> None:
+    """Published and measured side by side, a table for every section."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    console = output.console()
+    for section in dict.fromkeys(result.section for result in results):
+        table = Table(title=section, title_justify="left", box=box.HORIZONTALS, show_lines=True, expand=True)
+        table.add_column("result", ratio=4)
+        table.add_column("published", ratio=3)
+        table.add_column("measured", ratio=4)
+        table.add_column("verdict", no_wrap=True)
+        table.add_column("s", justify="right", no_wrap=True)
+        for result in (result for result in results if result.section == section):
+            table.add_row(
+                Text.assemble((result.id, "bold"), f"\n{result.claim}"),
+                result.published,
+                result.measured or f"{'skipped' if result.verdict == 'skip' else 'failed'}: {result.reason}",
+                Text(result.verdict, STYLES[result.verdict]),
+                f"{result.seconds:.1f}",
+            )
+        console.print(table)
+    total = summary(results)
+    parts = [f"{total['passed']} of {len(results)} published results reproduced"]
+    parts += [f"{total[key]} {key}" for key in ("failed", "skipped") if total[key]]
+    console.print(f"{', '.join(parts)}, in {total['seconds']:.0f} s", style="bold")

@@ -1,0 +1,181 @@
+"""surefoot rules: the family as a table, or one rule in full."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from surefoot.cli import output
+
+if TYPE_CHECKING:
+    from surefoot.rules import Rule
+
+BYTES = 4
+"""Of one number of memory, in float32."""
+
+FORMULA_FROM, PAPER_FROM = 70, 110
+"""Columns of a terminal from which the family's table has formulas and papers."""
+
+
+def names(incomplete: str) -> list[str]:
+    """Names of rules, for completion."""
+    from surefoot.rules import REGISTRY
+
+    return [name for name in REGISTRY if name.startswith(incomplete)]
+
+
+def rules(
+    name: Annotated[
+        str | None,
+        typer.Argument(help="One rule: a name, or path/to/file.py:name for your own.", autocompletion=names),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Show the family of rules, or one of them with its formula, paper, memory and hyperparameters."""
+    from surefoot.lab.resolve import resolve_rule
+    from surefoot.rules import REGISTRY
+
+    chosen = [resolve_rule(name)] if name else list(REGISTRY.values())
+    if as_json:
+        records = [record(rule) for rule in chosen]
+        output.write_json(records[0] if name else records)
+    elif name:
+        show_rule(chosen[0])
+    else:
+        show_family(chosen)
+
+
+def record(rule: Rule) -> dict[str, Any]:
+    """A rule as plain words and numbers."""
+    return {
+        "name": rule.name,
+        "summary": rule.summary,
+        "formula": rule.formula,
+        "source": rule.source,
+        "memory_bytes_per_coordinate": BYTES * len(rule.slots),
+        "slots": {key: {"kind": slot.kind, "initial": slot.initial} for key, slot in rule.slots.items()},
+        "hyperparameters": {
+            key: {"default": hyper.default, "allowed": hyper.interval(), "meaning": hyper.meaning}
+            for key, hyper in rule.hyper.items()
+        },
+        "conventions": {library: dict(values) for library, values in rule.conventions.items()},
+        "options": dict(rule.options),
+        "variants": variants(rule),
+        "rows": rows(rule),
+    }
+
+
+def variants(rule: Rule) -> list[dict[str, Any]]:
+    """What the rule becomes when options are on, and its memory then."""
+    return [
+        {"when": sorted(options), "memory_bytes_per_coordinate": BYTES * len(variant.slots)}
+        for options, variant in sorted(rule.variants.items(), key=lambda item: sorted(item[0]))
+    ]
+
+
+def rows(rule: Rule) -> str:
+    """What happens to the rows that a sparse gradient leaves out."""
+    if rule.steady and not rule.from_origin:
+        return "stay as they are: a zero gradient is no step"
+    if rule.from_origin:
+        return "catch up exactly: they are a function of the memory"
+    if rule.idle is not None:
+        return "catch up exactly, in closed form, when next touched"
+    return "have no closed form for what they miss; left alone if asked for (lazy='touched')"
+
+
+def short(source: str) -> str:
+    """Authors and year of a source.
+
+    >>> short("Duchi, Hazan & Singer (2011), Adaptive subgradient methods")
+    'Duchi, Hazan & Singer (2011)'
+    """
+    found = re.match(r".*?\(\d{4}\)|[^&]*& \w+", source)
+    return found.group() if found else source
+
+
+def show_family(chosen: list[Rule]) -> None:
+    from rich import box
+    from rich.table import Table
+
+    console = output.console()
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, caption_justify="left")
+    table.add_column("rule", no_wrap=True, style="bold")
+    table.add_column("bytes", justify="right", no_wrap=True)
+    table.add_column("η", justify="right", no_wrap=True)
+    if console.width >= FORMULA_FROM:
+        table.add_column("formula", ratio=3)
+    if console.width >= PAPER_FROM:
+        table.add_column("paper", ratio=2)
+    for rule in chosen:
+        lr = rule.hyper["lr"].default
+        cells = (rule.name, str(BYTES * len(rule.slots)), f"{lr:g}", rule.formula, short(rule.source))
+        table.add_row(*cells[: len(table.columns)])
+    table.caption = (
+        "x ← x − rate · direction. bytes: memory per coordinate in float32; η: the default learning rate. One rule in "
+        "full: surefoot rules NAME. Full-matrix AdaGrad, for small problems: surefoot trace full_matrix."
+    )
+    console.print(table)
+
+
+def show_rule(rule: Rule) -> None:
+    from rich.table import Table
+
+    console = output.console()
+    facts = Table.grid(padding=(0, 2))
+    facts.add_column(style="bold", no_wrap=True)
+    facts.add_column()
+    facts.add_row(rule.name, rule.summary)
+    facts.add_row("formula", rule.formula or "not given")
+    facts.add_row("paper", rule.source or "not given")
+    facts.add_row("memory", memory(rule))
+    for variant in variants(rule):
+        facts.add_row(
+            f"  {', '.join(variant['when'])}", f"{variant['memory_bytes_per_coordinate']} bytes per coordinate"
+        )
+    for key, value in rule.options.items():
+        facts.add_row(key, f"{value:g} unless told otherwise")
+    facts.add_row("sparse rows", f"rows left out {rows(rule)}")
+    console.print(facts)
+    console.print()
+    console.print(hyperparameters(rule))
+    if rule.conventions:
+        console.print(conventions(rule))
+
+
+def memory(rule: Rule) -> str:
+    """Bytes per coordinate, and the slots with what they start from."""
+    if not rule.slots:
+        return "none"
+    slots = ", ".join(f"{key} (from {slot.initial})" for key, slot in rule.slots.items())
+    return f"{BYTES * len(rule.slots)} bytes per coordinate in float32: {slots}"
+
+
+def hyperparameters(rule: Rule):
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="hyperparameters", title_justify="left")
+    for heading in ("name", "default", "allowed"):
+        table.add_column(heading, no_wrap=True)
+    table.add_column("meaning")
+    for key, hyper in rule.hyper.items():
+        table.add_row(
+            key, str(hyper.default) if hyper.is_flag else f"{hyper.default:g}", hyper.interval(), hyper.meaning
+        )
+    return table
+
+
+def conventions(rule: Rule):
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="conventions of other libraries", title_justify="left")
+    table.add_column("library", no_wrap=True)
+    table.add_column("differs in")
+    for library, values in rule.conventions.items():
+        changed = {key: value for key, value in values.items() if value != rule.hyper[key].default}
+        table.add_row(library, ", ".join(f"{key} = {value:g}" for key, value in changed.items()) or "nothing")
+    return table

@@ -1,0 +1,183 @@
+"""surefoot trace: rules on a function of two numbers, as a table, a figure and an animation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from surefoot.cli import output
+
+if TYPE_CHECKING:
+    from surefoot.lab.tracing import Trace
+
+
+def names(incomplete: str) -> list[str]:
+    """Names of rules, for completion."""
+    from surefoot.rules import REGISTRY
+
+    return [name for name in (*REGISTRY, "full_matrix") if name.startswith(incomplete)]
+
+
+def problem_names(incomplete: str) -> list[str]:
+    """Names of problems, for completion."""
+    from surefoot.lab.problems import PROBLEMS
+
+    return [name for name in PROBLEMS if name.startswith(incomplete)]
+
+
+def trace(
+    rules: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RULE...",
+            help="Names of rules, path/to/file.py:name for your own, or full_matrix.",
+            autocompletion=names,
+        ),
+    ],
+    problem: Annotated[
+        str,
+        typer.Option(help="elongated, bowl, rotated, rosenbrock or beale.", autocompletion=problem_names),
+    ] = "elongated",
+    lr: Annotated[
+        str | None,
+        typer.Option(help="Learning rate: 0.4, several: 0.4,2 or by rule: adagrad=0.4,sgd=0.1. Default: each rule's."),
+    ] = None,
+    steps: Annotated[int, typer.Option(help="Number of steps.", min=1)] = 20,
+    start: Annotated[str | None, typer.Option(metavar="X1,X2", help="Where to start. Default: the problem's.")] = None,
+    noise: Annotated[float, typer.Option(help="Standard deviation of noise added to the gradient.", min=0.0)] = 0.0,
+    seed: Annotated[int, typer.Option(help="Of the noise.", min=0)] = 0,
+    schedule: Annotated[
+        str | None,
+        typer.Option(help="exponential:DECAY, polynomial:DECAY[:POWER] or warmup:STEPS, from the learning rate on."),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="A hyperparameter; may be given several times."),
+    ] = None,
+    convention: Annotated[
+        str | None, typer.Option(help="Take the defaults of pytorch, keras, optax, fbgemm or textbook.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the figure: .png, .svg or .pdf.", dir_okay=False)] = None,
+    gif: Annotated[Path | None, typer.Option(help="Write an animation: .gif.", dir_okay=False)] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Follow rules over a function of two numbers."""
+    from surefoot.lab.figures import check_suffix, save
+    from surefoot.lab.tracing import trace as follow
+
+    # A wrong suffix is reported before anything is computed.
+    check_suffix(out, gif)
+    chosen = resolve(rules)
+    rates = with_schedule(parse_lr(lr), schedule, chosen, convention)
+    hyper = dict(parse_setting(text) for text in settings or [])
+    result = follow(chosen, problem, rates, steps, parse_start(start), noise, seed, convention, **hyper)
+    if out is not None:
+        save(result.figure(), out)
+    if gif is not None:
+        result.gif(gif)
+    if as_json:
+        output.write_json(result.record())
+    else:
+        show(result, [path for path in (out, gif) if path is not None])
+
+
+def resolve(rules: list[str]) -> list[Any]:
+    """The rules that were named; full_matrix stays a name."""
+    from surefoot.lab.full_matrix import NAME
+    from surefoot.lab.resolve import resolve_rule
+
+    names = [name.strip() for text in rules for name in text.split(",") if name.strip()]
+    return [name if name == NAME else resolve_rule(name) for name in names]
+
+
+def parse_lr(text: str | None) -> Any:
+    """A number, a list of numbers, or a dict of numbers by rule.
+
+    >>> parse_lr("0.4,2"), parse_lr("adagrad=0.4")
+    ([0.4, 2.0], {'adagrad': 0.4})
+    """
+    if text is None:
+        return None
+    parts = [part.partition("=") for part in text.split(",")]
+    try:
+        if all(equals for _, equals, _ in parts):
+            return {name.strip(): float(value) for name, _, value in parts}
+        return [float(name) for name, _, _ in parts]
+    except ValueError:
+        raise ValueError(f"--lr takes numbers, such as 0.4 or 0.4,2 or adagrad=0.4,sgd=0.1; got {text!r}") from None
+
+
+def with_schedule(lr: Any, schedule: str | None, rules: list[Any], convention: str | None) -> Any:
+    """The learning rates of each rule as schedules that start from them."""
+    from surefoot.lab.full_matrix import FullMatrix
+    from surefoot.lab.resolve import resolve_schedule
+
+    if schedule is None:
+        return lr
+    rates = {}
+    for rule in rules:
+        name = rule if isinstance(rule, str) else rule.name
+        default: Any = FullMatrix.lr if isinstance(rule, str) else rule.settings(convention)["lr"]
+        given = lr.get(name) if isinstance(lr, dict) else lr
+        bases = [default] if given is None else given if isinstance(given, list) else [given]
+        rates[name] = [resolve_schedule(schedule, base) for base in bases]
+    return rates
+
+
+def parse_start(text: str | None) -> tuple[float, ...] | None:
+    """Two numbers with a comma between them.
+
+    >>> parse_start("-5,-2")
+    (-5.0, -2.0)
+    """
+    if text is None:
+        return None
+    try:
+        numbers = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        numbers = ()
+    if len(numbers) != 2:
+        raise ValueError(f"--start takes two numbers, such as -5,-2; got {text!r}")
+    return numbers
+
+
+def parse_setting(text: str) -> tuple[str, Any]:
+    """A name and its value: a number, true or false, or a word.
+
+    >>> parse_setting("gamma=0.9"), parse_setting("nesterov=true")
+    (('gamma', 0.9), ('nesterov', True))
+    """
+    name, equals, value = (part.strip() for part in text.partition("="))
+    if not (name.isidentifier() and equals and value):
+        raise ValueError(f"--set takes NAME=VALUE, such as gamma=0.9; got {text!r}")
+    if name in ("lr", "rules", "problem", "steps", "start", "noise", "seed", "convention"):
+        raise ValueError(f"--set {text}: give {name} as " + ("arguments" if name == "rules" else f"--{name}"))
+    if value.lower() in ("true", "false"):
+        return name, value.lower() == "true"
+    try:
+        return name, float(value)
+    except ValueError:
+        return name, value
+
+
+def show(result: Trace, written: list[Path]) -> None:
+    """The table of where every path ends."""
+    from rich import box
+    from rich.table import Table
+
+    console = output.console()
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=f"f(x) = {result.problem.formula}", title_justify="left")
+    table.add_column("rule")
+    for heading in ("x₁", "x₂", "f(x)", "steps"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for path in result.paths:
+        (x1, x2), value = path.positions[-1], path.values[-1]
+        end = ("diverged", "", "") if path.diverged else (f"{x1:.6f}", f"{x2:.6f}", f"{value:.6f}")
+        table.add_row(path.label, *end, str(len(path.rates)))
+    console.print(table)
+    for file in written:
+        console.print(f"written: {file}", soft_wrap=True)
+    if not written:
+        console.print("a figure: --out trace.png; an animation: --gif trace.gif", style="dim")

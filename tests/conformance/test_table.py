@@ -1,0 +1,57 @@
+"""The CPU engine against the reference, bit for bit: every rule, layout, type and granularity of the table."""
+
+import numpy as np
+import pytest
+from table import (
+    LENGTHS,
+    TABLE,
+    both,
+    dense_run,
+    examples_of,
+    gradients,
+    laziness,
+    linear_run,
+    parameters,
+    rows_run,
+    touches,
+)
+
+STEPS = 4
+SHAPES = (*((n,) for n in LENGTHS), (), (5, 7), (2, 3, 4))
+TABLES = ((1, 1), (9,), (7, 1), *((6, width) for width in LENGTHS), (5, 2, 3))
+
+
+def cases(*layouts):
+    return pytest.mark.parametrize("case", [case for case in TABLE if case.layout in layouts], ids=str)
+
+
+@cases("dense")
+def test_dense_gradients(case):
+    for settings in ({}, case.concrete.other_settings()):
+        for shape in SHAPES:
+            run = dense_run(gradients(shape, case.dtype, STEPS))
+            x = parameters(shape, case.dtype)
+            both(case.concrete, x, run, (shape, settings), granularity=case.granularity, **settings)
+
+
+@cases("rows")
+def test_sparse_gradients(case):
+    for settings in ({}, case.concrete.other_settings()):
+        lazy = laziness(case.concrete, granularity=case.granularity, **settings)
+        for shape in TABLES:
+            run = rows_run(touches(shape, case.dtype, STEPS))
+            x = parameters(shape, case.dtype)
+            both(case.concrete, x, run, (shape, settings), granularity=case.granularity, lazy=lazy, **settings)
+
+
+@cases("csr-squared", "csr-logistic", "array-squared", "array-logistic")
+def test_linear_models(case):
+    kind, loss = case.layout.split("-")
+    rng = np.random.default_rng(5)
+    for settings in ({}, case.concrete.other_settings()):
+        for size, features, batch_size in ((23, 13, 1), (23, 13, 7), (8, 5, 50), (3, 0, 2)):
+            examples, y = examples_of(kind, size, features, case.dtype)
+            orders = [rng.permutation(size), rng.integers(size, size=size)]
+            run = linear_run(examples, y, orders, loss, batch_size)
+            x = parameters((features + 1,), case.dtype)
+            both(case.concrete, x, run, (size, batch_size, settings), granularity=case.granularity, **settings)

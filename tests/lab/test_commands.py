@@ -1,0 +1,163 @@
+"""`surefoot rules`, `trace` and `reproduce`: what they print, write and return."""
+
+import dataclasses
+import json
+
+import pytest
+from rich.cells import cell_len
+
+from surefoot.cli import run
+from surefoot.lab.published import ROWS, Finding
+from surefoot.rules import REGISTRY
+
+
+@pytest.fixture(autouse=True)
+def wide(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.setenv("NO_COLOR", "1")
+
+
+def out(capsys, *arguments, code=0):
+    assert run(list(arguments)) == code
+    captured = capsys.readouterr()
+    return captured.out if code != 2 else captured.err
+
+
+class TestRules:
+    def test_the_family(self, capsys):
+        text = out(capsys, "rules")
+        for name in REGISTRY:
+            assert name in text
+
+    @pytest.mark.parametrize("name", REGISTRY)
+    def test_one_rule(self, capsys, name):
+        text = out(capsys, "rules", name)
+        rule = REGISTRY[name]
+        for expected in (rule.summary[:40], *rule.hyper, *rule.slots, *rule.conventions):
+            assert expected in text
+        assert ("none" if not rule.slots else f"{4 * len(rule.slots)} bytes per coordinate") in text
+
+    @pytest.mark.parametrize("width", ["40", "80"])
+    def test_narrow_terminals(self, capsys, monkeypatch, width):
+        monkeypatch.setenv("COLUMNS", width)
+        for name in ([], ["adam"]):
+            text = out(capsys, "rules", *name)
+            assert max(map(cell_len, text.splitlines())) <= int(width)
+
+    def test_json(self, capsys):
+        family = json.loads(out(capsys, "rules", "--json"))
+        assert [rule["name"] for rule in family] == list(REGISTRY)
+        one = json.loads(out(capsys, "rules", "ftrl", "--json"))
+        assert one["memory_bytes_per_coordinate"] == 8
+        assert one["hyperparameters"]["lr"] == {
+            "default": 0.1,
+            "allowed": "(0, inf)",
+            "meaning": "learning rate η (the paper's α)",
+        }
+
+    def test_unknown(self, capsys):
+        assert out(capsys, "rules", "adagrd", code=2) == "error: there is no rule 'adagrd'; did you mean 'adagrad'?\n"
+
+
+class TestTrace:
+    def test_the_published_numbers(self, capsys):
+        text = out(capsys, "trace", "adagrad", "--lr", "0.4,2")
+        for number in ("-2.382563", "-0.158591", "-0.002295", "-0.000000"):
+            assert number in text
+
+    def test_several_rules_with_settings(self, capsys):
+        arguments = ["--lr", "sgd=0.6", "--set", "gamma=0.5", "--noise", "1", "--steps", "30", "--start", "-1,-2"]
+        text = out(capsys, "trace", "sgd,rmsprop", "full_matrix", "--problem", "bowl", *arguments)
+        assert "rmsprop, η = 0.01, gamma = 0.5, noise = 1" in text
+        assert "diverged" in text
+        assert "nan" not in text
+
+    def test_json(self, capsys):
+        record = json.loads(out(capsys, "trace", "sgd", "--lr", "1e9", "--steps", "99", "--json"))
+        (path,) = record["paths"]
+        assert path["diverged"]
+        assert len(path["positions"]) == 100
+        # A rate without bounds is no number in JSON.
+        record = json.loads(out(capsys, "trace", "adagrad", "--set", "eps_root=0", "--start", "0,1", "--json"))
+        assert record["paths"][0]["rates"][0][0] is None
+
+    def test_schedules_start_from_each_learning_rate(self, capsys):
+        arguments = ["--schedule", "exponential:0.5", "--lr", "sgd=0.2", "--json"]
+        first, second = json.loads(out(capsys, "trace", "sgd", "full_matrix", *arguments))["paths"]
+        assert first["schedule"] == "exponential:0.5 from 0.2"
+        assert second["schedule"] == "exponential:0.5 from 0.1"
+
+    def test_files(self, capsys, tmp_path):
+        figure, animation = tmp_path / "a" / "trace.png", tmp_path / "trace.gif"
+        text = out(capsys, "trace", "adagrad", "--steps", "3", "--out", str(figure), "--gif", str(animation))
+        assert f"written: {figure}" in text
+        assert figure.stat().st_size > 1000
+        assert animation.read_bytes().startswith(b"GIF89a")
+
+    @pytest.mark.parametrize(
+        "arguments, message",
+        [
+            (["adagrad", "--lr", "fast"], "--lr takes numbers"),
+            (["adagrad", "--lr", "adam=1"], "lr names the rule 'adam'"),
+            (["adagrad", "--start", "1"], "--start takes two numbers"),
+            (["adagrad", "--set", "gamma"], "--set takes NAME=VALUE"),
+            (["adagrad", "--set", "steps=3"], "give steps as --steps"),
+            (["adagrad", "--set", "granularity=column"], "granularity must be one of"),
+            (["adagrad", "--problem", "rotate"], "did you mean 'rotated'"),
+            (["adagrad", "--schedule", "cosine:1"], "there is no schedule 'cosine'"),
+            (["adagrad", "--out", "trace.jpg"], "a figure is written as"),
+            (["adagrad", "--steps", "0"], "--steps"),
+            (["own.py:mine"], "own.py: there is no such file"),
+            ([], "RULE"),
+        ],
+    )
+    def test_mistakes_are_one_sentence(self, capsys, arguments, message):
+        text = out(capsys, "trace", *arguments, code=2)
+        assert message in text
+        assert text.count("\n") == 1
+
+
+class TestReproduce:
+    def test_side_by_side(self, capsys):
+        text = out(capsys, "reproduce", "--only", "trace-adagrad")
+        assert text.count("x₁ = −2.382563, x₂ = −0.158591") == 2
+        assert "2 of 2 published results reproduced" in text
+
+    def test_json_on_standard_output_and_in_a_file(self, capsys, tmp_path):
+        for dash in ([], ["-"]):
+            document = json.loads(out(capsys, "reproduce", "--only", "schedule", "--json", *dash))
+            assert (document["passed"], document["failed"], document["skipped"]) == (4, 0, 0)
+        file = tmp_path / "new" / "results.json"
+        text = out(capsys, "reproduce", "--only", "schedule", "--json", str(file))
+        assert "4 of 4 published results reproduced" in text
+        result = json.loads(file.read_text(encoding="utf-8"))["results"][0]
+        assert set(result) >= {"id", "section", "claim", "published", "measured", "verdict", "seconds", "numbers"}
+
+    def test_a_failing_row_is_exit_code_1(self, capsys, monkeypatch):
+        row = dataclasses.replace(ROWS["sampling"], measure=lambda: Finding("0.5", False))
+        monkeypatch.setitem(ROWS, "sampling", row)
+        text = out(capsys, "reproduce", "--only", "sampling", code=1)
+        assert "0 of 1 published results reproduced, 1 failed" in text
+
+    def test_a_skipped_row_is_shown_and_no_failure(self, capsys, monkeypatch):
+        from surefoot.data import DataError
+        from surefoot.lab.published import airfoil
+
+        def offline():
+            raise DataError("airfoil: could not be downloaded")
+
+        monkeypatch.setattr(airfoil, "airfoil_textbook", offline)
+        text = out(capsys, "reproduce", "--only", "airfoil-gd")
+        airfoil.loaded.cache_clear()
+        assert "skipped: airfoil: could not be downloaded" in text
+        assert "0 of 1 published results reproduced, 1 skipped" in text
+
+    @pytest.mark.parametrize(
+        "arguments, message",
+        [
+            (["--only", "trace-adagrad-3"], "did you mean 'trace-adagrad-2'"),
+            (["sampling"], "one result is asked for by --only sampling"),
+        ],
+    )
+    def test_mistakes_are_one_sentence(self, capsys, arguments, message):
+        assert message in out(capsys, "reproduce", *arguments, code=2)

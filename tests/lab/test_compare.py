@@ -1,0 +1,437 @@
+"""Races are fair, deterministic and honest about what diverged, and their report stands on its own."""
+
+import json
+import math
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from scipy.sparse import csr_array
+
+import surefoot
+from surefoot.data import Dataset
+from surefoot.engines import Step
+from surefoot.lab import comparison, race, report, standings
+from surefoot.lab.race import Race, Rates, Settings
+from surefoot.rules import REGISTRY, RuleError, positive, rule
+
+QUICK = {"epochs": 3, "seeds": 2, "batch_size": 4, "engine": "reference"}
+
+
+def words(examples: int = 60, features: int = 12, name: str = "words") -> Dataset:
+    """Sparse examples of two classes; feature j occurs in about every (j + 1)th of them."""
+    rng = np.random.default_rng(7)
+    X = (rng.random((examples, features)) < 1 / np.arange(1, features + 1)).astype(np.float32)
+    y = (X[:, ::2].sum(axis=1) + rng.normal(0, 0.3, examples) > X[:, 1::2].sum(axis=1) + 0.7).astype(np.float32)
+    return Dataset(name, csr_array(X), y, "classification")
+
+
+def numbers(scale: float = 1.0) -> Dataset:
+    """Dense examples with a linear target of the given size."""
+    rng = np.random.default_rng(8)
+    X = rng.normal(size=(50, 3)).astype(np.float32)
+    y = scale * (X @ np.array([1.0, -2.0, 0.5]) + 0.1 * rng.normal(size=50))
+    return Dataset("numbers", X, y.astype(np.float32), "regression")
+
+
+def timeless(result) -> dict:
+    """Everything but the times."""
+    document = json.loads(result.to_json())
+    document.pop("created")
+    for row in document["table"]:
+        row.pop("seconds_per_epoch")
+    for entry in document["rules"]:
+        for run in entry["runs"]:
+            run.pop("seconds")
+    return document
+
+
+# Fairness
+
+
+def test_every_rule_gets_the_same_examples_order_and_start(monkeypatch):
+    seen: dict[str, list] = {}
+    linear = Step.linear
+
+    def watch(self, examples, y, order, x, state, **how):
+        if len(order) > 1:
+            seen.setdefault(self.rule.name, []).append((id(examples), id(y), order.tolist(), x.copy(), state.t))
+        linear(self, examples, y, order, x, state, **how)
+
+    monkeypatch.setattr(Step, "linear", watch)
+    surefoot.compare(words(), ["sgd", "adagrad", "adam"], lr=0.1, **QUICK)
+    first = seen["sgd"]
+    assert len(first) == QUICK["epochs"] * QUICK["seeds"]
+    for name in ("adagrad", "adam"):
+        assert [call[:3] for call in seen[name]] == [call[:3] for call in first]
+    for calls in seen.values():
+        starts = [x for *_, x, t in calls if t == 0]
+        assert len(starts) == QUICK["seeds"]
+        assert not np.any(starts)
+    orders = [tuple(order) for _, _, order, _, _ in first]
+    assert len(set(orders)) == len(orders), "a new order each epoch and seed"
+
+
+def test_equal_seeds_give_equal_results():
+    assert timeless(surefoot.compare(words(), ["sgd", "adam"], **QUICK)) == timeless(
+        surefoot.compare(words(), ["sgd", "adam"], **QUICK)
+    )
+
+
+def test_other_seeds_give_other_results():
+    losses = [
+        surefoot.compare(words(), "sgd", lr=1.0, **QUICK | {"seeds": [seed]}).table()[0]["train_loss"]
+        for seed in (0, 1)
+    ]
+    assert losses[0] != losses[1]
+
+
+def test_engines_agree_to_the_last_bit():
+    slow, fast = (
+        timeless(surefoot.compare(words(), ["adagrad", "momentum", "ftrl"], lr=0.3, **QUICK | {"engine": engine}))
+        for engine in ("reference", "cpu")
+    )
+    assert slow["rules"] == fast["rules"]
+
+
+def test_a_rate_of_zero_freezes_every_weight_at_zero():
+    (row,) = surefoot.compare(words(), "sgd", lr=0.0, **QUICK).table()
+    assert (row["frozen"], row["zeros"]) == (1.0, 1.0)
+    assert row["test_loss"] == pytest.approx(math.log(2))
+
+
+def test_features_that_never_occur_do_not_count_as_frozen():
+    data = words()
+    X = np.hstack([data.X.toarray(), np.zeros((data.n_examples, 100), np.float32)])
+    wide = Dataset("wide", csr_array(X), data.y, "classification", train=data.train, test=data.test)
+    narrow, padded = (surefoot.compare(d, "adagrad", lr=0.5, **QUICK).table()[0] for d in (data, wide))
+    assert (padded["frozen"], padded["zeros"]) == (narrow["frozen"], narrow["zeros"])
+
+
+def test_memory_is_that_of_the_rule():
+    rows = surefoot.compare(words(), ["sgd", "adagrad", "adam"], lr=0.1, **QUICK).table()
+    assert {row["rule"]: row["bytes_per_coordinate"] for row in rows} == {"sgd": 0, "adagrad": 4, "adam": 8}
+
+
+def test_schedules_are_taken_and_named():
+    (row,) = surefoot.compare(words(), "sgd", lr=surefoot.schedules.polynomial(0.5), **QUICK).table()
+    assert row["schedule"] == "polynomial"
+    assert row["lr"] == pytest.approx(0.5 / math.sqrt(2))
+
+
+def test_rules_of_ones_own_take_part(tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from surefoot.rules import positive, rule\n"
+        "@rule(hyper={'lr': positive(0.1)})\n"
+        "def signs(x, g, g2, lr):\n    return lr, g\n"
+    )
+    rows = surefoot.compare(words(), ["sgd", f"{file}:signs"], lr=0.1, **QUICK).table()
+    assert rows[0]["test_loss"] == rows[1]["test_loss"]
+    assert {row["rule"] for row in rows} == {"sgd", "signs"}
+
+
+def test_the_effective_rates_of_adagrad_fall_with_the_count():
+    entry = surefoot.compare(words(400), "adagrad", lr=0.5, **QUICK | {"engine": "cpu"}).entries[0]
+    rates = entry.runs[0].rates
+    assert rates.occurrences == sorted(rates.occurrences)
+    assert rates.median[0] > 2 * rates.median[-1]
+    assert sum(rates.features) == 12
+
+
+def test_rates_are_grouped_by_count():
+    rates = Rates.of(np.array([1.0, 2.0, 3.0, 9.0, np.inf]), np.array([1, 1, 1, 100, 7]))
+    assert rates == Rates([1.0, pytest.approx(100)], [3, 1], [1.5, 9.0], [2.0, 9.0], [2.5, 9.0])
+
+
+# Divergence
+
+
+def test_a_diverging_rule_is_flagged_and_does_not_stop_the_others():
+    result = surefoot.compare(numbers(), ["sgd", "adagrad"], lr={"sgd": 100.0, "adagrad": 0.3}, **QUICK)
+    good, lost = result.table()
+    assert (good["rule"], good["diverged"]) == ("adagrad", None)
+    assert lost["diverged"] == 1
+    assert lost["diverged_seeds"] == QUICK["seeds"]
+    assert lost["test_loss"] is lost["train_loss"] is lost["frozen"] is None
+    assert result.entries[0].runs[0].scores[1:] == []
+
+
+def test_numbers_that_overflow_are_divergence_too():
+    (row,) = surefoot.compare(numbers(), "sgd", lr=1e30, **QUICK).table()
+    assert row["diverged"] == 1
+
+
+def test_results_never_hold_nan():
+    result = surefoot.compare(numbers(), ["sgd", "momentum"], lr=1e30, **QUICK)
+    assert json.loads(result.to_json(), parse_constant=pytest.fail)["table"][0]["diverged"] == 1
+
+
+def test_where_all_rates_diverge_the_search_still_ends():
+    enormous = numbers()
+    X = (enormous.X * 1e15).astype(np.float32)
+    data = Dataset("enormous", X, enormous.y, "regression")
+    (entry,) = surefoot.compare(data, "sgd", **QUICK).entries
+    assert set(entry.search.tried.values()) == {None}
+    assert len(entry.search.tried) <= race.MOST_RATES
+    assert entry.diverged
+
+
+# The search for rates
+
+
+@pytest.mark.parametrize("name", ["sgd", "adagrad", "adam"])
+def test_the_search_finds_a_good_rate(name):
+    how = QUICK | {"engine": "cpu", "seeds": 1}
+    (entry,) = surefoot.compare(words(400), name, **how).entries
+    found = entry.final("train_loss")[0]
+    tried = [
+        surefoot.compare(words(400), name, lr=10.0**k, **how).entries[0].final("test_loss")[0] for k in range(-4, 3)
+    ]
+    assert entry.final("test_loss")[0] <= 1.1 * min(tried)
+    assert found < math.log(2)
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
+def test_the_search_goes_beyond_its_edge(scale):
+    (entry,) = surefoot.compare(numbers(scale), "adagrad", **QUICK | {"engine": "cpu", "epochs": 20}).entries
+    tried = sorted(entry.search.tried)
+    assert tried[0] < entry.search.best < tried[-1]
+    assert entry.lr == entry.search.best
+    loss = entry.search.tried
+    assert all(loss[entry.lr] <= value for value in loss.values() if value is not None)
+
+
+def test_the_search_never_sees_what_is_held_out(monkeypatch):
+    data = words()
+    rows = []
+    for_search = race.Task.for_search
+
+    def watch(self):
+        task = for_search(self)
+        rows.append((task.X.shape[0], task.X_test.shape[0]))
+        return task
+
+    monkeypatch.setattr(race.Task, "for_search", watch)
+    surefoot.compare(data, "sgd", **QUICK)
+    ((rest, validation),) = rows
+    assert rest + validation == len(data.train)
+    assert validation / len(data.train) == pytest.approx(race.VALIDATION_SHARE, abs=0.02)
+
+
+def test_only_rates_that_are_not_given_are_searched():
+    result = surefoot.compare(words(), ["sgd", "adagrad"], lr={"sgd": 0.5}, **QUICK)
+    assert [entry.search is None for entry in result.entries] == [True, False]
+    assert "as given for sgd" in standings.how_rates_were_found(result.to_dict()["rules"])
+
+
+# What cannot be honoured
+
+
+@pytest.mark.parametrize(
+    "wrong, message",
+    [
+        ({"epochs": 0}, "epochs must be a whole number of at least 1, got 0"),
+        ({"epochs": 1.5}, "epochs must be a whole number"),
+        ({"batch_size": 0}, "batch_size must be"),
+        ({"seeds": 0}, "seeds must be a whole number of at least 1"),
+        ({"seeds": []}, "seeds must name at least one"),
+        ({"seeds": [-1]}, "seeds must be whole numbers of at least 0"),
+        ({"engine": "gpo"}, "engine must be one of cpu, reference, got 'gpo'"),
+        ({"granularity": "row"}, "coordinate or tensor"),
+        ({"granularity": "tensor", "rules": ["sgd"]}, "would change nothing"),
+        ({"convention": "pytroch"}, "no convention 'pytroch'"),
+        ({"l1": -1.0}, "l1 must be a finite number of at least 0"),
+        ({"rules": ["adagrd"]}, "did you mean 'adagrad'"),
+        ({"rules": []}, "at least one rule"),
+        ({"lr": -1.0}, "lr must lie in"),
+        ({"lr": math.nan}, "lr must lie in"),
+        ({"lr": {"adam": 1.0}, "rules": ["sgd"]}, "lr names 'adam', which does not take part"),
+        ({"data": "docstring"}, "did you mean docstrings"),
+    ],
+    ids=str,
+)
+def test_mistakes_are_told_before_training(wrong, message, monkeypatch):
+    monkeypatch.setattr(Race, "enter", lambda *_: pytest.fail("began to train"))
+    with pytest.raises(ValueError, match=re.escape(message)):
+        surefoot.compare(**{"data": words()} | QUICK | wrong)
+
+
+def test_two_rules_of_one_name_are_refused():
+    mine = rule(hyper={"lr": positive(0.1)}, name="sgd")(REGISTRY["sgd"].function)
+    with pytest.raises(RuleError, match="sgd: two rules have this name"):
+        surefoot.compare(words(), ["sgd", mine], **QUICK)
+
+
+def test_a_selection_leaves_out_what_cannot_honour_a_setting():
+    result = surefoot.compare(words(), lr=0.1, granularity="tensor", **QUICK)
+    assert set(result.left_out) == {"sgd", "momentum"}
+    assert "would change nothing" in result.left_out["sgd"]
+    assert {row["rule"] for row in result.table()} == set(comparison.SELECTION) - {"sgd", "momentum"}
+
+
+def test_out_that_is_a_file_is_told_before_training(tmp_path, monkeypatch):
+    monkeypatch.setattr(Race, "enter", lambda *_: pytest.fail("began to train"))
+    file = tmp_path / "file"
+    file.touch()
+    with pytest.raises(OSError, match="is a file, expected a folder"):
+        surefoot.compare(words(), "sgd", out=file, **QUICK)
+    with pytest.raises(OSError, match="file"):
+        surefoot.compare(words(), "sgd", out=file / "below", **QUICK)
+
+
+# Interruption
+
+
+def test_ctrl_c_keeps_what_is_finished(monkeypatch, tmp_path):
+    enter = Race.enter
+
+    def interrupted(self, entering, lr):
+        if entering.name == "adam":
+            raise KeyboardInterrupt
+        return enter(self, entering, lr)
+
+    monkeypatch.setattr(Race, "enter", interrupted)
+    result = surefoot.compare(words(), ["sgd", "adam", "ftrl"], lr=0.1, out=tmp_path, **QUICK)
+    assert result.unfinished == ["adam", "ftrl"]
+    assert [row["rule"] for row in result.table()] == ["sgd"]
+    saved = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
+    assert saved["interrupted"] is True
+    assert "adam, ftrl did not finish" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_ctrl_c_before_the_first_rule_has_finished_goes_through(monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Race, "train", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        surefoot.compare(words(), ["sgd", "adam"], **QUICK)
+
+
+# What comes back
+
+
+def test_progress_counts_every_epoch():
+    told = []
+    surefoot.compare(
+        numbers(), ["sgd", "adagrad"], lr={"sgd": 100.0}, **QUICK, progress=lambda *event: told.append(event)
+    )
+    done = [done for done, _, _ in told]
+    assert done == sorted(done)
+    assert told[-1][0] == told[-1][1], "a run that diverges counts in full"
+    assert all(done <= total for done, total, _ in told)
+
+
+def test_the_frame_has_a_row_for_every_rule_seed_and_epoch():
+    frame = surefoot.compare(words(), ["sgd", "adagrad"], lr=0.1, **QUICK).frame()
+    assert len(frame) == 2 * QUICK["seeds"] * (QUICK["epochs"] + 1)
+    assert frame.columns.tolist() == ["rule", "seed", "epoch", "seconds", "train_loss", "test_loss", "accuracy"]
+    assert not frame.isna().any().any()
+
+
+def test_results_are_written_as_they_are(tmp_path):
+    result = surefoot.compare(words(), ["sgd", "adagrad"], out=tmp_path, **QUICK)
+    assert json.loads((tmp_path / "results.json").read_text(encoding="utf-8")) == json.loads(
+        json.dumps(result.to_dict())
+    )
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["report.html", "results.json"]
+
+
+def test_the_call_is_written_down():
+    result = surefoot.compare(words(), ["sgd", REGISTRY["adagrad"]], lr={"sgd": 0.5, "adagrad": 1.0}, **QUICK)
+    assert result.command == (
+        "surefoot.compare('words', rules=['sgd', 'adagrad'], lr={'sgd': 0.5, 'adagrad': 1.0}, batch_size=4, epochs=3, "
+        "seeds=2, engine='reference')"
+    )
+
+
+# Figures and report
+
+RACES = {
+    "searched": lambda: surefoot.compare(words(), ["sgd", "adagrad", "momentum"], **QUICK),
+    "all": lambda: surefoot.compare(words(), "all", lr=0.3, **QUICK),
+    "dense": lambda: surefoot.compare(numbers(), ["sgd", "adagrad"], lr=0.1, **QUICK),
+    "one epoch, one rule": lambda: surefoot.compare(numbers(), "sgd", lr=0.1, **QUICK | {"epochs": 1, "seeds": 1}),
+    "diverged": lambda: surefoot.compare(numbers(), ["sgd", "adagrad"], lr={"sgd": 100.0, "adagrad": 0.1}, **QUICK),
+    "all diverged": lambda: surefoot.compare(numbers(), ["sgd", "momentum"], lr=1e30, **QUICK),
+    "all rates diverged": lambda: surefoot.compare(
+        Dataset("huge", (numbers().X * 1e15).astype(np.float32), numbers().y, "regression"), "sgd", **QUICK
+    ),
+    "rate zero": lambda: surefoot.compare(words(), ["sgd", "adagrad"], lr=0.0, **QUICK),
+}
+
+
+class Page(HTMLParser):
+    """What a page refers to, and the names it defines."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.tags: list[str] = []
+        self.references: list[str] = []
+        self.ids: list[str] = []
+        self.labels: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        for name, value in attrs:
+            if name in ("href", "src", "xlink:href", "srcset", "action", "data"):
+                self.references.append(value)
+            if name == "id":
+                self.ids.append(value)
+            if tag == "svg" and name == "aria-label":
+                self.labels.append(value)
+
+
+@pytest.mark.parametrize("which", RACES)
+def test_the_report_stands_on_its_own(which):
+    result = RACES[which]()
+    text = report.render(result)
+    page = Page(text)
+    assert "script" not in page.tags
+    assert all(reference.startswith(("#", "data:")) for reference in page.references)
+    assert all(target.startswith("#") for target in re.findall(r"url\(['\"]?([^)]*)", text))
+    assert "@import" not in text
+    assert len(page.ids) == len(set(page.ids))
+    inside = {reference[1:] for reference in page.references if reference.startswith("#")}
+    assert inside | set(re.findall(r"url\(#([^)]*)\)", text)) <= set(page.ids)
+    assert page.tags.count("svg") == page.tags.count("figcaption") == len(page.labels) >= 4
+    assert not re.search(r"\b(nan|inf|None|undefined)\b", re.sub(r"<style.*?</style>", "", text, flags=re.DOTALL))
+    for entry in result.entries:
+        assert entry.rule.name in text
+    drawn = " ".join(re.findall(r"<svg.*?</svg>", text, re.DOTALL))
+    assert not re.search(r"#[0-9a-f]{6}\b", drawn), "a colour that does not follow the scheme"
+    assert set(re.findall(r"var\((--[\w-]+)\)", drawn)) <= set(re.findall(r"(--[\w-]+):", text))
+
+
+@pytest.mark.parametrize("which", RACES)
+def test_nothing_in_a_figure_is_cut_off_or_overlaps(which):
+    from surefoot.lab.figures import flaws
+
+    for name, figure in RACES[which]().figures().items():
+        assert flaws(figure) == [], name
+
+
+def test_what_comes_from_data_is_escaped():
+    name = "<img src=x onerror=alert(1)>&\"'$_{"
+    mine = rule(hyper={"lr": positive(0.1)}, name=name, formula=name, source=name)(REGISTRY["sgd"].function)
+    text = report.render(surefoot.compare(words(name=name), [mine, "adagrad"], lr=0.1, command=name, **QUICK))
+    page = Page(text)
+    assert "img" not in page.tags
+    assert "<img" not in text
+
+
+def test_the_headline_names_the_best_rule():
+    result = surefoot.compare(numbers(), ["sgd", "adagrad"], lr={"sgd": 0.1, "adagrad": 1e-3}, **QUICK)
+    best = result.table()[0]
+    assert best["rule"] == "sgd"
+    assert standings.headline(result.table()).startswith("sgd reached the lowest held-out loss")
+    assert f"{best['test_loss']:.4f}" in standings.headline(result.table())
+    assert "adagrad" in standings.runners_up(result.table())
+
+
+def test_settings_of_the_race_are_the_defaults_of_compare():
+    assert Settings() == Settings(seeds=comparison.as_seeds(3))
+    assert set(comparison.SELECTION) <= set(REGISTRY)

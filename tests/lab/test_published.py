@@ -1,0 +1,234 @@
+"""Published results: every row passes, and fails when the setting or what is expected is another."""
+
+import dataclasses
+import os
+
+import numpy as np
+import pytest
+
+import surefoot
+from surefoot.lab.published import ROWS, Finding, Skipped, airfoil, conditioning, pictures, schedules, theory, traces
+from surefoot.lab.reproduction import reproduce
+
+NEEDS_AIRFOIL = {id for id in ROWS if id.startswith("airfoil")} | {"figure-epochs", "figure-time"}
+RUNS = {run.id: run for run in airfoil.RUNS}
+
+
+def changed(id, **hyper):
+    return lambda: airfoil.measure(dataclasses.replace(RUNS[id], hyper={**RUNS[id].hyper, **hyper}))
+
+
+MUTANTS = {
+    "schedule-piecewise": lambda: schedules.piecewise(values=(0.5, 0.1, 0.03)),
+    "schedule-exponential": lambda: schedules.exponential(decay=0.11),
+    "schedule-polynomial": lambda: schedules.polynomial(power=0.51),
+    "schedule-horizon": lambda: schedules.horizon(steps=101),
+    "trace-adagrad-0.4": lambda: traces.adagrad_slow(lr=0.4000001),
+    "trace-adagrad-2": lambda: traces.adagrad_fast(lr=2.0001),
+    "trace-gd-0.4": lambda: traces.descent_slow(lr=0.6),
+    "trace-gd-0.6": lambda: traces.descent_divergent(lr=0.4),
+    "trace-momentum-0.5": lambda: traces.momentum_half(beta=0.25),
+    "trace-momentum-0.25": lambda: traces.momentum_quarter(beta=0.2),
+    "trace-rmsprop": lambda: traces.rmsprop(gamma=0.0),
+    "trace-gd": lambda: traces.descent_smooth(noise=0.01),
+    "trace-sgd-constant": lambda: traces.constant(lr=0.05),
+    "trace-sgd-exponential": lambda: traces.exponential(decay=0.05),
+    "trace-sgd-polynomial": lambda: traces.polynomial(power=0.1),
+    "rotated": lambda: traces.rotated(problem="elongated"),
+    "condition-number": lambda: conditioning.condition_number(scaling=lambda Q: Q),
+    "unbalanced-hessian": lambda: conditioning.unbalanced_hessian(betas=(0.9, 0.8)),
+    "speed-up-0.1": lambda: conditioning.speed_up_tenth(beta=0.11),
+    "gd-scalar": lambda: theory.descent(lr=0.101),
+    "momentum-region": lambda: theory.momentum_region(bound=lambda beta: 2 + beta),
+    "effective-weight": lambda: theory.effective_weight(betas=(0.95, 0.9, 0.6, 0.1)),
+    "convex-bound": lambda: theory.convex_bound(horizon_factor=100.0),
+    "adagrad-rate": lambda: theory.adagrad_rate(rule="rmsprop", steps=500),
+    "adagrad-regret": lambda: theory.adagrad_regret(rule="sgd"),
+    "sampling": lambda: theory.sampling(replacement=False, repeats=50),
+    "minibatch-variance": lambda: theory.minibatch_variance(draws=3),
+    "sparse-equals-dense": lambda: theory.sparse_equals_dense(rule="momentum", steps=5),
+}
+MUTANTS_OF_AIRFOIL = {
+    "airfoil-optimum": lambda: airfoil.optimum_row(0.2417),
+    "airfoil-adagrad": changed("airfoil-adagrad", lr=0.01),
+    "airfoil-adam-concise": changed("airfoil-adam-concise", lr=0.0001),
+    "airfoil-rmsprop": changed("airfoil-rmsprop", lr=0.0001),
+}
+
+
+def needs(id):
+    """Skips without the data: a test does not download."""
+    if id in NEEDS_AIRFOIL and "SUREFOOT_DATA" not in os.environ:
+        pytest.skip("SUREFOOT_DATA does not name a folder with airfoil_self_noise.dat")
+
+
+@pytest.mark.parametrize("id", ROWS)
+def test_every_row_passes(id):
+    needs(id)
+    (result,) = reproduce(only=[id]) if id == "figure-traces" else [r for r in reproduce(only=id) if r.id == id]
+    assert result.verdict == "pass", f"{result.measured} {result.reason}"
+    assert result.measured
+    assert all(np.isfinite(number) for number in result.numbers.values())
+
+
+@pytest.mark.parametrize("id", MUTANTS)
+def test_a_row_fails_in_another_setting(id):
+    assert id in ROWS
+    assert not MUTANTS[id]().passed
+
+
+@pytest.mark.parametrize("id", MUTANTS_OF_AIRFOIL)
+def test_an_airfoil_row_fails_in_another_setting(id):
+    needs(id)
+    assert not MUTANTS_OF_AIRFOIL[id]().passed
+
+
+class TestCounting:
+    """What the speed-up rows rest on."""
+
+    def test_the_driver_counts_as_a_plain_loop_does(self):
+        Q = conditioning.unbalanced(3, 4, 0.5)
+        x, total, steps = np.ones(4), np.zeros(4), 0
+        while np.linalg.norm(x) > 0.01 * 2:
+            g = Q @ x
+            total += g * g
+            x -= 0.1 * g / (np.sqrt(total) + 1e-7)
+            steps += 1
+        assert conditioning.steps_taken(conditioning.adagrad(0.1), Q) == steps
+
+    def test_the_closed_form_counts_as_the_driver_does(self):
+        Q = conditioning.unbalanced(1, 3, 0.2)
+        step = surefoot.Step("sgd", lr=1 / float(np.linalg.eigvalsh(Q)[-1]))
+        assert abs(conditioning.steps_taken(step, Q) - conditioning.descent_steps(Q)) <= 1
+
+    def test_the_matrix_is_near_the_identity(self):
+        values = np.linalg.eigvalsh(conditioning.near_identity(0, 6))
+        assert values.min() >= 0.8
+        assert values.max() <= 1.2
+
+
+class TestReproduce:
+    def test_results_come_in_the_order_of_the_checklist(self):
+        results = reproduce(only=["trace-adagrad", "schedule"])
+        assert [result.section for result in results] == ["2 schedules"] * 4 + ["3 traces"] * 2
+
+    def test_progress_is_told_before_and_after_every_row(self):
+        seen = []
+        reproduce("trace-adagrad", progress=lambda row, result, done, total: seen.append((row.id, bool(result), done)))
+        assert seen == [
+            ("trace-adagrad-0.4", False, 0),
+            ("trace-adagrad-0.4", True, 1),
+            ("trace-adagrad-2", False, 1),
+            ("trace-adagrad-2", True, 2),
+        ]
+
+    @pytest.mark.parametrize(
+        "only, near", [("trace-adagrad-3", "trace-adagrad-2"), ("sampling-", "sampling"), ("", "")]
+    )
+    def test_an_unknown_id_names_the_nearest(self, only, near):
+        with pytest.raises(ValueError, match=f"no published result '{only}'; did you mean '{near}"):
+            reproduce(only=only)
+
+    def test_without_data_rows_are_skipped_with_the_reason_and_asked_for_once(self, monkeypatch):
+        from surefoot.data import DataError
+
+        asked = []
+
+        def offline():
+            asked.append(1)
+            raise DataError("airfoil: could not be downloaded; go online once")
+
+        monkeypatch.setattr(airfoil, "airfoil_textbook", offline)
+        results = reproduce(only=["airfoil-adagrad", "airfoil-gd", "figure-time"])
+        airfoil.loaded.cache_clear()
+        assert {result.verdict for result in results} == {"skip"}
+        assert {result.reason for result in results} == {"airfoil: could not be downloaded; go online once"}
+        assert len(asked) == 1
+
+    @pytest.mark.parametrize(
+        "measure, verdict, reason",
+        [
+            (lambda: Finding("0.5", False), "fail", ""),
+            (lambda: 1 / 0, "fail", "ZeroDivisionError: division by zero"),
+        ],
+    )
+    def test_a_row_that_fails_or_breaks_does_not_end_the_others(self, monkeypatch, measure, verdict, reason):
+        broken = dataclasses.replace(ROWS["trace-adagrad-0.4"], measure=measure)
+        monkeypatch.setitem(ROWS, "trace-adagrad-0.4", broken)
+        first, second = reproduce(only="trace-adagrad")
+        assert (first.verdict, first.reason) == (verdict, reason)
+        assert second.verdict == "pass"
+
+    def test_without_torch_the_ratio_is_missing_and_the_row_passes(self, monkeypatch):
+        needs("airfoil-adagrad")
+        monkeypatch.setitem(__import__("sys").modules, "torch", None)
+        finding = airfoil.measure(RUNS["airfoil-adagrad"])
+        assert finding.passed
+        assert "torch not installed" in finding.measured
+
+    def test_figures_are_written_as_png_and_svg(self, tmp_path):
+        reproduce(only="figure-scalar", figures=tmp_path / "new")
+        assert sorted(file.name for file in (tmp_path / "new").iterdir()) == ["figure-scalar.png", "figure-scalar.svg"]
+
+    def test_a_folder_that_cannot_be_made_is_refused_first(self, tmp_path):
+        (tmp_path / "file").touch()
+        with pytest.raises(ValueError, match="cannot be made a folder"):
+            reproduce(only="figure-scalar", figures=tmp_path / "file")
+
+    def test_a_figure_with_a_curve_missing_or_text_cut_off_fails(self):
+        from surefoot.lab.figures import curves
+
+        def lacking():
+            figure, axes = curves("", "x", "y")
+            axes.plot([1, 2])
+            return figure
+
+        def cut():
+            figure = lacking()
+            figure.text(0.99, 0.5, "far too long")
+            return figure
+
+        assert pictures.measure(lacking, "lacking", 1).passed
+        assert not pictures.measure(lacking, "lacking", 2).passed
+        assert not pictures.measure(cut, "cut", 1).passed
+
+    def test_the_public_function_is_not_hidden_by_its_module(self):
+        import surefoot.lab.reproduction
+        import surefoot.lab.tracing
+
+        assert callable(surefoot.trace)
+        assert callable(surefoot.lab.reproduce)
+        assert surefoot.lab.problems.PROBLEMS
+
+
+def test_the_texts_loop_learns_what_ours_learns():
+    """The loop that times are compared with is the same method: without noise it ends where our engine ends."""
+    torch = pytest.importorskip("torch")
+    from surefoot.lab.published import eager
+
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((40, 3)).astype(np.float32)
+    y = (X @ [1, 2, 3] + 0.5).astype(np.float32)
+    for rule, hyper in {
+        "sgd": {"lr": 0.1},
+        "momentum": {"lr": 0.05, "momentum": 0.5},
+        "adagrad": {"lr": 0.5},
+        "rmsprop": {"lr": 0.05, "gamma": 0.9},
+        "adadelta": {"rho": 0.9},
+        "adam": {"lr": 0.05},
+        "yogi": {"lr": 0.05},
+    }.items():
+        w, b = torch.zeros(3, 1, requires_grad=True), torch.zeros(1, requires_grad=True)
+        update = eager.SCRATCH[rule](hyper, [w, b])
+        step, x = surefoot.Step(rule, engine="reference", **hyper), np.zeros(4, np.float32)
+        state = step.init(x)
+        for _ in range(20):
+            # Full batches, so that the order of examples does not matter.
+            eager.epoch(torch.from_numpy(X), torch.from_numpy(y).reshape(-1, 1), w, b, update, 40)
+            step.linear(X, y, np.arange(40), x, state, batch_size=40)
+        ours = np.append(w.detach().numpy(), b.detach().numpy())
+        np.testing.assert_allclose(ours, x, rtol=2e-4, atol=2e-5, err_msg=rule)
+
+
+def test_skipped_is_no_failure():
+    assert not issubclass(Skipped, (ValueError, ArithmeticError))
