@@ -1,15 +1,17 @@
 """The command line: `python -m benchmarks [TOPIC …] [--quick] [--json FILE] [--page FILE]`."""
 
 import argparse
+import dataclasses
+import importlib
 import json
 from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import airfoil, dense, machine, memory, report, rows, start
-from benchmarks.harness import Row
+from benchmarks import machine, report
+from benchmarks.report import Section
 
-TOPICS = {"dense": dense, "rows": rows, "airfoil": airfoil, "start": start, "memory": memory}
+TOPICS = ("dense", "rows", "airfoil", "start", "memory")
 
 
 def main() -> None:
@@ -19,22 +21,20 @@ def main() -> None:
     facts = machine.facts()
     if arguments.quick:
         facts["sizes"] = "quick: too small for the figures to mean anything"
-    results = {name: run(name, arguments.quick, console) for name in arguments.topics or TOPICS}
+    sections = [run(name, arguments.quick, console) for name in arguments.topics or TOPICS]
     facts["load after"] = machine.load()
     for key, value in facts.items():
         console.print(f"{key}: {value}", highlight=False, markup=False)
-    console.print(report.summary(results), highlight=False, markup=False)
+    console.print(report.summary(sections), highlight=False, markup=False)
     if arguments.json:
-        data = report.as_data(facts, results)
+        data = report.as_data(facts, sections)
         arguments.json.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     if arguments.page:
-        report.renew(arguments.page, facts, {name: topic.TITLE for name, topic in TOPICS.items()}, results)
+        report.renew(arguments.page, facts, sections)
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks", description="Speed and memory beside other libraries."
-    )
+    parser = argparse.ArgumentParser("python -m benchmarks", description="Speed and memory beside other libraries.")
     parser.add_argument("topics", nargs="*", metavar="TOPIC", help=f"some of {', '.join(TOPICS)}; all by default")
     parser.add_argument("--quick", action="store_true", help="tiny sizes: shows that it runs, not how fast")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
@@ -47,15 +47,16 @@ def parse() -> argparse.Namespace:
     return arguments
 
 
-def run(name: str, quick: bool, console: Console) -> list[Row]:
-    """Measures one topic and prints its table."""
-    measured = []
+def run(name: str, quick: bool, console: Console) -> Section:
+    """Measures one topic, the module of that name, and prints its table."""
+    topic = importlib.import_module(f"benchmarks.{name}")
+    section = Section(name, topic.TITLE)
     with console.status(f"{name} …") as status:
-        for row in TOPICS[name].measure(quick):
-            measured.append(row)
+        for row in topic.measure(quick):
+            section.rows.append(dataclasses.replace(row, bar=None) if quick else row)  # bars are for full sizes
             status.update(f"{name}: {row.what} done …")
-    console.print(report.table(TOPICS[name].TITLE, measured))
-    return measured
+    console.print(report.table(section))
+    return section
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import re
 import subprocess
 from pathlib import Path
 
+import surefoot
 from surefoot.engines.cpu import get_threads
 
 PACKAGES = ("surefoot", "numpy", "numba", "scipy", "torch", "fbgemm-gpu-cpu")
@@ -42,7 +43,7 @@ def load() -> str:
 
 def version(package: str) -> str:
     try:
-        return importlib.metadata.version(package)
+        return surefoot.__version__ if package == "surefoot" else importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return "not installed"
 

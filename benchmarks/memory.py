@@ -1,15 +1,15 @@
 """Memory that a step takes beyond its arguments: must not grow with the parameters, nor with the table.
 
 Each figure comes from a process of its own, after a first step: the peak of what Python and NumPy allocate
-(tracemalloc), or the peak of resident memory (kernels allocate beside Python), whichever is higher, at one size and at a
-tenth of it. The growth from one to the other, in percent of what the parameters grow, is held to the bar.
+(tracemalloc), or the peak of resident memory (kernels allocate beside Python), whichever is higher, at one size and
+at a tenth of it. The growth from one to the other, in percent of what the parameters grow, is held to the bar.
 """
 
-import multiprocessing
 import re
+import subprocess
+import sys
 import tracemalloc
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,8 @@ from surefoot.engines import Step
 TITLE = "Memory beyond parameters, gradient and state"
 BAR = 1.0
 WIDTH = 64
+ROOT = Path(__file__).parents[1]
+FORGET = Path("/proc/self/clear_refs")
 DENSE = (
     ("adagrad", {}),
     ("adam", {}),
@@ -34,22 +36,23 @@ def measure(quick: bool) -> Iterator[Row]:
     """A dense step at 50 million coordinates, and a step of 81,920 ids on a table of a million rows."""
     coordinates, table = (1_000_000, 20_000) if quick else (50_000_000, 1_000_000)
     for rule, settings in DENSE[:1] if quick else DENSE:
-        yield row("Dense step", dense_extra, rule, settings, coordinates, 4 * coordinates)
+        yield row("Dense step", "dense_extra", rule, settings, coordinates, 4 * coordinates)
     for rule, settings in ROWS[:1] if quick else ROWS:
-        yield row("Rows step of 81,920 ids", rows_extra, rule, settings, table, 4 * WIDTH * table)
+        yield row("Rows step of 81,920 ids", "rows_extra", rule, settings, table, 4 * WIDTH * table)
 
 
-def row(what: str, extra: Callable[..., int | None], rule: str, settings: dict, units: int, bytes_: int) -> Row:
+def row(what: str, extra: str, rule: str, settings: dict, units: int, bytes_: int) -> Row:
+    """Calls the function `extra` of this module in new processes, for all units and for a tenth of them."""
     with_settings = ", ".join(f"{key}={value}" for key, value in settings.items())
     what = f"{what}, {rule}({with_settings}), {size(bytes_)} of parameters"
-    large, small = (in_new_process(extra, rule, settings, count) for count in (units, units // 10))
-    if large is None or small is None:
-        return Row(what, "", "resident memory can be read on Linux only", unit="%", bar=BAR, at_most=True)
-    growth = 100 * max(large - small, 0) / (0.9 * bytes_)
+    if not FORGET.exists():
+        return Row(what, "", "the peak of resident memory can be had on Linux only", unit="%", bar=BAR, at_most=True)
+    large, small = (in_new_process(f"{extra}({rule!r}, {settings!r}, {count})") for count in (units, units // 10))
+    growth = 100 * (large - small) / (0.9 * bytes_)
     return Row(
         what,
-        f"{size(large)} more at its peak",
-        f"at a tenth of the parameters: {size(small)}",
+        f"{size(large)} at its peak",
+        f"with a tenth of the parameters: {size(small)}",
         Figure(growth, growth, growth),
         unit="%",
         bar=BAR,
@@ -57,12 +60,13 @@ def row(what: str, extra: Callable[..., int | None], rule: str, settings: dict, 
     )
 
 
-def in_new_process(function: Callable[..., int | None], *arguments) -> int | None:
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(function, *arguments).result()
+def in_new_process(expression: str) -> int:
+    code = f"from benchmarks.memory import *; print({expression})"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
+    return int(done.stdout)
 
 
-def dense_extra(rule: str, settings: dict, coordinates: int) -> int | None:
+def dense_extra(rule: str, settings: dict, coordinates: int) -> int:
     rng, shape = np.random.default_rng(0), (coordinates // WIDTH, WIDTH)
     x, g = rng.standard_normal(shape, dtype=np.float32), rng.standard_normal(shape, dtype=np.float32)
     step = Step(rule, **settings)
@@ -70,7 +74,7 @@ def dense_extra(rule: str, settings: dict, coordinates: int) -> int | None:
     return peak(lambda: step.dense(x, g, state))
 
 
-def rows_extra(rule: str, settings: dict, table: int) -> int | None:
+def rows_extra(rule: str, settings: dict, table: int) -> int:
     rng, count = np.random.default_rng(0), 81_920
     x, values = rng.standard_normal((table, WIDTH), dtype=np.float32), rng.standard_normal((count, WIDTH), np.float32)
     ids = rng.integers(table, size=count)
@@ -79,22 +83,20 @@ def rows_extra(rule: str, settings: dict, table: int) -> int | None:
     return peak(lambda: step.rows(x, ids, values, state))
 
 
-def peak(call: Callable[[], object]) -> int | None:
-    """The most bytes that a call holds beyond what was held before; None where that cannot be known."""
+def peak(call: Callable[[], object]) -> int:
+    """The most bytes that a call holds beyond what was held before."""
     call()
     tracemalloc.start()
     call()
     allocated = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    forget = Path("/proc/self/clear_refs")
-    if not forget.exists():
-        return None
-    forget.write_text("5")  # the peak of resident memory is what it is now
+    FORGET.write_text("5")  # from here on, the peak of resident memory is counted anew
     before = status("VmRSS")
     call()
     return max(allocated, status("VmHWM") - before)
 
 
 def status(field: str) -> int:
-    found = re.search(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    return 1024 * int(found[1]) if found else 0
+    """Bytes, from what Linux tells of this process."""
+    text = Path("/proc/self/status").read_text()
+    return 1024 * int(re.findall(rf"{field}:\s+(\d+) kB", text)[0])

@@ -2,8 +2,10 @@
 
 import dataclasses
 from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from rich.markup import escape
 from rich.table import Table
 
 from benchmarks.harness import Row
@@ -11,6 +13,15 @@ from benchmarks.harness import Row
 HEADINGS = ("measured", "surefoot", "beside", "figure", "range", "bar", "verdict")
 RESULTS = "## Results\n"
 COLOURS = {"pass": "green", "short": "red", "missing": "yellow"}
+
+
+@dataclass(frozen=True)
+class Section:
+    """What was measured of one topic."""
+
+    topic: str
+    title: str
+    rows: list[Row] = field(default_factory=list)
 
 
 def cells(row: Row) -> tuple[str, ...]:
@@ -32,38 +43,37 @@ def number(value: float) -> str:
     return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
-def table(title: str, rows: list[Row]) -> Table:
+def table(section: Section) -> Table:
     """A table for the screen."""
-    drawn = Table(*HEADINGS[:3], title=title, title_justify="left", expand=True)
+    drawn = Table(*HEADINGS[:3], title=section.title, title_justify="left", expand=True)
     for heading in HEADINGS[3:]:
         drawn.add_column(heading, no_wrap=True)
-    for row in rows:
+    for row in section.rows:
         *texts, verdict = cells(row)
         colour = COLOURS.get(verdict, "default")
-        drawn.add_row(*texts, f"[{colour}]{verdict}[/]")
+        drawn.add_row(*map(escape, texts), f"[{colour}]{verdict}[/]")
     return drawn
 
 
-def summary(results: dict[str, list[Row]]) -> str:
+def summary(sections: list[Section]) -> str:
     """How many bars were met, and each that was not."""
-    rows = [row for measured in results.values() for row in measured]
+    rows = [row for section in sections for row in section.rows]
     count = Counter(row.verdict for row in rows)
-    lines = [f"Bars: {count['pass']} passed, {count['short']} short, {count['missing']} rows not measured"]
-    return "\n".join(
-        lines + [f"{row.verdict}: {row.what}: {row.peer}" for row in rows if row.verdict in ("short", "missing")]
-    )
+    lines = [f"Bars: {count['pass']} passed, {count['short']} short; {count['missing']} rows not measured"]
+    lines += [f"{row.verdict}: {row.what} ({row.peer})" for row in rows if row.verdict in ("short", "missing")]
+    return "\n".join(lines)
 
 
-def as_data(facts: dict[str, str], results: dict[str, list[Row]]) -> dict:
+def as_data(facts: dict[str, str], sections: list[Section]) -> dict:
     """All of it for JSON."""
-    rows = {
-        topic: [dataclasses.asdict(row) | {"verdict": row.verdict} for row in measured]
-        for topic, measured in results.items()
+    results = {
+        section.topic: [dataclasses.asdict(row) | {"verdict": row.verdict} for row in section.rows]
+        for section in sections
     }
-    return {"machine": facts, "results": rows}
+    return {"machine": facts, "results": results}
 
 
-def renew(page: Path, facts: dict[str, str], titles: dict[str, str], results: dict[str, list[Row]]) -> None:
+def renew(page: Path, facts: dict[str, str], sections: list[Section]) -> None:
     """Replaces all that follows the heading "Results" of a page.
 
     Raises:
@@ -73,7 +83,7 @@ def renew(page: Path, facts: dict[str, str], titles: dict[str, str], results: di
     if not heading:
         raise ValueError(f"{page}: no line {RESULTS.strip()!r}; expected one, under which the results are written")
     parts = [before + heading, "\n".join(f"- {key}: {value}" for key, value in facts.items())]
-    for topic, rows in results.items():
-        lines = [HEADINGS, ("---",) * len(HEADINGS), *map(cells, rows)]
-        parts += [f"### {titles[topic]}", "\n".join(f"| {' | '.join(line)} |" for line in lines)]
+    for section in sections:
+        lines = [HEADINGS, ("---",) * len(HEADINGS), *map(cells, section.rows)]
+        parts += [f"### {section.title}", "\n".join(f"| {' | '.join(line)} |" for line in lines)]
     page.write_text("\n\n".join(parts) + "\n", encoding="utf-8")

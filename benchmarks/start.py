@@ -1,7 +1,8 @@
-"""What a user waits for before the first step: the import, the first call of a kernel compiled earlier, `--help`.
+"""What a user waits for before the first step: the import, `--help`, and the first calls of kernels.
 
-Every reading is a process of its own. Time to import is what it adds to Python with NumPy, so imports of NumPy alone are
-timed in turn; a first call is timed in its process, once the engine is imported.
+Every reading is a process of its own. What a statement takes is its process's time over that of importing NumPy alone,
+the two timed in turn. First calls are timed within a process that has imported the engine; their kernels were compiled
+by the process before.
 """
 
 import importlib.util
@@ -10,89 +11,92 @@ import sys
 import time
 from collections.abc import Iterator
 
-from benchmarks.harness import Figure, Row, Times, duration
+from benchmarks.harness import Figure, Row, Times
 
 TITLE = "Starting up"
+IMPORT_BAR = 0.15
+FIRST_CALL_BAR = 0.05
 
-ENGINE = """
+HELP = "import sys; sys.argv = ['surefoot', '--help']; from surefoot.cli import main; main()"
+SETTING = """
 import time
 import numpy as np
 import surefoot.engines.cpu
 from surefoot.engines import Step, order
-rng = np.random.default_rng(0)
-step = Step("adagrad")
+
 def draw(*shape):
-    return rng.standard_normal(shape, dtype=np.float32)
+    return np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
+
+def seconds(rule):
+    step = Step(rule)
+    state = step.init(x)
+    begin = time.perf_counter()
+    call(step, state)
+    return time.perf_counter() - begin
 """
-FIRST_CALLS = {
-    "dense": "x, g = draw(1000), draw(1000); call = lambda: step.dense(x, g, state)",
-    "rows": "x, ids, values = draw(100, 8), np.arange(50), draw(50, 8); call = lambda: step.rows(x, ids, values, state)",
-    "linear": "x, X, y, who = draw(6), draw(100, 5), draw(100), order(100, rng); "
-    "call = lambda: step.linear(X, y, who, x, state, batch_size=10)",
+DRIVERS = {
+    "dense": """
+x, g = draw(1000), draw(1000)
+def call(step, state):
+    step.dense(x, g, state)
+""",
+    "rows": """
+x, values, ids = draw(100, 8), draw(50, 8), np.arange(50)
+def call(step, state):
+    step.rows(x, ids, values, state)
+""",
+    "linear": """
+x, X, y, places = draw(6), draw(100, 5), draw(100), np.arange(100)
+def call(step, state):
+    step.linear(X, y, places, x, state, batch_size=10)
+""",
 }
-TIMED = """
-state = step.init(x)
-begin = time.perf_counter()
-call()
-print(time.perf_counter() - begin)
-"""
+TIMED = "print(seconds('adagrad'), seconds('momentum'))"
 
 
 def measure(quick: bool) -> Iterator[Row]:
     """The import, the command line's help, and first calls of the three drivers."""
-    rounds = 2 if quick else 15
-    yield added("import surefoot", "import numpy, surefoot", rounds, bar=0.15)
+    rounds = 1 if quick else 15
+    yield added("import surefoot", "import numpy, surefoot", rounds, IMPORT_BAR)
+    if quick:
+        yield from first_calls("dense", rounds)
+        return
     cli = importlib.util.find_spec("surefoot.cli")
     if cli is None or cli.origin is None:
-        yield Row("surefoot --help", "", "the command line is not there")
+        yield Row("surefoot --help", "", "there is no command line")
     else:
-        yield added(
-            "surefoot --help", "import sys; from surefoot.cli import main; sys.argv[1:] = ['--help']; main()", rounds
-        )
-    for driver, setting in FIRST_CALLS.items():
-        if not quick or driver == "dense":
-            yield first_call(driver, ENGINE + setting + TIMED, rounds)
+        yield added("surefoot --help", HELP, rounds)
+    step = SETTING + DRIVERS["dense"] + "seconds('adagrad')"
+    yield added("From the prompt to a first dense step, its kernel compiled earlier", step, rounds)
+    for driver in DRIVERS:
+        yield from first_calls(driver, rounds)
 
 
 def added(what: str, statement: str, rounds: int, bar: float | None = None) -> Row:
-    """What a statement takes longer than importing NumPy, process by process."""
+    """What a statement takes over importing NumPy."""
     bare, whole = [], []
-    run(statement)  # bytecode is compiled and files are read once before
+    process(statement)  # compiles bytecode, and kernels where there are any
     for _ in range(rounds):
-        bare.append(run("import numpy"))
-        whole.append(run(statement))
+        bare.append(process("import numpy")[0])
+        whole.append(process(statement)[0])
     figure = Figure.of([b - a for a, b in zip(bare, whole, strict=True)])
-    return Row(
-        f"{what}, over Python with NumPy",
-        str(Times(tuple(whole))),
-        f"Python with NumPy: {Times(tuple(bare))}",
-        figure,
-        unit="s",
-        bar=bar,
-        at_most=True,
-    )
+    beside = f"Python with NumPy: {Times(tuple(bare))}"
+    return Row(what, str(Times(tuple(whole))), beside, figure, unit="s", bar=bar, at_most=True)
 
 
-def run(statement: str) -> float:
-    """The seconds of a process that runs the statement."""
+def process(statement: str) -> tuple[float, str]:
+    """The seconds of a process that runs the statement, and what it printed."""
     begin = time.perf_counter()
-    subprocess.run([sys.executable, "-c", statement], check=True, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - begin
+    done = subprocess.run([sys.executable, "-c", statement], check=True, stdout=subprocess.PIPE, text=True)
+    return time.perf_counter() - begin, done.stdout
 
 
-def first_call(driver: str, code: str, rounds: int) -> Row:
-    """The first call in a new process; the process before it has compiled the kernel, if none had."""
-    seconds = [
-        float(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout)
-        for _ in range(rounds + 1)
-    ]
-    times = Times(tuple(seconds[1:]))
-    return Row(
-        f"First call of {driver} (adagrad), compiled by an earlier process",
-        str(times),
-        f"in the process before these: {duration(seconds[0])}",
-        Figure.of(times.seconds),
-        unit="s",
-        bar=0.05,
-        at_most=True,
-    )
+def first_calls(driver: str, rounds: int) -> Iterator[Row]:
+    """The first call in a process, in which Numba sets itself up too, and then the first call for another rule."""
+    code = SETTING + DRIVERS[driver] + TIMED
+    process(code)
+    readings = [tuple(map(float, process(code)[1].split())) for _ in range(rounds)]
+    first, second = (Times(seconds) for seconds in zip(*readings, strict=True))
+    for what, times in (("First call in a process", first), ("First call for another rule", second)):
+        figure, beside = Figure.of(times.seconds), "compiled by an earlier process"
+        yield Row(f"{what}, {driver}", str(times), beside, figure, unit="s", bar=FIRST_CALL_BAR, at_most=True)

@@ -1,5 +1,6 @@
 """Races are fair, deterministic and honest about what diverged, and their report stands on its own."""
 
+import functools
 import json
 import math
 import re
@@ -363,6 +364,11 @@ RACES = {
 }
 
 
+@functools.cache
+def raced(which: str) -> comparison.Comparison:
+    return RACES[which]()
+
+
 class Page(HTMLParser):
     """What a page refers to, and the names it defines."""
 
@@ -387,7 +393,7 @@ class Page(HTMLParser):
 
 @pytest.mark.parametrize("which", RACES)
 def test_the_report_stands_on_its_own(which):
-    result = RACES[which]()
+    result = raced(which)
     text = report.render(result)
     page = Page(text)
     assert "script" not in page.tags
@@ -410,7 +416,7 @@ def test_the_report_stands_on_its_own(which):
 def test_nothing_in_a_figure_is_cut_off_or_overlaps(which):
     from surefoot.lab.figures import flaws
 
-    for name, figure in RACES[which]().figures().items():
+    for name, figure in raced(which).figures().items():
         assert flaws(figure) == [], name
 
 

@@ -7,6 +7,7 @@ import pytest
 
 import surefoot
 from surefoot.lab import figures
+from surefoot.lab.problems import Problem
 
 matplotlib = pytest.importorskip("matplotlib")
 
@@ -24,6 +25,7 @@ def trace(**arguments):
         {"rules": "rmsprop", "lr": 0.4, "convention": "pytorch", "momentum": 0.2, "centered": True, "noise": 1.0},
         {"rules": "sgd", "lr": 1e6, "steps": 100},
         {"rules": "sgd", "lr": 0.1, "start": (40, -30)},
+        {"rules": ["sgd", "adagrad"], "lr": [0.1, 0.2], "problem": "beale"},
     ],
 )
 def test_nothing_is_cut_off_or_crowded(arguments):
@@ -39,6 +41,13 @@ def test_nothing_is_cut_off_or_crowded(arguments):
             (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
             assert (path.positions >= (left, low)).all()
             assert (path.positions <= (right, high)).all()
+
+
+def test_a_problem_of_ones_own_without_a_minimum_or_contours():
+    slope = Problem("slope", "x₁", lambda a, b: a, lambda a, b: (1 + 0 * a, 0 * b))
+    flat = Problem("flat", "0", lambda a, b: 0 * a, lambda a, b: (0 * a, 0 * b))
+    for problem in (slope, flat):
+        assert figures.flaws(trace(problem=problem, rules="sgd").figure()) == []
 
 
 def test_a_diverging_path_is_labelled_and_clipped():

@@ -7,7 +7,7 @@ import numpy as np
 from surefoot import ops
 from surefoot.engines import around as surroundings
 from surefoot.engines.losses import SLOPES
-from surefoot.engines.step import Around, State, Step, decode, encode, rounding_key, table
+from surefoot.engines.step import Around, State, Step, Table, decode, encode, rounding_key, table
 from surefoot.rules.record import ARRAY_OPS
 
 LANES = 8
@@ -266,7 +266,7 @@ def linear(step: Step, examples, y, order, x, state: State, loss: str, batch_siz
     """One pass of mini-batches through the examples; returns how many coordinates were left as they were."""
     bias = x.size - 1
     steps = -(-len(order) // batch_size)
-    acting = table(step, state.t + 1, steps)
+    acting = Table(*(np.broadcast_to(part, (steps, *part.shape[1:])) for part in table(step, state.t + 1, steps)))
     f = decode(x[:1]).dtype.type
     sweeps = step.sweeps or isinstance(examples, np.ndarray)
     catches_up = step.catches_up and not sweeps

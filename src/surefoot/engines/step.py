@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import math
 from dataclasses import dataclass, field
@@ -177,10 +178,13 @@ class Step:
 
     # What acts at step t
 
-    def coefficients(self, t, spared: bool = False) -> tuple:
-        """The rule's coefficients at step t, in float64; `spared` for a bias, which the rule's own penalties spare."""
-        spare = {key: 0.0 for key in ("l1", "l2") if spared and key in self.hyper}
-        return self.rule.evaluate(t, self.hyper | spare)
+    def coefficients(self, t) -> tuple:
+        """The rule's coefficients at step t, in float64."""
+        return self.rule.evaluate(t, self.hyper)
+
+    def spared_coefficients(self, t) -> tuple:
+        """The same for a bias, which the rule's own penalties spare."""
+        return self.rule.evaluate(t, self.hyper | {key: 0.0 for key in ("l1", "l2") if key in self.hyper})
 
     def lr(self, t) -> float:
         """The learning rate at step t."""
@@ -195,17 +199,17 @@ class Step:
         keep = 1.0 - self.lr(t) * self.decoupled_weight_decay if self.decoupled_weight_decay else 1.0
         return Around(scale, self.clip_value, self.weight_decay, keep, self.l1, self.l2)
 
-    @property
+    @functools.cached_property
     def plain(self) -> bool:
         """Whether nothing is done around the rule, so that the fast path needs none of it."""
         return self.around(1) == Around() and not math.isfinite(self.clip_norm)
 
-    @property
+    @functools.cached_property
     def regularized(self) -> bool:
         """Whether a coordinate with zero gradient still shrinks."""
         return bool(self.l1 or self.l2 or self.decoupled_weight_decay)
 
-    @property
+    @functools.cached_property
     def shared(self) -> bool:
         """Whether several coordinates share one rate."""
         return self.granularity != "coordinate"
@@ -325,7 +329,7 @@ class Step:
 
     # Checks and bookkeeping
 
-    @property
+    @functools.cached_property
     def catches_up(self) -> bool:
         """Whether rows that a sparse gradient leaves out have something to make up for."""
         if self.lazy == "touched":
@@ -442,7 +446,7 @@ class Step:
             raise ValueError(f"{self.name}: the examples name features outside 0 … {examples.shape[1] - 1}")
         return (examples.indptr, indices, examples.data), np.ascontiguousarray(y), order
 
-    @property
+    @functools.cached_property
     def sweeps(self) -> bool:
         """Whether a linear model's every weight is stepped in every mini-batch, because none can be left out exactly."""
         if self.lazy == "touched":
@@ -450,12 +454,16 @@ class Step:
         return self.average or self.closed_form() is not None
 
 
+STORAGE = {np.dtype("uint16" if name == "bfloat16" else name): name for name in ARITHMETIC}
+
+
 def storage_of(x: np.ndarray, name: str = "parameters") -> str:
     """The storage type of parameters: float64, float32, float16, or bfloat16 for uint16."""
-    storage = "bfloat16" if x.dtype == np.uint16 else x.dtype.name
-    if storage not in ARITHMETIC:
-        raise ValueError(f"{name}: type {x.dtype} is not supported; expected {', '.join(ARITHMETIC)} (as uint16)")
-    return storage
+    try:
+        return STORAGE[x.dtype]
+    except KeyError:
+        expected = ", ".join(ARITHMETIC)
+        raise ValueError(f"{name}: type {x.dtype} is not supported; expected {expected} (as uint16)") from None
 
 
 def to_bfloat16(values) -> np.ndarray:
@@ -511,7 +519,7 @@ def order(examples: int, rng: np.random.Generator, replacement: bool = False) ->
 
 
 class Table(NamedTuple):
-    """What acts in each of many steps, a row a step, in float64."""
+    """What acts in each of many steps, in float64: a row a step, or a single row where nothing depends on t."""
 
     coefficients: np.ndarray
     spared: np.ndarray
@@ -525,7 +533,7 @@ def table(step: Step, first: int, steps: int) -> Table:
     Computed for all steps at once where the rule's `coefficients` and the schedule take arrays, else step by step.
     """
     ts = np.arange(first, first + steps)
-    parts = (step.coefficients, lambda t: step.coefficients(t, spared=True), step.around, lambda t: (step.lr(t),))
+    parts = (step.coefficients, step.spared_coefficients, step.around, lambda t: (step.lr(t),))
     try:
         columns = [stack(part(ts), steps) for part in parts]
     except (TypeError, ValueError):
@@ -534,8 +542,8 @@ def table(step: Step, first: int, steps: int) -> Table:
 
 
 def stack(columns: tuple, steps: int) -> np.ndarray:
-    """Numbers and arrays of numbers as the columns of one array."""
-    stacked = np.empty((steps, len(columns)))
+    """Numbers and arrays of numbers as the columns of one array, of a single row where all are numbers."""
+    stacked = np.empty((steps if any(np.ndim(column) for column in columns) else 1, len(columns)))
     for k, column in enumerate(columns):
         stacked[:, k] = column
     return stacked

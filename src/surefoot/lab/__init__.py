@@ -8,6 +8,7 @@ problems    the functions that traces walk on
 
 import importlib
 
+# No module is called like a function: importing it would put the module in the function's place.
 _HOMES = {"compare": "comparison", "reproduce": "reproduction", "trace": "tracing"}
 
 __all__ = [*_HOMES, "problems"]
@@ -16,9 +17,7 @@ __all__ = [*_HOMES, "problems"]
 def __getattr__(name: str):
     """Loads each part when it is first needed."""
     if name in _HOMES:
-        # Kept, because importing a module named like its function would otherwise put the module in its place.
-        globals()[name] = getattr(importlib.import_module(f"surefoot.lab.{_HOMES[name]}"), name)
-        return globals()[name]
+        return getattr(importlib.import_module(f"surefoot.lab.{_HOMES[name]}"), name)
     if name == "problems":
         return importlib.import_module("surefoot.lab.problems")
     raise AttributeError(f"module 'surefoot.lab' has no attribute {name!r}")

@@ -135,15 +135,19 @@ def flaws(figure: Figure) -> list[str]:
     boxes = [(text.get_text(), text.get_window_extent()) for text in _texts(figure) if text.get_text().strip()]
     found = [text for text, box in boxes if not _inside(box, figure.bbox)]
     for i, (text, box) in enumerate(boxes):
-        found += [f"{text} | {other}" for other, near in boxes[:i] if _inside(box.padded(-1), near, overlap=True)]
+        found += [f"{text} | {other}" for other, near in boxes[:i] if _overlapping(box, near)]
     return found
 
 
-def _inside(box, frame, overlap: bool = False) -> bool:
-    """Whether a box lies in a frame to within a pixel; with `overlap`, whether they have a pixel in common."""
-    if overlap:
-        return min(box.x1, frame.x1) - max(box.x0, frame.x0) > 1 and min(box.y1, frame.y1) - max(box.y0, frame.y0) > 1
+def _inside(box, frame) -> bool:
+    """Whether a box lies in a frame, to within a pixel."""
     return box.x0 > frame.x0 - 1 and box.y0 > frame.y0 - 1 and box.x1 < frame.x1 + 1 and box.y1 < frame.y1 + 1
+
+
+def _overlapping(one, other) -> bool:
+    """Whether two boxes have more in common than the two pixels that fonts leave around letters."""
+    width = min(one.x1, other.x1) - max(one.x0, other.x0)
+    return width > 2 and min(one.y1, other.y1) - max(one.y0, other.y0) > 2
 
 
 def _texts(figure: Figure) -> list[Any]:
@@ -172,6 +176,8 @@ def trace_figure(trace: Trace) -> Figure:
         figure, panels, _ = _panels(trace)
         for panel, path in zip(panels, trace.paths, strict=True):
             panel.set_title(_heading(path, len(path.rates)))
+        # With fixed aspects, a layout settles at its second drawing.
+        figure.draw_without_rendering()
         return figure
 
 
@@ -229,8 +235,6 @@ def _panels(trace: Trace):
     rows = -(-count // columns)
     window = _window(trace)
     figure = new_figure(max(3.9 * columns, 5.2), 4.0 * rows + 1.2)
-    # The layout for panels whose aspect is fixed.
-    figure.set_layout_engine("compressed")
     panels: list[Any] = list(figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flat)
     for panel in panels[count:]:
         panel.set_visible(False)
@@ -284,6 +288,7 @@ def _legend(figure: Figure) -> None:
 
 def _heading(path: Path, t: int) -> str:
     """What is traced, and where it is after step t."""
+    t = min(t, len(path.rates))
     x1, x2 = path.positions[t]
     name = textwrap.fill(path.label, 38)
     if path.diverged and t == len(path.rates):
@@ -314,10 +319,12 @@ def contours(panel: Axes, problem: Problem, window: Sequence[float]) -> None:
     left, right, low, high = window
     x1, x2 = np.meshgrid(np.linspace(left, right, 200), np.linspace(low, high, 200))
     values = problem.at(np.stack([x1, x2], axis=-1))
-    base = float(problem.at(np.asarray(problem.minimizer)))
-    levels = base + np.geomspace(1e-3, 1, 13) * float(values.max() - base)
-    panel.contourf(x1, x2, values, levels=[base - 1e-12, *levels], cmap="Greys", alpha=0.25, zorder=0)
-    panel.contour(x1, x2, values, levels=levels, colors="#9A9A9A", linewidths=0.7, zorder=1)
+    base = min(float(problem.at(np.asarray(problem.minimizer))), float(values.min()))
+    span = float(values[np.isfinite(values)].max()) - base
+    if span > 0:
+        levels = base + np.geomspace(1e-3, 1, 13) * span
+        panel.contourf(x1, x2, values, levels=[base - 1e-3 * span, *levels], cmap="Greys", alpha=0.25, zorder=0)
+        panel.contour(x1, x2, values, levels=levels, colors="#9A9A9A", linewidths=0.7, zorder=1)
     panel.plot(*problem.minimizer, marker="*", markersize=12, color="#222222", zorder=5, linestyle="none")
     panel.set(xlim=(left, right), ylim=(low, high), xlabel="x₁", ylabel="x₂")
     if 0.5 < (right - left) / (high - low) < 2:

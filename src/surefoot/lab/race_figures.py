@@ -124,12 +124,12 @@ def loss_by_time(result: Comparison) -> Figure:
 
 def effective_rates(result: Comparison) -> Figure:
     """Effective learning rates after training against how often a feature occurs: medians, and the middle half."""
-    entries = [(look(number), entry.runs[0].rates) for number, entry in enumerate(result.entries)]
-    if all(rates is None or len(rates.occurrences) < 2 for _, rates in entries):
+    if not counts_differ(result):
         return rates_by_rule(result)
+    entries = [(look(number), entry.runs[0].rates) for number, entry in enumerate(result.entries)]
     figure, axes = curves("", "training examples in which a feature occurs", "effective learning rate", *SIZE)
     for way, rates in entries:
-        if rates is not None and min(rates.low) > 0:
+        if rates is not None and min(rates.low, default=0.0) > 0:
             draw(axes, way, np.array(rates.occurrences), *map(np.array, (rates.median, rates.low, rates.high)))
     axes.set_xscale("log")
     axes.set_yscale("log")
@@ -137,16 +137,24 @@ def effective_rates(result: Comparison) -> Figure:
     return figure
 
 
+def counts_differ(result: Comparison) -> bool:
+    """Whether some features occur more often than others, so that rates can be drawn against how often they do."""
+    return any(entry.runs[0].rates is not None and len(entry.runs[0].rates.median) > 1 for entry in result.entries)
+
+
 def rates_by_rule(result: Comparison) -> Figure:
     """The same where every feature occurs equally often: a line for each rule."""
     figure, axes = curves("", "effective learning rate", "", height=0.4 * len(result.entries) + 1.4)
     axes.set_xscale("log")
-    for number, entry in enumerate(result.entries):
-        rates = entry.runs[0].rates
+    ranges = {number: entry.runs[0].rates for number, entry in enumerate(result.entries)}
+    for number, rates in ranges.items():
         if rates is not None and rates.low and rates.low[0] > 0:
             way, ends = look(number), [rates.low[0], rates.high[0]]
             axes.plot(ends, [number] * 2, color=way.color, linewidth=5, alpha=0.35, gid=way.gid("range"))
             axes.plot(rates.median[0], number, color=way.color, marker=way.marker, gid=way.gid("median"))
+    if not axes.lines:
+        say(axes, "no rule has a rate above zero to show")
+        return figure
     axes.set_yticks(range(len(result.entries)), [entry.rule.name for entry in result.entries], parse_math=False)
     axes.set_ylim(len(result.entries) - 0.5, -0.5)
     plain_logarithms(axes)
@@ -212,12 +220,17 @@ def finish(axes: Axes, result: Comparison, otherwise: str = "every rule diverged
     lines = {line: names[str(line.get_gid())] for line in axes.lines if line.get_gid() in names}
     values = np.concatenate([np.empty(0), *(np.asarray(line.get_ydata(), float) for line in lines)])
     if not len(values):
-        axes.text(0.5, 0.5, otherwise, transform=axes.transAxes, ha="center")
-        axes.set_yticks([])
-    elif values.min() > 0 and values.max() > LOG_FROM * values.min():
+        return say(axes, otherwise)
+    if values.min() > 0 and values.max() > LOG_FROM * values.min():
         axes.set_yscale("log")
     plain_logarithms(axes)
     label_ends(axes, lines)
+
+
+def say(axes: Axes, text: str) -> None:
+    """A panel of words where there is no curve to draw."""
+    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center")
+    axes.set(xscale="linear", xticks=[], yticks=[])
 
 
 def plain_logarithms(axes: Axes) -> None:

@@ -124,9 +124,11 @@ def places(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
 
 def captions(result: Comparison) -> dict[str, str]:
     """What there is to see in each figure."""
+    from surefoot.lab.race_figures import counts_differ
+
     before = result.entries[0].runs[0].scores[0]
     band = " The band spans the seeds." if len(result.settings.seeds) > 1 else ""
-    said = {
+    return {
         "held_out": f"Lower is better; before training it is {number(before.test_loss)}. A curve that turns up again "
         f"has begun to overfit.{band}",
         "training": f"How fast a rule minimizes what it is given; before training the loss is "
@@ -134,12 +136,14 @@ def captions(result: Comparison) -> dict[str, str]:
         "time": "The same loss against the clock: a marker is an epoch, and the further left it stands, the cheaper "
         "the rule's step.",
         "rates": "A flat line steps every feature alike. AdaGrad's falls: the rarer a feature, the bolder its step. "
-        "Lines are medians over features, bands their middle half." + steepest(result),
+        "Lines are medians over features, bands their middle half." + steepest(result)
+        if counts_differ(result)
+        else "Every feature occurs equally often here, so there is one range for each rule: the marker is the median "
+        "over features, the bar their middle half. A rule without a bar steps every feature alike.",
         "search": f"Each rule's loss on {VALIDATION_SHARE:.0%} of the training part, held back for this, after "
         f"{result.settings.epochs} epoch{'s' * (result.settings.epochs > 1)} at each rate. The large marker was "
         "chosen; a wide valley forgives a rate that is off. A cross at the top is a rate that diverged.",
     }
-    return said
 
 
 def steepest(result: Comparison) -> str:

@@ -8,7 +8,7 @@ from surefoot.rules.record import nonnegative, rule, scale
 
 
 def coefficients(t, lr, lr_decay, initial_accumulator_value, eps, eps_root):
-    return lr / (1 + (t - 1) * lr_decay), eps, eps_root
+    return lr / (1 + (t - 1) * lr_decay) if lr_decay else lr, eps, eps_root
 
 
 @rule(

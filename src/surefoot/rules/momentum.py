@@ -10,7 +10,7 @@ from surefoot.rules.record import direction, flag, fraction, nonnegative, rule
 
 def coefficients(t, lr, momentum, dampening, nesterov):
     """The first gradient enters undampened, as in PyTorch."""
-    return lr, momentum, 1 - dampening * (t > 1)
+    return lr, momentum, 1 - dampening * (t > 1) if dampening else 1.0
 
 
 def idle(x, k, velocity, lr, momentum, fresh):

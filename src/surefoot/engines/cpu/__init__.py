@@ -248,34 +248,55 @@ def rows_norm(step: Step, x, ids, values) -> float:
 def linear(step: Step, examples, y, order, x, state: State, loss: str, batch_size: int) -> int:
     """One pass of mini-batches through the examples; returns how many coordinates were left as they were."""
     steps = -(-len(order) // batch_size)
-    acting = table(step, state.t + 1, steps)
+    first = state.t + 1
+    acting = table(step, first, steps)
     sweeps = step.sweeps or isinstance(examples, np.ndarray)
     kind = kind_of(step, x, sweeps=sweeps, catches_up=step.catches_up and not sweeps, loss=loss)
     slots = [stored(state.slots[name]) for name in step.rule.slots]
     slots = tuple(slot.reshape(-1 if lone else (1, -1)) for slot, lone in zip(slots, per_row(step), strict=True))
     weights = np.ascontiguousarray(stored(x)).reshape(1, -1)
-    total = state.weight + np.cumsum(acting.lr)
-    shares = np.divide(acting.lr, total, out=np.zeros(steps), where=total > 0)
-    rows_of_table = (acting.coefficients.astype(kind.dtype), acting.spared.astype(kind.dtype), acting.around, shares)
-    seed, first = step.stochastic_rounding, state.t + 1
-    keys = np.array([rounding_key(seed, first + b) for b in range(steps)] if seed is not None else [0], np.uint32)
+    total = state.weight + float(acting.lr.sum()) * (steps // len(acting.lr))
+    seed = step.stochastic_rounding
+    keys = np.array([rounding_key(seed, first + b) for b in range(1 if seed is None else steps)], np.uint32)
+    numbers_of_pass = (acting.coefficients.astype(kind.dtype), acting.spared.astype(kind.dtype), acting.around)
     work = (*np.zeros((3, x.size), kind.dtype), np.arange(x.size))
-    kernel = specialise("linear", step.rule, kind)
-    skipped = kernel(
-        examples, y, order, batch_size, weights, slots, slots, rows_of_table, np.broadcast_to(keys, (steps,)).copy(),
-        step.clip_norm, NOBODY if state.average is None else state.average, work, np.empty(BLOCK),
+    skipped = specialise("linear", step.rule, kind)(
+        examples,
+        y,
+        order,
+        batch_size,
+        weights,
+        slots,
+        slots,
+        (*numbers_of_pass, NOBODY if state.average is None else shares_of(acting.lr, steps, state.weight)),
+        keys,
+        step.clip_norm,
+        NOBODY if state.average is None else state.average,
+        work,
+        np.empty(BLOCK if kind.shared or not kind.plain else 0),
         stretches(acting, first, kind, x.size),
     )
-    stored(x)[...] = weights[0]
-    state.weight = float(total[-1])
+    if weights.base is not x and weights is not x:
+        stored(x)[...] = weights[0]
+    state.weight = total
     state.t += steps
     return skipped
 
 
+def shares_of(lr, steps: int, weight: float):
+    """The share of each step's iterate in the average of all so far."""
+    lr = np.broadcast_to(lr, steps)
+    total = weight + np.cumsum(lr)
+    return np.divide(lr, total, out=np.zeros(steps), where=total > 0)
+
+
 def stretches(acting, first: int, kind: Kind, size: int):
-    """The table of a pass as `idle` takes it: one entry for each stretch of steps with equal numbers."""
-    rows_ = np.hstack([acting.coefficients, acting.around])
-    changes = np.flatnonzero(np.r_[True, (rows_[1:] != rows_[:-1]).any(axis=1)])
-    last = np.full(size, first - 1)
-    parts = (part[changes].astype(kind.dtype) for part in (acting.coefficients, acting.around))
+    """A pass as `idle` takes it: one entry for each stretch of steps with equal numbers."""
+    last = np.full(0 if kind.sweeps else size, first - 1)
+    steps = max(map(len, acting))
+    changes = np.zeros(1, np.int64)
+    if kind.catches_up and steps > 1:
+        numbers_ = np.hstack([np.broadcast_to(part, (steps, part.shape[1])) for part in (acting.coefficients, acting.around)])
+        changes = np.flatnonzero(np.r_[True, (numbers_[1:] != numbers_[:-1]).any(axis=1)])
+    parts = (part[np.minimum(changes, len(part) - 1)].astype(kind.dtype) for part in (acting.coefficients, acting.around))
     return last, np.array([first]), changes + first, *parts

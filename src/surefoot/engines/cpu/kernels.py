@@ -74,7 +74,7 @@ def linear(examples, y, order, batch_size, x, slots, after, table, keys, clip_no
     raw, seen, gradient, touched = work
     weights, bias = x[0], x.shape[1] - 1
     skipped = 0
-    for b in range(coefficients.shape[0]):
+    for b in range(-(-order.size // batch_size)):
         begin, end = b * batch_size, min((b + 1) * batch_size, order.size)
         count = 0
         for k in range(begin, end):
@@ -88,20 +88,18 @@ def linear(examples, y, order, batch_size, x, slots, after, table, keys, clip_no
                 gradient[column(columns, e)] += slope * values[e]
             gradient[bias] += slope
         count = GATHER(gradient, raw, touched, count, F(end - begin))
-        around = AROUND(arounds, b, clip_norm, raw[:count], squares)
+        around = AROUND(arounds, acting(arounds, b), clip_norm, raw[:count], squares)
         lone = SPARED(around)
-        for u in range(count - 1):
-            seen[u] = seen_by_rule(raw[u], weights, touched[u], around)
-        seen[count - 1] = seen_by_rule(raw[count - 1], weights, bias, lone)
-        mean = MEAN_OF(seen[:count], x.size, squares)
+        mean = MEAN_OF(raw, seen, count, weights, touched, around, lone, squares)
+        key = keys[acting(keys, b)]
         views = row_of(slots, 0)
-        c = to_fixed_tuple(coefficients[b], COUNT)
+        c = to_fixed_tuple(coefficients[acting(coefficients, b)], COUNT)
         fresh = RULE(decode(weights, weights[0]), F(0), mean, *load(views, 0), *c)
         for u in range(count - 1):
-            ok = step_coordinate(weights, touched[u], raw[u], views, c, around, mean, keys[b], touched[u])
+            ok = step_coordinate(weights, touched[u], raw[u], views, c, around, mean, key, touched[u])
             skipped += 0 if ok else 1
-        c = to_fixed_tuple(spared[b], COUNT)
-        ok = step_coordinate(weights, bias, raw[count - 1], views, c, lone, mean, keys[b], bias)
+        c = to_fixed_tuple(spared[acting(spared, b)], COUNT)
+        ok = step_coordinate(weights, bias, raw[count - 1], views, c, lone, mean, key, bias)
         skipped += 0 if ok else 1
         store_row(after, 0, fresh[2:], PROPAGATE)
         for j in range(average.size):
@@ -109,6 +107,11 @@ def linear(examples, y, order, batch_size, x, slots, after, table, keys, clip_no
         idle[1][0] += 1
     SETTLE_WEIGHTS(weights, slots, after, idle)
     return skipped
+
+
+def acting(table, b):
+    """The row of a table that acts in mini-batch b: a table of one row acts in all."""
+    return min(b, table.shape[0] - 1)
 
 
 def dense_squares(x, g, around, squares, parts, first, last):
@@ -248,12 +251,16 @@ def shared_square(x, g, around, means, squares):
     return F(sum_squares(x, g, around, squares) / max(x.size, 1))
 
 
-def own_mean(seen, size, squares):
+def own_mean(raw, seen, count, weights, touched, around, lone, squares):
     return F(0)
 
 
-def shared_mean(seen, size, squares):
-    return F(RAW_SQUARES(seen, seen, (), squares) / size)
+def shared_mean(raw, seen, count, weights, touched, around, lone, squares):
+    """The mean square of a linear model's gradient as the rule sees it; weights that are not touched count as zero."""
+    for u in range(count - 1):
+        seen[u] = seen_by_rule(raw[u], weights, touched[u], around)
+    seen[count - 1] = seen_by_rule(raw[count - 1], weights, weights.size - 1, lone)
+    return F(RAW_SQUARES(seen[:count], seen[:count], (), squares) / weights.size)
 
 
 def seen_by_rule(raw, weights, j, around):

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+
+clock = time.perf_counter if sys.platform == "win32" else time.thread_time
+"""Seconds this thread has computed: other work on the machine does not lengthen them (Windows counts too coarsely)."""
 
 
 class Skipped(Exception):

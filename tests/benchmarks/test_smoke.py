@@ -1,0 +1,39 @@
+"""`python -m benchmarks --quick` measures every topic; no time is asserted."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TOPICS = ["dense", "rows", "airfoil", "start", "memory"]
+
+
+def benchmarks(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "benchmarks", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+
+
+def test_quick_run_measures_every_topic(tmp_path):
+    file = tmp_path / "figures.json"
+    done = benchmarks("--quick", "--json", str(file))
+    assert done.returncode == 0, done.stderr
+    data = json.loads(file.read_text(encoding="utf-8"))
+    assert list(data["results"]) == TOPICS
+    assert data["machine"]["numpy"] in done.stdout
+    rows = [row for measured in data["results"].values() for row in measured]
+    for row in rows:
+        # A row without a figure says what is missing.
+        assert (row["figure"] is None) == (row["verdict"] == "missing")
+        assert row["figure"] or "not installed" in row["peer"] or "Linux" in row["peer"]
+        assert row["figure"] is None or row["figure"]["low"] <= row["figure"]["median"] <= row["figure"]["high"]
+
+
+@pytest.mark.parametrize("arguments", [("dance",), ("--page", "docs/benchmarks.md", "--quick")])
+def test_wrong_arguments_are_one_sentence(arguments):
+    done = benchmarks(*arguments)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert done.stderr.strip().splitlines()[-1].startswith("python -m benchmarks: error:")

@@ -1,0 +1,183 @@
+"""What is done around a rule, the same bits in both engines."""
+
+import numpy as np
+import pytest
+from table import (
+    CONCRETE,
+    both,
+    dense_run,
+    examples_of,
+    gradients,
+    laziness,
+    linear_run,
+    parameters,
+    rows_run,
+    stored,
+    touches,
+)
+
+from surefoot.schedules import chain, constant, exponential, piecewise_constant, polynomial, warmup
+
+ADAGRAD = CONCRETE["adagrad"]
+SHAPE = (9, 5)
+OPTIONS = {
+    "weight_decay": {"weight_decay": 0.1},
+    "decoupled_weight_decay": {"decoupled_weight_decay": 0.1},
+    "l1": {"l1": 0.02},
+    "l2": {"l2": 0.3},
+    "l1, l2 and decay": {"l1": 0.01, "l2": 0.1, "decoupled_weight_decay": 0.2},
+    "clip_value": {"clip_value": 0.3},
+    "clip_norm": {"clip_norm": 0.7},
+    "maximize": {"maximize": True},
+    "everything": {
+        "weight_decay": 0.05,
+        "decoupled_weight_decay": 0.1,
+        "l1": 0.01,
+        "l2": 0.1,
+        "clip_value": 2.0,
+        "clip_norm": 3.0,
+        "maximize": True,
+    },
+    "no ε": {"eps_root": 0.0, "l1": 0.01},
+    "average": {"average": True},
+    "average and penalties": {"average": True, "l1": 0.01, "weight_decay": 0.1},
+    "schedule": {"lr": warmup(polynomial(0.5), 3)},
+    "schedule and penalties": {"lr": chain((constant(0.3), 3), exponential(0.3, 0.2)), "l1": 0.01, "l2": 0.1},
+    "steps of a schedule, and decay": {"lr": piecewise_constant([3, 6], [0.5, 0.2, 0.1]), "decoupled_weight_decay": 0.5},
+    "schedule of plain Python": {"lr": lambda t: 0.5 if t < 4 else 0.1, "l1": 0.01},
+}
+LAYOUTS = ("dense", "rows", "csr", "array")
+options = pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+
+
+def run_of(layout: str, dtype: str, steps: int = 8):
+    """(shape, run) of a layout."""
+    if layout == "dense":
+        return SHAPE, dense_run(gradients(SHAPE, dtype, steps))
+    if layout == "rows":
+        return SHAPE, rows_run(touches(SHAPE, dtype, steps))
+    examples, y = examples_of(layout, 17, 9, dtype)
+    orders = [np.random.default_rng(k).permutation(17) for k in range(2)]
+    return (10,), linear_run(examples, y, orders, "logistic", 3)
+
+
+@options
+@pytest.mark.parametrize("granularity", ["coordinate", "row", "tensor"])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_option_in_every_layout(layout, granularity, options):
+    if granularity == "row" and layout in ("csr", "array"):
+        granularity = "coordinate"
+    shape, run = run_of(layout, "float32")
+    lazy = laziness(ADAGRAD, granularity=granularity, **options) if layout == "rows" else "exact"
+    both(ADAGRAD, parameters(shape, "float32"), run, options, granularity=granularity, lazy=lazy, **options)
+
+
+@options
+def test_rows_left_alone(options):
+    shape, run = run_of("rows", "float32")
+    both(ADAGRAD, parameters(shape, "float32"), run, options, lazy="touched", **options)
+
+
+@pytest.mark.parametrize("c", CONCRETE.values(), ids=CONCRETE)
+def test_everything_around_every_rule(c):
+    options = OPTIONS["everything"]
+    if c.rule.from_origin:
+        options = {k: v for k, v in options.items() if k not in ("l1", "l2", "decoupled_weight_decay")}
+        options |= {k: 0.01 for k in ("l1", "l2") if k in c.rule.hyper}
+    shape, run = run_of("dense", "float32")
+    both(c, parameters(shape, "float32"), run, options, **options)
+
+
+@pytest.mark.parametrize("name", ["sgd", "momentum", "ftrl"])
+def test_rows_that_catch_up_with_something_around_the_rule(name):
+    options = {"clip_value": 0.3} if name != "sgd" else {"l1": 0.01, "decoupled_weight_decay": 0.1}
+    shape, run = run_of("rows", "float64", steps=20)
+    both(CONCRETE[name], parameters(shape, "float64"), run, options, **options)
+
+
+@pytest.mark.parametrize("state_dtype", ["float64", "float32", "float16", "bfloat16"])
+@pytest.mark.parametrize("layout", ["dense", "rows"])
+def test_memory_of_another_type(layout, state_dtype):
+    shape, run = run_of(layout, "float32")
+    x = parameters(shape, "float32")
+    _, state = both(CONCRETE["adagrad"], x, run, state_dtype, state_dtype=state_dtype, nonfinite="skip")
+    stored_as = "uint16" if state_dtype == "bfloat16" else state_dtype
+    assert state.slots["total"].dtype == stored_as
+
+
+@pytest.mark.parametrize("policy", ["skip", "propagate"])
+@pytest.mark.parametrize("granularity", ["coordinate", "row", "tensor"])
+@pytest.mark.parametrize("layout", ["dense", "rows"])
+def test_values_that_are_not_finite(layout, granularity, policy):
+    shape, rng = (6, 7), np.random.default_rng(3)
+    bad = np.array([np.nan, np.inf, -np.inf, 1e30, -3e38], np.float32)
+
+    def spoil(values):
+        return np.where(rng.random(values.shape) < 0.15, rng.choice(bad, values.shape), values)
+
+    if layout == "dense":
+        inner = dense_run([spoil(g) for g in gradients(shape, "float32", 4)])
+    else:
+        inner = rows_run([(ids, spoil(values)) for ids, values in touches(shape, "float32", 4)])
+
+    def run(step, x, state):
+        inner(step, x, state)
+        if policy == "propagate":
+            # NaN equals nothing: where both engines have one, a number takes its place.
+            for array in (x, *state.slots.values()):
+                state.skipped += np.count_nonzero(np.isnan(array)) << 8
+                array[np.isnan(array)] = 0
+
+    x, state = both(ADAGRAD, parameters(shape, "float32"), run, nonfinite=policy, granularity=granularity)
+    assert state.skipped > 0
+    if policy == "skip":
+        assert np.isfinite(x).all()
+        assert all(np.isfinite(slot).all() for slot in state.slots.values())
+
+
+@pytest.mark.parametrize("c", [c for c in CONCRETE.values() if c.shares], ids=str)
+def test_rows_of_one_coordinate_with_a_gradient_that_is_not_finite(c):
+    grads = [np.array([[1.0], [2.0]]), np.array([[1.0], [np.nan]]), np.array([[0.5], [1.0]])]
+    both(c, np.ones((2, 1)), dense_run(grads), granularity="row", nonfinite="skip")
+
+
+@pytest.mark.parametrize("layout", ["csr", "array"])
+def test_examples_that_are_not_finite(layout):
+    examples, y = examples_of(layout, 17, 9, "float64")
+    values = examples.data if layout == "csr" else examples
+    values[np.unravel_index(5, values.shape)] = np.nan
+    values[np.unravel_index(20, values.shape)] = 1e200
+    run = linear_run(examples, y, [np.arange(17)], "squared", 4)
+    _, state = both(ADAGRAD, np.zeros(10), run, nonfinite="skip")
+    assert state.skipped > 0
+
+
+@pytest.mark.parametrize("granularity", ["coordinate", "row", "tensor"])
+@pytest.mark.parametrize("shape", [(0,), (0, 3), (3, 0)])
+@pytest.mark.parametrize("options", [{}, {"clip_norm": 1.0}], ids=["plain", "clip_norm"])
+def test_no_coordinates(shape, granularity, options):
+    empty = stored(np.zeros(shape), "float64")
+
+    def run(step, x, state):
+        step.dense(x, empty, state)
+        step.rows(x, np.arange(shape[0]), empty, state)
+        step.settle(x, state)
+
+    _, state = both(ADAGRAD, empty, run, granularity=granularity, **options)
+    assert (state.t, state.skipped) == (2, 0)
+
+
+@pytest.mark.parametrize("options", [{}, {"clip_norm": 1.0}, {"l1": 0.1}], ids=["plain", "clip_norm", "l1"])
+@pytest.mark.parametrize("granularity", ["coordinate", "row", "tensor"])
+@pytest.mark.parametrize("name", ["adagrad", "rmsprop"])
+def test_no_rows(name, granularity, options):
+    """A sparse gradient without rows is a zero gradient."""
+    if name == "rmsprop" and "l1" in options:
+        pytest.skip("rmsprop cannot make up for l1")
+    if granularity == "tensor" and "l1" in options:
+        pytest.skip("a common rate cannot make up for l1")
+    nothing = np.arange(0), np.zeros((0, 3))
+    parts = [*touches((4, 3), "float64", 2), nothing, *touches((4, 3), "float64", 1, seed=1), nothing]
+    c, settings = CONCRETE[name], {"granularity": granularity, **options}
+    x, state = both(c, parameters((4, 3), "float64"), rows_run(parts), **settings)
+    assert state.t == len(parts)
