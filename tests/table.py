@@ -33,6 +33,9 @@ class Concrete:
     base: str
     options: dict[str, Any] = field(default_factory=dict)
 
+    def __str__(self) -> str:
+        return self.name
+
     @property
     def rule(self) -> rules.Rule:
         """The rule that is run."""

@@ -1,10 +1,10 @@
 """Surefoot: AdaGrad and its family of optimizers, that fit each step to the ground.
 
-    surefoot.rules       the update rules, one plain function each
-    surefoot.schedules   learning rates that change with time
-    surefoot.engines     where a rule meets memory: dense, sparse rows, linear models
-    surefoot.compare     race rules on the same data and order
-    surefoot.trace       follow rules over a two-dimensional objective
+surefoot.rules       the update rules, one plain function each
+surefoot.schedules   learning rates that change with time
+surefoot.engines     where a rule meets memory: dense, sparse rows, linear models
+surefoot.compare     race rules on the same data and order
+surefoot.trace       follow rules over a two-dimensional objective
 """
 
 import importlib
@@ -22,7 +22,7 @@ _HOMES = {
 }
 _ROOMS = ("data", "engines", "lab", "ops", "rules", "schedules")
 
-__all__ = [*_HOMES, *_ROOMS, "__version__"]  # noqa: PLE0604
+__all__ = [*_HOMES, *_ROOMS, "__version__"]
 
 
 def __getattr__(name: str):

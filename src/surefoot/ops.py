@@ -1,4 +1,4 @@
-"""The operations a rule may use, for plain floats; every engine rebinds the name `ops` to its own namespace of the same names.
+"""The operations a rule may use, for plain floats; every engine rebinds `ops` to its own namespace of the same names.
 
 NumPy, torch and Triton have these names already. `bind` makes the copy of a rule in which `ops` means something else.
 """
@@ -27,7 +27,7 @@ def minimum(a, b):
 
 
 def power(base, k):
-    """base to the whole number k ≥ 1 by repeated squaring: the same roundings, and so the same bits, in every engine."""
+    """base to the whole number k ≥ 1 by repeated squaring: the same roundings, so the same bits, in every engine."""
     result = base
     k -= 1
     while k > 0:

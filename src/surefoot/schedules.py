@@ -8,10 +8,11 @@ these make the usual ones, and `warmup` and `chain` compose them.
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
-Schedule = Callable[..., float]
+Schedule = Callable[[Any], Any]
 
 
 def _nonnegative(**values: float) -> None:

@@ -77,7 +77,7 @@ def variants(rule: Rule) -> list[dict[str, Any]]:
 
 def rows(rule: Rule) -> str:
     """What happens to the rows that a sparse gradient leaves out."""
-    if rule.steady and not rule.from_origin:
+    if (rule.steady or rule.idle == "still") and not rule.from_origin:
         return "stay as they are: a zero gradient is no step"
     if rule.from_origin:
         return "catch up exactly: they are a function of the memory"

@@ -31,7 +31,7 @@ def rows(step: Step, x, ids, values, state: State, t: int, coefficients: tuple, 
         blend_rows(x, state, unique)
     if state.last is not None:
         for row in unique:
-            catch_up(step, x, state, row, t - 1)
+            catch_up(step, x, state, row, int(state.last[row]), t - 1)
             state.last[row] = t
     names = list(step.rule.slots)
     whole = step.granularity == "tensor"
@@ -178,14 +178,16 @@ def finite_squares(g):
         return np.where(np.isfinite(g * g), g * g, g.dtype.type(0))
 
 
-def catch_up(step: Step, x, state: State, row: int, until: int) -> None:
-    """Makes row what it would be had it been stepped with zero gradients after its last touch, up to step `until`."""
+def catch_up(step: Step, x, state: State, row: int, last: int, until: int) -> None:
+    """Makes row what zero-gradient steps last + 1 … until would have made it."""
     values = decode(x[row])
     f = values.dtype.type
-    slots = [state.slots[name] if is_shared(step, name) and step.granularity == "tensor" else state.slots[name][row]
-             for name in step.rule.slots]
+    slots = [
+        state.slots[name] if is_shared(step, name) and step.granularity == "tensor" else state.slots[name][row]
+        for name in step.rule.slots
+    ]
     memory = [decode(slot) for slot in slots]
-    values, memory = idle(step, values, memory, int(state.last[row]), until, state.history, f)
+    values, memory = idle(step, values, memory, last, until, state.history, f)
     x[row] = encode(values, x)
     for name, after in zip(step.rule.slots, memory, strict=True):
         if not (is_shared(step, name) and step.granularity == "tensor"):
@@ -221,8 +223,8 @@ def stretches(last: int, until: int, history):
 
 
 def settle(step: Step, x, state: State) -> None:
-    for row in range(x.shape[0]):
-        catch_up(step, x, state, row, state.t)
+    for row, last in enumerate([] if state.last is None else state.last.tolist()):
+        catch_up(step, x, state, row, last, state.t)
 
 
 def blend(average, x, share: float) -> None:
@@ -232,23 +234,31 @@ def blend(average, x, share: float) -> None:
 
 def blend_rows(x, state: State, rows) -> None:
     """Gives the rows' averages the weight of the steps in which the rows stood still."""
+    average, seen = averages(state)
     if state.weight > 0:
-        share = 1 - state.average_seen[rows] / state.weight
-        share = share.reshape(-1, *(1 for _ in x.shape[1:]))
-        state.average[rows] += share * (decode(x[rows]).astype(np.float64) - state.average[rows])
+        share = (1 - seen[rows] / state.weight).reshape(-1, *(1 for _ in x.shape[1:]))
+        average[rows] += share * (decode(x[rows]).astype(np.float64) - average[rows])
 
 
 def blend_touched(step: Step, x, state: State, rows, t: int) -> None:
     """Takes the rows just stepped into the average."""
+    average, seen = averages(state)
     weight = state.weight + float(step.lr(t))
     if weight > 0:
-        state.average[rows] += (step.lr(t) / weight) * (decode(x[rows]).astype(float) - state.average[rows])
-    state.average_seen[rows] = weight
+        average[rows] += (step.lr(t) / weight) * (decode(x[rows]).astype(np.float64) - average[rows])
+    seen[rows] = weight
 
 
 def settle_average(x, state: State) -> None:
     blend_rows(x, state, np.arange(x.shape[0]))
-    state.average_seen[:] = state.weight
+    averages(state)[1][:] = state.weight
+
+
+def averages(state: State) -> tuple[np.ndarray, np.ndarray]:
+    """The average of the iterates, and the weight of each row's last touch, of a state that keeps them."""
+    if state.average is None or state.average_seen is None:
+        raise ValueError("the state keeps no average; expected one made with average=True")
+    return state.average, state.average_seen
 
 
 def rates(step: Step, x, state: State) -> np.ndarray:
@@ -295,7 +305,7 @@ def linear(step: Step, examples, y, order, x, state: State, loss: str, batch_siz
         chosen = np.arange(x.size) if sweeps else np.array([*touched, bias])
         skipped += step_weights(step, x, state, gradient[chosen] / f(len(batch)), chosen, acting, b)
         state.weight += acting.lr[b]
-        if step.average and state.weight > 0:
+        if state.average is not None and state.weight > 0:
             blend(state.average, x, acting.lr[b] / state.weight)
     if catches_up:
         for j in range(bias):

@@ -296,8 +296,17 @@ class Step:
         if state.average_seen is not None:
             self.engine.settle_average(x, state)
 
-    def linear(self, examples, y: np.ndarray, order: np.ndarray, x: np.ndarray, state: State, *, loss: str = "squared",
-               batch_size: int = 1) -> None:
+    def linear(
+        self,
+        examples,
+        y: np.ndarray,
+        order: np.ndarray,
+        x: np.ndarray,
+        state: State,
+        *,
+        loss: str = "squared",
+        batch_size: int = 1,
+    ) -> None:
         """Steps the weights of a linear model through the examples, in the given order, a mini-batch at a time.
 
         The loss is averaged over each mini-batch; the last one may be smaller. Penalties spare the bias.
@@ -334,9 +343,10 @@ class Step:
         """Whether rows that a sparse gradient leaves out have something to make up for."""
         if self.lazy == "touched":
             return False
-        return self.regularized or not self.rule.steady or self.rule.from_origin
+        return self.regularized or callable(self.rule.idle) or self.rule.from_origin
 
-    def closed_form(self) -> str | None:
+    @functools.cached_property
+    def no_closed_form(self) -> str | None:
         """Why rows left out cannot catch up exactly; None if they can."""
         rule = self.rule
         if self.weight_decay:
@@ -347,7 +357,7 @@ class Step:
             return f"the rate of {rule.name} changes while a row is left out"
         if self.regularized and self.granularity == "tensor":
             return "the tensor's common rate changes while a row is left out"
-        if self.average and (self.regularized or not rule.steady or rule.from_origin):
+        if self.average and self.catches_up:
             return "the average needs rows that stand still while they are left out"
         return None
 
@@ -409,7 +419,7 @@ class Step:
         if len(ids) and (ids.min() < 0 or ids.max() >= x.shape[0]):
             wrong = ids[(ids < 0) | (ids >= x.shape[0])][0]
             raise ValueError(f"{self.name}: row {wrong} is out of range; expected 0 … {x.shape[0] - 1}")
-        if self.lazy == "exact" and (reason := self.closed_form()) is not None:
+        if self.lazy == "exact" and (reason := self.no_closed_form) is not None:
             raise ValueError(
                 f"{self.name}: rows that take no part cannot catch up exactly: {reason}; "
                 "ask for lazy='touched' to leave them alone"
@@ -448,10 +458,10 @@ class Step:
 
     @functools.cached_property
     def sweeps(self) -> bool:
-        """Whether a linear model's every weight is stepped in every mini-batch, because none can be left out exactly."""
+        """Whether a linear model's every weight is stepped in every mini-batch: none can be left out exactly."""
         if self.lazy == "touched":
             return False
-        return self.average or self.closed_form() is not None
+        return self.average or self.no_closed_form is not None
 
 
 STORAGE = {np.dtype("uint16" if name == "bfloat16" else name): name for name in ARITHMETIC}
@@ -538,7 +548,8 @@ def table(step: Step, first: int, steps: int) -> Table:
         columns = [stack(part(ts), steps) for part in parts]
     except (TypeError, ValueError):
         columns = [np.array([part(int(t)) for t in ts], float).reshape(steps, -1) for part in parts]
-    return Table(*columns[:3], columns[3][:, 0])
+    coefficients, spared, around, lr = columns
+    return Table(coefficients, spared, around, lr[:, 0])
 
 
 def stack(columns: tuple, steps: int) -> np.ndarray:

@@ -8,11 +8,6 @@ def coefficients(t, lr, eps, eps_root):
     return lr, 1 / t, eps, eps_root
 
 
-def idle(x, k, total, lr, per_step, eps, eps_root):
-    """k steps with g = 0 leave coordinate and sum as they are; only the count of steps goes on."""
-    return x, total
-
-
 @rule(
     formula="s ← s + g²;  x ← x − η g / (√(s/t + ε_root) + ε)",
     source="Zhang, Lipton, Li & Smola, Dive into Deep Learning, chapter AdaGrad",
@@ -23,7 +18,7 @@ def idle(x, k, total, lr, per_step, eps, eps_root):
         "eps_root": nonnegative(1e-6, "ε_root, added inside the root"),
     },
     coefficients=coefficients,
-    idle=idle,
+    idle="still",
 )
 def mean_adagrad(x, g, g2, total, lr, per_step, eps, eps_root):
     """Mean AdaGrad: the rate is η over the root mean square of all gradients."""

@@ -1,4 +1,4 @@
-"""Momentum: the direction is a leaky sum of past gradients, which averages noise away and builds up speed along valleys.
+"""Momentum: the direction is a leaky sum of past gradients, which averages noise away and gains speed along valleys.
 
 A zero gradient is still a step: the velocity rolls on. k of them are a geometric series, so rows that a sparse gradient
 leaves out can catch up exactly.

@@ -3,6 +3,7 @@
 import difflib
 import dis
 import inspect
+import itertools
 import math
 import types
 from collections.abc import Callable, Mapping
@@ -144,7 +145,7 @@ class Rule:
         steady: a zero gradient changes neither the memory nor the rate. Rows that a sparse gradient leaves out may
             then be skipped, and their regularization made up for exactly when they are next touched.
         idle: (x, k, *slots, *coefficients) -> (x, *slots): what k steps with zero gradient do, for a rule that is not
-            steady but has a closed form.
+            steady but has a closed form; "still" where they do nothing but change the rate.
         from_origin: x ← 0 − rate · direction: the step starts from the origin (dual averaging, FTRL).
         options: settings around the rule that belong to the method (AdamW: its decoupled weight decay).
 
@@ -166,7 +167,7 @@ class Rule:
     source: str = ""
     conventions: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     steady: bool = False
-    idle: Callable[..., tuple] | None = None
+    idle: Callable[..., tuple] | Literal["still"] | None = None
     from_origin: bool = False
     options: Mapping[str, float] = field(default_factory=dict)
     variants: dict[frozenset[str], "Rule"] = field(default_factory=dict, repr=False)
@@ -279,7 +280,7 @@ def check(rule: Rule) -> None:
     """Raises RuleError unless every engine can run the rule: its signature, its hyperparameters, then a trial step."""
     check_signature(rule)
     check_operations(rule, rule.function)
-    if rule.idle is not None:
+    if callable(rule.idle):
         check_operations(rule, rule.idle)
     check_trial(rule)
 
@@ -329,7 +330,7 @@ def check_operations(rule: Rule, function: Callable) -> None:
         outside = ", ".join(function.__code__.co_freevars)
         raise RuleError(f"{rule.name}: uses {outside} of an enclosing function; make it a hyperparameter")
     instructions = list(dis.get_instructions(function))
-    for here, after in zip(instructions, instructions[1:], strict=False):
+    for here, after in itertools.pairwise(instructions):
         if here.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
             if here.argval != "ops":
                 name = here.argval

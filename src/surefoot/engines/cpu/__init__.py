@@ -7,7 +7,10 @@ storage types. Here memory is laid out for them and shared among threads.
 import contextlib
 import dataclasses
 import functools
+import itertools
 import math
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
@@ -21,8 +24,18 @@ from surefoot.engines.reference import blend, blend_rows, blend_touched, settle_
 from surefoot.engines.step import ARITHMETIC, Around, State, Step, rounding_key, storage_of, table
 from surefoot.rules import REGISTRY
 
-__all__ = ["blend", "dense", "get_threads", "linear", "norm", "rows", "rows_norm", "set_threads", "settle",
-           "settle_average"]
+__all__ = [
+    "blend",
+    "dense",
+    "get_threads",
+    "linear",
+    "norm",
+    "rows",
+    "rows_norm",
+    "set_threads",
+    "settle",
+    "settle_average",
+]
 
 NOBODY = np.empty(0)
 
@@ -86,12 +99,14 @@ def per_row(step: Step) -> list[bool]:
     return [step.shared and slot.kind == "scale" for slot in step.rule.slots.values()]
 
 
-def contiguous_blocks(step: Step, x, g, slots, fresh):
+def contiguous_blocks(step: Step, x, g, slots, fresh) -> Iterator[tuple[Any, ...]]:
     """(x, g, slots, slots to write, place) in two dimensions, a block for each thread."""
     rows = x.shape[0] if step.granularity == "row" and x.ndim else 1
     x, g = x.reshape(rows, -1), g.reshape(rows, -1)
     shapes = [-1 if lone else (rows, x.size // rows) for lone in per_row(step)]
-    before, after = ([slot.reshape(shape) for slot, shape in zip(group, shapes, strict=True)] for group in (slots, fresh))
+    before, after = (
+        [slot.reshape(shape) for slot, shape in zip(group, shapes, strict=True)] for group in (slots, fresh)
+    )
     if step.granularity == "row":
         for b, e in threads.pieces(x.size, rows, step.threads):
             yield x[b:e], g[b:e], tuple(s[b:e] for s in before), tuple(s[b:e] for s in after), b * x.shape[1]
@@ -101,8 +116,8 @@ def contiguous_blocks(step: Step, x, g, slots, fresh):
         yield x[:, b:e], g[:, b:e], *cut, b
 
 
-def copied_blocks(step: Step, x, g, slots, fresh):
-    """The same for memory with gaps: groups of rows are copied together, stepped, and copied back, one after the other."""
+def copied_blocks(step: Step, x, g, slots, fresh) -> Iterator[tuple[Any, ...]]:
+    """The same for memory with gaps: groups of rows are copied together, stepped, and copied back, one by one."""
     width = x.size // x.shape[0]
     group = max(1, BLOCK // width)
     for b in range(0, x.shape[0], group):
@@ -149,7 +164,7 @@ def rows(step: Step, x, ids, values, state: State, t: int, coefficients: tuple, 
         # Equal shares of the ids rather than of the distinct rows: a few rows have most of the ids.
         edges = np.searchsorted(starts, [len(ids) * k // len(count) for k in range(len(count) + 1)])
         edges[-1] = len(starts) - 1
-        skipped = threads.run([functools.partial(task, b, e) for b, e in zip(edges[:-1], edges[1:], strict=True)])
+        skipped = threads.run([functools.partial(task, b, e) for b, e in itertools.pairwise(edges)])
     if step.average:
         blend_touched(step, x, state, distinct, t)
     return skipped
@@ -161,7 +176,10 @@ def two_dimensions(step: Step, x, state: State):
     arrays = [stored(x), *(stored(state.slots[name]) for name in step.rule.slots)]
     whole = [np.ascontiguousarray(array) for array in arrays]
     table_, slots = whole[0].reshape(x.shape[0], -1), whole[1:]
-    before = [slot.reshape(-1) if lone else slot.reshape(table_.shape) for slot, lone in zip(slots, per_row(step), strict=True)]
+    before = [
+        slot.reshape(-1) if lone else slot.reshape(table_.shape)
+        for slot, lone in zip(slots, per_row(step), strict=True)
+    ]
     after = list(before)
     for k, common in enumerate(in_common(step)):
         if common:
@@ -296,7 +314,11 @@ def stretches(acting, first: int, kind: Kind, size: int):
     steps = max(map(len, acting))
     changes = np.zeros(1, np.int64)
     if kind.catches_up and steps > 1:
-        numbers_ = np.hstack([np.broadcast_to(part, (steps, part.shape[1])) for part in (acting.coefficients, acting.around)])
+        numbers_ = np.hstack(
+            [np.broadcast_to(part, (steps, part.shape[1])) for part in (acting.coefficients, acting.around)]
+        )
         changes = np.flatnonzero(np.r_[True, (numbers_[1:] != numbers_[:-1]).any(axis=1)])
-    parts = (part[np.minimum(changes, len(part) - 1)].astype(kind.dtype) for part in (acting.coefficients, acting.around))
+    parts = (
+        part[np.minimum(changes, len(part) - 1)].astype(kind.dtype) for part in (acting.coefficients, acting.around)
+    )
     return last, np.array([first]), changes + first, *parts

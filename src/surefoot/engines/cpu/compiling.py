@@ -8,6 +8,7 @@ import re
 import types
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numba
 import numpy as np
@@ -18,8 +19,10 @@ from surefoot.engines import around, losses
 from surefoot.engines.cpu import kernels, memory, numba_ops
 from surefoot.rules import Rule, RuleError
 
-OPTIONS = {"error_model": "numpy", "nogil": True, "_nrt": False}
-INNER = OPTIONS | {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "forceinline": True}
+OPTIONS: dict[str, Any] = {"error_model": "numpy", "nogil": True, "_nrt": False}
+# Kernels allocate nothing, so they need not count references: counting costs an atomic operation for each row, on which
+# threads wait for each other. No fastmath anywhere: the reference's bits.
+INNER: dict[str, Any] = OPTIONS | {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "forceinline": True}
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,7 @@ def specialise(driver: str, rule: Rule, kind: Kind) -> Callable:
     rule's name and the fingerprint of all it is made of in its own name. (A closure over a compiled rule never hits
     the cache.) A rule that no file backs is compiled for this process only.
     """
-    idle = fingerprint(rule.idle) if rule.idle else ()
+    idle = fingerprint(rule.idle) if callable(rule.idle) else rule.idle
     made_of = digest(fingerprint(rule.function), idle, rule.steady, rule.from_origin, kind, engine_fingerprint())
     name = f"{driver}__{re.sub(r'[^0-9a-zA-Z]+', '_', rule.name)}__{kind}__{made_of}"
     original = getattr(kernels, driver)
@@ -117,7 +120,7 @@ def namespace(rule: Rule, kind: Kind) -> dict:
         "PROPAGATE": kind.propagate,
         "FROM_ORIGIN": rule.from_origin,
         "RULE": compiled(rule.function),
-        "RULE_IDLE": compiled(rule.idle) if rule.idle else None,
+        "RULE_IDLE": compiled(rule.idle) if callable(rule.idle) else None,
         "ADVANCE": compiled(around.advance),
         "AROUND_GRADIENT": compiled(around.gradient),
         "AROUND_PROXIMAL": compiled(around.proximal),

@@ -1,9 +1,9 @@
 """One generic driver per layout. `compiling.specialise` makes the compiled, disk-cached copy of a driver for a rule.
 
-Names in capitals are filled in there: F, the type of the arithmetic; RULE, the rule's function; SLOPE, the derivative of
-the loss; SHARED, whether coordinates share a rate; and functions chosen by what is done around the rule: GRADIENT, START
-and PROXIMAL act before and after it, IDLE makes up for steps in which a row was left out, TOUCH and GATHER say which
-weights of a linear model a mini-batch steps.
+Names in capitals are filled in there: F, the type of the arithmetic; RULE, the rule's function; SLOPE, the loss's
+derivative; SHARED, whether coordinates share a rate; and functions chosen by what is done around the rule: GRADIENT,
+START and PROXIMAL act before and after it, IDLE makes up for steps in which a row was left out, TOUCH and GATHER say
+which weights of a linear model a mini-batch steps.
 """
 
 import numpy as np
@@ -27,7 +27,6 @@ from surefoot.engines.cpu.memory import (
 )
 
 # ruff: noqa: F821
-# pyright: reportUndefinedVariable=false
 
 BLOCK = 4096
 ROWS_AHEAD = 16
@@ -308,7 +307,7 @@ def idle_steps(stretch, last, until, starts):
 
 
 def idle_row(x, slots, after, row, place, idle):
-    """Makes a row what it would be after zero-gradient steps up to the one being taken; `place` is where it is in last."""
+    """Makes a row what it would be after zero-gradient steps up to this one; `place` is its place in last."""
     last, now, starts, coefficients, arounds = idle
     until = now[0] - 1
     for s in range(starts.size):

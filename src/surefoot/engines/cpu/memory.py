@@ -10,7 +10,6 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, overload, register_jitable
 
-
 INLINE = {"forceinline": True}
 LANES = 8
 

@@ -8,7 +8,7 @@ from surefoot import ops
 
 sqrt, exp, log = math.sqrt, math.exp, math.log
 abs = abs
-where = numba.njit(ops.where, no_cpython_wrapper=True)
+where = numba.njit(ops.where)
 maximum = numba.njit(ops.maximum)
 minimum = numba.njit(ops.minimum)
 power = numba.njit(ops.power)

@@ -1,5 +1,6 @@
 """A pool of threads for kernels, which release the interpreter's lock."""
 
+import itertools
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -42,7 +43,7 @@ def pieces(elements: int, units: int, threads: int | None) -> list[tuple[int, in
     """Cuts `units` of work into one consecutive range per thread; a single range where the work is small."""
     count = min(get_threads() if threads is None else threads, units) if elements >= SMALLEST else 1
     edges = [units * k // max(count, 1) for k in range(max(count, 1) + 1)]
-    return list(zip(edges[:-1], edges[1:], strict=True))
+    return list(itertools.pairwise(edges))
 
 
 def run(tasks: Sequence[Callable[[], int]]) -> int:

@@ -1,0 +1,7 @@
+"""Settings that all tests share."""
+
+from hypothesis import settings
+
+# The same examples in every run, and none kept on disk.
+settings.register_profile("surefoot", derandomize=True, deadline=None, database=None, print_blob=False)
+settings.load_profile("surefoot")

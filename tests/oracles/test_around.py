@@ -1,0 +1,298 @@
+"""What is done around a rule, against numbers worked out by hand and loops written out."""
+
+import math
+
+import numpy as np
+import pytest
+from numerics import assert_close, assert_identical
+from scipy.sparse import csr_matrix
+
+from surefoot.engines import NonFiniteError, Step, mean_loss, order, predict
+from surefoot.schedules import polynomial
+
+engines = pytest.mark.parametrize("engine", ["reference", "cpu"])
+
+
+def one_step(x, g, rule="sgd", engine="reference", **settings):
+    step, x = Step(rule, engine=engine, **settings), np.array(x, float)
+    state = step.init(x)
+    step.dense(x, np.array(g, float), state)
+    return x
+
+
+# In the order in which they act
+
+
+def test_coupled_weight_decay():
+    assert_close(one_step([2.0], [3.0], lr=0.1, weight_decay=0.5), [2 - 0.1 * (3 + 1)], "float64")
+
+
+def test_coupled_weight_decay_enters_the_memory():
+    """s = (3 + 0.5 · 2)² = 16."""
+    x = one_step([2.0], [3.0], "adagrad", lr=0.1, weight_decay=0.5, eps=1.0, eps_root=0.0)
+    assert_close(x, [2 - 0.1 * 4 / 5], "float64")
+
+
+def test_decoupled_weight_decay():
+    """s = 9: the decay is not in it, nor scaled by the rate of the coordinate."""
+    x = one_step([2.0], [3.0], "adagrad", lr=0.1, decoupled_weight_decay=0.5, eps=1.0, eps_root=0.0)
+    assert_close(x, [2 * 0.95 - 0.1 * 3 / 4], "float64")
+
+
+def test_penalties_act_in_the_metric_of_the_rule():
+    """rate = 0.1/(3 + 1): from 2 − 0.075, threshold rate · l1, then divided by 1 + rate · l2."""
+    rate = 0.1 / 4
+    x = one_step([2.0, -2.0], [3.0, -3.0], "adagrad", lr=0.1, l1=0.5, l2=0.25, eps=1.0, eps_root=0.0)
+    expected = (2 - rate * 3 - rate * 0.5) / (1 + rate * 0.25)
+    assert_close(x, [expected, -expected], "float64")
+
+
+def test_clipping_by_value_then_by_nothing_else():
+    assert_close(one_step([0.0, 0.0, 0.0], [3.0, -0.2, -9.0], lr=1.0, clip_value=0.5), [-0.5, 0.2, 0.5], "float64")
+
+
+def test_clipping_by_norm():
+    assert_close(one_step([0.0, 0.0], [3.0, -4.0], lr=1.0, clip_norm=2.5), [-1.5, 2.0], "float64")
+    assert_close(one_step([0.0, 0.0], [3.0, -4.0], lr=1.0, clip_norm=5.5), [-3.0, 4.0], "float64")
+
+
+def test_clipping_by_norm_of_a_sparse_gradient_after_duplicates_are_summed():
+    """(1 + 2, −4): the norm is 5, not that of the three values."""
+    step, x = Step("sgd", engine="reference", lr=1.0, clip_norm=2.5), np.zeros((3, 1))
+    step.rows(x, np.array([2, 0, 2]), np.array([[1.0], [-4.0], [2.0]]), step.init(x))
+    assert_close(x.ravel(), [2.0, 0.0, -1.5], "float64")
+
+
+def test_clipping_by_norm_looks_at_the_finite_part():
+    step, x = Step("sgd", engine="reference", lr=1.0, clip_norm=2.5, nonfinite="skip"), np.zeros(3)
+    step.dense(x, np.array([3.0, np.inf, -4.0]), step.init(x))
+    assert_close(x, [-1.5, 0.0, 2.0], "float64")
+
+
+def test_everything_in_order():
+    """Norm 5 → scale ½, uphill; clipped to ±1.5; plus weight decay; from keep · x; then the penalties."""
+    settings = {
+        "lr": 0.1,
+        "maximize": True,
+        "clip_norm": 2.5,
+        "clip_value": 1.75,
+        "weight_decay": 0.25,
+        "decoupled_weight_decay": 0.5,
+        "l1": 0.3,
+        "l2": 0.2,
+    }
+    found = one_step([2.0, -1.0], [3.0, -4.0], **settings)
+    first = (2 * 0.95 - 0.1 * (-1.5 + 0.25 * 2) - 0.03) / 1.02
+    second = (-1 * 0.95 - 0.1 * (1.75 + 0.25 * -1) + 0.03) / 1.02
+    assert_close(found, [first, second], "float64")
+
+
+def test_a_schedule_that_starts_at_zero_does_not_switch_decay_off():
+    step, x = Step("sgd", engine="reference", lr=lambda t: 0.1 * (t > 1), decoupled_weight_decay=0.5), np.ones(1)
+    state = step.init(x)
+    for _ in range(3):
+        step.dense(x, np.zeros(1), state)
+    assert_close(x, [0.95**2], "float64")
+
+
+# Values that are not finite
+
+
+@engines
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e200])
+def test_a_gradient_that_is_not_finite_leaves_its_coordinate_alone(engine, bad):
+    step, x = Step("adam", engine=engine, name="embedding.weight"), np.ones(3)
+    state = step.init(x)
+    step.dense(x, np.array([1.0, 2.0, 3.0]), state)
+    before, memory = x.copy(), {name: slot.copy() for name, slot in state.slots.items()}
+    with pytest.raises(NonFiniteError, match=r"embedding\.weight: 1 of 3 coordinates had a gradient.* at step 2"):
+        step.dense(x, np.array([1.0, bad, 3.0]), state)
+    assert_identical(x[1], before[1])
+    assert (x[[0, 2]] != before[[0, 2]]).all()
+    for name, slot in state.slots.items():
+        assert_identical(slot[1], memory[name][1], name)
+        assert (slot[[0, 2]] != memory[name][[0, 2]]).all()
+    assert (state.t, state.skipped) == (2, 1)
+
+
+@engines
+def test_the_square_of_a_gradient_may_overflow_in_float32(engine):
+    step, x = Step("adagrad", engine=engine, nonfinite="skip"), np.ones(2, np.float32)
+    state = step.init(x)
+    step.dense(x, np.float32([1e20, 1.0]), state)
+    assert state.skipped == 1
+    assert x[0] == 1
+    assert state.slots["total"].tolist() == [0, 1]
+
+
+@engines
+def test_values_that_are_not_finite_go_through_if_asked(engine):
+    step, x = Step("adagrad", engine=engine, nonfinite="propagate"), np.ones(2)
+    state = step.init(x)
+    step.dense(x, np.array([np.nan, 1.0]), state)
+    assert np.isnan([x[0], state.slots["total"][0]]).all()
+    assert np.isfinite([x[1], state.slots["total"][1]]).all()
+    assert state.skipped == 0
+
+
+@engines
+def test_a_row_shares_what_is_finite_in_it(engine):
+    """The mean square is over the row's size, without the coordinates left out."""
+    step, x = Step("adagrad", engine=engine, granularity="row", nonfinite="skip"), np.ones((2, 2))
+    state = step.init(x)
+    step.dense(x, np.array([[np.nan, 4.0], [3.0, 4.0]]), state)
+    assert_close(state.slots["total"].ravel(), [8.0, 12.5], "float64")
+    assert x[0, 0] == 1
+    assert state.skipped == 1
+
+
+@pytest.mark.parametrize("state_dtype", ["float16", "bfloat16", "float32"])
+@pytest.mark.parametrize("engine", ["reference", "cpu"])
+def test_memory_too_narrow_for_a_square_stays_finite(engine, state_dtype):
+    largest = {"float16": 300.0, "bfloat16": 1.9e19, "float32": 1.9e19}[state_dtype]
+    step, x = Step("adagrad", engine=engine, state_dtype=state_dtype, nonfinite="skip"), np.ones(2, np.float32)
+    state = step.init(x)
+    step.dense(x, np.float32([largest, 1.0]), state)
+    assert np.isfinite(step.rates(x, state)).all()
+    assert (step.rates(x, state) > 0).all()
+    assert state.skipped == 1
+    assert x[0] == 1
+
+
+def test_an_infinite_rate_under_both_penalties_shrinks_rows_left_out_to_zero():
+    """Without ε a row that has seen no gradient has an infinite rate: a proximal step takes it to the origin."""
+    for engine in ("reference", "cpu"):
+        step, x = Step("adagrad", engine=engine, eps_root=0.0, l1=0.1, l2=0.1), np.ones((2, 1))
+        state = step.init(x)
+        for _ in range(3):
+            step.rows(x, np.array([0]), np.ones((1, 1)), state)
+        step.settle(x, state)
+        assert_identical(x[1], np.zeros(1))
+
+
+# Linear models
+
+
+def written_out(X, y, batches, loss, settings, penalized=True):
+    """AdaGrad on a linear model, as a loop over mini-batches."""
+    lr, eps_root = settings["lr"], 1e-6
+    l1, l2 = settings.get("l1", 0.0), settings.get("l2", 0.0)
+    decay, decoupled = settings.get("weight_decay", 0.0), settings.get("decoupled_weight_decay", 0.0)
+    w, s = np.zeros(X.shape[1] + 1), np.zeros(X.shape[1] + 1)
+    is_weight = np.arange(len(w)) < X.shape[1]
+    for t, batch in enumerate(batches, 1):
+        eta = lr(t) if callable(lr) else lr
+        prediction = X[batch] @ w[:-1] + w[-1]
+        slope = prediction - y[batch] if loss == "squared" else 1 / (1 + np.exp(-prediction)) - y[batch]
+        g = np.append(X[batch].T @ slope, slope.sum()) / len(batch) + decay * w * is_weight
+        s += g**2
+        rate = eta / np.sqrt(s + eps_root)
+        w = w * (1 - eta * decoupled * is_weight) - rate * g
+        shrunk = np.sign(w) * np.maximum(np.abs(w) - rate * l1, 0) / (1 + rate * l2)
+        w = np.where(is_weight, shrunk, w)
+    return w
+
+
+SETTINGS = [
+    {"lr": 0.3},
+    {"lr": 0.3, "l1": 0.05, "l2": 0.1, "decoupled_weight_decay": 0.1},
+    {"lr": 0.3, "weight_decay": 0.2},
+    {"lr": polynomial(0.5), "l1": 0.02},
+]
+
+
+@engines
+@pytest.mark.parametrize("settings", SETTINGS, ids=["plain", "penalties", "weight decay", "schedule"])
+@pytest.mark.parametrize("batch_size", [1, 4])
+@pytest.mark.parametrize("loss", ["squared", "logistic"])
+@pytest.mark.parametrize("sparse", [False, True], ids=["array", "csr"])
+def test_a_linear_model_is_the_loop_written_out(engine, sparse, loss, batch_size, settings):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(21, 6)) * (rng.random((21, 6)) < 0.5)
+    y = (rng.random(21) < 0.5).astype(float)
+    epochs = [order(21, rng), order(21, rng, replacement=True)]
+    batches = [epoch[k : k + batch_size] for epoch in epochs for k in range(0, 21, batch_size)]
+    step, x = Step("adagrad", engine=engine, **settings), np.zeros(7)
+    state = step.init(x)
+    for epoch in epochs:
+        step.linear(csr_matrix(X) if sparse else X, y, epoch, x, state, loss=loss, batch_size=batch_size)
+    assert state.t == len(batches)
+    assert_close(x, written_out(X, y, batches, loss, settings), "lazy")
+
+
+@engines
+@pytest.mark.parametrize("rule", ["ftrl", "dual_averaging"])
+def test_a_rules_own_penalty_spares_the_bias(engine, rule):
+    """λ₁ so large that every weight stays at zero; the bias does what it does without a penalty."""
+    X, y = np.array([[1.0, 0.0], [0.5, 2.0], [0.0, 1.0]]), np.array([1.0, 2.0, 0.5])
+    biases = []
+    for examples, l1 in ((X, 100.0), (X * 0, 0.0)):
+        step, x = Step(rule, engine=engine, l1=l1), np.zeros(3)
+        step.linear(csr_matrix(examples), y, np.arange(3), x, step.init(x))
+        assert (x[:2] == 0).all()
+        biases.append(x[2])
+    assert_identical(*biases)
+    assert biases[0] != 0
+
+
+@pytest.mark.parametrize("loss", ["squared", "logistic"])
+def test_the_slope_is_the_derivative_of_the_loss(loss):
+    """By a central difference of the mean loss, with respect to each weight and the bias."""
+    rng = np.random.default_rng(1)
+    X, y, x = rng.normal(size=(5, 3)), np.array([0.0, 1, 1, 0, 1]), rng.normal(size=4)
+    step, moved = Step("sgd", engine="reference", lr=1.0), x.copy()
+    step.linear(X, y, np.arange(5), moved, step.init(moved), loss=loss, batch_size=5)
+    h = 1e-5 * np.eye(4)
+    difference = [mean_loss(loss, predict(X, x + e), y) - mean_loss(loss, predict(X, x - e), y) for e in h]
+    assert_close(x - moved, np.array(difference) / 2e-5, "minimizer")
+
+
+def test_losses():
+    predictions, y = np.array([0.0, 800.0, -800.0, math.log(3)]), np.array([1.0, 1.0, 0.0, 0.0])
+    assert_close(mean_loss("logistic", predictions, y), (math.log(2) + 0 + 0 + math.log(4)) / 4, "float64")
+    assert_close(mean_loss("squared", np.array([1.0, -2.0]), np.array([0.0, 2.0])), (0.5 + 8) / 2, "float64")
+
+
+def test_logistic_slopes_do_not_overflow():
+    step, x = Step("sgd", engine="reference", lr=1.0), np.zeros(2)
+    state = step.init(x)
+    step.linear(np.array([[1e5], [-1e5]]), np.array([1.0, 1.0]), np.array([0, 1]), x, state, loss="logistic")
+    assert np.isfinite(x).all()
+    assert state.skipped == 0
+
+
+@engines
+def test_the_last_mini_batch_is_averaged_over_its_own_size(engine):
+    step, x = Step("sgd", engine=engine, lr=1.0), np.zeros(1)
+    # Three targets of 1, in batches of 2: the bias goes 0 → 1 → 1 with slopes −1 and then 0; with targets 1, 1, 3: → 3.
+    step.linear(np.zeros((3, 0)), np.array([1.0, 1.0, 3.0]), np.arange(3), x, step.init(x), batch_size=2)
+    assert_close(x, [3.0], "float64")
+
+
+# The order of the examples
+
+
+def test_orders():
+    rng = np.random.default_rng(0)
+    without, again = order(50, rng), order(50, rng)
+    assert sorted(without) == sorted(again) == list(range(50))
+    assert (without != again).any()
+    drawn = order(5000, rng, replacement=True)
+    assert drawn.min() >= 0
+    assert drawn.max() < 5000
+    # Drawn with replacement, a share of 1 − 1/e of the examples occurs.
+    assert len(np.unique(drawn)) / 5000 == pytest.approx(1 - math.exp(-1), abs=0.02)
+
+
+# Effective rates
+
+
+def test_effective_rates():
+    """η/√(s + ε) of the memory as it is, without taking a step."""
+    step, x = Step("adagrad", engine="reference", lr=0.5, eps_root=0.0), np.zeros(2)
+    state = step.init(x)
+    step.dense(x, np.array([3.0, -4.0]), state)
+    before = x.copy()
+    assert_close(step.rates(x, state), [0.5 / 3, 0.5 / 4], "float64")
+    assert_identical(x, before)
+    assert state.slots["total"].tolist() == [9, 16]
