@@ -13,6 +13,7 @@ from typing import Any
 import numba
 import numpy as np
 from numba.core.errors import NumbaError
+from numba.core.registry import cpu_target
 
 from surefoot import ops
 from surefoot.engines import around, losses
@@ -20,6 +21,10 @@ from surefoot.engines.cpu import kernels, memory, numba_ops
 from surefoot.rules import Rule, RuleError
 
 OPTIONS: dict[str, Any] = {"error_model": "numpy", "nogil": True, "_nrt": False}
+# Numba sets itself up when it first loads a kernel. Done here, with the engine, so that no step waits for it.
+cpu_target.typing_context.refresh()
+cpu_target.target_context.refresh()
+
 # Kernels allocate nothing, so they need not count references: counting costs an atomic operation for each row, on which
 # threads wait for each other. No fastmath anywhere: the reference's bits.
 INNER: dict[str, Any] = OPTIONS | {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "forceinline": True}
