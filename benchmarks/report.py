@@ -37,9 +37,11 @@ def cells(row: Row) -> tuple[str, ...]:
 def number(value: float) -> str:
     """Three digits, as people write them.
 
-    >>> number(0.9123), number(312.7), number(8)
-    ('0.912', '313', '8')
+    >>> number(0.9123), number(312.7), number(8), number(-4e-5)
+    ('0.912', '313', '8', '0')
     """
+    if abs(value) < 0.001:
+        return "0"
     return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 

