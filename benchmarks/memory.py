@@ -1,10 +1,11 @@
 """Memory that a step takes beyond its arguments: must not grow with the parameters, nor with the table.
 
-Each figure comes from a process of its own, after a first step: the peak of what Python and NumPy allocate
-(tracemalloc), or the peak of resident memory (kernels allocate beside Python), whichever is higher, at one size and
-at a tenth of it. The growth from one to the other, in percent of what the parameters grow, is held to the bar.
+Each row comes from a process of its own: at a tenth of the size and then at all of it, after a first step, the peak of
+what Python and NumPy allocate (tracemalloc) or of resident memory (kernels allocate beside Python), whichever is
+higher. The growth from one size to the other, in percent of what the parameters grow, is held to the bar.
 """
 
+import json
 import re
 import subprocess
 import sys
@@ -42,12 +43,12 @@ def measure(quick: bool) -> Iterator[Row]:
 
 
 def row(what: str, extra: str, rule: str, settings: dict, units: int, bytes_: int) -> Row:
-    """Calls the function `extra` of this module in new processes, for all units and for a tenth of them."""
+    """Calls the function `extra` of this module in a new process, for a tenth of the units and for all of them."""
     with_settings = ", ".join(f"{key}={value}" for key, value in settings.items())
     what = f"{what}, {rule}({with_settings}), {size(bytes_)} of parameters"
     if not FORGET.exists():
         return Row(what, "", "the peak of resident memory can be had on Linux only", unit="%", bar=BAR, at_most=True)
-    large, small = (in_new_process(f"{extra}({rule!r}, {settings!r}, {count})") for count in (units, units // 10))
+    small, large = in_new_process(f"[{extra}({rule!r}, {settings!r}, count) for count in ({units // 10}, {units})]")
     growth = 100 * (large - small) / (0.9 * bytes_)
     return Row(
         what,
@@ -60,10 +61,10 @@ def row(what: str, extra: str, rule: str, settings: dict, units: int, bytes_: in
     )
 
 
-def in_new_process(expression: str) -> int:
+def in_new_process(expression: str) -> list[int]:
     code = f"from benchmarks.memory import *; print({expression})"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
-    return int(done.stdout)
+    return json.loads(done.stdout)
 
 
 def dense_extra(rule: str, settings: dict, coordinates: int) -> int:

@@ -22,8 +22,8 @@ from surefoot.rules import Rule, RuleError
 
 OPTIONS: dict[str, Any] = {"error_model": "numpy", "nogil": True, "_nrt": False}
 # Numba sets itself up when it first loads a kernel. Done here, with the engine, so that no step waits for it.
-cpu_target.typing_context.refresh()
-cpu_target.target_context.refresh()
+cpu_target.typing_context.refresh()  # pyright: ignore[reportAttributeAccessIssue]
+cpu_target.target_context.refresh()  # pyright: ignore[reportAttributeAccessIssue]
 
 # Kernels allocate nothing, so they need not count references: counting costs an atomic operation for each row, on which
 # threads wait for each other. No fastmath anywhere: the reference's bits.

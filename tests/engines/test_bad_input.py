@@ -1,0 +1,201 @@
+"""Input that does not fit: an error that names what was found and expected, and nothing changed, bit for bit."""
+
+import copy
+import re
+
+import numpy as np
+import pytest
+from numerics import assert_identical, assert_same_memory
+from scipy.sparse import csc_matrix, csr_matrix
+
+from surefoot.engines import Step
+
+SHAPE = (5, 3)
+X = np.arange(12.0, dtype=np.float32).reshape(4, 3)
+Y = np.array([0, 1, 1, 0], np.float32)
+ORDER = np.arange(4)
+IDS = np.array([1, 3])
+VALUES = np.ones((2, 3), np.float32)
+
+
+def unsorted(columns):
+    broken = csr_matrix(X)
+    broken.indices = np.array(columns, np.int32).repeat(len(broken.indices) // len(columns) + 1)[: len(broken.indices)]
+    return broken
+
+
+def g(shape=SHAPE, dtype=np.float32):
+    return np.ones(shape, dtype)
+
+
+# driver: (arguments, what the message must name)
+DENSE = {
+    "shape": ((g((3, 5)),), [r"\(3, 5\)", r"\(5, 3\)"]),
+    "fewer dimensions": ((g((15,)),), [r"\(15,\)", r"\(5, 3\)"]),
+    "wider type": ((g(dtype=np.float64),), ["float64", "float32"]),
+    "integers": ((g(dtype=np.int64),), ["int64", "float32"]),
+    "other byte order": ((g(dtype=">f4"),), [">f4", "float32"]),
+    "list": (([[1.0] * 3] * 5,), ["list"]),
+    "nothing": ((None,), ["None"]),
+}
+ROWS = {
+    "id too large": ((np.array([1, 5]), VALUES), ["row 5 is out of range", "0 … 4"]),
+    "negative id": ((np.array([-1, 3]), VALUES), ["row -1 is out of range", "0 … 4"]),
+    "float ids": ((np.array([1.0, 3.0]), VALUES), ["int32 or int64", "float64"]),
+    "bool ids": ((np.array([True, False]), VALUES), ["int32 or int64", "bool"]),
+    "unsigned ids": ((np.array([1, 3], np.uint32), VALUES), ["int32 or int64", "uint32"]),
+    "ids in a column": ((np.array([[1], [3]]), VALUES), ["1-D", "2-D"]),
+    "list of ids": (([1, 3], VALUES), ["list"]),
+    "too few values": ((IDS, VALUES[:1]), [r"\(1, 3\)", r"\(2, 3\)"]),
+    "too wide values": ((IDS, g((2, 4))), [r"\(2, 4\)", r"\(2, 3\)"]),
+    "wider type": ((IDS, VALUES.astype(np.float64)), ["float64", "float32"]),
+    "list of values": ((IDS, [[1.0] * 3] * 2), ["list"]),
+}
+LINEAR = {
+    "type of examples": ((X.astype(np.float64), Y, ORDER), ["float64", "float32"]),
+    "type of targets": ((X, Y.astype(np.float64), ORDER), ["float64", "float32"]),
+    "number of targets": ((X, Y[:3], ORDER), [r"\(3,\)", r"\(4,\)"]),
+    "number of features": ((X[:, :2].copy(), Y, ORDER), [r"\(4, 2\)", r"\(4,\)", r"\(d \+ 1,\)"]),
+    "one example as a vector": ((X[0], Y[:1], ORDER[:1]), [r"\(3,\)", r"\(m, d\)"]),
+    "columns first": ((csc_matrix(X), Y, ORDER), ["CSR", "Column"]),
+    "list of examples": ((X.tolist(), Y, ORDER), ["examples", "list"]),
+    "list of targets": ((X, Y.tolist(), ORDER), ["targets", "list"]),
+    "example too large": ((X, Y, np.array([0, 4])), ["order", "0 … 3"]),
+    "negative example": ((X, Y, np.array([-1, 2])), ["order", "0 … 3"]),
+    "float order": ((X, Y, np.array([0.0, 1.5])), ["order", "float64"]),
+    "two orders": ((X, Y, np.array([[0, 1], [2, 3]])), ["order", r"2-D|\(2, 2\)"]),
+    "feature too large": ((unsorted([0, 3]), Y, ORDER), ["features", "0 … 2"]),
+    "negative feature": ((unsorted([-1, 1]), Y, ORDER), ["features", "0 … 2"]),
+    "no batch": ((X, Y, ORDER, {"batch_size": 0}), ["batch_size", "at least 1", "0"]),
+    "half a batch": ((X, Y, ORDER, {"batch_size": 1.5}), ["batch_size", "1.5"]),
+    "unknown loss": ((X, Y, ORDER, {"loss": "hinge"}), ["loss", "squared, logistic", "'hinge'"]),
+    "targets of ±1": ((X, 2 * Y - 1, ORDER, {"loss": "logistic"}), ["0 or 1|0 and 1", "-1"]),
+}
+CASES = [
+    pytest.param(driver, arguments, names, id=f"{driver}-{case}")
+    for driver, cases in (("dense", DENSE), ("rows", ROWS), ("linear", LINEAR))
+    for case, (arguments, names) in cases.items()
+]
+
+
+def started(engine, shape, **settings):
+    """(step, parameters, state) after a first step, so that there is something to spoil."""
+    step = Step("adagrad", engine=engine, name="embedding.weight", **settings)
+    x = np.linspace(-1, 1, int(np.prod(shape)), dtype=np.float32).reshape(shape)
+    state = step.init(x)
+    step.dense(x, np.ones_like(x), state)
+    return step, x, state
+
+
+def refuses(call, x, state, *names):
+    before, memory = x.copy(), copy.deepcopy(state)
+    with pytest.raises((ValueError, TypeError)) as caught:
+        call()
+    message = str(caught.value)
+    assert message.startswith("embedding.weight: "), message
+    for name in names:
+        assert re.search(name, message), f"{name!r} is not in {message!r}"
+    assert_identical(x, before, "parameters")
+    assert_same_memory(state, memory)
+
+
+@pytest.mark.parametrize("engine", ["reference", "cpu"])
+@pytest.mark.parametrize("driver, arguments, names", CASES)
+def test_arguments(driver, arguments, names, engine):
+    step, x, state = started(engine, (4,) if driver == "linear" else SHAPE)
+    if driver == "linear":
+        examples, y, order, *options = arguments
+        options = options[0] if options else {}
+        refuses(lambda: step.linear(examples, y, order, x, state, **options), x, state, *names)
+    elif driver == "rows":
+        refuses(lambda: step.rows(x, *arguments, state), x, state, *names)
+    else:
+        refuses(lambda: step.dense(x, *arguments, state), x, state, *names)
+
+
+def drivers(step, x, state):
+    """A call of every driver that would work."""
+    yield lambda: step.dense(x, np.ones_like(x), state)
+    yield lambda: step.rows(x, IDS, np.ones((2, *x.shape[1:]), x.dtype), state)
+    if x.ndim == 1:
+        yield lambda: step.linear(X, Y, ORDER, x, state)
+
+
+@pytest.mark.parametrize("engine", ["reference", "cpu"])
+@pytest.mark.parametrize("shape", [SHAPE, (4,)])
+def test_parameters_that_cannot_be_written(engine, shape):
+    step, x, state = started(engine, shape)
+    x.flags.writeable = False
+    for call in drivers(step, x, state):
+        refuses(call, x, state, "read-only")
+
+
+@pytest.mark.parametrize("engine", ["reference", "cpu"])
+@pytest.mark.parametrize("shape", [SHAPE, (4,)])
+def test_memory_that_is_missing(engine, shape):
+    step, x, state = started(engine, shape)
+    del state.slots["total"]
+    for call in drivers(step, x, state):
+        refuses(call, x, state, "no slot 'total'", r"init\(x\)")
+
+
+@pytest.mark.parametrize("engine", ["reference", "cpu"])
+@pytest.mark.parametrize("shape", [SHAPE, (4,)])
+@pytest.mark.parametrize("other", [(1,), (5, 1), (6, 3), (5,), ()])
+def test_memory_of_another_shape(engine, shape, other):
+    step, x, state = started(engine, shape)
+    state.slots["total"] = np.ones(other, np.float32)
+    for call in drivers(step, x, state):
+        refuses(call, x, state, "slot 'total'", re.escape(str(other)), re.escape(str(shape)))
+
+
+@pytest.mark.parametrize("engine", ["reference", "cpu"])
+def test_memory_of_another_granularity(engine):
+    _, _, row_state = started(engine, SHAPE, granularity="row")
+    step, x, _ = started(engine, SHAPE)
+    for call in drivers(step, x, row_state):
+        refuses(call, x, row_state, "slot 'total'", r"\(5, 1\)", r"\(5, 3\)")
+
+
+@pytest.mark.parametrize("engine", ["reference", "cpu"])
+def test_memory_that_cannot_be_written(engine):
+    step, x, state = started(engine, SHAPE)
+    state.slots["total"].flags.writeable = False
+    for call in drivers(step, x, state):
+        refuses(call, x, state, "slot 'total'", "read-only")
+
+
+@pytest.mark.parametrize("engine", ["reference", "cpu"])
+@pytest.mark.parametrize("dtype", [np.int64, bool, ">f4"])
+def test_memory_of_a_type_that_holds_no_memory(engine, dtype):
+    step, x, state = started(engine, SHAPE)
+    state.slots["total"] = np.ones(SHAPE, dtype)
+    for call in drivers(step, x, state):
+        refuses(call, x, state, "slot 'total'", np.dtype(dtype).str if dtype == ">f4" else np.dtype(dtype).name)
+
+
+@pytest.mark.parametrize("dtype", ["int32", "int64", "bool", "complex64", "uint8", ">f4"])
+def test_parameters_of_a_type_that_cannot_be_stepped(dtype):
+    step = Step("adagrad", engine="reference", name="embedding.weight")
+    with pytest.raises(ValueError, match=f"embedding.weight: type {dtype} is not supported; expected float64, float32"):
+        step.init(np.ones(3, dtype))
+
+
+def test_a_single_number_has_no_rows():
+    step, x = Step("adagrad", name="embedding.weight"), np.array(1.0)
+    state = step.init(x)
+    refuses(lambda: step.rows(x, np.array([0]), np.ones(1), state), x, state, "needs parameters with rows")
+
+
+@pytest.mark.parametrize("shape, granularity, names", [((4, 1), "coordinate", ["1-D", r"\(4, 1\)"]), ((4,), "row", ["one row", "tensor"])])
+def test_weights_of_a_linear_model(shape, granularity, names):
+    step, x, state = started("cpu", shape, granularity=granularity)
+    refuses(lambda: step.linear(X, Y, ORDER, x, state), x, state, *names)
+
+
+def test_no_examples_are_no_step():
+    step, x, state = started("cpu", (4,))
+    before, memory = x.copy(), copy.deepcopy(state)
+    step.linear(X, Y, np.arange(0), x, state)
+    assert_identical(x, before)
+    assert_same_memory(state, memory)
