@@ -234,7 +234,9 @@ def _panels(trace: Trace):
     columns = 2 if count == 4 else min(count, COLUMNS)
     rows = -(-count // columns)
     window = _window(trace)
-    figure = new_figure(max(3.9 * columns, 5.2), 4.0 * rows + 1.2)
+    left, right, low, high = window
+    panel_height = 3.4 * min(max((high - low) / (right - left), 0.6), 1.0)
+    figure = new_figure(max(3.9 * columns, 5.2), (panel_height + 0.75) * rows + 1.1)
     panels: list[Any] = list(figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flat)
     for panel in panels[count:]:
         panel.set_visible(False)
