@@ -12,8 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from benchmarks.harness import Row, Times, installed, race, times_as_fast
-from surefoot.engines import Step
-from surefoot.engines.cpu import get_threads
+from surefoot.engines import Step, get_threads
 from surefoot.rules import REGISTRY, Rule
 
 torch = installed("torch")

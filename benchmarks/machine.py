@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 import surefoot
-from surefoot.engines.cpu import get_threads
+from surefoot.engines import get_threads
 
 PACKAGES = ("surefoot", "numpy", "numba", "scipy", "torch", "fbgemm-gpu-cpu")
 

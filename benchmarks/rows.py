@@ -11,8 +11,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from benchmarks.harness import Row, installed, race, times_as_fast
-from surefoot.engines import Step
-from surefoot.engines.cpu import get_threads
+from surefoot.engines import Step, get_threads
 
 torch = installed("torch")
 

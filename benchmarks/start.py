@@ -92,7 +92,7 @@ def process(statement: str) -> tuple[float, str]:
 
 
 def first_calls(driver: str, rounds: int) -> Iterator[Row]:
-    """The first call in a process, in which Numba sets itself up too, and then the first call for another rule."""
+    """The first call in a process that has imported the engine, and then the first call for another rule."""
     code = SETTING + DRIVERS[driver] + TIMED
     process(code)
     readings = [tuple(map(float, process(code)[1].split())) for _ in range(rounds)]

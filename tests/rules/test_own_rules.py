@@ -49,8 +49,7 @@ def mine(request):
     linecache.cache.pop(name, None)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("granularity", ["coordinate", "row"])
+@pytest.mark.parametrize("dtype, granularity", [(np.float32, "coordinate"), (np.float64, "row")])
 def test_from_a_notebook(mine, dtype, granularity, tmp_path, monkeypatch, capfd):
     """The same bits on both engines, silently, and without a trace on disk."""
     cache = tmp_path / "cache"
@@ -128,7 +127,7 @@ def test_two_rules_of_the_same_name_are_two_rules():
 
 
 def test_what_only_a_compiler_finds_names_the_rule_and_touches_nothing():
-    """g.real is fine for NumPy."""
+    """NumPy's arrays have methods; numbers have none."""
     space = {}
     exec("def odd(x, g, g2, lr):\n    return lr, g.clip(-1.0, 1.0)\n", space)
     with pytest.raises(surefoot.RuleError, match="^odd: "):

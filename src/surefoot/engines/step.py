@@ -168,6 +168,10 @@ class Step:
         self.threads = threads
         self.engine = importlib.import_module(ENGINES[engine])
 
+    def __repr__(self) -> str:
+        settings = ", ".join(f"{key}={value!r}" for key, value in self.hyper.items())
+        return f"Step({self.rule.name!r}, engine={self.engine_name!r}, granularity={self.granularity!r}, {settings})"
+
     @staticmethod
     def _own_penalties(rule: Rule) -> str:
         return ", ".join(key for key in ("l1", "l2") if key in rule.hyper) or "settings"
@@ -188,8 +192,7 @@ class Step:
 
     def lr(self, t) -> float:
         """The learning rate at step t."""
-        lr = self.hyper["lr"]
-        return lr(t) if callable(lr) else lr
+        return self.rule.lr(t, self.hyper)
 
     def around(self, t, norm: float | None = None) -> Around:
         """The numbers around the rule at step t; `norm` is the gradient's norm, for clip_norm."""
@@ -280,11 +283,13 @@ class Step:
             NonFiniteError: as in dense.
         """
         self._check_parameters(x, state)
+        ids = np.asarray(ids)
         self._check_rows(x, ids, values)
         t = state.t + 1
+        coefficients = self.coefficients(t)
         self._remember(x, state, t)
         norm = self.engine.rows_norm(self, x, ids, values) if math.isfinite(self.clip_norm) else None
-        skipped = self.engine.rows(self, x, ids, values, state, t, self.coefficients(t), self.around(t, norm))
+        skipped = self.engine.rows(self, x, ids, values, state, t, coefficients, self.around(t, norm))
         self._finish(x, state, t, skipped, rows=True)
 
     def settle(self, x: np.ndarray, state: State) -> None:
@@ -393,6 +398,8 @@ class Step:
                 )
 
     def _check_parameters(self, x: np.ndarray, state: State) -> None:
+        if not isinstance(x, np.ndarray):
+            raise ValueError(f"{self.name}: the parameters are stepped in place; expected a NumPy array, got {type(x)}")
         storage_of(x, self.name)
         if not x.flags.writeable:
             raise ValueError(f"{self.name}: the parameters are read-only; expected an array that can be written")
@@ -405,6 +412,7 @@ class Step:
             shape = self.slot_shape(x.shape, slot.kind)
             if state.slots[key].shape != shape:
                 raise ValueError(f"{self.name}: slot {key!r} has shape {state.slots[key].shape}; expected {shape}")
+            storage_of(state.slots[key], f"{self.name}: slot {key!r}")
 
     def _check_rows(self, x: np.ndarray, ids: np.ndarray, values: np.ndarray) -> None:
         if x.ndim == 0:

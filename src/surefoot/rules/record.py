@@ -129,7 +129,7 @@ def flag(default: bool = False, meaning: str = "") -> Hyper:
     return Hyper(bool(default), (0.0, 1.0), meaning)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Rule:
     """An update rule: x ← x − rate · direction, with the rate and the direction given by one function of scalars.
 
@@ -181,6 +181,9 @@ class Rule:
     def __call__(self, *args):
         """(rate, direction, *slots) for plain floats."""
         return self.function(*args)
+
+    def __repr__(self) -> str:
+        return f"<rule {self.name}: {self.formula}>" if self.formula else f"<rule {self.name}>"
 
     @property
     def summary(self) -> str:
@@ -247,12 +250,26 @@ class Rule:
 
     def evaluate(self, t, settings: Mapping[str, Any]) -> tuple:
         """The coefficients at step t (an int, or an array of ints) in float64; a schedule in `lr` is called with t."""
-        values = dict(settings)
-        if callable(values["lr"]):
-            values["lr"] = values["lr"](t)
+        values = dict(settings) | {"lr": self.lr(t, settings)}
         if self.coefficients is not None:
             return tuple(self.coefficients(t, **values))
         return tuple(values[name] for name in self.coefficient_names)
+
+    def lr(self, t, settings: Mapping[str, Any]):
+        """The learning rate at step t, from a number or a schedule.
+
+        Raises:
+            RuleError: if a schedule gives a rate that is not finite or out of bounds.
+        """
+        lr = settings["lr"]
+        if not callable(lr):
+            return lr
+        rate = lr(t)
+        for value in (np.min(rate), np.max(rate)):
+            if not self.hyper["lr"].admits(value):
+                interval = self.hyper["lr"].interval()
+                raise RuleError(f"{self.name}: the schedule gives lr = {value} at step {t}; expected one in {interval}")
+        return rate
 
     @property
     def coefficient_names(self) -> tuple[str, ...]:

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from surefoot.engines.cpu import threads
+from surefoot.engines import threads
 from surefoot.engines.cpu.compiling import Kind, specialise
 from surefoot.engines.cpu.kernels import BLOCK
 from surefoot.engines.cpu.merging import sort_ids
-from surefoot.engines.cpu.threads import get_threads, set_threads
+from surefoot.engines.threads import get_threads, set_threads
 from surefoot.engines.reference import blend, blend_rows, blend_touched, settle_average
 from surefoot.engines.step import ARITHMETIC, Around, State, Step, rounding_key, storage_of, table
 from surefoot.rules import REGISTRY
