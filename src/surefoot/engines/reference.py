@@ -71,15 +71,16 @@ def advance(step: Step, x, raw, slots, coefficients, around: Around, size: int |
     numbers = Around(*map(f, around))
     with np.errstate(all="ignore"):
         g, start = raw, x
-        if not step.plain:
+        if step.adjusts:
             g = bound("gradient", f)(raw, x, numbers.scale, numbers.clip, numbers.weight_decay)
+        if step.decays:
             start = numbers.keep * x
         ok = np.isfinite(raw) & np.isfinite(g * g)
         if g2 is None:
             g2 = mean_square(step, np.where(ok, g * g, f(0)), size) if step.shared else g * g
         rate, direction, *memory = step.rule.bound(dtype=f)(start, g, g2, *slots, *map(f, coefficients))
         new = bound("advance", f)(np.zeros_like(start) if step.rule.from_origin else start, rate, direction)
-        if not step.plain:
+        if step.shrinks:
             new = bound("proximal", f)(new, rate, numbers.l1, numbers.l2)
         for slot in memory:
             ok = ok & np.isfinite(slot)
@@ -341,7 +342,7 @@ def mean_of_weights(step: Step, x, raw, around: Around, spared: Around, size: in
     f = x.dtype.type
     with np.errstate(all="ignore"):
         g = raw
-        if not step.plain:
+        if step.adjusts:
             seen = [bound("gradient", f)(raw, x, *map(f, around[:3])) for around in (around, spared)]
             g = splice(*seen)
         squares = np.where(np.isfinite(raw) & np.isfinite(g * g), g * g, f(0))

@@ -203,14 +203,25 @@ class Step:
         return Around(scale, self.clip_value, self.weight_decay, keep, self.l1, self.l2)
 
     @functools.cached_property
-    def plain(self) -> bool:
-        """Whether nothing is done around the rule, so that the fast path needs none of it."""
-        return self.around(1) == Around() and not math.isfinite(self.clip_norm)
+    def adjusts(self) -> bool:
+        """Whether the gradient is changed before the rule sees it."""
+        bounded = math.isfinite(self.clip_norm) or math.isfinite(self.clip_value)
+        return bounded or self.maximize or self.weight_decay > 0
+
+    @functools.cached_property
+    def decays(self) -> bool:
+        """Whether parameters are shrunk before the rule."""
+        return self.decoupled_weight_decay > 0
+
+    @functools.cached_property
+    def shrinks(self) -> bool:
+        """Whether a proximal step follows the rule."""
+        return bool(self.l1 or self.l2)
 
     @functools.cached_property
     def regularized(self) -> bool:
         """Whether a coordinate with zero gradient still shrinks."""
-        return bool(self.l1 or self.l2 or self.decoupled_weight_decay)
+        return self.decays or self.shrinks
 
     @functools.cached_property
     def shared(self) -> bool:

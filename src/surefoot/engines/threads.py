@@ -2,11 +2,14 @@
 
 import itertools
 import os
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 SMALLEST = 1 << 18
 """Elements below which one thread is faster than two."""
+PIECES = 4
+"""Pieces of work for each thread."""
 
 _limit: int | None = None
 _pool: tuple[int, int, ThreadPoolExecutor] | None = None
@@ -40,18 +43,34 @@ def get_threads() -> int:
 
 
 def pieces(elements: int, units: int, threads: int | None) -> list[tuple[int, int]]:
-    """Cuts `units` of work into one consecutive range per thread; a single range where the work is small."""
-    count = min(get_threads() if threads is None else threads, units) if elements >= SMALLEST else 1
-    edges = [units * k // max(count, 1) for k in range(max(count, 1) + 1)]
-    return list(itertools.pairwise(edges))
+    """Cuts `units` of work into consecutive ranges, several a thread; a single range where the work is small."""
+    count = get_threads() if threads is None else threads
+    count = min(PIECES * count, units) if elements >= SMALLEST and count > 1 else 1
+    return list(itertools.pairwise(units * k // count for k in range(count + 1)))
 
 
-def run(tasks: Sequence[Callable[[], int]]) -> int:
-    """Runs the tasks at once, the first in this thread; returns the sum of what they return."""
+def run(tasks: Sequence[Callable[[], int]], threads: int | None = None) -> int:
+    """Runs the tasks, in this thread and others; returns the sum of what they return.
+
+    Each thread takes the next task when it is done with one: a thread that the system keeps waiting holds up few.
+    """
     if len(tasks) == 1:
         return tasks[0]()
-    futures = [pool(len(tasks) - 1).submit(task) for task in tasks[1:]]
-    return tasks[0]() + sum(future.result() for future in futures)
+    workers = min(get_threads() if threads is None else threads, len(tasks))
+    queue = deque(tasks)
+    others = [pool(workers - 1).submit(drain, queue) for _ in range(workers - 1)]
+    return drain(queue) + sum(other.result() for other in others)
+
+
+def drain(queue: deque[Callable[[], int]]) -> int:
+    total = 0
+    while queue:
+        try:
+            task = queue.popleft()
+        except IndexError:  # another thread took the last one
+            break
+        total += task()
+    return total
 
 
 def pool(workers: int) -> ThreadPoolExecutor:

@@ -2,6 +2,7 @@
 
 import difflib
 import dis
+import functools
 import inspect
 import itertools
 import math
@@ -255,23 +256,23 @@ class Rule:
             return tuple(self.coefficients(t, **values))
         return tuple(values[name] for name in self.coefficient_names)
 
-    def lr(self, t, settings: Mapping[str, Any]):
+    def lr(self, t, settings: Mapping[str, Any]) -> Any:
         """The learning rate at step t, from a number or a schedule.
 
         Raises:
             RuleError: if a schedule gives a rate that is not finite or out of bounds.
         """
-        lr = settings["lr"]
+        lr: Any = settings["lr"]
         if not callable(lr):
             return lr
-        rate = lr(t)
+        rate: Any = lr(t)
         for value in (np.min(rate), np.max(rate)):
             if not self.hyper["lr"].admits(value):
                 interval = self.hyper["lr"].interval()
                 raise RuleError(f"{self.name}: the schedule gives lr = {value} at step {t}; expected one in {interval}")
         return rate
 
-    @property
+    @functools.cached_property
     def coefficient_names(self) -> tuple[str, ...]:
         return tuple(inspect.signature(self.function).parameters)[3 + len(self.slots) :]
 

@@ -5,7 +5,6 @@ storage types. Here memory is laid out for them and shared among threads.
 """
 
 import contextlib
-import dataclasses
 import functools
 import itertools
 import math
@@ -19,9 +18,9 @@ from surefoot.engines import threads
 from surefoot.engines.cpu.compiling import Kind, specialise
 from surefoot.engines.cpu.kernels import BLOCK
 from surefoot.engines.cpu.merging import sort_ids
-from surefoot.engines.threads import get_threads, set_threads
 from surefoot.engines.reference import blend, blend_rows, blend_touched, settle_average
 from surefoot.engines.step import ARITHMETIC, Around, State, Step, rounding_key, storage_of, table
+from surefoot.engines.threads import get_threads, set_threads
 from surefoot.rules import REGISTRY
 
 __all__ = [
@@ -41,7 +40,15 @@ NOBODY = np.empty(0)
 
 
 def kind_of(step: Step, x: np.ndarray, **more) -> Kind:
-    return Kind(ARITHMETIC[storage_of(x)], step.shared, step.plain, propagate=step.nonfinite == "propagate", **more)
+    return Kind(
+        ARITHMETIC[storage_of(x)],
+        step.shared,
+        step.adjusts,
+        step.decays,
+        step.shrinks,
+        propagate=step.nonfinite == "propagate",
+        **more,
+    )
 
 
 def numbers(step: Step, kind: Kind, coefficients: tuple, around: Around) -> tuple[tuple, tuple]:
@@ -79,7 +86,7 @@ def dense(step: Step, x, g, state: State, t: int, coefficients: tuple, around: A
 
     if all(array.flags.c_contiguous for array in (x, g, *slots)):
         blocks = contiguous_blocks(step, x, g, slots, fresh)
-        skipped = threads.run([functools.partial(task, *block) for block in blocks])
+        skipped = threads.run([functools.partial(task, *block) for block in blocks], step.threads)
     else:
         skipped = sum(task(*block) for block in copied_blocks(step, x, g, slots, fresh))
     for slot, after, common in zip(slots, fresh, in_common(step), strict=True):
@@ -163,7 +170,7 @@ def rows(step: Step, x, ids, values, state: State, t: int, coefficients: tuple, 
         # Equal shares of the ids rather than of the distinct rows: a few rows have most of the ids.
         edges = np.searchsorted(starts, [len(ids) * k // len(count) for k in range(len(count) + 1)])
         edges[-1] = len(starts) - 1
-        skipped = threads.run([functools.partial(task, b, e) for b, e in itertools.pairwise(edges)])
+        skipped = threads.run([functools.partial(task, b, e) for b, e in itertools.pairwise(edges)], step.threads)
     if step.average:
         blend_touched(step, x, state, distinct, t)
     return skipped
@@ -221,19 +228,20 @@ def squares(x, g, around: tuple, kind: Kind, limit: int | None) -> float:
     """The sum of the squares of a dense gradient, as the rule sees it; x tells the storage type and enters with L2."""
     count = -(-g.size // BLOCK)
     parts = np.zeros(count)
-    kernel = specialise("dense_squares", REGISTRY["sgd"], dataclasses.replace(kind, shared=False, propagate=False))
+    kernel = specialise("dense_squares", REGISTRY["sgd"], Kind(kind.dtype, adjusts=kind.adjusts))
 
     def task(xs, gs, first, last, offset):
         return kernel(xs, gs, around, np.empty(BLOCK), parts[offset:], first, last)
 
     if x.flags.c_contiguous and g.flags.c_contiguous:
         flat = x.reshape(1, -1), g.reshape(1, -1)
-        threads.run([functools.partial(task, *flat, b, e, 0) for b, e in threads.pieces(g.size, count, limit)])
+        tasks = [functools.partial(task, *flat, b, e, 0) for b, e in threads.pieces(g.size, count, limit)]
+        threads.run(tasks, limit)
     else:
         for k in range(count):
             cut = slice(k * BLOCK, (k + 1) * BLOCK)
             task(x.flat[cut].reshape(1, -1), g.flat[cut].reshape(1, -1), 0, 1, k)
-    return float(sum(parts.tolist(), 0.0))
+    return sum(map(float, parts), 0.0)
 
 
 def norm(step: Step, g) -> float:
@@ -243,7 +251,7 @@ def norm(step: Step, g) -> float:
 
 
 def squares_of_rows(x, values, order, starts, around: tuple, kind: Kind) -> float:
-    kernel = specialise("rows_squares", REGISTRY["sgd"], Kind(kind.dtype, plain=kind.plain))
+    kernel = specialise("rows_squares", REGISTRY["sgd"], Kind(kind.dtype, adjusts=kind.adjusts))
     return kernel(x, values, order, starts, around, np.empty(BLOCK), np.empty(x.shape[1], kind.dtype))
 
 

@@ -37,7 +37,9 @@ class Kind:
     Attributes:
         dtype: the type of the arithmetic, "float32" or "float64".
         shared: coordinates share a rate.
-        plain: nothing is done around the rule.
+        adjusts: the gradient is changed before the rule sees it.
+        decays: parameters are shrunk before the rule.
+        shrinks: a proximal step follows the rule.
         catches_up: rows that were left out make up for it.
         propagate: values that are not finite go through.
         sweeps: a linear model steps all weights in every mini-batch.
@@ -46,15 +48,22 @@ class Kind:
 
     dtype: str
     shared: bool = False
-    plain: bool = True
+    adjusts: bool = False
+    decays: bool = False
+    shrinks: bool = False
     catches_up: bool = False
     propagate: bool = False
     sweeps: bool = False
     loss: str = ""
 
     def __str__(self) -> str:
-        flags = [name for name in ("shared", "plain", "catches_up", "propagate", "sweeps") if getattr(self, name)]
+        flags = [name for name, value in vars(self).items() if value is True]
         return "_".join([self.dtype, *flags, self.loss]).strip("_")
+
+    @property
+    def plain(self) -> bool:
+        """Nothing is done around the rule."""
+        return not (self.adjusts or self.decays or self.shrinks)
 
 
 def digest(*parts: object) -> str:
@@ -135,14 +144,13 @@ def namespace(rule: Rule, kind: Kind) -> dict:
     for helper, function in vars(kernels).items():
         if isinstance(function, types.FunctionType) and function.__module__ == kernels.__name__:
             names[helper] = numba.njit(types.FunctionType(function.__code__, names, helper), **INNER)
-    prefix = "plain" if kind.plain else "full"
     idle = "idle_from_origin" if rule.from_origin else "idle_steady" if rule.steady else "idle_by_rule"
     names |= {
-        "GRADIENT": names[f"{prefix}_gradient"],
-        "START": names[f"{prefix}_start"],
-        "PROXIMAL": names[f"{prefix}_proximal"],
-        "AROUND": names[f"{prefix}_around"],
-        "SPARED": names[f"{prefix}_spared"],
+        "GRADIENT": names["full_gradient" if kind.adjusts else "plain_gradient"],
+        "START": names["full_start" if kind.decays else "plain_start"],
+        "PROXIMAL": names["full_proximal" if kind.shrinks else "plain_proximal"],
+        "AROUND": names["plain_around" if kind.plain else "full_around"],
+        "SPARED": names["plain_spared" if kind.plain else "full_spared"],
         "MEAN_SQUARE": names["shared_square" if kind.shared else "own_square"],
         "MEAN_OF": names["shared_mean" if kind.shared else "own_mean"],
         "IDLE": names["idle_row" if kind.catches_up else "idle_nothing"],
@@ -151,7 +159,7 @@ def namespace(rule: Rule, kind: Kind) -> dict:
         "GATHER": names["gather_all" if kind.sweeps else "gather_new"],
         "SETTLE_WEIGHTS": names["settle_weights" if kind.catches_up else "settle_nothing"],
     }
-    names["RAW_SQUARES"] = names["sum_squares"] if kind.plain else raw_squares(f)
+    names["RAW_SQUARES"] = raw_squares(f) if kind.adjusts else names["sum_squares"]
     return names
 
 

@@ -139,10 +139,10 @@ def step_row(x, g, slots, after, row, coefficients, around, mean, key, place):
         return 0
     views = row_of(slots, row)
     fresh = RULE(decode(x, x[0]), F(0), mean, *load(views, 0), *coefficients)
-    skipped = 0
+    skipped = np.int32(0)  # as wide as the values, or counting would halve the width of the vectors
     for j in range(x.size):
         ok = step_coordinate(x, j, decode(g, g[j]), views, coefficients, around, mean, key, place + j)
-        skipped += 0 if ok else 1
+        skipped = np.int32(skipped + (np.int32(0) if ok else np.int32(1)))
     store_row(after, row, fresh[2:], PROPAGATE)
     return skipped
 

@@ -4,6 +4,7 @@ import numba
 import numpy as np
 
 BITS = 11
+BUCKETS = 1 << BITS
 
 
 @numba.njit(cache=True, nogil=True)
@@ -12,27 +13,25 @@ def sort_ids(ids, rows):
 
     Rows and positions must be below 2³².
     """
-    size, buckets = ids.size, 1 << BITS
+    size, passes = ids.size, 0
+    while (rows - 1) >> (passes * BITS) > 0:
+        passes += 1
+    # The digits of all passes are counted together, so that the ids are read once for it.
+    count = np.zeros((passes, BUCKETS), np.int64)
     order, other = np.empty(size, np.uint64), np.empty(size, np.uint64)
     for k in range(size):
-        order[k] = np.uint64(ids[k]) << np.uint64(32) | np.uint64(k)
-    count = np.empty(buckets, np.int64)
-    shift = 32
-    while (rows - 1) >> (shift - 32) > 0:
-        count[:] = 0
+        row = np.int64(ids[k])
+        order[k] = np.uint64(row) << np.uint64(32) | np.uint64(k)
+        for digit in range(passes):
+            count[digit, (row >> (digit * BITS)) & (BUCKETS - 1)] += 1
+    for digit in range(passes):
+        place = np.cumsum(count[digit]) - count[digit]
+        shift = np.uint64(32 + digit * BITS)
         for k in range(size):
-            count[np.int64(order[k] >> np.uint64(shift)) & (buckets - 1)] += 1
-        total = 0
-        for digit in range(buckets):
-            here = count[digit]
-            count[digit] = total
-            total += here
-        for k in range(size):
-            digit = np.int64(order[k] >> np.uint64(shift)) & (buckets - 1)
-            other[count[digit]] = order[k]
-            count[digit] += 1
+            bucket = np.int64(order[k] >> shift) & (BUCKETS - 1)
+            other[place[bucket]] = order[k]
+            place[bucket] += 1
         order, other = other, order
-        shift += BITS
     starts = np.empty(size + 1, np.int64)
     distinct = 0
     for k in range(size):
