@@ -5,8 +5,7 @@ import pytest
 from numerics import assert_identical, assert_same_memory
 from table import CONCRETE, both, dense_run, parameters, rows_run
 
-from surefoot.engines import cpu
-from surefoot.engines.cpu import threads
+from surefoot.engines import threads
 
 SIZE = threads.SMALLEST + 4099
 SETTINGS = {
@@ -80,19 +79,19 @@ def test_rounding_at_random_depends_on_the_place_and_not_on_the_thread(pool_use)
 
 def test_the_limit_holds_for_steps_that_do_not_say(pool_use):
     g = np.ones(SIZE, np.float32)
-    cpu.set_threads(2)
+    threads.set_threads(2)
     try:
         both(CONCRETE["adagrad"], g, dense_run([g]))
         assert max(pool_use) == 2
     finally:
-        cpu.set_threads(None)
+        threads.set_threads(None)
 
 
 def test_the_limit_can_come_from_the_environment(monkeypatch):
     monkeypatch.setenv("SUREFOOT_NUM_THREADS", "3")
-    assert cpu.get_threads() == 3
+    assert threads.get_threads() == 3
     with pytest.raises(ValueError, match="at least 1, got 0"):
-        cpu.set_threads(0)
+        threads.set_threads(0)
 
 
 def test_small_steps_use_one_thread(pool_use):

@@ -6,8 +6,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numerics import assert_identical
 
-from surefoot.engines import Step
-from surefoot.engines.cpu import threads
+from surefoot.engines import Step, threads
 from surefoot.engines.cpu.merging import sort_ids
 from surefoot.engines.reference import merge
 
@@ -81,12 +80,6 @@ def test_how_rows_are_interleaved_makes_no_difference(engine, ids, seed):
     for x, total in results[1:]:
         assert_identical(x, results[0][0])
         assert_identical(total, results[0][1])
-
-
-@pytest.fixture
-def always_threads(monkeypatch):
-    """Even the smallest step is shared among threads."""
-    monkeypatch.setattr(threads, "SMALLEST", 1)
 
 
 @settings(max_examples=60)
