@@ -45,7 +45,7 @@ format: $(DEV)
 	$(BIN)/ruff format
 
 bench: $(DEV)
-	$(BIN)/python -m pytest benchmarks -p no:xdist --benchmark-enable -s $(ARGS)
+	$(BIN)/python -m benchmarks $(ARGS)
 
 clean:
 	rm -rf build dist .benchmarks .hypothesis .import_linter_cache .pytest_cache .ruff_cache
