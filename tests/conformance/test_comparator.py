@@ -17,7 +17,11 @@ def test_nan_equals_nothing(compare, found, expected):
 @pytest.mark.parametrize(
     "found, expected, message",
     [
-        (np.float32([1, 2]), np.float32([1, np.nextafter(np.float32(2), np.float32(3))]), r"1 of 2 differ, the first at \(1,\)"),
+        (
+            np.float32([1, 2]),
+            np.float32([1, np.nextafter(np.float32(2), np.float32(3))]),
+            r"1 of 2 differ, the first at \(1,\)",
+        ),
         (np.float64([0.0]), np.float64([-0.0]), "1 of 1 differ"),
         (np.float64([1.0]), np.float32([1.0]), "type float64, expected float32"),
         (np.zeros((2, 1)), np.zeros(2), r"shape \(2, 1\), expected \(2,\)"),

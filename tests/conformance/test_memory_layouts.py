@@ -54,7 +54,9 @@ def test_linear_models(granularity, memory):
         def run(step, x, state, place=place):
             step.linear(place(X), place(y), place(np.arange(7)), x, state, batch_size=2)
 
-        results.append(both(CONCRETE["adagrad"], parameters((11,), "float32"), run, memory=layout, granularity=granularity))
+        results.append(
+            both(CONCRETE["adagrad"], parameters((11,), "float32"), run, memory=layout, granularity=granularity)
+        )
     assert_identical(results[1][0], results[0][0])
     assert_same_memory(results[1][1], results[0][1])
 

@@ -71,7 +71,9 @@ def test_linear_models(dtype, settings):
     both(CONCRETE["adagrad"], parameters((10,), dtype), run, nonfinite="skip", **settings)
 
 
-@pytest.mark.parametrize("dtype, state_dtype", [("bfloat16", "bfloat16"), ("float16", "float16"), ("bfloat16", "float16")])
+@pytest.mark.parametrize(
+    "dtype, state_dtype", [("bfloat16", "bfloat16"), ("float16", "float16"), ("bfloat16", "float16")]
+)
 def test_memory_in_16_bits_too(dtype, state_dtype):
     run = dense_run(gradients(SHAPE, dtype, 4))
     both(CONCRETE["adagrad"], parameters(SHAPE, dtype), run, state_dtype=state_dtype, nonfinite="skip")

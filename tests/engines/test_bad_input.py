@@ -44,7 +44,6 @@ ROWS = {
     "bool ids": ((np.array([True, False]), VALUES), ["int32 or int64", "bool"]),
     "unsigned ids": ((np.array([1, 3], np.uint32), VALUES), ["int32 or int64", "uint32"]),
     "ids in a column": ((np.array([[1], [3]]), VALUES), ["1-D", "2-D"]),
-    "list of ids": (([1, 3], VALUES), ["list"]),
     "too few values": ((IDS, VALUES[:1]), [r"\(1, 3\)", r"\(2, 3\)"]),
     "too wide values": ((IDS, g((2, 4))), [r"\(2, 4\)", r"\(2, 3\)"]),
     "wider type": ((IDS, VALUES.astype(np.float64)), ["float64", "float32"]),
@@ -185,7 +184,9 @@ def test_a_single_number_has_no_rows():
     refuses(lambda: step.rows(x, np.array([0]), np.ones(1), state), x, state, "needs parameters with rows")
 
 
-@pytest.mark.parametrize("shape, granularity, names", [((4, 1), "coordinate", ["1-D", r"\(4, 1\)"]), ((4,), "row", ["one row", "tensor"])])
+@pytest.mark.parametrize(
+    "shape, granularity, names", [((4, 1), "coordinate", ["1-D", r"\(4, 1\)"]), ((4,), "row", ["one row", "tensor"])]
+)
 def test_weights_of_a_linear_model(shape, granularity, names):
     step, x, state = started("cpu", shape, granularity=granularity)
     refuses(lambda: step.linear(X, Y, ORDER, x, state), x, state, *names)

@@ -123,7 +123,9 @@ print(x[0], surefoot.__file__)
 """
     assert run(code, tmp_path / "cache", package.parent) == f"0.9 {package / '__init__.py'}\n"
     around = package / "engines" / "around.py"
-    changed = around.read_text().replace("threshold = ops.where(l1 > 0.0, rate * l1, 0.0)", "threshold = 2.0 * rate * l1")
+    changed = around.read_text().replace(
+        "threshold = ops.where(l1 > 0.0, rate * l1, 0.0)", "threshold = 2.0 * rate * l1"
+    )
     assert changed != around.read_text()
     around.write_text(changed)
     assert run(code, tmp_path / "cache", package.parent).startswith("0.8 ")
@@ -153,6 +155,7 @@ def test_the_first_step_after_a_fork():
 
 def test_threads_of_ones_own_may_step_at_once():
     """Two threads, each with its own parameters, share the pool."""
+
     def work(seed):
         rng = np.random.default_rng(seed)
         x, step = rng.standard_normal(1 << 19, np.float32), Step("adagrad", threads=3)

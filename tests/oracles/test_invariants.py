@@ -83,19 +83,31 @@ def undecayed(c):
     return {"decoupled_weight_decay": 0.0} if c.base == "adamw" else {}
 
 
-@pytest.mark.parametrize("name", ["adagrad", "mean_adagrad", "rmsprop", "rmsprop[centered]", "adam", "adam[amsgrad]", "adamw",
-                                  "nadam", "yogi", "dual_averaging"])  # fmt: skip
+HOMOGENEOUS = (
+    "adagrad",
+    "mean_adagrad",
+    "rmsprop",
+    "rmsprop[centered]",
+    "adam",
+    "adam[amsgrad]",
+    "adamw",
+    "nadam",
+    "yogi",
+)
+
+
+@pytest.mark.parametrize("name", [*HOMOGENEOUS, "dual_averaging"])
 def test_without_epsilon_the_size_of_gradients_makes_no_difference(name):
     """Scaled by a power of two, so that no rounding differs."""
     c, (x, grads) = CONCRETE[name], start()
-    none = {key: 0.0 for key in ("eps", "eps_root")}
+    none = dict.fromkeys(("eps", "eps_root"), 0.0)
     assert_identical(run(c, x, [g * 2.0**12 for g in grads], **none)[0], run(c, x, grads, **none)[0])
 
 
 @pytest.mark.parametrize("c", [c for c in CONCRETE.values() if c.name != "ftrl"], ids=str)
 def test_half_the_rate_is_half_the_step(c):
     """Of the first step. With FTRL, half the rate also halves the denominator's β/η."""
-    x, grads = start()
+    _, grads = start()
     half, whole = (run(c, np.zeros(SHAPE), grads[:1], lr=lr)[0] for lr in (0.25, 0.5))
     assert_identical(2 * half, whole)
     assert (whole != 0).any()
@@ -318,7 +330,9 @@ def test_gradient_descent_on_a_quadratic():
 
 def test_momentum_without_memory_is_gradient_descent():
     x, grads = start()
-    assert_identical(run(CONCRETE["momentum"], x, grads, lr=0.1, momentum=0.0)[0], run(CONCRETE["sgd"], x, grads, lr=0.1)[0])
+    assert_identical(
+        run(CONCRETE["momentum"], x, grads, lr=0.1, momentum=0.0)[0], run(CONCRETE["sgd"], x, grads, lr=0.1)[0]
+    )
 
 
 def test_adam_without_memory_is_rmsprop_without_memory():

@@ -51,7 +51,11 @@ def test_ftrl():
     for i in range(grads.shape[1]):
         z, n, weights = 0.0, 0.0, []
         for g in grads[:, i]:
-            w = 0.0 if abs(z) <= lambda1 else -(z - math.copysign(lambda1, z)) / ((beta + math.sqrt(n)) / alpha + lambda2)
+            w = (
+                0.0
+                if abs(z) <= lambda1
+                else -(z - math.copysign(lambda1, z)) / ((beta + math.sqrt(n)) / alpha + lambda2)
+            )
             weights.append(w)
             sigma = (math.sqrt(n + g**2) - math.sqrt(n)) / alpha
             z = z + g - sigma * w
@@ -63,7 +67,9 @@ def test_ftrl():
 
 def minimum(objective) -> float:
     """The minimizer over the real line of a convex function of one variable, which may be kinked at 0."""
-    sides = [minimize_scalar(objective, bounds=b, method="bounded", options={"xatol": 1e-12}) for b in ((-50, 0), (0, 50))]
+    sides = [
+        minimize_scalar(objective, bounds=b, method="bounded", options={"xatol": 1e-12}) for b in ((-50, 0), (0, 50))
+    ]
     best = min(sides, key=lambda side: side.fun)
     return 0.0 if objective(0.0) <= best.fun else float(best.x)
 
@@ -108,7 +114,7 @@ def test_dual_averaging():
 @pytest.mark.parametrize("l1, l2", [(0.4, 0.0), (0.0, 0.5), (0.3, 0.2)])
 @pytest.mark.parametrize("rule", ["sgd", "adagrad"])
 def test_the_composite_step(rule, l1, l2):
-    """Duchi et al. (2011), equation 4: x′ = argmin g·z + (z − x)²/(2 rate) + l1 |z| + ½ l2 z²."""
+    """Duchi et al. (2011), equation 4: x = argmin g·z + (z − x)²/(2 rate) + l1 |z| + ½ l2 z²."""
     grads, eta = gradients(4, size=4)[:12], 0.3
     settings = {"eps_root": 0.0, "eps": 0.5} if rule == "adagrad" else {}
     found = iterates(rule, grads, start=1.0, lr=eta, l1=l1, l2=l2, **settings)

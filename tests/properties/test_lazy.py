@@ -1,10 +1,13 @@
 """Rows that a sparse gradient leaves out catch up: the result is that of dense steps with zero gradients."""
 
+import copy
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numerics import assert_close, assert_identical, assert_same_memory
+from scipy.sparse import csr_matrix
 from table import CONCRETE
 
 from surefoot.engines import Step
@@ -93,7 +96,12 @@ def test_rules_with_a_closed_form(c, lr, granularity, pattern, seed):
 @settings(max_examples=40)
 @given(lr=rates, l1=penalties, granularity=granularity, pattern=touches, seed=seeds)
 def test_rules_that_start_from_the_origin(c, lr, l1, granularity, pattern, seed):
-    compare(c.step(engine="reference", lr=lr, l1=l1, granularity=granularity), pattern, seed)
+    step = c.step(engine="reference", lr=lr, l1=l1, granularity=granularity)
+    if c.name == "ftrl" and granularity == "tensor":
+        # The tensor's gradient moves every coordinate's σ x, so that nothing stands still.
+        assert step.no_closed_form is not None
+    else:
+        compare(step, pattern, seed)
 
 
 @settings(max_examples=30)
@@ -107,10 +115,15 @@ def test_settling_in_between_changes_nothing(pattern, seed, settle_at):
 @settings(max_examples=15)
 @given(pattern=touches, seed=seeds)
 def test_settling_twice_is_settling_once(engine, pattern, seed):
-    for rule, options in (("adagrad", {"l1": 0.05, "l2": 0.1}), ("rmsprop", {}), ("ftrl", {"l1": 0.1}), ("sgd", {"average": True})):
+    for rule, options in (
+        ("adagrad", {"l1": 0.05, "l2": 0.1}),
+        ("rmsprop", {}),
+        ("ftrl", {"l1": 0.1}),
+        ("sgd", {"average": True}),
+    ):
         step = Step(rule, engine=engine, **options)
         x, state = compare(step, pattern, seed) if not step.average else ran(step, pattern, seed)
-        again, again_state = x.copy(), copied(state)
+        again, again_state = x.copy(), copy.deepcopy(state)
         step.settle(again, again_state)
         assert_identical(again, x)
         assert_same_memory(again_state, state)
@@ -125,13 +138,9 @@ def ran(step, pattern, seed):
     return x, state
 
 
-def copied(state):
-    from copy import deepcopy
-
-    return deepcopy(state)
-
-
-@pytest.mark.parametrize("rule, options", [("adagrad", {"l1": 0.05}), ("momentum", {}), ("rmsprop", {}), ("ftrl", {"l1": 0.1})])
+@pytest.mark.parametrize(
+    "rule, options", [("adagrad", {"l1": 0.05}), ("momentum", {}), ("rmsprop", {}), ("ftrl", {"l1": 0.1})]
+)
 @settings(max_examples=30)
 @given(pattern=touches, seed=seeds, dense_at=st.sets(st.integers(0, 13), min_size=1, max_size=5))
 def test_dense_and_sparse_steps_in_turn(rule, options, pattern, seed, dense_at):
@@ -154,7 +163,9 @@ def test_dense_and_sparse_steps_in_turn(rule, options, pattern, seed, dense_at):
 
 @settings(max_examples=30)
 @given(
-    rule=st.sampled_from(["sgd", "adagrad", "visits", "momentum", "rmsprop", "adadelta", "mean_adagrad", "ftrl", "dual_averaging"]),
+    rule=st.sampled_from(
+        ["sgd", "adagrad", "visits", "momentum", "rmsprop", "adadelta", "mean_adagrad", "ftrl", "dual_averaging"]
+    ),
     lr=rates,
     l1=penalties,
     l2=penalties,
@@ -166,8 +177,6 @@ def test_dense_and_sparse_steps_in_turn(rule, options, pattern, seed, dense_at):
 )
 def test_a_sparse_linear_model_is_the_dense_one(rule, lr, l1, l2, decay, granularity, loss, batch_size, seed):
     """Weights of features that do not occur in a mini-batch catch up."""
-    from scipy.sparse import csr_matrix
-
     c = CONCRETE[rule]
     if c.rule.from_origin:
         options = {"l1": l1}
@@ -175,6 +184,7 @@ def test_a_sparse_linear_model_is_the_dense_one(rule, lr, l1, l2, decay, granula
         options = {"l1": l1, "l2": l2, "decoupled_weight_decay": decay}
     else:
         options = {}
+    # Where there is no closed form every weight is stepped in every mini-batch, and the result is the same.
     step = Step(rule, engine="reference", lr=lr, granularity=shared_or_not(c, granularity), **options)
     rng = np.random.default_rng(seed)
     X = rng.normal(size=(9, 6)) * (rng.random((9, 6)) < 0.3)

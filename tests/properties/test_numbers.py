@@ -11,7 +11,7 @@ from numerics import TOLERANCE, assert_close, assert_identical
 
 from surefoot.engines import NonFiniteError, Step, from_bfloat16, to_bfloat16
 from surefoot.engines.cpu import memory
-from surefoot.engines.reference import BLOCK, total
+from surefoot.engines.reference import BLOCK, store, total
 
 HALVES = np.arange(1 << 16, dtype=np.uint16)
 seeds = st.integers(0, 2**32 - 1)
@@ -94,7 +94,9 @@ def test_to_bfloat16():
 
 
 def test_every_float16():
-    same_numbers(compiled(decode_float16, HALVES.view(np.int16), np.float32), HALVES.view(np.float16).astype(np.float32))
+    same_numbers(
+        compiled(decode_float16, HALVES.view(np.int16), np.float32), HALVES.view(np.float16).astype(np.float32)
+    )
 
 
 def test_to_float16():
@@ -119,7 +121,7 @@ def rounded(target: float, seed: int, steps: int = 1, size: int = 1 << 18, engin
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.83])
 def test_rounding_at_random_is_right_on_average(share):
-    """Below 1 neighbours are 2⁻⁸ apart. The mean of the roundings is the number itself; rounded to nearest it is not."""
+    """Below 1 neighbours are 2⁻⁸ apart. The mean of the roundings is the number itself."""
     gap = 2.0**-8
     values = rounded(1 - share * gap, seed=3)
     assert set(np.unique(values)) == {1.0, 1.0 - gap}
@@ -152,8 +154,6 @@ def test_rounding_at_random_is_never_more_than_one_step_away(seed, rounding, sca
     exact = rng.random(64) < 0.2
     target[exact] = from_bfloat16(to_bfloat16(target[exact]))
     x = np.zeros(64, np.uint16)
-    from surefoot.engines.reference import store
-
     found = from_bfloat16(store(target, x, np.arange(64, dtype=np.uint64), rounding % (2**32 - 1) + 1))
     toward_zero = from_bfloat16((target.view(np.uint32) >> 16).astype(np.uint16))
     away = from_bfloat16(((target.view(np.uint32) >> 16) + 1).astype(np.uint16))
@@ -253,7 +253,9 @@ def test_duplicates_are_summed_before_they_are_looked_at(engine, seed):
     """∞ − ∞ and a sum that overflows are one coordinate left out each, however many values made them."""
     rng = np.random.default_rng(seed)
     ids = rng.integers(0, 4, 12)
-    values = np.where(rng.random((12, 3)) < 0.2, rng.choice([np.inf, -np.inf, np.nan], (12, 3)), rng.normal(size=(12, 3)))
+    values = np.where(
+        rng.random((12, 3)) < 0.2, rng.choice([np.inf, -np.inf, np.nan], (12, 3)), rng.normal(size=(12, 3))
+    )
     summed = np.zeros((4, 3))
     with np.errstate(invalid="ignore"):
         np.add.at(summed, ids, values)

@@ -23,7 +23,9 @@ simple = st.one_of(
 schedules = st.one_of(
     simple,
     st.builds(warmup, simple, st.integers(1, 30)),
-    st.builds(lambda a, n, b, m, c: chain((a, n), (b, m), c), simple, st.integers(1, 20), simple, st.integers(1, 20), simple),
+    st.builds(
+        lambda a, n, b, m, c: chain((a, n), (b, m), c), simple, st.integers(1, 20), simple, st.integers(1, 20), simple
+    ),
 )
 
 

@@ -159,7 +159,10 @@ FUNCTIONS = [
     (raises, r"uses ValueError; a rule may use"),
     (power_operator, r"uses \*\*"),
     (power_in_place, r"uses \*\*"),
-    (scale_from_gradient, r"the scale slot 'total' depends on x or g; feed it from g2 alone, or declare it with direction"),
+    (
+        scale_from_gradient,
+        r"the scale slot 'total' depends on x or g; feed it from g2 alone, or declare it with direction",
+    ),
     (scale_from_parameters, r"the scale slot 'total' depends on x or g"),
     (truth_value, r"the direction is bool where all inputs are float32"),
     (wrong_order, r"must take \(x, g, g2, total, …\), got \(g, x, g2, total, lr\)"),
@@ -216,7 +219,10 @@ def test_things_that_are_no_function(function):
     [
         ({"eps": positive(1e-8)}, "the hyperparameter 'lr' is missing; every rule has a learning rate"),
         ({"lr": positive()}, r"hyperparameter 'lr' has no default; expected one, as in positive\(0\.1\)"),
-        ({"lr": 0.1}, r"hyperparameter 'lr' is 0\.1, without bounds; expected a default with bounds, such as positive\(0\.1\)"),
+        (
+            {"lr": 0.1},
+            r"hyperparameter 'lr' is 0\.1, without bounds; expected a default with bounds, such as positive\(0\.1\)",
+        ),
         ({"lr": Hyper(0.1)}, r"hyperparameter 'lr' has no bounds; expected them, as in positive\(0\.1\)"),
         ({"lr": positive(-0.1)}, r"the default -0\.1 of 'lr' lies outside its bounds \(0, inf\)"),
         ({"lr": positive(math.nan)}, r"the default nan of 'lr' lies outside its bounds"),

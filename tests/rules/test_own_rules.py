@@ -130,13 +130,16 @@ def test_what_only_a_compiler_finds_names_the_rule_and_touches_nothing():
     """NumPy's arrays have methods; numbers have none."""
     space = {}
     exec("def odd(x, g, g2, lr):\n    return lr, g.clip(-1.0, 1.0)\n", space)
-    with pytest.raises(surefoot.RuleError, match="^odd: "):
+    x = np.zeros(2)
+
+    def define_and_step():
         odd = surefoot.rules.Rule(space["odd"], hyper={"lr": surefoot.rules.positive(1.0)})
-        step, x = Step(odd), np.zeros(2)
-        try:
-            step.dense(x, np.ones(2), step.init(x))
-        finally:
-            assert (x == 0).all()
+        step = Step(odd)
+        step.dense(x, np.ones(2), step.init(x))
+
+    with pytest.raises(surefoot.RuleError, match=r"^odd: "):
+        define_and_step()
+    assert (x == 0).all()
 
 
 def test_from_a_script(tmp_path):

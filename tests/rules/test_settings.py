@@ -157,13 +157,13 @@ def test_choices(option, value, message):
 @pytest.mark.parametrize("granularity", ["row", "tensor"])
 @pytest.mark.parametrize("c", [c for c in CONCRETE.values() if not c.shares], ids=str)
 def test_granularity_that_would_change_nothing(c, granularity):
-    with pytest.raises(ValueError, match="would change nothing.* leave it at 'coordinate'"):
+    with pytest.raises(ValueError, match=r"would change nothing.* leave it at 'coordinate'"):
         c.step(engine="reference", granularity=granularity)
 
 
 @pytest.mark.parametrize("option", ["l2", "decoupled_weight_decay"])
 def test_penalties_that_a_step_from_the_origin_would_undo(option):
-    with pytest.raises(ValueError, match="recomputes the parameters from the origin.* use the rule's own l1"):
+    with pytest.raises(ValueError, match=r"recomputes the parameters from the origin.* use the rule's own l1"):
         Step("dual_averaging", engine="reference", **{option: 0.1})
 
 

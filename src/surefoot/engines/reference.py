@@ -99,8 +99,8 @@ def commit(step: Step, x, new, slots, memory, ok, places, t: int) -> int:
     if step.nonfinite == "propagate":
         ok = np.ones_like(ok)
     x[...] = np.where(ok, stored, x)
-    for slot, after in zip(slots, memory, strict=True):
-        fine = ok if slot.shape == x.shape and not is_scalar(slot, x, step) else np.isfinite(after)
+    for name, slot, after in zip(step.rule.slots, slots, memory, strict=True):
+        fine = np.isfinite(after) if is_shared(step, name) else ok
         if step.nonfinite == "propagate":
             fine = np.ones_like(fine)
         slot[...] = np.where(fine, encode(np.asarray(after, decode(slot).dtype), slot), slot)
@@ -109,10 +109,6 @@ def commit(step: Step, x, new, slots, memory, ok, places, t: int) -> int:
 
 def is_shared(step: Step, name: str) -> bool:
     return step.shared and step.rule.slots[name].kind == "scale"
-
-
-def is_scalar(slot, x, step: Step) -> bool:
-    return step.shared and slot.shape != x.shape
 
 
 def store(new, like, places, key: int):
@@ -136,12 +132,11 @@ def mean_square(step: Step, squares, size: int | None):
     """The mean of the squares over each row, or over the tensor (of `size` coordinates where only some are at hand)."""
     f = squares.dtype.type
     if step.granularity == "row":
-        flat = squares.reshape(squares.shape[0] if squares.ndim else 1, -1)
         shape = (*squares.shape[:1], *(1 for _ in squares.shape[1:]))
-        return np.array([f(total(row) / flat.shape[1]) for row in flat], f).reshape(shape)
+        return np.array([f(total(row) / max(len(row), 1)) for row in by_row(squares)], f).reshape(shape)
     count = squares.size if size is None else size
     # Rows of a sparse gradient are summed one by one, then together.
-    parts = [squares.reshape(-1)] if size is None else squares.reshape(squares.shape[0], -1)
+    parts = [squares.reshape(-1)] if size is None else by_row(squares)
     return np.full([1] * squares.ndim, f(sum((total(part) for part in parts), 0.0) / max(count, 1)), f)
 
 
@@ -171,7 +166,13 @@ def norm(step: Step, g) -> float:
 def rows_norm(step: Step, x, ids, values) -> float:
     """The Euclidean norm of a sparse gradient after equal ids are summed."""
     squares = finite_squares(merge(ids, decode(values))[1])
-    return math.sqrt(sum((total(row) for row in squares.reshape(len(squares), -1)), 0.0))
+    return math.sqrt(sum((total(row) for row in by_row(squares)), 0.0))
+
+
+def by_row(values):
+    """Values of any shape as rows; a single number is one row."""
+    rows = values.shape[0] if values.ndim else 1
+    return values.reshape(rows, values.size // max(rows, 1))
 
 
 def finite_squares(g):
@@ -305,9 +306,10 @@ def linear(step: Step, examples, y, order, x, state: State, loss: str, batch_siz
             gradient[bias] += r
         chosen = np.arange(x.size) if sweeps else np.array([*touched, bias])
         skipped += step_weights(step, x, state, gradient[chosen] / f(len(batch)), chosen, acting, b)
-        state.weight += acting.lr[b]
-        if state.average is not None and state.weight > 0:
-            blend(state.average, x, acting.lr[b] / state.weight)
+        if state.average is not None:
+            state.weight += float(acting.lr[b])
+            if state.weight > 0:
+                blend(state.average, x, acting.lr[b] / state.weight)
     if catches_up:
         for j in range(bias):
             catch_up_weight(step, x, state, j, int(last[j]), state.t + steps, history)

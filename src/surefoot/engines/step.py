@@ -54,7 +54,7 @@ class State:
         history: (step, coefficients, around) from that step on, for rows that have yet to catch up.
         average: the average of the iterates, weighted by their learning rates, where it is asked for.
         average_seen: per row, the weight of the average up to the row's last touch.
-        weight: the sum of the learning rates so far.
+        weight: the sum of the learning rates so far, where the average is asked for.
         skipped: coordinates that were left as they were because something was not finite, in all steps.
     """
 
@@ -394,10 +394,10 @@ class Step:
 
     def _finish(self, x, state: State, t: int, skipped: int, rows: bool = False, counted: bool = False) -> None:
         state.t = t
-        if not counted:
+        if state.average is not None and not counted:
             lr = float(self.lr(t))
             state.weight += lr
-            if state.average is not None and not rows and state.weight > 0:
+            if not rows and state.weight > 0:
                 self.engine.blend(state.average, x, lr / state.weight)
         if skipped:
             state.skipped += skipped

@@ -280,7 +280,9 @@ def linear(step: Step, examples, y, order, x, state: State, loss: str, batch_siz
     slots = [stored(state.slots[name]) for name in step.rule.slots]
     slots = tuple(slot.reshape(-1 if lone else (1, -1)) for slot, lone in zip(slots, per_row(step), strict=True))
     weights = np.ascontiguousarray(stored(x)).reshape(1, -1)
-    total = state.weight + float(acting.lr.sum()) * (steps // len(acting.lr))
+    average, shares = NOBODY, NOBODY
+    if state.average is not None:
+        average, (shares, state.weight) = state.average, shares_of(acting.lr, steps, state.weight)
     seed = step.stochastic_rounding
     keys = np.array([rounding_key(seed, first + b) for b in range(1 if seed is None else steps)], np.uint32)
     numbers_of_pass = (acting.coefficients.astype(kind.dtype), acting.spared.astype(kind.dtype), acting.around)
@@ -293,26 +295,25 @@ def linear(step: Step, examples, y, order, x, state: State, loss: str, batch_siz
         weights,
         slots,
         slots,
-        (*numbers_of_pass, NOBODY if state.average is None else shares_of(acting.lr, steps, state.weight)),
+        (*numbers_of_pass, shares),
         keys,
         step.clip_norm,
-        NOBODY if state.average is None else state.average,
+        average,
         work,
         np.empty(BLOCK if kind.shared or not kind.plain else 0),
         stretches(acting, first, kind, x.size),
     )
     if weights.base is not x and weights is not x:
         stored(x)[...] = weights[0]
-    state.weight = total
     state.t += steps
     return skipped
 
 
 def shares_of(lr, steps: int, weight: float):
-    """The share of each step's iterate in the average of all so far."""
+    """The share of each step's iterate in the average of all so far, and the weight of that average in the end."""
     lr = np.broadcast_to(lr, steps)
-    total = weight + np.cumsum(lr)
-    return np.divide(lr, total, out=np.zeros(steps), where=total > 0)
+    total = np.cumsum(np.append(weight, lr))[1:]
+    return np.divide(lr, total, out=np.zeros(steps), where=total > 0), float(total[-1])
 
 
 def stretches(acting, first: int, kind: Kind, size: int):
