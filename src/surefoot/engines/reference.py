@@ -182,18 +182,17 @@ def finite_squares(g):
 
 def catch_up(step: Step, x, state: State, row: int, last: int, until: int) -> None:
     """Makes row what zero-gradient steps last + 1 … until would have made it."""
-    values = decode(x[row])
-    f = values.dtype.type
+    values = decode(x[row : row + 1])
+    whole = [is_shared(step, name) and step.granularity == "tensor" for name in step.rule.slots]
     slots = [
-        state.slots[name] if is_shared(step, name) and step.granularity == "tensor" else state.slots[name][row]
-        for name in step.rule.slots
+        state.slots[n] if w else state.slots[n][row : row + 1] for n, w in zip(step.rule.slots, whole, strict=True)
     ]
     memory = [decode(slot) for slot in slots]
-    values, memory = idle(step, values, memory, last, until, state.history, f)
-    x[row] = encode(values, x)
-    for name, after in zip(step.rule.slots, memory, strict=True):
-        if not (is_shared(step, name) and step.granularity == "tensor"):
-            state.slots[name][row] = encode(np.asarray(after), state.slots[name])
+    values, memory = idle(step, values, memory, last, until, state.history, values.dtype.type)
+    x[row : row + 1] = encode(values, x)
+    for slot, after, common in zip(slots, memory, whole, strict=True):
+        if not common:
+            slot[...] = encode(np.asarray(after), slot)
 
 
 def idle(step: Step, values, memory, last: int, until: int, history, f):
@@ -230,8 +229,11 @@ def settle(step: Step, x, state: State) -> None:
 
 
 def blend(average, x, share: float) -> None:
-    """average ← average + share · (x − average)."""
-    average += share * (decode(x).astype(np.float64) - average)
+    """average ← average + share · (x − average), a few rows at a time."""
+    rows = max(1, BLOCK * max(len(x), 1) // max(x.size, 1)) if x.ndim else 1
+    for b in range(0, len(x) if x.ndim else 1, rows):
+        part = np.s_[b : b + rows] if x.ndim else ()
+        average[part] += share * (decode(x[part]).astype(np.float64) - average[part])
 
 
 def blend_rows(x, state: State, rows) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import importlib
 import math
+import numbers
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -145,10 +146,10 @@ class Step:
         self.clip_value, self.clip_norm, self.maximize = clip_value, clip_norm, maximize
         for key in ("weight_decay", "decoupled_weight_decay", "l1", "l2"):
             value = getattr(self, key)
-            if not (math.isfinite(value) and value >= 0):
+            if not (is_number(value) and math.isfinite(value) and value >= 0):
                 raise ValueError(f"{name}: {key} must be a finite number of at least 0, got {value!r}")
         for key in ("clip_value", "clip_norm"):
-            if not getattr(self, key) > 0:
+            if not (is_number(getattr(self, key)) and getattr(self, key) > 0):
                 raise ValueError(f"{name}: {key} must be above 0, got {getattr(self, key)!r}")
         if granularity != "coordinate" and not any(slot.kind == "scale" for slot in self.rule.slots.values()):
             raise ValueError(
@@ -162,8 +163,10 @@ class Step:
             )
         if state_dtype is not None:
             self._one_of("state_dtype", state_dtype, ARITHMETIC)
-        if threads is not None and threads < 1:
-            raise ValueError(f"{name}: threads must be at least 1, got {threads!r}")
+        if threads is not None and not (isinstance(threads, int) and threads >= 1):
+            raise ValueError(f"{name}: threads must be a whole number of at least 1, got {threads!r}")
+        if stochastic_rounding is not None and not isinstance(stochastic_rounding, int):
+            raise ValueError(f"{name}: stochastic_rounding must be a seed, a whole number, got {stochastic_rounding!r}")
         self.stochastic_rounding, self.average, self.state_dtype = stochastic_rounding, average, state_dtype
         self.threads = threads
         self.engine = importlib.import_module(ENGINES[engine])
@@ -239,6 +242,8 @@ class Step:
         """
         x = np.asarray(x)
         storage = dtype or storage_of(x, self.name)
+        if self.stochastic_rounding is not None and storage != "bfloat16":
+            raise ValueError(f"{self.name}: stochastic_rounding is for bfloat16 parameters; these are {storage}")
         slot_type = self.state_dtype or ARITHMETIC[storage]
         numpy_type = np.uint16 if slot_type == "bfloat16" else np.dtype(slot_type)
         slots = {}
@@ -270,6 +275,7 @@ class Step:
             NonFiniteError: after the step, if nonfinite="raise" and some coordinate had to be left as it was.
         """
         self._check_parameters(x, state)
+        self._arrays(gradient=g)
         if g.shape != x.shape or g.dtype != x.dtype:
             raise ValueError(
                 f"{self.name}: the gradient has shape {g.shape} and type {g.dtype}; expected {x.shape} and {x.dtype}"
@@ -295,6 +301,7 @@ class Step:
         """
         self._check_parameters(x, state)
         ids = np.asarray(ids)
+        self._arrays(values=values)
         self._check_rows(x, ids, values)
         t = state.t + 1
         coefficients = self.coefficients(t)
@@ -408,9 +415,13 @@ class Step:
                     "(nonfinite='skip' only counts them)"
                 )
 
+    def _arrays(self, **arrays) -> None:
+        for what, array in arrays.items():
+            if not isinstance(array, np.ndarray):
+                raise ValueError(f"{self.name}: {what} must be a NumPy array, got a {type(array).__name__}")
+
     def _check_parameters(self, x: np.ndarray, state: State) -> None:
-        if not isinstance(x, np.ndarray):
-            raise ValueError(f"{self.name}: the parameters are stepped in place; expected a NumPy array, got {type(x)}")
+        self._arrays(parameters=x)
         storage_of(x, self.name)
         if not x.flags.writeable:
             raise ValueError(f"{self.name}: the parameters are read-only; expected an array that can be written")
@@ -424,6 +435,8 @@ class Step:
             if state.slots[key].shape != shape:
                 raise ValueError(f"{self.name}: slot {key!r} has shape {state.slots[key].shape}; expected {shape}")
             storage_of(state.slots[key], f"{self.name}: slot {key!r}")
+            if not state.slots[key].flags.writeable:
+                raise ValueError(f"{self.name}: slot {key!r} is read-only; expected an array that can be written")
 
     def _check_rows(self, x: np.ndarray, ids: np.ndarray, values: np.ndarray) -> None:
         if x.ndim == 0:
@@ -446,12 +459,17 @@ class Step:
 
     def _check_examples(self, examples, y, order, x, loss, batch_size):
         self._one_of("loss", loss, ("squared", "logistic"))
+        self._arrays(targets=y)
+        if not hasattr(examples, "shape") or not hasattr(examples, "dtype"):
+            raise ValueError(
+                f"{self.name}: examples must be a NumPy array or a SciPy CSR matrix, got a {type(examples).__name__}"
+            )
         if x.ndim != 1:
             raise ValueError(f"{self.name}: the weights must be 1-D, (features + 1,), got shape {x.shape}")
         if self.granularity == "row":
             raise ValueError(f"{self.name}: the weights of a linear model are one row; use granularity='tensor'")
-        if batch_size < 1:
-            raise ValueError(f"{self.name}: batch_size must be at least 1, got {batch_size!r}")
+        if not (isinstance(batch_size, (int, np.integer)) and batch_size >= 1):
+            raise ValueError(f"{self.name}: batch_size must be a whole number of at least 1, got {batch_size!r}")
         if len(examples.shape) != 2 or examples.shape[1] + 1 != len(x):
             raise ValueError(
                 f"{self.name}: examples have shape {examples.shape} and weights {x.shape}; "
@@ -463,6 +481,9 @@ class Step:
                 f"{self.name}: examples are {examples.dtype} and targets {y.dtype} {y.shape}; expected "
                 f"{kind} and {kind} ({examples.shape[0]},)"
             )
+        order = np.asarray(order)
+        if order.ndim != 1 or not np.issubdtype(order.dtype, np.integer):
+            raise ValueError(f"{self.name}: order must be 1-D whole numbers, got {order.ndim}-D {order.dtype}")
         order = np.ascontiguousarray(order, np.int64)
         if len(order) and (order.min() < 0 or order.max() >= examples.shape[0]):
             raise ValueError(f"{self.name}: order names examples outside 0 … {examples.shape[0] - 1}")
@@ -481,6 +502,10 @@ class Step:
         if self.lazy == "touched":
             return False
         return self.average or self.no_closed_form is not None
+
+
+def is_number(value) -> bool:
+    return isinstance(value, numbers.Real)
 
 
 STORAGE = {np.dtype("uint16" if name == "bfloat16" else name): name for name in ARITHMETIC}

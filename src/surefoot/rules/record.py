@@ -399,6 +399,22 @@ def check_trial(rule: Rule) -> None:
                 f"{rule.name}: the {slot.kind} slot {name!r} depends on x or g; feed it from g2 alone, "
                 "or declare it with direction()"
             )
+    if callable(rule.idle):
+        check_idle(rule, x, memory, tuple(map(f, values)))
     for what, value in zip(("the rate", "the direction", *rule.slots), result, strict=True):
         if np.asarray(value).dtype != f:
             raise RuleError(f"{rule.name}: {what} is {np.asarray(value).dtype} where all inputs are float32")
+
+
+def check_idle(rule: Rule, x, memory, coefficients: tuple) -> None:
+    """Two steps with zero gradient by the closed form: it must return the parameter and every slot."""
+    assert callable(rule.idle)
+    try:
+        with np.errstate(all="ignore"):
+            result = ops.bind(rule.idle, ARRAY_OPS, np.float32)(x, 2, *memory, *coefficients)
+    except Exception as error:
+        raise RuleError(f"{rule.name}: a trial of idle failed: {error}") from error
+    if not isinstance(result, tuple) or len(result) != 1 + len(rule.slots):
+        found = f"{len(result)} values" if isinstance(result, tuple) else "one value"
+        wanted = ", ".join(("x", *rule.slots))
+        raise RuleError(f"{rule.name}: idle returns {found}; expected {1 + len(rule.slots)} ({wanted})")

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from surefoot.engines import threads
+from surefoot.engines import reference, threads
 from surefoot.engines.cpu.compiling import Kind, specialise
 from surefoot.engines.cpu.kernels import BLOCK
 from surefoot.engines.cpu.merging import sort_ids
@@ -123,20 +123,32 @@ def contiguous_blocks(step: Step, x, g, slots, fresh) -> Iterator[tuple[Any, ...
 
 
 def copied_blocks(step: Step, x, g, slots, fresh) -> Iterator[tuple[Any, ...]]:
-    """The same for memory with gaps: groups of rows are copied together, stepped, and copied back, one by one."""
+    """The same for memory with gaps: groups of rows are copied together, stepped, and copied back, one by one.
+
+    A long row is stepped where it lies, if it is evenly spaced.
+    """
     width = x.size // x.shape[0]
     group = max(1, BLOCK // width)
     for b in range(0, x.shape[0], group):
         rows = slice(b, b + group)
-        copy, copy_g = np.ascontiguousarray(x[rows]), np.ascontiguousarray(g[rows])
-        before = [s if c else np.ascontiguousarray(s[rows]) for s, c in zip(slots, in_common(step), strict=True)]
+        parts = [x[rows], g[rows], *(s if c else s[rows] for s, c in zip(slots, in_common(step), strict=True))]
+        close = [together(part) for part in parts]
+        before = close[2:]
         after = [f if c else s for f, s, c in zip(fresh, before, in_common(step), strict=True)]
-        for block in contiguous_blocks(step, copy, copy_g, before, after):
+        for block in contiguous_blocks(step, close[0], close[1], before, after):
             yield *block[:4], b * width + block[4]
-        x[rows] = copy
-        for slot, changed, common in zip(slots, before, in_common(step), strict=True):
-            if not common:
-                slot[rows] = changed
+        for part, copy in zip(parts, close, strict=True):
+            if part is not parts[1] and not np.may_share_memory(part, copy):
+                part[...] = copy.reshape(part.shape)
+
+
+def together(part: np.ndarray) -> np.ndarray:
+    """A long evenly spaced row as it is; anything else copied together where it has gaps."""
+    if part.shape[0] == 1 and part.size > BLOCK:
+        row = part.reshape(1, -1)
+        if np.may_share_memory(row, part):
+            return row
+    return np.ascontiguousarray(part)
 
 
 # Sparse gradients
@@ -145,7 +157,7 @@ def copied_blocks(step: Step, x, g, slots, fresh) -> Iterator[tuple[Any, ...]]:
 def rows(step: Step, x, ids, values, state: State, t: int, coefficients: tuple, around: Around) -> int:
     """Steps the rows that ids name; returns how many coordinates were left as they were."""
     if len(ids) == 0 or x.size == 0:
-        return 0
+        return reference.rows(step, x, ids, values, state, t, coefficients, around)
     order, starts = sort_ids(ids, x.shape[0])
     distinct = (order[starts[:-1]] >> np.uint64(32)).astype(np.int64) if step.average else NOBODY
     if step.average:
@@ -178,27 +190,24 @@ def rows(step: Step, x, ids, values, state: State, t: int, coefficients: tuple, 
 
 @contextlib.contextmanager
 def two_dimensions(step: Step, x, state: State):
-    """(x, slots, slots to write) as a table of rows; memory with gaps is copied together and back."""
+    """(x, slots, slots to write) as tables of rows, where they lie; only rows with gaps inside are copied and back."""
+    rows_ = x.shape[0]
     arrays = [stored(x), *(stored(state.slots[name]) for name in step.rule.slots)]
-    whole = [np.ascontiguousarray(array) for array in arrays]
-    table_, slots = whole[0].reshape(x.shape[0], -1), whole[1:]
-    before = [
-        slot.reshape(-1) if lone else slot.reshape(table_.shape)
-        for slot, lone in zip(slots, per_row(step), strict=True)
-    ]
-    after = list(before)
+    shapes = [(rows_, x.size // rows_), *((-1,) if lone else (rows_, x.size // rows_) for lone in per_row(step))]
+    tables = [array.reshape(shape) for array, shape in zip(arrays, shapes, strict=True)]
+    before, after = tables[1:], tables[1:]
     for k, common in enumerate(in_common(step)):
         if common:
             # One number for all rows: read in place through a stride of 0, written aside until all rows are done.
-            before[k] = as_strided(slots[k], (x.shape[0],), (0,))
-            after[k] = as_strided(slots[k].copy(), (x.shape[0],), (0,))
-    yield table_, tuple(before), tuple(after)
+            before[k] = as_strided(tables[k + 1], (rows_,), (0,))
+            after[k] = as_strided(tables[k + 1].copy(), (rows_,), (0,))
+    yield tables[0], tuple(before), tuple(after)
     for k, common in enumerate(in_common(step)):
         if common:
-            slots[k][...] = after[k][0]
-    for array, copy in zip(arrays, whole, strict=True):
-        if copy is not array:
-            array[...] = copy
+            tables[k + 1][...] = after[k][0]
+    for array, table_ in zip(arrays, tables, strict=True):
+        if not np.may_share_memory(array, table_):
+            array[...] = table_.reshape(array.shape)
 
 
 def idle_arguments(step: Step, state: State, now: int, kind: Kind):
