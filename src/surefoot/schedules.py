@@ -115,7 +115,7 @@ def chain(*parts: tuple[Schedule, int] | Schedule) -> Schedule:
         which = np.searchsorted(starts, t, side="left") - 1
         return np.select(
             [which == i for i in range(len(schedules))],
-            [schedule(t - start) for schedule, start in zip(schedules, starts, strict=True)],  # type: ignore[operator]
+            [schedule(np.maximum(t - start, 1)) for schedule, start in zip(schedules, starts, strict=True)],  # type: ignore[operator]
         )[()]
 
     return at

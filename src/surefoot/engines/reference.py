@@ -95,15 +95,16 @@ def bound(name: str, f):
 def commit(step: Step, x, new, slots, memory, ok, places, t: int) -> int:
     """Writes what is finite back into x and its memory; returns how many coordinates were left as they were."""
     stored = store(new, x, places, rounding_key(step.stochastic_rounding, t))
+    kept = [encode(np.asarray(after), slot) for slot, after in zip(slots, memory, strict=True)]
+    finite = [np.isfinite(decode(after)) for after in kept]
     ok = ok & np.isfinite(decode(stored))
-    if step.nonfinite == "propagate":
-        ok = np.ones_like(ok)
-    x[...] = np.where(ok, stored, x)
-    for name, slot, after in zip(step.rule.slots, slots, memory, strict=True):
-        fine = np.isfinite(after) if is_shared(step, name) else ok
-        if step.nonfinite == "propagate":
-            fine = np.ones_like(fine)
-        slot[...] = np.where(fine, encode(np.asarray(after, decode(slot).dtype), slot), slot)
+    for name, fine in zip(step.rule.slots, finite, strict=True):
+        ok = ok if is_shared(step, name) else ok & fine
+    always = step.nonfinite == "propagate"
+    x[...] = np.where(ok | always, stored, x)
+    for name, slot, after, fine in zip(step.rule.slots, slots, kept, finite, strict=True):
+        slot[...] = np.where((fine if is_shared(step, name) else ok) | always, after, slot)
+    ok = ok | always
     return int(x.size - np.count_nonzero(ok))
 
 

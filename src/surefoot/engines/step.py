@@ -281,6 +281,7 @@ class Step:
                 f"{self.name}: the gradient has shape {g.shape} and type {g.dtype}; expected {x.shape} and {x.dtype}"
             )
         t = state.t + 1
+        self.settle(x, state)
         norm = self.engine.norm(self, g) if math.isfinite(self.clip_norm) else None
         skipped = self.engine.dense(self, x, g, state, t, self.coefficients(t), self.around(t, norm))
         self._finish(x, state, t, skipped)
@@ -350,6 +351,7 @@ class Step:
         examples, y, order = self._check_examples(examples, y, order, x, loss, batch_size)
         if len(order) == 0:
             return
+        self.settle(x, state)
         skipped = self.engine.linear(self, examples, y, order, x, state, loss, batch_size)
         self._finish(x, state, state.t, skipped, counted=True)
 
@@ -378,7 +380,7 @@ class Step:
             return f"{rule.name} has no closed form for steps with zero gradient"
         if self.regularized and not rule.steady:
             return f"the rate of {rule.name} changes while a row is left out"
-        if self.regularized and self.granularity == "tensor":
+        if (self.regularized or rule.from_origin) and self.granularity == "tensor":
             return "the tensor's common rate changes while a row is left out"
         if self.average and self.catches_up:
             return "the average needs rows that stand still while they are left out"
@@ -406,6 +408,12 @@ class Step:
             state.weight += lr
             if not rows and state.weight > 0:
                 self.engine.blend(state.average, x, lr / state.weight)
+        if not rows:
+            # All rows took part.
+            if state.last is not None:
+                state.last[:] = t
+            if state.average_seen is not None:
+                state.average_seen[:] = state.weight
         if skipped:
             state.skipped += skipped
             if self.nonfinite == "raise":
@@ -501,7 +509,9 @@ class Step:
         """Whether a linear model's every weight is stepped in every mini-batch: none can be left out exactly."""
         if self.lazy == "touched":
             return False
-        return self.average or self.no_closed_form is not None
+        # What a tensor shares moves on in every mini-batch, so a weight cannot take it back to its own last one.
+        shared_memory_moves = self.shared and callable(self.rule.idle)
+        return self.average or shared_memory_moves or self.no_closed_form is not None
 
 
 def is_number(value) -> bool:

@@ -156,7 +156,7 @@ def step_coordinate(x, j, raw, views, coefficients, around, mean, key, place):
     moved = ADVANCE(F(0) if FROM_ORIGIN else start, new[0], new[1])
     stored = encode(x, PROXIMAL(moved, new[0], around), key, place)
     back = decode(x, stored)
-    ok = PROPAGATE or not_finite(new[2:], (raw - raw) + (square - square) + (back - back)) == F(0)
+    ok = PROPAGATE or not_finite(views, new[2:], (raw - raw) + (square - square) + (back - back)) == F(0)
     store(views, j, new[2:], ok)
     x[j] = stored if ok else x[j]
     return ok

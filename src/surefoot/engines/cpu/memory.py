@@ -117,8 +117,8 @@ def store_row(slots, i, values, always):
     """Write values to the slots that hold a number per row, where finite or always."""
 
 
-def not_finite(values, total):
-    """total, or NaN if one of the values is not finite."""
+def not_finite(views, values, total):
+    """total, or NaN if one of the values is not finite, also as it is stored."""
 
 
 def prefetch_rows(slots, i):
@@ -176,11 +176,27 @@ def _store_row(slots, i, values, always):
 
 
 @overload(not_finite, jit_options=INLINE)
-def _not_finite(values, total):
-    if len(values) == 0:
-        return lambda values, total: total
-    sums = " + ".join(f"(values[{k}] - values[{k}])" for k in range(len(values)))
-    return eval(f"lambda values, total: total + ({sums})", globals())
+def _not_finite(views, values, total):
+    terms = "".join(f" + excess(views[{k}], values[{k}])" for k in range(len(values)))
+    return eval(f"lambda views, values, total: total{terms}", globals())
+
+
+def excess(view, value):
+    """0, or NaN if the value is not finite, also as it is stored."""
+
+
+@overload(excess, jit_options=INLINE)
+def _excess(view, value):
+    if not isinstance(view, types.Array) or view.dtype == value:
+        return lambda view, value: value - value
+
+    dtype = value
+
+    def impl(view, value):
+        back = decode(view, encode(view, value, np.uint32(0), 0))
+        return (value - value) + dtype(back - back)
+
+    return impl
 
 
 @overload(prefetch_rows, jit_options=INLINE)
@@ -261,8 +277,9 @@ def _store_row_one(slot, i, value, always):
         return lambda slot, i, value, always: 0
 
     def impl(slot, i, value, always):
-        if always or np.isfinite(value):
-            slot[i] = encode(slot, value, np.uint32(0), 0)
+        stored = encode(slot, value, np.uint32(0), 0)
+        if always or np.isfinite(decode(slot, stored)):
+            slot[i] = stored
         return 0
 
     return impl
