@@ -118,7 +118,7 @@ def test_what_cannot_be_a_schedule(make, message):
 def test_steps_take_the_rate_of_their_number(layout):
     """Along a constant gradient of 1, gradient descent moves by the sum of the rates."""
     schedule = warmup(polynomial(0.5, decay=0.3), 4)
-    step, x = Step("sgd", engine="reference", lr=schedule), np.zeros(1)
+    step, x = Step("sgd", engine="reference", lr=schedule, average=True), np.zeros(1)
     state = step.init(x)
     for _ in range(10):
         if layout == "dense":

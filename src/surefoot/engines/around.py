@@ -26,6 +26,7 @@ def idle(x, k, rate, keep, l1, l2):
     |x| shrinks to q |x| − a with q = keep/(1 + rate l2), a = rate l1/(1 + rate l2); after k steps
     to qᵏ |x| − a (1 − qᵏ)/(1 − q), and once at zero it stays there.
     """
+    rate = ops.minimum(rate, 1e300)  # without ε, a coordinate that has seen no gradient has an infinite rate
     divisor = ops.where(l2 > 0.0, 1.0 + rate * l2, 1.0)
     threshold = ops.where(l1 > 0.0, rate * l1, 0.0) / divisor
     decay = keep / divisor

@@ -58,7 +58,8 @@ def merge(ids, values):
     seen = set()
     for row, value in zip(ids.tolist(), values, strict=True):
         if row in seen:
-            totals[place[row]] += value
+            with np.errstate(all="ignore"):
+                totals[place[row]] += value
         else:
             totals[place[row]] = value
             seen.add(row)
@@ -309,10 +310,9 @@ def linear(step: Step, examples, y, order, x, state: State, loss: str, batch_siz
             gradient[bias] += r
         chosen = np.arange(x.size) if sweeps else np.array([*touched, bias])
         skipped += step_weights(step, x, state, gradient[chosen] / f(len(batch)), chosen, acting, b)
-        if state.average is not None:
-            state.weight += float(acting.lr[b])
-            if state.weight > 0:
-                blend(state.average, x, acting.lr[b] / state.weight)
+        state.weight += float(acting.lr[b])
+        if state.average is not None and state.weight > 0:
+            blend(state.average, x, acting.lr[b] / state.weight)
     if catches_up:
         for j in range(bias):
             catch_up_weight(step, x, state, j, int(last[j]), state.t + steps, history)

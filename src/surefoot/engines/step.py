@@ -55,7 +55,7 @@ class State:
         history: (step, coefficients, around) from that step on, for rows that have yet to catch up.
         average: the average of the iterates, weighted by their learning rates, where it is asked for.
         average_seen: per row, the weight of the average up to the row's last touch.
-        weight: the sum of the learning rates so far, where the average is asked for.
+        weight: the sum of the learning rates so far.
         skipped: coordinates that were left as they were because something was not finite, in all steps.
     """
 
@@ -314,6 +314,8 @@ class Step:
     def settle(self, x: np.ndarray, state: State) -> None:
         """Lets every row that sparse gradients left out catch up, so that x is what dense steps would have made it."""
         if state.last is not None:
+            if self.rule.from_origin:
+                state.history = self._only(max(state.t, 1))
             self.engine.settle(self, x, state)
             state.last[:] = state.t
             state.history = state.history[-1:]
@@ -397,16 +399,20 @@ class Step:
         now = (self.coefficients(t), self.around(t)._replace(scale=1.0))
         if self.rule.from_origin:
             # The parameters are a function of the memory and the last step's coefficients alone.
-            state.history = [(t, *now)]
+            state.history = self._only(max(t - 1, 1))
         elif not state.history or state.history[-1][1:] != now:
             state.history.append((t, *now))
 
+    def _only(self, t: int) -> list[tuple[int, tuple, Around]]:
+        """A history in which all steps are like step t."""
+        return [(1, self.coefficients(t), self.around(t)._replace(scale=1.0))]
+
     def _finish(self, x, state: State, t: int, skipped: int, rows: bool = False, counted: bool = False) -> None:
         state.t = t
-        if state.average is not None and not counted:
+        if not counted:
             lr = float(self.lr(t))
             state.weight += lr
-            if not rows and state.weight > 0:
+            if state.average is not None and not rows and state.weight > 0:
                 self.engine.blend(state.average, x, lr / state.weight)
         if not rows:
             # All rows took part.

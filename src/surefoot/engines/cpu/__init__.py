@@ -289,9 +289,11 @@ def linear(step: Step, examples, y, order, x, state: State, loss: str, batch_siz
     slots = [stored(state.slots[name]) for name in step.rule.slots]
     slots = tuple(slot.reshape(-1 if lone else (1, -1)) for slot, lone in zip(slots, per_row(step), strict=True))
     weights = np.ascontiguousarray(stored(x)).reshape(1, -1)
+    lr = acting.lr if len(acting.lr) == steps else acting.lr.repeat(steps)
+    weight = np.cumsum(np.append(state.weight, lr))[1:]
     average, shares = NOBODY, NOBODY
     if state.average is not None:
-        average, (shares, state.weight) = state.average, shares_of(acting.lr, steps, state.weight)
+        average, shares = state.average, np.divide(lr, weight, out=np.zeros(steps), where=weight > 0)
     seed = step.stochastic_rounding
     keys = np.array([rounding_key(seed, first + b) for b in range(1 if seed is None else steps)], np.uint32)
     numbers_of_pass = (acting.coefficients.astype(kind.dtype), acting.spared.astype(kind.dtype), acting.around)
@@ -314,15 +316,9 @@ def linear(step: Step, examples, y, order, x, state: State, loss: str, batch_siz
     )
     if weights.base is not x and weights is not x:
         stored(x)[...] = weights[0]
+    state.weight = float(weight[-1])
     state.t += steps
     return skipped
-
-
-def shares_of(lr, steps: int, weight: float):
-    """The share of each step's iterate in the average of all so far, and the weight of that average in the end."""
-    lr = np.broadcast_to(lr, steps)
-    total = np.cumsum(np.append(weight, lr))[1:]
-    return np.divide(lr, total, out=np.zeros(steps), where=total > 0), float(total[-1])
 
 
 def stretches(acting, first: int, kind: Kind, size: int):
