@@ -308,6 +308,14 @@ def test_normalized_rules_under_a_constant_gradient(name):
     assert_close(x, -0.1 * steps * np.sign(g), "float64")
 
 
+def test_yogi_stays_where_it_is_right():
+    """sgn(g² − s) is 0 where g² = s: then s does not move, and neither does it under a zero gradient."""
+    step, x = Step("yogi", engine="reference", initial_accumulator_value=9.0), np.zeros(4)
+    state = step.init(x)
+    step.dense(x, np.array([3.0, -3.0, 0.0, 4.0]), state)
+    assert_close(state.slots["square"], [9.0, 9.0, 9.0, 9.0 + 0.001 * 16], "float64")
+
+
 @pytest.mark.parametrize("nesterov", [False, True])
 def test_momentum_under_a_constant_gradient(nesterov):
     """vₜ = g (1 − βᵗ)/(1 − β): the effective weight of a gradient is 1/(1 − β)."""
