@@ -2,6 +2,7 @@
 
 surefoot.rules       the update rules, one plain function each
 surefoot.schedules   learning rates that change with time
+surefoot.optim       the rules as PyTorch optimizers
 surefoot.engines     where a rule meets memory: dense, sparse rows, linear models
 surefoot.compare     race rules on the same data and order
 surefoot.trace       follow rules over a two-dimensional objective
@@ -20,7 +21,7 @@ _HOMES = {
     "reproduce": "surefoot.lab",
     "trace": "surefoot.lab",
 }
-_ROOMS = ("data", "engines", "lab", "ops", "rules", "schedules")
+_ROOMS = ("data", "engines", "lab", "ops", "optim", "rules", "schedules")
 
 __all__ = [*_HOMES, *_ROOMS, "__version__"]
 

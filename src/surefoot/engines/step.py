@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from surefoot import rules
-from surefoot.rules import Rule, RuleError
+from surefoot.rules import Rule, RuleError, Slot
 
 ENGINES = {"cpu": "surefoot.engines.cpu", "reference": "surefoot.engines.reference"}
 GRANULARITIES = ("coordinate", "row", "tensor")
@@ -205,6 +205,15 @@ class Step:
         keep = 1.0 - self.lr(t) * self.decoupled_weight_decay if self.decoupled_weight_decay else 1.0
         return Around(scale, self.clip_value, self.weight_decay, keep, self.l1, self.l2)
 
+    def change_lr(self, lr) -> None:
+        """Takes another learning rate, or a schedule, from the next step on.
+
+        Raises:
+            RuleError: if it lies out of its bounds.
+        """
+        if lr is not self.hyper["lr"] and lr != self.hyper["lr"]:
+            self.hyper["lr"] = self.rule.settings(lr=lr)["lr"]
+
     @functools.cached_property
     def adjusts(self) -> bool:
         """Whether the gradient is changed before the rule sees it."""
@@ -248,14 +257,17 @@ class Step:
         numpy_type = np.uint16 if slot_type == "bfloat16" else np.dtype(slot_type)
         slots = {}
         for key, slot in self.rule.slots.items():
-            initial = self.hyper[slot.initial] if isinstance(slot.initial, str) else slot.initial
-            shape = self.slot_shape(x.shape, slot.kind)
+            shape, initial = self.slot_shape(x.shape, slot.kind), self.initial(slot)
             value = to_bfloat16(np.float32(initial)) if slot_type == "bfloat16" else initial
             slots[key] = np.full(shape, value, numpy_type)
         state = State(slots)
         if self.average:
             state.average = decode(x).astype(np.float64)
         return state
+
+    def initial(self, slot: Slot) -> float:
+        """What a slot holds before the first step."""
+        return self.hyper[slot.initial] if isinstance(slot.initial, str) else slot.initial
 
     def slot_shape(self, shape: tuple[int, ...], kind: str) -> tuple[int, ...]:
         """The shape of a slot for parameters of that shape."""

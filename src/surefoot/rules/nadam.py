@@ -15,6 +15,11 @@ def products(beta1, momentum_decay, steps):
     return mu, np.cumprod(mu)
 
 
+def momentum_product(t, beta1, momentum_decay):
+    """Π_t = μ₁ ⋯ μ_t; 1 before the first step."""
+    return float(products(beta1, momentum_decay, t)[1][-1]) if t else 1.0
+
+
 def coefficients(t, lr, beta1, beta2, momentum_decay, eps, eps_root):
     # Tables are made for a power of two of steps, so that a run of T steps makes log T of them.
     last = int(np.max(t)) + 1

@@ -186,6 +186,9 @@ class Rule:
     def __repr__(self) -> str:
         return f"<rule {self.name}: {self.formula}>" if self.formula else f"<rule {self.name}>"
 
+    def __deepcopy__(self, memo) -> "Rule":
+        return self  # it never changes, and engines know it by its identity
+
     @property
     def summary(self) -> str:
         """The first sentence of the function's or its module's docstring."""

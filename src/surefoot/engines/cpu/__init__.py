@@ -17,6 +17,7 @@ from numpy.lib.stride_tricks import as_strided
 from surefoot.engines import reference, threads
 from surefoot.engines.cpu.compiling import Kind, specialise
 from surefoot.engines.cpu.kernels import BLOCK
+from surefoot.engines.cpu.many import many
 from surefoot.engines.cpu.merging import sort_ids
 from surefoot.engines.reference import blend, blend_rows, blend_touched, settle_average
 from surefoot.engines.step import ARITHMETIC, Around, State, Step, rounding_key, storage_of, table
@@ -28,6 +29,8 @@ __all__ = [
     "dense",
     "get_threads",
     "linear",
+    "many",
+    "merge",
     "norm",
     "rows",
     "rows_norm",
@@ -186,6 +189,21 @@ def rows(step: Step, x, ids, values, state: State, t: int, coefficients: tuple, 
     if step.average:
         blend_touched(step, x, state, distinct, t)
     return skipped
+
+
+def merge(ids: np.ndarray, values: np.ndarray, rows: int) -> tuple[np.ndarray, np.ndarray]:
+    """The distinct ids in order, and the sum of each one's values in order of occurrence.
+
+    >>> merge(np.array([2, 0, 2]), np.array([[1.0], [2.0], [4.0]]), 3)
+    (array([0, 2]), array([[2.], [5.]]))
+    """
+    order, starts = sort_ids(ids, rows)
+    sums = np.empty((len(starts) - 1, *values.shape[1:]), values.dtype)
+    kind = Kind(ARITHMETIC[storage_of(values)])
+    flat = np.ascontiguousarray(stored(values)).reshape(len(ids), -1)
+    total = np.empty(flat.shape[1], kind.dtype)
+    specialise("sums", REGISTRY["sgd"], kind)(flat, order, starts, stored(sums).reshape(len(sums), -1), total)
+    return (order[starts[:-1]] >> np.uint64(32)).astype(np.int64), sums
 
 
 @contextlib.contextmanager

@@ -11,6 +11,8 @@ from numba.np.unsafe.ndarray import to_fixed_tuple
 
 from surefoot.engines.cpu.memory import (
     LANES,
+    array_at,
+    arrays_at,
     column,
     column_of,
     decode,
@@ -45,6 +47,15 @@ def dense(x, g, slots, after, coefficients, around, means, key, place, squares):
     return skipped
 
 
+def many(addresses, sizes, places, like, slots_like, skipped, first, last, coefficients, around, key):
+    """Steps the arrays first … last − 1, which lie at these addresses and are stored as in `like`."""
+    for i in range(first, last):
+        x, g = array_at(addresses[i, 0], sizes[i], like), array_at(addresses[i, 1], sizes[i], like)
+        slots = arrays_at(addresses[i], sizes[i], slots_like)
+        skipped[i] = step_row(x[0], g[0], slots, slots, 0, coefficients, around, F(0), key, places[i])
+    return 0
+
+
 def rows(x, values, order, starts, first, last, slots, after, coefficients, around, means, key, squares, total, idle):
     """Steps the distinct rows first … last − 1 that a sparse gradient names; equal ids are summed before."""
     skipped = 0
@@ -58,6 +69,15 @@ def rows(x, values, order, starts, first, last, slots, after, coefficients, arou
         mean = MEAN_SQUARE(x[row], total, around, means, squares)
         skipped += step_row(x[row], total, slots, after, row, coefficients, around, mean, key, row * x.shape[1])
     return skipped
+
+
+def sums(values, order, starts, result, total):
+    """The sum of each distinct row's values, in the type they are stored in."""
+    for u in range(result.shape[0]):
+        sum_of_row(total, values, order, starts, u)
+        for d in range(total.size):
+            result[u, d] = encode(result, total[d], np.uint32(0), 0)
+    return 0
 
 
 def settle(x, slots, after, idle):

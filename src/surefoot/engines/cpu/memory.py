@@ -154,6 +154,37 @@ def column_of(slots, j):
     """The slots as they are for the single coordinate j of a one-row array."""
 
 
+@intrinsic
+def array_at(typing, address, size, like):
+    """The memory at an address as an array of one row, stored as `like` is."""
+
+    def emit(context, builder, signature, arguments):
+        kind, (address, size, _) = signature.return_type, arguments
+        number = context.get_value_type(types.intp)
+        array = context.make_array(kind)(context, builder)
+        width = ir.Constant(number, context.get_abi_sizeof(context.get_data_type(kind.dtype)))
+        context.populate_array(
+            array,
+            data=builder.inttoptr(address, context.get_data_type(kind.dtype).as_pointer()),
+            shape=[ir.Constant(number, 1), size],
+            strides=[builder.mul(size, width), width],
+            itemsize=width,
+            meminfo=None,
+        )
+        return array._getvalue()
+
+    return like(types.intp, types.intp, like), emit
+
+
+def arrays_at(addresses, size, like):
+    """The slots at these addresses; those of the parameter and its gradient come before them."""
+
+
+@overload(arrays_at, jit_options=INLINE)
+def _arrays_at(addresses, size, like):
+    return together("addresses, size, like", ["array_at(addresses[2 + {k}], size, like[{k}])"] * len(like))
+
+
 @overload(row_of, jit_options=INLINE)
 def _row_of(slots, i):
     of_kind = {2: "slots[{k}][i]", 1: "decode(slots[{k}], slots[{k}][i])"}

@@ -1,0 +1,118 @@
+"""The torch engine: any device that torch knows, and steps that autograd can differentiate. Slower than `cpu`.
+
+The rule's own function, with `ops` meaning torch. Memory is given as tensors; complex ones as pairs of real numbers.
+"""
+
+import functools
+import types
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from surefoot import ops
+from surefoot.engines import around as surroundings
+from surefoot.engines.step import ARITHMETIC, Step
+
+
+def both(function: Callable[[Tensor, Tensor], Tensor]) -> Callable[..., Tensor]:
+    """A function of two tensors, for a tensor and a number too."""
+
+    def call(a, b):
+        tensor = a if isinstance(a, Tensor) else b
+        if not isinstance(a, Tensor):
+            a = tensor.new_full((), a)
+        return function(a, b if isinstance(b, Tensor) else tensor.new_full((), b))
+
+    return call
+
+
+TORCH_OPS = types.SimpleNamespace(
+    sqrt=torch.sqrt,
+    where=torch.where,
+    abs=torch.abs,
+    maximum=both(torch.maximum),
+    minimum=both(torch.minimum),
+    exp=torch.exp,
+    log=torch.log,
+    power=ops.power,
+)
+
+
+@functools.cache
+def bound(function: Callable) -> Callable:
+    return ops.bind(function, TORCH_OPS)
+
+
+def dense(step: Step, x: Tensor, g: Tensor, slots: list[Tensor], t: int) -> int:
+    """Steps x and its slots in place along g; returns how many coordinates were left as they were."""
+    new, memory, ok = advance(step, decoded(x), decoded(g), list(map(decoded, slots)), t)
+    return commit(step, x, slots, new, memory, ok)
+
+
+def rows(step: Step, x: Tensor, ids: Tensor, values: Tensor, slots: list[Tensor], t: int) -> int:
+    """Steps the rows that ids name; equal ids are summed before. Rows left out are left alone."""
+    named, place = torch.unique(ids, return_inverse=True)
+    values = decoded(values)
+    g = values.new_zeros(len(named), *values.shape[1:]).index_add_(0, place, values)
+    common = [step.granularity == "tensor" and slot.kind == "scale" for slot in step.rule.slots.values()]
+    part = x[named]
+    parts = [slot if lone else slot[named] for slot, lone in zip(slots, common, strict=True)]
+    new, memory, ok = advance(step, decoded(part), g, list(map(decoded, parts)), t, x.numel())
+    skipped = commit(step, part, parts, new, memory, ok)
+    x[named] = part
+    for slot, after, lone in zip(slots, parts, common, strict=True):
+        if not lone:
+            slot[named] = after
+    return skipped
+
+
+def decoded(tensor: Tensor) -> Tensor:
+    """The values in the type they are computed in."""
+    name = str(tensor.dtype).removeprefix("torch.")
+    return tensor.to(getattr(torch, ARITHMETIC[name]))
+
+
+def advance(step: Step, x, raw, slots, t: int, size: int | None = None):
+    """One step of the values x: their new values, the new memory, and where all of it is finite."""
+    numbers = step.around(t)
+    g, start = raw, x
+    if step.adjusts:
+        g = bound(surroundings.gradient)(raw, x, numbers.scale, numbers.clip, numbers.weight_decay)
+    if step.decays:
+        start = numbers.keep * x
+    square = g * g
+    ok = torch.isfinite(raw) & torch.isfinite(square)
+    g2 = mean_square(step, torch.where(ok, square, 0.0), size) if step.shared else square
+    rate, direction, *memory = bound(step.rule.function)(start, g, g2, *slots, *step.coefficients(t))
+    if not isinstance(rate, Tensor):
+        rate = x.new_full((), rate)
+    new = bound(surroundings.advance)(torch.zeros_like(start) if step.rule.from_origin else start, rate, direction)
+    if step.shrinks:
+        penalties = (x.new_full((), numbers.l1), x.new_full((), numbers.l2))
+        new = bound(surroundings.proximal)(new, rate, *penalties)
+    return new, memory, ok
+
+
+def mean_square(step: Step, squares: Tensor, size: int | None) -> Tensor:
+    """The mean of the squares over each row, or over the tensor (of `size` coordinates)."""
+    if step.granularity == "row":
+        means = squares.reshape(squares.shape[0] if squares.ndim else 1, -1).double().mean(1)
+        return means.to(squares.dtype).reshape(*squares.shape[:1], *(1 for _ in squares.shape[1:]))
+    mean = squares.double().sum() / max(size or squares.numel(), 1)
+    return mean.to(squares.dtype).reshape([1] * squares.ndim)
+
+
+def commit(step: Step, x: Tensor, slots: list[Tensor], new: Tensor, memory: list[Tensor], ok: Tensor) -> int:
+    """Writes what is finite into x and its slots; returns how many coordinates were left as they were."""
+    stored, kept = new.to(x.dtype), [after.to(slot.dtype) for slot, after in zip(slots, memory, strict=True)]
+    finite = list(map(torch.isfinite, kept))
+    ok = ok & torch.isfinite(stored)
+    for slot, fine in zip(slots, finite, strict=True):
+        ok = ok & fine if slot.shape == x.shape else ok
+    skipped = 0 if step.nonfinite == "propagate" else x.numel() - int(ok.sum())
+    for target, after, fine in zip([x, *slots], [stored, *kept], [ok, *finite], strict=True):
+        if skipped:
+            after = torch.where(ok if target.shape == x.shape else fine, after, target)
+        target.copy_(after)
+    return skipped

@@ -1,0 +1,199 @@
+"""Where tensors lie: NumPy's views of a parameter, of its gradient and of its memory, for the engines."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from surefoot.engines import Around, State, Step
+from surefoot.engines.cpu.many import Storage
+from surefoot.engines.step import ARITHMETIC
+from surefoot.rules import Slot
+
+DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16, torch.complex128, torch.complex64)
+"""What a parameter may be stored in."""
+
+
+class Rows(NamedTuple):
+    """A sparse gradient: the rows it names, with duplicates, and the gradient of each."""
+
+    ids: Tensor
+    values: Tensor
+
+
+def local(tensor: Tensor) -> Tensor:
+    """This process's part of a distributed tensor; any other tensor as it is."""
+    return getattr(tensor, "_local_tensor", tensor)
+
+
+def real(tensor: Tensor) -> Tensor:
+    """This process's part; a complex number is two real ones in a last dimension."""
+    tensor = local(tensor)
+    return torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
+
+
+def array(tensor: Tensor) -> np.ndarray:
+    """NumPy's view of a tensor's memory; bfloat16 is uint16 there."""
+    tensor = real(tensor.detach()).resolve_neg()
+    return tensor.view(torch.uint16).numpy() if tensor.dtype == torch.bfloat16 else tensor.numpy()
+
+
+def storage(tensor: Tensor) -> str:
+    """The name of the type in which a tensor's real numbers are stored.
+
+    >>> storage(torch.zeros(2, dtype=torch.complex64))
+    'float32'
+    """
+    return str(tensor.dtype.to_real() if tensor.dtype.is_complex else tensor.dtype).removeprefix("torch.")
+
+
+def rows_of(gradient: Tensor) -> Rows:
+    """The rows that a COO gradient names and their values; with several sparse dimensions, whole rows are made.
+
+    >>> rows_of(torch.sparse_coo_tensor([[0, 0], [1, 2]], [1.0, 2.0], (1, 3), check_invariants=True)).values
+    tensor([[0., 1., 2.]])
+    """
+    ids, values = gradient._indices(), gradient._values()
+    if gradient.sparse_dim() > 1:
+        named, place = torch.unique(ids[0], return_inverse=True)
+        whole = values.new_zeros(len(named), *gradient.shape[1:])
+        return Rows(named, whole.index_put_((place, *ids[1:]), values, accumulate=True))
+    return Rows(ids[0], values)
+
+
+def is_packed(tensor: Tensor) -> bool:
+    """Whether the coordinates lie side by side in some order."""
+    if tensor.is_contiguous():
+        return True
+    order = sorted(range(tensor.ndim), key=tensor.stride, reverse=True)
+    return tensor.permute(order).is_contiguous()
+
+
+class Memory:
+    """A parameter and what its rule remembers: as tensors, and as an engine's arrays, which are views of them.
+
+    Args:
+        name: what errors call the parameter.
+        parameter: the parameter.
+        step: the settings of its group.
+        tensors: its memory by the names that a state dict gives it; "step" counts the steps.
+        keys: the names of the rule's slots there.
+        t: the number of steps taken, where the memory does not count them (as in torch's SGD).
+    """
+
+    def __init__(
+        self, name: str, parameter: Tensor, step: Step, tensors: dict[str, Any], keys: tuple[str, ...], t: int
+    ):
+        self.name, self.parameter, self.step, self.tensors, self.keys = name, parameter, step, tensors, keys
+        self.skipped = 0
+        counter = tensors.get("step")
+        self.counter = (
+            counter.detach().numpy() if isinstance(counter, Tensor) and counter.device.type == "cpu" else None
+        )
+        self.t = t if counter is None else int(counter)
+        self.place = self.look()
+        part = local(parameter)
+        self.dtype, self.device, self.strides = part.dtype, part.device, part.stride()
+        slots = [local(tensors[key]) for key in keys]
+        self.storage = Storage(storage(part), tuple(map(storage, slots)))
+        alike = all(slot.stride() == self.strides and slot.shape == part.shape for slot in slots)
+        self.packed = alike and is_packed(part)
+        self.size = part.numel() * (2 if part.is_complex() else 1)
+
+    def look(self) -> tuple:
+        """Where the parameter and its slots lie now; what is known of them holds as long as this stays the same."""
+        part, tensors = local(self.parameter), self.tensors
+        slots = [local(tensors[key]).data_ptr() for key in self.keys]
+        return (part.data_ptr(), *slots, part.shape, part.stride())
+
+    @property
+    def addresses(self) -> tuple[int, ...]:
+        return self.place[:-2]
+
+    def count(self) -> int:
+        """The number of steps taken, from the state dict's counter, which others may have set."""
+        if self.counter is not None:
+            self.t = int(self.counter.item())
+        return self.t
+
+    def advance(self, t: int) -> None:
+        self.t = t
+        if self.counter is not None:
+            self.counter[...] = t
+        elif "step" in self.tensors:
+            self.tensors["step"].fill_(t)
+
+    @functools.cached_property
+    def x(self) -> np.ndarray:
+        return array(self.parameter)
+
+    @functools.cached_property
+    def state(self) -> State:
+        """For an engine: views of the memory, and the steps that rows have yet to make up for."""
+        slots = zip(self.step.rule.slots, self.keys, strict=True)
+        state = State({slot: array(self.tensors[key]) for slot, key in slots}, self.t)
+        if "last" in self.tensors:
+            count = len(self.step.rule.coefficient_names)
+            state.last = self.tensors["last"].numpy()
+            state.history = [
+                (int(first), tuple(numbers[:count]), Around(*numbers[count:]))
+                for first, *numbers in self.tensors["history"].tolist()
+            ]
+        return state
+
+    def keep(self) -> None:
+        """Writes what the engine's state has besides the tensors into them: the steps that rows have to make up for."""
+        state = self.__dict__.get("state")
+        if state is not None and state.last is not None:
+            if "step" not in self.tensors:
+                self.tensors["step"] = torch.tensor(float(self.t))
+            self.tensors["last"] = torch.from_numpy(state.last)
+            history = [[first, *numbers, *around] for first, numbers, around in state.history]
+            self.tensors["history"] = torch.tensor(history, dtype=torch.float64)
+
+
+def counter_type() -> torch.dtype:
+    """The type in which torch's state dicts count steps."""
+    return torch.float64 if torch.get_default_dtype() == torch.float64 else torch.float32
+
+
+def new_slot(parameter: Tensor, step: Step, slot: Slot, meta: bool) -> Tensor:
+    """One slot of a rule before the first step, laid out like the parameter."""
+    whole, value = parameter.detach(), step.initial(slot)
+    if meta:
+        whole = whole.to("meta")
+    dtype = getattr(torch, step.state_dtype or ARITHMETIC[storage(whole)])
+    part = real(whole)
+    shape = step.slot_shape(tuple(part.shape), slot.kind)
+    if shape == tuple(part.shape):
+        if whole.is_complex():
+            return torch.full_like(whole, complex(value, value), dtype=dtype.to_complex())
+        return torch.full_like(whole, value, dtype=dtype)
+    made = torch.full(shape, value, dtype=dtype, device=part.device)
+    if part is whole or whole.is_complex():
+        return made
+    return type(whole).from_local(made, whole.device_mesh, whole.placements, run_check=False)  # pyright: ignore
+
+
+def check_parameter(name: str, parameter: Tensor, step: Step) -> None:
+    """Raises ValueError for a parameter that no engine can step."""
+    part = local(parameter)
+    if part.dtype not in DTYPES:
+        raise ValueError(f"{name}: is {part.dtype}; expected one of {', '.join(map(str, DTYPES))}")
+    if part.layout is not torch.strided:
+        raise ValueError(f"{name}: has the layout {part.layout}; expected a dense parameter")
+    if part.device.type == "meta":
+        raise ValueError(f"{name}: is on the device {part.device}; expected memory, as after to_empty(device='cpu')")
+    if step.stochastic_rounding is not None and part.dtype != torch.bfloat16:
+        raise ValueError(f"{name}: stochastic_rounding is for bfloat16 parameters; this one is {part.dtype}")
+    if part is not parameter and step.granularity != "coordinate":
+        sharded = [shard.dim for shard in parameter.placements if shard.is_shard()]  # pyright: ignore
+        if (step.granularity == "tensor" and sharded) or any(sharded):
+            raise ValueError(
+                f"{name}: is split among processes along {sharded}, so no process has all that shares a rate with "
+                f"granularity={step.granularity!r}; expected 'coordinate', or 'row' for parameters split by rows"
+            )

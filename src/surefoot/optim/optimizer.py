@@ -1,0 +1,433 @@
+"""`RuleOptimizer`: a torch optimizer for any rule. It finds parameters, gradients and memory; the engines step them."""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, TypedDict
+
+import torch
+from torch import Tensor
+
+from surefoot import rules
+from surefoot.engines import NonFiniteError, Step
+from surefoot.optim.memory import Memory, check_parameter, counter_type, local, new_slot
+from surefoot.optim.running import Job, alone, can_join, checked_rows, run_together
+from surefoot.rules import Rule
+
+HINTS = ("foreach", "fused", "capturable", "differentiable")
+"""What torch's optimizers take to choose an implementation; only `differentiable` changes what is computed here."""
+
+
+class Beyond(TypedDict, total=False):
+    """What every optimizer here takes beyond torch's; each may differ from group to group.
+
+    Attributes:
+        eps_root: ε inside the root, beside the ε outside it.
+        granularity: "coordinate", "row" (one rate for each row of a parameter) or "tensor" (one rate).
+        state_dtype: the type of the memory; float32 by default, float64 for float64 parameters.
+        decoupled_weight_decay: a parameter is first multiplied by 1 − lr · this.
+        l1, l2: penalties, applied by a proximal step in the metric of the rule: exact zeros under l1.
+        nonfinite: "raise" (leave such coordinates as they are, then raise), "skip" (only count them), "propagate".
+        stochastic_rounding: a seed; bfloat16 parameters are rounded up or down at random, right on average.
+        lazy: for sparse gradients: "exact" (rows left out catch up when next touched, as if stepped with zero
+            gradients) or "touched" (rows left out are left alone).
+        engine: "cpu" (Numba), "reference" (NumPy) or "torch"; None takes the fastest for the device.
+    """
+
+    eps_root: float
+    granularity: Literal["coordinate", "row", "tensor"]
+    state_dtype: torch.dtype | None
+    decoupled_weight_decay: float | bool
+    l1: float
+    l2: float
+    nonfinite: Literal["raise", "skip", "propagate"]
+    stochastic_rounding: int | None
+    lazy: Literal["exact", "touched"]
+    engine: Literal["cpu", "reference", "torch"] | None
+
+
+AROUND: dict[str, Any] = {
+    "weight_decay": 0.0,
+    "maximize": False,
+    "granularity": "coordinate",
+    "state_dtype": None,
+    "decoupled_weight_decay": 0.0,
+    "l1": 0.0,
+    "l2": 0.0,
+    "nonfinite": "raise",
+    "stochastic_rounding": None,
+    "lazy": "exact",
+}
+"""What is done around the rule, and what is meant where a group does not say."""
+
+
+class RuleOptimizer(torch.optim.Optimizer):
+    """A torch optimizer for any rule, also one of your own.
+
+    Args:
+        params: parameters, named parameters, or groups of them, as torch.optim takes them.
+        rule: a Rule, or the name of one.
+        convention: take the defaults of that library ("pytorch", "keras", …), see Rule.conventions.
+        **settings: the rule's hyperparameters; weight_decay, maximize, differentiable as in torch; and what is listed
+            in `Beyond`. `lr` may be a tensor or a schedule.
+
+    Raises:
+        RuleError, ValueError: for settings that the rule cannot honour; nothing is ignored.
+
+    >>> w = torch.nn.Parameter(torch.tensor([1.0, 2.0]))
+    >>> optimizer = RuleOptimizer([w], "adagrad", lr=0.5, eps_root=0.0)
+    >>> (3 * w[0]).backward()
+    >>> optimizer.step()
+    >>> w.data
+    tensor([0.5000, 2.0000])
+    """
+
+    names: ClassVar[Mapping[str, str | tuple[str, int]]] = {}
+    """Under which key, or place in a tuple, a group has a hyperparameter, where torch's name is not the rule's."""
+    keys: ClassVar[Mapping[str, str]] = {}
+    """Under which key a state dict has a slot of the rule, where torch's name is not the rule's."""
+    counts = True
+    """Whether a state dict counts the steps."""
+
+    def __init__(self, params: Iterable, rule: str | Rule, *, convention: str | None = None, **settings: Any):
+        self.rule = rules.get(rule)
+        if type(self) is RuleOptimizer:
+            hyper = {key: value for key, value in settings.items() if key not in AROUND and key not in HINTS}
+            hyper.pop("engine", None)
+            given = {key: hyper.pop(key) for key in ("lr",) if key in hyper}
+            settings = self.rule.settings(convention, **hyper) | given | settings
+            settings = {"weight_decay": 0.0, "maximize": False, "differentiable": False} | settings
+        self._check_keys(settings)
+        if settings.get("fused") and settings.get("differentiable"):
+            raise RuntimeError("`fused` does not support `differentiable`")
+        if settings.get("fused") and settings.get("foreach"):
+            raise RuntimeError("`fused` and `foreach` cannot be `True` together.")
+        self._forget()
+        super().__init__(params, settings)
+
+    # Settings
+
+    def _check_keys(self, settings: Mapping[str, Any]) -> None:
+        """Raises TypeError for a setting that would be ignored."""
+        theirs = {self._place(name)[0] for name in self.rule.hyper}
+        known = theirs | set(AROUND) | set(HINTS) | {"engine", "eps_root"}
+        for key in settings:
+            if key not in known:
+                raise TypeError(
+                    f"{type(self).__name__} got an unexpected keyword argument {key!r}; it takes "
+                    f"{', '.join(sorted(known))}"
+                )
+        if "eps_root" in settings and "eps_root" not in self.rule.hyper:
+            raise ValueError(f"{type(self).__name__}: eps_root would change nothing: {self.rule.name} takes no root")
+
+    def _place(self, name: str) -> tuple[str, int | None]:
+        place = self.names.get(name, name)
+        return place if isinstance(place, tuple) else (place, None)
+
+    def _rule_of(self, group: Mapping[str, Any]) -> Rule:
+        return self.rule
+
+    def _hyper_of(self, group: Mapping[str, Any]) -> dict[str, Any]:
+        """The rule's hyperparameters in a group, by the rule's names."""
+        hyper = {}
+        for name in self._rule_of(group).hyper:
+            key, index = self._place(name)
+            if key in group and key not in AROUND:
+                hyper[name] = plain(group[key] if index is None else group[key][index])
+        return hyper
+
+    def _step_of(self, group: Mapping[str, Any]) -> Step:
+        """The settings of a group, made anew only when they change; a learning rate may change at each step."""
+        rule, hyper = self._rule_of(group), self._hyper_of(group)
+        around = {key: plain(group.get(key, default)) for key, default in AROUND.items()}
+        if isinstance(around["decoupled_weight_decay"], bool):
+            decoupled = around["weight_decay"] if around["decoupled_weight_decay"] else 0.0
+            around["decoupled_weight_decay"] = decoupled
+            around["weight_decay"] = 0.0 if decoupled else around["weight_decay"]
+        lr = hyper.pop("lr")
+        key = (rule, *hyper.values(), *around.values(), group.get("engine"))
+        if key not in self._steps:
+            convention = "pytorch" if "pytorch" in rule.conventions else None
+            if around["state_dtype"] is not None:
+                around["state_dtype"] = str(around["state_dtype"]).removeprefix("torch.")
+            engine = "reference" if group.get("engine") == "reference" else "cpu"
+            self._steps[key] = Step(rule, engine=engine, convention=convention, lr=lr, **hyper, **around)
+        step = self._steps[key]
+        step.change_lr(lr)
+        return step
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """As in torch; raises before anything is changed if a setting of the group cannot be honoured."""
+        if isinstance(param_group, dict):
+            self._check_keys({key: 0 for key in param_group if key not in ("params", "param_names", "initial_lr")})
+            self._check_values(self.defaults | param_group)
+        super().add_param_group(param_group)
+
+    def _check_values(self, group: Mapping[str, Any]) -> None:
+        """Raises ValueError, in torch's words, for a setting out of its bounds."""
+        lr = group["lr"]
+        if isinstance(lr, Tensor) and lr.numel() != 1:
+            raise ValueError(f"Tensor lr must be 1-element, got one of shape {tuple(lr.shape)}")
+        hyper = self._hyper_of(group)
+        for name, value in hyper.items():
+            bounds, (key, index) = self._rule_of(group).hyper[name], self._place(name)
+            if callable(value) or (isinstance(value, (int, float)) and bounds.admits(value)):
+                continue
+            what = {"lr": "learning rate", "eps": "epsilon value"}.get(key, f"{key} value")
+            what = f"beta parameter at index {index}" if index is not None else what
+            raise ValueError(f"Invalid {what}: {value}; expected a number in {bounds.interval()}")
+        for key in ("weight_decay", "decoupled_weight_decay", "l1", "l2"):
+            value = plain(group.get(key, 0.0))
+            if not (isinstance(value, (int, float)) and 0 <= value < math.inf):
+                raise ValueError(f"Invalid {key} value: {value}; expected a finite number of at least 0")
+        if group.get("engine") not in (None, "cpu", "reference", "torch"):
+            raise ValueError(f"Invalid engine value: {group['engine']!r}; expected cpu, reference, torch or None")
+        self._step_of(group)
+
+    # Memory
+
+    def _forget(self) -> None:
+        """Forgets what is known of where memory lies."""
+        self._steps: dict[tuple, Step] = {}
+        self._memories: dict[Tensor, Memory] = {}
+
+    def _tensors(self, parameter: Tensor, step: Step, meta: bool = False) -> dict[str, Tensor]:
+        """The memory before the first step; on the meta device, only its shapes and types."""
+        tensors = {"step": torch.tensor(0.0, dtype=counter_type())} if self.counts else {}
+        for slot, kept in step.rule.slots.items():
+            tensors[self.keys.get(slot, slot)] = new_slot(parameter, step, kept, meta)
+        return tensors
+
+    def _name(self, number: int, index: int) -> str:
+        """What errors call a parameter."""
+        names = self.param_groups[number].get("param_names")
+        return names[index] if names else f"parameter {index} of group {number}"
+
+    def _fitted(self, name: str, parameter: Tensor, step: Step, tensors: dict[str, Any]) -> dict[str, Any]:
+        """A memory as the rule and the parameter need it; floating-point types and devices are converted.
+
+        Raises:
+            ValueError: for keys that are missing or unknown, and for shapes and types that cannot be converted.
+        """
+        expected = self._tensors(parameter, step, meta=True)
+        missing = expected.keys() - tensors.keys()
+        unknown = tensors.keys() - expected.keys() - {"step", "last", "history"}
+        if missing or unknown:
+            raise ValueError(
+                f"{name}: the memory has {', '.join(map(str, tensors)) or 'nothing'}; expected {', '.join(expected)}"
+            )
+        fitted = {}
+        for key, value in tensors.items():
+            if key == "step" and not isinstance(value, Tensor):
+                value = torch.tensor(float(value), dtype=counter_type())
+            wanted: Any = expected.get(key, value)
+            if not isinstance(value, Tensor) or value.shape != wanted.shape:
+                found = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else repr(value)
+                raise ValueError(f"{name}: {key!r} has {found}; expected a tensor of shape {tuple(wanted.shape)}")
+            if value.is_complex() != wanted.is_complex() or value.is_floating_point() != wanted.is_floating_point():
+                raise ValueError(f"{name}: {key!r} is {value.dtype}; expected {wanted.dtype}")
+            device = parameter.device if key in self.keys.values() or key in step.rule.slots else value.device
+            fitted[key] = value if key == "step" else value.to(dtype=wanted.dtype, device=device)
+        return fitted
+
+    def _memory(self, number: int, index: int, parameter: Tensor, step: Step) -> Memory:
+        """What is known of a parameter's memory; looked up anew where anything about it has moved."""
+        memory, tensors = self._memories.get(parameter), self.state.get(parameter) or {}
+        same = memory is not None and (memory.tensors is tensors or not (memory.tensors or tensors))
+        if memory is not None and same and memory.step.rule is step.rule:
+            try:
+                if memory.look() == memory.place:
+                    memory.step = step
+                    return memory
+            except (AttributeError, KeyError):
+                pass  # somebody took a tensor away: the check below says which
+        if memory is not None and same:
+            memory.keep()
+        name = self._name(number, index)
+        check_parameter(name, parameter, step)
+        keys = tuple(self.keys.get(slot, slot) for slot in step.rule.slots)
+        if not tensors:
+            return Memory(name, parameter, step, self._tensors(parameter, step), keys, 0)
+        return Memory(name, parameter, step, self._fitted(name, parameter, step, tensors), keys, 1)
+
+    # Steps
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Steps every parameter that has a gradient.
+
+        Args:
+            closure: computes the loss again and its gradients, and returns the loss.
+
+        Returns:
+            What the closure returned.
+
+        Raises:
+            ValueError: naming the parameter, for a gradient or a memory that does not fit; nothing is changed then.
+            NonFiniteError: after the step, naming the parameters of which some coordinates were left as they were.
+        """
+        if torch.compiler.is_compiling():
+            torch._dynamo.graph_break()
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        with torch.set_grad_enabled(any(group.get("differentiable") for group in self.param_groups)):
+            self._run(list(self._jobs()))
+        return loss
+
+    def step_one(self, number: int, index: int) -> None:
+        """Steps a single parameter, the index-th of a group, if it has a gradient."""
+        group = self.param_groups[number]
+        parameter = group["params"][index]
+        if parameter.grad is not None:
+            with torch.no_grad():
+                self._run([self._job(number, index, parameter, self._step_of(group))])
+
+    def _jobs(self) -> Iterator[Job]:
+        """What there is to do, checked: an error here comes before anything is changed."""
+        for number, group in enumerate(self.param_groups):
+            step = None
+            for index, parameter in enumerate(group["params"]):
+                if parameter.grad is not None:
+                    step = step or self._step_of(group)
+                    yield self._job(number, index, parameter, step)
+
+    def _job(self, number: int, index: int, parameter: Tensor, step: Step) -> Job:
+        group = self.param_groups[number]
+        memory = self._memory(number, index, parameter, step)
+        engine = group.get("engine")
+        if engine is None or group.get("differentiable"):
+            engine = "cpu" if memory.device.type == "cpu" and not group.get("differentiable") else "torch"
+        gradient = local(parameter.grad)  # pyright: ignore[reportArgumentType]
+        if gradient.layout is torch.strided:
+            if gradient.dtype is not memory.dtype or gradient.shape != memory.place[-2]:
+                raise ValueError(
+                    f"{memory.name}: the gradient is {gradient.dtype} of shape {tuple(gradient.shape)}; expected "
+                    f"{memory.dtype} of shape {tuple(memory.place[-2])}"
+                )
+        else:
+            gradient = checked_rows(memory, gradient, engine)
+        return Job(step, memory, gradient, engine)
+
+    def _run(self, jobs: list[Job]) -> None:
+        """Steps the parameters; raises at the end if one of them had a gradient that was not finite."""
+        together: dict[tuple, list[Job]] = defaultdict(list)
+        faults, stepped = [], []
+        for job in jobs:
+            memory = job.memory
+            if memory.tensors and memory.tensors is not self.state.get(memory.parameter):
+                self.state[memory.parameter] = memory.tensors
+            self._memories[memory.parameter] = memory
+            stepped.append(local(memory.parameter))
+            memory.count()
+            if can_join(job):
+                together[id(job.step), memory.storage, memory.t].append(job)
+            else:
+                faults += alone(job)
+        for some in together.values():
+            faults += run_together(some)
+        torch.autograd.graph.increment_version(stepped)
+        if any(faults):
+            raise NonFiniteError("; ".join(filter(None, faults)))
+
+    def settle(self) -> None:
+        """Lets every row that sparse gradients left out catch up, as if it had been stepped with zero gradients.
+
+        With l1, l2, decoupled_weight_decay or a rule with momentum, `lazy="exact"` makes up for steps that a row took
+        no part in when it is next touched: call this before parameters are evaluated or saved.
+        """
+        for group in self.param_groups:
+            step = self._step_of(group)
+            for parameter in group["params"]:
+                memory = self._memories.get(parameter)
+                if memory is not None and "last" in memory.tensors:
+                    step.settle(memory.x, memory.state)
+                    torch.autograd.graph.increment_version(parameter)
+
+    # Keeping and loading
+
+    def _keep(self) -> None:
+        """Brings the state dict's tensors up to date with what is known besides them."""
+        for memory in self._memories.values():
+            memory.keep()
+
+    def state_dict(self) -> dict[str, Any]:
+        """As torch's: the memory of every parameter, by the same names, and the settings of every group."""
+        self._keep()
+        return super().state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Loads the state of a Surefoot or torch optimizer; the memory keeps its type (torch casts it).
+
+        Raises:
+            ValueError: naming the parameter, for groups that do not match and for keys that are missing, unknown or of
+                another shape; nothing is changed then.
+        """
+        state_dict = state_dict.copy()
+        for hook in self._optimizer_load_state_dict_pre_hooks.values():
+            state_dict = hook(self, state_dict) or state_dict
+        state_dict["state"] = self._checked(state_dict)
+        hooks = self._optimizer_load_state_dict_pre_hooks
+        self._optimizer_load_state_dict_pre_hooks = OrderedDict()
+        try:
+            super().load_state_dict(state_dict)
+        finally:
+            self._optimizer_load_state_dict_pre_hooks = hooks
+
+    def _checked(self, state_dict: dict[str, Any]) -> dict[Any, Any]:
+        """The states of a checkpoint as they are to be kept, each tensor in a box that torch does not cast."""
+        groups = state_dict["param_groups"]
+        if [len(group["params"]) for group in groups] != [len(group["params"]) for group in self.param_groups]:
+            raise ValueError(
+                f"loaded state dict has a different number of parameter groups or parameters: groups of "
+                f"{[len(group['params']) for group in groups]} parameters; "
+                f"expected {[len(group['params']) for group in self.param_groups]}"
+            )
+        states = dict(state_dict["state"])
+        for number, (saved, group) in enumerate(zip(groups, self.param_groups, strict=True)):
+            merged = self.defaults | {key: value for key, value in saved.items() if key != "params"}
+            self._check_values(merged)
+            step = self._step_of(merged)
+            for index, (key, parameter) in enumerate(zip(saved["params"], group["params"], strict=True)):
+                if states.get(key):
+                    tensors = {name: value for name, value in states[key].items() if value is not None}
+                    name = self._name(number, index)
+                    fitted = self._fitted(name, parameter, step, tensors)
+                    states[key] = {name: Boxed(value.clone()) for name, value in fitted.items()}
+        return states
+
+    def __getstate__(self) -> dict[str, Any]:
+        self._keep()
+        return super().__getstate__() | {"rule": self.rule}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._forget()
+        super().__setstate__(state)
+        for group in self.param_groups:
+            for key, default in self.defaults.items():
+                group.setdefault(key, default)
+        for tensors in self.state.values():
+            for key, value in tensors.items():
+                if isinstance(value, Boxed):
+                    tensors[key] = value.tensor
+
+    def share_memory(self) -> None:
+        """Moves the memory into shared memory, for training by several processes."""
+        for tensors in self.state.values():
+            for value in tensors.values():
+                value.share_memory_()
+
+
+@dataclass
+class Boxed:
+    """A tensor that torch takes for something else, and so neither casts nor moves."""
+
+    tensor: Tensor
+
+
+def plain(value: Any) -> Any:
+    """A tensor of one element as a number; anything else as it is."""
+    return value.item() if isinstance(value, Tensor) else value
