@@ -135,8 +135,8 @@ class Adagrad(RuleOptimizer):
         settings |= {"initial_accumulator_value": initial_accumulator_value, "foreach": foreach, "maximize": maximize}
         super().__init__(params, "adagrad", **settings, differentiable=differentiable, fused=fused, **beyond)
         # torch's has its memory from the start.
-        for group in self.param_groups:
-            step = self._step_of(group)
+        for number, group in enumerate(self.param_groups):
+            step = self._step_of(number)
             for parameter in group["params"]:
                 self.state[parameter] = self._tensors(parameter, step)
 

@@ -100,6 +100,7 @@ class Memory:
         self.dtype, self.device, self.strides = part.dtype, part.device, part.stride()
         slots = [local(tensors[key]) for key in keys]
         self.storage = Storage(storage(part), tuple(map(storage, slots)))
+        self.kind = (self.storage, part.is_complex(), self.counter is None or self.counter.dtype)
         alike = all(slot.stride() == self.strides and slot.shape == part.shape for slot in slots)
         self.packed = alike and is_packed(part)
         self.size = part.numel() * (2 if part.is_complex() else 1)

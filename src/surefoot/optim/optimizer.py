@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+import operator
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, TypedDict
 
@@ -14,7 +16,7 @@ from torch import Tensor
 from surefoot import rules
 from surefoot.engines import NonFiniteError, Step
 from surefoot.optim.memory import Memory, check_parameter, counter_type, local, new_slot
-from surefoot.optim.running import Job, alone, can_join, checked_rows, run_together
+from surefoot.optim.running import Job, Together, alone, can_join, checked_rows
 from surefoot.rules import Rule
 
 HINTS = ("foreach", "fused", "capturable", "differentiable")
@@ -139,8 +141,17 @@ class RuleOptimizer(torch.optim.Optimizer):
                 hyper[name] = plain(group[key] if index is None else group[key][index])
         return hyper
 
-    def _step_of(self, group: Mapping[str, Any]) -> Step:
+    def _step_of(self, number: int) -> Step:
         """The settings of a group, made anew only when they change; a learning rate may change at each step."""
+        key, lr, make = self._settings(self.param_groups[number])
+        if self._steps.get(number, (None,))[0] != key:
+            self._steps[number] = key, make()
+        step = self._steps[number][1]
+        step.change_lr(lr)
+        return step
+
+    def _settings(self, group: Mapping[str, Any]) -> tuple[tuple, Any, Callable[[], Step]]:
+        """All of a group's settings but the learning rate, which comes after them, and how a Step is made of them."""
         rule, hyper = self._rule_of(group), self._hyper_of(group)
         around = {key: plain(group.get(key, default)) for key, default in AROUND.items()}
         if isinstance(around["decoupled_weight_decay"], bool):
@@ -149,15 +160,15 @@ class RuleOptimizer(torch.optim.Optimizer):
             around["weight_decay"] = 0.0 if decoupled else around["weight_decay"]
         lr = hyper.pop("lr")
         key = (rule, *hyper.values(), *around.values(), group.get("engine"))
-        if key not in self._steps:
-            convention = "pytorch" if "pytorch" in rule.conventions else None
+
+        def make() -> Step:
             if around["state_dtype"] is not None:
                 around["state_dtype"] = str(around["state_dtype"]).removeprefix("torch.")
             engine = "reference" if group.get("engine") == "reference" else "cpu"
-            self._steps[key] = Step(rule, engine=engine, convention=convention, lr=lr, **hyper, **around)
-        step = self._steps[key]
-        step.change_lr(lr)
-        return step
+            convention = "pytorch" if "pytorch" in rule.conventions else None
+            return Step(rule, engine=engine, convention=convention, lr=lr, **hyper, **around)
+
+        return key, lr, make
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """As in torch; raises before anything is changed if a setting of the group cannot be honoured."""
@@ -185,14 +196,16 @@ class RuleOptimizer(torch.optim.Optimizer):
                 raise ValueError(f"Invalid {key} value: {value}; expected a finite number of at least 0")
         if group.get("engine") not in (None, "cpu", "reference", "torch"):
             raise ValueError(f"Invalid engine value: {group['engine']!r}; expected cpu, reference, torch or None")
-        self._step_of(group)
+        self._settings(group)[2]()
 
     # Memory
 
     def _forget(self) -> None:
         """Forgets what is known of where memory lies."""
-        self._steps: dict[tuple, Step] = {}
+        self._steps: dict[int | None, tuple[tuple, Step]] = {}
         self._memories: dict[Tensor, Memory] = {}
+        self._together: dict[int, list[Together]] = {}
+        self._known: list[dict[str, Any]] = []
 
     def _tensors(self, parameter: Tensor, step: Step, meta: bool = False) -> dict[str, Tensor]:
         """The memory before the first step; on the meta device, only its shapes and types."""
@@ -275,25 +288,40 @@ class RuleOptimizer(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         with torch.set_grad_enabled(any(group.get("differentiable") for group in self.param_groups)):
-            self._run(list(self._jobs()))
+            self._run(*self._work())
         return loss
 
     def step_one(self, number: int, index: int) -> None:
         """Steps a single parameter, the index-th of a group, if it has a gradient."""
-        group = self.param_groups[number]
-        parameter = group["params"][index]
+        parameter = self.param_groups[number]["params"][index]
         if parameter.grad is not None:
             with torch.no_grad():
-                self._run([self._job(number, index, parameter, self._step_of(group))])
+                self._run([], [self._job(number, index, parameter, self._step_of(number))])
 
-    def _jobs(self) -> Iterator[Job]:
+    def _work(self) -> tuple[list[Together], list[Job]]:
         """What there is to do, checked: an error here comes before anything is changed."""
+        if not same(self.state.values(), self._known):
+            self._together.clear()
+        ready, alone = [], []
         for number, group in enumerate(self.param_groups):
-            step = None
-            for index, parameter in enumerate(group["params"]):
-                if parameter.grad is not None:
-                    step = step or self._step_of(group)
-                    yield self._job(number, index, parameter, step)
+            if all(parameter.grad is None for parameter in group["params"]):
+                continue
+            step = self._step_of(number)
+            found = self._together.get(number, [])
+            if not all(some.step is step and some.is_ready() for some in found):
+                found = []
+            known = set().union(*(some.identities for some in found))
+            joining = defaultdict(list)
+            for index, parameter in enumerate(group["params"] if len(known) < len(group["params"]) else ()):
+                if id(parameter) not in known and parameter.grad is not None:
+                    job = self._job(number, index, parameter, step)
+                    if can_join(job):
+                        joining[job.memory.kind].append(job)
+                    else:
+                        alone.append(job)
+            self._together[number] = [*found, *(Together(step, jobs) for jobs in joining.values())]
+            ready += self._together[number]
+        return ready, alone
 
     def _job(self, number: int, index: int, parameter: Tensor, step: Step) -> Job:
         group = self.param_groups[number]
@@ -312,24 +340,16 @@ class RuleOptimizer(torch.optim.Optimizer):
             gradient = checked_rows(memory, gradient, engine)
         return Job(step, memory, gradient, engine)
 
-    def _run(self, jobs: list[Job]) -> None:
+    def _run(self, ready: list[Together], jobs: list[Job]) -> None:
         """Steps the parameters; raises at the end if one of them had a gradient that was not finite."""
-        together: dict[tuple, list[Job]] = defaultdict(list)
-        faults, stepped = [], []
-        for job in jobs:
-            memory = job.memory
+        for memory in itertools.chain(*(some.memories for some in ready if some.is_new), (job.memory for job in jobs)):
+            self._memories[memory.parameter] = memory
             if memory.tensors and memory.tensors is not self.state.get(memory.parameter):
                 self.state[memory.parameter] = memory.tensors
-            self._memories[memory.parameter] = memory
-            stepped.append(local(memory.parameter))
-            memory.count()
-            if can_join(job):
-                together[id(job.step), memory.storage, memory.t].append(job)
-            else:
-                faults += alone(job)
-        for some in together.values():
-            faults += run_together(some)
-        torch.autograd.graph.increment_version(stepped)
+        self._known = list(self.state.values())
+        faults = [fault for some in ready for fault in some.run()] + [fault for job in jobs for fault in alone(job)]
+        stepped = [parameter for some in ready for parameter in some.parameters]
+        torch.autograd.graph.increment_version(stepped + [local(job.memory.parameter) for job in jobs])
         if any(faults):
             raise NonFiniteError("; ".join(filter(None, faults)))
 
@@ -339,8 +359,8 @@ class RuleOptimizer(torch.optim.Optimizer):
         With l1, l2, decoupled_weight_decay or a rule with momentum, `lazy="exact"` makes up for steps that a row took
         no part in when it is next touched: call this before parameters are evaluated or saved.
         """
-        for group in self.param_groups:
-            step = self._step_of(group)
+        for number, group in enumerate(self.param_groups):
+            step = self._step_of(number)
             for parameter in group["params"]:
                 memory = self._memories.get(parameter)
                 if memory is not None and "last" in memory.tensors:
@@ -390,7 +410,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         for number, (saved, group) in enumerate(zip(groups, self.param_groups, strict=True)):
             merged = self.defaults | {key: value for key, value in saved.items() if key != "params"}
             self._check_values(merged)
-            step = self._step_of(merged)
+            step = self._settings(merged)[2]()
             for index, (key, parameter) in enumerate(zip(saved["params"], group["params"], strict=True)):
                 if states.get(key):
                     tensors = {name: value for name, value in states[key].items() if value is not None}
@@ -431,3 +451,13 @@ class Boxed:
 def plain(value: Any) -> Any:
     """A tensor of one element as a number; anything else as it is."""
     return value.item() if isinstance(value, Tensor) else value
+
+
+def same(some: Iterable, others: list) -> bool:
+    """Whether the same objects come in the same order.
+
+    >>> same([], []), same([[]], [[]])
+    (True, False)
+    """
+    some = list(some)
+    return len(some) == len(others) and all(map(operator.is_, some, others))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
-from typing import NamedTuple
+import itertools
+import operator
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -11,8 +13,9 @@ from torch import Tensor
 
 from surefoot.engines import NonFiniteError, Step
 from surefoot.engines.cpu import many
+from surefoot.engines.cpu.memory import read, write
 from surefoot.optim.gradients import merge_when_accumulated
-from surefoot.optim.memory import Memory, Rows, array, real, rows_of
+from surefoot.optim.memory import Memory, Rows, array, local, real, rows_of
 
 
 class Job(NamedTuple):
@@ -68,25 +71,78 @@ def can_join(job: Job) -> bool:
     )
 
 
-def run_together(jobs: list[Job]) -> list[str]:
-    """Steps parameters of one group, kind and age at once; returns what is wrong with gradients."""
-    step, first = jobs[0].step, jobs[0].memory
-    t = first.t + 1
-    addresses = [
-        (job.memory.place[0], job.gradient.data_ptr(), *job.memory.place[1:-2])  # pyright: ignore
-        for job in jobs
-    ]
-    sizes = np.array([job.memory.size for job in jobs])
-    skipped = many(step, first.storage, np.array(addresses), sizes, t)
-    for job in jobs:
-        job.memory.advance(t)
-    return [fault(jobs[k], int(skipped[k])) for k in skipped.nonzero()[0]]
+def addresses_of(tensors: list) -> list[int]:
+    return list(map(Tensor.data_ptr, tensors))
+
+
+def strides_of(tensors: list) -> list[tuple[int, ...]]:
+    return list(map(Tensor.stride, tensors))
+
+
+class Together:
+    """Dense parameters of one group that are stepped in one call, for as long as nothing about them moves."""
+
+    def __init__(self, step: Step, jobs: list[Job]):
+        self.step, self.memories = step, [job.memory for job in jobs]
+        first = self.memories[0]
+        self.storage, self.counter = first.storage, first.counter
+        self.parameters = [local(memory.parameter) for memory in self.memories]
+        self.identities = {id(memory.parameter) for memory in self.memories}
+        self.tensors = [memory.tensors for memory in self.memories]
+        keys = first.keys if first.counter is None else (*first.keys, "step")
+        self.slots = {key: [tensors[key] for tensors in self.tensors] for key in keys}
+        self.parts = [*self.parameters, *map(local, itertools.chain(*self.slots.values()))]
+        self.places, self.strides = addresses_of(self.parts), [memory.strides for memory in self.memories]
+        self.sizes = np.array([memory.size for memory in self.memories])
+        columns = np.reshape(self.places, (-1, len(jobs)))
+        gradients = addresses_of([job.gradient for job in jobs])
+        self.addresses = np.column_stack([columns[0], gradients, *columns[1 : 1 + len(first.keys)]])
+        self.counters = columns[-1]
+        self.is_new = True
+
+    def is_ready(self) -> bool:
+        """Whether all lie where they lay and have gradients laid out like them, whose addresses are then known."""
+        try:
+            for key, slots in self.slots.items():
+                if not all(map(operator.is_, map(operator.itemgetter(key), self.tensors), slots)):
+                    return False
+            gradients: list[Any] = [memory.parameter.grad for memory in self.memories]
+            if hasattr(gradients[0], "_local_tensor"):
+                gradients = list(map(local, gradients))
+            if addresses_of(self.parts) != self.places or strides_of(self.parameters) != self.strides:
+                return False
+            if strides_of(gradients) != self.strides or any(map(Tensor.is_neg, gradients)):
+                return False
+            if self.parameters[0].is_complex() and any(map(Tensor.is_conj, gradients)):
+                return False
+            self.addresses[:, 1] = addresses_of(gradients)
+        except (KeyError, RuntimeError, TypeError):
+            return False  # a gradient or a slot is missing, or is not dense
+        return True
+
+    def run(self) -> list[str]:
+        """One step; returns what is wrong with gradients."""
+        self.is_new = False
+        steps = np.array([memory.t for memory in self.memories])
+        if self.counter is not None:
+            steps = read(self.counters, self.counter.reshape(1, 1))
+        faults = []
+        for t in np.unique(steps + 1).tolist():
+            chosen = np.flatnonzero(steps + 1 == t)
+            skipped = many(self.step, self.storage, self.addresses[chosen], self.sizes[chosen], int(t))
+            for k in chosen if self.counter is None else ():
+                self.memories[k].t = int(t)
+            for k, count in zip(chosen[skipped > 0], skipped[skipped > 0], strict=True):
+                faults.append(fault(self.step, self.memories[k], int(count), int(t)))
+        if self.counter is not None:
+            write(self.counters, self.counter.reshape(1, 1), steps + 1)
+        return faults
 
 
 def alone(job: Job) -> list[str]:
     """Steps one parameter; returns what is wrong with its gradient."""
     step, memory, gradient = job.step, job.memory, job.gradient
-    t = memory.t + 1
+    t = memory.count() + 1
     if job.engine == "torch":
         x, slots = real(memory.parameter), [real(memory.tensors[key]) for key in memory.keys]
         if isinstance(gradient, Rows):
@@ -110,20 +166,19 @@ def alone(job: Job) -> list[str]:
             pass
         skipped = state.skipped - before
     memory.advance(t)
-    return [fault(job, skipped)]
+    return [fault(step, memory, skipped, t)] if skipped else []
 
 
 def torch_engine():
     return importlib.import_module("surefoot.engines.torch")
 
 
-def fault(job: Job, skipped: int) -> str:
-    """What is to be said of coordinates that were left as they were."""
-    memory = job.memory
+def fault(step: Step, memory: Memory, skipped: int, t: int) -> str:
+    """What is to be said of coordinates that were left as they were; nothing where they are only to be counted."""
     memory.skipped += skipped
-    if not skipped or job.step.nonfinite != "raise":
+    if step.nonfinite != "raise":
         return ""
     return (
         f"{memory.name}: {skipped:,} of {memory.size:,} coordinates had a gradient, square or step that is not finite "
-        f"at step {memory.t}; they were left as they were, all others were stepped (nonfinite='skip' only counts them)"
+        f"at step {t}; they were left as they were, all others were stepped (nonfinite='skip' only counts them)"
     )

@@ -6,7 +6,7 @@ Arrays of uint16 hold bfloat16 and arrays of int16 hold float16; all else is wha
 
 import numpy as np
 from llvmlite import ir
-from numba import types
+from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic, overload, register_jitable
 
@@ -174,6 +174,19 @@ def array_at(typing, address, size, like):
         return array._getvalue()
 
     return like(types.intp, types.intp, like), emit
+
+
+@njit(cache=True)
+def read(addresses, like):
+    """The numbers that lie at these addresses, each stored as `like` is."""
+    return np.array([array_at(address, 1, like)[0, 0] for address in addresses])
+
+
+@njit(cache=True)
+def write(addresses, like, values):
+    """Writes a number to each of these addresses."""
+    for k in range(addresses.size):
+        array_at(addresses[k], 1, like)[0, 0] = values[k]
 
 
 def arrays_at(addresses, size, like):
