@@ -5,6 +5,7 @@ surefoot.schedules   learning rates that change with time
 surefoot.optim       the rules as PyTorch optimizers
 surefoot.engines     where a rule meets memory: dense, sparse rows, linear models
 surefoot.compare     race rules on the same data and order
+surefoot.diagnose    what a torch optimizer does to each parameter
 surefoot.trace       follow rules over a two-dimensional objective
 """
 
@@ -13,11 +14,14 @@ import importlib
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Monitor": "surefoot.lab",
     "Rule": "surefoot.rules",
     "RuleError": "surefoot.rules",
     "rule": "surefoot.rules",
     "Step": "surefoot.engines",
     "compare": "surefoot.lab",
+    "count_visits": "surefoot.lab",
+    "diagnose": "surefoot.lab",
     "reproduce": "surefoot.lab",
     "trace": "surefoot.lab",
 }

@@ -267,6 +267,25 @@ def averages(state: State) -> tuple[np.ndarray, np.ndarray]:
     return state.average, state.average_seen
 
 
+def preview(step: Step, x, g, slots: list, t: int, g2=None):
+    """What step t would make of x and its memory, and where it would take place; nothing is written.
+
+    Args:
+        x, g: parameters and gradient, stored.
+        slots: the memory, stored.
+        t: the number of the step.
+        g2: the mean square of the gradient, where coordinates share a rate.
+
+    Returns:
+        (x after the step, stored; x before rounding; the memory after it, stored; where all of it is finite)
+    """
+    coefficients, around = step.coefficients(t), step.around(t)
+    new, memory, ok = advance(step, decode(x), decode(g), [decode(s) for s in slots], coefficients, around, g2=g2)
+    kept = [encode(np.asarray(after), slot) for slot, after in zip(slots, memory, strict=True)]
+    stored = encode(np.asarray(new), x)
+    return stored, new, kept, ok & np.isfinite(decode(stored))
+
+
 def rates(step: Step, x, state: State) -> np.ndarray:
     """The rate of each coordinate at the next step, if its gradient were zero."""
     values = decode(x)

@@ -265,6 +265,11 @@ class Step:
             state.average = decode(x).astype(np.float64)
         return state
 
+    @property
+    def layout(self) -> tuple:
+        """What decides how the memory is laid out."""
+        return self.rule, self.granularity, self.state_dtype
+
     def initial(self, slot: Slot) -> float:
         """What a slot holds before the first step."""
         return self.hyper[slot.initial] if isinstance(slot.initial, str) else slot.initial

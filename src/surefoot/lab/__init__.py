@@ -3,13 +3,21 @@
 trace       follow rules over a function of two numbers
 compare     race rules on the same data and order
 reproduce   every published result, measured
+diagnose    what a torch optimizer does to each parameter; Monitor does it every so many steps
 problems    the functions that traces walk on
 """
 
 import importlib
 
 # No module is called like a function: importing it would put the module in the function's place.
-_HOMES = {"compare": "comparison", "reproduce": "reproduction", "trace": "tracing"}
+_HOMES = {
+    "Monitor": "monitoring",
+    "compare": "comparison",
+    "count_visits": "diagnosing",
+    "diagnose": "diagnosing",
+    "reproduce": "reproduction",
+    "trace": "tracing",
+}
 
 __all__ = [*_HOMES, "problems"]
 

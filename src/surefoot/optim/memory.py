@@ -30,6 +30,20 @@ def local(tensor: Tensor) -> Tensor:
     return getattr(tensor, "_local_tensor", tensor)
 
 
+def is_aligned(parameter: Tensor) -> bool:
+    """Whether the gradient is split among processes as the parameter is."""
+    return getattr(parameter.grad, "placements", None) == getattr(parameter, "placements", None)
+
+
+def own_gradient(parameter: Tensor) -> Tensor:
+    """This process's part of the gradient; autograd may leave it split otherwise, not yet summed, or on its way."""
+    gradient: Any = parameter.grad
+    if not is_aligned(parameter):
+        gradient = gradient.redistribute(placements=parameter.placements)  # pyright: ignore
+    part: Any = local(gradient)
+    return part.wait() if hasattr(part, "wait") else part
+
+
 def real(tensor: Tensor) -> Tensor:
     """This process's part; a complex number is two real ones in a last dimension."""
     tensor = local(tensor)
@@ -100,7 +114,7 @@ class Memory:
         self.dtype, self.device, self.strides = part.dtype, part.device, part.stride()
         slots = [local(tensors[key]) for key in keys]
         self.storage = Storage(storage(part), tuple(map(storage, slots)))
-        self.kind = (self.storage, part.is_complex(), self.counter is None or self.counter.dtype)
+        self.kind = (self.storage, part.is_complex(), part is parameter, self.counter is None or self.counter.dtype)
         alike = all(slot.stride() == self.strides and slot.shape == part.shape for slot in slots)
         self.packed = alike and is_packed(part)
         self.size = part.numel() * (2 if part.is_complex() else 1)
@@ -175,9 +189,12 @@ def new_slot(parameter: Tensor, step: Step, slot: Slot, meta: bool) -> Tensor:
             return torch.full_like(whole, complex(value, value), dtype=dtype.to_complex())
         return torch.full_like(whole, value, dtype=dtype)
     made = torch.full(shape, value, dtype=dtype, device=part.device)
-    if part is whole or whole.is_complex():
+    if local(whole) is whole:
         return made
-    return type(whole).from_local(made, whole.device_mesh, whole.placements, run_check=False)  # pyright: ignore
+    # Processes may have different numbers of rows, so DTensor cannot tell the whole from one part.
+    united = torch.empty(step.slot_shape((*whole.shape, *part.shape[whole.ndim :]), slot.kind), device="meta")
+    mesh, placements = whole.device_mesh, whole.placements  # pyright: ignore[reportAttributeAccessIssue]
+    return type(whole).from_local(made, mesh, placements, shape=united.shape, stride=united.stride())  # pyright: ignore
 
 
 def check_parameter(name: str, parameter: Tensor, step: Step) -> None:

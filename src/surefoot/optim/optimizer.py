@@ -6,7 +6,7 @@ import itertools
 import math
 import operator
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, TypedDict
 
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from surefoot import rules
 from surefoot.engines import NonFiniteError, Step
-from surefoot.optim.memory import Memory, check_parameter, counter_type, local, new_slot
+from surefoot.optim.memory import Memory, check_parameter, counter_type, new_slot, own_gradient
 from surefoot.optim.running import Job, Together, alone, can_join, checked_rows
 from surefoot.rules import Rule
 
@@ -249,15 +249,15 @@ class RuleOptimizer(torch.optim.Optimizer):
     def _memory(self, number: int, index: int, parameter: Tensor, step: Step) -> Memory:
         """What is known of a parameter's memory; looked up anew where anything about it has moved."""
         memory, tensors = self._memories.get(parameter), self.state.get(parameter) or {}
-        same = memory is not None and (memory.tensors is tensors or not (memory.tensors or tensors))
-        if memory is not None and same and memory.step.rule is step.rule:
+        ours = memory is not None and (memory.tensors is tensors or not (memory.tensors or tensors))
+        if memory is not None and ours and memory.step.layout == step.layout:
             try:
                 if memory.look() == memory.place:
                     memory.step = step
                     return memory
             except (AttributeError, KeyError):
                 pass  # somebody took a tensor away: the check below says which
-        if memory is not None and same:
+        if memory is not None and ours:
             memory.keep()
         name = self._name(number, index)
         check_parameter(name, parameter, step)
@@ -329,7 +329,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         engine = group.get("engine")
         if engine is None or group.get("differentiable"):
             engine = "cpu" if memory.device.type == "cpu" and not group.get("differentiable") else "torch"
-        gradient = local(parameter.grad)  # pyright: ignore[reportArgumentType]
+        gradient = own_gradient(parameter)
         if gradient.layout is torch.strided:
             if gradient.dtype is not memory.dtype or gradient.shape != memory.place[-2]:
                 raise ValueError(
@@ -349,7 +349,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         self._known = list(self.state.values())
         faults = [fault for some in ready for fault in some.run()] + [fault for job in jobs for fault in alone(job)]
         stepped = [parameter for some in ready for parameter in some.parameters]
-        torch.autograd.graph.increment_version(stepped + [local(job.memory.parameter) for job in jobs])
+        torch.autograd.graph.increment_version(stepped + [job.memory.parameter for job in jobs])
         if any(faults):
             raise NonFiniteError("; ".join(filter(None, faults)))
 
@@ -366,6 +366,53 @@ class RuleOptimizer(torch.optim.Optimizer):
                 if memory is not None and "last" in memory.tensors:
                     step.settle(memory.x, memory.state)
                     torch.autograd.graph.increment_version(parameter)
+
+    def known(self) -> Iterator[Memory]:
+        """What is known of the parameters that have been stepped, in their order."""
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter in self._memories:
+                    yield self._memories[parameter]
+
+    # Changes between steps
+
+    def change(self, **settings: Any) -> None:
+        """Changes settings of all groups from the next step on: change(lr_decay=0), change(stochastic_rounding=0), …
+
+        Raises:
+            TypeError, ValueError: for an unknown setting or a value out of its bounds; nothing is changed then.
+
+        >>> optimizer = RuleOptimizer([torch.nn.Parameter(torch.zeros(1))], "adagrad", lr_decay=0.5)
+        >>> optimizer.change(lr_decay=0.0)
+        >>> optimizer.param_groups[0]["lr_decay"]
+        0.0
+        """
+        self._check_keys(settings)
+        for group in self.param_groups:
+            self._check_values(group | settings)
+        for group in self.param_groups:
+            group.update(settings)
+
+    def restart(self, parameters: Iterable[Tensor] | None = None) -> None:
+        """Makes the memory of the parameters (by default, all) what it was before the first step."""
+        chosen = None if parameters is None else {id(parameter) for parameter in parameters}
+        for number, group in enumerate(self.param_groups):
+            for parameter in group["params"]:
+                if chosen is None or id(parameter) in chosen:
+                    self._memories.pop(parameter, None)
+                    if self.state.pop(parameter, None):
+                        self.state[parameter] = self._tensors(parameter, self._step_of(number))
+
+    def to_rule(self, rule: str | Rule, **settings: Any) -> RuleOptimizer:
+        """Another optimizer for the same parameters and learning rates, with another rule and a new memory.
+
+        >>> optimizer = RuleOptimizer([torch.nn.Parameter(torch.zeros(1))], "adagrad", lr=0.5)
+        >>> optimizer.to_rule("rmsprop").param_groups[0]["lr"]
+        0.5
+        """
+        kept = ("params", "param_names") if "lr" in settings else ("params", "param_names", "lr")
+        groups = [{key: group[key] for key in kept if key in group} for group in self.param_groups]
+        return RuleOptimizer(groups, rule, **settings)
 
     # Keeping and loading
 

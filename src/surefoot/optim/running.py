@@ -15,7 +15,7 @@ from surefoot.engines import NonFiniteError, Step
 from surefoot.engines.cpu import many
 from surefoot.engines.cpu.memory import read, write
 from surefoot.optim.gradients import merge_when_accumulated
-from surefoot.optim.memory import Memory, Rows, array, local, real, rows_of
+from surefoot.optim.memory import Memory, Rows, array, is_aligned, local, own_gradient, real, rows_of
 
 
 class Job(NamedTuple):
@@ -62,6 +62,7 @@ def can_join(job: Job) -> bool:
     return (
         job.engine == "cpu"
         and memory.packed
+        and is_aligned(memory.parameter)
         and step.granularity == "coordinate"
         and isinstance(gradient, Tensor)
         and gradient.stride() == memory.strides
@@ -86,12 +87,14 @@ class Together:
         self.step, self.memories = step, [job.memory for job in jobs]
         first = self.memories[0]
         self.storage, self.counter = first.storage, first.counter
-        self.parameters = [local(memory.parameter) for memory in self.memories]
-        self.identities = {id(memory.parameter) for memory in self.memories}
+        self.parameters = [memory.parameter for memory in self.memories]
+        self.own = list(map(local, self.parameters))
+        self.distributed = self.own[0] is not self.parameters[0]
+        self.identities = set(map(id, self.parameters))
         self.tensors = [memory.tensors for memory in self.memories]
         keys = first.keys if first.counter is None else (*first.keys, "step")
         self.slots = {key: [tensors[key] for tensors in self.tensors] for key in keys}
-        self.parts = [*self.parameters, *map(local, itertools.chain(*self.slots.values()))]
+        self.parts = [*self.own, *map(local, itertools.chain(*self.slots.values()))]
         self.places, self.strides = addresses_of(self.parts), [memory.strides for memory in self.memories]
         self.sizes = np.array([memory.size for memory in self.memories])
         columns = np.reshape(self.places, (-1, len(jobs)))
@@ -106,14 +109,17 @@ class Together:
             for key, slots in self.slots.items():
                 if not all(map(operator.is_, map(operator.itemgetter(key), self.tensors), slots)):
                     return False
-            gradients: list[Any] = [memory.parameter.grad for memory in self.memories]
-            if hasattr(gradients[0], "_local_tensor"):
-                gradients = list(map(local, gradients))
-            if addresses_of(self.parts) != self.places or strides_of(self.parameters) != self.strides:
+            gradients: list[Any] = [parameter.grad for parameter in self.parameters]
+            if self.distributed:
+                unmoved = all(map(operator.is_, map(local, self.parameters), self.own))
+                if not (unmoved and all(map(is_aligned, self.parameters))):
+                    return False
+                gradients = list(map(own_gradient, self.parameters))
+            if addresses_of(self.parts) != self.places or strides_of(self.own) != self.strides:
                 return False
             if strides_of(gradients) != self.strides or any(map(Tensor.is_neg, gradients)):
                 return False
-            if self.parameters[0].is_complex() and any(map(Tensor.is_conj, gradients)):
+            if self.own[0].is_complex() and any(map(Tensor.is_conj, gradients)):
                 return False
             self.addresses[:, 1] = addresses_of(gradients)
         except (KeyError, RuntimeError, TypeError):

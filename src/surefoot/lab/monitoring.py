@@ -1,0 +1,86 @@
+"""`Monitor`: a diagnosis every so many steps, for TensorBoard or for any function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import torch
+
+from surefoot.lab.diagnosing import Diagnosis, count_visits, diagnose
+from surefoot.optim import RuleOptimizer
+
+
+class SummaryWriter(Protocol):
+    """What a Monitor needs of TensorBoard's SummaryWriter."""
+
+    def add_scalar(self, tag: str, scalar_value: float, global_step: int) -> Any: ...
+
+
+class Monitor:
+    """Diagnoses an optimizer every so many steps, and counts the visits of rows.
+
+    Args:
+        optimizer: a Surefoot optimizer.
+        every: the number of steps from one diagnosis to the next.
+        writer: TensorBoard's SummaryWriter (or what has its add_scalar), or a function of (step, Diagnosis).
+        model: names the parameters, where the optimizer was not given named ones.
+
+    Attributes:
+        step: the number of steps seen.
+        latest: the latest diagnosis, or None.
+
+    Raises:
+        ValueError: if every is not a whole number of at least 1.
+        TypeError: for another kind of optimizer or writer.
+
+    >>> import surefoot
+    >>> w = torch.nn.Parameter(torch.ones(2))
+    >>> optimizer = surefoot.optim.Adagrad([("w", w)], lr=0.5)
+    >>> with Monitor(optimizer, every=2, writer=lambda step, found: print(step, found["w"].rate["median"])):
+    ...     for _ in range(4):
+    ...         w.grad = torch.ones(2)
+    ...         optimizer.step()
+    2 0.35355...
+    4 0.25
+    """
+
+    def __init__(
+        self,
+        optimizer: RuleOptimizer,
+        every: int = 100,
+        writer: SummaryWriter | Callable[[int, Diagnosis], Any] | None = None,
+        model: torch.nn.Module | None = None,
+    ):
+        if not isinstance(optimizer, RuleOptimizer):
+            raise TypeError(f"Monitor takes a Surefoot optimizer, got a {type(optimizer).__name__}")
+        if not isinstance(every, int) or isinstance(every, bool) or every < 1:
+            raise ValueError(f"every must be a whole number of at least 1, got {every!r}")
+        if writer is not None and not hasattr(writer, "add_scalar") and not callable(writer):
+            raise TypeError(f"writer must have add_scalar, or be a function, got a {type(writer).__name__}")
+        self.every, self.writer, self.model = every, writer, model
+        self.step, self.latest = 0, None
+        self._handles = [count_visits(optimizer), optimizer.register_step_post_hook(self._after)]
+
+    def _after(self, optimizer, args, kwargs) -> None:
+        self.step += 1
+        if self.step % self.every:
+            return
+        self.latest = diagnose(optimizer, self.model)
+        add_scalar = getattr(self.writer, "add_scalar", None)
+        if add_scalar is not None:
+            for name, value in self.latest.scalars():
+                add_scalar(name, value, self.step)
+        elif callable(self.writer):
+            self.writer(self.step, self.latest)
+
+    def remove(self) -> None:
+        """Ends the diagnoses and the counting."""
+        for handle in self._handles:
+            handle.remove()
+
+    def __enter__(self) -> Monitor:
+        return self
+
+    def __exit__(self, *error) -> None:
+        self.remove()
