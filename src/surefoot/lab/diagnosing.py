@@ -243,9 +243,7 @@ def diagnose(optimizer: RuleOptimizer, model: torch.nn.Module | None = None) -> 
     """
     if not isinstance(optimizer, RuleOptimizer):
         raise TypeError(f"diagnose takes a Surefoot optimizer, got a {type(optimizer).__name__}")
-    names: dict[Tensor, str] = (
-        {} if model is None else {parameter: name for name, parameter in model.named_parameters()}
-    )
+    named = [] if model is None else [(id(parameter), name) for name, parameter in model.named_parameters()]
     return Diagnosis(list(findings(optimizer, dict(named))))
 
 
