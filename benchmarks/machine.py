@@ -11,7 +11,7 @@ from pathlib import Path
 import surefoot
 from surefoot.engines import get_threads
 
-PACKAGES = ("surefoot", "numpy", "numba", "scipy", "torch", "fbgemm-gpu-cpu")
+PACKAGES = ("surefoot", "numpy", "numba", "scipy", "torch", "fbgemm-gpu-cpu", "pytorch-optimizer")
 
 
 def facts() -> dict[str, str]:

@@ -23,7 +23,7 @@ BATCHES = 8
 
 
 def measure(quick: bool) -> Iterator[Row]:
-    """AdaGrad per coordinate and per row beside torch's sparse AdaGrad, and with the backward pass beside FBGEMM."""
+    """AdaGrad per coordinate and per row beside torch's sparse AdaGrad."""
     table, width, count, rounds = (1_000, 4, 400, 2) if quick else (1_000_000, 64, 81_920, 21)
     batches = zipf_batches(table, count)
     distinct = int(np.median([len(np.unique(ids)) for ids in batches]))
@@ -41,7 +41,6 @@ def measure(quick: bool) -> Iterator[Row]:
         ours, theirs = times[granularity], times[best]
         peer = f"torch Adagrad() on the sparse gradient, {best} thread{'s' * (best > 1)}: {theirs}"
         yield Row(f"AdaGrad per {granularity}: {what}", str(ours), peer, times_as_fast(ours, theirs), bar=BAR)
-    yield from beside_fbgemm(table, width, batches, rounds)
 
 
 def zipf_batches(table: int, count: int) -> list[np.ndarray]:
@@ -87,45 +86,3 @@ def our_step(table: int, width: int, gradients, granularity: str) -> Callable[[]
 def arrays(gradient) -> tuple[np.ndarray, np.ndarray]:
     """The ids and the values of a sparse gradient, as it is."""
     return gradient._indices()[0].numpy(), gradient._values().numpy()
-
-
-def beside_fbgemm(table: int, width: int, batches, rounds: int) -> Iterator[Row]:
-    """FBGEMM steps within its backward pass: so torch's backward pass and our step are timed together with it."""
-    torch.set_num_threads(get_threads())
-    for granularity, theirs in (("coordinate", "EXACT_ADAGRAD"), ("row", "EXACT_ROWWISE_ADAGRAD")):
-        what = f"Forward, backward and AdaGrad per {granularity}"
-        fbgemm = installed("fbgemm_gpu.split_table_batched_embeddings_ops_training")
-        if not fbgemm:
-            yield Row(what, "", "FBGEMM is not installed (pip install 'surefoot[bench]')")
-            continue
-        contenders = {
-            "ours": our_training(table, width, batches, granularity),
-            "FBGEMM": their_training(fbgemm, table, width, batches, theirs),
-        }
-        times = race(contenders, rounds)
-        figure = times_as_fast(times["ours"], times["FBGEMM"])
-        yield Row(what, f"with torch's EmbeddingBag: {times['ours']}", f"FBGEMM {theirs}: {times['FBGEMM']}", figure)
-
-
-def our_training(table: int, width: int, batches, granularity: str) -> Callable[[], object]:
-    embedding = torch.nn.EmbeddingBag(table, width, mode="sum", sparse=True)
-    x, turn = embedding.weight.detach().numpy(), itertools.cycle([bags(ids) for ids in batches])
-    step = Step("adagrad", granularity=granularity, convention="fbgemm")
-    state, slope = step.init(x), torch.randn(len(batches[0]) // BAG, width)
-
-    def run():
-        embedding.weight.grad = None
-        embedding(*next(turn)).backward(slope)
-        step.rows(x, *arrays(embedding.weight.grad), state)
-
-    return run
-
-
-def their_training(fbgemm, table: int, width: int, batches, optimizer: str) -> Callable[[], object]:
-    place = (table, width, fbgemm.EmbeddingLocation.HOST, fbgemm.ComputeDevice.CPU)
-    kind = getattr(installed("fbgemm_gpu.split_embedding_configs").EmbOptimType, optimizer)
-    embedding = fbgemm.SplitTableBatchedEmbeddingBagsCodegen([place], optimizer=kind, learning_rate=0.01, eps=1e-8)
-    # FBGEMM's offsets name the end of the last bag too.
-    turn = itertools.cycle([(torch.from_numpy(ids), torch.arange(0, len(ids) + 1, BAG)) for ids in batches])
-    slope = torch.randn(len(batches[0]) // BAG, width)
-    return lambda: embedding(*next(turn)).backward(slope)

@@ -1,0 +1,172 @@
+"""PyTorch optimizers beside torch's own, FBGEMM's and pytorch_optimizer's, in training steps as users take them.
+
+An embedding bag over a million rows whose ids follow Zipf's law; a thousand small tensors; one large dense tensor.
+"""
+
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from benchmarks.harness import Row, Times, installed, race, times_as_fast
+from benchmarks.rows import BAG, bags, gradient, zipf_batches
+from surefoot.engines import get_threads, set_threads
+
+torch = installed("torch")
+
+TITLE = "PyTorch optimizers"
+EXACT, ROW_WISE = {}, {"granularity": "row"}
+
+
+def measure(quick: bool) -> Iterator[Row]:
+    if not torch:
+        yield Row("optimizers", "", "torch is not installed")
+        return
+    torch.sparse.check_sparse_tensor_invariants.disable()  # as by default, but without a warning
+    torch.set_num_threads(get_threads())
+    yield from embedding_steps(*((1_000, 4, 400, 2) if quick else (1_000_000, 64, 81_920, 21)))
+    yield from embedding_training(*((1_000, 4, 400, 2) if quick else (1_000_000, 64, 81_920, 21)))
+    yield from small_tensors(*((10, 10, 2) if quick else (1_000, 1_000, 21)))
+    yield from large_tensors(*((10_000, 10_000, 2) if quick else (100_000_000, 20_000_000, 11)))
+
+
+def beside(what: str, ours: Times, peers: dict[str, Times], bar: float | None) -> Row:
+    """Our time beside that of the fastest peer."""
+    name = min(peers, key=lambda peer: peers[peer].median)
+    return Row(what, str(ours), f"{name}: {peers[name]}", times_as_fast(ours, peers[name]), bar=bar)
+
+
+# Embeddings
+
+
+def embedding_steps(table: int, width: int, count: int, rounds: int) -> Iterator[Row]:
+    """The step alone, along gradients that were made before: exact and row-wise, on one thread and on all."""
+    gradients = [gradient(table, width, ids) for ids in zipf_batches(table, count)]
+    what = f"step of an embedding table, {table:,} × {width}, {count:,} ids"
+
+    def step(kind: str, threads: int, **settings) -> Callable[[], object]:
+        parameter, turn = torch.nn.Parameter(torch.randn(table, width)), itertools.cycle(gradients)
+        optimizer = optimizer_of(kind, [parameter], lr=0.01, **settings)
+
+        def run():
+            torch.set_num_threads(threads)
+            set_threads(threads)
+            parameter.grad = next(turn)
+            optimizer.step()
+
+        return run
+
+    most = get_threads()
+    contenders = {
+        "exact": step("surefoot.Adagrad", most),
+        "row-wise": step("surefoot.Adagrad", most, **ROW_WISE),
+        "one thread": step("surefoot.Adagrad", 1),
+        "torch.Adagrad": step("torch.Adagrad", most),
+        "torch.Adagrad on one thread": step("torch.Adagrad", 1),
+    }
+    times = race(contenders, rounds)
+    set_threads(None)
+    torch.set_num_threads(most)
+    torchs = {name: time for name, time in times.items() if name.startswith("torch")}
+    yield beside(what, times["exact"], torchs, bar=8)
+    yield beside(f"{what}, row-wise", times["row-wise"], torchs, bar=8)
+    yield beside(f"{what}, row-wise beside exact", times["row-wise"], {"exact": times["exact"]}, bar=1)
+    if most > 1:
+        yield beside(f"{what}, {most} threads beside one", times["exact"], {"one": times["one thread"]}, bar=1.2)
+
+
+def embedding_training(table: int, width: int, count: int, rounds: int) -> Iterator[Row]:
+    """Forward, backward and step. FBGEMM steps within its backward pass."""
+    batches = zipf_batches(table, count)
+    fbgemm = installed("fbgemm_gpu.split_table_batched_embeddings_ops_training")
+    for name, settings, theirs in (("exact", EXACT, "EXACT_ADAGRAD"), ("row-wise", ROW_WISE, "EXACT_ROWWISE_ADAGRAD")):
+        what = f"training an embedding bag, {table:,} × {width}, {count:,} ids, {name}"
+        contenders = {
+            "ours": bag_training("surefoot.Adagrad", table, width, batches, **settings),
+            "torch.Adagrad": bag_training("torch.Adagrad", table, width, batches),
+        }
+        if fbgemm:
+            contenders["FBGEMM"] = fbgemm_training(fbgemm, table, width, batches, theirs)
+        times = race(contenders, rounds)
+        yield beside(what, times["ours"], {"torch.Adagrad": times["torch.Adagrad"]}, bar=4)
+        if fbgemm:
+            yield beside(what, times["ours"], {f"FBGEMM {theirs}": times["FBGEMM"]}, bar=2.5)
+        else:
+            yield Row(what, "", "FBGEMM is not installed (pip install 'surefoot[bench]')", bar=2.5)
+
+
+def bag_training(kind: str, table: int, width: int, batches, **settings) -> Callable[[], object]:
+    bag = torch.nn.EmbeddingBag(table, width, mode="sum", sparse=True)
+    optimizer = optimizer_of(kind, bag.parameters(), lr=0.01, **settings)
+    turn, slope = itertools.cycle([bags(ids) for ids in batches]), torch.randn(len(batches[0]) // BAG, width)
+
+    def run():
+        optimizer.zero_grad()
+        bag(*next(turn)).backward(slope)
+        optimizer.step()
+
+    return run
+
+
+def fbgemm_training(fbgemm, table: int, width: int, batches, optimizer: str) -> Callable[[], object]:
+    place = (table, width, fbgemm.EmbeddingLocation.HOST, fbgemm.ComputeDevice.CPU)
+    kind = getattr(installed("fbgemm_gpu.split_embedding_configs").EmbOptimType, optimizer)
+    embedding = fbgemm.SplitTableBatchedEmbeddingBagsCodegen([place], optimizer=kind, learning_rate=0.01, eps=1e-8)
+    # FBGEMM's offsets name the end of the last bag too.
+    turn = itertools.cycle([(torch.from_numpy(ids), torch.arange(0, len(ids) + 1, BAG)) for ids in batches])
+    slope = torch.randn(len(batches[0]) // BAG, width)
+    return lambda: embedding(*next(turn)).backward(slope)
+
+
+# Dense parameters
+
+
+def small_tensors(count: int, size: int, rounds: int) -> Iterator[Row]:
+    for name, bar in (("Adagrad", 3), ("Adam", None), ("SGD", None)):
+        contenders = {
+            "ours": dense_step(f"surefoot.{name}", count, size),
+            f"torch.{name}(fused=True)": dense_step(f"torch.{name}", count, size, fused=True),
+        }
+        times = race(contenders, rounds)
+        yield beside(f"{name}, {count:,} tensors of {size:,}", times.pop("ours"), times, bar=bar)
+
+
+def large_tensors(large: int, medium: int, rounds: int) -> Iterator[Row]:
+    what = f"Adagrad, {large:,} float32"
+    times = race(
+        {
+            "ours": dense_step("surefoot.Adagrad", 1, large),
+            "torch.Adagrad(fused=True)": dense_step("torch.Adagrad", 1, large, fused=True),
+            "torch.Adagrad()": dense_step("torch.Adagrad", 1, large),
+        },
+        rounds,
+    )
+    ours = times.pop("ours")
+    yield beside(what, ours, {"torch.Adagrad(fused=True)": times["torch.Adagrad(fused=True)"]}, bar=0.95)
+    yield beside(what, ours, {"torch.Adagrad()": times["torch.Adagrad()"]}, bar=3)
+    for name in ("RMSprop", "Adadelta", "Yogi"):
+        what = f"{name}, {medium:,} float32"
+        contenders = {"ours": dense_step(f"surefoot.{name}", 1, medium)}
+        if name == "Yogi":
+            if not installed("pytorch_optimizer"):
+                yield Row(what, "", "pytorch_optimizer is not installed (pip install 'surefoot[bench]')", bar=3)
+                continue
+            contenders["pytorch_optimizer.Yogi()"] = dense_step("pytorch_optimizer.Yogi", 1, medium)
+        else:
+            contenders[f"torch.{name}()"] = dense_step(f"torch.{name}", 1, medium)
+            contenders[f"torch.{name}(foreach=True)"] = dense_step(f"torch.{name}", 1, medium, foreach=True)
+        times = race(contenders, rounds)
+        yield beside(what, times.pop("ours"), times, bar=3)
+
+
+def dense_step(kind: str, count: int, size: int, **settings) -> Callable[[], object]:
+    parameters = [torch.nn.Parameter(torch.randn(size)) for _ in range(count)]
+    for parameter in parameters:
+        parameter.grad = torch.randn(size)
+    return optimizer_of(kind, parameters, lr=1e-3, **settings).step
+
+
+def optimizer_of(kind: str, parameters, **settings) -> Any:
+    """An optimizer by the name of its library and class."""
+    library, name = kind.split(".")
+    home = {"surefoot": "surefoot.optim", "torch": "torch.optim"}.get(library, library)
+    return getattr(installed(home), name)(parameters, **settings)
