@@ -44,8 +44,10 @@ def get_threads() -> int:
 
 def pieces(elements: int, units: int, threads: int | None) -> list[tuple[int, int]]:
     """Cuts `units` of work into consecutive ranges, several a thread; a single range where the work is small."""
+    if elements < SMALLEST:
+        return [(0, units)]
     count = get_threads() if threads is None else threads
-    count = min(PIECES * count, 2 * elements // SMALLEST, units) if elements >= SMALLEST and count > 1 else 1
+    count = min(PIECES * count, 2 * elements // SMALLEST, units) if count > 1 else 1
     return list(itertools.pairwise(units * k // count for k in range(count + 1)))
 
 

@@ -115,6 +115,7 @@ class Adagrad(RuleOptimizer):
     """
 
     keys: ClassVar = {"total": "sum"}
+    starts_with_memory = True
 
     def __init__(
         self,
@@ -134,11 +135,6 @@ class Adagrad(RuleOptimizer):
         settings = {"lr": lr, "lr_decay": lr_decay, "eps": eps, "weight_decay": weight_decay}
         settings |= {"initial_accumulator_value": initial_accumulator_value, "foreach": foreach, "maximize": maximize}
         super().__init__(params, "adagrad", **settings, differentiable=differentiable, fused=fused, **beyond)
-        # torch's has its memory from the start.
-        for number, group in enumerate(self.param_groups):
-            step = self._step_of(number)
-            for parameter in group["params"]:
-                self.state[parameter] = self._tensors(parameter, step)
 
 
 class RMSprop(RuleOptimizer):

@@ -160,6 +160,13 @@ class Memory:
             ]
         return state
 
+    def settle(self) -> None:
+        """Lets rows catch up; the memory is then as dense steps would have left it, with nothing to make up for."""
+        self.step.settle(self.x, self.state)
+        self.state.last, self.state.history = None, []
+        for key in ("last", "history") if self.counter is not None else ("last", "history", "step"):
+            self.tensors.pop(key, None)
+
     def keep(self) -> None:
         """Writes what the engine's state has besides the tensors into them: the steps that rows have to make up for."""
         state = self.__dict__.get("state")

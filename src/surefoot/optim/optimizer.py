@@ -93,6 +93,8 @@ class RuleOptimizer(torch.optim.Optimizer):
     """Under which key a state dict has a slot of the rule, where torch's name is not the rule's."""
     counts = True
     """Whether a state dict counts the steps."""
+    starts_with_memory = False
+    """Whether there is memory before the first step."""
 
     def __init__(self, params: Iterable, rule: str | Rule, *, convention: str | None = None, **settings: Any):
         self.rule = rules.get(rule)
@@ -109,6 +111,13 @@ class RuleOptimizer(torch.optim.Optimizer):
             raise RuntimeError("`fused` and `foreach` cannot be `True` together.")
         self._forget()
         super().__init__(params, settings)
+        # torch.distributed.checkpoint makes memory, where there is none, by a step at rate 0: from the origin, that
+        # would forget the parameters.
+        if self.starts_with_memory or self.rule.from_origin or not self.rule.hyper["lr"].admits(0.0):
+            for number, group in enumerate(self.param_groups):
+                step = self._step_of(number)
+                for parameter in group["params"]:
+                    self.state[parameter] = self._tensors(parameter, step)
 
     # Settings
 
@@ -143,11 +152,16 @@ class RuleOptimizer(torch.optim.Optimizer):
 
     def _step_of(self, number: int) -> Step:
         """The settings of a group, made anew only when they change; a learning rate may change at each step."""
-        key, lr, make = self._settings(self.param_groups[number])
-        if self._steps.get(number, (None,))[0] != key:
-            self._steps[number] = key, make()
-        step = self._steps[number][1]
+        group = self.param_groups[number]
+        before, key, step = self._steps.get(number, (None, None, None))
+        if step is not None and before == group:
+            return step
+        new, lr, make = self._settings(group)
+        step = make() if step is None or new != key else step
         step.change_lr(lr)
+        # A tensor may change and remain the same object.
+        values = itertools.chain.from_iterable(v if isinstance(v, tuple) else (v,) for v in group.values())
+        self._steps[number] = None if any(isinstance(v, Tensor) for v in values) else dict(group), new, step
         return step
 
     def _settings(self, group: Mapping[str, Any]) -> tuple[tuple, Any, Callable[[], Step]]:
@@ -202,7 +216,7 @@ class RuleOptimizer(torch.optim.Optimizer):
 
     def _forget(self) -> None:
         """Forgets what is known of where memory lies."""
-        self._steps: dict[int | None, tuple[tuple, Step]] = {}
+        self._steps: dict[int, tuple[dict[str, Any] | None, tuple, Step]] = {}
         self._memories: dict[Tensor, Memory] = {}
         self._together: dict[int, list[Together]] = {}
         self._known: list[dict[str, Any]] = []
@@ -242,6 +256,12 @@ class RuleOptimizer(torch.optim.Optimizer):
                 raise ValueError(f"{name}: {key!r} has {found}; expected a tensor of shape {tuple(wanted.shape)}")
             if value.is_complex() != wanted.is_complex() or value.is_floating_point() != wanted.is_floating_point():
                 raise ValueError(f"{name}: {key!r} is {value.dtype}; expected {wanted.dtype}")
+            placements = [getattr(tensor, "placements", None) for tensor in (value, wanted)]
+            if placements[0] != placements[1]:
+                raise ValueError(
+                    f"{name}: {key!r} is placed on processes as {placements[0]}; expected {placements[1]}, which "
+                    "set_optimizer_state_dict of torch.distributed.checkpoint.state_dict sees to"
+                )
             device = parameter.device if key in self.keys.values() or key in step.rule.slots else value.device
             fitted[key] = value if key == "step" else value.to(dtype=wanted.dtype, device=device)
         return fitted
@@ -357,14 +377,15 @@ class RuleOptimizer(torch.optim.Optimizer):
         """Lets every row that sparse gradients left out catch up, as if it had been stepped with zero gradients.
 
         With l1, l2, decoupled_weight_decay or a rule with momentum, `lazy="exact"` makes up for steps that a row took
-        no part in when it is next touched: call this before parameters are evaluated or saved.
+        no part in when it is next touched: call this before parameters are evaluated, and before memory is saved by
+        torch.distributed.checkpoint, which only loads what a fresh optimizer has too.
         """
         for number, group in enumerate(self.param_groups):
             step = self._step_of(number)
-            for parameter in group["params"]:
-                memory = self._memories.get(parameter)
-                if memory is not None and "last" in memory.tensors:
-                    step.settle(memory.x, memory.state)
+            for index, parameter in enumerate(group["params"]):
+                if "last" in self.state.get(parameter, ()):
+                    memory = self._memories[parameter] = self._memory(number, index, parameter, step)
+                    memory.settle()
                     torch.autograd.graph.increment_version(parameter)
 
     def known(self) -> Iterator[Memory]:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from surefoot.engines import NonFiniteError, Step
-from surefoot.engines.cpu import many
+from surefoot.engines.cpu import Many
 from surefoot.engines.cpu.memory import read, write
 from surefoot.optim.gradients import merge_when_accumulated
 from surefoot.optim.memory import Memory, Rows, array, is_aligned, local, own_gradient, real, rows_of
@@ -101,6 +101,7 @@ class Together:
         gradients = addresses_of([job.gradient for job in jobs])
         self.addresses = np.column_stack([columns[0], gradients, *columns[1 : 1 + len(first.keys)]])
         self.counters = columns[-1]
+        self.many = Many(step, self.storage, self.sizes)
         self.is_new = True
 
     def is_ready(self) -> bool:
@@ -132,17 +133,21 @@ class Together:
         steps = np.array([memory.t for memory in self.memories])
         if self.counter is not None:
             steps = read(self.counters, self.counter.reshape(1, 1))
-        faults = []
-        for t in np.unique(steps + 1).tolist():
-            chosen = np.flatnonzero(steps + 1 == t)
-            skipped = many(self.step, self.storage, self.addresses[chosen], self.sizes[chosen], int(t))
-            for k in chosen if self.counter is None else ():
-                self.memories[k].t = int(t)
-            for k, count in zip(chosen[skipped > 0], skipped[skipped > 0], strict=True):
-                faults.append(fault(self.step, self.memories[k], int(count), int(t)))
+        if (steps == steps[0]).all():
+            skipped = self.many.run(self.addresses, int(steps[0]) + 1)
+        else:
+            skipped = np.zeros(len(steps), np.int64)
+            for t in np.unique(steps):
+                chosen = np.flatnonzero(steps == t)
+                some = Many(self.step, self.storage, self.sizes[chosen])
+                skipped[chosen] = some.run(self.addresses[chosen], int(t) + 1)
+        steps += 1
         if self.counter is not None:
-            write(self.counters, self.counter.reshape(1, 1), steps + 1)
-        return faults
+            write(self.counters, self.counter.reshape(1, 1), steps)
+        else:
+            for memory, t in zip(self.memories, steps.tolist(), strict=True):
+                memory.t = t
+        return [fault(self.step, self.memories[k], int(skipped[k]), int(steps[k])) for k in np.flatnonzero(skipped)]
 
 
 def alone(job: Job) -> list[str]:

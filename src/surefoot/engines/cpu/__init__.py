@@ -17,7 +17,7 @@ from numpy.lib.stride_tricks import as_strided
 from surefoot.engines import reference, threads
 from surefoot.engines.cpu.compiling import Kind, specialise
 from surefoot.engines.cpu.kernels import BLOCK
-from surefoot.engines.cpu.many import many
+from surefoot.engines.cpu.many import Many
 from surefoot.engines.cpu.merging import sort_ids
 from surefoot.engines.reference import blend, blend_rows, blend_touched, settle_average
 from surefoot.engines.step import ARITHMETIC, Around, State, Step, rounding_key, storage_of, table
@@ -25,11 +25,11 @@ from surefoot.engines.threads import get_threads, set_threads
 from surefoot.rules import REGISTRY
 
 __all__ = [
+    "Many",
     "blend",
     "dense",
     "get_threads",
     "linear",
-    "many",
     "merge",
     "norm",
     "rows",

@@ -20,56 +20,60 @@ class Storage(NamedTuple):
     slots: tuple[str, ...]
 
 
-def many(step: Step, storage: Storage, addresses: np.ndarray, sizes: np.ndarray, t: int) -> np.ndarray:
-    """Steps parameters whose coordinates lie close together and in one order; each coordinate has its own rate.
+class Many:
+    """Steps of the same parameters, whose coordinates lie close together; each coordinate has its own rate.
 
     Args:
         step: the settings; granularity "coordinate", without clip_norm.
         storage: how all of them are stored.
-        addresses: (k, 2 + slots), int64: where each parameter, its gradient and its slots begin.
         sizes: (k,), int64: how many coordinates each has.
-        t: the number of the step.
-
-    Returns:
-        (k,), int64: how many coordinates of each were left as they were.
     """
-    kind = Kind(
-        ARITHMETIC[storage.x],
-        adjusts=step.adjusts,
-        decays=step.decays,
-        shrinks=step.shrinks,
-        propagate=step.nonfinite == "propagate",
-    )
-    f = np.dtype(kind.dtype).type
-    coefficients = tuple(map(f, step.coefficients(t)))
-    around = () if kind.plain else tuple(map(f, step.around(t)))
-    like = [sample(name) for name in (storage.x, *storage.slots)]
-    owner, places, addresses, sizes = cut(addresses, sizes, [like[0].itemsize, *(a.itemsize for a in like)])
-    skipped = np.zeros(len(sizes), np.int64)
-    key = np.uint32(rounding_key(step.stochastic_rounding, t))
-    kernel = specialise("many", step.rule, kind)
 
-    def task(first, last):
-        return kernel(
-            addresses, sizes, places, like[0], tuple(like[1:]), skipped, first, last, coefficients, around, key
+    def __init__(self, step: Step, storage: Storage, sizes: np.ndarray):
+        self.kind = Kind(
+            ARITHMETIC[storage.x],
+            adjusts=step.adjusts,
+            decays=step.decays,
+            shrinks=step.shrinks,
+            propagate=step.nonfinite == "propagate",
         )
+        self.step, self.kernel = step, specialise("many", step.rule, self.kind)
+        self.like = [sample(name) for name in (storage.x, *storage.slots)]
+        widths = np.array([self.like[0].itemsize, *(array.itemsize for array in self.like)])
+        # Large parameters are cut into chunks, so that threads share them.
+        chunks = np.maximum(1, -(-sizes // CHUNK))
+        self.owner = None if sizes.max() <= CHUNK else np.repeat(np.arange(len(sizes)), chunks)
+        first = np.repeat(np.cumsum(chunks) - chunks, chunks)
+        self.places = CHUNK * (np.arange(len(first)) - first)
+        self.offsets = self.places[:, None] * widths
+        self.sizes = np.minimum(CHUNK, np.repeat(sizes, chunks) - self.places)
+        self.total = int(sizes.sum())
 
-    total = int(sizes.sum())
-    edges = [e for _, e in threads.pieces(total, len(sizes), step.threads)]
-    threads.run([functools.partial(task, b, e) for b, e in zip([0, *edges[:-1]], edges, strict=True)], step.threads)
-    return skipped if owner is None else np.bincount(owner, skipped).astype(np.int64)
+    def run(self, addresses: np.ndarray, t: int) -> np.ndarray:
+        """Takes step t.
+
+        Args:
+            addresses: (k, 2 + slots), int64: where each parameter, its gradient and its slots begin.
+            t: the number of the step.
+
+        Returns:
+            (k,), int64: how many coordinates of each were left as they were.
+        """
+        step, (x, *slots), f = self.step, self.like, np.dtype(self.kind.dtype).type
+        numbers = tuple(map(f, step.coefficients(t))), () if self.kind.plain else tuple(map(f, step.around(t)))
+        key = np.uint32(rounding_key(step.stochastic_rounding, t))
+        if self.owner is not None:
+            addresses = addresses[self.owner] + self.offsets
+        skipped = np.zeros(len(self.sizes), np.int64)
+
+        def task(first, last):
+            return self.kernel(addresses, self.sizes, self.places, x, tuple(slots), skipped, first, last, *numbers, key)
+
+        pieces = threads.pieces(self.total, len(self.sizes), step.threads)
+        threads.run([functools.partial(task, *piece) for piece in pieces], step.threads)
+        return skipped if self.owner is None else np.bincount(self.owner, skipped).astype(np.int64)
 
 
 def sample(name: str) -> np.ndarray:
     """An array that tells a kernel the type of what lies at an address."""
     return np.empty((1, 0), {"bfloat16": np.uint16, "float16": np.int16}.get(name, name))
-
-
-def cut(addresses: np.ndarray, sizes: np.ndarray, widths: list[int]):
-    """Parameters cut into chunks: whose each is (None if none was cut), where in it it begins, addresses and sizes."""
-    if sizes.max() <= CHUNK:
-        return None, np.zeros_like(sizes), addresses, sizes
-    count = np.maximum(1, -(-sizes // CHUNK))
-    owner = np.repeat(np.arange(len(sizes)), count)
-    places = CHUNK * (np.arange(len(owner)) - np.repeat(np.cumsum(count) - count, count))
-    return owner, places, addresses[owner] + places[:, None] * widths, np.minimum(CHUNK, sizes[owner] - places)
