@@ -15,12 +15,16 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.harness import Figure, Row, size
+from benchmarks.harness import Figure, Row, installed, size
 from surefoot.engines import Step
 
 TITLE = "Memory beyond parameters, gradient and state"
 BAR = 1.0
+SPARSE_BAR = 200.0
+"""Percent of the bytes of a sparse gradient's values that a step may take beside it."""
+
 WIDTH = 64
+COUNT = 81_920
 ROOT = Path(__file__).parents[1]
 FORGET = Path("/proc/self/clear_refs")
 DENSE = (
@@ -40,6 +44,20 @@ def measure(quick: bool) -> Iterator[Row]:
         yield row("Dense step", "dense_extra", rule, settings, coordinates, 4 * coordinates)
     for rule, settings in ROWS[:1] if quick else ROWS:
         yield row("Rows step of 81,920 ids", "rows_extra", rule, settings, table, 4 * WIDTH * table)
+
+    yield optimizer_row(table)
+
+
+def optimizer_row(table: int) -> Row:
+    """A sparse step of a PyTorch optimizer, beside the bytes of the gradient's values."""
+    what = f"optim.Adagrad, 81,920 ids, {size(4 * WIDTH * table)} of parameters"
+    if not FORGET.exists() or not installed("torch"):
+        return Row(what, "", "torch is not installed, or this is not Linux", unit="%", bar=SPARSE_BAR, at_most=True)
+    (peak_bytes,) = in_new_process(f"[optimizer_extra({table})]")
+    values = 4 * WIDTH * COUNT
+    share = 100 * peak_bytes / values
+    ours, theirs = f"{size(peak_bytes)} at its peak", f"the gradient's values: {size(values)}"
+    return Row(what, ours, theirs, Figure(share, share, share), unit="%", bar=SPARSE_BAR, at_most=True)
 
 
 def row(what: str, extra: str, rule: str, settings: dict, units: int, bytes_: int) -> Row:
@@ -76,12 +94,20 @@ def dense_extra(rule: str, settings: dict, coordinates: int) -> int:
 
 
 def rows_extra(rule: str, settings: dict, table: int) -> int:
-    rng, count = np.random.default_rng(0), 81_920
-    x, values = rng.standard_normal((table, WIDTH), dtype=np.float32), rng.standard_normal((count, WIDTH), np.float32)
-    ids = rng.integers(table, size=count)
+    rng = np.random.default_rng(0)
+    x, values = rng.standard_normal((table, WIDTH), dtype=np.float32), rng.standard_normal((COUNT, WIDTH), np.float32)
+    ids = rng.integers(table, size=COUNT)
     step = Step(rule, **settings)
     state = step.init(x)
     return peak(lambda: step.rows(x, ids, values, state))
+
+
+def optimizer_extra(table: int) -> int:
+    torch, optim = installed("torch"), installed("surefoot.optim")
+    parameter = torch.nn.Parameter(torch.randn(table, WIDTH))
+    ids, values = torch.randint(table, (1, COUNT)), torch.randn(COUNT, WIDTH)
+    parameter.grad = torch.sparse_coo_tensor(ids, values, parameter.shape, check_invariants=False)
+    return peak(optim.Adagrad([parameter]).step)
 
 
 def peak(call: Callable[[], object]) -> int:
