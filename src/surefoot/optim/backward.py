@@ -3,19 +3,49 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable
+from typing import Any
 
+import torch
 from torch import Tensor
 
+from surefoot.optim.classes import Adagrad
 from surefoot.optim.optimizer import RuleOptimizer
 
 
 class StepInBackward:
-    """Handle of `step_in_backward`: also a context; `remove()` makes backward passes leave gradients again."""
+    """What `step_in_backward` returns: the optimizer, and remove(), after which backward passes leave gradients again.
 
-    def __init__(self, hooks: list):
-        self.hooks = hooks
+    It is a context too, which calls remove() at its end.
+    """
+
+    def __init__(self, optimizer: RuleOptimizer, parameters: Iterable[Tensor]):
+        self.optimizer = optimizer
+        places = {
+            id(parameter): (number, index)
+            for number, group in enumerate(optimizer.param_groups)
+            for index, parameter in enumerate(group["params"])
+        }
+        chosen = [parameter for parameter in parameters if parameter.requires_grad]
+        foreign = [tuple(parameter.shape) for parameter in chosen if id(parameter) not in places]
+        if foreign:
+            raise ValueError(
+                f"the optimizer does not have {len(foreign)} of {len(chosen)} parameters (of shapes "
+                f"{', '.join(map(str, foreign[:4]))}); expected an optimizer of all parameters to be stepped"
+            )
+        self.hooks = [
+            parameter.register_post_accumulate_grad_hook(functools.partial(self._step, *places[id(parameter)]))
+            for parameter in chosen
+        ]
+
+    def _step(self, number: int, index: int, parameter: Tensor) -> None:
+        try:
+            self.optimizer.step_one(number, index)
+        finally:
+            parameter.grad = None
 
     def remove(self) -> None:
+        """Ends it."""
         for hook in self.hooks:
             hook.remove()
 
@@ -26,35 +56,40 @@ class StepInBackward:
         self.remove()
 
 
-def step_in_backward(optimizer: RuleOptimizer) -> StepInBackward:
+def step_in_backward(
+    model: torch.nn.Module | Iterable[Tensor],
+    optimizer: RuleOptimizer | type[RuleOptimizer] = Adagrad,
+    **settings: Any,
+) -> StepInBackward:
     """From now on, backward passes step each parameter as soon as its gradient is ready, and free the gradient.
 
     Memory never holds more than a few gradients at once. Neither step() nor zero_grad() is needed any more; learning
-    rate schedules and state dicts work as before. There is no accumulation over micro-batches, no clipping by the norm
-    of all gradients and no GradScaler: they need all gradients at once.
+    rate schedules and state dicts of the optimizer work as before. There is no accumulation over micro-batches, no
+    clipping by the norm of all gradients and no GradScaler: they need all gradients at once.
 
     Args:
-        optimizer: its parameters are stepped with its settings.
+        model: its parameters are stepped; or an iterable of parameters.
+        optimizer: an optimizer that has them, or a class that is called with them.
+        **settings: for the class: lr, weight_decay, …
 
     Returns:
-        A handle; its remove() ends it.
+        A handle with the optimizer; its remove() ends it.
 
-    >>> import torch, surefoot.optim
-    >>> w = torch.nn.Parameter(torch.tensor([1.0]))
-    >>> handle = step_in_backward(surefoot.optim.SGD([w], lr=0.1))
-    >>> (2 * w).sum().backward()
-    >>> w.data, w.grad
-    (tensor([0.8000]), None)
+    Raises:
+        ValueError: if the optimizer does not have all of the parameters.
+
+    >>> from surefoot import optim
+    >>> model = torch.nn.Linear(1, 1, bias=False)
+    >>> handle = step_in_backward(model, optim.SGD, lr=0.1)
+    >>> before = model.weight.item()
+    >>> model(torch.ones(1)).backward()
+    >>> round(before - model.weight.item(), 4), model.weight.grad
+    (0.1, None)
     """
-
-    def hook(number: int, index: int, parameter: Tensor) -> None:
-        optimizer.step_one(number, index)
-        parameter.grad = None
-
-    return StepInBackward(
-        [
-            parameter.register_post_accumulate_grad_hook(functools.partial(hook, number, index))
-            for number, group in enumerate(optimizer.param_groups)
-            for index, parameter in enumerate(group["params"])
-        ]
-    )
+    is_module = isinstance(model, torch.nn.Module)
+    named = list(model.named_parameters() if is_module else model)
+    if not isinstance(optimizer, RuleOptimizer):
+        optimizer = optimizer(named, **settings)
+    elif settings:
+        raise TypeError(f"settings ({', '.join(settings)}) are for a class of optimizers, not for one that is made")
+    return StepInBackward(optimizer, [one[1] if isinstance(one, tuple) else one for one in named])
