@@ -10,6 +10,7 @@ surefoot.trace       follow rules over a two-dimensional objective
 """
 
 import importlib
+from typing import Any
 
 __version__ = "0.1.0"
 
@@ -30,7 +31,7 @@ _ROOMS = ("data", "engines", "lab", "ops", "optim", "rules", "schedules")
 __all__ = [*_HOMES, *_ROOMS, "__version__"]
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     """Loads each room when it is first needed, so that importing surefoot stays light."""
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
