@@ -8,6 +8,9 @@ import numpy as np
 import pytest
 from numerics import assert_close, assert_identical
 
+from surefoot import rules
+from surefoot.engines import Step
+
 torch = pytest.importorskip("torch", reason="torch is not installed")
 optim = pytest.importorskip("surefoot.optim")
 
@@ -125,3 +128,44 @@ def assert_states_identical(found, expected, what: str = "state"):
         assert found["state"][index].keys() == theirs.keys(), f"{what}, parameter {index}"
         for key, value in theirs.items():
             assert_tensors_identical(found["state"][index][key], value, f"{what}, parameter {index}, {key}")
+
+
+RULES = {name: name.lower() for name in CLASSES} | {"SGD": "momentum"}
+"""The rule of each class; SGD's without momentum is sgd."""
+
+
+def as_array(tensor) -> np.ndarray:
+    """A copy of a tensor as engines take it: bfloat16 as uint16, complex numbers as pairs."""
+    tensor = tensor.detach().clone()
+    tensor = torch.view_as_real(tensor) if tensor.is_complex() else tensor
+    return (tensor.view(torch.uint16) if tensor.dtype == torch.bfloat16 else tensor).numpy()
+
+
+def by_hand(rule, start, gradients, **settings):
+    """What an engine's Step makes of a parameter, and the state after: dense or COO gradients, one after the other."""
+    convention = "pytorch" if "pytorch" in rules.get(rule).conventions else None
+    step = Step(rule, **({"engine": "reference", "convention": convention} | settings))
+    x = as_array(start)
+    state = step.init(x, "bfloat16" if start.dtype == torch.bfloat16 else None)
+    for gradient in gradients:
+        if gradient.is_sparse:
+            step.rows(x, gradient._indices()[0].numpy(), as_array(gradient._values()), state)
+        else:
+            step.dense(x, as_array(gradient), state)
+    step.settle(x, state)
+    tensor = torch.from_numpy(x).view(start.dtype) if start.dtype == torch.bfloat16 else torch.from_numpy(x)
+    return (torch.view_as_complex(tensor) if start.is_complex() else tensor), state
+
+
+def stepped(optimizer, parameter, gradients):
+    """The parameter after a step along each gradient."""
+    for gradient in gradients:
+        parameter.grad = gradient
+        optimizer.step()
+    optimizer.settle()
+    return parameter.detach()
+
+
+def coo(ids, values, size):
+    """A sparse gradient."""
+    return torch.sparse_coo_tensor(torch.as_tensor(ids), torch.as_tensor(values), size, check_invariants=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, Unpack
 
 import torch
@@ -316,7 +316,7 @@ class AdamW(Adam):
         maximize: step uphill.
         foreach, capturable, fused: hints, accepted for torch's sake.
         differentiable: let autograd see the step.
-        **beyond: see `Beyond`.
+        **beyond: see `Beyond`; a number as decoupled_weight_decay takes the place of weight_decay.
 
     Raises:
         ValueError: for a value out of its bounds.
@@ -350,6 +350,19 @@ class AdamW(Adam):
         settings: dict[str, Any] = {"maximize": maximize, "foreach": foreach, "capturable": capturable, "fused": fused}
         settings |= {"differentiable": differentiable, "decoupled_weight_decay": True} | beyond
         super().__init__(params, lr, betas, eps, weight_decay, amsgrad, **settings)
+
+    def _settings(self, group: Mapping[str, Any]) -> tuple[tuple, Any, Callable[[], Step]]:
+        """A number of its own takes the place of weight_decay."""
+        if not isinstance(group["decoupled_weight_decay"], bool):
+            group = {**group, "weight_decay": 0.0}
+        return super()._settings(group)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """As in torch, a checkpoint of Adam is loaded as one of AdamW."""
+        super().__setstate__(state)
+        for group in self.param_groups:
+            if group["decoupled_weight_decay"] is False:
+                group["decoupled_weight_decay"] = True
 
 
 class NAdam(RuleOptimizer):

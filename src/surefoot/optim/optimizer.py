@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import itertools
 import math
 import operator
@@ -102,7 +103,7 @@ class RuleOptimizer(torch.optim.Optimizer):
             hyper = {key: value for key, value in settings.items() if key not in AROUND and key not in HINTS}
             hyper.pop("engine", None)
             given = {key: hyper.pop(key) for key in ("lr",) if key in hyper}
-            settings = self.rule.settings(convention, **hyper) | given | settings
+            settings = self.rule.settings(convention, **hyper) | dict(self.rule.options) | given | settings
             settings = {"weight_decay": 0.0, "maximize": False, "differentiable": False} | settings
         self._check_keys(settings)
         if settings.get("fused") and settings.get("differentiable"):
@@ -121,12 +122,12 @@ class RuleOptimizer(torch.optim.Optimizer):
 
     # Settings
 
-    def _check_keys(self, settings: Mapping[str, Any]) -> None:
-        """Raises TypeError for a setting that would be ignored."""
+    def _check_keys(self, settings: Iterable[str], labels: bool = False) -> None:
+        """Raises TypeError for a setting that would be ignored; groups may have labels, as in torch."""
         theirs = {self._place(name)[0] for name in self.rule.hyper}
-        known = theirs | set(AROUND) | set(HINTS) | {"engine", "eps_root"}
+        known = theirs | AROUND.keys() | {*HINTS, "engine", "eps_root"}
         for key in settings:
-            if key not in known:
+            if key not in known and not (labels and is_label(key, known)):
                 raise TypeError(
                     f"{type(self).__name__} got an unexpected keyword argument {key!r}; it takes "
                     f"{', '.join(sorted(known))}"
@@ -187,7 +188,7 @@ class RuleOptimizer(torch.optim.Optimizer):
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """As in torch; raises before anything is changed if a setting of the group cannot be honoured."""
         if isinstance(param_group, dict):
-            self._check_keys({key: 0 for key in param_group if key not in ("params", "param_names", "initial_lr")})
+            self._check_keys(param_group.keys() - {"params", "param_names", "initial_lr"}, labels=True)
             self._check_values(self.defaults | param_group)
         super().add_param_group(param_group)
 
@@ -241,7 +242,8 @@ class RuleOptimizer(torch.optim.Optimizer):
         """
         expected = self._tensors(parameter, step, meta=True)
         missing = expected.keys() - tensors.keys()
-        unknown = tensors.keys() - expected.keys() - {"step", "last", "history"}
+        # What an option that was switched off has left, such as momentum, waits; torch keeps it too.
+        unknown = tensors.keys() - expected.keys() - {"step", "last", "history", *self.keys.values()}
         if missing or unknown:
             raise ValueError(
                 f"{name}: the memory has {', '.join(map(str, tensors)) or 'nothing'}; expected {', '.join(expected)}"
@@ -516,9 +518,19 @@ class Boxed:
     tensor: Tensor
 
 
+def is_label(key: str, known: Iterable[str]) -> bool:
+    """Whether a group's key is the caller's own: no setting of any optimizer here, nor one that is misspelt.
+
+    >>> is_label("name", ["lr"]), is_label("weigth_decay", ["weight_decay"]), is_label("amsgrad", ["lr"])
+    (True, False, False)
+    """
+    settings = {*known, *AROUND, *itertools.chain(*(rule.hyper for rule in rules.REGISTRY.values()))}
+    return not difflib.get_close_matches(key, settings, 1, cutoff=0.85)
+
+
 def plain(value: Any) -> Any:
-    """A tensor of one element as a number; anything else as it is."""
-    return value.item() if isinstance(value, Tensor) else value
+    """A tensor of one element, or a number of NumPy's, as a number of Python's; anything else as it is."""
+    return value.item() if hasattr(value, "item") else value
 
 
 def same(some: Iterable, others: list) -> bool:
