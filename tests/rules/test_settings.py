@@ -71,6 +71,14 @@ def test_unknown_rules():
         rules.get("xyzzy")
 
 
+def test_a_plain_function_is_told_how_to_become_a_rule():
+    def mine(x, g, g2, lr):
+        return lr, g
+
+    with pytest.raises(RuleError, match=r"mine is a function, not yet a rule; decorate it with surefoot\.rule"):
+        rules.get(mine)  # pyright: ignore[reportArgumentType]
+
+
 @every_rule
 def test_every_rule_describes_itself(rule):
     assert rule.summary
