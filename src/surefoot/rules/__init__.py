@@ -64,7 +64,8 @@ def get(name: str | Rule) -> Rule:
     if isinstance(name, Rule):
         return name
     if callable(name):
-        raise RuleError(f"{getattr(name, '__name__', name)} is a function, not yet a rule; decorate it with surefoot.rule")
+        called = getattr(name, "__name__", name)
+        raise RuleError(f"{called} is a function, not yet a rule; decorate it with surefoot.rule")
     if name not in REGISTRY:
         near = difflib.get_close_matches(str(name), REGISTRY, 1)
         hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(REGISTRY)}"
