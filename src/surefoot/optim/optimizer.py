@@ -16,7 +16,7 @@ from torch import Tensor
 
 from surefoot import rules
 from surefoot.engines import NonFiniteError, Step
-from surefoot.optim.memory import Memory, check_parameter, counter_type, new_slot, own_gradient
+from surefoot.optim.memory import DTYPES, Memory, check_parameter, counter_type, new_slot, own_gradient
 from surefoot.optim.running import Job, Together, alone, can_join, checked_rows
 from surefoot.rules import Rule
 
@@ -118,7 +118,8 @@ class RuleOptimizer(torch.optim.Optimizer):
             for number, group in enumerate(self.param_groups):
                 step = self._step_of(number)
                 for parameter in group["params"]:
-                    self.state[parameter] = self._tensors(parameter, step)
+                    if parameter.dtype in DTYPES:  # others raise when they are stepped, if ever
+                        self.state[parameter] = self._tensors(parameter, step)
 
     # Settings
 
