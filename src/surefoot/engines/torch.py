@@ -68,9 +68,9 @@ def rows(step: Step, x: Tensor, ids: Tensor, values: Tensor, slots: list[Tensor]
 
 
 def decoded(tensor: Tensor) -> Tensor:
-    """The values in the type they are computed in."""
+    """The values in the type they are computed in; a copy where autograd may need them once they are overwritten."""
     name = str(tensor.dtype).removeprefix("torch.")
-    return tensor.to(getattr(torch, ARITHMETIC[name]))
+    return tensor.to(getattr(torch, ARITHMETIC[name]), copy=torch.is_grad_enabled())
 
 
 def advance(step: Step, x, raw, slots, t: int, size: int | None = None):

@@ -117,4 +117,5 @@ def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float, f
     >>> table.weight.grad.coalesce().values()
     tensor([[2.]])
     """
-    torch.nn.utils.clip_grad_value_(stand_ins(parameters), clip_value, foreach)
+    if having := stand_ins(parameters):
+        torch.nn.utils.clip_grad_value_(having, clip_value, foreach)

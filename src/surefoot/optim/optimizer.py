@@ -155,15 +155,18 @@ class RuleOptimizer(torch.optim.Optimizer):
     def _step_of(self, number: int) -> Step:
         """The settings of a group, made anew only when they change; a learning rate may change at each step."""
         group = self.param_groups[number]
+        settings = {key: value for key, value in group.items() if key not in ("params", "param_names")}
         before, key, step = self._steps.get(number, (None, None, None))
-        if step is not None and before == group:
+        if step is not None and before == settings:
             return step
         new, lr, make = self._settings(group)
         step = make() if step is None or new != key else step
         step.change_lr(lr)
-        # A tensor may change and remain the same object.
-        values = itertools.chain.from_iterable(v if isinstance(v, tuple) else (v,) for v in group.values())
-        self._steps[number] = None if any(isinstance(v, Tensor) for v in values) else dict(group), new, step
+        if group.get("differentiable") and isinstance(group["lr"], Tensor):
+            step.hyper["lr"] = group["lr"].reshape(())  # not its number: autograd is to see it
+        # A tensor or a list may change and remain the same object.
+        values = itertools.chain.from_iterable(v if isinstance(v, tuple) else (v,) for v in settings.values())
+        self._steps[number] = None if any(isinstance(v, (Tensor, list)) for v in values) else settings, new, step
         return step
 
     def _settings(self, group: Mapping[str, Any]) -> tuple[tuple, Any, Callable[[], Step]]:
