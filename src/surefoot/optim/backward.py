@@ -76,7 +76,8 @@ def step_in_backward(
         A handle with the optimizer; its remove() ends it.
 
     Raises:
-        ValueError: if the optimizer does not have all of the parameters.
+        ValueError: if the optimizer does not have all of the parameters; for DistributedDataParallel, which averages
+            gradients when they have been stepped along (fully_shard averages them before).
 
     >>> from surefoot import optim
     >>> model = torch.nn.Linear(1, 1, bias=False)
@@ -87,6 +88,11 @@ def step_in_backward(
     (0.1, None)
     """
     is_module = isinstance(model, torch.nn.Module)
+    if isinstance(model, torch.nn.parallel.DistributedDataParallel):
+        raise ValueError(
+            "DistributedDataParallel averages gradients after they would be stepped along, so every process would have "
+            "other parameters; expected a model without it, or one of fully_shard, which averages first"
+        )
     named = list(model.named_parameters() if is_module else model)
     if not isinstance(optimizer, RuleOptimizer):
         optimizer = optimizer(named, **settings)
