@@ -201,3 +201,23 @@ def test_a_sparse_linear_model_is_the_dense_one(rule, lr, l1, l2, decay, granula
     assert_close(x, z, "lazy", "weights")
     for name, slot in dense_state.slots.items():
         assert_close(state.slots[name], slot, "lazy", name)
+
+
+@pytest.mark.parametrize("name", ["adagrad", "momentum"])
+def test_a_history_with_an_entry_for_each_of_many_steps(name):
+    """Rows that wait for 1 to 600 steps under a rate that changes at each."""
+    settings = {"decoupled_weight_decay": 0.1} if name == "adagrad" else {}
+    engines = [Step(name, lr=polynomial(0.5), engine=engine, **settings) for engine in ("cpu", "reference")]
+    tables = [np.random.default_rng(0).normal(size=(8, WIDTH)).astype(np.float32) for _ in engines]
+    states = [step.init(x) for step, x in zip(engines, tables, strict=True)]
+    rng = np.random.default_rng(1)
+    for t in range(600):
+        ids = np.array([rng.integers(0, 2), 2 + t // 150])  # often, and for a while
+        values = rng.normal(size=(2, WIDTH)).astype(np.float32)
+        for step, x, state in zip(engines, tables, states, strict=True):
+            step.rows(x, ids, values, state)
+    for step, x, state in zip(engines, tables, states, strict=True):
+        assert len(state.history) == 600
+        step.settle(x, state)
+    assert_identical(*tables)
+    assert_same_memory(*states)

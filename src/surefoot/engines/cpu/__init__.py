@@ -20,7 +20,7 @@ from surefoot.engines.cpu.kernels import BLOCK
 from surefoot.engines.cpu.many import Many
 from surefoot.engines.cpu.merging import sort_ids
 from surefoot.engines.reference import blend, blend_rows, blend_touched, settle_average
-from surefoot.engines.step import ARITHMETIC, Around, State, Step, rounding_key, storage_of, table
+from surefoot.engines.step import ARITHMETIC, Around, Columns, State, Step, rounding_key, storage_of, table
 from surefoot.engines.threads import get_threads, set_threads
 from surefoot.rules import REGISTRY
 
@@ -232,10 +232,10 @@ def idle_arguments(step: Step, state: State, now: int, kind: Kind):
     """What kernels need to let rows that were left out catch up; nothing where they need not."""
     if state.last is None:
         return NOBODY
-    starts = np.array([first for first, _, _ in state.history])
-    coefficients = np.array([c for _, c, _ in state.history], kind.dtype).reshape(len(starts), -1)
-    arounds = np.array([around for _, _, around in state.history], kind.dtype)
-    return state.last, np.array([now]), starts, coefficients, arounds
+    known = state.columns
+    if known is None or known.history is not state.history or known.dtype != kind.dtype:
+        known = state.columns = Columns(state.history, kind.dtype)
+    return state.last, np.array([now]), *known.upto_now()
 
 
 def settle(step: Step, x, state: State) -> None:

@@ -326,11 +326,23 @@ def idle_steps(stretch, last, until, starts):
     return min(end, until) - max(starts[stretch] - 1, last)
 
 
+def idle_stretch(last, starts):
+    """The stretch that step last + 1 falls into: there may be as many as steps, and rows that wait for few."""
+    low, high = 0, starts.size
+    while high - low > 1:
+        middle = (low + high) // 2
+        if starts[middle] <= last + 1:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
 def idle_row(x, slots, after, row, place, idle):
     """Makes a row what it would be after zero-gradient steps up to this one; `place` is its place in last."""
     last, now, starts, coefficients, arounds = idle
     until = now[0] - 1
-    for s in range(starts.size):
+    for s in range(idle_stretch(last[place], starts), starts.size):
         k = idle_steps(s, last[place], until, starts)
         if k > 0 and x.size > 0:
             IDLE_STRETCH(x, k, slots, after, row, to_fixed_tuple(coefficients[s], COUNT), arounds[s])
