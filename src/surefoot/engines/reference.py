@@ -10,7 +10,7 @@ from surefoot.engines.losses import SLOPES
 from surefoot.engines.step import Around, State, Step, Table, decode, encode, rounding_key, table
 from surefoot.rules.record import ARRAY_OPS
 
-LANES = 8
+LANES = 32
 BLOCK = 4096
 
 
@@ -24,9 +24,14 @@ def dense(step: Step, x, g, state: State, t: int, coefficients: tuple, around: A
     return commit(step, x, new.astype(f, copy=False), slots, memory, ok, places, t)
 
 
-def rows(step: Step, x, ids, values, state: State, t: int, coefficients: tuple, around: Around) -> int:
-    """Steps the rows that ids name; returns how many coordinates were left as they were."""
-    unique, totals = merge(ids, decode(values))
+def grouped(ids, values, rows: int):
+    """A sparse gradient as the functions below take it: its distinct rows, and the sum of each one's values."""
+    return merge(ids, decode(values))
+
+
+def rows(step: Step, x, gradient, state: State, t: int, coefficients: tuple, around: Around) -> int:
+    """Steps the rows that a gradient names; returns how many coordinates were left as they were."""
+    unique, totals = gradient
     if step.average:
         blend_rows(x, state, unique)
     if state.last is not None:
@@ -145,7 +150,7 @@ def mean_square(step: Step, squares, size: int | None):
 def total(values) -> float:
     """The sum in float64, in an order that is the same for every engine and number of threads.
 
-    Blocks of 4,096 values; in a block eight running sums, each of every eighth value, are added up pairwise.
+    Blocks of 4,096 values; in a block running sums, each of every LANES-th value, are added up pairwise.
     """
     result = 0.0
     for begin in range(0, len(values), BLOCK):
@@ -154,9 +159,9 @@ def total(values) -> float:
         lanes = np.zeros(LANES)
         for line in block:
             lanes = lanes + line
-        lanes = lanes[:4] + lanes[4:]
-        lanes = lanes[:2] + lanes[2:]
-        result += float(lanes[0] + lanes[1])
+        while len(lanes) > 1:
+            lanes = lanes[: len(lanes) // 2] + lanes[len(lanes) // 2 :]
+        result += float(lanes[0])
     return result
 
 
@@ -165,10 +170,9 @@ def norm(step: Step, g) -> float:
     return math.sqrt(total(finite_squares(decode(g)).reshape(-1)))
 
 
-def rows_norm(step: Step, x, ids, values) -> float:
-    """The Euclidean norm of a sparse gradient after equal ids are summed."""
-    squares = finite_squares(merge(ids, decode(values))[1])
-    return math.sqrt(sum((total(row) for row in by_row(squares)), 0.0))
+def rows_norm(x, gradient) -> float:
+    """The Euclidean norm of a sparse gradient."""
+    return math.sqrt(sum((total(row) for row in by_row(finite_squares(gradient[1]))), 0.0))
 
 
 def by_row(values):

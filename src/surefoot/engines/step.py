@@ -350,8 +350,9 @@ class Step:
         t = state.t + 1
         coefficients = self.coefficients(t)
         self._remember(x, state, t)
-        norm = self.engine.rows_norm(self, x, ids, values) if math.isfinite(self.clip_norm) else None
-        skipped = self.engine.rows(self, x, ids, values, state, t, coefficients, self.around(t, norm))
+        gradient = self.engine.grouped(ids, values, x.shape[0])
+        norm = self.engine.rows_norm(x, gradient) if math.isfinite(self.clip_norm) else None
+        skipped = self.engine.rows(self, x, gradient, state, t, coefficients, self.around(t, norm))
         self._finish(x, state, t, skipped, rows=True)
 
     def settle(self, x: np.ndarray, state: State) -> None:

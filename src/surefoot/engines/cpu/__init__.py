@@ -16,7 +16,7 @@ from numpy.lib.stride_tricks import as_strided
 
 from surefoot.engines import reference, threads
 from surefoot.engines.cpu.compiling import Kind, specialise
-from surefoot.engines.cpu.kernels import BLOCK
+from surefoot.engines.cpu.kernels import BLOCK, LANES, ROWS_AT_ONCE
 from surefoot.engines.cpu.many import Many
 from surefoot.engines.cpu.merging import sort_ids
 from surefoot.engines.reference import blend, blend_rows, blend_touched, settle_average
@@ -29,6 +29,7 @@ __all__ = [
     "blend",
     "dense",
     "get_threads",
+    "grouped",
     "linear",
     "merge",
     "norm",
@@ -85,7 +86,7 @@ def dense(step: Step, x, g, state: State, t: int, coefficients: tuple, around: A
     fresh = [slot.copy() if common else slot for slot, common in zip(slots, in_common(step), strict=True)]
 
     def task(xs, gs, before, after, place):
-        return kernel(xs, gs, before, after, c, a, means, key, place, np.empty(BLOCK))
+        return kernel(xs, gs, before, after, c, a, means, key, place, np.empty(LANES))
 
     if all(array.flags.c_contiguous for array in (x, g, *slots)):
         blocks = contiguous_blocks(step, x, g, slots, fresh)
@@ -157,38 +158,53 @@ def together(part: np.ndarray) -> np.ndarray:
 # Sparse gradients
 
 
-def rows(step: Step, x, ids, values, state: State, t: int, coefficients: tuple, around: Around) -> int:
-    """Steps the rows that ids name; returns how many coordinates were left as they were."""
-    if len(ids) == 0 or x.size == 0:
-        return reference.rows(step, x, ids, values, state, t, coefficients, around)
-    order, starts = sort_ids(ids, x.shape[0])
-    distinct = (order[starts[:-1]] >> np.uint64(32)).astype(np.int64) if step.average else NOBODY
+def grouped(ids, values, rows: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A sparse gradient as kernels take it: its values, their order by row, where in it each distinct row begins."""
+    width = math.prod(values.shape[1:])
+    return np.ascontiguousarray(stored(values)).reshape(len(ids), width), *sort_ids(ids, rows)
+
+
+def rows(step: Step, x, gradient, state: State, t: int, coefficients: tuple, around: Around) -> int:
+    """Steps the rows that a gradient names; returns how many coordinates were left as they were."""
+    values, order, starts = gradient
+    distinct = distinct_rows(order, starts) if step.average or not values.size else NOBODY
+    kind = kind_of(step, x, catches_up=state.last is not None)
+    if not values.size:
+        sums = np.empty((len(distinct), *x.shape[1:]), kind.dtype)
+        return reference.rows(step, x, (distinct, sums), state, t, coefficients, around)
     if step.average:
         blend_rows(x, state, distinct)
-    kind = kind_of(step, x, catches_up=state.last is not None)
     c, a = numbers(step, kind, coefficients, around)
-    values = np.ascontiguousarray(stored(values)).reshape(len(ids), -1)
     with two_dimensions(step, x, state) as (table_, slots, after):
         means = np.empty(0, kind.dtype)
         if step.granularity == "tensor":
-            total = squares_of_rows(table_, values, order, starts, a, kind)
-            means = np.array([total / x.size]).astype(kind.dtype)
+            means = np.array([squares_of_rows(table_, gradient, a, kind) / x.size]).astype(kind.dtype)
         idle = idle_arguments(step, state, t, kind)
         kernel = specialise("rows", step.rule, kind)
         key = np.uint32(rounding_key(step.stochastic_rounding, t))
 
         def task(first, last):
-            buffers = np.empty(BLOCK), np.empty(table_.shape[1], kind.dtype)
-            return kernel(table_, values, order, starts, first, last, slots, after, c, a, means, key, *buffers, idle)
+            work = workspace(table_.shape[1], kind)
+            return kernel(table_, *gradient, first, last, slots, after, c, a, means, key, work, idle)
 
-        count = threads.pieces(values.size, len(starts) - 1, step.threads)
         # Equal shares of the ids rather than of the distinct rows: a few rows have most of the ids.
-        edges = np.searchsorted(starts, [len(ids) * k // len(count) for k in range(len(count) + 1)])
-        edges[-1] = len(starts) - 1
+        shares = threads.pieces(values.size, len(order), step.threads)
+        edges = [*np.searchsorted(starts, [first for first, _ in shares]), len(starts) - 1]
         skipped = threads.run([functools.partial(task, b, e) for b, e in itertools.pairwise(edges)], step.threads)
     if step.average:
         blend_touched(step, x, state, distinct, t)
     return skipped
+
+
+def distinct_rows(order, starts) -> np.ndarray:
+    """The distinct rows of a sparse gradient, in order."""
+    return (order[starts[:-1]] >> np.uint64(32)).astype(np.int64)
+
+
+def workspace(width: int, kind: Kind) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What `rows` works with: gradients of rows stepped at once, their mean squares, and running sums of squares."""
+    count = max(1, min(ROWS_AT_ONCE, BLOCK // width))
+    return np.empty((count, width), kind.dtype), np.empty(count, kind.dtype), np.empty(LANES)
 
 
 def merge(ids: np.ndarray, values: np.ndarray, rows: int) -> tuple[np.ndarray, np.ndarray]:
@@ -197,13 +213,12 @@ def merge(ids: np.ndarray, values: np.ndarray, rows: int) -> tuple[np.ndarray, n
     >>> merge(np.array([2, 0, 2]), np.array([[1.0], [2.0], [4.0]]), 3)
     (array([0, 2]), array([[2.], [5.]]))
     """
-    order, starts = sort_ids(ids, rows)
+    flat, order, starts = grouped(ids, values, rows)
     sums = np.empty((len(starts) - 1, *values.shape[1:]), values.dtype)
     kind = Kind(ARITHMETIC[storage_of(values)])
-    flat = np.ascontiguousarray(stored(values)).reshape(len(ids), -1)
-    total = np.empty(flat.shape[1], kind.dtype)
-    specialise("sums", REGISTRY["sgd"], kind)(flat, order, starts, stored(sums).reshape(len(sums), -1), total)
-    return (order[starts[:-1]] >> np.uint64(32)).astype(np.int64), sums
+    result = stored(sums).reshape(len(sums), flat.shape[1])
+    specialise("sums", REGISTRY["sgd"], kind)(flat, order, starts, result, np.empty(flat.shape[1], kind.dtype))
+    return distinct_rows(order, starts), sums
 
 
 @contextlib.contextmanager
@@ -258,7 +273,7 @@ def squares(x, g, around: tuple, kind: Kind, limit: int | None) -> float:
     kernel = specialise("dense_squares", REGISTRY["sgd"], Kind(kind.dtype, adjusts=kind.adjusts))
 
     def task(xs, gs, first, last, offset):
-        return kernel(xs, gs, around, np.empty(BLOCK), parts[offset:], first, last)
+        return kernel(xs, gs, around, np.empty(LANES), parts[offset:], first, last)
 
     if x.flags.c_contiguous and g.flags.c_contiguous:
         flat = x.reshape(1, -1), g.reshape(1, -1)
@@ -277,21 +292,17 @@ def norm(step: Step, g) -> float:
     return math.sqrt(squares(stored(g), stored(g), (), kind, step.threads))
 
 
-def squares_of_rows(x, values, order, starts, around: tuple, kind: Kind) -> float:
+def squares_of_rows(x, gradient, around: tuple, kind: Kind) -> float:
     kernel = specialise("rows_squares", REGISTRY["sgd"], Kind(kind.dtype, adjusts=kind.adjusts))
-    return kernel(x, values, order, starts, around, np.empty(BLOCK), np.empty(x.shape[1], kind.dtype))
+    return kernel(x, *gradient, around, np.empty(LANES), np.empty(x.shape[1], kind.dtype))
 
 
-def rows_norm(step: Step, x, ids, values) -> float:
-    """The Euclidean norm of a sparse gradient after equal ids are summed."""
-    if len(ids) == 0 or x.size == 0:
-        return 0.0
-    order, starts = sort_ids(ids, x.shape[0])
-    kind = Kind(ARITHMETIC[storage_of(x)])
-    flat = np.ascontiguousarray(stored(values)).reshape(len(ids), -1)
+def rows_norm(x, gradient) -> float:
+    """The Euclidean norm of a sparse gradient."""
+    values = gradient[0]
     # The rows of x are only looked at with L2, which a norm knows nothing of: any memory of that shape will do.
-    placeholder = as_strided(np.zeros(1, flat.dtype), (x.shape[0], flat.shape[1]), (0, 0))
-    return math.sqrt(squares_of_rows(placeholder, flat, order, starts, (), kind))
+    placeholder = as_strided(np.zeros(1, values.dtype), (x.shape[0], values.shape[1]), (0, 0))
+    return math.sqrt(squares_of_rows(placeholder, gradient, (), Kind(ARITHMETIC[storage_of(x)])))
 
 
 # Linear models
@@ -329,7 +340,7 @@ def linear(step: Step, examples, y, order, x, state: State, loss: str, batch_siz
         step.clip_norm,
         average,
         work,
-        np.empty(BLOCK if kind.shared or not kind.plain else 0),
+        np.empty(LANES),
         stretches(acting, first, kind, x.size),
     )
     if weights.base is not x and weights is not x:

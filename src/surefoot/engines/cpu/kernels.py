@@ -11,6 +11,7 @@ from numba.np.unsafe.ndarray import to_fixed_tuple
 
 from surefoot.engines.cpu.memory import (
     LANES,
+    add_up,
     array_at,
     arrays_at,
     column,
@@ -25,13 +26,12 @@ from surefoot.engines.cpu.memory import (
     row_of,
     store,
     store_row,
-    sum_in_lanes,
 )
 
 # ruff: noqa: F821
 
 BLOCK = 4096
-ROWS_AHEAD = 16
+ROWS_AT_ONCE = 16
 VALUES_AHEAD = 32
 
 
@@ -56,18 +56,28 @@ def many(addresses, sizes, places, like, slots_like, skipped, first, last, coeff
     return 0
 
 
-def rows(x, values, order, starts, first, last, slots, after, coefficients, around, means, key, squares, total, idle):
-    """Steps the distinct rows first … last − 1 that a sparse gradient names; equal ids are summed before."""
+def rows(x, values, order, starts, first, last, slots, after, coefficients, around, means, key, work, idle):
+    """Steps the distinct rows first … last − 1 that a sparse gradient names; equal ids are summed before.
+
+    A few rows at once: memory has time to send all of them before the first is needed, and while one waits for its
+    mean square, its root or its quotient, the processor goes on with the next.
+    """
+    totals, own_means, squares = work
     skipped = 0
-    for u in range(first, last):
-        if u + ROWS_AHEAD < last:
-            ahead = row_at(order, starts[u + ROWS_AHEAD])
-            prefetch_row(x, ahead)
-            prefetch_rows(slots, ahead)
-        row = sum_of_row(total, values, order, starts, u)
-        IDLE(x[row], slots, after, row, row, idle)
-        mean = MEAN_SQUARE(x[row], total, around, means, squares)
-        skipped += step_row(x[row], total, slots, after, row, coefficients, around, mean, key, row * x.shape[1])
+    for begin in range(first, last, totals.shape[0]):
+        end = min(begin + totals.shape[0], last)
+        for u in range(begin, end):
+            row = row_at(order, starts[u])
+            prefetch_row(x, row)
+            prefetch_rows(slots, row)
+            sum_of_row(totals[u - begin], values, order, starts, u)
+        for u in range(begin, end):
+            row = row_at(order, starts[u])
+            IDLE(x[row], slots, after, row, row, idle)
+            own_means[u - begin] = MEAN_SQUARE(x[row], totals[u - begin], around, means, squares)
+        for u in range(begin, end):
+            row, total, mean = row_at(order, starts[u]), totals[u - begin], own_means[u - begin]
+            skipped += step_row(x[row], total, slots, after, row, coefficients, around, mean, key, row * x.shape[1])
     return skipped
 
 
@@ -296,12 +306,13 @@ def sum_squares(x, g, around, squares):
 
 
 def block_squares(x, g, around, squares):
-    """Eight running sums, each of every eighth square, added up pairwise."""
-    padded = -(-g.size // LANES) * LANES
-    squares[g.size : padded] = 0.0
-    for j in range(g.size):
-        squares[j] = finite_square(x, g, j, around)
-    return sum_in_lanes(squares[:padded])
+    """Running sums, each of every LANES-th square, added up pairwise."""
+    squares[:] = 0.0
+    for begin in range(0, g.size, LANES):
+        xs, line = x[begin : begin + LANES], g[begin : begin + LANES]
+        for j in range(line.size):
+            squares[j] += finite_square(xs, line, j, around)
+    return add_up(squares)
 
 
 def finite_square(x, g, j, around):

@@ -11,7 +11,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic, overload, register_jitable
 
 INLINE = {"forceinline": True}
-LANES = 8
+LANES = 32
 
 
 def decode(array, stored):
@@ -125,31 +125,6 @@ def prefetch_rows(slots, i):
     """Ask for row i of the slots that hold a number per coordinate, before it is needed."""
 
 
-def sum_in_lanes(values):
-    """The sum of values, a multiple of LANES: running sums of every eighth one, added up pairwise."""
-
-
-def add_lanes(sums, values, j):
-    """sums + values[j : j + LANES]."""
-
-
-@overload(add_lanes, jit_options=INLINE)
-def _add_lanes(sums, values, j):
-    return together("sums, values, j", ["sums[{k}] + values[j + {k}]"] * LANES)
-
-
-@overload(sum_in_lanes, jit_options=INLINE)
-def _sum_in_lanes(values):
-    def impl(values):
-        sums = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
-        for j in range(0, values.size, LANES):
-            sums = add_lanes(sums, values, j)
-        even = (sums[0] + sums[4]) + (sums[2] + sums[6])
-        return even + ((sums[1] + sums[5]) + (sums[3] + sums[7]))
-
-    return impl
-
-
 def column_of(slots, j):
     """The slots as they are for the single coordinate j of a one-row array."""
 
@@ -259,21 +234,23 @@ def prefetch_row(slot, i): ...
 
 @overload(prefetch_row, jit_options=INLINE)
 def _prefetch_row(slot, i):
-    if slot.ndim != 2:
-        return lambda slot, i: 0
+    if slot.ndim == 1:
+        return lambda slot, i: prefetch(slot, i)
     line = 64 // (slot.dtype.bitwidth // 8)
 
     def impl(slot, i):
-        for j in range(0, min(slot.shape[1], 8 * line), line):
-            prefetch(slot, i, j)
-        return 0
+        row = slot[i]
+        size = min(row.size, 8 * line)
+        for j in range(0, size, line):
+            prefetch(row, j)
+        prefetch(row, size - 1)  # NumPy's rows need not begin where a cache line does
 
     return impl
 
 
 @intrinsic
-def prefetch(typing, array, i, j):
-    """Ask for the cache line of array[i, j]. Rows of a table lie anywhere in memory: waiting for one hides the next."""
+def prefetch(typing, array, j):
+    """Ask for the cache line of array[j]. Rows of a table lie anywhere in memory: waiting for one hides the next."""
 
     def emit(context, builder, signature, arguments):
         struct = context.make_array(signature.args[0])(context, builder, arguments[0])
@@ -285,7 +262,20 @@ def prefetch(typing, array, i, j):
         builder.call(function, [pointer, number(0), number(3), number(1)])
         return context.get_dummy_value()
 
-    return types.void(array, types.intp, types.intp), emit
+    return types.void(array, types.intp), emit
+
+
+def add_up(values):
+    """The sum of LANES numbers: their second half is added to the first until one is left."""
+
+
+@overload(add_up, jit_options=INLINE)
+def _add_up(values):
+    sums = [f"values[{k}]" for k in range(LANES)]
+    while len(sums) > 1:
+        half = len(sums) // 2
+        sums = [f"({a} + {b})" for a, b in zip(sums[:half], sums[half:], strict=True)]
+    return eval(f"lambda values: {sums[0]}")
 
 
 def load_one(view, j): ...

@@ -3,8 +3,9 @@
 import numba
 import numpy as np
 
-BITS = 11
-BUCKETS = 1 << BITS
+MOST_BITS = 11
+"""Of a digit: with more, its counts no longer fit into the nearest cache."""
+HIGH = np.uint64(32)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -13,30 +14,34 @@ def sort_ids(ids, rows):
 
     Rows and positions must be below 2³².
     """
-    size, passes = ids.size, 0
-    while (rows - 1) >> (passes * BITS) > 0:
-        passes += 1
+    size, bits = ids.size, 0
+    while (rows - 1) >> bits > 0:
+        bits += 1
+    passes = -(-bits // MOST_BITS)
+    digit_bits = -(-bits // max(passes, 1))
+    buckets = 1 << digit_bits
+    last = np.uint64(buckets - 1)
     # The digits of all passes are counted together, so that the ids are read once for it.
-    count = np.zeros((passes, BUCKETS), np.int64)
+    count = np.zeros((passes, buckets), np.int64)
     order, other = np.empty(size, np.uint64), np.empty(size, np.uint64)
     for k in range(size):
-        row = np.int64(ids[k])
-        order[k] = np.uint64(row) << np.uint64(32) | np.uint64(k)
+        row = np.uint64(ids[k])
+        order[k] = row << HIGH | np.uint64(k)
         for digit in range(passes):
-            count[digit, (row >> (digit * BITS)) & (BUCKETS - 1)] += 1
+            count[digit, row >> np.uint64(digit * digit_bits) & last] += 1
     for digit in range(passes):
         place = np.cumsum(count[digit]) - count[digit]
-        shift = np.uint64(32 + digit * BITS)
+        shift = HIGH + np.uint64(digit * digit_bits)
         for k in range(size):
-            bucket = np.int64(order[k] >> shift) & (BUCKETS - 1)
+            bucket = order[k] >> shift & last
             other[place[bucket]] = order[k]
             place[bucket] += 1
         order, other = other, order
-    starts = np.empty(size + 1, np.int64)
-    distinct = 0
-    for k in range(size):
-        if k == 0 or order[k] >> np.uint64(32) != order[k - 1] >> np.uint64(32):
-            starts[distinct] = k
-            distinct += 1
+    starts = np.zeros(size + 1, np.int64)
+    distinct = min(size, 1)
+    for k in range(1, size):
+        # Written for every id and kept where a row begins: a jump here would often be mispredicted.
+        starts[distinct] = k
+        distinct += np.int64(order[k] >> HIGH != order[k - 1] >> HIGH)
     starts[distinct] = size
     return order, starts[: distinct + 1]
