@@ -111,7 +111,7 @@ class Memory:
         self.t = t if counter is None else int(counter)
         self.place = self.look()
         part = local(parameter)
-        self.dtype, self.device, self.strides = part.dtype, part.device, part.stride()
+        self.dtype, self.device, self.shape, self.strides = part.dtype, part.device, part.shape, part.stride()
         slots = [local(tensors[key]) for key in keys]
         self.storage = Storage(storage(part), tuple(map(storage, slots)))
         self.kind = (self.storage, part.is_complex(), part is parameter, self.counter is None or self.counter.dtype)
@@ -119,15 +119,11 @@ class Memory:
         self.packed = alike and is_packed(part)
         self.size = part.numel() * (2 if part.is_complex() else 1)
 
-    def look(self) -> tuple:
-        """Where the parameter and its slots lie now; what is known of them holds as long as this stays the same."""
-        part, tensors = local(self.parameter), self.tensors
-        slots = [local(tensors[key]).data_ptr() for key in self.keys]
-        return (part.data_ptr(), *slots, part.shape, part.stride())
-
-    @property
-    def addresses(self) -> tuple[int, ...]:
-        return self.place[:-2]
+    def look(self) -> list[tuple]:
+        """Where and how the parameter and its memory lie now; what is known holds as long as this stays the same."""
+        keys = self.keys if self.counter is None else (*self.keys, "step")
+        tensors = [local(self.parameter), *(local(self.tensors[key]) for key in keys)]
+        return [(tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride()) for tensor in tensors]
 
     def count(self) -> int:
         """The number of steps taken, from the state dict's counter, which others may have set."""

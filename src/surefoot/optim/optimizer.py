@@ -163,7 +163,8 @@ class RuleOptimizer(torch.optim.Optimizer):
         step = make() if step is None or new != key else step
         step.change_lr(lr)
         if group.get("differentiable") and isinstance(group["lr"], Tensor):
-            step.hyper["lr"] = group["lr"].reshape(())  # not its number: autograd is to see it
+            # Not its number: autograd is to see it.
+            step.hyper["lr"] = group["lr"].reshape(())  # pyright: ignore[reportArgumentType]
         # A tensor or a list may change and remain the same object.
         values = itertools.chain.from_iterable(v if isinstance(v, tuple) else (v,) for v in settings.values())
         self._steps[number] = None if any(isinstance(v, (Tensor, list)) for v in values) else settings, new, step
@@ -223,7 +224,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         """Forgets what is known of where memory lies."""
         self._steps: dict[int, tuple[dict[str, Any] | None, tuple, Step]] = {}
         self._memories: dict[Tensor, Memory] = {}
-        self._together: dict[int, list[Together]] = {}
+        self._together: dict[int, tuple[list[Tensor], list[Together]]] = {}
         self._known: list[dict[str, Any]] = []
 
     def _tensors(self, parameter: Tensor, step: Step, meta: bool = False) -> dict[str, Tensor]:
@@ -333,8 +334,8 @@ class RuleOptimizer(torch.optim.Optimizer):
             if all(parameter.grad is None for parameter in group["params"]):
                 continue
             step = self._step_of(number)
-            found = self._together.get(number, [])
-            if not all(some.step is step and some.is_ready() for some in found):
+            members, found = self._together.get(number, ([], []))
+            if not (same(group["params"], members) and all(some.step is step and some.is_ready() for some in found)):
                 found = []
             known = set().union(*(some.identities for some in found))
             joining = defaultdict(list)
@@ -345,8 +346,9 @@ class RuleOptimizer(torch.optim.Optimizer):
                         joining[job.memory.kind].append(job)
                     else:
                         alone.append(job)
-            self._together[number] = [*found, *(Together(step, jobs) for jobs in joining.values())]
-            ready += self._together[number]
+            found = [*found, *(Together(step, jobs) for jobs in joining.values())]
+            self._together[number] = list(group["params"]), found
+            ready += found
         return ready, alone
 
     def _job(self, number: int, index: int, parameter: Tensor, step: Step) -> Job:
@@ -357,10 +359,10 @@ class RuleOptimizer(torch.optim.Optimizer):
             engine = "cpu" if memory.device.type == "cpu" and not group.get("differentiable") else "torch"
         gradient = own_gradient(parameter)
         if gradient.layout is torch.strided:
-            if gradient.dtype is not memory.dtype or gradient.shape != memory.place[-2]:
+            if gradient.dtype is not memory.dtype or gradient.shape != memory.shape:
                 raise ValueError(
                     f"{memory.name}: the gradient is {gradient.dtype} of shape {tuple(gradient.shape)}; expected "
-                    f"{memory.dtype} of shape {tuple(memory.place[-2])}"
+                    f"{memory.dtype} of shape {tuple(memory.shape)}"
                 )
         else:
             gradient = checked_rows(memory, gradient, engine)

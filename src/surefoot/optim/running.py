@@ -17,6 +17,8 @@ from surefoot.engines.cpu.memory import read, write
 from surefoot.optim.gradients import merge_when_accumulated
 from surefoot.optim.memory import Memory, Rows, array, is_aligned, local, own_gradient, real, rows_of
 
+DTYPE = operator.attrgetter("dtype")
+
 
 class Job(NamedTuple):
     """One parameter to be stepped: its group's settings, its memory, and its gradient."""
@@ -29,7 +31,7 @@ class Job(NamedTuple):
 
 def checked_rows(memory: Memory, gradient: Tensor, engine: str) -> Rows:
     """The rows of a sparse gradient; raises ValueError where they do not fit the parameter or the rule."""
-    name, step, shape = memory.name, memory.step, memory.place[-2]
+    name, step, shape = memory.name, memory.step, memory.shape
     if gradient.layout is not torch.sparse_coo:
         raise ValueError(f"{name}: the gradient has the layout {gradient.layout}; expected a dense or a COO tensor")
     if gradient.shape != shape or gradient.dtype is not memory.dtype:
@@ -76,6 +78,10 @@ def addresses_of(tensors: list) -> list[int]:
     return list(map(Tensor.data_ptr, tensors))
 
 
+def counts_of(tensors: list) -> list[int]:
+    return list(map(Tensor.numel, tensors))
+
+
 def strides_of(tensors: list) -> list[tuple[int, ...]]:
     return list(map(Tensor.stride, tensors))
 
@@ -97,6 +103,7 @@ class Together:
         self.parts = [*self.own, *map(local, itertools.chain(*self.slots.values()))]
         self.places, self.strides = addresses_of(self.parts), [memory.strides for memory in self.memories]
         self.sizes = np.array([memory.size for memory in self.memories])
+        self.dtype, self.counts = first.dtype, 2 * counts_of(self.own)
         columns = np.reshape(self.places, (-1, len(jobs)))
         gradients = addresses_of([job.gradient for job in jobs])
         self.addresses = np.column_stack([columns[0], gradients, *columns[1 : 1 + len(first.keys)]])
@@ -119,6 +126,9 @@ class Together:
             if addresses_of(self.parts) != self.places or strides_of(self.own) != self.strides:
                 return False
             if strides_of(gradients) != self.strides or any(map(Tensor.is_neg, gradients)):
+                return False
+            # Another type or size may lie at the same address.
+            if set(map(DTYPE, self.own + gradients)) != {self.dtype} or counts_of(self.own + gradients) != self.counts:
                 return False
             if self.own[0].is_complex() and any(map(Tensor.is_conj, gradients)):
                 return False

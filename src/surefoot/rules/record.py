@@ -3,9 +3,11 @@
 import difflib
 import dis
 import functools
+import importlib
 import inspect
 import itertools
 import math
+import sys
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -186,6 +188,14 @@ class Rule:
     def __repr__(self) -> str:
         return f"<rule {self.name}: {self.formula}>" if self.formula else f"<rule {self.name}>"
 
+    def __reduce_ex__(self, protocol):
+        """By name, if its module has it: it is pickled as functions are, and comes back as the same rule."""
+        module = self.function.__module__
+        for name in (self.name, self.function.__name__):
+            if getattr(sys.modules.get(module), name, None) is self:
+                return named, (module, name)
+        return super().__reduce_ex__(protocol)
+
     def __deepcopy__(self, memo) -> "Rule":
         return self  # it never changes, and engines know it by its identity
 
@@ -282,6 +292,15 @@ class Rule:
     def bound(self, namespace=ARRAY_OPS, dtype=None) -> Callable[..., tuple]:
         """The function with `ops` meaning `namespace` and its literals of type `dtype`."""
         return ops.bind(self.function, namespace, dtype)
+
+
+def named(module: str, name: str) -> Rule:
+    """The rule of that name in a module.
+
+    >>> named("surefoot.rules.sgd", "sgd")
+    <rule sgd: x ← x − η g>
+    """
+    return getattr(importlib.import_module(module), name)
 
 
 def rule(**description) -> Callable[[Callable[..., tuple]], Rule]:
