@@ -49,7 +49,7 @@ bench: $(DEV)
 
 clean:
 	rm -rf build dist .benchmarks .hypothesis .import_linter_cache .pytest_cache .ruff_cache
-	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+	find src tests benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 distclean: clean
 	rm -rf $(VENV)

@@ -1,4 +1,4 @@
-"""What the README and CONTRIBUTING tell a reader to type works: `surefoot` commands, make targets, Python blocks."""
+"""What the README and CONTRIBUTING tell a reader to type works: commands, make targets, Python blocks, examples."""
 
 import os
 import re
@@ -86,6 +86,12 @@ def test_make_targets_exist(block):
     targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
     named = {word for arguments in block.commands("make") for word in arguments if "=" not in word}
     assert named <= set(targets)
+
+
+def test_examples_exist():
+    """Other tests run them."""
+    named = {script for block in SHELL for script, *_ in block.commands("python") if script.endswith(".py")}
+    assert named == {f"examples/{path.name}" for path in (ROOT / "examples").glob("*.py")}
 
 
 @pytest.mark.parametrize("block", blocks("python"), ids=str)
