@@ -32,16 +32,17 @@ PATIENCE = 120
 OPTIMIZERS: dict[str, tuple[str, dict[str, Any]]] = {
     "SGD": ("SGD", {"lr": 0.1, "momentum": 0.9, "nesterov": True}),
     "Adagrad": ("Adagrad", {"lr": 0.1, "lr_decay": 0.1}),
-    "Adagrad, l1": ("Adagrad", {"lr": 0.1, "l1": 0.01}),
-    "Adagrad, rows": ("Adagrad", {"lr": 0.1, "granularity": "row"}),
+    "Adagrad, rows": ("Adagrad", {"lr": 0.1, "granularity": "row", "l1": 0.01}),
     "RMSprop": ("RMSprop", {"lr": 0.01}),
     "Adam": ("Adam", {"lr": 0.1, "lazy": "touched"}),
     "FTRL": ("FTRL", {"lr": 0.1, "l1": 0.01}),
     "dual averaging": ("RuleOptimizer", {"rule": "dual_averaging", "lr": 0.1}),
 }
 
-LAYOUTS = ("nested", "flat", "full")
-"""Of checkpoints: memory by parameter, or all entries side by side, in files of each process; or all in one file."""
+LAYOUTS = {"nested": ("dense", "sparse"), "flat": ("dense",), "full": ("dense",)}
+"""Of checkpoints: memory by parameter, or all entries side by side, in files of each process; or all in one file.
+
+With each, the kinds of gradients that its models have."""
 
 Trained = dict[tuple[str, str], tuple[nn.Module, optim.RuleOptimizer]]
 """Models and their optimizers, by the name of the optimizer and the kind of the gradients."""

@@ -1,6 +1,8 @@
 """Run by torchrun: what one process saved is loaded by two, which train on and save what one process will load."""
 
+import itertools
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -23,25 +25,26 @@ from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
 
-def fresh() -> Trained:
-    """For each optimizer a model split by rows, with dense gradients, and a replicated one with sparse gradients."""
+def fresh(kinds: Iterable[str]) -> Trained:
+    """For each optimizer a model split by rows, with dense gradients, or a replicated one with sparse gradients."""
     mesh = init_device_mesh("cpu", (PROCESSES,))
     made: Trained = {}
-    for name in OPTIMIZERS:
-        model = Recommender()
-        for part in (model.table, model.hidden, model):
-            fully_shard(part, mesh=mesh)
-        made[name, "dense"] = model, make(name, model.named_parameters())
-        replicated = DistributedDataParallel(Recommender(sparse=True))
-        made[name, "sparse"] = replicated, make(name, replicated.named_parameters())
+    for name, kind in itertools.product(OPTIMIZERS, kinds):
+        model = Recommender(sparse=kind == "sparse")
+        if kind == "sparse":
+            model = DistributedDataParallel(model)
+        else:
+            for part in (model.table, model):
+                fully_shard(part, mesh=mesh)
+        made[name, kind] = model, make(name, model.named_parameters())
     return made
 
 
 def main(folder: Path) -> None:
     with together() as rank:
         found = {}
-        for layout in LAYOUTS:
-            trained = fresh()
+        for layout, kinds in LAYOUTS.items():
+            trained = fresh(kinds)
             load(folder / "one", trained, layout)
             for key, (model, optimizer) in trained.items():
                 found[*key, layout] = contents(model, optimizer.state_dict())

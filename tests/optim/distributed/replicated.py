@@ -51,11 +51,12 @@ def main(folder: Path) -> None:
         found: dict[tuple[str, ...], object] = {}
         for name in OPTIMIZERS:
             found[name, "dense", "replicas"] = replicated(rank, name, sparse=False)
-            found[name, "dense", "gradients in buckets"] = replicated(rank, name, False, gradient_as_bucket_view=True)
             found[name, "sparse", "replicas"] = replicated(rank, name, sparse=True)
             found[name, "dense", "divided memory"] = divided_memory(rank, name, sparse=False)
-            found[name, "dense", "buckets"] = divided_memory(rank, name, False, parameters_as_bucket_view=True)
             found[name, "sparse", "divided memory"] = divided_memory(rank, name, sparse=True)
+        for name in ("SGD", "Adagrad, rows"):
+            found[name, "dense", "gradients in buckets"] = replicated(rank, name, False, gradient_as_bucket_view=True)
+            found[name, "dense", "buckets"] = divided_memory(rank, name, False, parameters_as_bucket_view=True)
         model = DistributedDataParallel(Recommender())
         found["step in backward",] = message(lambda: optim.step_in_backward(model))
         torch.save(found, folder / f"{rank}.pt")

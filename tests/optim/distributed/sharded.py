@@ -4,11 +4,24 @@ import sys
 from pathlib import Path
 
 import torch
-from parallel import OPTIMIZERS, PROCESSES, STEPS, Recommender, batch, contents, loss, make, message, together, train
+from parallel import (
+    OPTIMIZERS,
+    PROCESSES,
+    STEPS,
+    Recommender,
+    batch,
+    contents,
+    loss,
+    make,
+    message,
+    together,
+    train,
+    whole,
+)
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import fully_shard
-from torch.distributed.tensor import Replicate, Shard
+from torch.distributed.tensor import DTensor, Partial, Replicate, Shard, distribute_module, distribute_tensor
 from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, SequenceParallel, parallelize_module
 from torch.nn import functional as F
 
@@ -18,7 +31,7 @@ from surefoot import optim
 def sharded(mesh: DeviceMesh) -> nn.Module:
     """Every parameter is split by rows; gradients are averaged and split alike."""
     model = Recommender()
-    for part in (model.table, model.norm, model.hidden, model.score, model):
+    for part in (model.table, model):
         fully_shard(part, mesh=mesh)
     return model
 
@@ -61,6 +74,37 @@ def train_moving(mesh: DeviceMesh, name: str, rank: int) -> dict[str, Tensor]:
             parameter._local_tensor = parameter._local_tensor.clone()
         model.double()  # fully_shard then looks for its parts
     return contents(model, optimizer.state_dict())
+
+
+def train_gathered(mesh: DeviceMesh, name: str, rank: int) -> dict[str, Tensor]:
+    """DTensor itself gathers the parameters and scatters the gradients, which are on their way when backward ends."""
+    model = distribute_module(Recommender(), mesh, split_by_rows)
+    optimizer = make(name, model.parameters())
+    for step in STEPS:
+        optimizer.zero_grad()
+        gathered = {
+            key: parameter.redistribute(placements=[Replicate()], async_op=True).to_local(grad_placements=[Partial()])
+            for key, parameter in model.named_parameters()
+        }
+        ids, targets = batch(step, rank)
+        (F.mse_loss(torch.func.functional_call(model, gathered, ids), targets) / PROCESSES).backward()
+        optimizer.step()
+    return contents(model, optimizer.state_dict())
+
+
+def split_by_rows(name: str, module: nn.Module, mesh: DeviceMesh) -> None:
+    for key, parameter in module.named_parameters(recurse=False):
+        setattr(module, key, nn.Parameter(distribute_tensor(parameter.detach(), mesh, [Shard(0)])))
+
+
+def step_along_wholes_and_summands(mesh: DeviceMesh) -> list[float]:
+    """The same gradient twice, 1 in each coordinate: every process has it, then each a half of it."""
+    parameter = nn.Parameter(distribute_tensor(torch.ones(3), mesh, [Replicate()]))
+    optimizer = optim.SGD([parameter], lr=1.0)
+    for value, placement in ((1.0, Replicate()), (1 / PROCESSES, Partial())):
+        parameter.grad = DTensor.from_local(torch.full((3,), value), mesh, [placement])
+        optimizer.step()
+    return whole(parameter).tolist()
 
 
 def train_in_backward(mesh: DeviceMesh, name: str, rank: int) -> dict[str, Tensor]:
@@ -118,11 +162,14 @@ def main(folder: Path) -> None:
             optimizer = make(name, model.parameters())
             train(model, optimizer, rank)
             found[name, "rows"] = contents(model, optimizer.state_dict())
+            if OPTIMIZERS[name][1].get("granularity") is None:
+                found[name, "divided"] = train_divided(mesh, name)
+        for name in ("SGD", "Adagrad, rows"):
+            found[name, "gathered"] = train_gathered(mesh, name, rank)
             found[name, "in backward"] = train_in_backward(mesh, name, rank)
             found[name, "clipped"] = train_clipped(mesh, name, rank)
             found[name, "moving"] = train_moving(mesh, name, rank)
-            if OPTIMIZERS[name][1].get("granularity") is None:
-                found[name, "divided"] = train_divided(mesh, name)
+        found["wholes and summands",] = step_along_wholes_and_summands(mesh)
         torch.save(found | {(what,): error for what, error in errors(mesh).items()}, folder / f"{rank}.pt")
 
 
