@@ -11,7 +11,7 @@ from torch import Tensor
 from surefoot import rules
 from surefoot.engines import Step
 from surefoot.optim.memory import counter_type
-from surefoot.optim.optimizer import Beyond, RuleOptimizer
+from surefoot.optim.optimizer import Beyond, RuleOptimizer, plain
 from surefoot.rules import Rule
 from surefoot.rules.nadam import momentum_product
 
@@ -241,9 +241,8 @@ class Adadelta(RuleOptimizer):
         settings |= {"capturable": capturable, "foreach": foreach}
         super().__init__(params, "adadelta", **settings, differentiable=differentiable, **beyond)
 
-    def _hyper_of(self, group: Mapping[str, Any]) -> dict[str, Any]:
-        hyper = super()._hyper_of(group)
-        return hyper | {"eps_root": hyper["eps_root"] + group.get("eps_root", 0.0)}
+    def _settings(self, group: Mapping[str, Any]) -> tuple[tuple, Any, Callable[[], Step]]:
+        return super()._settings({**group, "eps": plain(group["eps"]) + plain(group.get("eps_root", 0.0))})
 
 
 class Adam(RuleOptimizer):
@@ -427,9 +426,8 @@ class NAdam(RuleOptimizer):
         super()._keep()
         for memory in self._memories.values():
             hyper = memory.step.hyper
-            memory.tensors["mu_product"].fill_(
-                momentum_product(memory.count(), hyper["beta1"], hyper["momentum_decay"])
-            )
+            product = momentum_product(memory.count(), hyper["beta1"], hyper["momentum_decay"])
+            memory.tensors.setdefault("mu_product", torch.empty((), dtype=counter_type())).fill_(product)
 
 
 class Yogi(RuleOptimizer):

@@ -200,6 +200,11 @@ def new_slot(parameter: Tensor, step: Step, slot: Slot, meta: bool) -> Tensor:
     return type(whole).from_local(made, mesh, placements, shape=united.shape, stride=united.stride())  # pyright: ignore
 
 
+def is_supported(parameter: Tensor) -> bool:
+    """Whether an engine may step it; `check_parameter` says more."""
+    return parameter.dtype in DTYPES and parameter.layout is torch.strided
+
+
 def check_parameter(name: str, parameter: Tensor, step: Step) -> None:
     """Raises ValueError for a parameter that no engine can step."""
     part = local(parameter)
@@ -207,12 +212,18 @@ def check_parameter(name: str, parameter: Tensor, step: Step) -> None:
         raise ValueError(f"{name}: is {part.dtype}; expected one of {', '.join(map(str, DTYPES))}")
     if part.layout is not torch.strided:
         raise ValueError(f"{name}: has the layout {part.layout}; expected a dense parameter")
+    if any(size > 1 and stride == 0 for size, stride in zip(part.shape, part.stride(), strict=True)):
+        raise ValueError(
+            f"{name}: is expanded, of shape {tuple(part.shape)} and strides {part.stride()}; expected memory of its own "
+            "for each coordinate, as after clone()"
+        )
     if part.device.type == "meta":
         raise ValueError(f"{name}: is on the device {part.device}; expected memory, as after to_empty(device='cpu')")
     if step.stochastic_rounding is not None and part.dtype != torch.bfloat16:
         raise ValueError(f"{name}: stochastic_rounding is for bfloat16 parameters; this one is {part.dtype}")
     if part is not parameter and step.granularity != "coordinate":
-        sharded = [shard.dim for shard in parameter.placements if shard.is_shard()]  # pyright: ignore
+        placements: Any = parameter.placements  # pyright: ignore[reportAttributeAccessIssue]
+        sharded = sorted({placement.dim for placement in placements if hasattr(placement, "dim")})
         if (step.granularity == "tensor" and sharded) or any(sharded):
             raise ValueError(
                 f"{name}: is split among processes along {sharded}, so no process has all that shares a rate with "

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from surefoot import rules
 from surefoot.engines import NonFiniteError, Step
-from surefoot.optim.memory import DTYPES, Memory, check_parameter, counter_type, new_slot, own_gradient
+from surefoot.optim.memory import Memory, check_parameter, counter_type, is_supported, new_slot, own_gradient
 from surefoot.optim.running import Job, Together, alone, can_join, checked_rows
 from surefoot.rules import Rule
 
@@ -118,7 +118,7 @@ class RuleOptimizer(torch.optim.Optimizer):
             for number, group in enumerate(self.param_groups):
                 step = self._step_of(number)
                 for parameter in group["params"]:
-                    if parameter.dtype in DTYPES:  # others raise when they are stepped, if ever
+                    if is_supported(parameter):  # others raise when they are stepped, if ever
                         self.state[parameter] = self._tensors(parameter, step)
 
     # Settings
@@ -143,10 +143,10 @@ class RuleOptimizer(torch.optim.Optimizer):
     def _rule_of(self, group: Mapping[str, Any]) -> Rule:
         return self.rule
 
-    def _hyper_of(self, group: Mapping[str, Any]) -> dict[str, Any]:
+    def _hyper_of(self, group: Mapping[str, Any], rule: Rule) -> dict[str, Any]:
         """The rule's hyperparameters in a group, by the rule's names."""
         hyper = {}
-        for name in self._rule_of(group).hyper:
+        for name in rule.hyper:
             key, index = self._place(name)
             if key in group and key not in AROUND:
                 hyper[name] = plain(group[key] if index is None else group[key][index])
@@ -172,7 +172,8 @@ class RuleOptimizer(torch.optim.Optimizer):
 
     def _settings(self, group: Mapping[str, Any]) -> tuple[tuple, Any, Callable[[], Step]]:
         """All of a group's settings but the learning rate, which comes after them, and how a Step is made of them."""
-        rule, hyper = self._rule_of(group), self._hyper_of(group)
+        rule = self._rule_of(group)
+        hyper = self._hyper_of(group, rule)
         around = {key: plain(group.get(key, default)) for key, default in AROUND.items()}
         if isinstance(around["decoupled_weight_decay"], bool):
             decoupled = around["weight_decay"] if around["decoupled_weight_decay"] else 0.0
@@ -202,15 +203,14 @@ class RuleOptimizer(torch.optim.Optimizer):
         lr = group["lr"]
         if isinstance(lr, Tensor) and lr.numel() != 1:
             raise ValueError(f"Tensor lr must be 1-element, got one of shape {tuple(lr.shape)}")
-        hyper = self._hyper_of(group)
-        for name, value in hyper.items():
-            bounds, (key, index) = self._rule_of(group).hyper[name], self._place(name)
+        for name, value in self._hyper_of(group, self.rule).items():
+            bounds, (key, index) = self.rule.hyper[name], self._place(name)
             if callable(value) or (isinstance(value, (int, float)) and bounds.admits(value)):
                 continue
             what = {"lr": "learning rate", "eps": "epsilon value"}.get(key, f"{key} value")
             what = f"beta parameter at index {index}" if index is not None else what
             raise ValueError(f"Invalid {what}: {value}; expected a number in {bounds.interval()}")
-        for key in ("weight_decay", "decoupled_weight_decay", "l1", "l2"):
+        for key in ("weight_decay", "decoupled_weight_decay", "l1", "l2", "eps_root"):
             value = plain(group.get(key, 0.0))
             if not (isinstance(value, (int, float)) and 0 <= value < math.inf):
                 raise ValueError(f"Invalid {key} value: {value}; expected a finite number of at least 0")
@@ -468,6 +468,11 @@ class RuleOptimizer(torch.optim.Optimizer):
         state_dict = state_dict.copy()
         for hook in self._optimizer_load_state_dict_pre_hooks.values():
             state_dict = hook(self, state_dict) or state_dict
+        for key in ("state", "param_groups"):
+            if key not in state_dict:
+                raise ValueError(
+                    f"the state dict has no {key!r}, only {list(state_dict)}; expected that of an optimizer"
+                )
         state_dict["state"] = self._checked(state_dict)
         hooks = self._optimizer_load_state_dict_pre_hooks
         self._optimizer_load_state_dict_pre_hooks = OrderedDict()

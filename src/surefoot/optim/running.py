@@ -39,6 +39,8 @@ def checked_rows(memory: Memory, gradient: Tensor, engine: str) -> Rows:
             f"{name}: the sparse gradient is {gradient.dtype} of shape {tuple(gradient.shape)}; expected "
             f"{memory.dtype} of shape {tuple(shape)}"
         )
+    if gradient.sparse_dim() == 0:
+        raise ValueError(f"{name}: the sparse gradient has no sparse dimension; expected at least one")
     if step.lazy == "exact" and (reason := step.no_closed_form) is not None:
         raise ValueError(
             f"{name}: rows that a sparse gradient leaves out cannot catch up exactly: {reason}; "
@@ -49,13 +51,14 @@ def checked_rows(memory: Memory, gradient: Tensor, engine: str) -> Rows:
             f"{name}: only the cpu engine lets rows that a sparse gradient leaves out catch up; "
             "ask for lazy='touched' to leave them alone"
         )
-    rows = rows_of(gradient)
-    if len(rows.ids):
-        low, high = (int(bound) for bound in rows.ids.aminmax())
-        if low < 0 or high >= shape[0]:
-            wrong = low if low < 0 else high
-            raise ValueError(f"{name}: the gradient names row {wrong}; expected 0 … {shape[0] - 1}")
-    return rows
+    for dimension, places in enumerate(gradient._indices() if gradient._nnz() else ()):
+        low, high = (int(bound) for bound in places.aminmax())
+        if low < 0 or high >= shape[dimension]:
+            what = "row" if dimension == 0 else f"in dimension {dimension} the place"
+            raise ValueError(
+                f"{name}: the gradient names {what} {low if low < 0 else high}; expected 0 … {shape[dimension] - 1}"
+            )
+    return rows_of(gradient)
 
 
 def can_join(job: Job) -> bool:
