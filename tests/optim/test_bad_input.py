@@ -251,8 +251,8 @@ GROUPS = {
     "a rate below 0": (with_groups_setting(lr=-1.0), "Invalid learning rate: -1.0; expected"),
     "not a number": (with_groups_setting(eps=math.nan), "Invalid epsilon value: nan; expected"),
     "an unknown engine": (with_groups_setting(engine="cuda"), "Invalid engine value: 'cuda'; expected"),
-    "no groups": (without("param_groups"), r"no 'param_groups', only \['state'\]; expected an optimizer's"),
-    "no state": (without("state"), r"no 'state', only \['param_groups'\]; expected an optimizer's"),
+    "no groups": (without("param_groups"), r"no 'param_groups', only \['state'\]; expected that of an optimizer"),
+    "no state": (without("state"), r"no 'state', only \['param_groups'\]; expected that of an optimizer"),
 }
 
 

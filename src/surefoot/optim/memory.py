@@ -214,8 +214,8 @@ def check_parameter(name: str, parameter: Tensor, step: Step) -> None:
         raise ValueError(f"{name}: has the layout {part.layout}; expected a dense parameter")
     if any(size > 1 and stride == 0 for size, stride in zip(part.shape, part.stride(), strict=True)):
         raise ValueError(
-            f"{name}: is expanded, of shape {tuple(part.shape)} and strides {part.stride()}; expected memory of its own "
-            "for each coordinate, as after clone()"
+            f"{name}: is expanded, of shape {tuple(part.shape)} and strides {part.stride()}; expected memory of its "
+            "own for each coordinate, as after clone()"
         )
     if part.device.type == "meta":
         raise ValueError(f"{name}: is on the device {part.device}; expected memory, as after to_empty(device='cpu')")
