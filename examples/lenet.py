@@ -90,7 +90,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="LeNet on digits or on Fashion-MNIST.")
     parser.add_argument("--optimizer", choices=["Adagrad", "Adam", "NAdam", "RMSprop", "Yogi"], default="Adam")
     parser.add_argument("--lr", type=float, default=2e-3)
-    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--fashion-mnist", type=Path, metavar="DIR", help="the folder of its four .gz files")
     parser.add_argument("--download", action="store_true", help="download those that are missing there")
     parser.add_argument("--seed", type=int, default=0)

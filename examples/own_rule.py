@@ -83,7 +83,7 @@ def milliseconds(engine: str | None, size: int) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="A rule of your own as a torch optimizer.")
-    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
 

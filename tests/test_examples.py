@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -17,14 +17,14 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-pytest.importorskip("torch")
+torch = pytest.importorskip("torch")
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 FASHION = ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1")
 
 
 def run(name: str, *arguments: str) -> str:
-    """What an example prints, run as a user would; with one thread of torch's, as several wait long on busy cores."""
+    """What an example prints, run as a user would; torch gets one thread, as several wait long on busy cores."""
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "error"}
     command = [sys.executable, str(EXAMPLES / f"{name}.py"), *arguments]
     done = subprocess.run(command, env=environment, capture_output=True, encoding="utf-8", timeout=180)
@@ -44,15 +44,18 @@ def example(name: str) -> ModuleType:
 
 
 @pytest.fixture
-def call(capsys, monkeypatch) -> Callable[..., str]:
+def call(capsys, monkeypatch) -> Iterator[Callable[..., str]]:
     """What an example prints, run in this process."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
 
     def called(name: str, *arguments: str) -> str:
         monkeypatch.setattr(sys, "argv", [name, *arguments])
         example(name).main()
         return capsys.readouterr().out
 
-    return called
+    yield called
+    torch.set_num_threads(threads)
 
 
 def numbers(pattern: str, printed: str) -> list[float]:
@@ -115,9 +118,9 @@ def test_lenet_reads_digits():
     assert numbers(r"epoch 5: loss ([\d.]+), accuracy ([\d.]+)%", run("lenet", "--epochs", "5"))[1] > 90
 
 
-@pytest.mark.parametrize("optimizer", ["Adagrad", "NAdam", "RMSprop", "Yogi"])
+@pytest.mark.parametrize("optimizer", ["RMSprop", "Yogi"])
 def test_lenet_takes_other_optimizers(call, optimizer):
-    lr = "0.01" if optimizer in ("Adagrad", "Yogi") else "0.002"
+    lr = {"RMSprop": "0.002", "Yogi": "0.01"}[optimizer]
     printed = call("lenet", "--optimizer", optimizer, "--lr", lr, "--epochs", "2")
     assert numbers(r"epoch 2: loss ([\d.]+), accuracy ([\d.]+)%", printed)[1] > 60
 
@@ -179,7 +182,7 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 
 
 def test_own_rule_learns_and_is_compiled():
-    printed = run("own_rule", "--epochs", "3")
+    printed = run("own_rule")
     # Two coordinates, 20 steps: the rule by hand.
     x = np.array([-5.0, -2.0])
     largest = np.zeros(2)
