@@ -5,7 +5,7 @@ import pytest
 from numerics import assert_identical, assert_same_memory
 from table import CONCRETE, both, dense_run, parameters, rows_run
 
-from surefoot.engines import threads
+from surefoot import threads
 
 SIZE = threads.SMALLEST + 4099
 SETTINGS = {

@@ -6,7 +6,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numerics import assert_identical
 
-from surefoot.engines import Step, threads
+from surefoot import threads
+from surefoot.engines import Step
 from surefoot.engines.cpu.merging import sort_ids
 from surefoot.engines.reference import merge
 

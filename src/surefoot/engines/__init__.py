@@ -5,7 +5,7 @@ Both engines have the same drivers: `dense`, `rows` (sparse gradients) and `line
 
 from surefoot.engines.losses import mean_loss, predict
 from surefoot.engines.step import ENGINES, Around, NonFiniteError, State, Step, from_bfloat16, order, to_bfloat16
-from surefoot.engines.threads import get_threads, set_threads
+from surefoot.threads import get_threads, set_threads
 
 __all__ = [
     "ENGINES",

@@ -14,15 +14,16 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from surefoot.engines import reference, threads
+from surefoot import threads
+from surefoot.engines import reference
 from surefoot.engines.cpu.compiling import Kind, specialise
 from surefoot.engines.cpu.kernels import BLOCK, LANES, ROWS_AT_ONCE
 from surefoot.engines.cpu.many import Many
 from surefoot.engines.cpu.merging import sort_ids
 from surefoot.engines.reference import blend, blend_rows, blend_touched, settle_average
 from surefoot.engines.step import ARITHMETIC, Around, Columns, State, Step, rounding_key, storage_of, table
-from surefoot.engines.threads import get_threads, set_threads
 from surefoot.rules import REGISTRY
+from surefoot.threads import get_threads, set_threads
 
 __all__ = [
     "Many",

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from surefoot.engines import threads
+from surefoot import threads
 from surefoot.engines.cpu.compiling import Kind, specialise
 from surefoot.engines.step import ARITHMETIC, Step, rounding_key
 
