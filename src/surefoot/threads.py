@@ -42,12 +42,12 @@ def get_threads() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def pieces(elements: int, units: int, threads: int | None) -> list[tuple[int, int]]:
-    """Cuts `units` of work into consecutive ranges, several a thread; a single range where the work is small."""
+def pieces(elements: int, units: int, threads: int | None, each: int = PIECES) -> list[tuple[int, int]]:
+    """Cuts `units` of work into consecutive ranges, up to `each` a thread; a single range where the work is small."""
     if elements < SMALLEST:
         return [(0, units)]
     count = get_threads() if threads is None else threads
-    count = min(PIECES * count, 2 * elements // SMALLEST, units) if count > 1 else 1
+    count = min(each * count, 2 * elements // SMALLEST, units) if count > 1 else 1
     return list(itertools.pairwise(units * k // count for k in range(count + 1)))
 
 
