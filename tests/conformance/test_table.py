@@ -17,10 +17,12 @@ from table import (
     touches,
 )
 
+from surefoot.engines.cpu.kernels import ROWS_AT_ONCE
+
 STEPS = 4
 SHAPES = (*((n,) for n in LENGTHS), (), (5, 7), (2, 3, 4))
 # The first is left out where a rate is shared by the tensor: memory of a single row is of another type to Numba.
-TABLES = ((1, 1), (9,), (7, 1), *((6, width) for width in LENGTHS), (5, 2, 3))
+TABLES = ((1, 1), (9,), (7, 1), *((6, width) for width in LENGTHS), (5, 2, 3), (3 * ROWS_AT_ONCE, 2))
 
 
 def cases(*layouts):
