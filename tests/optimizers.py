@@ -61,6 +61,8 @@ OPTIONS: dict[str, list[list[dict[str, Any]]]] = {
 
 SHARED = tuple(OPTIONS)
 CLASSES = (*SHARED, "Yogi", "FTRL")
+ENGINES = dict.fromkeys(CLASSES, "reference") | {"SGD": None, "Adagrad": None}
+"""Where a test asks little of the engine, kernels are compiled for two classes and not for nine: one takes seconds."""
 
 
 def combinations(name: str) -> Iterator[dict[str, Any]]:

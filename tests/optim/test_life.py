@@ -13,6 +13,7 @@ from collections import defaultdict
 import pytest
 from optimizers import (
     CLASSES,
+    ENGINES,
     SHARED,
     all_on,
     assert_states_identical,
@@ -46,8 +47,6 @@ SOME = {
     "FTRL": {"l1": 0.01},
 }
 """Settings with which each class has memory."""
-ENGINES = dict.fromkeys(CLASSES, "reference") | {"SGD": None, "Adagrad": None}
-"""Where the engine has little to do with it, two kernels are compiled and not nine."""
 
 
 @rules.rule(slots={"total": scale()}, hyper={"lr": positive(0.1), "eps": positive(1e-3)})
@@ -70,11 +69,11 @@ def go(optimizer, some, *ts):
         optimizer.step()
 
 
-def started(name, dtype=torch.float64, steps=(0, 1, 2)):
+def started(name, engine=None):
     """(optimizer, its parameters) after some steps."""
-    some = parameters(*SHAPES, dtype=dtype)
-    optimizer = getattr(optim, name)(some, **SOME[name])
-    go(optimizer, some, *steps)
+    some = parameters(*SHAPES, dtype=torch.float64)
+    optimizer = getattr(optim, name)(some, engine=engine, **SOME[name])
+    go(optimizer, some, 0, 1, 2)
     return optimizer, some
 
 
@@ -217,8 +216,8 @@ def move_memory(parameter, state):
 @EACH
 def test_parameters_that_move(name, move):
     """Their storage is looked up anew; nothing is written where they lay before."""
-    optimizer, some = started(name)
-    other, still = started(name)
+    optimizer, some = started(name, engine=ENGINES[name])
+    other, still = started(name, engine=ENGINES[name])
     for t in range(3, 6):
         old = [parameter.data for parameter in some]
         before = [data.clone() for data in old]
@@ -250,8 +249,8 @@ def test_memory_that_moves(name):
 @EACH
 def test_gradients_that_move_or_stay(name):
     """The same gradient tensor, written anew; another one; one laid out otherwise."""
-    optimizer, some = started(name)
-    other, still = started(name)
+    optimizer, some = started(name, engine=ENGINES[name])
+    other, still = started(name, engine=ENGINES[name])
     for t in range(3, 9):
         for parameter, gradient in zip(some, gradients(some, t), strict=True):
             if t % 3 == 0:
@@ -268,13 +267,13 @@ def test_gradients_that_move_or_stay(name):
 def test_a_model_of_another_type(name, dtype):
     """After .to(dtype) the memory is converted to what the new type needs, and the steps go on."""
     module = torch.nn.Linear(3, 2, dtype=torch.float32)
-    optimizer = getattr(optim, name)(module.parameters(), **SOME[name], engine=ENGINES.get(name))
+    optimizer = getattr(optim, name)(module.parameters(), **SOME[name], engine=ENGINES[name])
     for parameter in module.parameters():
         parameter.grad = torch.ones_like(parameter)
     optimizer.step()
     module.to(dtype)
     reference = clones(module.parameters())
-    resumed = getattr(optim, name)(reference, **SOME[name], engine=ENGINES.get(name))
+    resumed = getattr(optim, name)(reference, **SOME[name], engine=ENGINES[name])
     resumed.load_state_dict(optimizer.state_dict())
     for parameter in [*module.parameters(), *reference]:
         parameter.grad = torch.ones_like(parameter)
@@ -516,7 +515,7 @@ def test_shared_memory():
 @EACH
 def test_a_second_backward_after_a_step_is_noticed(name, gradient):
     (weight,) = parameters((3, 2))
-    optimizer = getattr(optim, name)([weight], lazy="touched", engine=ENGINES.get(name))
+    optimizer = getattr(optim, name)([weight], lazy="touched", engine=ENGINES[name])
     loss = (weight**3).sum()
     loss.backward(retain_graph=True)
     if gradient == "sparse":
@@ -672,7 +671,7 @@ def network():
 @pytest.mark.parametrize("name", CLASSES)
 def test_step_in_backward(name):
     """The same as steps afterwards, and no gradient is left."""
-    settings, ids = SOME[name] | {"lazy": "touched"}, torch.tensor([1, 4, 4, 0])
+    settings, ids = SOME[name] | {"lazy": "touched", "engine": ENGINES[name]}, torch.tensor([1, 4, 4, 0])
     inside, after = network(), network()
     optimizer = getattr(optim, name)(inside.parameters(), **settings)
     other = getattr(optim, name)(after.parameters(), **settings)

@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 from optimizers import (
+    ENGINES,
     assert_tensors_close,
     assert_tensors_identical,
     by_hand,
@@ -112,7 +113,7 @@ def test_clipping_of_sparse_gradients(clip):
 @pytest.mark.parametrize("name", ["SGD", "Adagrad", "RMSprop", "Adam"])
 def test_the_memorys_type_is_kept_on_load(name):
     (parameter,) = parameters((4,), dtype=torch.bfloat16)
-    settings = {"momentum": 0.9} if name == "SGD" else {}
+    settings = {"engine": ENGINES[name]} | ({"momentum": 0.9} if name == "SGD" else {})
     optimizer = getattr(optim, name)([parameter], **settings)
     stepped(optimizer, parameter, [torch.full((4,), 0.3, dtype=torch.bfloat16)])
     other = getattr(optim, name)(clones([parameter]), **settings)
@@ -137,7 +138,8 @@ def test_float16_with_the_default_eps(name):
     """ε is never rounded to a storage type, and a square that float16 cannot hold is none too small."""
     parameter = torch.nn.Parameter(torch.ones(9, dtype=torch.float16))
     gradient = torch.tensor([0.0, 6e-8, 1e-7, 1e-5, 1e-3, 1.0, 300.0, 6e4, -6e4], dtype=torch.float16)
-    found = stepped(getattr(optim, name)([parameter]), parameter, 3 * [gradient])
+    engine = None if name in ("Adagrad", "Adam") else "reference"
+    found = stepped(getattr(optim, name)([parameter], engine=engine), parameter, 3 * [gradient])
     assert found.isfinite().all()
     assert (found[0] == 1) | (name == "AdamW")
     assert name == "Adadelta" or (found[4:] != 1).all()

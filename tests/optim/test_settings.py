@@ -78,7 +78,7 @@ def test_hints_that_contradict_each_other(name, settings):
 @EACH
 def test_number_types(name):
     """Whole numbers and NumPy's are numbers."""
-    start, gradients = parameters(SHAPE)[0], dense_gradients()
+    start, gradients = parameters(SHAPE, dtype=torch.float64)[0], dense_gradients(torch.float64)
     results = []
     for lr in (0.5, np.float64(0.5), np.float32(0.5), torch.tensor(0.5), torch.tensor([0.5])):
         (mine,) = clones([start])
@@ -141,7 +141,7 @@ def test_each_group_has_its_own(keyword, value, hand, name, gradients, dtype):
 
 def test_lazy_is_per_group():
     """The velocity of rows that are left out rolls on, or waits."""
-    start, gradients = parameters(SHAPE)[0].detach(), sparse_gradients()
+    start, gradients = parameters(SHAPE, dtype=torch.float64)[0].detach(), sparse_gradients(torch.float64)
     for lazy in ("exact", "touched"):
         exact, other = (torch.nn.Parameter(start.clone()) for _ in range(2))
         groups = [{"params": [exact], "lazy": lazy}, {"params": [other]}]
@@ -182,7 +182,7 @@ def test_nonfinite_is_per_group(nonfinite):
 @pytest.mark.parametrize("engine", ["cpu", "reference", "torch", None])
 @EACH
 def test_every_engine_takes_the_same_step(name, engine):
-    start, gradients = parameters(SHAPE)[0], dense_gradients()
+    start, gradients = parameters(SHAPE, dtype=torch.float64)[0], dense_gradients(torch.float64)
     (mine,) = clones([start])
     found = stepped(getattr(optim, name)([mine], lr=LR, engine=engine), mine, gradients)
     expected, _ = by_hand("sgd" if name == "SGD" else RULES[name], start, gradients, lr=LR)

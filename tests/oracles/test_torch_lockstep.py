@@ -6,6 +6,7 @@ import io
 
 import pytest
 from optimizers import (
+    ENGINES,
     SHARED,
     all_on,
     assert_states_close,
@@ -55,8 +56,9 @@ def pair(name, options, dtype):
     """(our optimizer, its parameters, torch's, its parameters)."""
     ours = parameters(*SHAPES, dtype=dtype)
     theirs = clones(ours)
-    optimizers = getattr(optim, name)(ours, **options), getattr(torch.optim, name)(theirs, **options)
-    return optimizers[0], ours, optimizers[1], theirs
+    engine = None if dtype == torch.float64 else ENGINES[name]
+    one, other = getattr(optim, name)(ours, engine=engine, **options), getattr(torch.optim, name)(theirs, **options)
+    return one, ours, other, theirs
 
 
 def step(optimizer, parameters, gradients):
@@ -113,7 +115,7 @@ def test_hints_change_nothing(name, hint):
     results = []
     for value in (None, True):
         mine = parameters(*SHAPES)
-        optimizer = getattr(optim, name)(mine, **{hint: value})
+        optimizer = getattr(optim, name)(mine, engine=ENGINES[name], **{hint: value})
         for grads in gradients(torch.float32)[:3]:
             step(optimizer, mine, grads)
         results.append(mine)
@@ -127,7 +129,8 @@ def test_half_precision(name, options, dtype):
     """As torch would in float32, from the same parameters: memory in float32, one rounding of each new parameter."""
     ours = parameters(*SHAPES, dtype=dtype)
     exact = [torch.nn.Parameter(parameter.detach().float()) for parameter in ours]
-    optimizer, oracle = getattr(optim, name)(ours, **options), getattr(torch.optim, name)(exact, **options)
+    optimizer = getattr(optim, name)(ours, engine=ENGINES[name], **options)
+    oracle = getattr(torch.optim, name)(exact, **options)
     for grads in gradients(torch.float32):
         grads = [gradient.to(dtype) for gradient in grads]
         for parameter, wide in zip(ours, exact, strict=True):
@@ -152,10 +155,11 @@ def test_checkpoints_move(name, direction, dtype):
     first, then = (optim, torch.optim) if direction == "to torch" else (torch.optim, optim)
     whole, run, resumed = parameters(*SHAPES, dtype=dtype), parameters(*SHAPES, dtype=dtype), None
     steps(getattr(torch.optim, name)(whole, **options), whole, grads)
-    before = getattr(first, name)(run, **options)
+    engine = {"engine": ENGINES[name]}
+    before = getattr(first, name)(run, **options, **(engine if first is optim else {}))
     steps(before, run, grads[: STEPS // 2])
     resumed = clones(run)
-    after = getattr(then, name)(resumed, lr=123.0)
+    after = getattr(then, name)(resumed, lr=123.0, **(engine if then is optim else {}))
     after.load_state_dict(through_a_file(before.state_dict()))
     steps(after, resumed, grads[STEPS // 2 :])
     assert_together(resumed, whole, "torch float32", direction)
@@ -166,7 +170,7 @@ def test_a_checkpoint_is_its_own_round_trip(name):
     """Bit for bit, the types of the memory included."""
     mine, grads = parameters(*SHAPES, dtype=torch.bfloat16), gradients(torch.float32)
     grads = [[gradient.bfloat16() for gradient in some] for some in grads]
-    optimizer = getattr(optim, name)(mine, **all_on(name))
+    optimizer = getattr(optim, name)(mine, engine=ENGINES[name], **all_on(name))
     steps(optimizer, mine, grads[:5])
     other = clones(mine)
     loaded = getattr(optim, name)(other)

@@ -10,6 +10,7 @@ import io
 import pytest
 from hypothesis import settings
 from optimizers import (
+    ENGINES,
     SHARED,
     assert_states_identical,
     assert_tensors_close,
@@ -146,7 +147,7 @@ def test_goes_in_the_right_direction(info, kwargs):
 @every()
 def test_goes_in_the_right_direction_where_memory_has_gaps(info, kwargs):
     problem = Problem(contiguous=False)
-    downhill(problem, made(info, problem.parameters, kwargs), kwargs)
+    downhill(problem, made(info, problem.parameters, kwargs, engine=ENGINES[info.name]), kwargs)
 
 
 @every(lambda info, settings: not isinstance(settings.get("lr"), torch.Tensor))
@@ -325,8 +326,8 @@ def test_sparse_rosenbrock(info, maximize, scheduled):
     exact = info.name not in ("Adam", "AdamW", "NAdam")
     for sparse in (True, False):
         parameter = torch.nn.Parameter(torch.tensor([1.5, 1.5], dtype=torch.float64))
-        lazy = {} if exact else {"lazy": "touched"}
-        optimizer = made(info, [parameter], settings | {"maximize": maximize} | lazy, weight_decay=0)
+        how = {"lazy": "exact" if exact else "touched", "engine": "reference" if maximize else ENGINES[info.name]}
+        optimizer = made(info, [parameter], settings | how, maximize=maximize, weight_decay=0)
         runs.append((sparse, parameter, optimizer, [constructor(optimizer) for constructor in constructors]))
     start = rosenbrock(runs[0][1]).item()
     for t in range(4 if maximize else 30):
