@@ -265,17 +265,20 @@ def prefetch(typing, array, j):
     return types.void(array, types.intp), emit
 
 
-def add_up(values):
-    """The sum of LANES numbers: their second half is added to the first until one is left."""
+@intrinsic
+def add_up(typing, values):
+    """The sum of LANES numbers, in vectors: their second half is added to the first until one is left."""
 
+    def emit(context, builder, signature, arguments):
+        struct = context.make_array(signature.args[0])(context, builder, arguments[0])
+        number, place = context.get_value_type(signature.return_type), ir.IntType(32)
+        sums = builder.load(builder.bitcast(struct.data, ir.VectorType(number, LANES).as_pointer()), align=8)
+        while (half := sums.type.count // 2) > 0:
+            first, second = (ir.VectorType(place, half)(list(range(b, b + half))) for b in (0, half))
+            sums = builder.fadd(builder.shuffle_vector(sums, sums, first), builder.shuffle_vector(sums, sums, second))
+        return builder.extract_element(sums, place(0))
 
-@overload(add_up, jit_options=INLINE)
-def _add_up(values):
-    sums = [f"values[{k}]" for k in range(LANES)]
-    while len(sums) > 1:
-        half = len(sums) // 2
-        sums = [f"({a} + {b})" for a, b in zip(sums[:half], sums[half:], strict=True)]
-    return eval(f"lambda values: {sums[0]}")
+    return values.dtype(values), emit
 
 
 def load_one(view, j): ...
