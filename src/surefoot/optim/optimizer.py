@@ -337,17 +337,18 @@ class RuleOptimizer(torch.optim.Optimizer):
             members, found = self._together.get(number, ([], []))
             if not (same(group["params"], members) and all(some.step is step and some.is_ready() for some in found)):
                 found = []
-            known = set().union(*(some.identities for some in found))
-            joining = defaultdict(list)
-            for index, parameter in enumerate(group["params"] if len(known) < len(group["params"]) else ()):
-                if id(parameter) not in known and parameter.grad is not None:
-                    job = self._job(number, index, parameter, step)
-                    if can_join(job):
-                        joining[job.memory.kind].append(job)
-                    else:
-                        alone.append(job)
-            found = [*found, *(Together(step, jobs) for jobs in joining.values())]
-            self._together[number] = list(group["params"]), found
+            if sum(len(some.memories) for some in found) < len(group["params"]):
+                known = set().union(*(some.identities for some in found))
+                joining = defaultdict(list)
+                for index, parameter in enumerate(group["params"]):
+                    if id(parameter) not in known and parameter.grad is not None:
+                        job = self._job(number, index, parameter, step)
+                        if can_join(job):
+                            joining[job.memory.kind].append(job)
+                        else:
+                            alone.append(job)
+                found = [*found, *(Together(step, jobs) for jobs in joining.values())]
+                self._together[number] = list(group["params"]), found
             ready += found
         return ready, alone
 

@@ -106,6 +106,7 @@ class Together:
         self.parts = [*self.own, *map(local, itertools.chain(*self.slots.values()))]
         self.places, self.strides = addresses_of(self.parts), [memory.strides for memory in self.memories]
         self.sizes = np.array([memory.size for memory in self.memories])
+        self.contiguous = all(map(Tensor.is_contiguous, self.own))
         self.dtype, self.counts = first.dtype, 2 * counts_of(self.own)
         columns = np.reshape(self.places, (-1, len(jobs)))
         gradients = addresses_of([job.gradient for job in jobs])
@@ -126,9 +127,9 @@ class Together:
                 if not (unmoved and all(map(is_aligned, self.parameters))):
                     return False
                 gradients = list(map(own_gradient, self.parameters))
-            if addresses_of(self.parts) != self.places or strides_of(self.own) != self.strides:
+            if addresses_of(self.parts) != self.places or any(map(Tensor.is_neg, gradients)):
                 return False
-            if strides_of(gradients) != self.strides or any(map(Tensor.is_neg, gradients)):
+            if not (self.is_laid_out(self.own) and self.is_laid_out(gradients)):
                 return False
             # Another type or size may lie at the same address.
             if set(map(DTYPE, self.own + gradients)) != {self.dtype} or counts_of(self.own + gradients) != self.counts:
@@ -139,6 +140,10 @@ class Together:
         except (KeyError, RuntimeError, TypeError):
             return False  # a gradient or a slot is missing, or is not dense
         return True
+
+    def is_laid_out(self, tensors: list[Tensor]) -> bool:
+        """Whether the coordinates lie in the order in which they lay."""
+        return all(map(Tensor.is_contiguous, tensors)) if self.contiguous else strides_of(tensors) == self.strides
 
     def run(self) -> list[str]:
         """One step; returns what is wrong with gradients."""
