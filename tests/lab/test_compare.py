@@ -412,6 +412,23 @@ def test_the_report_stands_on_its_own(which):
     assert set(re.findall(r"var\((--[\w-]+)\)", drawn)) <= set(re.findall(r"(--[\w-]+):", text))
 
 
+@pytest.mark.parametrize("low", [0.003, 0.0041, 0.00089, 1.9])
+@pytest.mark.parametrize("times", [1.01, 1.3, 2, 4, 6, 9, 20, 3e3])
+def test_ticks_of_a_logarithmic_axis_do_not_overlap(low, times):
+    from surefoot.lab.figures import curves, flaws, style
+    from surefoot.lab.race_figures import SIZE, plain_logarithms
+
+    with style():
+        figure, axes = curves("", "seconds", "loss", *SIZE)
+        axes.plot([low, low * times], [low, low * times])
+        axes.set(xscale="log", yscale="log")
+        plain_logarithms(axes)
+        assert flaws(figure) == []
+    for axis in (axes.xaxis, axes.yaxis):
+        low, high = axis.get_view_interval()
+        assert sum(low <= tick <= high for tick in axis.get_majorticklocs()) >= 2
+
+
 @pytest.mark.parametrize("which", RACES)
 def test_nothing_in_a_figure_is_cut_off_or_overlaps(which):
     from surefoot.lab.figures import flaws

@@ -33,6 +33,12 @@ LOG_FROM = 5
 """An axis whose largest value is this many times its smallest is logarithmic."""
 
 
+NARROW = 0.8
+"""Decades of a logarithmic axis below which 1, 2 and 5 may be too few ticks."""
+
+FEW = 4
+"""Ticks of such an axis, about."""
+
 TITLES = {
     "held_out": "Held-out loss by epoch",
     "training": "Training loss by epoch",
@@ -234,14 +240,15 @@ def say(axes: Axes, text: str) -> None:
 
 
 def plain_logarithms(axes: Axes) -> None:
-    """Powers of ten as people write them, with 2 and 5 between them where there is room."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+    """Powers of ten as people write them, with 2 and 5 between them where there is room; a few numbers where not."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
     for axis in (axes.xaxis, axes.yaxis):
         if axis.get_scale() == "log":
             low, high = sorted(axis.get_view_interval())
             decades = np.log10(high / low)
-            axis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < 2.5 else (1,), numticks=9))
+            powers = LogLocator(subs=(1, 2, 5) if decades < 2.5 else (1,), numticks=9)
+            axis.set_major_locator(powers if decades > NARROW else MaxNLocator(FEW))
             axis.set_major_formatter(FuncFormatter(lambda value, _: plain(value)))
             axis.set_minor_formatter(NullFormatter())
 
