@@ -52,7 +52,9 @@ def checked_rows(memory: Memory, gradient: Tensor, engine: str) -> Rows:
             "ask for lazy='touched' to leave them alone"
         )
     for dimension, places in enumerate(gradient._indices() if gradient._nnz() else ()):
-        low, high = (int(bound) for bound in places.aminmax())
+        # Not by torch on a CPU: its threads would spin for a while, and take a core from ours.
+        numbers = places.numpy() if places.device.type == "cpu" else places
+        low, high = int(numbers.min()), int(numbers.max())
         if low < 0 or high >= shape[dimension]:
             what = "row" if dimension == 0 else f"in dimension {dimension} the place"
             raise ValueError(
