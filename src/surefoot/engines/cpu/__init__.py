@@ -191,7 +191,7 @@ def rows(step: Step, x, gradient, state: State, t: int, coefficients: tuple, aro
         # Equal shares of the ids rather than of the distinct rows: a few rows have most of the ids. Few shares: rows
         # lie anywhere, so threads are never side by side.
         shares = threads.pieces(values.size, len(order), step.threads, each=4)
-        edges = np.unique([*np.searchsorted(starts, [first for first, _ in shares]), len(starts) - 1])
+        edges = sorted({*np.searchsorted(starts, [first for first, _ in shares]).tolist(), len(starts) - 1})
         skipped = threads.run([functools.partial(task, b, e) for b, e in itertools.pairwise(edges)], step.threads)
     if step.average:
         blend_touched(step, x, state, distinct, t)
