@@ -5,6 +5,7 @@ import gzip
 import io
 import os
 import pickle
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -163,7 +164,7 @@ def test_a_line_that_cannot_be_read_is_named(write, compress, line, said):
     path = write(compress(HEAD + line + TAIL))
     with pytest.raises(DataError) as refusal:
         load(path)
-    assert str(refusal.value).startswith(f"{path}:3: {said}")
+    assert re.sub(":3:[0-9]+:", ":3:", str(refusal.value)).startswith(f"{path}:3: {said}")
     assert len(str(refusal.value)) < len(str(path)) + 200
 
 
@@ -180,8 +181,8 @@ def test_a_line_that_cannot_be_read_is_named(write, compress, line, said):
         (gzip.compress(GOOD * 99, mtime=0)[:60], "{path}: is damaged"),
         (bz2.compress(GOOD * 99)[:60], "{path}: is damaged"),
         (gzip.compress(GOOD, mtime=0)[:-6] + b"\0" * 6, "{path}: is damaged"),
-        (os.urandom.__doc__.encode(), "{path}:1: found label"),
-        (b"\x89PNG\r\n\x1a\n\0\0", "{path}:1: found binary data"),
+        (os.urandom.__doc__.encode(), "{path}:1:1: found label"),
+        (b"\x89PNG\r\n\x1a\n\0\0", "{path}:1:1: found binary data"),
     ],
 )
 def test_a_file_that_cannot_be_learned_from(write, content, said):

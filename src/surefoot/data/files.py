@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
-import math
 import os
 import zipfile
 import zlib
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,13 +16,11 @@ from .errors import DataError
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-# A file is what its first bytes say, whatever its name; the modules have an `open`.
-_COMPRESSION = {b"\x1f\x8b": "gzip", b"BZh": "bz2"}
+# A file is what its first bytes say, whatever its name.
 _ZIP = b"PK\x03\x04"
 
-_FORMAT = "svmlight lines LABEL INDEX:VALUE … (plain, gzip or bzip2)"
+_FORMAT = "svmlight lines LABEL INDEX:VALUE … (plain or compressed) or an npz file"
 _LARGEST_INDEX = 2**31 - 1
-_LARGEST_VALUE = float(np.finfo(np.float32).max)
 _CSR_KEYS = ("data", "indices", "indptr", "shape")
 
 
@@ -32,7 +28,7 @@ def load(path: str | os.PathLike[str], task: Task | None = None) -> Dataset:
     """Read a data set from a file; nothing but that file is read, so a test part beside it is not used.
 
     svmlight: a line per example, `LABEL INDEX:VALUE INDEX:VALUE … # comment`, indices rising from left to right; plain,
-    gzip or bzip2. If no line has the index 0, indices count from 1. Query ids (`qid:7`) are ignored.
+    gzip, bzip2 or zstd. If no line has the index 0, indices count from 1. Query ids (`qid:7`) are ignored.
 
     npz: `y`, and either `X` (dense) or the four arrays of a CSR matrix, `data`, `indices`, `indptr`, `shape`, as
     `scipy.sparse.save_npz` names them; optionally `feature_names`. Arrays of Python objects are refused, never
@@ -80,91 +76,19 @@ def first_bytes(path: Path) -> bytes:
     return start
 
 
-def _open(path: Path) -> IO[bytes]:
-    start = first_bytes(path)
-    for magic, module in _COMPRESSION.items():
-        if start.startswith(magic):
-            return importlib.import_module(module).open(path)
-    return path.open("rb")
-
-
 def _read_svmlight(path: Path) -> tuple[csr_array, np.ndarray, None]:
-    try:
-        X, labels = _parsed(path)
-        if not np.isfinite(X.data).all() or not (np.abs(labels) <= _LARGEST_VALUE).all():
-            raise _located(path, "a number is not finite")
-    except (EOFError, OSError, zlib.error) as error:
-        raise DataError(f"{path}: is damaged ({error}); download or compress it again") from None
-    if not len(labels):
-        raise DataError(f"{path}: found only comments and blank lines, expected {_FORMAT}")
-    return _canonical(X), labels, None
-
-
-def _parsed(path: Path) -> tuple[csr_array, np.ndarray]:
     from scipy.sparse import csr_array
-    from sklearn.datasets import load_svmlight_file
 
-    try:
-        with _open(path) as stream:
-            # scikit-learn takes any floating type here; its annotation is guessed from the default.
-            X, labels, *_ = load_svmlight_file(stream, dtype=np.float32)  # pyright: ignore[reportArgumentType]
-    except (ValueError, OverflowError) as error:
-        raise _located(path, str(error)) from None
-    return csr_array(X), labels
+    from . import stream
 
-
-def _located(path: Path, otherwise: str) -> DataError:
-    """What is wrong with the first line of an svmlight file that cannot be used, or `otherwise` if all lines can."""
-    with _open(path) as stream:
-        for number, line in enumerate(stream, start=1):
-            if fault := _fault(line.partition(b"#")[0]):
-                return DataError(f"{path}:{number}: {fault}")
-    return DataError(f"{path}: {otherwise}, expected {_FORMAT}")
-
-
-def _fault(line: bytes) -> str | None:
-    if not line.isascii() or b"\0" in line:
-        return f"found binary data, expected {_FORMAT} or an npz file"
-    label, *features = line.split() or [b"0"]
-    if fault := _number_fault("label", label):
-        return f"{fault}, in {_FORMAT}"
-    if features and features[0].startswith(b"qid:"):
-        del features[0]
-    previous = -1
-    for feature in features:
-        key, _, value = feature.partition(b":")
-        index = _whole_number(key)
-        if index is None or not 0 <= index <= _LARGEST_INDEX:
-            return (
-                f"found {_shown(feature)}, expected INDEX:VALUE with a whole number from 0 to {_LARGEST_INDEX} as index"
-            )
-        if index <= previous:
-            return f"found feature {index} after {previous}, expected rising indices, each at most once"
-        if fault := _number_fault(f"feature {index} with value", value):
-            return fault
-        previous = index
-    return None
-
-
-def _whole_number(text: bytes) -> int | None:
-    try:
-        return int(text)
-    except ValueError:
-        return None
-
-
-def _number_fault(what: str, text: bytes) -> str | None:
-    try:
-        number = float(text)
-    except ValueError:
-        return f"found {what} {_shown(text)}, expected a number"
-    if math.isnan(number) or abs(number) > _LARGEST_VALUE:
-        return f"found {what} {_shown(text)}, expected a finite number (at most {_LARGEST_VALUE:.2g})"
-    return None
-
-
-def _shown(text: bytes) -> str:
-    return repr(text.decode() if len(text) <= 40 else text[:40].decode() + "…")
+    format = stream.Svmlight(rising=True, largest=_LARGEST_INDEX, described=_FORMAT)
+    block = stream.joined(list(stream.Stream([os.fspath(path)], format, label_dtype=np.dtype(np.float64))))
+    features = int(block.indices.max(initial=0)) + 1
+    # Where no line has the index 0, indices count from 1.
+    base = int(features > 1 and not (block.indices == 0).any())
+    shape = (len(block), features - base)
+    X = csr_array((block.values, block.indices - base, block.indptr), shape=shape)
+    return _canonical(X), block.labels, None
 
 
 def _read_npz(path: Path) -> tuple[np.ndarray | csr_array, np.ndarray, tuple[str, ...] | None]:

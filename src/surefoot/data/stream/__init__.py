@@ -1,0 +1,144 @@
+"""Files of any size as a stream of blocks, in bounded memory."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Literal
+
+import numpy as np
+
+from surefoot.threads import get_threads
+
+from ..errors import DataError
+from . import sources
+from .blocks import Block, joined
+from .faults import DataWarning, OnError, Policy
+from .ordered import in_order
+from .parsing import Format, Parser
+from .svmlight import Svmlight
+
+__all__ = ["Block", "DataWarning", "Stream", "Svmlight", "joined", "read"]
+
+FORMATS = {"svmlight": Svmlight}
+
+
+def read(
+    paths: sources.Paths,
+    format: Literal["svmlight"] | Format = "svmlight",
+    *,
+    on_error: OnError = "stop",
+    max_errors: int | None = None,
+    threads: int | None = None,
+    dtype: Literal["float32", "float64"] = "float32",
+) -> Stream:
+    """Read examples from files, a block at a time.
+
+    Args:
+        paths: a path, a glob, a URL that fsspec knows, "-" for standard input, an open file, or several of these; each
+            plain, or compressed by gzip, bzip2 or zstd, which its first bytes tell.
+        format: of the lines, by name or as an object with settings, such as `Svmlight(rising=True)`.
+        on_error: what happens at a line that cannot be used: "stop" raises, "warn" says so and leaves it out, "skip"
+            leaves it out. A file that is damaged as a whole is always an error.
+        max_errors: how many lines may be left out before the reading stops after all; None for any number.
+        threads: that parse, all processors unless given; the blocks are the same for any number.
+        dtype: of values and labels, which are the nearest numbers of it.
+
+    Returns:
+        A stream: iterating over it gives blocks.
+
+    Raises:
+        DataError: a glob matches nothing. Iterating raises it for whatever else cannot be read.
+
+    >>> import io
+    >>> stream = read(io.BytesIO(b"1 3:0.5 7:1\\n-1 3:2\\n"))
+    >>> for block in stream:
+    ...     print(block.labels, block.indptr, block.indices, block.values)
+    [ 1. -1.] [0 2 3] [3 7 3] [0.5 1. 2. ]
+    >>> stream.rows, stream.lines, stream.bytes
+    (2, 2, 19)
+    """
+    if isinstance(format, str) and format not in FORMATS:
+        raise ValueError(f"format: found {format!r}, expected one of {', '.join(FORMATS)}")
+    chosen = FORMATS[format]() if isinstance(format, str) else format
+    if threads is not None and threads < 1:
+        raise ValueError(f"threads: found {threads}, expected at least 1")
+    return Stream(sources.names(paths), chosen, Policy(on_error, max_errors), threads, np.dtype(dtype))
+
+
+class Stream:
+    """Blocks of examples, and what has been read so far; iterating again begins at the first file again.
+
+    Attributes:
+        bytes: of text, decompressed.
+        lines: with blank ones, comments and those left out.
+        rows: examples.
+        entries: of all rows.
+        sorted: rows whose indices did not rise from left to right.
+        summed: entries that were added to another one of the same row and index.
+        position: bytes of the files as they are stored.
+        size: bytes of all files as stored; None where that cannot be known.
+        policy: what happens to lines that cannot be used, and how many there were for which reason.
+    """
+
+    def __init__(
+        self,
+        files: list,
+        format: Format,
+        policy: Policy | None = None,
+        threads: int | None = None,
+        dtype: np.dtype = np.dtype(np.float32),  # noqa: B008
+        label_dtype: np.dtype | None = None,
+    ):
+        self.files, self.format, self.policy, self.threads = files, format, policy or Policy(), threads
+        self.dtype, self.label_dtype = dtype, label_dtype or dtype
+        sizes = [sources.size(file) for file in files]
+        known = [size for size in sizes if size is not None]
+        self.size = sum(known) if len(known) == len(sizes) else None
+        self._before = np.cumsum([0, *(size or 0 for size in sizes)]).tolist()
+        self._passes = 0
+        self._reset()
+
+    def _reset(self) -> None:
+        self.bytes = self.lines = self.rows = self.entries = self.sorted = self.summed = self.position = 0
+        self.policy.counts.clear()
+
+    def __iter__(self) -> Iterator[Block]:
+        """The blocks, in the order of the files; those without an example are left out.
+
+        Raises:
+            DataError: a file or a line cannot be read, or there is no example in any of the files.
+        """
+        once = [sources.name_of(file) for file in self.files if file == "-" or not isinstance(file, str)]
+        if self._passes and once:
+            raise DataError(f"{once[0]}: can be read only once; save it to a file to read it again")
+        self._passes += 1
+        self._reset()
+        parser = Parser(self.format, self.dtype, self.label_dtype, self.policy.needs)
+        source, first_line = -1, 1
+        results = in_order(sources.pieces(self.files), parser, self.threads or get_threads())
+        with contextlib.closing(results):
+            for parsed in results:
+                if parsed.piece.source != source:
+                    source, first_line = parsed.piece.source, 1
+                self.bytes += parsed.bytes
+                self.lines += parsed.lines
+                self.sorted += parsed.sorted
+                self.summed += parsed.summed
+                self.position = self._before[source] + parsed.piece.position
+                self.policy.take(parsed.piece.name, first_line, parsed.counts, parsed.faults)
+                first_line += parsed.lines
+                if len(parsed.block):
+                    self.rows += len(parsed.block)
+                    self.entries += len(parsed.block.indices)
+                    yield parsed.block
+        if not self.rows:
+            raise DataError(self._nothing())
+
+    def _nothing(self) -> str:
+        names = ", ".join(sources.name_of(file) for file in self.files[:3]) + ("…" if len(self.files) > 3 else "")
+        if self.policy.counts:
+            return f"{names}: found no line that can be used ({self.policy.summary()})"
+        if not self.lines:
+            return f"{names}: is empty, expected at least one line of data"
+        return f"{names}: found only comments and blank lines, expected examples"

@@ -1,0 +1,65 @@
+"""A block: some consecutive examples of a stream, as CSR arrays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """Consecutive examples in CSR form; every row's indices rise and are unique.
+
+    Attributes:
+        indptr: int64, where each row begins in `indices`, and where the last one ends.
+        indices: int64, features.
+        values: float32 or float64, what the features are; always finite.
+        labels: of each row; NaN where the file gives none (Vowpal Wabbit text admits that).
+        weights: float32, the importance of each row, 1 where the file gives none.
+        groups: int64, the query id of each row and -1 where it has none; None where no row has one.
+        fields: int64, the field of each entry, for formats that have fields.
+    """
+
+    indptr: np.ndarray
+    indices: np.ndarray
+    values: np.ndarray
+    labels: np.ndarray
+    weights: np.ndarray
+    groups: np.ndarray | None = None
+    fields: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def matrix(self, features: int | None = None) -> csr_array:
+        """The examples as a SciPy matrix of so many columns; without it, of as many as the largest index needs."""
+        from scipy.sparse import csr_array
+
+        if features is None:
+            features = int(self.indices.max(initial=-1)) + 1
+        return csr_array((self.values, self.indices, self.indptr), shape=(len(self), features))
+
+
+def joined(blocks: list[Block]) -> Block:
+    """The examples of all blocks, one after the other, in one.
+
+    >>> row = Block(np.array([0, 1]), np.array([7]), np.ones(1), np.ones(1), np.ones(1))
+    >>> joined([row, row]).indptr
+    array([0, 1, 2])
+    """
+    starts = np.cumsum([0, *(len(block.indices) for block in blocks)])
+    indptr = [block.indptr[1:] + start for block, start in zip(blocks, starts[:-1], strict=True)]
+    names = ("indices", "values", "labels", "weights")
+    arrays = {name: np.concatenate([getattr(block, name) for block in blocks]) for name in names}
+    if any(block.groups is not None for block in blocks):
+        groups = [np.full(len(block), -1) if block.groups is None else block.groups for block in blocks]
+        arrays["groups"] = np.concatenate(groups)
+    fields = [block.fields for block in blocks if block.fields is not None]
+    if len(fields) == len(blocks):
+        arrays["fields"] = np.concatenate(fields)
+    return Block(np.concatenate([np.zeros(1, np.int64), *indptr]), **arrays)

@@ -1,0 +1,92 @@
+"""Lines that cannot be used: what is said about them, how many there may be, and what is remembered."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple, TypeAlias, get_args
+
+from ..errors import DataError
+
+OnError: TypeAlias = Literal["stop", "warn", "skip"]
+
+SHOWN = 40
+"""Bytes of a faulty token that a message shows at most."""
+
+
+class DataWarning(UserWarning):
+    """A line was left out; the message says where, what was found and what was expected."""
+
+
+class Fault(NamedTuple):
+    """What is wrong with a line: its number in the piece (from 0), the column (from 1), the reason and what to say."""
+
+    line: int
+    column: int
+    reason: str
+    said: str
+
+
+@dataclass
+class Policy:
+    """What happens to lines that cannot be used.
+
+    Args:
+        on_error: "stop" raises at the first, "warn" says and leaves out each, "skip" leaves them out.
+        max_errors: how many may be left out before the reading stops after all; None for any number.
+    """
+
+    on_error: OnError = "stop"
+    max_errors: int | None = None
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        if self.on_error not in get_args(OnError):
+            raise ValueError(f"on_error: found {self.on_error!r}, expected one of {', '.join(get_args(OnError))}")
+        if self.max_errors is not None and self.max_errors < 0:
+            raise ValueError(f"max_errors: found {self.max_errors}, expected 0 or more, or None for any number")
+
+    @property
+    def needs(self) -> int | None:
+        """How many faults of a piece have to be put into words; None for all."""
+        return {"stop": 1, "warn": None, "skip": 1}[self.on_error]
+
+    def take(self, name: str, first_line: int, counts: Counter[str], faults: list[Fault]) -> None:
+        """Deals with the faults of one piece, whose first line has this number in the file.
+
+        Raises:
+            DataError: the first fault, or one too many.
+        """
+        if not counts:
+            return
+        self.counts.update(counts)
+        messages = [f"{name}:{first_line + fault.line}:{fault.column}: {fault.said}" for fault in faults]
+        if self.on_error == "stop":
+            raise DataError(messages[0])
+        if self.on_error == "warn":
+            for message in messages:
+                warnings.warn(message, DataWarning, stacklevel=4)
+        if self.max_errors is not None and self.counts.total() > self.max_errors:
+            raise DataError(
+                f"{messages[-1]}; with that, {self.counts.total():,} lines could not be used ({self.summary()}), "
+                f"more than the {self.max_errors:,} allowed"
+            )
+
+    def summary(self) -> str:
+        """How many lines were left out for which reason.
+
+        >>> Policy("skip", counts=Counter({"label": 2, "value": 1})).summary()
+        'label: 2, value: 1'
+        """
+        return ", ".join(f"{reason}: {count:,}" for reason, count in sorted(self.counts.items()))
+
+
+def shown(token: bytes) -> str:
+    """A token as messages quote it.
+
+    >>> shown(b"5:x")
+    "'5:x'"
+    """
+    text = token[:SHOWN].decode("utf-8", "replace")
+    return repr(text if len(token) <= SHOWN else text + "…")

@@ -1,0 +1,79 @@
+"""Work on a sequence in several threads, with results in the order of the sequence."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+AHEAD = 2
+"""Results for each thread that may wait for their turn: a consumer that pauses for a moment holds up no thread."""
+
+
+def in_order(items: Iterator[Item], work: Callable[[Item], Result], threads: int) -> Generator[Result, None, None]:
+    """The results of `work` for all items, in order; an error of either is raised in its place.
+
+    With more than one thread, all of them take items, one at a time, and work on them side by side, a bounded number
+    ahead of the consumer. They end with the iterator, or when it is closed.
+    """
+    if threads == 1:
+        yield from map(work, items)
+        return
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="surefoot-read")
+    turn, exhausted, due = _Turn(items, work), False, 0
+    running: set[Future[int | None]] = set()
+    try:
+        while True:
+            while not exhausted and len(running) + len(turn.results) < AHEAD * threads:
+                running.add(pool.submit(turn.take))
+            if due in turn.results:
+                result, error = turn.results.pop(due)
+                if error is not None:
+                    raise error
+                yield result  # pyright: ignore[reportReturnType]
+                due += 1
+            elif running:
+                done, running = wait(running, return_when=FIRST_COMPLETED)
+                exhausted |= any(future.result() is None for future in done)
+            else:
+                return
+    finally:
+        # Nobody is waited for, and no lock taken: the collector of garbage may come here in any thread.
+        turn.closed = True
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+class _Turn(Generic[Item, Result]):
+    """Hands out items under a lock, so that their numbers are their places in the sequence."""
+
+    def __init__(self, items: Iterator[Item], work: Callable[[Item], Result]):
+        self.items, self.work = enumerate(items), work
+        self.lock = threading.Lock()
+        self.results: dict[int, tuple[Result | None, BaseException | None]] = {}
+        self.failed_at = 0
+        self.closed = False
+
+    def take(self) -> int | None:
+        """Works on the next item; returns its number, None where there is none left."""
+        with self.lock:
+            if self.closed:
+                return None
+            try:
+                number, item = next(self.items)
+            except StopIteration:
+                self.closed = True
+                return None
+            except BaseException as error:
+                self.closed = True
+                self.results[self.failed_at] = None, error
+                return None
+            self.failed_at = number + 1
+        try:
+            self.results[number] = self.work(item), None
+        except BaseException as error:
+            self.results[number] = None, error
+        return number

@@ -1,0 +1,153 @@
+"""From a piece of text to a block: what all formats of lines share around their kernels."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from typing import ClassVar, NamedTuple, Protocol
+
+import numpy as np
+
+from .blocks import Block
+from .faults import Fault
+from .sources import LONGEST_LINE, Buffer, Piece
+
+ROWS, ENTRIES, FAULTS = 1 << 12, 1 << 18, 16
+"""How much a workspace holds to begin with; it grows to what pieces need."""
+TOO_LONG = "line too long"
+
+
+class Format(Protocol):
+    """A format of lines."""
+
+    reasons: ClassVar[dict[int, str]]
+    """What can be wrong with a line: a kernel's code, and what it is called where faults are counted."""
+
+    def run(self, text: np.ndarray, end: int, space: Workspace) -> int:
+        """Lets the kernel read lines until the end or until an array is full; returns why it stopped."""
+        ...
+
+    def said(self, code: int, line: bytes, offset: int) -> str:
+        """What was found at this offset of a line, and what was expected."""
+        ...
+
+
+class Workspace:
+    """Arrays that a kernel fills; each thread has its own, so that memory is touched for the first time only once."""
+
+    def __init__(self, dtype: np.dtype, label_dtype: np.dtype) -> None:
+        from .kernels import numbers, rows
+
+        self.buffer = Buffer()
+        self.state = np.zeros(rows.STATE, np.int64)
+        self.labels, self.weights = np.empty(ROWS, label_dtype), np.empty(ROWS, np.float32)
+        self.groups, self.indptr = np.empty(ROWS, np.int64), np.zeros(ROWS + 1, np.int64)
+        self.indices, self.values = np.empty(ENTRIES, np.int64), np.empty(ENTRIES, dtype)
+        self.faults = np.empty((FAULTS, 4), np.int64)
+        self.scratch = np.empty(numbers.SCRATCH, np.uint64)
+
+    def grow(self, status: int) -> None:
+        """Doubles the array that is full."""
+        from .kernels import rows
+
+        names = {
+            rows.ROWS_FULL: ("labels", "weights", "groups", "indptr"),
+            rows.ENTRIES_FULL: ("indices", "values"),
+            rows.FAULTS_FULL: ("faults",),
+        }
+        for name in names[status]:
+            array = getattr(self, name)
+            larger = np.empty((len(array) * 2 - (name == "indptr"), *array.shape[1:]), array.dtype)
+            larger[: len(array)] = array
+            setattr(self, name, larger)
+
+
+class Parsed(NamedTuple):
+    """What a piece holds."""
+
+    piece: Piece
+    block: Block
+    bytes: int
+    lines: int
+    sorted: int
+    summed: int
+    counts: Counter[str]
+    faults: list[Fault]
+
+
+class Parser:
+    """Parses pieces, in any thread.
+
+    Args:
+        format: of the lines.
+        dtype: of the values.
+        label_dtype: of the labels.
+        faults: how many of a piece's faults are put into words; None for all.
+    """
+
+    def __init__(self, format: Format, dtype: np.dtype, label_dtype: np.dtype, faults: int | None):
+        self.format, self.dtype, self.label_dtype, self.faults = format, dtype, label_dtype, faults
+        self.own = threading.local()
+
+    def __call__(self, piece: Piece) -> Parsed:
+        from .kernels import rows
+
+        if not hasattr(self.own, "space"):
+            self.own.space = Workspace(self.dtype, self.label_dtype)
+        space: Workspace = self.own.space
+        text = piece.read(space.buffer)
+        space.state[:] = 0
+        space.state[rows.POSITION] = text.begin
+        if text.end > text.begin:
+            while (status := self.format.run(space.buffer.bytes, text.end, space)) != rows.DONE:
+                space.grow(status)
+        counts, faults = self._faults(space)
+        lines = int(space.state[rows.LINES])
+        if text.too_long:
+            said = f"found a line of more than {LONGEST_LINE:,} bytes, expected shorter ones"
+            faults.append(Fault(lines, 1, TOO_LONG, said))
+            counts[TOO_LONG] += 1
+            lines += 1
+        state = space.state
+        size = text.end - text.begin
+        return Parsed(
+            piece, _block(space), size, lines, int(state[rows.SORTED]), int(state[rows.SUMMED]), counts, faults
+        )
+
+    def _faults(self, space: Workspace) -> tuple[Counter[str], list[Fault]]:
+        from .kernels import rows
+
+        found = space.faults[: space.state[rows.FAULTS]]
+        counts = Counter({self.format.reasons[code]: int(n) for code, n in enumerate(np.bincount(found[:, 0])) if n})
+        faults = []
+        for code, number, begin, position in found[: self.faults].tolist():
+            end = _line_end(space.buffer.bytes, position)
+            line = space.buffer.bytes[begin:end].tobytes()
+            column = len(line[: position - begin].decode("utf-8", "replace")) + 1
+            said = self.format.said(code, line, position - begin)
+            faults.append(Fault(number, column, self.format.reasons[code], said))
+        return counts, faults
+
+
+def _line_end(text: np.ndarray, position: int) -> int:
+    step = 1 << 12
+    while True:
+        found = text[position : position + step].tobytes().find(b"\n")
+        if found >= 0:
+            return position + found
+        position += step
+
+
+def _block(space: Workspace) -> Block:
+    """What the workspace holds, in arrays of their own."""
+    from .kernels import rows
+
+    n, entries = space.state[rows.ROWS], space.state[rows.ENTRIES]
+    return Block(
+        indptr=space.indptr[: n + 1].copy(),
+        indices=space.indices[:entries].copy(),
+        values=space.values[:entries].copy(),
+        labels=space.labels[:n].copy(),
+        weights=space.weights[:n].copy() if space.state[rows.WEIGHTED] else np.ones(n, np.float32),
+        groups=space.groups[:n].copy() if space.state[rows.GROUPED] else None,
+    )

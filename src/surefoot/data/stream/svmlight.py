@@ -1,0 +1,111 @@
+"""svmlight text, as libsvm and many others write it: LABEL[:WEIGHT] [qid:GROUP] [cost:WEIGHT] INDEX:VALUE … # comment.
+
+Blanks are spaces and tabs; lines end with or without a carriage return. Blank lines and comments count as lines only.
+Indices stay as they are written, and need not rise: rows are sorted, and values of the same index summed in order of
+occurrence (in float64, rounded once), which is what they mean for a linear model.
+
+T. Joachims, SVMlight, svmlight.joachims.org; C.-C. Chang, C.-J. Lin, LIBSVM; weights after a label as XGBoost has them.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from .faults import shown
+
+if TYPE_CHECKING:
+    from .parsing import Workspace
+
+FORMAT = "svmlight lines LABEL INDEX:VALUE …"
+LARGEST_INDEX = 10**18 - 1
+"""More digits do not fit an int64 for sure."""
+REASONS = (
+    "label is not a number",
+    "label is not finite",
+    "weight is not a number",
+    "weight is negative or not finite",
+    "group is not a whole number",
+    "index is not a whole number",
+    "index is too large",
+    "value is not a number",
+    "value is not finite",
+    "indices do not rise",
+    "binary data",
+)
+"""What can be wrong with a line, in the order of the kernel's codes."""
+_FINITE = f"expected a finite number (at most {np.finfo(np.float32).max:.2g})"
+_TOKEN = re.compile(rb"[^\s#]*")
+
+
+@dataclass(frozen=True)
+class Svmlight:
+    """How svmlight lines are read.
+
+    Args:
+        rising: indices that do not rise from left to right, each at most once, are a fault.
+        largest: the largest index there may be.
+        described: what messages call the format.
+    """
+
+    rising: bool = False
+    largest: int = LARGEST_INDEX
+    described: str = FORMAT
+
+    reasons: ClassVar[dict[int, str]] = dict(enumerate(REASONS, start=1))
+
+    def run(self, text: np.ndarray, end: int, space: Workspace) -> int:
+        from .kernels import svmlight
+
+        return svmlight.lines(
+            text,
+            end,
+            self.rising,
+            self.largest,
+            space.state,
+            space.labels,
+            space.weights,
+            space.groups,
+            space.indptr,
+            space.indices,
+            space.values,
+            space.faults,
+            space.scratch,
+        )
+
+    def said(self, code: int, line: bytes, offset: int) -> str:
+        found = _TOKEN.match(line, offset)
+        token = found.group() if found else b""
+        # A label, a weight and a value are what follows a colon; the index is what precedes it.
+        before = line[:offset].rpartition(b" ")[2].rpartition(b"\t")[2]
+        index = before.rstrip(b":").decode("utf-8", "replace")
+        match self.reasons[code]:
+            case "label is not a number":
+                return f"found label {shown(token)}, expected a number, in {self.described}"
+            case "label is not finite":
+                return f"found label {shown(token)}, {_FINITE}"
+            case "weight is not a number" | "weight is negative or not finite":
+                return f"found weight {shown(token)}, expected a finite number of 0 or more"
+            case "group is not a whole number":
+                return f"found qid {shown(token)}, expected a whole number of at most 18 digits"
+            case "index is not a whole number" | "index is too large":
+                return (
+                    f"found {shown(token)}, expected INDEX:VALUE with a whole number from 0 to {self.largest} as index"
+                )
+            case "value is not a number":
+                return f"found feature {index} with value {shown(token)}, expected a number"
+            case "value is not finite":
+                if offset == 0:
+                    return f"found a feature whose values, summed, are not finite, {_FINITE}"
+                return f"found feature {index} with value {shown(token)}, {_FINITE}"
+            case "indices do not rise":
+                # A weight looks like an entry, so the label is left out.
+                earlier = re.findall(rb"\s\+?(\d+):", line[:offset])
+                entry = int(token.partition(b":")[0])
+                return f"found feature {entry} after {int(earlier[-1])}, expected rising indices, each at most once"
+        if line.startswith((b"\xff\xfe", b"\xfe\xff")):
+            return f"found UTF-16, expected {self.described} in ASCII or UTF-8; convert it, for instance with iconv"
+        return f"found binary data, expected {self.described}"
