@@ -112,7 +112,7 @@ def test_narrow_terminals_get_every_column(width, data, capsys, monkeypatch):
     [
         (["nofile.svm"], "nofile.svm: there is no such file"),
         (["docstring"], "did you mean docstrings?"),
-        (["broken.svm"], "broken.svm:2: found feature 3 with value 'x', expected a number"),
+        (["broken.svm"], "broken.svm:2:5: found feature 3 with value 'x', expected a number"),
         (["empty.svm"], "empty.svm: is empty"),
         (["constant.svm"], "the target is constant"),
         (["--rules", "adagrd"], "there is no rule 'adagrd'; did you mean 'adagrad'?"),
