@@ -17,7 +17,7 @@ from numba.core.registry import cpu_target
 
 from surefoot import ops
 from surefoot.engines import around, losses
-from surefoot.engines.cpu import kernels, memory, numba_ops
+from surefoot.engines.cpu import kernels, lanes, memory, numba_ops
 from surefoot.rules import Rule, RuleError
 
 OPTIONS: dict[str, Any] = {"error_model": "numpy", "nogil": True, "_nrt": False}
@@ -44,6 +44,9 @@ class Kind:
         propagate: values that are not finite go through.
         sweeps: a linear model steps all weights in every mini-batch.
         loss: the loss of a linear model.
+        lanes: how many linear models learn at once, where that is known when compiling.
+        normalizes: features are divided by their root mean square.
+        averages: averages of the iterates are kept.
     """
 
     dtype: str
@@ -55,10 +58,14 @@ class Kind:
     propagate: bool = False
     sweeps: bool = False
     loss: str = ""
+    lanes: int = 0
+    normalizes: bool = False
+    averages: bool = False
 
     def __str__(self) -> str:
         flags = [name for name, value in vars(self).items() if value is True]
-        return "_".join([self.dtype, *flags, self.loss]).strip("_")
+        lanes = f"{self.lanes}_lanes" if self.lanes else ""
+        return "_".join(part for part in (self.dtype, *flags, self.loss, lanes) if part)
 
     @property
     def plain(self) -> bool:
@@ -80,7 +87,7 @@ def fingerprint(function: Callable) -> tuple:
 @functools.cache
 def engine_fingerprint() -> str:
     """Numba notices a change in the driver's own file only; this stands for the other files it is compiled from."""
-    files = [pathlib.Path(module.__file__ or "") for module in (ops, around, losses, kernels, memory, numba_ops)]
+    files = [pathlib.Path(module.__file__ or "") for module in (ops, around, losses, kernels, lanes, memory, numba_ops)]
     return digest(numba.__version__, *(path.read_bytes() for path in [*files, pathlib.Path(__file__)]))
 
 
@@ -103,7 +110,7 @@ def specialise(driver: str, rule: Rule, kind: Kind) -> Callable:
     idle = fingerprint(rule.idle) if callable(rule.idle) else rule.idle
     made_of = digest(fingerprint(rule.function), idle, rule.steady, rule.from_origin, kind, engine_fingerprint())
     name = f"{driver}__{re.sub(r'[^0-9a-zA-Z]+', '_', rule.name)}__{kind}__{made_of}"
-    original = getattr(kernels, driver)
+    original = getattr(kernels, driver, None) or getattr(lanes, driver)
     copy = types.FunctionType(original.__code__.replace(co_name=name, co_qualname=name), namespace(rule, kind), name)
     copy.__module__, copy.__qualname__ = original.__module__, name
     compiled = numba.njit(copy, cache=has_file(rule.function), **OPTIONS)
@@ -122,7 +129,7 @@ def specialise(driver: str, rule: Rule, kind: Kind) -> Callable:
 def namespace(rule: Rule, kind: Kind) -> dict:
     """The globals of a driver's copy: every helper of `kernels`, compiled, and the names in capitals."""
     f = np.dtype(kind.dtype).type
-    names = dict(vars(kernels))
+    names = dict(vars(lanes)) | dict(vars(kernels))
 
     def compiled(function, dtype=f):
         return numba.njit(ops.bind(function, numba_ops, dtype), **INNER)
@@ -141,8 +148,8 @@ def namespace(rule: Rule, kind: Kind) -> dict:
         "AROUND_IDLE": compiled(around.idle, np.float64),
         "SLOPE": compiled(losses.SLOPES[kind.loss], np.float64) if kind.loss else None,
     }
-    for helper, function in vars(kernels).items():
-        if isinstance(function, types.FunctionType) and function.__module__ == kernels.__name__:
+    for helper, function in (vars(lanes) | vars(kernels)).items():
+        if isinstance(function, types.FunctionType) and function.__module__ in (kernels.__name__, lanes.__name__):
             names[helper] = numba.njit(types.FunctionType(function.__code__, names, helper), **INNER)
     idle = "idle_from_origin" if rule.from_origin else "idle_steady" if rule.steady else "idle_by_rule"
     names |= {
@@ -159,8 +166,39 @@ def namespace(rule: Rule, kind: Kind) -> dict:
         "GATHER": names["gather_all" if kind.sweeps else "gather_new"],
         "SETTLE_WEIGHTS": names["settle_weights" if kind.catches_up else "settle_nothing"],
     }
+    idle_lane = "lane_from_origin" if rule.from_origin else "lane_steady" if rule.steady else "lane_by_rule"
+    names |= {
+        "LANES": kind.lanes,
+        "SLOPE_OF": slope_by_code(),
+        "SOFTMAX": losses.CODES["softmax"],
+        "PREDICT": names["predict_one" if kind.lanes == 1 else "predict_lanes"],
+        "SCALE": names["running_scales" if kind.normalizes else "no_scales"],
+        "READ_SCALE": names["read_scale" if kind.normalizes else "read_no_scale"],
+        "WRITE_SCALE": names["write_scale" if kind.normalizes else "write_no_scale"],
+        "PENALTIES": names["spread_penalties" if kind.shrinks else "no_penalties"],
+        "AROUND_AT": names["penalties_around" if kind.shrinks else "nothing_around"],
+        "CATCH_UP": names["idle_lanes" if kind.catches_up else "no_idle"],
+        "NEXT": names["next_step" if kind.catches_up else "no_next"],
+        "IDLE_LANE": names[idle_lane],
+        "AVERAGE": names["blend_lanes" if kind.averages else "no_average"],
+    }
+    names["SPREAD"] = numba.njit(memory.lane_coefficients(len(rule.coefficient_names)), **INNER)
+    for name, function in zip(("SLOTS_OF", "TAKE_SLOTS", "PUT_SLOTS"), memory.lane_slots(len(rule.slots)), strict=True):
+        names[name] = numba.njit(function, **INNER)
     names["RAW_SQUARES"] = raw_squares(f) if kind.adjusts else names["sum_squares"]
     return names
+
+
+@functools.cache
+def slope_by_code() -> Callable:
+    """The slope of the loss with a given code."""
+    names = {
+        f"slope_{code}": numba.njit(ops.bind(slope, numba_ops, np.float64), **INNER)
+        for code, slope in enumerate(losses.SLOPES.values())
+    }
+    chain = " else ".join(f"slope_{code}(prediction, y, parameter) if loss == {code}" for code in range(len(names) - 1))
+    source = f"lambda loss, prediction, y, parameter: {chain} else slope_{len(names) - 1}(prediction, y, parameter)"
+    return numba.njit(eval(source, names), **INNER)
 
 
 def raw_squares(f) -> Callable:

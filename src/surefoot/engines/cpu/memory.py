@@ -101,6 +101,31 @@ def together(arguments: str, elements: list[str]):
     return eval(f"lambda {arguments}: ({written_out})", globals())
 
 
+def lane_coefficients(count: int):
+    """A function that copies `count` coefficients of every lane to their arrays for many features."""
+    spread = ["copy_lanes(row[{k}], 0, arrays[{k}], place, lanes)"] * count
+    return together("row, arrays, place, lanes", spread)
+
+
+def lane_slots(count: int):
+    """Functions of a feature's row, which holds its weight in every lane and then each of `count` slots in every lane.
+
+    They give the slots, copy them to arrays of many features' slots, and copy them back.
+    """
+    views = together("row, lanes", ["row[(1 + {k}) * lanes : (2 + {k}) * lanes]"] * count)
+    take = together(
+        "row, place, slots, lanes", ["copy_lanes(row, (1 + {k}) * lanes, slots[{k}], place, lanes)"] * count
+    )
+    put = together("row, place, slots, lanes", ["copy_lanes(slots[{k}], place, row, (1 + {k}) * lanes, lanes)"] * count)
+    return views, take, put
+
+
+@njit(forceinline=True)
+def copy_lanes(source, first, target, place, lanes):
+    for k in range(lanes):
+        target[place + k] = source[first + k]
+
+
 def row_of(slots, i):
     """What the slots hold for row i: a 1-D view of a number per coordinate, the number itself where there is one."""
 

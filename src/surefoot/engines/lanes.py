@@ -1,0 +1,267 @@
+"""Several linear models that learn from the same examples at once: their memory, and the calls of the kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from surefoot.engines.losses import CODES
+from surefoot.engines.step import Step, stack
+
+CACHE_LINE = 64
+COMPILED_WIDTHS = (1, 8)
+"""Numbers of lanes with kernels of their own; other numbers share one, which is a little slower."""
+
+
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """Rows in CSR form, each with every feature at most once, their targets and weights.
+
+    Attributes:
+        indptr: (n + 1,), int32 or int64.
+        indices: features from 0 on, int32 or int64.
+        values: float32.
+        targets: (n,), float64; 0 or 1, the number of the class, or what is to be predicted.
+        weights: (n,), float64, at least 0.
+    """
+
+    indptr: np.ndarray
+    indices: np.ndarray
+    values: np.ndarray
+    targets: np.ndarray
+    weights: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.indptr) - 1
+
+    def part(self, first: int, last: int) -> Examples:
+        """The rows first … last − 1."""
+        rows = slice(first, last)
+        return Examples(
+            self.indptr[first : last + 1], self.indices, self.values, self.targets[rows], self.weights[rows]
+        )
+
+
+class Lanes:
+    """Linear models that differ in their steps only, and learn from the same examples.
+
+    A lane is a rate and an output: lane k has rate k mod R of R and output k div R.
+
+    Args:
+        steps: one for each rate; the rule must be the same.
+        loss: a key of losses.SLOPES.
+        parameter: the loss's own number.
+        outputs: numbers predicted for each example: 1, or the number of classes.
+        damped: for each rate, whether it takes the slope that the loss has where the step leads (an implicit step).
+        normalize: divide each feature by its root mean square so far.
+        features: how many there are to begin with; more are added when they occur.
+        batch_size: examples for each step.
+    """
+
+    def __init__(
+        self,
+        steps: Sequence[Step],
+        *,
+        loss: str = "logistic",
+        parameter: float = 0.0,
+        outputs: int = 1,
+        damped: Sequence[bool] = (),
+        normalize: bool = True,
+        features: int = 0,
+        batch_size: int = 1,
+    ):
+        self.steps, self.damped = list(steps), [bool(d) for d in damped] or [False] * len(steps)
+        self.loss, self.parameter, self.outputs = loss, parameter, outputs
+        self.normalize, self.batch_size = normalize, batch_size
+        self.t = self.skipped = 0
+        self.memory = empty_rows(0, self.width)
+        self.means = np.empty((0, self.lanes), np.float32) if self.averages else None
+        self.upto = np.empty(0)
+        self.total = 0.0
+        self.last, self.settled = np.empty(0, np.int64), 0
+        self.grow(features)
+
+    @property
+    def rule(self):
+        return self.steps[0].rule
+
+    @property
+    def rates(self) -> int:
+        return len(self.steps)
+
+    @property
+    def lanes(self) -> int:
+        return self.rates * self.outputs
+
+    @property
+    def width(self) -> int:
+        """Numbers in a feature's row: its weight and the rule's slots in every lane, its root mean square, its count."""
+        return (1 + len(self.rule.slots)) * self.lanes + 2
+
+    @property
+    def features(self) -> int:
+        return max(len(self.memory) - 1, 0)
+
+    @property
+    def averages(self) -> bool:
+        return self.steps[0].average
+
+    @property
+    def constant(self) -> bool:
+        """Whether the coefficients are the same at every step."""
+        return all(np.ndim(c) == 0 for step in self.steps for c in step.coefficients(np.arange(1, 3)))
+
+    @property
+    def catches_up(self) -> bool:
+        """Whether features that do not occur have something to make up for when they next do."""
+        step = self.steps[0]
+        if step.rule.from_origin and self.constant:
+            return False
+        return step.catches_up and step.no_closed_form is None
+
+    def grow(self, features: int) -> None:
+        """Makes room for so many features."""
+        before = len(self.memory)
+        if before and features + 1 <= before:
+            return
+        memory = empty_rows(features + 1, self.width)
+        memory[:before] = self.memory
+        for s, slot in enumerate(self.rule.slots.values(), start=1):
+            for k in range(self.lanes):
+                memory[before:, s * self.lanes + k] = self.steps[k % self.rates].initial(slot)
+        self.memory = memory
+        more = features + 1 - before
+        self.last = np.append(self.last, np.full(more, self.t))
+        if self.means is not None:
+            self.means = np.append(self.means, np.zeros((more, self.lanes), np.float32), axis=0)
+            self.upto = np.append(self.upto, np.zeros(more))
+
+    def learn(self, examples: Examples) -> np.ndarray:
+        """Learns from the examples in their order; returns what each lane predicted before, (n, outputs, rates)."""
+        from surefoot.engines.cpu.compiling import Kind, specialise
+
+        n = len(examples)
+        predictions = np.empty((n, self.lanes), np.float32)
+        if n == 0:
+            return predictions.reshape(0, self.outputs, self.rates)
+        edges = np.minimum(np.arange(-(-n // self.batch_size) + 1) * self.batch_size, n)
+        steps = len(edges) - 1
+        table = self._table(self.t + 1, steps)
+        widest = int(np.diff(examples.indptr[edges] if self.batch_size > 1 else examples.indptr).max()) + 1
+        widest = min(widest, len(self.memory)) if self.batch_size > 1 else widest
+        longest = int(np.diff(examples.indptr).max()) + 1
+        room = max(widest, longest)
+        flat, f = room * self.lanes, np.float32
+        slots = tuple(np.empty(flat, f) for _ in self.rule.slots)
+        coefficients = tuple(np.tile(row, room) for row in table[0])
+        gathered = (
+            np.empty(flat, f),
+            np.empty(flat, f),
+            slots,
+            coefficients,
+            np.empty(flat, f),
+            np.empty((2, flat), f),
+        )
+        scratch = (
+            np.empty(longest, np.int64),
+            *np.empty((3, longest), f),
+            np.empty(self.lanes, f),
+            np.empty(self.lanes),
+        )
+        damped = np.tile(self.damped, self.outputs) if any(self.damped) and self.batch_size == 1 else np.empty(0, bool)
+        l1, l2 = f(self.steps[0].l1), f(self.steps[0].l2)
+        settings = (CODES[self.loss], float(self.parameter), self.outputs, damped, table, l1, l2)
+        average = self._average(steps)
+        kind = self._kind(Kind)
+        arrays = ((examples.indptr, examples.indices, examples.values), examples.targets, examples.weights)
+        rest = (self.memory, settings, predictions, gathered, scratch, self._idle(table), average)
+        if self.batch_size == 1:
+            skipped = specialise("learn", self.rule, kind)(*arrays, 0, n, *rest)
+        else:
+            batch = (np.empty(room, np.int64), np.full(len(self.memory), -1), np.empty(room, f))
+            skipped = specialise("learn_batches", self.rule, kind)(*arrays, edges, *rest, batch)
+        self.t += steps
+        self.skipped += skipped
+        if self.averages:
+            self.total = float(average[2][-1])
+        if self.catches_up and not self.constant:
+            self.settle()
+        return predictions.reshape(n, self.outputs, self.rates)
+
+    def settle(self) -> None:
+        """Lets features that have not occurred for a while catch up, and the averages."""
+        from surefoot.engines.cpu.compiling import Kind, specialise
+
+        if not (self.catches_up or self.averages):
+            return
+        first = self.settled + 1
+        table = self._table(first, max(self.t - self.settled, 1))
+        idle = self._idle(table, first, self.t + 1)
+        means = (self.means, self.upto, np.array([self.total])) if self.averages else ()
+        rows = np.arange(len(self.memory))
+        specialise("settle_lanes", self.rule, self._kind(Kind))(self.memory, idle, means, rows, self.lanes)
+        self.last[:] = self.t
+        self.settled = self.t
+
+    def weights(self, averaged: bool = False) -> tuple[np.ndarray, np.ndarray]:
+        """The weights of the features as they are, (features, outputs, rates), and the biases, (outputs, rates)."""
+        self.settle()
+        table = self.means if averaged and self.means is not None else self.memory[:, : self.lanes]
+        roots = self.memory[1:, -2:-1] if self.normalize else np.ones((self.features, 1), np.float32)
+        weights = np.divide(table[1:], roots, out=np.zeros((self.features, self.lanes), np.float32), where=roots > 0)
+        return weights.reshape(-1, self.outputs, self.rates), table[0].reshape(self.outputs, self.rates).copy()
+
+    def choose(self, rates: Sequence[int], steps: Sequence[Step], damped: Sequence[bool]) -> None:
+        """Goes on with these of the present rates, which may be named twice, and steps for them."""
+        self.settle()
+        lanes = np.concatenate([c * self.rates + np.asarray(rates) for c in range(self.outputs)])
+        columns = [s * self.lanes + lanes for s in range(1 + len(self.rule.slots))]
+        columns.append([self.width - 2, self.width - 1])
+        memory = empty_rows(len(self.memory), (1 + len(self.rule.slots)) * len(lanes) + 2)
+        memory[:] = self.memory[:, np.concatenate(columns)]
+        if self.means is not None:
+            self.means = np.ascontiguousarray(self.means[:, lanes])
+        self.memory, self.steps, self.damped = memory, list(steps), list(damped)
+
+    def _kind(self, kind):
+        return kind(
+            "float32",
+            shrinks=self.steps[0].shrinks,
+            catches_up=self.catches_up,
+            lanes=self.lanes if self.lanes in COMPILED_WIDTHS else 0,
+            normalizes=self.normalize,
+            averages=self.averages,
+        )
+
+    def _table(self, first: int, steps: int) -> np.ndarray:
+        """The coefficients of every lane, (steps or 1, coefficients, lanes)."""
+        ts = np.arange(first, first + steps)
+        columns = [stack(step.coefficients(ts), steps) for step in self.steps]
+        rows = max(map(len, columns))
+        table = np.stack([np.broadcast_to(column, (rows, column.shape[1])) for column in columns], axis=2)
+        return np.ascontiguousarray(np.tile(table, (1, 1, self.outputs)), np.float32)
+
+    def _idle(self, table: np.ndarray, first: int | None = None, now: int | None = None) -> tuple:
+        if not self.catches_up:
+            return ()
+        first = self.t + 1 if first is None else first
+        starts = np.arange(first, first + len(table)) if len(table) > 1 else np.array([min(self.settled + 1, first)])
+        penalties = (float(self.steps[0].l1), float(self.steps[0].l2))
+        return self.last, np.array([self.t + 1 if now is None else now]), starts, table, penalties
+
+    def _average(self, steps: int) -> tuple:
+        """The averages, up to where each feature's has come, and the sum of learning rates before each step."""
+        if not self.averages:
+            return ()
+        lr = np.broadcast_to(np.asarray(self.steps[0].lr(np.arange(self.t + 1, self.t + 1 + steps)), float), steps)
+        return self.means, self.upto, np.cumsum(np.append(self.total, lr))
+
+
+def empty_rows(rows: int, width: int) -> np.ndarray:
+    """Zeros that begin where a cache line does."""
+    size = rows * width
+    room = np.zeros(size + CACHE_LINE // 4, np.float32)
+    first = (-room.ctypes.data // 4) % (CACHE_LINE // 4)
+    return room[first : first + size].reshape(rows, width)

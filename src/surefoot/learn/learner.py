@@ -1,0 +1,296 @@
+"""The learner: linear models at several learning rates, trained in one pass and mixed by how well they predict."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from surefoot.engines import losses
+from surefoot.engines.lanes import Examples, Lanes
+from surefoot.engines.step import Step
+from surefoot.learn.mixture import Mixture
+from surefoot.rules import Rule
+
+GRID = tuple(2.0**power for power in range(-5, -1))
+"""The learning rates that "auto" begins with, each once with explicit and once with implicit steps."""
+FACTOR = 2.0
+"""What the grid grows by where its edge wins."""
+MOST = 8
+"""Lanes of one output at most."""
+FIRST_REVIEW = 32
+"""Examples before the grid is first looked at; then after twice as many, and so on."""
+VANISHED = 20.0
+"""A rate may be dropped once its weight is e to the minus this of the best one's."""
+ROWS = 4096
+"""Examples that are learned from at once."""
+CENTRED = ("squared", "huber", "quantile", "epsilon_insensitive")
+CLASSES = ("logistic", "hinge", "squared_hinge", "modified_huber", "softmax")
+
+
+class DivergedError(ArithmeticError):
+    """The loss grew without bound, or weights are not finite; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Rate:
+    """A learning rate, and whether steps are implicit: by the slope that the loss has where the step leads."""
+
+    lr: float | Callable
+    implicit: bool = False
+
+
+@dataclass
+class Settings:
+    """What a learner is told.
+
+    Args:
+        loss: a key of losses.SLOPES.
+        parameter: the loss's own number: δ of huber, q of quantile, ε of epsilon_insensitive.
+        outputs: 1, or the number of classes.
+        optimizer: a rule or its name.
+        lr: "auto", a number, or a schedule: a function of the step t.
+        implicit: whether steps at a given lr are implicit; "auto" finds out.
+        l1, l2: penalties of each weight w, l1 |w| + ½ l2 w², beside the mean loss.
+        batch_size: examples for each step.
+        average: predict with the average of the weights over all steps.
+        normalize: divide each feature by its root mean square so far.
+        hyper: further hyperparameters of the rule.
+    """
+
+    loss: str = "logistic"
+    parameter: float = 0.0
+    outputs: int = 1
+    optimizer: str | Rule = "adagrad"
+    lr: Any = "auto"
+    implicit: bool = False
+    l1: float = 0.0
+    l2: float = 0.0
+    batch_size: int = 1
+    average: bool = False
+    normalize: bool = True
+    hyper: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.loss not in losses.SLOPES:
+            raise ValueError(f"loss: found {self.loss!r}, expected one of {', '.join(losses.SLOPES)}")
+        if isinstance(self.lr, str) and self.lr != "auto":
+            raise ValueError(f'lr: found {self.lr!r}, expected "auto", a number or a schedule')
+        if not (isinstance(self.batch_size, (int, np.integer)) and self.batch_size >= 1):
+            raise ValueError(f"batch_size: found {self.batch_size!r}, expected a whole number of at least 1")
+        if self.implicit and self.batch_size > 1:
+            raise ValueError("implicit: steps are implicit for one example at a time; expected batch_size=1")
+        step = self.step(Rate(GRID[0] if self.auto else self.lr))
+        if (self.l1 or self.l2) and step.catches_up and step.no_closed_form:
+            raise ValueError(
+                f"{step.rule.name}: penalties of features that do not occur cannot be made up for: {step.no_closed_form}; "
+                "use adagrad, sgd or ftrl, or leave out l1 and l2"
+            )
+        if self.average and (step.catches_up and step.no_closed_form is None):
+            raise ValueError(
+                f"average: {step.rule.name} here moves weights of features that do not occur; leave it out"
+            )
+
+    @property
+    def auto(self) -> bool:
+        return isinstance(self.lr, str)
+
+    def rates(self) -> list[Rate]:
+        """The rates to begin with."""
+        if not self.auto:
+            return [Rate(self.lr, self.implicit)]
+        implicit = (False, True) if self.batch_size == 1 else (False,)
+        return [Rate(lr, which) for which in implicit for lr in GRID]
+
+    def step(self, rate: Rate) -> Step:
+        """A step at that rate."""
+        return Step(
+            self.optimizer, lr=rate.lr, l1=self.l1, l2=self.l2, average=self.average, name="weights", **self.hyper
+        )
+
+
+class Learner:
+    """Learns linear models from a stream of examples.
+
+    Args:
+        settings: what is learned, and how.
+        features: how many there are to begin with.
+
+    Attributes:
+        examples: how many it has learned from.
+        rates: of the lanes that are left.
+        history: (examples, mean progressive loss since the last entry) at doubling numbers of examples.
+
+    >>> learner = Learner(Settings())
+    >>> X = Examples(np.array([0, 1, 2]), np.array([0, 1]), np.ones(2, np.float32), np.array([1.0, 0.0]), np.ones(2))
+    >>> for _ in range(20):
+    ...     _ = learner.learn(X)
+    >>> weights, bias = learner.weights()
+    >>> bool(weights[0, 0] > 0 > weights[1, 0])
+    True
+    """
+
+    def __init__(self, settings: Settings, features: int = 0):
+        self.settings = settings
+        self.rates = settings.rates()
+        self.tried = {(rate.lr, rate.implicit) for rate in self.rates}
+        self.center, self.spread = 0.0, 1.0
+        self.lanes = self._lanes(features)
+        self.mixture = self._mixture()
+        self.examples, self.weight = 0, 0.0
+        self.history: list[tuple[int, float]] = []
+        self.behind = np.zeros(len(self.rates))
+        self._since = (0.0, 0.0)
+
+    @property
+    def loss(self) -> float:
+        """The mean progressive loss: of each example predicted before it was learned from."""
+        return self.mixture.total * self._unit / self.weight if self.weight else math.nan
+
+    @property
+    def _parameter(self) -> float:
+        scaled = self.settings.loss in ("huber", "epsilon_insensitive")
+        return self.settings.parameter / self.spread if scaled else self.settings.parameter
+
+    @property
+    def _unit(self) -> float:
+        """What a loss of scaled targets is multiplied by."""
+        return self.spread**2 if self.settings.loss in ("squared", "huber") else self.spread
+
+    def _lanes(self, features: int) -> Lanes:
+        s = self.settings
+        return Lanes(
+            [s.step(rate) for rate in self.rates],
+            loss=s.loss,
+            parameter=self._parameter,
+            outputs=s.outputs,
+            damped=[rate.implicit for rate in self.rates],
+            normalize=s.normalize,
+            features=features,
+            batch_size=s.batch_size,
+        )
+
+    def _mixture(self) -> Mixture:
+        return Mixture(self.settings.loss, len(self.rates), self.settings.outputs, self._parameter)
+
+    def learn(self, examples: Examples) -> np.ndarray:
+        """Learns from examples in their order.
+
+        Args:
+            examples: rows, targets and weights.
+
+        Returns:
+            What was predicted for each before it was learned from, (n, outputs).
+
+        Raises:
+            DivergedError: predictions are no longer finite; the learner is then of no use.
+        """
+        if self.examples == 0 and len(examples):
+            self._begin(examples)
+        if len(examples.indices):
+            self.lanes.grow(int(examples.indices.max()) + 1)
+        targets = (examples.targets - self.center) / self.spread if self._scales else examples.targets
+        examples = replace(examples, targets=targets)
+        predictions = np.empty((len(examples), self.settings.outputs))
+        first = 0
+        while first < len(examples):
+            last = min(first + ROWS, len(examples), first + self._until_review())
+            part = examples.part(first, last)
+            predictions[first:last] = self._take(part, self.lanes.learn(part))
+            first = last
+        return predictions * self.spread + self.center
+
+    @property
+    def _scales(self) -> bool:
+        return (self.center, self.spread) != (0.0, 1.0)
+
+    def _begin(self, examples: Examples) -> None:
+        """Numbers to predict are centred and scaled by the first examples', so that no rate depends on their unit."""
+        loss, y = self.settings.loss, examples.targets[:ROWS]
+        if loss in CENTRED and self.settings.normalize:
+            self.center = float(np.mean(y)) if loss == "squared" else float(np.median(y))
+            self.spread = float(np.std(y)) or 1.0
+            self.lanes.parameter = self._parameter
+            self.mixture = self._mixture()
+        elif loss == "poisson" and self.settings.normalize and not self.lanes.rule.from_origin:
+            self.lanes.memory[0, : self.lanes.lanes] = math.log(max(float(np.mean(y)), 1e-3))
+
+    def _take(self, part: Examples, predicted: np.ndarray) -> np.ndarray:
+        """Mixes what the lanes predicted, and looks at the grid when it is time to."""
+        finite = np.isfinite(predicted)
+        if not finite.all():
+            predicted = np.where(finite, predicted, np.float32(1e30))
+        mixed, lost = self.mixture.take(predicted, part.targets, part.weights)
+        if not np.isfinite(mixed).all() or self.mixture.total > 1e30:
+            raise DivergedError(
+                f"predictions are no longer finite after {self.examples:,} examples; "
+                'use lr="auto" or a smaller learning rate'
+            )
+        self.examples += len(part)
+        self.weight += float(part.weights.sum())
+        if self._until_review() == self.examples:  # it has just doubled
+            self._note()
+            if self.settings.auto and not self.mixture.frozen:
+                self._review()
+        return mixed
+
+    def _until_review(self) -> int:
+        """Examples until there are FIRST_REVIEW of them, or twice as many as at the last review."""
+        due = FIRST_REVIEW
+        while due <= self.examples:
+            due *= 2
+        return due - self.examples
+
+    def _note(self) -> None:
+        total, weight = self._since
+        if self.weight > weight:
+            self.history.append((self.examples, (self.mixture.total - total) * self._unit / (self.weight - weight)))
+        self._since = (self.mixture.total, self.weight)
+
+    def _review(self) -> None:
+        """Drops rates whose weight has vanished and that go on losing; extends the grid where its edge wins."""
+        cumulative = self.mixture.cumulative
+        behind = (self.mixture.eta * (cumulative - cumulative.min(axis=1, keepdims=True))).min(axis=0)
+        keep = [k for k in range(len(self.rates)) if behind[k] < VANISHED or behind[k] < self.behind[k]]
+        weights = self.mixture.weights().sum(axis=0)
+        winner = max(keep, key=lambda k: weights[k])
+        beyond = self._beyond(self.rates[winner]) if len(keep) < MOST else None
+        chosen = sorted([*keep, winner]) if beyond else keep
+        if chosen == list(range(len(self.rates))):
+            self.behind = behind
+            return
+        rates = [self.rates[k] for k in chosen]
+        if beyond:
+            rates[len(chosen) - 1 - chosen[::-1].index(winner)] = beyond
+            self.tried.add((beyond.lr, beyond.implicit))
+        self.rates = rates
+        self.lanes.choose(chosen, [self.settings.step(rate) for rate in rates], [rate.implicit for rate in rates])
+        self.mixture.choose(chosen)
+        self.behind = behind[chosen]
+
+    def _beyond(self, winner: Rate) -> Rate | None:
+        """The next rate past the edge of the grid if the winner is the edge."""
+        tried = [lr for lr, implicit in self.tried if implicit == winner.implicit]
+        if winner.lr == max(tried):
+            return Rate(winner.lr * FACTOR, winner.implicit)
+        if winner.lr == min(tried):
+            return Rate(winner.lr / FACTOR, winner.implicit)
+        return None
+
+    def weights(self) -> tuple[np.ndarray, np.ndarray]:
+        """The mixed weights of the features as they are, (features, outputs), and the biases, (outputs,).
+
+        Of a convex loss, the weights' mix loses no more than the mix of what the models lose.
+        """
+        each, biases = self.lanes.weights(self.settings.average)
+        share = np.broadcast_to(self.mixture.weights(), biases.shape)
+        weights = np.einsum("for,or->fo", each.astype(np.float64), share)
+        return weights * self.spread, (biases * share).sum(axis=1) * self.spread + self.center
+
+    @property
+    def learning_rate(self) -> Rate:
+        """The rate with the largest weight."""
+        return self.rates[int(self.mixture.weights().sum(axis=0).argmax())]
