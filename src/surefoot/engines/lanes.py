@@ -97,7 +97,7 @@ class Lanes:
 
     @property
     def width(self) -> int:
-        """Numbers in a feature's row: its weight and the rule's slots in every lane, its root mean square, its count."""
+        """Numbers in a feature's row: its weight and the slots in every lane, its root mean square, its count."""
         return (1 + len(self.rule.slots)) * self.lanes + 2
 
     @property
@@ -148,14 +148,16 @@ class Lanes:
             return predictions.reshape(0, self.outputs, self.rates)
         edges = np.minimum(np.arange(-(-n // self.batch_size) + 1) * self.batch_size, n)
         steps = len(edges) - 1
-        table = self._table(self.t + 1, steps)
+        tables = self._table(self.t + 1, steps), self._table(self.t + 1, steps, spared=True)
         widest = int(np.diff(examples.indptr[edges] if self.batch_size > 1 else examples.indptr).max()) + 1
         widest = min(widest, len(self.memory)) if self.batch_size > 1 else widest
         longest = int(np.diff(examples.indptr).max()) + 1
         room = max(widest, longest)
         flat, f = room * self.lanes, np.float32
         slots = tuple(np.empty(flat, f) for _ in self.rule.slots)
-        coefficients = tuple(np.tile(row, room) for row in table[0])
+        coefficients = tuple(
+            np.append(bias, np.tile(row, room - 1)) for bias, row in zip(tables[1][0], tables[0][0], strict=True)
+        )
         gathered = (
             np.empty(flat, f),
             np.empty(flat, f),
@@ -171,12 +173,12 @@ class Lanes:
             np.empty(self.lanes),
         )
         damped = np.tile(self.damped, self.outputs) if any(self.damped) and self.batch_size == 1 else np.empty(0, bool)
-        l1, l2 = f(self.steps[0].l1), f(self.steps[0].l2)
-        settings = (CODES[self.loss], float(self.parameter), self.outputs, damped, table, l1, l2)
+        penalties = (f(self.steps[0].l1), f(self.steps[0].l2), self._keep(steps))
+        settings = (CODES[self.loss], float(self.parameter), self.outputs, damped, tables, penalties)
         average = self._average(steps)
         kind = self._kind(Kind)
         arrays = ((examples.indptr, examples.indices, examples.values), examples.targets, examples.weights)
-        rest = (self.memory, settings, predictions, gathered, scratch, self._idle(table), average)
+        rest = (self.memory, settings, predictions, gathered, scratch, self._idle(tables[0]), average)
         if self.batch_size == 1:
             skipped = specialise("learn", self.rule, kind)(*arrays, 0, n, *rest)
         else:
@@ -218,7 +220,7 @@ class Lanes:
         self.settle()
         lanes = np.concatenate([c * self.rates + np.asarray(rates) for c in range(self.outputs)])
         columns = [s * self.lanes + lanes for s in range(1 + len(self.rule.slots))]
-        columns.append([self.width - 2, self.width - 1])
+        columns.append(np.array([self.width - 2, self.width - 1]))
         memory = empty_rows(len(self.memory), (1 + len(self.rule.slots)) * len(lanes) + 2)
         memory[:] = self.memory[:, np.concatenate(columns)]
         if self.means is not None:
@@ -228,6 +230,7 @@ class Lanes:
     def _kind(self, kind):
         return kind(
             "float32",
+            decays=self.steps[0].decays,
             shrinks=self.steps[0].shrinks,
             catches_up=self.catches_up,
             lanes=self.lanes if self.lanes in COMPILED_WIDTHS else 0,
@@ -235,13 +238,21 @@ class Lanes:
             averages=self.averages,
         )
 
-    def _table(self, first: int, steps: int) -> np.ndarray:
-        """The coefficients of every lane, (steps or 1, coefficients, lanes)."""
+    def _table(self, first: int, steps: int, spared: bool = False) -> np.ndarray:
+        """The coefficients of every lane, (steps or 1, coefficients, lanes); spared: without penalties."""
         ts = np.arange(first, first + steps)
-        columns = [stack(step.coefficients(ts), steps) for step in self.steps]
+        columns = [stack(s.spared_coefficients(ts) if spared else s.coefficients(ts), steps) for s in self.steps]
         rows = max(map(len, columns))
         table = np.stack([np.broadcast_to(column, (rows, column.shape[1])) for column in columns], axis=2)
         return np.ascontiguousarray(np.tile(table, (1, 1, self.outputs)), np.float32)
+
+    def _keep(self, steps: int) -> np.ndarray:
+        """What every lane keeps of a weight before each step, for rules that decay them, (steps, lanes)."""
+        if not self.steps[0].decays:
+            return np.ones((1, self.lanes), np.float32)
+        ts = np.arange(self.t + 1, self.t + 1 + steps)
+        keep = [np.broadcast_to(1.0 - np.asarray(s.lr(ts)) * s.decoupled_weight_decay, steps) for s in self.steps]
+        return np.tile(np.stack(keep, axis=1), (1, self.outputs)).astype(np.float32)
 
     def _idle(self, table: np.ndarray, first: int | None = None, now: int | None = None) -> tuple:
         if not self.catches_up:

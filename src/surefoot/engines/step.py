@@ -197,6 +197,13 @@ class Step:
         self.threads = threads
         self.engine = importlib.import_module(ENGINES[engine])
 
+    def __getstate__(self) -> dict:
+        return {key: value for key, value in vars(self).items() if key != "engine"}
+
+    def __setstate__(self, state: dict) -> None:
+        vars(self).update(state)
+        self.engine = importlib.import_module(ENGINES[self.engine_name])
+
     def __repr__(self) -> str:
         settings = ", ".join(f"{key}={value!r}" for key, value in self.hyper.items())
         return f"Step({self.rule.name!r}, engine={self.engine_name!r}, granularity={self.granularity!r}, {settings})"

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
+from surefoot import rules
 from surefoot.engines import losses
 from surefoot.engines.lanes import Examples, Lanes
 from surefoot.engines.step import Step
@@ -39,7 +39,7 @@ class DivergedError(ArithmeticError):
 class Rate:
     """A learning rate, and whether steps are implicit: by the slope that the loss has where the step leads."""
 
-    lr: float | Callable
+    lr: Any
     implicit: bool = False
 
 
@@ -72,7 +72,7 @@ class Settings:
     batch_size: int = 1
     average: bool = False
     normalize: bool = True
-    hyper: dict[str, float] = field(default_factory=dict)
+    hyper: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.loss not in losses.SLOPES:
@@ -81,13 +81,20 @@ class Settings:
             raise ValueError(f'lr: found {self.lr!r}, expected "auto", a number or a schedule')
         if not (isinstance(self.batch_size, (int, np.integer)) and self.batch_size >= 1):
             raise ValueError(f"batch_size: found {self.batch_size!r}, expected a whole number of at least 1")
-        if self.implicit and self.batch_size > 1:
-            raise ValueError("implicit: steps are implicit for one example at a time; expected batch_size=1")
+        known = rules.get(self.optimizer).hyper
+        for name in self.hyper:
+            if name not in known or name in ("lr", "l1", "l2"):
+                raise ValueError(f"{self.optimizer}: there is no hyperparameter {name!r}; it takes {', '.join(known)}")
         step = self.step(Rate(GRID[0] if self.auto else self.lr))
         if (self.l1 or self.l2) and step.catches_up and step.no_closed_form:
             raise ValueError(
-                f"{step.rule.name}: penalties of features that do not occur cannot be made up for: {step.no_closed_form}; "
+                f"{step.rule.name}: features that do not occur cannot make up for penalties: {step.no_closed_form}; "
                 "use adagrad, sgd or ftrl, or leave out l1 and l2"
+            )
+        if self.implicit and not self._may_be_implicit(step):
+            raise ValueError(
+                "implicit: steps are implicit for one example at a time, and for rules that move weights on from where "
+                "they are; expected batch_size=1 and such a rule"
             )
         if self.average and (step.catches_up and step.no_closed_form is None):
             raise ValueError(
@@ -102,8 +109,11 @@ class Settings:
         """The rates to begin with."""
         if not self.auto:
             return [Rate(self.lr, self.implicit)]
-        implicit = (False, True) if self.batch_size == 1 else (False,)
+        implicit = (False, True) if self._may_be_implicit(self.step(Rate(GRID[0]))) else (False,)
         return [Rate(lr, which) for which in implicit for lr in GRID]
+
+    def _may_be_implicit(self, step: Step) -> bool:
+        return self.batch_size == 1 and not step.rule.from_origin and not step.decays
 
     def step(self, rate: Rate) -> Step:
         """A step at that rate."""
@@ -223,7 +233,7 @@ class Learner:
         finite = np.isfinite(predicted)
         if not finite.all():
             predicted = np.where(finite, predicted, np.float32(1e30))
-        mixed, lost = self.mixture.take(predicted, part.targets, part.weights)
+        mixed, _ = self.mixture.take(predicted, part.targets, part.weights)
         if not np.isfinite(mixed).all() or self.mixture.total > 1e30:
             raise DivergedError(
                 f"predictions are no longer finite after {self.examples:,} examples; "

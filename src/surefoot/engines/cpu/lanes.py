@@ -2,8 +2,8 @@
 
 The examples are read once for all of them. A feature's row of `memory` holds its weight in every lane, then each of the
 rule's slots in every lane, then its root mean square and how many values that is of: adjacent cache lines. Row 0 is the
-bias; feature j has row j + 1. The rule sees each feature divided by its root mean square so far, so weights are those of
-such features, and no scale of the data matters to it; after Ross, Mineiro & Langford (2013), Normalized online
+bias; feature j has row j + 1. The rule sees each feature divided by its root mean square so far, so weights are those
+of such features, and no scale of the data matters to it; after Ross, Mineiro & Langford (2013), Normalized online
 learning, who divide by the maximum.
 
 A step gathers the rows of the features that take part side by side into `gathered`, one number for each feature and
@@ -29,13 +29,13 @@ EVALUATIONS = 60
 
 
 def learn(examples, targets, weights, first, last, memory, settings, predictions, gathered, entries_, idle, average):
-    """Learns from the examples first … last − 1, one step for each; returns how many coordinates were left as they were.
+    """Learns from the examples first … last − 1, a step for each; returns how many coordinates were left as they were.
 
     What every lane predicted before it learned from an example is written to `predictions`.
     """
     indptr, indices, values = examples
-    loss, parameter, outputs, damped, table, l1, l2 = settings
-    features, scaled, roots, counts, slopes, shifted = entries_
+    loss, parameter, outputs, damped, tables, around = settings
+    features, scaled, roots, _, slopes, shifted = entries_
     x, g, slots, c, moves, penalties = gathered
     lanes = LANES if LANES else slopes.size
     skipped = 0
@@ -45,14 +45,14 @@ def learn(examples, targets, weights, first, last, memory, settings, predictions
             indices, values, indptr[i], indptr[i + 1], indptr[last], memory, entries_, gathered, predicted, idle, lanes
         )
         slopes_of(loss, parameter, outputs, predicted, targets[i], weights[i], slopes, shifted, lanes)
-        if table.shape[0] > 1:
-            spread(table[i - first], c, size, lanes)
+        if tables[0].shape[0] > 1:
+            spread(tables, i - first, c, size, lanes)
         if damped.size > 0:
             gradients(g, slopes, scaled, size, lanes)
             trial(x[: size * lanes], g, slots, c, moves)
             damp(loss, parameter, outputs, targets[i], damped, moves, scaled, size, slopes, shifted, lanes)
         gradients(g, slopes, scaled, size, lanes)
-        PENALTIES(penalties, l1, l2, roots, size, lanes)
+        PENALTIES(penalties, around, i - first, roots, size, lanes)
         AVERAGE(features, size, memory, average, i - first, lanes)
         if damped.size > 0:
             skipped += move_gathered(x[: size * lanes], g, slots, c, penalties, moves)
@@ -71,9 +71,9 @@ def learn_batches(
     The gradient is the mean over the batch, by the examples' weights.
     """
     indptr, indices, values = examples
-    loss, parameter, outputs, damped, table, l1, l2 = settings
-    features, scaled, roots, counts, slopes, shifted = entries_
-    x, g, slots, c, moves, penalties = gathered
+    loss, parameter, outputs, _, tables, around = settings
+    features, scaled, _, _, slopes, shifted = entries_
+    x, g, slots, c, _, penalties = gathered
     touched, places, roots_touched = batch
     lanes = LANES if LANES else slopes.size
     skipped = 0
@@ -87,8 +87,7 @@ def learn_batches(
             size = gather(
                 indices, values, indptr[i], indptr[i + 1], end, memory, entries_, gathered, predicted, idle, lanes
             )
-            share = weights[i] / total if total > 0.0 else 0.0
-            slopes_of(loss, parameter, outputs, predicted, targets[i], share, slopes, shifted, lanes)
+            slopes_of(loss, parameter, outputs, predicted, targets[i], weights[i], slopes, shifted, lanes)
             for e in range(size):
                 j = features[e]
                 if places[j] < 0:
@@ -98,13 +97,15 @@ def learn_batches(
                 place = places[j] * lanes
                 for k in range(lanes):
                     g[place + k] += slopes[k] * scaled[e]
-        if table.shape[0] > 1:
-            spread(table[b], c, count, lanes)
+        if tables[0].shape[0] > 1:
+            spread(tables, b, c, count, lanes)
         for u in range(count):
             places[touched[u]] = -1
+            for k in range(lanes):
+                g[u * lanes + k] = g[u * lanes + k] / F(total) if total > 0.0 else F(0)
             roots_touched[u] = root_of(memory[touched[u]])
             take(memory[touched[u]], u * lanes, x, slots, lanes)
-        PENALTIES(penalties, l1, l2, roots_touched, count, lanes)
+        PENALTIES(penalties, around, b, roots_touched, count, lanes)
         AVERAGE(touched, count, memory, average, b, lanes)
         skipped += step_gathered(x[: count * lanes], g, slots, c, penalties)
         scatter(touched, count, memory, x, slots, lanes)
@@ -240,7 +241,7 @@ def target_of(target, k, outputs, lanes):
 def slopes_of(loss, parameter, outputs, predicted, target, weight, slopes, shifted, lanes):
     """The derivative of the loss by every lane's prediction, times the example's weight.
 
-    Of softmax it is that of the logistic loss for the prediction less the log-sum-exp of all others, which is `shifted`.
+    Of softmax it is that of the logistic loss for the prediction less the log-sum-exp of the others, that is `shifted`.
     """
     for k in range(lanes):
         shifted[k] = np.float64(predicted[k])
@@ -318,10 +319,11 @@ def damping(loss, parameter, prediction, target, move):
 # Steps
 
 
-def spread(row, c, size, lanes):
-    """The coefficients of every lane, once for each feature."""
-    for e in range(size):
-        SPREAD(row, c, e * lanes, lanes)
+def spread(tables, b, c, size, lanes):
+    """The coefficients of every lane, once for each feature; the bias, which comes first, has its own."""
+    SPREAD(tables[1][b], c, 0, lanes)
+    for e in range(1, size):
+        SPREAD(tables[0][b], c, e * lanes, lanes)
 
 
 def trial(x, g, slots, c, moves):
@@ -355,16 +357,21 @@ def step_gathered(x, g, slots, c, penalties):
     return skipped
 
 
-def no_penalties(penalties, l1, l2, roots, size, lanes):
+def no_penalties(penalties, around, b, roots, size, lanes):
     pass
 
 
-def spread_penalties(penalties, l1, l2, roots, size, lanes):
+def spread_penalties(penalties, around, b, roots, size, lanes):
     """Penalties of the features' own weights as penalties of the scaled ones; the bias, which comes first, has none."""
+    l1, l2, keep = around
+    kept = keep[min(b, keep.shape[0] - 1)]
     for e in range(size):
         for k in range(lanes):
-            penalties[0, e * lanes + k] = l1 / roots[e] if e > 0 else F(0)
-            penalties[1, e * lanes + k] = l2 / (roots[e] * roots[e]) if e > 0 else F(0)
+            penalties[0, e * lanes + k] = l1 / roots[e]
+            penalties[1, e * lanes + k] = l2 / (roots[e] * roots[e])
+            penalties[2, e * lanes + k] = kept[k]
+    for k in range(lanes):
+        penalties[0, k], penalties[1, k], penalties[2, k] = F(0), F(0), F(1)
 
 
 def nothing_around(penalties, m):
@@ -373,7 +380,7 @@ def nothing_around(penalties, m):
 
 def penalties_around(penalties, m):
     """The numbers around the rule as `kernels` takes them."""
-    return F(1), F(np.inf), F(0), F(1), penalties[0, m], penalties[1, m]
+    return F(1), F(np.inf), F(0), penalties[2, m], penalties[0, m], penalties[1, m]
 
 
 # Features that have not occurred for a while
