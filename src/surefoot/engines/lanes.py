@@ -164,7 +164,7 @@ class Lanes:
             slots,
             coefficients,
             np.empty(flat, f),
-            np.empty((2, flat), f),
+            np.empty((3, flat), f),
         )
         scratch = (
             np.empty(longest, np.int64),

@@ -3,19 +3,22 @@
 For a loss that is the negative logarithm of a probability, η is 1 and probabilities are mixed: the mixture's total loss
 exceeds that of the best of R models by at most ln R, over any examples in any order (Vovk, 1990, Aggregating
 strategies). For other losses, which are convex, predictions are averaged, and η is ln R over the sum of the gaps so far
-between the average of the losses and their mix −(1/η) ln Σ w exp(−η loss), taken anew for each call: the total exceeds
+between the average of the losses and their mix −(1/η) ln Σ w exp(−η loss), taken anew now and then: the total exceeds
 that of the best by at most `bound()` (De Rooij, Van Erven, Grünwald & Koolen, 2014, Follow the leader if you can, hedge
 if you must).
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
 
 from surefoot.engines import losses
 
+FIRST = 8
+"""Examples before models have different weights where the loss is not logarithmic."""
 LOGARITHMIC = ("logistic", "softmax")
 
 
@@ -39,7 +42,7 @@ class Mixture:
         self.losses = np.zeros((count, rates))
         self.total = 0.0
         self.gaps = np.zeros(count)
-        self.first = True
+        self.seen = 0
         self.frozen = False
 
     @property
@@ -53,7 +56,7 @@ class Mixture:
             return np.ones((len(self.gaps), 1))
         rates = max(self.cumulative.shape[1], 2)
         with np.errstate(divide="ignore"):
-            eta = np.where(self.gaps > 0, math.log(rates) / self.gaps, 0.0 if self.first else np.inf)
+            eta = np.where(self.gaps > 0, math.log(rates) / self.gaps, np.inf if self.seen else 0.0)
         return np.minimum(eta, 1e12)[:, None]
 
     def weights(self) -> np.ndarray:
@@ -78,7 +81,18 @@ class Mixture:
         Returns:
             The mixed predictions, (n, outputs), and their losses times the examples' weights, (n,).
         """
-        p = predictions.astype(np.float64)
+        pieces = [slice(0, len(targets))] if self.logarithmic else self._pieces(len(targets))
+        parts = [self._take(predictions[piece].astype(np.float64), targets[piece], weights[piece]) for piece in pieces]
+        return np.concatenate([mixed for mixed, _ in parts]), np.concatenate([lost for _, lost in parts])
+
+    def _pieces(self, count: int) -> list[slice]:
+        """Pieces of so many examples, each at most as many as all before it: so often is η taken anew."""
+        edges = [0]
+        while edges[-1] < count:
+            edges.append(min(count, edges[-1] + max(FIRST, self.seen + edges[-1])))
+        return [slice(first, last) for first, last in itertools.pairwise(edges)]
+
+    def _take(self, p: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         each = self._losses(p, targets) * weights[:, None, None]
         before = np.cumsum(each, axis=0) - each
         scores = self.cumulative + (0.0 if self.frozen else before)
@@ -90,7 +104,7 @@ class Mixture:
             if not self.logarithmic:
                 self.gaps += self._gap(share, each, eta, lost)
             self.cumulative += each.sum(axis=0)
-            self.first = False
+            self.seen += len(targets)
         self.losses += each.sum(axis=0)
         self.total += float(lost.sum())
         return mixed, lost.sum(axis=1)

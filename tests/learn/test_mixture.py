@@ -1,0 +1,110 @@
+"""Mixtures: the guarantee against the best single model, for any predictions and targets."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from surefoot.engines import losses
+from surefoot.learn.mixture import Mixture
+
+ROWS = st.integers(1, 60)
+SEEDS = st.integers(0, 2**32 - 1)
+CONVEX = [name for name in losses.SLOPES if name not in ("logistic", "softmax", "poisson")]
+
+
+def taken(mixture: Mixture, predictions, targets, pieces: int):
+    """What the mixture predicted, given the examples in several pieces."""
+    parts = np.array_split(np.arange(len(targets)), pieces)
+    ones = np.ones(len(targets))
+    return np.concatenate([mixture.take(predictions[part], targets[part], ones[part])[0] for part in parts])
+
+
+@given(ROWS, SEEDS, st.integers(1, 8), st.floats(0.01, 100.0), st.integers(1, 5))
+@settings(max_examples=60, deadline=None)
+def test_log_loss_exceeds_the_best_models_by_ln_of_their_number_at_most(rows, seed, rates, size, pieces):
+    rng = np.random.default_rng(seed)
+    predictions = rng.normal(size=(rows, 1, rates)) * size
+    targets = rng.integers(2, size=rows).astype(float)
+    mixture = Mixture("logistic", rates)
+    mixed = taken(mixture, predictions, targets, pieces)
+    best = losses.values("logistic", predictions[:, 0], targets[:, None]).sum(axis=0).min()
+    total = losses.values("logistic", mixed[:, 0], targets).sum()
+    assert total <= best + math.log(rates) + 1e-9 * (1 + best)
+    assert mixture.total == pytest.approx(total)
+    assert mixture.bound() == pytest.approx(math.log(rates))
+
+
+@given(ROWS, SEEDS, st.integers(2, 5), st.integers(1, 4))
+@settings(max_examples=40, deadline=None)
+def test_softmax_has_the_same_guarantee(rows, seed, classes, pieces):
+    rng = np.random.default_rng(seed)
+    predictions = rng.normal(size=(rows, classes, 4)) * 5
+    targets = rng.integers(classes, size=rows).astype(float)
+    mixture = Mixture("softmax", 4, classes)
+    taken(mixture, predictions, targets, pieces)
+    each = [losses.values("softmax", predictions[:, :, r], targets).sum() for r in range(4)]
+    assert mixture.total <= min(each) + math.log(4) + 1e-9 * (1 + min(each))
+
+
+@given(ROWS, SEEDS, st.sampled_from(CONVEX), st.floats(0.1, 10.0), st.integers(1, 6))
+@settings(max_examples=80, deadline=None)
+def test_other_losses_exceed_it_by_the_stated_bound_at_most(rows, seed, loss, size, pieces):
+    rng = np.random.default_rng(seed)
+    predictions = rng.normal(size=(rows, 1, 5)) * size
+    targets = rng.integers(2, size=rows).astype(float)
+    mixture = Mixture(loss, 5, parameter=0.3)
+    taken(mixture, predictions, targets, pieces)
+    best = losses.values(loss, predictions[:, 0], targets[:, None], 0.3).sum(axis=0).min()
+    assert mixture.total <= best + mixture.bound() + 1e-9 * (1 + best)
+
+
+def test_the_bound_of_other_losses_is_of_use():
+    """A good and a bad model over many examples: the bound grows much slower than the losses."""
+    rng = np.random.default_rng(0)
+    predictions = rng.normal(size=(20_000, 1, 2)) * [0.1, 1.0]
+    mixture = Mixture("squared", 2)
+    taken(mixture, predictions, np.zeros(20_000), 100)
+    assert mixture.bound() < 0.05 * mixture.losses.min()
+    assert mixture.weights()[0, 0] > 0.999
+
+
+def test_pieces_do_not_change_what_log_loss_predicts():
+    rng = np.random.default_rng(1)
+    predictions, targets = rng.normal(size=(50, 1, 3)), rng.integers(2, size=50).astype(float)
+    whole, cut = (taken(Mixture("logistic", 3), predictions, targets, pieces) for pieces in (1, 17))
+    np.testing.assert_allclose(whole, cut, rtol=1e-12, atol=1e-12)
+
+
+def test_mixed_probabilities_are_the_weighted_mean():
+    mixture = Mixture("logistic", 2)
+    predictions = np.array([[[0.0, 2.0]], [[1.0, -1.0]]])
+    mixed, lost = mixture.take(predictions, np.array([1.0, 0.0]), np.ones(2))
+    probability = 1 / (1 + np.exp(-predictions[:, 0]))
+    first = probability[0].mean()
+    share = probability[0] / probability[0].sum()  # weights after the first example, whose target was 1
+    second = share @ probability[1]
+    np.testing.assert_allclose(1 / (1 + np.exp(-mixed[:, 0])), [first, second])
+    np.testing.assert_allclose(lost, [-math.log(first), -math.log(1 - second)])
+
+
+def test_frozen_weights_stay():
+    mixture = Mixture("logistic", 2)
+    examples = np.array([[[3.0, -3.0]]] * 5), np.ones(5), np.ones(5)
+    mixture.take(*examples)
+    before = mixture.weights()
+    mixture.freeze()
+    mixture.take(*examples)
+    np.testing.assert_array_equal(mixture.weights(), before)
+
+
+def test_a_model_that_is_taken_twice_shares_its_weight():
+    mixture = Mixture("logistic", 3)
+    mixture.take(np.array([[[3.0, 0.0, -3.0]]]), np.ones(1), np.ones(1))
+    before = mixture.weights()[0]
+    mixture.choose([0, 1, 1])
+    after = mixture.weights()[0]
+    np.testing.assert_allclose(after[1], after[2])
+    np.testing.assert_allclose(after[1] + after[2], before[1] / (before[0] + before[1]))
