@@ -61,7 +61,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize(("settings", "loss", "batch_size"), CASES.values(), ids=CASES)
+@pytest.mark.parametrize("settings, loss, batch_size", CASES.values(), ids=CASES)
 def test_a_lane_is_the_linear_model_of_the_reference(settings, loss, batch_size):
     rates = [1e-5, 3e-6, 1e-6] if settings["rule"] == "momentum" else [0.1, 0.03, 0.5]
     if callable(settings.get("lr")):

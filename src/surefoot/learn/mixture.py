@@ -81,7 +81,7 @@ class Mixture:
         Returns:
             The mixed predictions, (n, outputs), and their losses times the examples' weights, (n,).
         """
-        pieces = [slice(0, len(targets))] if self.logarithmic else self._pieces(len(targets))
+        pieces = [slice(0, len(targets))] if self.logarithmic or not len(targets) else self._pieces(len(targets))
         parts = [self._take(predictions[piece].astype(np.float64), targets[piece], weights[piece]) for piece in pieces]
         return np.concatenate([mixed for mixed, _ in parts]), np.concatenate([lost for _, lost in parts])
 
