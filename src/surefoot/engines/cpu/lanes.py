@@ -189,9 +189,9 @@ def root_of(row):
 
 
 def prefetch_feature(row):
-    for k in range(0, row.size, LINE):
+    prefetch(row, 0)
+    for k in range(LINE, row.size, LINE):
         prefetch(row, k)
-    prefetch(row, row.size - 1)
 
 
 def running_scales(scaled, roots, counts):
