@@ -94,6 +94,10 @@ class Mixture:
 
     def _take(self, p: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         each = self._losses(p, targets) * weights[:, None, None]
+        if self.cumulative.shape[1] == 1:
+            self.losses += each.sum(axis=0)
+            self.total += float(each.sum())
+            return p[:, :, 0], each.sum(axis=(1, 2))
         before = np.cumsum(each, axis=0) - each
         scores = self.cumulative + (0.0 if self.frozen else before)
         eta = self.eta

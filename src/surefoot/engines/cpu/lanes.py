@@ -35,7 +35,7 @@ def learn(examples, targets, weights, first, last, memory, settings, predictions
     """
     indptr, indices, values = examples
     loss, parameter, outputs, damped, tables, around = settings
-    features, scaled, roots, _, slopes, shifted = entries_
+    features, scaled, roots, counts, slopes, shifted = entries_
     x, g, slots, c, moves, penalties = gathered
     lanes = LANES if LANES else slopes.size
     skipped = 0
@@ -58,7 +58,7 @@ def learn(examples, targets, weights, first, last, memory, settings, predictions
             skipped += move_gathered(x[: size * lanes], g, slots, c, penalties, moves)
         else:
             skipped += step_gathered(x[: size * lanes], g, slots, c, penalties)
-        scatter(features, size, memory, x, slots, lanes)
+        scatter_scaled(features, size, memory, x, slots, roots, counts, lanes)
         NEXT(idle)
     return skipped
 
@@ -72,7 +72,7 @@ def learn_batches(
     """
     indptr, indices, values = examples
     loss, parameter, outputs, _, tables, around = settings
-    features, scaled, _, _, slopes, shifted = entries_
+    features, scaled, roots, counts, slopes, shifted = entries_
     x, g, slots, c, _, penalties = gathered
     touched, places, roots_touched = batch
     lanes = LANES if LANES else slopes.size
@@ -87,6 +87,7 @@ def learn_batches(
             size = gather(
                 indices, values, indptr[i], indptr[i + 1], end, memory, entries_, gathered, predicted, idle, lanes
             )
+            put_scales(features, size, memory, roots, counts)
             slopes_of(loss, parameter, outputs, predicted, targets[i], weights[i], slopes, shifted, lanes)
             for e in range(size):
                 j = features[e]
@@ -141,29 +142,30 @@ def gather(indices, values, begin, end, stop, memory, entries_, gathered, predic
         features[e], scaled[e] = j, values[entry]
         row = memory[j]
         CATCH_UP(row, j, root_of(row), idle, lanes)
-        READ_SCALE(row, roots, counts, e)
+        TAKE_SCALE(row, roots, counts, e)
     SCALE(scaled[:size], roots, counts)
-    for e in range(size):
-        row = memory[features[e]]
-        WRITE_SCALE(row, roots, counts, e)
-        take(row, e * lanes, x, slots, lanes)
-    PREDICT(x, scaled[:size], predicted, lanes)
+    TAKE_ROWS(memory, features[:size], scaled, x, slots, predicted, lanes)
     return size
 
 
-def predict_one(x, scaled, predicted, lanes):
-    total = F(0)
-    for e in range(scaled.size):
-        total += x[e] * scaled[e]
-    predicted[0] = total
-
-
-def predict_lanes(x, scaled, predicted, lanes):
+def take_rows(memory, features, scaled, x, slots, predicted, lanes):
+    """Gathers the rows of an example's features, and predicts in every lane."""
     for k in range(lanes):
         predicted[k] = F(0)
-    for e in range(scaled.size):
+    for e in range(features.size):
+        take(memory[features[e]], e * lanes, x, slots, lanes)
         for k in range(lanes):
             predicted[k] += x[e * lanes + k] * scaled[e]
+
+
+def take_rows_of_one(memory, features, scaled, x, slots, predicted, lanes):
+    """The same for one lane: its sum stays in a register."""
+    total = F(0)
+    for e in range(features.size):
+        row = memory[features[e]]
+        take(row, e, x, slots, 1)
+        total += row[0] * scaled[e]
+    predicted[0] = total
 
 
 def take(row, place, x, slots, lanes):
@@ -176,10 +178,26 @@ def take(row, place, x, slots, lanes):
 def scatter(features, size, memory, x, slots, lanes):
     """Puts the rows back."""
     for e in range(size):
+        put(memory[features[e]], e, x, slots, lanes)
+
+
+def scatter_scaled(features, size, memory, x, slots, roots, counts, lanes):
+    """Puts the rows back, with their scales."""
+    for e in range(size):
         row = memory[features[e]]
-        for k in range(lanes):
-            row[k] = x[e * lanes + k]
-        PUT_SLOTS(row, e * lanes, slots, lanes)
+        PUT_SCALE(row, roots, counts, e)
+        put(row, e, x, slots, lanes)
+
+
+def put(row, e, x, slots, lanes):
+    for k in range(lanes):
+        row[k] = x[e * lanes + k]
+    PUT_SLOTS(row, e * lanes, slots, lanes)
+
+
+def put_scales(features, size, memory, roots, counts):
+    for e in range(size):
+        PUT_SCALE(memory[features[e]], roots, counts, e)
 
 
 def root_of(row):
@@ -212,19 +230,19 @@ def no_scales(scaled, roots, counts):
     pass
 
 
-def read_scale(row, roots, counts, e):
+def take_scale(row, roots, counts, e):
     roots[e], counts[e] = row[row.size - 2], row[row.size - 1]
 
 
-def write_scale(row, roots, counts, e):
+def put_scale(row, roots, counts, e):
     row[row.size - 2], row[row.size - 1] = roots[e], counts[e]
 
 
-def read_no_scale(row, roots, counts, e):
+def take_no_scale(row, roots, counts, e):
     roots[e] = F(1)
 
 
-def write_no_scale(row, roots, counts, e):
+def put_no_scale(row, roots, counts, e):
     pass
 
 
