@@ -75,14 +75,16 @@ def toy(name: str) -> Rows:
     X, y = getattr(datasets, name)(return_X_y=True)
     order = np.random.default_rng(0).permutation(len(y))
     for x, label in zip(X[order], y[order] % 2, strict=True):
-        yield float(label), {j: float(x[j]) for j in np.flatnonzero(x)}
+        yield float(label), {int(j): float(x[j]) for j in np.flatnonzero(x)}
 
 
 def docstrings() -> Rows:
+    from scipy.sparse import csr_array
+
     from surefoot import data
 
     loaded = data.load("docstrings")
-    X = loaded.X.tocsr()
+    X = csr_array(loaded.X)
     for i in np.random.default_rng(0).permutation(X.shape[0]):
         part = slice(X.indptr[i], X.indptr[i + 1])
         yield float(loaded.y[i]), dict(zip(X.indices[part].tolist(), X.data[part].tolist(), strict=True))

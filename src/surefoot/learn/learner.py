@@ -243,7 +243,7 @@ class Learner:
         self.weight += float(part.weights.sum())
         if self._until_review() == self.examples:  # it has just doubled
             self._note()
-            if self.settings.auto and not self.mixture.frozen:
+            if self.settings.auto and self.mixture.frozen is None:
                 self._review()
         return mixed
 
@@ -262,8 +262,8 @@ class Learner:
 
     def _review(self) -> None:
         """Drops rates whose weight has vanished and that go on losing; extends the grid where its edge wins."""
-        cumulative = self.mixture.cumulative
-        behind = (self.mixture.eta * (cumulative - cumulative.min(axis=1, keepdims=True))).min(axis=0)
+        scores = self.mixture.eta * self.mixture.scores
+        behind = (scores - scores.min(axis=1, keepdims=True)).min(axis=0)
         keep = [k for k in range(len(self.rates)) if behind[k] < VANISHED or behind[k] < self.behind[k]]
         weights = self.mixture.weights().sum(axis=0)
         winner = max(keep, key=lambda k: weights[k])

@@ -10,8 +10,8 @@ if you must).
 
 from __future__ import annotations
 
-import itertools
 import math
+from itertools import pairwise
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from surefoot.engines import losses
 
 FIRST = 8
 """Examples before models have different weights where the loss is not logarithmic."""
+LARGEST_ETA = 1e12
 LOGARITHMIC = ("logistic", "softmax")
 
 
@@ -37,41 +38,40 @@ class Mixture:
     def __init__(self, loss: str, rates: int, outputs: int = 1, parameter: float = 0.0):
         self.loss, self.outputs, self.parameter = loss, outputs, parameter
         count = 1 if loss == "softmax" else outputs
-        # ln of the prior weight is taken off the losses: what is kept is −ln of a weight that is not normalized yet.
-        self.cumulative = np.full((count, rates), math.log(rates))
+        # −ln of each model's share before the first example.
+        self.prior = np.full((count, rates), math.log(rates))
         self.losses = np.zeros((count, rates))
         self.total = 0.0
         self.gaps = np.zeros(count)
         self.seen = 0
-        self.frozen = False
+        self.frozen: np.ndarray | None = None
+        self.eta = np.full((count, 1), 1.0 if self.logarithmic else 0.0)
 
     @property
     def logarithmic(self) -> bool:
         return self.loss in LOGARITHMIC
 
     @property
-    def eta(self) -> np.ndarray:
-        """The learning rate of each mixture, (M, 1)."""
-        if self.logarithmic:
-            return np.ones((len(self.gaps), 1))
-        rates = max(self.cumulative.shape[1], 2)
-        with np.errstate(divide="ignore"):
-            eta = np.where(self.gaps > 0, math.log(rates) / self.gaps, np.inf if self.seen else 0.0)
-        return np.minimum(eta, 1e12)[:, None]
+    def scores(self) -> np.ndarray:
+        """What weights fall with, (M, R): losses, and for the logarithmic ones −ln of the prior share."""
+        if self.frozen is not None:
+            return self.frozen
+        return self.losses + self.prior if self.logarithmic else self.losses
 
     def weights(self) -> np.ndarray:
         """The weight of each model in each mixture, (M, R); each row adds up to 1."""
-        return softmax(-self.eta * self.cumulative)
+        return softmax(-self.eta * self.scores)
 
     def bound(self) -> float:
-        """How much more than the best single model the mixtures have lost at most, as the theory has it."""
-        rates = self.cumulative.shape[1]
+        """How much more than the best of the present models the mixtures have lost at most, as the theory has it."""
         if self.logarithmic:
-            return len(self.gaps) * math.log(rates)
+            return float(self.prior.max(axis=1).sum())
         return float(np.sum(2.0 * self.gaps))
 
     def take(self, predictions: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mixes predictions, each with the weights after all examples before it, and learns from the targets.
+
+        The numbers are the same however many examples are given at once.
 
         Args:
             predictions: (n, outputs, R), what each model predicted before it saw the example.
@@ -81,47 +81,61 @@ class Mixture:
         Returns:
             The mixed predictions, (n, outputs), and their losses times the examples' weights, (n,).
         """
-        pieces = [slice(0, len(targets))] if self.logarithmic or not len(targets) else self._pieces(len(targets))
-        parts = [self._take(predictions[piece].astype(np.float64), targets[piece], weights[piece]) for piece in pieces]
+        edges = [0]
+        while edges[-1] < len(targets) and not self.logarithmic and self.frozen is None:
+            edges.append(min(len(targets), edges[-1] + self._until_renewal(self.seen + edges[-1])))
+        if len(edges) == 1:
+            edges.append(len(targets))
+        parts = [
+            self._take(predictions[a:b].astype(np.float64), targets[a:b], weights[a:b]) for a, b in pairwise(edges)
+        ]
         return np.concatenate([mixed for mixed, _ in parts]), np.concatenate([lost for _, lost in parts])
 
-    def _pieces(self, count: int) -> list[slice]:
-        """Pieces of so many examples, each at most as many as all before it: so often is η taken anew."""
-        edges = [0]
-        while edges[-1] < count:
-            edges.append(min(count, edges[-1] + max(FIRST, self.seen + edges[-1])))
-        return [slice(first, last) for first, last in itertools.pairwise(edges)]
+    @staticmethod
+    def _until_renewal(seen: int) -> int:
+        """Examples until η is taken anew: at FIRST of them, and at every doubling."""
+        due = FIRST
+        while due <= seen:
+            due *= 2
+        return due - seen
 
     def _take(self, p: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         each = self._losses(p, targets) * weights[:, None, None]
-        if self.cumulative.shape[1] == 1:
-            self.losses += each.sum(axis=0)
-            self.total += float(each.sum())
-            return p[:, :, 0], each.sum(axis=(1, 2))
-        before = np.cumsum(each, axis=0) - each
-        scores = self.cumulative + (0.0 if self.frozen else before)
-        eta = self.eta
-        share = softmax(-eta * scores)
-        mixed, lost = self._mix(p, share, targets)
-        lost = lost * weights[:, None]
-        if not self.frozen:
-            if not self.logarithmic:
-                self.gaps += self._gap(share, each, eta, lost)
-            self.cumulative += each.sum(axis=0)
-            self.seen += len(targets)
-        self.losses += each.sum(axis=0)
-        self.total += float(lost.sum())
+        sums = running_sums(self.losses, each)
+        if p.shape[2] == 1:
+            mixed, lost = p[:, :, 0], each[:, :, 0]
+        else:
+            shift = self.prior if self.logarithmic else 0.0
+            share = softmax(-self.eta * (sums[:-1] + shift if self.frozen is None else self.frozen[None]))
+            mixed, lost = self._mix(p, share, targets)
+            lost = lost * weights[:, None]
+            if not self.logarithmic and self.frozen is None:
+                self._widen(share, each)
+        self.losses = sums[-1]
+        self.total = float(running_sums(np.array(self.total), lost.sum(axis=1))[-1])
+        self.seen += len(targets)
         return mixed, lost.sum(axis=1)
+
+    def _widen(self, share: np.ndarray, each: np.ndarray) -> None:
+        """Adds to the gaps how much the average loss of every example exceeds the mix, and takes η anew when due."""
+        average, smallest = (share * each).sum(axis=2), each.min(axis=2)
+        mix = smallest
+        if self.eta.any():
+            powers = np.exp(-self.eta * (each - smallest[:, :, None]))
+            mix = smallest - np.log((share * powers).sum(axis=2)) / self.eta[:, 0]
+        self.gaps = running_sums(self.gaps, np.maximum(average - mix, 0.0))[-1]
+        if self._until_renewal(self.seen) == len(each):
+            with np.errstate(divide="ignore"):
+                self.eta = np.minimum(math.log(share.shape[2]) / self.gaps, LARGEST_ETA)[:, None]
 
     def freeze(self) -> None:
         """Keeps the weights as they are: a second pass through the same examples would favour models that overfit."""
-        self.frozen = True
+        self.frozen = self.scores
 
     def choose(self, rates: list[int]) -> None:
         """Goes on with these models; one that is named twice shares its weight between the two."""
-        named = np.bincount(rates, minlength=self.cumulative.shape[1])[rates]
-        self.cumulative = self.cumulative[:, rates] + np.log(named)
-        self.losses = self.losses[:, rates]
+        named = np.bincount(rates, minlength=self.prior.shape[1])[rates]
+        self.prior, self.losses = self.prior[:, rates] + np.log(named), self.losses[:, rates]
 
     def _losses(self, p: np.ndarray, targets: np.ndarray) -> np.ndarray:
         """(n, M, R)."""
@@ -152,15 +166,10 @@ class Mixture:
         mixed = one - zero
         return mixed, losses.values("logistic", mixed, self._wanted(targets))
 
-    def _gap(self, share: np.ndarray, each: np.ndarray, eta: np.ndarray, lost: np.ndarray) -> np.ndarray:
-        """How much the average loss exceeds the mix of the losses, over all examples, for each mixture."""
-        average = (share * each).sum(axis=2)
-        if not eta.any():
-            best = each.sum(axis=0).min(axis=1)
-            return np.maximum(average.sum(axis=0) - best, 0.0)
-        smallest = each.min(axis=2, keepdims=True)
-        mix = smallest[:, :, 0] - np.log((share * np.exp(-eta * (each - smallest))).sum(axis=2)) / eta[:, 0]
-        return np.maximum(average - mix, 0.0).sum(axis=0)
+
+def running_sums(start: np.ndarray, terms: np.ndarray) -> np.ndarray:
+    """The sums of the terms so far, the start before them, added one by one."""
+    return np.cumsum(np.concatenate([np.asarray(start)[None], terms]), axis=0)
 
 
 def softmax(scores: np.ndarray) -> np.ndarray:
