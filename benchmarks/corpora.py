@@ -5,6 +5,7 @@ import os
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -84,7 +85,7 @@ def docstrings() -> Rows:
     from surefoot import data
 
     loaded = data.load("docstrings")
-    X = csr_array(loaded.X)
+    X: Any = csr_array(loaded.X)
     for i in np.random.default_rng(0).permutation(X.shape[0]):
         part = slice(X.indptr[i], X.indptr[i + 1])
         yield float(loaded.y[i]), dict(zip(X.indices[part].tolist(), X.data[part].tolist(), strict=True))

@@ -11,7 +11,7 @@ from surefoot.engines.losses import CODES
 from surefoot.engines.step import Step, stack
 
 CACHE_LINE = 64
-COMPILED_WIDTHS = (1, 8)
+COMPILED_WIDTHS = (1, 2, 4, 8)
 """Numbers of lanes with kernels of their own; other numbers share one, which is a little slower."""
 
 

@@ -15,16 +15,22 @@ from surefoot.engines.step import Step
 from surefoot.learn.mixture import Mixture
 from surefoot.rules import Rule
 
-GRID = tuple(2.0**power for power in range(-5, -1))
-"""The learning rates that "auto" begins with, each once with explicit and once with implicit steps."""
+EXPLICIT = (2.0**-5, 2.0**-4, 2.0**-2)
+IMPLICIT = (2.0**-5, 2.0**-4, 2.0**-2, 2.0**-1, 2.0**1)
+"""The learning rates that "auto" begins with. Steps that are implicit go with larger ones than steps that are not."""
 FACTOR = 2.0
-"""What the grid grows by where its edge wins."""
-MOST = 8
-"""Lanes of one output at most."""
+"""Between a rate and its neighbours, which are tried where it wins."""
+WIDTHS = (1, 2, 4, 8)
+"""How many rates there may be at once: numbers that kernels are compiled for."""
+MOST = WIDTHS[-1]
+TRIALS = 3
+"""Neighbours of the best rate that are tried at once."""
 FIRST_REVIEW = 32
-"""Examples before the grid is first looked at; then after twice as many, and so on."""
-VANISHED = 20.0
+"""Examples before the grid is first looked at; then after 1¼ times and twice as many, and so on."""
+VANISHED = 10.0
 """A rate may be dropped once its weight is e to the minus this of the best one's."""
+CATCHING_UP = 0.95
+"""It stays if it lost less than this share of what it lost before for each example."""
 ROWS = 4096
 """Examples that are learned from at once."""
 CENTRED = ("squared", "huber", "quantile", "epsilon_insensitive")
@@ -85,7 +91,7 @@ class Settings:
         for name in self.hyper:
             if name not in known or name in ("lr", "l1", "l2"):
                 raise ValueError(f"{self.optimizer}: there is no hyperparameter {name!r}; it takes {', '.join(known)}")
-        step = self.step(Rate(GRID[0] if self.auto else self.lr))
+        step = self.step(Rate(EXPLICIT[0] if self.auto else self.lr))
         if (self.l1 or self.l2) and step.catches_up and step.no_closed_form:
             raise ValueError(
                 f"{step.rule.name}: features that do not occur cannot make up for penalties: {step.no_closed_form}; "
@@ -109,8 +115,9 @@ class Settings:
         """The rates to begin with."""
         if not self.auto:
             return [Rate(self.lr, self.implicit)]
-        implicit = (False, True) if self._may_be_implicit(self.step(Rate(GRID[0]))) else (False,)
-        return [Rate(lr, which) for which in implicit for lr in GRID]
+        if self._may_be_implicit(self.step(Rate(EXPLICIT[0]))):
+            return [Rate(lr) for lr in EXPLICIT] + [Rate(lr, implicit=True) for lr in IMPLICIT]
+        return [Rate(2.0**power) for power in range(-6, 2)]
 
     def _may_be_implicit(self, step: Step) -> bool:
         return self.batch_size == 1 and not step.rule.from_origin and not step.decays
@@ -146,13 +153,13 @@ class Learner:
     def __init__(self, settings: Settings, features: int = 0):
         self.settings = settings
         self.rates = settings.rates()
-        self.tried = {(rate.lr, rate.implicit) for rate in self.rates}
         self.center, self.spread = 0.0, 1.0
         self.lanes = self._lanes(features)
         self.mixture = self._mixture()
         self.examples, self.weight = 0, 0.0
         self.history: list[tuple[int, float]] = []
-        self.behind = np.zeros(len(self.rates))
+        self.behind, self.reviewed = np.zeros(len(self.rates)), 0
+        self.handicap = np.full(len(self.rates), np.nan)
         self._since = (0.0, 0.0)
 
     @property
@@ -241,18 +248,26 @@ class Learner:
             )
         self.examples += len(part)
         self.weight += float(part.weights.sum())
-        if self._until_review() == self.examples:  # it has just doubled
-            self._note()
+        if self.examples in self._reviews():
+            if self._doubled:
+                self._note()
             if self.settings.auto and self.mixture.frozen is None:
                 self._review()
         return mixed
 
+    def _reviews(self) -> tuple[int, int]:
+        """The last number of examples, not above the present one, that is FIRST_REVIEW times a power of 2; 1¼ of it."""
+        power = max(self.examples // FIRST_REVIEW, 1).bit_length() - 1
+        return FIRST_REVIEW << power, (FIRST_REVIEW << power) * 5 // 4
+
+    @property
+    def _doubled(self) -> bool:
+        return self.examples == self._reviews()[0]
+
     def _until_review(self) -> int:
-        """Examples until there are FIRST_REVIEW of them, or twice as many as at the last review."""
-        due = FIRST_REVIEW
-        while due <= self.examples:
-            due *= 2
-        return due - self.examples
+        """Examples until the grid is looked at."""
+        last, again = self._reviews()
+        return next(due for due in (last, again, 2 * last) if due > self.examples) - self.examples
 
     def _note(self) -> None:
         total, weight = self._since
@@ -261,34 +276,55 @@ class Learner:
         self._since = (self.mixture.total, self.weight)
 
     def _review(self) -> None:
-        """Drops rates whose weight has vanished and that go on losing; extends the grid where its edge wins."""
-        scores = self.mixture.eta * self.mixture.scores
-        behind = (scores - scores.min(axis=1, keepdims=True)).min(axis=0)
-        keep = [k for k in range(len(self.rates)) if behind[k] < VANISHED or behind[k] < self.behind[k]]
-        weights = self.mixture.weights().sum(axis=0)
-        winner = max(keep, key=lambda k: weights[k])
-        beyond = self._beyond(self.rates[winner]) if len(keep) < MOST else None
-        chosen = sorted([*keep, winner]) if beyond else keep
-        if chosen == list(range(len(self.rates))):
-            self.behind = behind
-            return
-        rates = [self.rates[k] for k in chosen]
-        if beyond:
-            rates[len(chosen) - 1 - chosen[::-1].index(winner)] = beyond
-            self.tried.add((beyond.lr, beyond.implicit))
-        self.rates = rates
-        self.lanes.choose(chosen, [self.settings.step(rate) for rate in rates], [rate.implicit for rate in rates])
-        self.mixture.choose(chosen)
-        self.behind = behind[chosen]
+        """Drops rates that are of no use any more, and when examples have doubled tries the neighbours of the best.
 
-    def _beyond(self, winner: Rate) -> Rate | None:
-        """The next rate past the edge of the grid if the winner is the edge."""
-        tried = [lr for lr, implicit in self.tried if implicit == winner.implicit]
-        if winner.lr == max(tried):
-            return Rate(winner.lr * FACTOR, winner.implicit)
-        if winner.lr == min(tried):
-            return Rate(winner.lr / FACTOR, winner.implicit)
-        return None
+        A neighbour goes on from where the best has come: which rate is best changes as features become better known.
+        There are always 1, 2, 4 or 8 rates; what is dropped last is kept where that many are left over.
+        """
+        behind = self._behind()
+        winner = int(self.mixture.weights().sum(axis=0).argmax())
+        useful = [k for k in range(len(self.rates)) if k == winner or self._is_useful(k, behind[k])]
+        near = self._neighbours(self.rates[winner], useful) if self._doubled else []
+        room = next(width for width in WIDTHS if width >= min(len(useful) + min(len(near), TRIALS), MOST))
+        more = near[: min(TRIALS, room - len(useful))]
+        others = [k for k in np.argsort(behind).tolist() if k not in useful and self.rates[k] not in near]
+        keep = sorted([*useful, *others[: room - len(useful) - len(more)]])
+        more = near[: room - len(keep)]
+        self.behind, self.reviewed = behind, self.examples
+        self.handicap = np.full(len(self.rates), np.nan)
+        if len(keep) < len(self.rates) or more:
+            self._choose(keep, winner, more)
+
+    def _behind(self) -> np.ndarray:
+        """−ln of each rate's weight as a share of the best one's, in the mixture where that is largest."""
+        scores = self.mixture.scores
+        return (scores - scores.min(axis=1, keepdims=True)).min(axis=0)
+
+    def _is_useful(self, k: int, behind: float) -> bool:
+        """Whether a rate behind the best has not vanished, or catches up; one on trial has to have caught up."""
+        if not np.isnan(self.handicap[k]):
+            return behind < self.handicap[k]
+        before = self.behind[k] * self.examples / max(self.reviewed, 1)
+        return behind < VANISHED or behind < CATCHING_UP * before
+
+    def _neighbours(self, best: Rate, useful: list[int]) -> list[Rate]:
+        """Rates nearby and the other kind of step, the nearest first, where they are not there already."""
+        kinds = {rate.implicit for rate in self.settings.rates()}
+        near = [(FACTOR, False), (1 / FACTOR, False), (1.0, True), (FACTOR, True), (1 / FACTOR, True)]
+        near += [(FACTOR**2, False), (FACTOR**-2, False)]
+        rates = [
+            Rate(best.lr * factor, best.implicit != other) for factor, other in near if not other or len(kinds) > 1
+        ]
+        return [rate for rate in rates if rate not in [self.rates[k] for k in useful]]
+
+    def _choose(self, keep: list[int], winner: int, more: list[Rate]) -> None:
+        """Goes on with these rates, and with copies of the winner at others."""
+        chosen = keep + [winner] * len(more)
+        self.rates = [self.rates[k] for k in keep] + more
+        self.lanes.choose(chosen, [self.settings.step(r) for r in self.rates], [r.implicit for r in self.rates])
+        self.mixture.choose(keep, winner, len(more))
+        self.behind = self._behind()
+        self.handicap = np.append(np.full(len(keep), np.nan), self.behind[len(keep) :])
 
     def weights(self) -> tuple[np.ndarray, np.ndarray]:
         """The mixed weights of the features as they are, (features, outputs), and the biases, (outputs,).

@@ -1,11 +1,14 @@
-"""Predictions of several models mixed: their weights are exp(−η · cumulative loss), so the best soon has them all.
+"""Predictions of several models mixed by weights prior · exp(−η · cumulative loss), so the best soon has them all.
 
 For a loss that is the negative logarithm of a probability, η is 1 and probabilities are mixed: the mixture's total loss
-exceeds that of the best of R models by at most ln R, over any examples in any order (Vovk, 1990, Aggregating
+exceeds that of any model by at most −ln of its prior share, over any examples in any order (Vovk, 1990, Aggregating
 strategies). For other losses, which are convex, predictions are averaged, and η is ln R over the sum of the gaps so far
-between the average of the losses and their mix −(1/η) ln Σ w exp(−η loss), taken anew now and then: the total exceeds
-that of the best by at most `bound()` (De Rooij, Van Erven, Grünwald & Koolen, 2014, Follow the leader if you can, hedge
-if you must).
+between the average of the losses and their mix −(1/η) ln Σ w exp(−η loss), taken anew now and then (De Rooij, Van
+Erven, Grünwald & Koolen, 2014, Follow the leader if you can, hedge if you must). `bound` says by how much at most.
+
+A small share is held back for models that come later. Until then it belongs to one that predicts what the mixture does,
+and so neither gains nor loses (Freund, Schapire, Singer & Warmuth, 1997, Using and combining predictors that
+specialize): the guarantee for the first models holds whatever comes.
 """
 
 from __future__ import annotations
@@ -19,6 +22,8 @@ from surefoot.engines import losses
 
 FIRST = 8
 """Examples before models have different weights where the loss is not logarithmic."""
+RESERVE = 1.0 / 128.0
+"""The share that is held back."""
 LARGEST_ETA = 1e12
 LOGARITHMIC = ("logistic", "softmax")
 
@@ -36,10 +41,11 @@ class Mixture:
     """
 
     def __init__(self, loss: str, rates: int, outputs: int = 1, parameter: float = 0.0):
-        self.loss, self.outputs, self.parameter = loss, outputs, parameter
+        self.loss, self.rates, self.outputs, self.parameter = loss, rates, outputs, parameter
         count = 1 if loss == "softmax" else outputs
-        # −ln of each model's share before the first example.
-        self.prior = np.full((count, rates), math.log(rates))
+        self.reserve = np.full(count, RESERVE if rates > 1 else 0.0)
+        # −ln of each model's share before the first example; what is held back is a share of all.
+        self.prior = np.full((count, rates), math.log(rates) - math.log1p(-self.reserve[0]))
         self.losses = np.zeros((count, rates))
         self.total = 0.0
         self.gaps = np.zeros(count)
@@ -53,20 +59,19 @@ class Mixture:
 
     @property
     def scores(self) -> np.ndarray:
-        """What weights fall with, (M, R): losses, and for the logarithmic ones −ln of the prior share."""
-        if self.frozen is not None:
-            return self.frozen
-        return self.losses + self.prior if self.logarithmic else self.losses
+        """−ln of the models' weights before they are normalized, (M, R)."""
+        return self.prior + self.eta * self.losses if self.frozen is None else self.frozen
 
     def weights(self) -> np.ndarray:
         """The weight of each model in each mixture, (M, R); each row adds up to 1."""
-        return softmax(-self.eta * self.scores)
+        return softmax(-self.scores)
 
     def bound(self) -> float:
-        """How much more than the best of the present models the mixtures have lost at most, as the theory has it."""
+        """How much more the mixtures have lost at most than the best of the models that were there from the start."""
+        first = math.log(self.rates) - math.log1p(-RESERVE) if self.rates > 1 else 0.0
         if self.logarithmic:
-            return float(self.prior.max(axis=1).sum())
-        return float(np.sum(2.0 * self.gaps))
+            return len(self.gaps) * first
+        return float(np.sum(self.gaps)) * (1.0 + first / math.log(max(self.rates, 2)))
 
     def take(self, predictions: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mixes predictions, each with the weights after all examples before it, and learns from the targets.
@@ -105,8 +110,7 @@ class Mixture:
         if p.shape[2] == 1:
             mixed, lost = p[:, :, 0], each[:, :, 0]
         else:
-            shift = self.prior if self.logarithmic else 0.0
-            share = softmax(-self.eta * (sums[:-1] + shift if self.frozen is None else self.frozen[None]))
+            share = softmax(-(self.prior + self.eta * sums[:-1] if self.frozen is None else self.frozen[None]))
             mixed, lost = self._mix(p, share, targets)
             lost = lost * weights[:, None]
             if not self.logarithmic and self.frozen is None:
@@ -126,16 +130,21 @@ class Mixture:
         self.gaps = running_sums(self.gaps, np.maximum(average - mix, 0.0))[-1]
         if self._until_renewal(self.seen) == len(each):
             with np.errstate(divide="ignore"):
-                self.eta = np.minimum(math.log(share.shape[2]) / self.gaps, LARGEST_ETA)[:, None]
+                self.eta = np.minimum(math.log(self.rates) / self.gaps, LARGEST_ETA)[:, None]
 
     def freeze(self) -> None:
         """Keeps the weights as they are: a second pass through the same examples would favour models that overfit."""
         self.frozen = self.scores
 
-    def choose(self, rates: list[int]) -> None:
-        """Goes on with these models; one that is named twice shares its weight between the two."""
-        named = np.bincount(rates, minlength=self.prior.shape[1])[rates]
-        self.prior, self.losses = self.prior[:, rates] + np.log(named), self.losses[:, rates]
+    def choose(self, keep: list[int], parent: int, children: int = 0) -> None:
+        """Goes on with these models, and with copies of the parent, which share a half of what was held back."""
+        chosen = keep + [parent] * children
+        total = -log_sum_exp(-self.scores, axis=1)[:, 0]
+        self.prior, self.losses = self.prior[:, chosen], self.losses[:, chosen]
+        if children:
+            part = self.reserve / (2 * children) / (1.0 - self.reserve)
+            self.prior[:, len(keep) :] = (total - np.log(part))[:, None] - (self.eta * self.losses)[:, len(keep) :]
+            self.reserve = self.reserve / 2
 
     def _losses(self, p: np.ndarray, targets: np.ndarray) -> np.ndarray:
         """(n, M, R)."""

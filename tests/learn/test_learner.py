@@ -1,0 +1,184 @@
+"""The learner: learning rates found in one pass, on real and on generated data."""
+
+import dataclasses
+import itertools
+import math
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from surefoot.engines.lanes import Examples
+from surefoot.learn.learner import FIRST_REVIEW, MOST, DivergedError, Learner, Settings
+
+VOWPAL_WABBIT = {"a9a": 0.3322, "rcv1_small.dat": 0.3515, "SMSSpamCollection": 0.0772}
+"""The best progressive log loss of Vowpal Wabbit 9.11.9 at learning rates of 2^-4 … 2^4, measured."""
+
+
+def examples(rows, labels) -> Examples:
+    """From dictionaries of values by feature."""
+    indptr = np.cumsum([0, *map(len, rows)])
+    indices = np.array([j for row in rows for j in sorted(row)], np.int64)
+    values = np.array([row[j] for row in rows for j in sorted(row)], np.float32)
+    return Examples(indptr, indices, values, np.array(labels, float), np.ones(len(labels)))
+
+
+def generated(size: int = 600, seed: int = 0, noise: float = 0.5) -> Examples:
+    """Twenty features, three to a row, labels of a logistic model."""
+    rng = np.random.default_rng(seed)
+    weights = rng.normal(size=20)
+    rows = [{int(j): float(rng.normal(1.0, 0.3)) for j in rng.choice(20, 3, replace=False)} for _ in range(size)]
+    scores = np.array([sum(weights[j] * v for j, v in row.items()) for row in rows])
+    return examples(rows, rng.random(size) < 1 / (1 + np.exp(-scores / noise)))
+
+
+def real(name: str) -> Examples:
+    """A set of VOWPAL_WABBIT; text messages as counts of words and marks."""
+    folder = os.environ.get("SUREFOOT_DATA")
+    if not folder:
+        pytest.skip("needs SUREFOOT_DATA")
+    lines = (Path(folder) / name).read_text(encoding="utf-8").splitlines()
+    if name == "SMSSpamCollection":
+        words, rows = {}, []
+        for line in lines:
+            found = [words.setdefault(w, len(words)) for w in re.findall(r"[a-z0-9]+|[^\sa-z0-9]", line.lower())[1:]]
+            rows.append({j: float(found.count(j)) for j in found})
+        return examples(rows, [line.startswith("spam") for line in lines])
+    pairs = [re.findall(r"(\d+):(\S+)", line) for line in lines]
+    return examples([{int(j): float(v) for j, v in row} for row in pairs], [not line.startswith("-") for line in lines])
+
+
+def learned(rows: Examples, pieces: int = 1, **settings) -> Learner:
+    learner = Learner(Settings(**settings))
+    edges = np.linspace(0, len(rows), pieces + 1).astype(int)
+    for first, last in itertools.pairwise(edges):
+        learner.learn(rows.part(first, last))
+    return learner
+
+
+@pytest.mark.parametrize("name", VOWPAL_WABBIT)
+def test_the_defaults_come_close_to_a_tuned_learner(name):
+    assert learned(real(name)).loss <= 1.01 * VOWPAL_WABBIT[name]
+
+
+@pytest.mark.parametrize("noise", [0.1, 0.5, 2.0])
+def test_auto_keeps_its_guarantee_against_the_rates_it_begins_with(noise):
+    rows = generated(noise=noise)
+    auto = learned(rows)
+    fixed = [learned(rows, lr=rate.lr, implicit=rate.implicit).loss for rate in Settings().rates()]
+    assert len(fixed) == MOST
+    assert auto.loss * len(rows) <= min(fixed) * len(rows) + auto.mixture.bound()
+    assert auto.mixture.bound() <= math.log(MOST) + 0.01
+
+
+@pytest.mark.parametrize("name", ["adagrad", "sgd", "ftrl"])
+def test_auto_comes_close_to_the_best_fixed_rate(name):
+    rows = generated(2000)
+    auto = learned(rows, optimizer=name)
+    fixed = [learned(rows, optimizer=name, lr=2.0**power).loss for power in range(-8, 4)]
+    assert auto.loss <= 1.01 * min(fixed)
+
+
+def test_rates_are_dropped_and_the_best_stays():
+    rows = generated(6000, noise=0.5)
+    learner, counts = Learner(Settings()), []
+    for first in range(0, len(rows), 500):
+        learner.learn(rows.part(first, first + 500))
+        counts.append(len(learner.rates))
+        assert learner.learning_rate in learner.rates
+        assert len(set(learner.rates)) == len(learner.rates)
+    assert min(counts) <= 2
+
+
+def test_the_grid_moves_where_its_edge_wins():
+    """Huge features that are not divided by their scale need tiny rates of SGD."""
+    rows = generated(3000)
+    other = dataclasses.replace(rows, values=rows.values * np.float32(2.0**9))
+    learner = learned(other, optimizer="sgd", normalize=False)
+    assert max(rate.lr for rate in learner.rates) < min(rate.lr for rate in Settings().rates())
+
+
+def test_the_scale_of_features_changes_nothing():
+    rows = generated()
+    units = np.float32(2.0) ** np.linspace(-20, 20, 20).round().astype(np.float32)
+    other = dataclasses.replace(rows, values=rows.values * units[rows.indices])
+    assert learned(other).loss == pytest.approx(learned(rows).loss, rel=1e-4)
+
+
+def test_the_same_numbers_for_any_pieces():
+    rows = generated(1000)
+    whole, cut = learned(rows), learned(rows, pieces=37)
+    for found, expected in zip(cut.weights(), whole.weights(), strict=True):
+        np.testing.assert_array_equal(found, expected)
+    assert (cut.loss, cut.rates, cut.history) == (whole.loss, whole.rates, whole.history)
+
+
+def test_history_is_the_loss_of_predictions_made_before_learning():
+    rows = generated(200)
+    learner = Learner(Settings())
+    p = learner.learn(rows)[:, 0]
+    loss = np.log1p(np.exp(-(2 * rows.targets - 1) * p))
+    assert learner.loss == pytest.approx(loss.mean())
+    edges = [0] + [examples for examples, _ in learner.history]
+    assert edges == [0, FIRST_REVIEW, 2 * FIRST_REVIEW, 4 * FIRST_REVIEW]
+    for (first, last), (_, found) in zip(itertools.pairwise(edges), learner.history, strict=True):
+        assert found == pytest.approx(loss[first:last].mean())
+
+
+@pytest.mark.parametrize("loss, parameter", [("squared", 0.0), ("huber", 100.0), ("quantile", 0.5)])
+def test_the_unit_of_numbers_to_predict_changes_nothing(loss, parameter):
+    rows = generated()
+    rng = np.random.default_rng(2)
+    numbers = dataclasses.replace(rows, targets=rows.targets + rng.normal(size=len(rows)))
+    dollars = dataclasses.replace(numbers, targets=1000.0 * numbers.targets + 5000.0)
+    scaled = parameter / 1000.0 if loss == "huber" else parameter
+    a = Learner(Settings(loss=loss, parameter=scaled))
+    b = Learner(Settings(loss=loss, parameter=parameter))
+    np.testing.assert_allclose(b.learn(dollars), 1000.0 * a.learn(numbers) + 5000.0, rtol=1e-3, atol=1.0)
+    unit = 1000.0 if loss == "quantile" else 1e6
+    assert b.loss == pytest.approx(unit * a.loss, rel=1e-3)
+    np.testing.assert_allclose(b.weights()[0], 1000.0 * a.weights()[0], rtol=2e-2, atol=1.0)
+
+
+def test_weights_predict_what_was_learned():
+    rows = generated(3000, noise=0.2)
+    weights, bias = learned(rows).weights()
+    row = np.repeat(np.arange(len(rows)), np.diff(rows.indptr))
+    score = np.bincount(row, weights[rows.indices, 0] * rows.values) + bias[0]
+    assert np.mean((score > 0) == rows.targets) > 0.85
+
+
+def test_l1_makes_exact_zeros():
+    rows = generated()
+    counts = [np.count_nonzero(learned(rows, l1=l1).weights()[0]) for l1 in (0.0, 0.1, 1.0)]
+    assert counts[0] == 20
+    assert 0 < counts[1] < 20
+    assert counts[2] == 0
+
+
+@pytest.mark.parametrize(
+    "settings, said",
+    [
+        ({"loss": "logistical"}, "loss: found 'logistical'"),
+        ({"lr": "fast"}, "lr: found 'fast'"),
+        ({"lr": -1.0}, "lr must lie in"),
+        ({"batch_size": 0}, "batch_size: found 0"),
+        ({"optimizer": "adagard"}, "did you mean"),
+        ({"optimizer": "adam", "l1": 0.1}, "cannot make up for penalties"),
+        ({"l2": -0.1}, "l2 must be a finite number"),
+        ({"hyper": {"momentum": 0.9}}, "no hyperparameter 'momentum'"),
+        ({"optimizer": "ftrl", "lr": 0.1, "implicit": True}, "implicit"),
+        ({"average": True, "l1": 0.1}, "average"),
+    ],
+)
+def test_settings_that_cannot_be_honoured_say_so(settings, said):
+    with pytest.raises(ValueError, match=re.escape(said)):
+        Settings(**settings)
+
+
+def test_a_loss_without_bound_stops_with_advice():
+    rows = dataclasses.replace(generated(), targets=np.arange(600.0))
+    with pytest.raises(DivergedError, match="smaller learning rate"):
+        learned(rows, loss="squared", optimizer="sgd", lr=1e3, normalize=False)
