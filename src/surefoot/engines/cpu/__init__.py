@@ -170,25 +170,28 @@ class Gradient(NamedTuple):
     sums: np.ndarray
 
 
-def grouped(ids, values, rows: int) -> Gradient:
+def grouped(step: Step, ids, values, rows: int) -> Gradient:
     """A sparse gradient by row: values of equal ids are summed, in order of occurrence."""
     flat = np.ascontiguousarray(stored(values)).reshape(len(ids), math.prod(values.shape[1:]))
     distinct, sources, targets, begins = find_rows(ids, rows, False)
     kind = Kind(ARITHMETIC[storage_of(values)])
-    return Gradient(flat, distinct, sources, summed(flat, NO_POSITIONS, NOBODY, targets, begins, kind))
+    return Gradient(flat, distinct, sources, summed(flat, NO_POSITIONS, NOBODY, targets, begins, kind, step.threads))
 
 
-def summed(values, positions, factors, targets, begins, kind: Kind) -> np.ndarray:
+def summed(values, positions, factors, targets, begins, kind: Kind, limit: int | None = None) -> np.ndarray:
     """The sums of the values with the same target; `begins` tells how many come before each sum."""
     sums = np.empty((len(begins), values.shape[1]), kind.dtype)
     if sums.size:
         kernel = specialise("sums", REGISTRY["sgd"], kind)
         factors = factors.astype(kind.dtype, copy=False)
-        # Shares of ids rather than of sums, as a few rows have most of the ids; one a thread, as each reads all targets.
-        shares = threads.pieces(len(targets) * values.shape[1], len(targets), None, each=1)
+
+        def task(first, last):
+            return kernel(values, positions, factors, targets, sums, np.empty(BLOCK, np.int64), first, last)
+
+        # Shares of ids rather than of sums, as a few rows have most of the ids; few, as each looks at all targets.
+        shares = threads.pieces(len(targets) * values.shape[1], len(targets), limit, each=2)
         edges = [*np.searchsorted(begins, [first for first, _ in shares]).tolist(), len(begins)]
-        work = functools.partial(kernel, values, positions, factors, targets, sums)
-        threads.run([functools.partial(work, *share) for share in itertools.pairwise(edges)])
+        threads.run([functools.partial(task, *share) for share in itertools.pairwise(edges)], limit)
     return sums
 
 
