@@ -16,16 +16,15 @@ class EmbeddingBag(torch.nn.EmbeddingBag):
     """torch.nn.EmbeddingBag, faster where `sparse=True`: its gradient has one row for each distinct id.
 
     torch's backward pass writes a row for every id, equal ones included, and leaves it to the optimizer to sum them.
-    Here they are summed where they arise, in order of occurrence, without ever being written: the gradient is a
-    coalesced COO tensor, an ordinary one for hooks, clipping, DistributedDataParallel and any optimizer.
+    Here they are summed where they arise, in order of occurrence, and never written: the gradient is an ordinary COO
+    tensor for hooks, clipping, DistributedDataParallel and any optimizer, with each row once and in order.
 
     Arguments, initial weights, state dict and results are torch's. What is not sparse, not on a CPU or neither float32
     nor float64, `mode="max"`, `max_norm`, `scale_grad_by_freq`, compilation and function transforms take torch's own
     path.
 
     Raises:
-        IndexError: for ids outside 0 … num_embeddings − 1.
-        ValueError: for offsets that do not begin at 0, descend, or go past the last id.
+        RuntimeError: for ids outside 0 … num_embeddings − 1, and offsets that do not cut all ids into bags.
 
     >>> bag = EmbeddingBag(10, 2, mode="sum", sparse=True)
     >>> bag(torch.tensor([[3, 3, 7]])).sum().backward()
@@ -42,7 +41,7 @@ class EmbeddingBag(torch.nn.EmbeddingBag):
         if not self._sums_here(input, offsets, per_sample_weights):
             return super().forward(input, offsets, per_sample_weights)
         if offsets is None:
-            ends = torch.arange(0, input.numel() + 1, input.shape[1]) if input.numel() else torch.zeros(len(input) + 1)
+            ends = torch.arange(len(input) + 1) * input.shape[1]
         elif self.include_last_offset:
             ends = offsets
         else:
@@ -69,7 +68,7 @@ class EmbeddingBag(torch.nn.EmbeddingBag):
             and all(type(t) is Tensor and not t.is_floating_point() for t in (ids, offsets) if t is not None)
             and all(t.device.type == "cpu" for t in (weight, ids, offsets, factors) if t is not None)
             and ids.dtype in (torch.int64, torch.int32)
-            and (ids.ndim == 2 if offsets is None else ids.ndim == offsets.ndim == 1 and len(offsets) > 0)
+            and (ids.ndim == 2 and ids.shape[1] > 0 if offsets is None else ids.ndim == offsets.ndim == 1 and len(offsets) > 0)
             and (offsets is None or offsets.dtype == ids.dtype)
             and (factors is None or (factors.shape == ids.shape and factors.dtype is weight.dtype))
             and not (torch.compiler.is_compiling() or torch.jit.is_tracing() or torch.jit.is_scripting())
@@ -77,14 +76,14 @@ class EmbeddingBag(torch.nn.EmbeddingBag):
 
 
 def check(ids: np.ndarray, ends: np.ndarray, rows: int) -> None:
-    """Raises IndexError for ids out of range, and ValueError for offsets that cut them into no bags."""
+    """Raises RuntimeError, as torch does, for ids out of range and for offsets that do not cut all ids into bags."""
     if len(ids) and (ids.min() < 0 or ids.max() >= rows):
         wrong = ids[(ids < 0) | (ids >= rows)][0]
-        raise IndexError(f"EmbeddingBag: id {wrong} is out of range; expected 0 … {rows - 1}")
-    if ends[0] != 0 or ends[-1] > len(ids) or (ends[1:] < ends[:-1]).any():
-        raise ValueError(
-            f"EmbeddingBag: offsets begin with {ends[0]} and go up to {ends.max()}; expected numbers that begin with 0 "
-            f"and ascend to at most {len(ids)}, the number of ids"
+        raise RuntimeError(f"EmbeddingBag: id {wrong} is out of range; expected 0 … {rows - 1}")
+    if ends[0] != 0 or ends[-1] != len(ids) or (ends[1:] < ends[:-1]).any():
+        raise RuntimeError(
+            f"EmbeddingBag: offsets begin with {ends[0]}, go up to {ends.max()} and end with {ends[-1]}; expected "
+            f"numbers that ascend from 0 to {len(ids)}, the number of ids, which include_last_offset names as well"
         )
 
 
@@ -93,8 +92,9 @@ class SumOfRows(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, weight: Tensor, ids: Tensor, ends: Tensor, factors: Tensor | None, padding: int, mean: bool):
-        ctx.save_for_backward(weight, ids, ends, factors)
-        ctx.padding = padding
+        # The table itself is needed for the factors alone; kept, it could not be stepped before a backward pass.
+        ctx.save_for_backward(weight if ctx.needs_input_grad[3] else None, ids, ends, factors)
+        ctx.padding, ctx.shape = padding, weight.shape
         sums, counts = cpu.bags(weight.detach().numpy(), ids.numpy(), ends.numpy(), as_array(factors), padding, mean)
         ctx.counts = counts if mean else None
         return torch.from_numpy(sums)
@@ -103,28 +103,29 @@ class SumOfRows(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, slope: Tensor):  # pyright: ignore[reportIncompatibleMethodOverride]
         weight, ids, ends, factors = ctx.saved_tensors
-        slopes, numbers, edges = slope.contiguous().numpy(), ids.numpy(), ends.numpy()
-        if ctx.counts is not None:
-            slopes = slopes / np.maximum(ctx.counts, 1).astype(slopes.dtype)[:, None]
-        bag_of = np.repeat(np.arange(len(slopes)), np.diff(edges))
-        numbers = numbers[: edges[-1]]
+        slope = slope.contiguous()
+        bag_of = np.repeat(np.arange(len(slope)), np.diff(ends.numpy()))
         of_weight = of_factors = None
-        if ctx.needs_input_grad[3]:
-            of_factors = torch._embedding_bag_per_sample_weights_backward(
-                slope.contiguous(), weight.detach(), ids, ends[:-1], torch.from_numpy(bag_of), 0, ctx.padding
-            )
         if ctx.needs_input_grad[0]:
-            scales = as_array(factors)
-            if ctx.padding >= 0:
-                kept = numbers != ctx.padding
-                numbers, bag_of = numbers[kept], bag_of[kept]
-                scales = scales[kept] if scales is not None else None
-            rows, sums = cpu.merge(numbers, slopes, len(weight), bag_of, scales)
-            of_weight = torch.sparse_coo_tensor(
-                torch.from_numpy(rows)[None], torch.from_numpy(sums), weight.shape, is_coalesced=True,
-                check_invariants=False,
-            )  # fmt: skip
+            of_weight = gradient_of_table(ctx, slope.numpy(), ids.numpy(), bag_of, as_array(factors))
+        if ctx.needs_input_grad[3]:
+            of_factors = torch.ops.aten._embedding_bag_per_sample_weights_backward(
+                slope, weight, ids, ends[:-1], torch.from_numpy(bag_of), 0, ctx.padding
+            )
         return of_weight, None, None, of_factors, None, None
+
+
+def gradient_of_table(ctx: Any, slopes: np.ndarray, ids: np.ndarray, bag_of: np.ndarray, factors: np.ndarray | None):
+    """A COO tensor with the sum of the slopes of the bags, times the factors, for each distinct id."""
+    if ctx.counts is not None:
+        slopes = slopes * (1 / np.maximum(ctx.counts, 1).astype(slopes.dtype))[:, None]  # torch's bits
+    if ctx.padding >= 0:
+        kept = ids != ctx.padding
+        ids, bag_of = ids[kept], bag_of[kept]
+        factors = None if factors is None else factors[kept]
+    rows, sums = cpu.merge(ids, slopes, ctx.shape[0], bag_of, factors)
+    rows, sums = torch.from_numpy(rows)[None], torch.from_numpy(sums)
+    return torch.sparse_coo_tensor(rows, sums, ctx.shape, is_coalesced=True, check_invariants=False)
 
 
 def as_array(factors: Tensor | None) -> np.ndarray | None:

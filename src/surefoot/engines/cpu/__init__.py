@@ -190,7 +190,7 @@ def summed(values, positions, factors, targets, begins, kind: Kind, limit: int |
 
         # Shares of ids rather than of sums, as a few rows have most of the ids; few, as each looks at all targets.
         shares = threads.pieces(len(targets) * values.shape[1], len(targets), limit, each=2)
-        edges = [*np.searchsorted(begins, [first for first, _ in shares]).tolist(), len(begins)]
+        edges = sorted({*np.searchsorted(begins, [first for first, _ in shares]).tolist(), len(begins)})
         threads.run([functools.partial(task, *share) for share in itertools.pairwise(edges)], limit)
     return sums
 
