@@ -95,8 +95,18 @@ class SumOfRows(torch.autograd.Function):
         # The table itself is needed for the factors alone; kept, it could not be stepped before a backward pass.
         ctx.save_for_backward(weight if ctx.needs_input_grad[3] else None, ids, ends, factors)
         ctx.padding, ctx.shape = padding, weight.shape
-        sums, counts = cpu.bags(weight.detach().numpy(), ids.numpy(), ends.numpy(), as_array(factors), padding, mean)
-        ctx.counts = counts if mean else None
+        ctx.kept = ids.numpy() != padding if padding >= 0 else slice(None)
+
+        def find() -> int:
+            ctx.places = cpu.find_rows(ids.numpy()[ctx.kept], len(weight), True)
+            return 0
+
+        # Beside the sums, which leave no core to wait for it in the backward pass.
+        meanwhile = [find] if ctx.needs_input_grad[0] else []
+        table, numbers = weight.detach().numpy(), (ids.numpy(), ends.numpy(), as_array(factors))
+        sums, counts = cpu.bags(table, *numbers, padding, mean, meanwhile)
+        # torch multiplies by the inverse, and so has other bits than a division.
+        ctx.shares = 1 / np.maximum(counts, 1).astype(sums.dtype) if mean else None
         return torch.from_numpy(sums)
 
     @staticmethod
@@ -107,7 +117,11 @@ class SumOfRows(torch.autograd.Function):
         bag_of = np.repeat(np.arange(len(slope)), np.diff(ends.numpy()))
         of_weight = of_factors = None
         if ctx.needs_input_grad[0]:
-            of_weight = gradient_of_table(ctx, slope.numpy(), ids.numpy(), bag_of, as_array(factors))
+            slopes = slope.numpy() if ctx.shares is None else slope.numpy() * ctx.shares[:, None]
+            scales = None if factors is None else as_array(factors)[ctx.kept]
+            sums = cpu.sums_at(ctx.places, slopes, bag_of[ctx.kept], scales)
+            rows, sums = torch.from_numpy(ctx.places[0])[None], torch.from_numpy(sums)
+            of_weight = torch.sparse_coo_tensor(rows, sums, ctx.shape, is_coalesced=True, check_invariants=False)
         if ctx.needs_input_grad[3]:
             of_factors = torch.ops.aten._embedding_bag_per_sample_weights_backward(
                 slope, weight, ids, ends[:-1], torch.from_numpy(bag_of), 0, ctx.padding
@@ -115,18 +129,5 @@ class SumOfRows(torch.autograd.Function):
         return of_weight, None, None, of_factors, None, None
 
 
-def gradient_of_table(ctx: Any, slopes: np.ndarray, ids: np.ndarray, bag_of: np.ndarray, factors: np.ndarray | None):
-    """A COO tensor with the sum of the slopes of the bags, times the factors, for each distinct id."""
-    if ctx.counts is not None:
-        slopes = slopes * (1 / np.maximum(ctx.counts, 1).astype(slopes.dtype))[:, None]  # torch's bits
-    if ctx.padding >= 0:
-        kept = ids != ctx.padding
-        ids, bag_of = ids[kept], bag_of[kept]
-        factors = None if factors is None else factors[kept]
-    rows, sums = cpu.merge(ids, slopes, ctx.shape[0], bag_of, factors)
-    rows, sums = torch.from_numpy(rows)[None], torch.from_numpy(sums)
-    return torch.sparse_coo_tensor(rows, sums, ctx.shape, is_coalesced=True, check_invariants=False)
-
-
-def as_array(factors: Tensor | None) -> np.ndarray | None:
+def as_array(factors: Tensor | None) -> Any:
     return None if factors is None else factors.detach().contiguous().numpy()

@@ -8,7 +8,7 @@ import contextlib
 import functools
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,6 +30,7 @@ __all__ = [
     "bags",
     "blend",
     "dense",
+    "find_rows",
     "get_threads",
     "grouped",
     "linear",
@@ -40,6 +41,7 @@ __all__ = [
     "set_threads",
     "settle",
     "settle_average",
+    "sums_at",
 ]
 
 NOBODY = np.empty(0)
@@ -231,27 +233,36 @@ def workspace(width: int, kind: Kind) -> tuple[np.ndarray, np.ndarray, np.ndarra
     return np.empty((count, width), kind.dtype), np.empty(count, kind.dtype), np.empty(LANES)
 
 
-def merge(ids, values, rows: int, positions=None, factors=None) -> tuple[np.ndarray, np.ndarray]:
+def merge(ids: np.ndarray, values: np.ndarray, rows: int) -> tuple[np.ndarray, np.ndarray]:
     """The distinct ids in order, and the sum of each one's values in order of occurrence.
-
-    Args:
-        ids: (k,), int64: rows, each below `rows`.
-        values: (m, …): one for each id, or for several: then that of the k-th id is values[positions[k]].
-        positions: (k,), int64.
-        factors: (k,): what the value of each id is multiplied by.
 
     >>> merge(np.array([2, 0, 2]), np.array([[1.0], [2.0], [4.0]]), 3)
     (array([0, 2]), array([[2.], [5.]]))
     """
+    places = find_rows(ids, rows, True)
+    return places[0], sums_at(places, values)
+
+
+def sums_at(places: tuple, values: np.ndarray, positions=None, factors=None) -> np.ndarray:
+    """The sum of each distinct row's values in order of occurrence, one for every row.
+
+    Args:
+        places: of the ids, from find_rows with `every`.
+        values: (m, …): one for each id, or for several: then that of the k-th id is values[positions[k]].
+        positions: (k,), int64.
+        factors: (k,): what the value of each id is multiplied by.
+    """
+    distinct, _, targets, begins = places
     flat = np.ascontiguousarray(stored(values)).reshape(len(values), math.prod(values.shape[1:]))
-    distinct, _, targets, begins = find_rows(ids, rows, True)
     kind = Kind(ARITHMETIC[storage_of(values)])
-    shared = NO_POSITIONS if positions is None else positions
-    sums = summed(flat, shared, NOBODY if factors is None else factors, targets, begins, kind)
-    return distinct, encode(sums, values).reshape(len(distinct), *values.shape[1:])
+    positions = NO_POSITIONS if positions is None else positions
+    sums = summed(flat, positions, NOBODY if factors is None else factors, targets, begins, kind)
+    return encode(sums, values).reshape(len(distinct), *values.shape[1:])
 
 
-def bags(table, ids, ends, factors, padding: int, mean: bool) -> tuple[np.ndarray, np.ndarray]:
+def bags(
+    table, ids, ends, factors, padding: int, mean: bool, meanwhile: Sequence[Callable[[], int]] = ()
+) -> tuple[np.ndarray, np.ndarray]:
     """The sum, or the mean, of the rows that each bag of ids names; and how many rows each has.
 
     Args:
@@ -261,6 +272,7 @@ def bags(table, ids, ends, factors, padding: int, mean: bool) -> tuple[np.ndarra
         factors: (k,), what each row is multiplied by; None for 1.
         padding: an id that counts for nothing.
         mean: divide by the number of rows.
+        meanwhile: what else the threads are to do.
 
     >>> bags(np.array([[1.0], [2.0], [4.0]]), np.array([1, 1, 2]), np.array([0, 2, 3]), None, -1, False)[0]
     array([[4.],
@@ -272,7 +284,8 @@ def bags(table, ids, ends, factors, padding: int, mean: bool) -> tuple[np.ndarra
     kernel = specialise("bags", REGISTRY["sgd"], Kind(table.dtype.name))
     work = functools.partial(kernel, table, ids, ends, factors, padding, mean, result, counts)
     shares = threads.pieces(len(ids) * table.shape[1], count, None, each=4)
-    threads.run([functools.partial(work, *share) for share in shares])
+    tasks = [*meanwhile, *(functools.partial(work, *share) for share in shares)]
+    threads.run(tasks, None if len(shares) > 1 else 1)
     return result, counts
 
 
