@@ -35,9 +35,7 @@ class EmbeddingBag(torch.nn.EmbeddingBag):
            size=(10, 2), nnz=2, layout=torch.sparse_coo)
     """
 
-    def forward(
-        self, input: Tensor, offsets: Tensor | None = None, per_sample_weights: Tensor | None = None
-    ) -> Tensor:
+    def forward(self, input: Tensor, offsets: Tensor | None = None, per_sample_weights: Tensor | None = None) -> Tensor:
         if not self._sums_here(input, offsets, per_sample_weights):
             return super().forward(input, offsets, per_sample_weights)
         if offsets is None:
@@ -68,10 +66,14 @@ class EmbeddingBag(torch.nn.EmbeddingBag):
             and all(type(t) is Tensor and not t.is_floating_point() for t in (ids, offsets) if t is not None)
             and all(t.device.type == "cpu" for t in (weight, ids, offsets, factors) if t is not None)
             and ids.dtype in (torch.int64, torch.int32)
-            and (ids.ndim == 2 and ids.shape[1] > 0 if offsets is None else ids.ndim == offsets.ndim == 1 and len(offsets) > 0)
+            and (
+                ids.ndim == 2 and ids.shape[1] > 0
+                if offsets is None
+                else ids.ndim == offsets.ndim == 1 and len(offsets) > 0
+            )
             and (offsets is None or offsets.dtype == ids.dtype)
             and (factors is None or (factors.shape == ids.shape and factors.dtype is weight.dtype))
-            and not (torch.compiler.is_compiling() or torch.jit.is_tracing() or torch.jit.is_scripting())
+            and not (torch.compiler.is_compiling() or torch.jit.is_tracing())  # pyright: ignore[reportPrivateImportUsage]
         )
 
 

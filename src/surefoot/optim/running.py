@@ -84,7 +84,8 @@ def addresses_of(tensors: list) -> list[int]:
 
 def alike(tensors: list[Tensor]) -> TensorGuards:
     """Checks that other tensors have the types, sizes and strides of these, all in one call."""
-    sizes, strides = [list(tensor.shape) for tensor in tensors], [list(tensor.stride()) for tensor in tensors]
+    sizes: Any = [list(tensor.shape) for tensor in tensors]
+    strides: Any = [list(tensor.stride()) for tensor in tensors]
     return TensorGuards(*tensors, dynamic_dims_sizes=sizes, dynamic_dims_strides=strides)
 
 
@@ -105,7 +106,7 @@ class Together:
         self.parts = [*self.own, *map(local, itertools.chain(*self.slots.values()))]
         self.places = addresses_of(self.parts)
         self.sizes = np.array([memory.size for memory in self.memories])
-        gradients = [job.gradient for job in jobs]
+        gradients: list[Any] = [job.gradient for job in jobs]
         self.alike = alike([*self.own, *gradients])
         columns = np.reshape(self.places, (-1, len(jobs)))
         self.addresses = np.column_stack([columns[0], addresses_of(gradients), *columns[1 : 1 + len(first.keys)]])

@@ -111,7 +111,7 @@ def sums(values, positions, factors, targets, result, chosen, first, last):
 
 
 def bags(table, ids, ends, factors, padding, mean, result, counts, first, last):
-    """The sum of the rows of table that each bag first … last − 1 of ids names, or their mean; and how many they are."""
+    """The sum, or the mean, of the rows that each bag first … last − 1 of ids names; and how many rows each has."""
     for bag in range(first, last):
         total = result[bag]
         total[:] = F(0)

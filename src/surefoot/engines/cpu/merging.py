@@ -51,10 +51,10 @@ def sort_ids(ids, rows):
 @numba.njit(cache=True, nogil=True)
 def ascends(ids):
     """Whether every id is above the one before it."""
-    for k in range(1, ids.size):
-        if ids[k] <= ids[k - 1]:
-            return False
-    return True
+    k = 1
+    while k < ids.size and ids[k] > ids[k - 1]:
+        k += 1
+    return k >= ids.size
 
 
 @numba.njit(cache=True, nogil=True)
