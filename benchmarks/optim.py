@@ -75,27 +75,30 @@ def embedding_steps(table: int, width: int, count: int, rounds: int) -> Iterator
 
 
 def embedding_training(table: int, width: int, count: int, rounds: int) -> Iterator[Row]:
-    """Forward, backward and step. FBGEMM steps within its backward pass."""
+    """Forward, backward and step, with torch's bag and with ours. FBGEMM steps within its backward pass."""
     batches = zipf_batches(table, count)
     fbgemm = installed("fbgemm_gpu.split_table_batched_embeddings_ops_training")
     for name, settings, theirs in (("exact", EXACT, "EXACT_ADAGRAD"), ("row-wise", ROW_WISE, "EXACT_ROWWISE_ADAGRAD")):
         what = f"training an embedding bag, {table:,} × {width}, {count:,} ids, {name}"
         contenders = {
-            "ours": bag_training("surefoot.Adagrad", table, width, batches, **settings),
-            "torch.Adagrad": bag_training("torch.Adagrad", table, width, batches),
+            "surefoot.nn": bag_training("surefoot.nn", "surefoot.Adagrad", table, width, batches, **settings),
+            "torch.nn": bag_training("torch.nn", "surefoot.Adagrad", table, width, batches, **settings),
+            "torch.Adagrad": bag_training("torch.nn", "torch.Adagrad", table, width, batches),
         }
         if fbgemm:
             contenders["FBGEMM"] = fbgemm_training(fbgemm, table, width, batches, theirs)
         times = race(contenders, rounds)
-        yield beside(what, times["ours"], {"torch.Adagrad": times["torch.Adagrad"]}, bar=4)
-        if fbgemm:
-            yield beside(what, times["ours"], {f"FBGEMM {theirs}": times["FBGEMM"]}, bar=2.5)
-        else:
-            yield Row(what, "", "FBGEMM is not installed (pip install 'surefoot[bench]')", bar=2.5)
+        for bag, bars in (("surefoot.nn", (4, 2.5)), ("torch.nn", (None, None))):
+            row = f"{what}, {bag}.EmbeddingBag"
+            yield beside(row, times[bag], {"torch.Adagrad": times["torch.Adagrad"]}, bar=bars[0])
+            if fbgemm:
+                yield beside(row, times[bag], {f"FBGEMM {theirs}": times["FBGEMM"]}, bar=bars[1])
+            else:
+                yield Row(row, "", "FBGEMM is not installed (pip install 'surefoot[bench]')", bar=bars[1])
 
 
-def bag_training(kind: str, table: int, width: int, batches, **settings) -> Callable[[], object]:
-    bag = torch.nn.EmbeddingBag(table, width, mode="sum", sparse=True)
+def bag_training(home: str, kind: str, table: int, width: int, batches, **settings) -> Callable[[], object]:
+    bag = installed(home).EmbeddingBag(table, width, mode="sum", sparse=True)
     optimizer = optimizer_of(kind, bag.parameters(), lr=0.01, **settings)
     turn, slope = itertools.cycle([bags(ids) for ids in batches]), torch.randn(len(batches[0]) // BAG, width)
 

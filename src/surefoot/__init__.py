@@ -26,7 +26,7 @@ _HOMES = {
     "reproduce": "surefoot.lab",
     "trace": "surefoot.lab",
 }
-_ROOMS = ("data", "engines", "lab", "ops", "optim", "rules", "schedules")
+_ROOMS = ("data", "engines", "lab", "nn", "ops", "optim", "rules", "schedules")
 
 __all__ = [*_HOMES, *_ROOMS, "__version__"]
 

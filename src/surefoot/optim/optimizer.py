@@ -375,13 +375,14 @@ class RuleOptimizer(torch.optim.Optimizer):
             self._memories[memory.parameter] = memory
             if memory.tensors and memory.tensors is not self.state.get(memory.parameter):
                 self.state[memory.parameter] = memory.tensors
+        # Autograd is told before the step, while what it is told of still lies in the nearest cache.
+        stepped = [parameter for some in ready for parameter in some.parameters]
+        torch.autograd.graph.increment_version(stepped + [job.memory.parameter for job in jobs])
         faults = [fault for some in ready for fault in some.run()] + [fault for job in jobs for fault in alone(job)]
         for job in jobs:
             if job.memory.tensors:  # a rule without slots has none before rows have something to make up for
                 self.state[job.memory.parameter] = job.memory.tensors
         self._known = list(self.state.values())
-        stepped = [parameter for some in ready for parameter in some.parameters]
-        torch.autograd.graph.increment_version(stepped + [job.memory.parameter for job in jobs])
         if any(faults):
             raise NonFiniteError("; ".join(filter(None, faults)))
 

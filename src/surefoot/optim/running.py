@@ -10,14 +10,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from torch._C._dynamo.guards import TensorGuards
 
 from surefoot.engines import NonFiniteError, Step
 from surefoot.engines.cpu import Many
 from surefoot.engines.cpu.memory import read, write
 from surefoot.optim.gradients import merge_when_accumulated
 from surefoot.optim.memory import Memory, Rows, array, is_aligned, local, own_gradient, real, rows_of
-
-DTYPE = operator.attrgetter("dtype")
 
 
 class Job(NamedTuple):
@@ -83,12 +82,11 @@ def addresses_of(tensors: list) -> list[int]:
     return list(map(Tensor.data_ptr, tensors))
 
 
-def counts_of(tensors: list) -> list[int]:
-    return list(map(Tensor.numel, tensors))
-
-
-def strides_of(tensors: list) -> list[tuple[int, ...]]:
-    return list(map(Tensor.stride, tensors))
+def alike(tensors: list[Tensor]) -> TensorGuards:
+    """Checks that other tensors have the types, sizes and strides of these, all in one call."""
+    sizes: Any = [list(tensor.shape) for tensor in tensors]
+    strides: Any = [list(tensor.stride()) for tensor in tensors]
+    return TensorGuards(*tensors, dynamic_dims_sizes=sizes, dynamic_dims_strides=strides)
 
 
 class Together:
@@ -106,13 +104,12 @@ class Together:
         keys = first.keys if first.counter is None else (*first.keys, "step")
         self.slots = {key: [tensors[key] for tensors in self.tensors] for key in keys}
         self.parts = [*self.own, *map(local, itertools.chain(*self.slots.values()))]
-        self.places, self.strides = addresses_of(self.parts), [memory.strides for memory in self.memories]
+        self.places = addresses_of(self.parts)
         self.sizes = np.array([memory.size for memory in self.memories])
-        self.contiguous = all(map(Tensor.is_contiguous, self.own))
-        self.dtype, self.counts = first.dtype, 2 * counts_of(self.own)
+        gradients: list[Any] = [job.gradient for job in jobs]
+        self.alike = alike([*self.own, *gradients])
         columns = np.reshape(self.places, (-1, len(jobs)))
-        gradients = addresses_of([job.gradient for job in jobs])
-        self.addresses = np.column_stack([columns[0], gradients, *columns[1 : 1 + len(first.keys)]])
+        self.addresses = np.column_stack([columns[0], addresses_of(gradients), *columns[1 : 1 + len(first.keys)]])
         self.counters = columns[-1]
         self.many = Many(step, self.storage, self.sizes)
         self.is_new = True
@@ -129,23 +126,13 @@ class Together:
                 if not (unmoved and all(map(is_aligned, self.parameters))):
                     return False
                 gradients = list(map(own_gradient, self.parameters))
-            if addresses_of(self.parts) != self.places or any(map(Tensor.is_neg, gradients)):
-                return False
-            if not (self.is_laid_out(self.own) and self.is_laid_out(gradients)):
-                return False
             # Another type or size may lie at the same address.
-            if set(map(DTYPE, self.own + gradients)) != {self.dtype} or counts_of(self.own + gradients) != self.counts:
-                return False
-            if self.own[0].is_complex() and any(map(Tensor.is_conj, gradients)):
+            if addresses_of(self.parts) != self.places or not self.alike.check(*self.own, *gradients):
                 return False
             self.addresses[:, 1] = addresses_of(gradients)
         except (KeyError, RuntimeError, TypeError):
             return False  # a gradient or a slot is missing, or is not dense
         return True
-
-    def is_laid_out(self, tensors: list[Tensor]) -> bool:
-        """Whether the coordinates lie in the order in which they lay."""
-        return all(map(Tensor.is_contiguous, tensors)) if self.contiguous else strides_of(tensors) == self.strides
 
     def run(self) -> list[str]:
         """One step; returns what is wrong with gradients."""

@@ -8,8 +8,8 @@ import contextlib
 import functools
 import itertools
 import math
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
@@ -19,16 +19,18 @@ from surefoot.engines import reference
 from surefoot.engines.cpu.compiling import Kind, specialise
 from surefoot.engines.cpu.kernels import BLOCK, LANES, ROWS_AT_ONCE
 from surefoot.engines.cpu.many import Many
-from surefoot.engines.cpu.merging import sort_ids
+from surefoot.engines.cpu.merging import find_rows
 from surefoot.engines.reference import blend, blend_rows, blend_touched, settle_average
-from surefoot.engines.step import ARITHMETIC, Around, Columns, State, Step, rounding_key, storage_of, table
+from surefoot.engines.step import ARITHMETIC, Around, Columns, State, Step, encode, rounding_key, storage_of, table
 from surefoot.rules import REGISTRY
 from surefoot.threads import get_threads, set_threads
 
 __all__ = [
     "Many",
+    "bags",
     "blend",
     "dense",
+    "find_rows",
     "get_threads",
     "grouped",
     "linear",
@@ -39,9 +41,11 @@ __all__ = [
     "set_threads",
     "settle",
     "settle_average",
+    "sums_at",
 ]
 
 NOBODY = np.empty(0)
+NO_POSITIONS = np.empty(0, np.int64)
 
 
 def kind_of(step: Step, x: np.ndarray, **more) -> Kind:
@@ -159,20 +163,47 @@ def together(part: np.ndarray) -> np.ndarray:
 # Sparse gradients
 
 
-def grouped(ids, values, rows: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A sparse gradient as kernels take it: its values, their order by row, where in it each distinct row begins."""
-    width = math.prod(values.shape[1:])
-    return np.ascontiguousarray(stored(values)).reshape(len(ids), width), *sort_ids(ids, rows)
+class Gradient(NamedTuple):
+    """A sparse gradient as kernels take it: for each distinct row, where in its values or its sums to find it."""
+
+    values: np.ndarray
+    distinct: np.ndarray
+    sources: np.ndarray
+    sums: np.ndarray
 
 
-def rows(step: Step, x, gradient, state: State, t: int, coefficients: tuple, around: Around) -> int:
+def grouped(step: Step, ids, values, rows: int) -> Gradient:
+    """A sparse gradient by row: values of equal ids are summed, in order of occurrence."""
+    flat = np.ascontiguousarray(stored(values)).reshape(len(ids), math.prod(values.shape[1:]))
+    distinct, sources, targets, begins = find_rows(ids, rows, False)
+    kind = Kind(ARITHMETIC[storage_of(values)])
+    return Gradient(flat, distinct, sources, summed(flat, NO_POSITIONS, NOBODY, targets, begins, kind, step.threads))
+
+
+def summed(values, positions, factors, targets, begins, kind: Kind, limit: int | None = None) -> np.ndarray:
+    """The sums of the values with the same target; `begins` tells how many come before each sum."""
+    sums = np.empty((len(begins), values.shape[1]), kind.dtype)
+    if sums.size:
+        kernel = specialise("sums", REGISTRY["sgd"], kind)
+        factors = factors.astype(kind.dtype, copy=False)
+
+        def task(first, last):
+            return kernel(values, positions, factors, targets, sums, np.empty(BLOCK, np.int64), first, last)
+
+        # Shares of ids rather than of sums, as a few rows have most of the ids; few, as each looks at all targets.
+        shares = threads.pieces(len(targets) * values.shape[1], len(targets), limit, each=2)
+        edges = sorted({*np.searchsorted(begins, [first for first, _ in shares]).tolist(), len(begins)})
+        threads.run([functools.partial(task, *share) for share in itertools.pairwise(edges)], limit)
+    return sums
+
+
+def rows(step: Step, x, gradient: Gradient, state: State, t: int, coefficients: tuple, around: Around) -> int:
     """Steps the rows that a gradient names; returns how many coordinates were left as they were."""
-    values, order, starts = gradient
-    distinct = distinct_rows(order, starts) if step.average or not values.size else NOBODY
+    distinct = gradient.distinct
     kind = kind_of(step, x, catches_up=state.last is not None)
-    if not values.size:
-        sums = np.empty((len(distinct), *x.shape[1:]), kind.dtype)
-        return reference.rows(step, x, (distinct, sums), state, t, coefficients, around)
+    if not gradient.values.size:
+        empty = np.empty((len(distinct), *x.shape[1:]), kind.dtype)
+        return reference.rows(step, x, (distinct, empty), state, t, coefficients, around)
     if step.average:
         blend_rows(x, state, distinct)
     c, a = numbers(step, kind, coefficients, around)
@@ -188,19 +219,12 @@ def rows(step: Step, x, gradient, state: State, t: int, coefficients: tuple, aro
             work = workspace(table_.shape[1], kind)
             return kernel(table_, *gradient, first, last, slots, after, c, a, means, key, work, idle)
 
-        # Equal shares of the ids rather than of the distinct rows: a few rows have most of the ids. Few shares: rows
-        # lie anywhere, so threads are never side by side.
-        shares = threads.pieces(values.size, len(order), step.threads, each=4)
-        edges = sorted({*np.searchsorted(starts, [first for first, _ in shares]).tolist(), len(starts) - 1})
-        skipped = threads.run([functools.partial(task, b, e) for b, e in itertools.pairwise(edges)], step.threads)
+        # Few shares: rows lie anywhere, so threads are never side by side.
+        shares = threads.pieces(len(distinct) * table_.shape[1], len(distinct), step.threads, each=4)
+        skipped = threads.run([functools.partial(task, *share) for share in shares], step.threads)
     if step.average:
         blend_touched(step, x, state, distinct, t)
     return skipped
-
-
-def distinct_rows(order, starts) -> np.ndarray:
-    """The distinct rows of a sparse gradient, in order."""
-    return (order[starts[:-1]] >> np.uint64(32)).astype(np.int64)
 
 
 def workspace(width: int, kind: Kind) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -215,12 +239,54 @@ def merge(ids: np.ndarray, values: np.ndarray, rows: int) -> tuple[np.ndarray, n
     >>> merge(np.array([2, 0, 2]), np.array([[1.0], [2.0], [4.0]]), 3)
     (array([0, 2]), array([[2.], [5.]]))
     """
-    flat, order, starts = grouped(ids, values, rows)
-    sums = np.empty((len(starts) - 1, *values.shape[1:]), values.dtype)
+    places = find_rows(ids, rows, True)
+    return places[0], sums_at(places, values)
+
+
+def sums_at(places: tuple, values: np.ndarray, positions=None, factors=None) -> np.ndarray:
+    """The sum of each distinct row's values in order of occurrence, one for every row.
+
+    Args:
+        places: of the ids, from find_rows with `every`.
+        values: (m, …): one for each id, or for several: then that of the k-th id is values[positions[k]].
+        positions: (k,), int64.
+        factors: (k,): what the value of each id is multiplied by.
+    """
+    distinct, _, targets, begins = places
+    flat = np.ascontiguousarray(stored(values)).reshape(len(values), math.prod(values.shape[1:]))
     kind = Kind(ARITHMETIC[storage_of(values)])
-    result = stored(sums).reshape(len(sums), flat.shape[1])
-    specialise("sums", REGISTRY["sgd"], kind)(flat, order, starts, result, np.empty(flat.shape[1], kind.dtype))
-    return distinct_rows(order, starts), sums
+    positions = NO_POSITIONS if positions is None else positions
+    sums = summed(flat, positions, NOBODY if factors is None else factors, targets, begins, kind)
+    return encode(sums, values).reshape(len(distinct), *values.shape[1:])
+
+
+def bags(
+    table, ids, ends, factors, padding: int, mean: bool, meanwhile: Sequence[Callable[[], int]] = ()
+) -> tuple[np.ndarray, np.ndarray]:
+    """The sum, or the mean, of the rows that each bag of ids names; and how many rows each has.
+
+    Args:
+        table: (n, d).
+        ids: (k,), int64, from 0 to n − 1.
+        ends: (bags + 1,), int64: where in ids each bag begins, and where the last one ends.
+        factors: (k,), what each row is multiplied by; None for 1.
+        padding: an id that counts for nothing.
+        mean: divide by the number of rows.
+        meanwhile: what else the threads are to do.
+
+    >>> bags(np.array([[1.0], [2.0], [4.0]]), np.array([1, 1, 2]), np.array([0, 2, 3]), None, -1, False)[0]
+    array([[4.],
+           [4.]])
+    """
+    count = len(ends) - 1
+    result, counts = np.empty((count, table.shape[1]), table.dtype), np.empty(count, np.int64)
+    factors = np.empty(0, table.dtype) if factors is None else factors
+    kernel = specialise("bags", REGISTRY["sgd"], Kind(table.dtype.name))
+    work = functools.partial(kernel, table, ids, ends, factors, padding, mean, result, counts)
+    shares = threads.pieces(len(ids) * table.shape[1], count, None, each=4)
+    tasks = [*meanwhile, *(functools.partial(work, *share) for share in shares)]
+    threads.run(tasks, None if len(shares) > 1 else 1)
+    return result, counts
 
 
 @contextlib.contextmanager
@@ -301,7 +367,7 @@ def squares_of_rows(x, gradient, around: tuple, kind: Kind) -> float:
 
 def rows_norm(x, gradient) -> float:
     """The Euclidean norm of a sparse gradient."""
-    values = gradient[0]
+    values = gradient.values
     # The rows of x are only looked at with L2, which a norm knows nothing of: any memory of that shape will do.
     placeholder = as_strided(np.zeros(1, values.dtype), (x.shape[0], values.shape[1]), (0, 0))
     return math.sqrt(squares_of_rows(placeholder, gradient, (), Kind(ARITHMETIC[storage_of(x)])))

@@ -168,7 +168,7 @@ def namespace(rule: Rule, kind: Kind) -> dict:
     }
     idle_lane = "lane_from_origin" if rule.from_origin else "lane_steady" if rule.steady else "lane_by_rule"
     names |= {
-        "LANES": kind.lanes,
+        "LANE_COUNT": kind.lanes,
         "SLOPE_OF": slope_by_code(),
         "SOFTMAX": losses.CODES["softmax"],
         "TAKE_ROWS": names["take_rows_of_one" if kind.lanes == 1 else "take_rows"],

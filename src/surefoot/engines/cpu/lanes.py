@@ -8,7 +8,7 @@ learning, who divide by the maximum.
 
 A step gathers the rows of the features that take part side by side into `gathered`, one number for each feature and
 lane, calls the rule on all of them in one loop, and puts the rows back. Names in capitals are filled in by `compiling`:
-those that `kernels` has, LANES, the number of lanes (0 where only the call tells), and functions chosen by what is
+those that `kernels` has, LANE_COUNT, the number of lanes (0 where only the call tells), and functions chosen by what is
 asked for.
 """
 
@@ -37,7 +37,7 @@ def learn(examples, targets, weights, first, last, memory, settings, predictions
     loss, parameter, outputs, damped, tables, around = settings
     features, scaled, roots, counts, slopes, shifted = entries_
     x, g, slots, c, moves, penalties = gathered
-    lanes = LANES if LANES else slopes.size
+    lanes = LANE_COUNT if LANE_COUNT else slopes.size
     skipped = 0
     for i in range(first, last):
         predicted = predictions[i - first]
@@ -75,7 +75,7 @@ def learn_batches(
     features, scaled, roots, counts, slopes, shifted = entries_
     x, g, slots, c, _, penalties = gathered
     touched, places, roots_touched = batch
-    lanes = LANES if LANES else slopes.size
+    lanes = LANE_COUNT if LANE_COUNT else slopes.size
     skipped = 0
     for b in range(edges.size - 1):
         count, total = 0, 0.0

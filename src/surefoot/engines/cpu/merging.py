@@ -1,4 +1,4 @@
-"""Sorts the ids of a sparse gradient, so that equal ones lie together in order of occurrence."""
+"""Which rows a sparse gradient names, and where the gradient of each is to be found."""
 
 import numba
 import numpy as np
@@ -6,6 +6,7 @@ import numpy as np
 MOST_BITS = 11
 """Of a digit: with more, its counts no longer fit into the nearest cache."""
 HIGH = np.uint64(32)
+LOW = np.uint64(0xFFFFFFFF)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -45,3 +46,42 @@ def sort_ids(ids, rows):
         distinct += np.int64(order[k] >> HIGH != order[k - 1] >> HIGH)
     starts[distinct] = size
     return order, starts[: distinct + 1]
+
+
+@numba.njit(cache=True, nogil=True)
+def ascends(ids):
+    """Whether every id is above the one before it."""
+    k = 1
+    while k < ids.size and ids[k] > ids[k - 1]:
+        k += 1
+    return k >= ids.size
+
+
+@numba.njit(cache=True, nogil=True)
+def find_rows(ids, rows, every):
+    """(distinct rows, source of each, target of each id, where the ids of each sum begin) of a sparse gradient.
+
+    A source s ≥ 0 is the position of a row's only id, and ~s the number of its sum, to which the values of all ids with
+    that target are to be added; other targets are −1. Rows that are named once have a sum too where every row is to
+    have one, or where most ids name a row again: sums lie together, and values anywhere.
+    """
+    if not every and ascends(ids):
+        nothing = np.empty(0, np.int64)
+        return ids.astype(np.int64), np.arange(ids.size), nothing, nothing
+    order, starts = sort_ids(ids, rows)
+    distinct, targets = np.empty(starts.size - 1, np.int64), np.empty(ids.size, np.int64)
+    sources = np.empty(distinct.size, np.int64)
+    every = every or 2 * distinct.size <= ids.size
+    begins, sums = np.empty(distinct.size, np.int64), 0
+    for u in range(distinct.size):
+        begin, end = starts[u], starts[u + 1]
+        distinct[u] = np.int64(order[begin] >> HIGH)
+        if every or end - begin > 1:
+            sources[u], begins[sums] = ~sums, begin
+            for k in range(begin, end):
+                targets[np.int64(order[k] & LOW)] = sums
+            sums += 1
+        else:
+            sources[u] = np.int64(order[begin] & LOW)
+            targets[sources[u]] = -1
+    return distinct, sources, targets, begins[:sums]

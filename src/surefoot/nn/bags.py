@@ -1,0 +1,135 @@
+"""`EmbeddingBag`: torch's, with a sparse gradient that names no row twice."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from surefoot.engines import cpu
+
+
+class EmbeddingBag(torch.nn.EmbeddingBag):
+    """torch.nn.EmbeddingBag, faster where `sparse=True`: its gradient has one row for each distinct id.
+
+    torch's backward pass writes a row for every id, equal ones included, and leaves it to the optimizer to sum them.
+    Here they are summed where they arise, in order of occurrence, and never written: the gradient is an ordinary COO
+    tensor for hooks, clipping, DistributedDataParallel and any optimizer, with each row once and in order.
+
+    Arguments, initial weights, state dict and results are torch's. What is not sparse, not on a CPU or neither float32
+    nor float64, `mode="max"`, `max_norm`, `scale_grad_by_freq`, compilation and function transforms take torch's own
+    path.
+
+    Raises:
+        RuntimeError: for ids outside 0 … num_embeddings − 1, and offsets that do not cut all ids into bags.
+
+    >>> bag = EmbeddingBag(10, 2, mode="sum", sparse=True)
+    >>> bag(torch.tensor([[3, 3, 7]])).sum().backward()
+    >>> bag.weight.grad
+    tensor(indices=tensor([[3, 7]]),
+           values=tensor([[2., 2.],
+                          [1., 1.]]),
+           size=(10, 2), nnz=2, layout=torch.sparse_coo)
+    """
+
+    def forward(self, input: Tensor, offsets: Tensor | None = None, per_sample_weights: Tensor | None = None) -> Tensor:
+        if not self._sums_here(input, offsets, per_sample_weights):
+            return super().forward(input, offsets, per_sample_weights)
+        if offsets is None:
+            ends = torch.arange(len(input) + 1) * input.shape[1]
+        elif self.include_last_offset:
+            ends = offsets
+        else:
+            ends = torch.cat((offsets, offsets.new_tensor([input.numel()])))
+        ids, ends = input.reshape(-1).long(), ends.long()
+        check(ids.numpy(), ends.numpy(), self.num_embeddings)
+        factors = None if per_sample_weights is None else per_sample_weights.reshape(-1)
+        padding = -1 if self.padding_idx is None else self.padding_idx
+        return SumOfRows.apply(self.weight, ids, ends, factors, padding, self.mode == "mean")  # pyright: ignore
+
+    def _sums_here(self, ids: Tensor, offsets: Tensor | None, factors: Tensor | None) -> bool:
+        """Whether our own path takes these arguments; torch's takes the rest, and says what is wrong with them."""
+        weight = self.weight
+        return (
+            self.sparse
+            and (self.mode == "sum" or (self.mode == "mean" and factors is None))
+            and self.max_norm is None
+            and not self.scale_grad_by_freq
+            # Another type stands for a function transform, a distributed or a fake tensor.
+            and type(weight) is torch.nn.Parameter
+            and weight.dtype in (torch.float32, torch.float64)
+            and weight.is_contiguous()
+            and weight.numel() > 0
+            and all(type(t) is Tensor and not t.is_floating_point() for t in (ids, offsets) if t is not None)
+            and all(t.device.type == "cpu" for t in (weight, ids, offsets, factors) if t is not None)
+            and ids.dtype in (torch.int64, torch.int32)
+            and (
+                ids.ndim == 2 and ids.shape[1] > 0
+                if offsets is None
+                else ids.ndim == offsets.ndim == 1 and len(offsets) > 0
+            )
+            and (offsets is None or offsets.dtype == ids.dtype)
+            and (factors is None or (factors.shape == ids.shape and factors.dtype is weight.dtype))
+            and not (torch.compiler.is_compiling() or torch.jit.is_tracing())  # pyright: ignore[reportPrivateImportUsage]
+        )
+
+
+def check(ids: np.ndarray, ends: np.ndarray, rows: int) -> None:
+    """Raises RuntimeError, as torch does, for ids out of range and for offsets that do not cut all ids into bags."""
+    if len(ids) and (ids.min() < 0 or ids.max() >= rows):
+        wrong = ids[(ids < 0) | (ids >= rows)][0]
+        raise RuntimeError(f"EmbeddingBag: id {wrong} is out of range; expected 0 … {rows - 1}")
+    if ends[0] != 0 or ends[-1] != len(ids) or (ends[1:] < ends[:-1]).any():
+        raise RuntimeError(
+            f"EmbeddingBag: offsets begin with {ends[0]}, go up to {ends.max()} and end with {ends[-1]}; expected "
+            f"numbers that ascend from 0 to {len(ids)}, the number of ids, which include_last_offset names as well"
+        )
+
+
+class SumOfRows(torch.autograd.Function):
+    """The sums or means of the rows that bags of ids name; the gradient of the table has no row twice."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, ids: Tensor, ends: Tensor, factors: Tensor | None, padding: int, mean: bool):
+        # The table itself is needed for the factors alone; kept, it could not be stepped before a backward pass.
+        ctx.save_for_backward(weight if ctx.needs_input_grad[3] else None, ids, ends, factors)
+        ctx.padding, ctx.shape = padding, weight.shape
+        ctx.kept = ids.numpy() != padding if padding >= 0 else slice(None)
+
+        def find() -> int:
+            ctx.places = cpu.find_rows(ids.numpy()[ctx.kept], len(weight), True)
+            return 0
+
+        # Beside the sums, which leave no core to wait for it in the backward pass.
+        meanwhile = [find] if ctx.needs_input_grad[0] else []
+        table, numbers = weight.detach().numpy(), (ids.numpy(), ends.numpy(), as_array(factors))
+        sums, counts = cpu.bags(table, *numbers, padding, mean, meanwhile)
+        # torch multiplies by the inverse, and so has other bits than a division.
+        ctx.shares = 1 / np.maximum(counts, 1).astype(sums.dtype) if mean else None
+        return torch.from_numpy(sums)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, slope: Tensor):  # pyright: ignore[reportIncompatibleMethodOverride]
+        weight, ids, ends, factors = ctx.saved_tensors
+        slope = slope.contiguous()
+        bag_of = np.repeat(np.arange(len(slope)), np.diff(ends.numpy()))
+        of_weight = of_factors = None
+        if ctx.needs_input_grad[0]:
+            slopes = slope.numpy() if ctx.shares is None else slope.numpy() * ctx.shares[:, None]
+            scales = None if factors is None else as_array(factors)[ctx.kept]
+            sums = cpu.sums_at(ctx.places, slopes, bag_of[ctx.kept], scales)
+            rows, sums = torch.from_numpy(ctx.places[0])[None], torch.from_numpy(sums)
+            of_weight = torch.sparse_coo_tensor(rows, sums, ctx.shape, is_coalesced=True, check_invariants=False)
+        if ctx.needs_input_grad[3]:
+            of_factors = torch.ops.aten._embedding_bag_per_sample_weights_backward(
+                slope, weight, ids, ends[:-1], torch.from_numpy(bag_of), 0, ctx.padding
+            )
+        return of_weight, None, None, of_factors, None, None
+
+
+def as_array(factors: Tensor | None) -> Any:
+    return None if factors is None else factors.detach().contiguous().numpy()
