@@ -28,6 +28,8 @@ cpu_target.target_context.refresh()  # pyright: ignore[reportAttributeAccessIssu
 # Kernels allocate nothing, so they need not count references: counting costs an atomic operation for each row, on which
 # threads wait for each other. No fastmath anywhere: the reference's bits.
 INNER: dict[str, Any] = OPTIONS | {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "forceinline": True}
+APART: dict[str, Any] = OPTIONS | {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+"""Of helpers that are not worth a copy wherever they are called."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +152,8 @@ def namespace(rule: Rule, kind: Kind) -> dict:
     }
     for helper, function in (vars(lanes) | vars(kernels)).items():
         if isinstance(function, types.FunctionType) and function.__module__ in (kernels.__name__, lanes.__name__):
-            names[helper] = numba.njit(types.FunctionType(function.__code__, names, helper), **INNER)
+            options = APART if helper in lanes.ONCE_AN_EXAMPLE else INNER
+            names[helper] = numba.njit(types.FunctionType(function.__code__, names, helper), **options)
     idle = "idle_from_origin" if rule.from_origin else "idle_steady" if rule.steady else "idle_by_rule"
     names |= {
         "GRADIENT": names["full_gradient" if kind.adjusts else "plain_gradient"],
@@ -198,7 +201,7 @@ def slope_by_code() -> Callable:
     }
     chain = " else ".join(f"slope_{code}(prediction, y, parameter) if loss == {code}" for code in range(len(names) - 1))
     source = f"lambda loss, prediction, y, parameter: {chain} else slope_{len(names) - 1}(prediction, y, parameter)"
-    return numba.njit(eval(source, names), **INNER)
+    return numba.njit(eval(source, names), **APART)
 
 
 def raw_squares(f) -> Callable:
