@@ -1,4 +1,4 @@
-"""Texts like bags of words: which words occur follows Zipf's law, and a label depends on them, so there is something to learn.
+"""Texts like bags of words: which words occur follows Zipf's law, and a label that depends on them can be learned.
 
 A document draws its words independently; the k-th most frequent has index k and a share in proportion to k^−1.1, as in
 vocabularies sorted by frequency. A word's value is how often it occurs, times the word's scale. The label is drawn from

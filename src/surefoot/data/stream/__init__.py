@@ -14,23 +14,26 @@ from ..errors import DataError
 from . import sources
 from .blocks import Block, joined
 from .faults import DataWarning, OnError, Policy
+from .hashing import Hashing, Names
 from .ordered import in_order
 from .parsing import Format, Parser
 from .svmlight import Svmlight
+from .vw import Vw
 
-__all__ = ["Block", "DataWarning", "Stream", "Svmlight", "joined", "read"]
+__all__ = ["Block", "DataWarning", "Hashing", "Names", "Stream", "Svmlight", "Vw", "joined", "read"]
 
-FORMATS = {"svmlight": Svmlight}
+FORMATS = {"svmlight": Svmlight, "vw": Vw}
 
 
 def read(
     paths: sources.Paths,
-    format: Literal["svmlight"] | Format = "svmlight",
+    format: Literal["svmlight", "vw"] | Format = "svmlight",
     *,
     on_error: OnError = "stop",
     max_errors: int | None = None,
     threads: int | None = None,
     dtype: Literal["float32", "float64"] = "float32",
+    names: Names | bool = True,
 ) -> Stream:
     """Read examples from files, a block at a time.
 
@@ -43,6 +46,7 @@ def read(
         max_errors: how many lines may be left out before the reading stops after all; None for any number.
         threads: that parse, all processors unless given; the blocks are the same for any number.
         dtype: of values and labels, which are the nearest numbers of it.
+        names: of hashed features, whether they are kept; a table that other files began is continued.
 
     Returns:
         A stream: iterating over it gives blocks.
@@ -63,7 +67,8 @@ def read(
     chosen = FORMATS[format]() if isinstance(format, str) else format
     if threads is not None and threads < 1:
         raise ValueError(f"threads: found {threads}, expected at least 1")
-    return Stream(sources.names(paths), chosen, Policy(on_error, max_errors), threads, np.dtype(dtype))
+    policy = Policy(on_error, max_errors)
+    return Stream(sources.names(paths), chosen, policy, threads, np.dtype(dtype), names=names)
 
 
 class Stream:
@@ -79,6 +84,7 @@ class Stream:
         position: bytes of the files as they are stored.
         size: bytes of all files as stored; None where that cannot be known.
         policy: what happens to lines that cannot be used, and how many there were for which reason.
+        names: of hashed features, those of the blocks so far; None where nothing is hashed, or names are not wanted.
     """
 
     def __init__(
@@ -89,9 +95,11 @@ class Stream:
         threads: int | None = None,
         dtype: np.dtype = np.dtype(np.float32),  # noqa: B008
         label_dtype: np.dtype | None = None,
+        names: Names | bool = True,
     ):
         self.files, self.format, self.policy, self.threads = files, format, policy or Policy(), threads
         self.dtype, self.label_dtype = dtype, label_dtype or dtype
+        self.names = _table(format.hashing, names)
         sizes = [sources.size(file) for file in files]
         known = [size for size in sizes if size is not None]
         self.size = sum(known) if len(known) == len(sizes) else None
@@ -114,7 +122,8 @@ class Stream:
             raise DataError(f"{once[0]}: can be read only once; save it to a file to read it again")
         self._passes += 1
         self._reset()
-        parser = Parser(self.format, self.dtype, self.label_dtype, self.policy.needs)
+        known = None if self.names is None else self.names.known
+        parser = Parser(self.format, self.dtype, self.label_dtype, self.policy.needs, known)
         source, first_line = -1, 1
         results = in_order(sources.pieces(self.files), parser, self.threads or get_threads())
         with contextlib.closing(results):
@@ -128,6 +137,8 @@ class Stream:
                 self.position = self._before[source] + parsed.piece.position
                 self.policy.take(parsed.piece.name, first_line, parsed.counts, parsed.faults)
                 first_line += parsed.lines
+                if self.names is not None and parsed.names is not None:
+                    self.names.add(*parsed.names)
                 if len(parsed.block):
                     self.rows += len(parsed.block)
                     self.entries += len(parsed.block.indices)
@@ -142,3 +153,13 @@ class Stream:
         if not self.lines:
             return f"{names}: is empty, expected at least one line of data"
         return f"{names}: found only comments and blank lines, expected examples"
+
+
+def _table(hashing: Hashing | None, names: Names | bool) -> Names | None:
+    if hashing is None or names is False:
+        return None
+    if names is True:
+        return Names(hashing.bits)
+    if names.bits != hashing.bits:
+        raise ValueError(f"names: found a table of 2^{names.bits} places, expected 2^{hashing.bits} as in `bits`")
+    return names

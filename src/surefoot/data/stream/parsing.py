@@ -10,9 +10,10 @@ import numpy as np
 
 from .blocks import Block
 from .faults import Fault
+from .hashing import Hashing
 from .sources import LONGEST_LINE, Buffer, Piece
 
-ROWS, ENTRIES, FAULTS = 1 << 12, 1 << 18, 16
+ROWS, ENTRIES, FAULTS, NAMES, ARENA = 1 << 12, 1 << 18, 16, 1 << 12, 1 << 17
 """How much a workspace holds to begin with; it grows to what pieces need."""
 TOO_LONG = "line too long"
 
@@ -22,6 +23,11 @@ class Format(Protocol):
 
     reasons: ClassVar[dict[int, str]]
     """What can be wrong with a line: a kernel's code, and what it is called where faults are counted."""
+
+    @property
+    def hashing(self) -> Hashing | None:
+        """How names become indices; None where the format has indices."""
+        ...
 
     def run(self, text: np.ndarray, end: int, space: Workspace) -> int:
         """Lets the kernel read lines until the end or until an array is full; returns why it stopped."""
@@ -35,24 +41,30 @@ class Format(Protocol):
 class Workspace:
     """Arrays that a kernel fills; each thread has its own, so that memory is touched for the first time only once."""
 
-    def __init__(self, dtype: np.dtype, label_dtype: np.dtype) -> None:
-        from .kernels import numbers, rows
+    def __init__(self, dtype: np.dtype, label_dtype: np.dtype, known: np.ndarray) -> None:
+        from .kernels import hashing, numbers, rows
 
         self.buffer = Buffer()
         self.state = np.zeros(rows.STATE, np.int64)
         self.labels, self.weights = np.empty(ROWS, label_dtype), np.empty(ROWS, np.float32)
-        self.groups, self.indptr = np.empty(ROWS, np.int64), np.zeros(ROWS + 1, np.int64)
+        self.bases, self.groups = np.empty(ROWS, np.float32), np.empty(ROWS, np.int64)
+        self.indptr = np.zeros(ROWS + 1, np.int64)
         self.indices, self.values = np.empty(ENTRIES, np.int64), np.empty(ENTRIES, dtype)
+        self.fields = np.empty(0, np.int64)
         self.faults = np.empty((FAULTS, 4), np.int64)
+        self.known, self.recent = known, np.zeros(hashing.RECENT, np.uint64)
+        self.found, self.arena = np.empty((NAMES, 2), np.int64), np.empty(ARENA, np.uint8)
         self.scratch = np.empty(numbers.SCRATCH, np.uint64)
+        self.counts = np.empty(rows.MOST_BUCKETS, np.int64)
 
     def grow(self, status: int) -> None:
         """Doubles the array that is full."""
         from .kernels import rows
 
         names = {
-            rows.ROWS_FULL: ("labels", "weights", "groups", "indptr"),
-            rows.ENTRIES_FULL: ("indices", "values"),
+            rows.ROWS_FULL: ("labels", "weights", "bases", "groups", "indptr"),
+            rows.ENTRIES_FULL: ("indices", "values", "fields"),
+            rows.NAMES_FULL: ("found", "arena"),
             rows.FAULTS_FULL: ("faults",),
         }
         for name in names[status]:
@@ -67,6 +79,7 @@ class Parsed(NamedTuple):
 
     piece: Piece
     block: Block
+    names: tuple[np.ndarray, np.ndarray] | None
     bytes: int
     lines: int
     sorted: int
@@ -83,17 +96,26 @@ class Parser:
         dtype: of the values.
         label_dtype: of the labels.
         faults: how many of a piece's faults are put into words; None for all.
+        known: which names a table has already, see `kernels.hashing`; without it, names are not gathered.
     """
 
-    def __init__(self, format: Format, dtype: np.dtype, label_dtype: np.dtype, faults: int | None):
+    def __init__(
+        self,
+        format: Format,
+        dtype: np.dtype,
+        label_dtype: np.dtype,
+        faults: int | None,
+        known: np.ndarray | None = None,
+    ):
         self.format, self.dtype, self.label_dtype, self.faults = format, dtype, label_dtype, faults
+        self.known = np.empty(0, np.uint32) if known is None else known
         self.own = threading.local()
 
     def __call__(self, piece: Piece) -> Parsed:
         from .kernels import rows
 
         if not hasattr(self.own, "space"):
-            self.own.space = Workspace(self.dtype, self.label_dtype)
+            self.own.space = Workspace(self.dtype, self.label_dtype, self.known)
         space: Workspace = self.own.space
         text = piece.read(space.buffer)
         space.state[:] = 0
@@ -111,7 +133,15 @@ class Parser:
         state = space.state
         size = text.end - text.begin
         return Parsed(
-            piece, _block(space), size, lines, int(state[rows.SORTED]), int(state[rows.SUMMED]), counts, faults
+            piece,
+            _block(space),
+            _names(space),
+            size,
+            lines,
+            int(state[rows.SORTED]),
+            int(state[rows.SUMMED]),
+            counts,
+            faults,
         )
 
     def _faults(self, space: Workspace) -> tuple[Counter[str], list[Fault]]:
@@ -149,5 +179,15 @@ def _block(space: Workspace) -> Block:
         values=space.values[:entries].copy(),
         labels=space.labels[:n].copy(),
         weights=space.weights[:n].copy() if space.state[rows.WEIGHTED] else np.ones(n, np.float32),
+        bases=space.bases[:n].copy() if space.state[rows.BASED] else None,
         groups=space.groups[:n].copy() if space.state[rows.GROUPED] else None,
+        fields=space.fields[:entries].copy() if len(space.fields) else None,
     )
+
+
+def _names(space: Workspace) -> tuple[np.ndarray, np.ndarray] | None:
+    """Names that were noted and their bytes."""
+    from .kernels import rows
+
+    count, used = space.state[rows.NAMES], space.state[rows.ARENA]
+    return (space.found[:count].copy(), space.arena[:used].copy()) if count else None

@@ -56,6 +56,7 @@ class Svmlight:
     described: str = FORMAT
 
     reasons: ClassVar[dict[int, str]] = dict(enumerate(REASONS, start=1))
+    hashing: ClassVar[None] = None
 
     def run(self, text: np.ndarray, end: int, space: Workspace) -> int:
         from .kernels import svmlight
@@ -63,8 +64,7 @@ class Svmlight:
         return svmlight.lines(
             text,
             end,
-            self.rising,
-            self.largest,
+            (self.rising, self.largest, -1, False),
             space.state,
             space.labels,
             space.weights,
@@ -72,6 +72,7 @@ class Svmlight:
             space.indptr,
             space.indices,
             space.values,
+            space.fields,
             space.faults,
             space.scratch,
         )
