@@ -89,10 +89,10 @@ class Zipf:
         ends = np.cumsum([0, *map(len, tokens)])
         text = np.frombuffer("".join(tokens).encode(), np.uint8)
         with path.open("wb") as file:
-            for X, y in self.parts():
+            for start, (X, y) in enumerate(self.parts()):
                 numbers = 2 + (X.data.astype(np.int64) - 1) * self.words + X.indices
                 joined = _glued(text, ends, np.insert(numbers, X.indptr[:-1], (y + 1) // 2))
-                file.write(joined if file.tell() else joined[1:])
+                file.write((joined if start else joined[1:]).data)
             file.write(b"\n")
 
 

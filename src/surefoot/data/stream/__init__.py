@@ -17,17 +17,17 @@ from .faults import DataWarning, OnError, Policy
 from .hashing import Hashing, Names
 from .ordered import in_order
 from .parsing import Format, Parser
-from .svmlight import Svmlight
+from .svmlight import Libffm, Svmlight
 from .vw import Vw
 
-__all__ = ["Block", "DataWarning", "Hashing", "Names", "Stream", "Svmlight", "Vw", "joined", "read"]
+__all__ = ["Block", "DataWarning", "Hashing", "Libffm", "Names", "Stream", "Svmlight", "Vw", "joined", "read"]
 
-FORMATS = {"svmlight": Svmlight, "vw": Vw}
+FORMATS = {"svmlight": Svmlight, "libffm": Libffm, "vw": Vw}
 
 
 def read(
     paths: sources.Paths,
-    format: Literal["svmlight", "vw"] | Format = "svmlight",
+    format: Literal["svmlight", "libffm", "vw"] | Format = "svmlight",
     *,
     on_error: OnError = "stop",
     max_errors: int | None = None,

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """Consecutive examples in CSR form; every row's indices rise and are unique.
+    """Consecutive examples in CSR form; every row's indices rise and are unique (with fields: pairs of both).
 
     Attributes:
         indptr: int64, where each row begins in `indices`, and where the last one ends.

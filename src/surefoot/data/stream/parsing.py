@@ -29,6 +29,11 @@ class Format(Protocol):
         """How names become indices; None where the format has indices."""
         ...
 
+    @property
+    def fields(self) -> bool:
+        """Whether entries have fields."""
+        ...
+
     def run(self, text: np.ndarray, end: int, space: Workspace) -> int:
         """Lets the kernel read lines until the end or until an array is full; returns why it stopped."""
         ...
@@ -41,7 +46,7 @@ class Format(Protocol):
 class Workspace:
     """Arrays that a kernel fills; each thread has its own, so that memory is touched for the first time only once."""
 
-    def __init__(self, dtype: np.dtype, label_dtype: np.dtype, known: np.ndarray) -> None:
+    def __init__(self, dtype: np.dtype, label_dtype: np.dtype, known: np.ndarray, fields: bool) -> None:
         from .kernels import hashing, numbers, rows
 
         self.buffer = Buffer()
@@ -50,7 +55,7 @@ class Workspace:
         self.bases, self.groups = np.empty(ROWS, np.float32), np.empty(ROWS, np.int64)
         self.indptr = np.zeros(ROWS + 1, np.int64)
         self.indices, self.values = np.empty(ENTRIES, np.int64), np.empty(ENTRIES, dtype)
-        self.fields = np.empty(0, np.int64)
+        self.fields = np.empty(ENTRIES if fields else 0, np.int64)
         self.faults = np.empty((FAULTS, 4), np.int64)
         self.known, self.recent = known, np.zeros(hashing.RECENT, np.uint64)
         self.found, self.arena = np.empty((NAMES, 2), np.int64), np.empty(ARENA, np.uint8)
@@ -115,7 +120,7 @@ class Parser:
         from .kernels import rows
 
         if not hasattr(self.own, "space"):
-            self.own.space = Workspace(self.dtype, self.label_dtype, self.known)
+            self.own.space = Workspace(self.dtype, self.label_dtype, self.known, self.format.fields)
         space: Workspace = self.own.space
         text = piece.read(space.buffer)
         space.state[:] = 0

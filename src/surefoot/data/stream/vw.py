@@ -57,6 +57,10 @@ class Vw:
 
     reasons: ClassVar[dict[int, str]] = dict(enumerate(REASONS, start=1))
 
+    @property
+    def fields(self) -> bool:
+        return False
+
     def run(self, text: np.ndarray, end: int, space: Workspace) -> int:
         from .kernels import vw
 
