@@ -1,6 +1,7 @@
 """svmlight text as a stream: what is read is what was written, however it is cut, packed and shared among threads."""
 
 import bz2
+import functools
 import gzip
 import io
 import os
@@ -16,7 +17,10 @@ from hypothesis import strategies as st
 from sklearn.datasets import load_svmlight_file
 
 from surefoot.data import DataError
-from surefoot.data.stream import DataWarning, Svmlight, joined, read, sources
+from surefoot.data import stream as streams
+from surefoot.data.stream import DataWarning, Svmlight, joined, sources
+
+read = functools.partial(streams.read, format="svmlight")
 
 in_one_folder = settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 

@@ -14,20 +14,20 @@ from ..errors import DataError
 from . import sources
 from .blocks import Block, joined
 from .faults import DataWarning, OnError, Policy
+from .formats import Name, resolved
 from .hashing import Hashing, Names
 from .ordered import in_order
-from .parsing import Format, Parser
+from .parsing import Format, Parsed, Parser
 from .svmlight import Libffm, Svmlight
+from .table import Table
 from .vw import Vw
 
-__all__ = ["Block", "DataWarning", "Hashing", "Libffm", "Names", "Stream", "Svmlight", "Vw", "joined", "read"]
-
-FORMATS = {"svmlight": Svmlight, "libffm": Libffm, "vw": Vw}
+__all__ = ["Block", "DataWarning", "Hashing", "Libffm", "Names", "Stream", "Svmlight", "Table", "Vw", "joined", "read"]
 
 
 def read(
     paths: sources.Paths,
-    format: Literal["svmlight", "libffm", "vw"] | Format = "svmlight",
+    format: Name | Format | Table = "auto",
     *,
     on_error: OnError = "stop",
     max_errors: int | None = None,
@@ -40,7 +40,8 @@ def read(
     Args:
         paths: a path, a glob, a URL that fsspec knows, "-" for standard input, an open file, or several of these; each
             plain, or compressed by gzip, bzip2 or zstd, which its first bytes tell.
-        format: of the lines, by name or as an object with settings, such as `Svmlight(rising=True)`.
+        format: by name, or as an object with settings, such as `Table(target="click")`; "auto" goes by the ending of
+            the first file's name, and by its first lines.
         on_error: what happens at a line that cannot be used: "stop" raises, "warn" says so and leaves it out, "skip"
             leaves it out. A file that is damaged as a whole is always an error.
         max_errors: how many lines may be left out before the reading stops after all; None for any number.
@@ -52,23 +53,22 @@ def read(
         A stream: iterating over it gives blocks.
 
     Raises:
-        DataError: a glob matches nothing. Iterating raises it for whatever else cannot be read.
+        DataError: a glob matches nothing, the format cannot be guessed, or a table lacks a column that is asked for.
+            Iterating raises it for whatever else cannot be read.
 
     >>> import io
-    >>> stream = read(io.BytesIO(b"1 3:0.5 7:1\\n-1 3:2\\n"))
+    >>> stream = read(io.BytesIO(b"1 3:0.5 7:1\\n-1 3:2\\n"), "svmlight")
     >>> for block in stream:
     ...     print(block.labels, block.indptr, block.indices, block.values)
     [ 1. -1.] [0 2 3] [3 7 3] [0.5 1. 2. ]
     >>> stream.rows, stream.lines, stream.bytes
     (2, 2, 19)
     """
-    if isinstance(format, str) and format not in FORMATS:
-        raise ValueError(f"format: found {format!r}, expected one of {', '.join(FORMATS)}")
-    chosen = FORMATS[format]() if isinstance(format, str) else format
     if threads is not None and threads < 1:
         raise ValueError(f"threads: found {threads}, expected at least 1")
     policy = Policy(on_error, max_errors)
-    return Stream(sources.names(paths), chosen, policy, threads, np.dtype(dtype), names=names)
+    chosen, files, guess = resolved(format, sources.names(paths))
+    return Stream(files, chosen, policy, threads, np.dtype(dtype), names=names, guess=guess)
 
 
 class Stream:
@@ -84,6 +84,7 @@ class Stream:
         position: bytes of the files as they are stored.
         size: bytes of all files as stored; None where that cannot be known.
         policy: what happens to lines that cannot be used, and how many there were for which reason.
+        guess: how the format was found, where it was not said.
         names: of hashed features, those of the blocks so far; None where nothing is hashed, or names are not wanted.
     """
 
@@ -96,9 +97,11 @@ class Stream:
         dtype: np.dtype = np.dtype(np.float32),  # noqa: B008
         label_dtype: np.dtype | None = None,
         names: Names | bool = True,
+        guess: str | None = None,
     ):
         self.files, self.format, self.policy, self.threads = files, format, policy or Policy(), threads
         self.dtype, self.label_dtype = dtype, label_dtype or dtype
+        self.guess = guess
         self.names = _table(format.hashing, names)
         sizes = [sources.size(file) for file in files]
         known = [size for size in sizes if size is not None]
@@ -125,7 +128,8 @@ class Stream:
         known = None if self.names is None else self.names.known
         parser = Parser(self.format, self.dtype, self.label_dtype, self.policy.needs, known)
         source, first_line = -1, 1
-        results = in_order(sources.pieces(self.files), parser, self.threads or get_threads())
+        pieces = sources.pieces(self.files, self.format.parquet)
+        results = in_order(pieces, parser, self.threads or get_threads())
         with contextlib.closing(results):
             for parsed in results:
                 if parsed.piece.source != source:
@@ -135,7 +139,7 @@ class Stream:
                 self.sorted += parsed.sorted
                 self.summed += parsed.summed
                 self.position = self._before[source] + parsed.piece.position
-                self.policy.take(parsed.piece.name, first_line, parsed.counts, parsed.faults)
+                self._take(parsed, first_line)
                 first_line += parsed.lines
                 if self.names is not None and parsed.names is not None:
                     self.names.add(*parsed.names)
@@ -145,6 +149,14 @@ class Stream:
                     yield parsed.block
         if not self.rows:
             raise DataError(self._nothing())
+
+    def _take(self, parsed: Parsed, first_line: int) -> None:
+        try:
+            self.policy.take(parsed.piece.name, first_line, parsed.counts, parsed.faults)
+        except DataError as error:
+            if self.guess is None:
+                raise
+            raise DataError(f"{error} ({self.guess})") from None
 
     def _nothing(self) -> str:
         names = ", ".join(sources.name_of(file) for file in self.files[:3]) + ("…" if len(self.files) > 3 else "")

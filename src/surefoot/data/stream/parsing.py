@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from collections.abc import Callable, Sequence
 from typing import ClassVar, NamedTuple, Protocol
 
 import numpy as np
@@ -13,7 +14,7 @@ from .faults import Fault
 from .hashing import Hashing
 from .sources import LONGEST_LINE, Buffer, Piece
 
-ROWS, ENTRIES, FAULTS, NAMES, ARENA = 1 << 12, 1 << 18, 16, 1 << 12, 1 << 17
+ROWS, ENTRIES, FAULTS, NAMES, ARENA, UNQUOTED = 1 << 12, 1 << 18, 16, 1 << 12, 1 << 17, 1 << 12
 """How much a workspace holds to begin with; it grows to what pieces need."""
 TOO_LONG = "line too long"
 
@@ -34,6 +35,16 @@ class Format(Protocol):
         """Whether entries have fields."""
         ...
 
+    @property
+    def header(self) -> Callable[[bytes, str], None] | None:
+        """Checks the first line of a file of this name, where that is no example."""
+        ...
+
+    @property
+    def parquet(self) -> Sequence[str] | None:
+        """The columns that are wanted of Parquet files; None where these cannot be read."""
+        ...
+
     def run(self, text: np.ndarray, end: int, space: Workspace) -> int:
         """Lets the kernel read lines until the end or until an array is full; returns why it stopped."""
         ...
@@ -41,6 +52,22 @@ class Format(Protocol):
     def said(self, code: int, line: bytes, offset: int) -> str:
         """What was found at this offset of a line, and what was expected."""
         ...
+
+
+class Plain:
+    """What most formats are: without fields, header and columns."""
+
+    @property
+    def fields(self) -> bool:
+        return False
+
+    @property
+    def header(self) -> Callable[[bytes, str], None] | None:
+        return None
+
+    @property
+    def parquet(self) -> Sequence[str] | None:
+        return None
 
 
 class Workspace:
@@ -58,6 +85,7 @@ class Workspace:
         self.fields = np.empty(ENTRIES if fields else 0, np.int64)
         self.faults = np.empty((FAULTS, 4), np.int64)
         self.known, self.recent = known, np.zeros(hashing.RECENT, np.uint64)
+        self.unquoted = np.empty(UNQUOTED, np.uint8)
         self.found, self.arena = np.empty((NAMES, 2), np.int64), np.empty(ARENA, np.uint8)
         self.scratch = np.empty(numbers.SCRATCH, np.uint64)
         self.counts = np.empty(rows.MOST_BUCKETS, np.int64)
@@ -70,6 +98,7 @@ class Workspace:
             rows.ROWS_FULL: ("labels", "weights", "bases", "groups", "indptr"),
             rows.ENTRIES_FULL: ("indices", "values", "fields"),
             rows.NAMES_FULL: ("found", "arena"),
+            rows.UNQUOTED_FULL: ("unquoted",),
             rows.FAULTS_FULL: ("faults",),
         }
         for name in names[status]:
@@ -125,7 +154,11 @@ class Parser:
         text = piece.read(space.buffer)
         space.state[:] = 0
         space.state[rows.POSITION] = text.begin
-        if text.end > text.begin:
+        if piece.first and (check := self.format.header) is not None and text.end > text.begin:
+            end = _line_end(space.buffer.bytes, text.begin)
+            check(space.buffer.bytes[text.begin : end].tobytes(), piece.name)
+            space.state[rows.POSITION], space.state[rows.LINES] = end + 1, 1
+        if text.end > space.state[rows.POSITION]:
             while (status := self.format.run(space.buffer.bytes, text.end, space)) != rows.DONE:
                 space.grow(status)
         counts, faults = self._faults(space)

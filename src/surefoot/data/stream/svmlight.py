@@ -14,15 +14,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from .faults import shown
 from .hashing import MOST_BITS
-
-if TYPE_CHECKING:
-    from .parsing import Workspace
+from .parsing import Plain, Workspace
 
 FORMAT = "svmlight lines LABEL INDEX:VALUE …"
 FIELD_FORMAT = "libffm lines LABEL FIELD:INDEX:VALUE …"
@@ -50,7 +48,7 @@ _TOKEN = re.compile(rb"[^\s#]*")
 
 
 @dataclass(frozen=True)
-class Svmlight:
+class Svmlight(Plain):
     """How svmlight lines are read.
 
     Args:
@@ -76,10 +74,6 @@ class Svmlight:
     @property
     def hashing(self) -> None:
         return None
-
-    @property
-    def fields(self) -> bool:
-        return False
 
     def run(self, text: np.ndarray, end: int, space: Workspace) -> int:
         from .kernels import svmlight

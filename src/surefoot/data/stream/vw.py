@@ -15,15 +15,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from .faults import shown
 from .hashing import Hashing
-
-if TYPE_CHECKING:
-    from .parsing import Workspace
+from .parsing import Plain, Workspace
 
 FORMAT = "Vowpal Wabbit lines LABEL |NAMESPACE NAME:VALUE …"
 REASONS = (
@@ -46,7 +44,7 @@ _TOKEN = re.compile(rb"[^\s|]*")
 
 
 @dataclass(frozen=True)
-class Vw:
+class Vw(Plain):
     """How lines of Vowpal Wabbit's text are read.
 
     Args:
@@ -56,10 +54,6 @@ class Vw:
     hashing: Hashing = field(default_factory=Hashing)
 
     reasons: ClassVar[dict[int, str]] = dict(enumerate(REASONS, start=1))
-
-    @property
-    def fields(self) -> bool:
-        return False
 
     def run(self, text: np.ndarray, end: int, space: Workspace) -> int:
         from .kernels import vw

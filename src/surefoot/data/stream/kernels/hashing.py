@@ -50,14 +50,26 @@ def hashed(text, begin, end, seed):
 
 
 @inner
+def byte_stops(text, i, below, stop):
+    """The first place from i on whose byte is less than `below`, or is `stop`."""
+    least, wanted = _ONES * np.uint64(below), _ONES * np.uint64(stop)
+    while True:
+        v = word(text, i)
+        other = v ^ wanted
+        # The lowest bit that is set is right in both; a borrow only reaches bytes behind it.
+        found = (((v - least) & ~v) | ((other - _ONES) & ~other)) & _HIGHS
+        if found:
+            return i + np.int64(trailing_zeros(found) >> np.uint64(3))
+        i += 8
+
+
+@inner
 def end_of_name(text, i):
     """Where the name at text[i] ends: before a blank, a control character, a colon or a bar."""
     while True:
         v = word(text, i)
         colon, bar = v ^ _COLONS, v ^ _BARS
-        # The lowest bit that is set is right in each of the three; a borrow only reaches bytes behind it.
-        found = ((v - _FIRST_VISIBLE) & ~v) | ((colon - _ONES) & ~colon) | ((bar - _ONES) & ~bar)
-        found &= _HIGHS
+        found = (((v - _FIRST_VISIBLE) & ~v) | ((colon - _ONES) & ~colon) | ((bar - _ONES) & ~bar)) & _HIGHS
         if found:
             return i + np.int64(trailing_zeros(found) >> np.uint64(3))
         i += 8
@@ -88,8 +100,8 @@ def is_new(h, slot, known, recent):
 
 
 @inner
-def note(h, recent, found, count, arena, used, space, between, text, begin, end):
-    """Notes a name that the table may lack: the namespace text[space[0]:space[1]], a byte between, text[begin:end].
+def note(h, recent, found, count, arena, used, spaces, space, between, text, begin, end):
+    """Notes a name that the table may lack: the namespace spaces[space[0]:space[1]], a byte, text[begin:end].
 
     Returns how many are noted then and how many bytes they take; -1 and the bytes where there is no room.
     """
@@ -98,7 +110,7 @@ def note(h, recent, found, count, arena, used, space, between, text, begin, end)
     recent[place_among_recent(h, recent)] = h
     if space[1] > space[0]:
         for k in range(space[0], min(space[1], space[0] + LONGEST)):
-            arena[used] = text[k]
+            arena[used] = spaces[k]
             used += 1
         arena[used] = between
         used += 1

@@ -5,7 +5,7 @@ import numpy as np
 from surefoot.data.stream.kernels.compiling import inner
 from surefoot.data.stream.kernels.words import byte
 
-DONE, ROWS_FULL, ENTRIES_FULL, FAULTS_FULL, NAMES_FULL = range(5)
+DONE, ROWS_FULL, ENTRIES_FULL, FAULTS_FULL, NAMES_FULL, UNQUOTED_FULL = range(6)
 """Why a kernel returns; it goes on where it stopped when the array has been enlarged."""
 
 POSITION, LINES, ROWS, ENTRIES, FAULTS, SORTED, SUMMED, WEIGHTED, GROUPED, BASED, NAMES, ARENA = range(12)

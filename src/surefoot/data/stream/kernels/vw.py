@@ -161,7 +161,7 @@ def lines(
                     indices[k], values[k] = slot, -value if signed and h >> np.uint64(63) else value
                     k += 1
                     if known.size and is_new(h, slot, known, recent):
-                        noted, used = note(h, recent, found, noted, arena, used, space, CARET, text, start, stop)
+                        noted, used = note(h, recent, found, noted, arena, used, text, space, CARET, text, start, stop)
                         if noted < 0:
                             noted, full = len(found), NAMES_FULL
                             break
