@@ -6,6 +6,7 @@ import re
 import numpy as np
 
 from surefoot.data.stream import Hashing
+from surefoot.data.stream.table import MISSING
 
 HASHING = Hashing()
 
@@ -129,7 +130,64 @@ def vw(line: bytes, hashing: Hashing = HASHING):
     return label, importance, base, summed(entries)
 
 
-ORACLES = {"svmlight": svmlight, "libffm": libffm, "vw": vw}
+def values_of(line: bytes, delimiter: bytes = b",") -> list[tuple[bytes, bool]]:
+    """The values of a line of a table, and whether each was quoted."""
+    found, i = [], 0
+    blanks = BLANKS.replace(delimiter, b"")
+    while True:
+        while line[i : i + 1] and line[i : i + 1] in [bytes([blank]) for blank in blanks]:
+            i += 1
+        if line[i : i + 1] == b'"':
+            quoted = re.compile(rb'"((?:[^"]|"")*)"[%b]*(?=%b|$)' % (blanks, re.escape(delimiter))).match(line, i)
+            if not quoted or b"\n" in quoted.group():
+                raise Refused(line)
+            found.append((quoted.group(1).replace(b'""', b'"'), True))
+            i = quoted.end()
+        else:
+            end = line.find(delimiter, i) % (len(line) + 1)
+            found.append((line[i:end].rstrip(blanks), False))
+            i = end
+        if i >= len(line):
+            return found
+        i += 1
+
+
+def table(line: bytes, kinds: str, names: list[str], hashing: Hashing = HASHING):
+    """As `vw`; kinds: a letter for each column, of target, weight, numeric, categorical, dropped."""
+    if not line.strip(BLANKS):
+        return None
+    if any(byte < 32 and byte not in BLANKS for byte in line):
+        raise Refused(line)
+    values = values_of(line)
+    if len(values) != len(kinds):
+        raise Refused(line)
+    label, importance, entries = math.nan, 1.0, []
+    for (value, _), kind, name in zip(values, kinds, names, strict=True):
+        missing = value.decode("latin-1") in MISSING
+        if kind == "t" and not missing:
+            label = number(value)
+        elif kind == "w":
+            importance = weight(value)
+        elif kind in "nc" and missing:
+            entries.append((hashing.index("missing", name), 1.0))
+        elif kind == "n":
+            entries.append((hashing.index(name), number(value)))
+        elif kind == "c":
+            entries.append((hashing.index(value, name), 1.0))
+    return label, importance, 0.0, summed(entries)
+
+
+NAMES = ["label", "w", "n1", "n2", "c1", "c2"]
+KINDS = "twnncc"
+HEADER = ",".join(NAMES).encode()
+
+
+def csv(line: bytes):
+    """Lines of the table that tests and fuzzing use."""
+    return table(line, KINDS, NAMES)
+
+
+ORACLES = {"csv": csv, "svmlight": svmlight, "libffm": libffm, "vw": vw}
 
 
 def rows(content: bytes, format: str) -> tuple[list, int]:

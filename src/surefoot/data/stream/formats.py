@@ -38,7 +38,7 @@ _HEAD = rb"\s*" + _NUMBER + rb"(?::" + _NUMBER + rb")?"
 _LOOKS = (
     ("libffm", re.compile(_HEAD + rb"(?:\s+\d+:\d+:[^\s:]+)+\s*(?:#.*)?")),
     ("svmlight", re.compile(_HEAD + rb"(?:\s+(?:qid|cost):[^\s:]+)*(?:\s+\d+:[^\s:]+)*\s*(?:#.*)?")),
-    ("vw", re.compile(rb"(?:\s*" + _NUMBER + rb"){0,3}\s*(?:'?[^\s|]*)\|.*")),
+    ("vw", re.compile(rb"(?:\s*" + _NUMBER + rb"){0,3}\s*(?:'[^\s|]*)?\s*[^\s|]*\|.*")),
     ("tsv", re.compile(rb"[^\t]*\t.*")),
     ("csv", re.compile(rb"[^,]*,.*")),
 )
