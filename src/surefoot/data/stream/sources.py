@@ -199,8 +199,11 @@ def parquet_columns(file: Any, name: str) -> dict[str, str]:
             return "nested"
         return "number" if types.is_integer(column) or types.is_floating(column) or types.is_decimal(column) else "text"
 
+    place = None if isinstance(file, str) else file.tell()
     with _parquet(file, name) as opened:
         schema = opened.schema_arrow
+        if place is not None:
+            file.seek(place)
         if len(set(schema.names)) < len(schema.names):
             raise DataError(f"{name}: found several columns of the same name, expected different names")
         return {column.name: kind(column.type) for column in schema}
