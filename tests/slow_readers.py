@@ -1,17 +1,23 @@
 """Readers of single lines in plain Python, slow and obvious: what the kernels are compared with."""
 
+import io
 import math
 import re
+from fractions import Fraction
 
 import numpy as np
 
-from surefoot.data.stream import Hashing
+from surefoot.data import DataError
+from surefoot.data.stream import Hashing, Libffm, Stream, Svmlight, Table, Vw
+from surefoot.data.stream.faults import Fault, Policy
+from surefoot.data.stream.formats import resolved
 from surefoot.data.stream.table import MISSING
 
 HASHING = Hashing()
 
 NUMBER = re.compile(rb"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 BLANKS = b" \t\r\v\f"
+BEYOND_FLOAT32 = Fraction(2) ** 128 - Fraction(2) ** 103
 LARGEST = float(np.finfo(np.float32).max)
 
 
@@ -19,12 +25,28 @@ class Refused(Exception):
     """The line is a fault."""
 
 
+def nearest_float32(text: str) -> float:
+    """By comparing exact fractions; `float32(float(text))` would round twice."""
+    double = abs(float(text))
+    sign = -1 if text.startswith("-") else 1
+    if double == 0.0 or math.isinf(double):
+        return sign * double
+    exact = abs(Fraction(text))
+    if exact >= BEYOND_FLOAT32:
+        return sign * math.inf
+    with np.errstate(over="ignore"):
+        guess = np.float32(double)
+    near = (np.nextafter(guess, np.float32(0)), guess, np.nextafter(guess, np.float32(np.inf)))
+    finite = [float32 for float32 in near if np.isfinite(float32)]
+    best = min(finite, key=lambda value: (abs(Fraction(float(value)) - exact), int(value.view(np.uint32)) & 1))
+    return float(np.copysign(best, sign))
+
+
 def number(text: bytes, single: bool = True) -> float:
     """The number that is all of the text."""
     if not NUMBER.fullmatch(text):
         raise Refused(text)
-    with np.errstate(over="ignore"):
-        value = float(np.float32(float(text))) if single else float(text)
+    value = nearest_float32(text.decode()) if single else float(text)
     if not math.isfinite(value):
         raise Refused(text)
     return value
@@ -223,3 +245,87 @@ def is_number(text: bytes) -> bool:
     except Refused:
         return False
     return True
+
+
+FORMATS = {
+    "svmlight": Svmlight(),
+    "libffm": Libffm(),
+    "vw": Vw(),
+    "csv": Table("label", "w", numeric=["n*"], categorical=["c*"]),
+}
+
+
+class Collected(Policy):
+    """Leaves faulty lines out, and keeps what is said about all of them."""
+
+    def __init__(self):
+        super().__init__("skip")
+        self.faults: list[Fault] = []
+
+    @property
+    def needs(self):
+        return None
+
+    def take(self, name, first_line, counts, faults):
+        super().take(name, first_line, counts, faults)
+        self.faults += [fault._replace(line=first_line + fault.line) for fault in faults]
+
+
+def is_nothing(line: bytes, format: str) -> bool:
+    """Whether a line is blank or a comment."""
+    rest = line.strip(BLANKS)
+    return not rest or (format in ("svmlight", "libffm") and rest.startswith(b"#"))
+
+
+def check(content: bytes, format: str, compare: bool = True, threads: int = 1) -> list[Fault]:
+    """Reads a text and checks what must hold of any; with `compare`, every row is the slow reader's.
+
+    Returns:
+        What is said about lines that cannot be used, each with its number in the text.
+    """
+    text = (HEADER + b"\n" if format == "csv" else b"") + content
+    chosen, files, _ = resolved(FORMATS[format], [io.BytesIO(text)])
+    policy = Collected()
+    stream = Stream(files, chosen, policy, threads)
+    try:
+        blocks = list(stream)
+    except DataError:
+        assert stream.rows == 0
+        blocks = []
+    text = text.removeprefix(b"\xef\xbb\xbf")
+    lines = text.removesuffix(b"\n").split(b"\n") if text else []
+    nothing = sum(is_nothing(line, format) for line in lines)
+    assert stream.lines == len(lines)
+    assert stream.rows + policy.counts.total() + nothing + (format == "csv") == len(lines)
+    assert len(policy.faults) == policy.counts.total()
+    for fault in policy.faults:
+        assert 1 <= fault.column <= len(lines[fault.line - 1]) + 1
+        assert "\n" not in fault.said
+        assert "expected" in fault.said or "touching" in fault.said
+    for block in blocks:
+        check_block(block)
+    if stream.names is not None:
+        indices = {index for block in blocks for index in block.indices.tolist()}
+        assert indices == set(stream.names)
+    if compare:
+        rows_expected, faults = rows(b"\n".join(lines[format == "csv" :]), format)
+        for row, expected in zip((row for block in blocks for row in rows_of(block)), rows_expected, strict=True):
+            assert repr(row) == repr(expected)
+        assert policy.counts.total() == faults
+    return policy.faults
+
+
+def check_block(block) -> None:
+    """Whether it is a block: CSR, sorted, finite."""
+    assert block.indptr[0] == 0
+    assert block.indptr[-1] == len(block.indices) == len(block.values)
+    assert (np.diff(block.indptr) >= 0).all()
+    assert np.isfinite(block.values).all()
+    assert np.isfinite(block.weights).all()
+    assert (block.weights >= 0).all()
+    assert not np.isinf(block.labels).any()
+    assert (block.indices >= 0).all()
+    keys = block.indices if block.fields is None else block.indices << 20 | block.fields
+    inside = np.ones(len(keys), bool)
+    inside[block.indptr[:-1][block.indptr[:-1] < len(keys)]] = False
+    assert (np.diff(keys, prepend=-1)[inside] > 0).all()

@@ -171,6 +171,8 @@ def _unpacked(start: bytes, name: str) -> bytes:
     except (EOFError, OSError, zlib.error, ValueError) as error:
         if isinstance(error, DataError):
             raise
+        if not text.tell() and len(start) < BEGINNING:
+            raise _damaged(name, error) from None
     return text.getvalue()
 
 
@@ -199,10 +201,10 @@ def parquet_columns(file: Any, name: str) -> dict[str, str]:
             return "nested"
         return "number" if types.is_integer(column) or types.is_floating(column) or types.is_decimal(column) else "text"
 
-    place = None if isinstance(file, str) else file.tell()
+    place = 0 if isinstance(file, str) else file.tell()
     with _parquet(file, name) as opened:
         schema = opened.schema_arrow
-        if place is not None:
+        if not isinstance(file, str):
             file.seek(place)
         if len(set(schema.names)) < len(schema.names):
             raise DataError(f"{name}: found several columns of the same name, expected different names")
@@ -473,10 +475,14 @@ def _of_stream(stream: Any, start: bytes, number: int, name: str) -> Iterator[Pi
         if isinstance(error, DataError):
             raise
         if start.startswith((_GZIP, _BZIP2, _ZSTD)):
-            raise DataError(f"{name}: is damaged ({error}); download or compress it again") from None
+            raise _damaged(name, error) from None
         raise DataError(f"{name}: could not be read ({getattr(error, 'strerror', None) or error})") from None
     if carried:
         yield Piece(number, name, _Bytes(carried), _position(stream), first_piece)
+
+
+def _damaged(name: str, error: Exception) -> DataError:
+    return DataError(f"{name}: is damaged ({error}); download or compress it again")
 
 
 def _position(stream: Any) -> int:

@@ -62,6 +62,8 @@ def head(text, i, single, scratch):
             return i, label, weight, base, count, BAR
         start, end = i, i
         while not is_end(byte(text, end)):
+            if byte(text, end) < 32:
+                return end, label, weight, base, count, BINARY
             end += 1
         if byte(text, i) == QUOTE:
             i = skip_blanks(text, end)
