@@ -53,16 +53,21 @@ def starts_with(text, i, word):
 
 @inner
 def whole_number(text, i):
-    """The digits at text[i], after an optional plus sign: where they end, and their number; -1 past 18 digits."""
+    """The digits at text[i], after an optional plus sign: where they end, and their number; -1 past 18 digits.
+
+    Without a digit, the end is where it began.
+    """
+    begin = i
     if byte(text, i) == 43:
         i += 1
+    first = i
     while byte(text, i) == 48 and 48 <= byte(text, i + 1) <= 57:
         i += 1
     start, w = i, np.int64(0)
     while 48 <= byte(text, i) <= 57:
         w = w * 10 + (byte(text, i) - 48)
         i += 1
-    return i, w if i - start <= 18 else -1
+    return begin if i == first else i, w if i - start <= 18 else -1
 
 
 @inner
