@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from slow_readers import nearest_float32
 
 from surefoot.data.stream.kernels import numbers
 from surefoot.data.stream.kernels.words import PADDING
 
 SCRATCH = np.empty(numbers.SCRATCH, np.uint64)
-BEYOND_FLOAT32 = Fraction(2) ** 128 - Fraction(2) ** 103
 
 digits = st.text("0123456789", max_size=30)
 decimals = st.builds("{}{}{}".format, digits, st.sampled_from(["", "."]), digits).filter(lambda text: text.strip("."))
@@ -28,19 +28,6 @@ def parsed(text: str, single: bool) -> float:
         return -np.inf if text.startswith("-") else np.inf
     assert (kind, end) == (numbers.GOOD, len(text))
     return value
-
-
-def nearest_float32(text: str) -> float:
-    """By comparing exact fractions; `float32(float(text))` would round twice."""
-    exact = abs(Fraction(text))
-    if exact >= BEYOND_FLOAT32:
-        return -np.inf if text.startswith("-") else np.inf
-    with np.errstate(over="ignore"):
-        guess = np.float32(abs(float(text)))
-    near = (np.nextafter(guess, np.float32(0)), guess, np.nextafter(guess, np.float32(np.inf)))
-    finite = [float32 for float32 in near if np.isfinite(float32)]
-    best = min(finite, key=lambda value: (abs(Fraction(float(value)) - exact), int(value.view(np.uint32)) & 1))
-    return float(np.copysign(best, -1 if text.startswith("-") else 1))
 
 
 def same(found: float, expected: float) -> bool:

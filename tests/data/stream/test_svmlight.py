@@ -1,6 +1,7 @@
 """svmlight text as a stream: what is read is what was written, however it is cut, packed and shared among threads."""
 
 import bz2
+import functools
 import gzip
 import io
 import os
@@ -16,7 +17,10 @@ from hypothesis import strategies as st
 from sklearn.datasets import load_svmlight_file
 
 from surefoot.data import DataError
-from surefoot.data.stream import DataWarning, Svmlight, joined, read, sources
+from surefoot.data import stream as streams
+from surefoot.data.stream import DataWarning, Svmlight, joined, sources
+
+read = functools.partial(streams.read, format="svmlight")
 
 in_one_folder = settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -133,6 +137,8 @@ def test_byte_order_mark_carriage_returns_and_no_last_line_end(tmp_path):
         (b"1 qid:x 1:2", 7, "found qid 'x', expected a whole number"),
         (b"1 -5:1", 3, "found '-5:1', expected INDEX:VALUE with a whole number from 0 to"),
         (b"1 18446744073709551621:1", 3, "found '18446744073709551621:1', expected INDEX:VALUE"),
+        (b"1 +:1", 3, "found '+:1', expected INDEX:VALUE"),
+        (b"1 qid:+ 1:1", 7, "found qid '+', expected a whole number"),
         (b"1 1.5:1", 3, "found '1.5:1', expected INDEX:VALUE"),
         (b"1 5: 7:1", 5, "found feature 5 with value '', expected a number"),
         (b"1 5:nan", 5, "found feature 5 with value 'nan', expected a finite number"),

@@ -14,56 +14,61 @@ from ..errors import DataError
 from . import sources
 from .blocks import Block, joined
 from .faults import DataWarning, OnError, Policy
+from .formats import Name, resolved
+from .hashing import Hashing, Names
 from .ordered import in_order
-from .parsing import Format, Parser
-from .svmlight import Svmlight
+from .parsing import Format, Parsed, Parser
+from .svmlight import Libffm, Svmlight
+from .table import Table
+from .vw import Vw
 
-__all__ = ["Block", "DataWarning", "Stream", "Svmlight", "joined", "read"]
-
-FORMATS = {"svmlight": Svmlight}
+__all__ = ["Block", "DataWarning", "Hashing", "Libffm", "Names", "Stream", "Svmlight", "Table", "Vw", "joined", "read"]
 
 
 def read(
     paths: sources.Paths,
-    format: Literal["svmlight"] | Format = "svmlight",
+    format: Name | Format | Table = "auto",
     *,
     on_error: OnError = "stop",
     max_errors: int | None = None,
     threads: int | None = None,
     dtype: Literal["float32", "float64"] = "float32",
+    names: Names | bool = True,
 ) -> Stream:
     """Read examples from files, a block at a time.
 
     Args:
         paths: a path, a glob, a URL that fsspec knows, "-" for standard input, an open file, or several of these; each
             plain, or compressed by gzip, bzip2 or zstd, which its first bytes tell.
-        format: of the lines, by name or as an object with settings, such as `Svmlight(rising=True)`.
+        format: by name, or as an object with settings, such as `Table(target="click")`; "auto" goes by the ending of
+            the first file's name, and by its first lines.
         on_error: what happens at a line that cannot be used: "stop" raises, "warn" says so and leaves it out, "skip"
             leaves it out. A file that is damaged as a whole is always an error.
         max_errors: how many lines may be left out before the reading stops after all; None for any number.
         threads: that parse, all processors unless given; the blocks are the same for any number.
         dtype: of values and labels, which are the nearest numbers of it.
+        names: of hashed features, whether they are kept; a table that other files began is continued.
 
     Returns:
         A stream: iterating over it gives blocks.
 
     Raises:
-        DataError: a glob matches nothing. Iterating raises it for whatever else cannot be read.
+        DataError: a glob matches nothing, the format cannot be guessed, or a table lacks a column that is asked for.
+            Iterating raises it for whatever else cannot be read.
 
     >>> import io
-    >>> stream = read(io.BytesIO(b"1 3:0.5 7:1\\n-1 3:2\\n"))
+    >>> stream = read(io.BytesIO(b"1 3:0.5 7:1\\n-1 3:2\\n"), "svmlight")
     >>> for block in stream:
     ...     print(block.labels, block.indptr, block.indices, block.values)
     [ 1. -1.] [0 2 3] [3 7 3] [0.5 1. 2. ]
     >>> stream.rows, stream.lines, stream.bytes
     (2, 2, 19)
     """
-    if isinstance(format, str) and format not in FORMATS:
-        raise ValueError(f"format: found {format!r}, expected one of {', '.join(FORMATS)}")
-    chosen = FORMATS[format]() if isinstance(format, str) else format
     if threads is not None and threads < 1:
         raise ValueError(f"threads: found {threads}, expected at least 1")
-    return Stream(sources.names(paths), chosen, Policy(on_error, max_errors), threads, np.dtype(dtype))
+    policy = Policy(on_error, max_errors)
+    chosen, files, guess = resolved(format, sources.names(paths))
+    return Stream(files, chosen, policy, threads, np.dtype(dtype), names=names, guess=guess)
 
 
 class Stream:
@@ -79,6 +84,8 @@ class Stream:
         position: bytes of the files as they are stored.
         size: bytes of all files as stored; None where that cannot be known.
         policy: what happens to lines that cannot be used, and how many there were for which reason.
+        guess: how the format was found, where it was not said.
+        names: of hashed features, those of the blocks so far; None where nothing is hashed, or names are not wanted.
     """
 
     def __init__(
@@ -89,9 +96,13 @@ class Stream:
         threads: int | None = None,
         dtype: np.dtype = np.dtype(np.float32),  # noqa: B008
         label_dtype: np.dtype | None = None,
+        names: Names | bool = True,
+        guess: str | None = None,
     ):
         self.files, self.format, self.policy, self.threads = files, format, policy or Policy(), threads
         self.dtype, self.label_dtype = dtype, label_dtype or dtype
+        self.guess = guess
+        self.names = _table(format.hashing, names)
         sizes = [sources.size(file) for file in files]
         known = [size for size in sizes if size is not None]
         self.size = sum(known) if len(known) == len(sizes) else None
@@ -114,9 +125,11 @@ class Stream:
             raise DataError(f"{once[0]}: can be read only once; save it to a file to read it again")
         self._passes += 1
         self._reset()
-        parser = Parser(self.format, self.dtype, self.label_dtype, self.policy.needs)
+        known = None if self.names is None else self.names.known
+        parser = Parser(self.format, self.dtype, self.label_dtype, self.policy.needs, known)
         source, first_line = -1, 1
-        results = in_order(sources.pieces(self.files), parser, self.threads or get_threads())
+        pieces = sources.pieces(self.files, self.format.parquet)
+        results = in_order(pieces, parser, self.threads or get_threads())
         with contextlib.closing(results):
             for parsed in results:
                 if parsed.piece.source != source:
@@ -126,14 +139,24 @@ class Stream:
                 self.sorted += parsed.sorted
                 self.summed += parsed.summed
                 self.position = self._before[source] + parsed.piece.position
-                self.policy.take(parsed.piece.name, first_line, parsed.counts, parsed.faults)
+                self._take(parsed, first_line)
                 first_line += parsed.lines
+                if self.names is not None and parsed.names is not None:
+                    self.names.add(*parsed.names)
                 if len(parsed.block):
                     self.rows += len(parsed.block)
                     self.entries += len(parsed.block.indices)
                     yield parsed.block
         if not self.rows:
             raise DataError(self._nothing())
+
+    def _take(self, parsed: Parsed, first_line: int) -> None:
+        try:
+            self.policy.take(parsed.piece.name, first_line, parsed.counts, parsed.faults)
+        except DataError as error:
+            if self.guess is None:
+                raise
+            raise DataError(f"{error} ({self.guess})") from None
 
     def _nothing(self) -> str:
         names = ", ".join(sources.name_of(file) for file in self.files[:3]) + ("…" if len(self.files) > 3 else "")
@@ -142,3 +165,13 @@ class Stream:
         if not self.lines:
             return f"{names}: is empty, expected at least one line of data"
         return f"{names}: found only comments and blank lines, expected examples"
+
+
+def _table(hashing: Hashing | None, names: Names | bool) -> Names | None:
+    if hashing is None or names is False:
+        return None
+    if names is True:
+        return Names(hashing.bits)
+    if names.bits != hashing.bits:
+        raise ValueError(f"names: found a table of 2^{names.bits} places, expected 2^{hashing.bits} as in `bits`")
+    return names

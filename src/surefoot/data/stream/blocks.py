@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """Consecutive examples in CSR form; every row's indices rise and are unique.
+    """Consecutive examples in CSR form; every row's indices rise and are unique (with fields: pairs of both).
 
     Attributes:
         indptr: int64, where each row begins in `indices`, and where the last one ends.
@@ -21,6 +21,7 @@ class Block:
         values: float32 or float64, what the features are; always finite.
         labels: of each row; NaN where the file gives none (Vowpal Wabbit text admits that).
         weights: float32, the importance of each row, 1 where the file gives none.
+        bases: float32, the initial prediction of each row and 0 where it has none; None where no row has one.
         groups: int64, the query id of each row and -1 where it has none; None where no row has one.
         fields: int64, the field of each entry, for formats that have fields.
     """
@@ -30,6 +31,7 @@ class Block:
     values: np.ndarray
     labels: np.ndarray
     weights: np.ndarray
+    bases: np.ndarray | None = None
     groups: np.ndarray | None = None
     fields: np.ndarray | None = None
 
@@ -56,9 +58,11 @@ def joined(blocks: list[Block]) -> Block:
     indptr = [block.indptr[1:] + start for block, start in zip(blocks, starts[:-1], strict=True)]
     names = ("indices", "values", "labels", "weights")
     arrays = {name: np.concatenate([getattr(block, name) for block in blocks]) for name in names}
-    if any(block.groups is not None for block in blocks):
-        groups = [np.full(len(block), -1) if block.groups is None else block.groups for block in blocks]
-        arrays["groups"] = np.concatenate(groups)
+    for name, missing in (("bases", np.float32(0)), ("groups", -1)):
+        given = [getattr(block, name) for block in blocks]
+        if any(array is not None for array in given):
+            filled = [np.full(len(b), missing) if a is None else a for a, b in zip(given, blocks, strict=True)]
+            arrays[name] = np.concatenate(filled)
     fields = [block.fields for block in blocks if block.fields is not None]
     if len(fields) == len(blocks):
         arrays["fields"] = np.concatenate(fields)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from collections.abc import Callable, Sequence
 from typing import ClassVar, NamedTuple, Protocol
 
 import numpy as np
 
 from .blocks import Block
 from .faults import Fault
+from .hashing import Hashing
 from .sources import LONGEST_LINE, Buffer, Piece
 
-ROWS, ENTRIES, FAULTS = 1 << 12, 1 << 18, 16
+ROWS, ENTRIES, FAULTS, NAMES, ARENA, UNQUOTED = 1 << 12, 1 << 18, 16, 1 << 12, 1 << 17, 1 << 12
 """How much a workspace holds to begin with; it grows to what pieces need."""
 TOO_LONG = "line too long"
 
@@ -23,6 +25,26 @@ class Format(Protocol):
     reasons: ClassVar[dict[int, str]]
     """What can be wrong with a line: a kernel's code, and what it is called where faults are counted."""
 
+    @property
+    def hashing(self) -> Hashing | None:
+        """How names become indices; None where the format has indices."""
+        ...
+
+    @property
+    def fields(self) -> bool:
+        """Whether entries have fields."""
+        ...
+
+    @property
+    def header(self) -> Callable[[bytes, str], None] | None:
+        """Checks the first line of a file of this name, where that is no example."""
+        ...
+
+    @property
+    def parquet(self) -> Sequence[str] | None:
+        """The columns that are wanted of Parquet files; None where these cannot be read."""
+        ...
+
     def run(self, text: np.ndarray, end: int, space: Workspace) -> int:
         """Lets the kernel read lines until the end or until an array is full; returns why it stopped."""
         ...
@@ -32,27 +54,51 @@ class Format(Protocol):
         ...
 
 
+class Plain:
+    """What most formats are: without fields, header and columns."""
+
+    @property
+    def fields(self) -> bool:
+        return False
+
+    @property
+    def header(self) -> Callable[[bytes, str], None] | None:
+        return None
+
+    @property
+    def parquet(self) -> Sequence[str] | None:
+        return None
+
+
 class Workspace:
     """Arrays that a kernel fills; each thread has its own, so that memory is touched for the first time only once."""
 
-    def __init__(self, dtype: np.dtype, label_dtype: np.dtype) -> None:
-        from .kernels import numbers, rows
+    def __init__(self, dtype: np.dtype, label_dtype: np.dtype, known: np.ndarray, fields: bool) -> None:
+        from .kernels import hashing, numbers, rows
 
         self.buffer = Buffer()
         self.state = np.zeros(rows.STATE, np.int64)
         self.labels, self.weights = np.empty(ROWS, label_dtype), np.empty(ROWS, np.float32)
-        self.groups, self.indptr = np.empty(ROWS, np.int64), np.zeros(ROWS + 1, np.int64)
+        self.bases, self.groups = np.empty(ROWS, np.float32), np.empty(ROWS, np.int64)
+        self.indptr = np.zeros(ROWS + 1, np.int64)
         self.indices, self.values = np.empty(ENTRIES, np.int64), np.empty(ENTRIES, dtype)
+        self.fields = np.empty(ENTRIES if fields else 0, np.int64)
         self.faults = np.empty((FAULTS, 4), np.int64)
+        self.known, self.recent = known, np.zeros(hashing.RECENT, np.uint64)
+        self.unquoted = np.empty(UNQUOTED, np.uint8)
+        self.found, self.arena = np.empty((NAMES, 2), np.int64), np.empty(ARENA, np.uint8)
         self.scratch = np.empty(numbers.SCRATCH, np.uint64)
+        self.counts = np.empty(rows.MOST_BUCKETS, np.int64)
 
     def grow(self, status: int) -> None:
         """Doubles the array that is full."""
         from .kernels import rows
 
         names = {
-            rows.ROWS_FULL: ("labels", "weights", "groups", "indptr"),
-            rows.ENTRIES_FULL: ("indices", "values"),
+            rows.ROWS_FULL: ("labels", "weights", "bases", "groups", "indptr"),
+            rows.ENTRIES_FULL: ("indices", "values", "fields"),
+            rows.NAMES_FULL: ("found", "arena"),
+            rows.UNQUOTED_FULL: ("unquoted",),
             rows.FAULTS_FULL: ("faults",),
         }
         for name in names[status]:
@@ -67,6 +113,7 @@ class Parsed(NamedTuple):
 
     piece: Piece
     block: Block
+    names: tuple[np.ndarray, np.ndarray] | None
     bytes: int
     lines: int
     sorted: int
@@ -83,22 +130,35 @@ class Parser:
         dtype: of the values.
         label_dtype: of the labels.
         faults: how many of a piece's faults are put into words; None for all.
+        known: which names a table has already, see `kernels.hashing`; without it, names are not gathered.
     """
 
-    def __init__(self, format: Format, dtype: np.dtype, label_dtype: np.dtype, faults: int | None):
+    def __init__(
+        self,
+        format: Format,
+        dtype: np.dtype,
+        label_dtype: np.dtype,
+        faults: int | None,
+        known: np.ndarray | None = None,
+    ):
         self.format, self.dtype, self.label_dtype, self.faults = format, dtype, label_dtype, faults
+        self.known = np.empty(0, np.uint32) if known is None else known
         self.own = threading.local()
 
     def __call__(self, piece: Piece) -> Parsed:
         from .kernels import rows
 
         if not hasattr(self.own, "space"):
-            self.own.space = Workspace(self.dtype, self.label_dtype)
+            self.own.space = Workspace(self.dtype, self.label_dtype, self.known, self.format.fields)
         space: Workspace = self.own.space
         text = piece.read(space.buffer)
         space.state[:] = 0
         space.state[rows.POSITION] = text.begin
-        if text.end > text.begin:
+        if piece.first and (check := self.format.header) is not None and text.end > text.begin:
+            end = _line_end(space.buffer.bytes, text.begin)
+            check(space.buffer.bytes[text.begin : end].tobytes(), piece.name)
+            space.state[rows.POSITION], space.state[rows.LINES] = end + 1, 1
+        if text.end > space.state[rows.POSITION]:
             while (status := self.format.run(space.buffer.bytes, text.end, space)) != rows.DONE:
                 space.grow(status)
         counts, faults = self._faults(space)
@@ -111,7 +171,15 @@ class Parser:
         state = space.state
         size = text.end - text.begin
         return Parsed(
-            piece, _block(space), size, lines, int(state[rows.SORTED]), int(state[rows.SUMMED]), counts, faults
+            piece,
+            _block(space),
+            _names(space),
+            size,
+            lines,
+            int(state[rows.SORTED]),
+            int(state[rows.SUMMED]),
+            counts,
+            faults,
         )
 
     def _faults(self, space: Workspace) -> tuple[Counter[str], list[Fault]]:
@@ -149,5 +217,15 @@ def _block(space: Workspace) -> Block:
         values=space.values[:entries].copy(),
         labels=space.labels[:n].copy(),
         weights=space.weights[:n].copy() if space.state[rows.WEIGHTED] else np.ones(n, np.float32),
+        bases=space.bases[:n].copy() if space.state[rows.BASED] else None,
         groups=space.groups[:n].copy() if space.state[rows.GROUPED] else None,
+        fields=space.fields[:entries].copy() if len(space.fields) else None,
     )
+
+
+def _names(space: Workspace) -> tuple[np.ndarray, np.ndarray] | None:
+    """Names that were noted and their bytes."""
+    from .kernels import rows
+
+    count, used = space.state[rows.NAMES], space.state[rows.ARENA]
+    return (space.found[:count].copy(), space.arena[:used].copy()) if count else None

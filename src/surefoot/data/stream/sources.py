@@ -31,6 +31,12 @@ LONGEST_LINE = 16 << 20
 PADDING = 16
 """Line ends after a text; kernels read words of eight bytes, and need one line end."""
 
+BEGINNING = 1 << 20
+"""Bytes of a file, as stored, from which its format is guessed, and the columns of a table."""
+PARQUET = b"PAR1"
+PARQUET_VALUES = 1 << 18
+"""Values that are read at once from a Parquet file."""
+
 _LOOK_AHEAD = 1 << 16
 _GZIP, _BZIP2, _ZSTD = b"\x1f\x8b", b"BZh", b"\x28\xb5\x2f\xfd"
 _BOM = b"\xef\xbb\xbf"
@@ -79,12 +85,14 @@ class Piece:
         name: of the file, for messages.
         read: reads the lines into a buffer.
         position: where in the file, as stored, the next piece begins.
+        first: whether it begins the file.
     """
 
     source: int
     name: str
     read: Callable[[Buffer], Text]
     position: int
+    first: bool = False
 
 
 def names(paths: Paths) -> list[Any]:
@@ -114,16 +122,156 @@ def names(paths: Paths) -> list[Any]:
     return found
 
 
-def pieces(files: Sequence[Any]) -> Iterator[Piece]:
-    """The pieces of all files, in order."""
+def pieces(files: Sequence[Any], columns: Sequence[str] | None = None) -> Iterator[Piece]:
+    """The pieces of all files, in order; of Parquet files, where there may be some, the columns that are wanted."""
     for number, file in enumerate(files):
         name = name_of(file)
         with opened(file, name) as stream:
             start = peek(stream, name)
-            if _is_plain_file(file, start):
+            if start.startswith(PARQUET):
+                if columns is None:
+                    raise DataError(f'{name}: is a Parquet file, expected lines of text; read it as format "parquet"')
+                yield from _of_parquet(file, number, name, columns)
+            elif _is_plain_file(file, start):
                 yield from _of_plain_file(stream, number, name)
             else:
                 yield from _of_stream(stream, start, number, name)
+
+
+def beginning(file: Any) -> tuple[bytes, Any]:
+    """The first bytes of a file, decompressed, and the file to be read in its place: a pipe gives them only once."""
+    name = name_of(file)
+    try:
+        if isinstance(file, str) and file != "-":
+            if "://" not in file and os.path.exists(file) and not (os.path.isfile(file) or os.path.isdir(file)):
+                raise DataError(f"{name}: is a pipe or device, whose format cannot be guessed; say which it is")
+            with opened(file, name) as stream:
+                start = stream.read(BEGINNING)
+        else:
+            stream = sys.stdin.buffer if file == "-" else file
+            if stream.seekable():
+                place = stream.tell()
+                start = stream.read(BEGINNING)
+                stream.seek(place)
+            else:
+                start = stream.read(BEGINNING)
+                file = io.BufferedReader(_Begun(start, stream, name))  # pyright: ignore[reportArgumentType]
+    except OSError as error:
+        raise DataError(f"{name}: could not be read ({error.strerror or error})") from None
+    return _unpacked(start, name), file
+
+
+def _unpacked(start: bytes, name: str) -> bytes:
+    """As much of a beginning as can be decompressed; what is damaged is found when all of the file is read."""
+    text = io.BytesIO()
+    try:
+        stream = _decompressed(io.BytesIO(start), start, name)
+        while text.tell() < BEGINNING and (chunk := stream.read(1 << 14)):
+            text.write(chunk)
+    except (EOFError, OSError, zlib.error, ValueError) as error:
+        if isinstance(error, DataError):
+            raise
+        if not text.tell() and len(start) < BEGINNING:
+            raise _damaged(name, error) from None
+    return text.getvalue()
+
+
+class _Begun(io.RawIOBase):
+    """A stream of which the beginning has been read already."""
+
+    def __init__(self, start: bytes, stream: Any, name: str):
+        self.start, self.stream, self.name = start, stream, name
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        got = self.start[: len(buffer)] or self.stream.read(len(buffer))
+        self.start = self.start[len(buffer) :]
+        buffer[: len(got)] = got
+        return len(got)
+
+
+def parquet_columns(file: Any, name: str) -> dict[str, str]:
+    """The columns of a Parquet file, and whether each holds a "number", "text" or is "nested"."""
+    from pyarrow import types
+
+    def kind(column: Any) -> str:
+        if types.is_nested(column):
+            return "nested"
+        return "number" if types.is_integer(column) or types.is_floating(column) or types.is_decimal(column) else "text"
+
+    place = 0 if isinstance(file, str) else file.tell()
+    with _parquet(file, name) as opened:
+        schema = opened.schema_arrow
+        if not isinstance(file, str):
+            file.seek(place)
+        if len(set(schema.names)) < len(schema.names):
+            raise DataError(f"{name}: found several columns of the same name, expected different names")
+        return {column.name: kind(column.type) for column in schema}
+
+
+def _parquet(file: Any, name: str) -> Any:
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError:
+        raise DataError(f'{name}: Parquet is read by PyArrow; run pip install "surefoot[table]"') from None
+    source = _fsspec().open(file, "rb").open() if isinstance(file, str) and "://" in file else file
+    if source == "-" or not (isinstance(source, str) or source.seekable()):
+        raise DataError(f"{name}: Parquet cannot be read from a pipe; save it to a file first")
+    try:
+        return parquet.ParquetFile(source)
+    except (OSError, ValueError, pyarrow.ArrowException) as error:
+        raise DataError(f"{name}: is damaged ({error}); download or write it again") from None
+
+
+def _of_parquet(file: Any, number: int, name: str, columns: Sequence[str]) -> Iterator[Piece]:
+    import pyarrow
+
+    with _parquet(file, name) as opened:
+        found = opened.schema_arrow.names
+        if lacking := [column for column in columns if column not in found]:
+            raise DataError(f"{name}: has no column {lacking[0]!r}, which the first file has")
+        rows, done = max(1, PARQUET_VALUES // max(len(columns), 1)), 0
+        try:
+            for batch in opened.iter_batches(rows, columns=list(columns)):
+                done += batch.num_rows
+                yield Piece(number, name, _Batch(batch.select(list(columns)), name), 0)
+        except (OSError, ValueError, pyarrow.ArrowException) as error:
+            if isinstance(error, DataError):
+                raise
+            raise DataError(f"{name}: is damaged ({error}); download or write it again") from None
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Rows of a Parquet file, as lines of text."""
+
+    batch: Any
+    name: str
+
+    def __call__(self, buffer: Buffer) -> Text:
+        import pyarrow
+        from pyarrow import compute, csv, types
+
+        columns = []
+        for column in self.batch.columns:
+            if types.is_dictionary(column.type):
+                column = column.dictionary_decode()
+            if types.is_string(column.type) or types.is_large_string(column.type):
+                # A line end in a value would end the line.
+                column = compute.call_function(
+                    "replace_substring", [column], compute.ReplaceSubstringOptions("\n", " ")
+                )
+            columns.append(column)
+        sink = pyarrow.BufferOutputStream()
+        try:
+            table = pyarrow.table(columns, names=self.batch.schema.names)
+            csv.write_csv(table, sink, csv.WriteOptions(include_header=False))
+        except pyarrow.ArrowException as error:
+            raise DataError(f"{self.name}: has a column that cannot be read ({error}); drop it") from None
+        return _Bytes(sink.getvalue().to_pybytes())(buffer)
 
 
 def size(file: Any) -> int | None:
@@ -169,13 +317,14 @@ class _Kept:
     """A stream that whoever opened it closes."""
 
     def __init__(self, stream: Any):
-        self.stream = stream if hasattr(stream, "peek") else io.BufferedReader(stream)
+        self.wrapped = not hasattr(stream, "peek")
+        self.stream = io.BufferedReader(stream) if self.wrapped else stream
 
     def __enter__(self) -> Any:
         return self.stream
 
     def __exit__(self, *_: object) -> None:
-        if not hasattr(self.stream, "peek"):
+        if self.wrapped:
             self.stream.detach()
 
 
@@ -226,7 +375,7 @@ def _of_plain_file(stream: IO[bytes], number: int, name: str) -> Iterator[Piece]
     length = os.fstat(descriptor).st_size
     for begin in range(0, length, PIECE):
         reader = _PlainPiece(owner, name, begin, min(begin + PIECE, length), length)
-        yield Piece(number, name, reader, min(begin + PIECE, length))
+        yield Piece(number, name, reader, min(begin + PIECE, length), first=begin == 0)
 
 
 class _Descriptor:
@@ -304,7 +453,7 @@ def _closed(buffer: Buffer, begin: int, end: int, too_long: bool = False) -> Tex
 
 def _of_stream(stream: Any, start: bytes, number: int, name: str) -> Iterator[Piece]:
     """Reads a stream from its beginning to its end."""
-    carried, skipping, beginning = b"", False, True
+    carried, skipping, beginning, first_piece = b"", False, True, True
     try:
         text = _decompressed(stream, start, name)
         while chunk := text.read(PIECE):
@@ -315,20 +464,25 @@ def _of_stream(stream: Any, start: bytes, number: int, name: str) -> Iterator[Pi
             if skipping or len(carried) + (first - 1 if first else len(chunk)) > LONGEST_LINE:
                 if not skipping:
                     yield Piece(number, name, _Bytes(b"", too_long=True), _position(stream))
+                    first_piece = False
                 carried, skipping, chunk = b"", first == 0, chunk[first:] if first else b""
             cut = chunk.rfind(b"\n") + 1
             if cut:
-                yield Piece(number, name, _Bytes(carried + chunk[:cut]), _position(stream))
-                carried = b""
+                yield Piece(number, name, _Bytes(carried + chunk[:cut]), _position(stream), first_piece)
+                carried, first_piece = b"", False
             carried += chunk[cut:]
     except (EOFError, OSError, zlib.error, ValueError) as error:
         if isinstance(error, DataError):
             raise
         if start.startswith((_GZIP, _BZIP2, _ZSTD)):
-            raise DataError(f"{name}: is damaged ({error}); download or compress it again") from None
+            raise _damaged(name, error) from None
         raise DataError(f"{name}: could not be read ({getattr(error, 'strerror', None) or error})") from None
     if carried:
-        yield Piece(number, name, _Bytes(carried), _position(stream))
+        yield Piece(number, name, _Bytes(carried), _position(stream), first_piece)
+
+
+def _damaged(name: str, error: Exception) -> DataError:
+    return DataError(f"{name}: is damaged ({error}); download or compress it again")
 
 
 def _position(stream: Any) -> int:

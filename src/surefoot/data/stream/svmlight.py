@@ -1,28 +1,33 @@
-"""svmlight text, as libsvm and many others write it: LABEL[:WEIGHT] [qid:GROUP] [cost:WEIGHT] INDEX:VALUE … # comment.
+"""svmlight text, as libsvm and many others write it: LABEL[:WEIGHT] [qid:GROUP] [cost:WEIGHT] INDEX:VALUE … # comment;
+and libffm's text, in which every entry has a field: LABEL FIELD:INDEX:VALUE ….
 
 Blanks are spaces and tabs; lines end with or without a carriage return. Blank lines and comments count as lines only.
 Indices stay as they are written, and need not rise: rows are sorted, and values of the same index summed in order of
-occurrence (in float64, rounded once), which is what they mean for a linear model.
+occurrence (in float64, rounded once), which is what they mean for a linear model. With `bits`, an index is taken modulo
+2^bits, for data whose indices are hashes of more bits.
 
-T. Joachims, SVMlight, svmlight.joachims.org; C.-C. Chang, C.-J. Lin, LIBSVM; weights after a label as XGBoost has them.
+T. Joachims, SVMlight, svmlight.joachims.org; C.-C. Chang, C.-J. Lin, LIBSVM; weights after a label as XGBoost has them;
+Y. Juan, Y. Zhuang, W.-S. Chin, C.-J. Lin, "Field-aware factorization machines for CTR prediction", 2016, for fields.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from .faults import shown
-
-if TYPE_CHECKING:
-    from .parsing import Workspace
+from .hashing import MOST_BITS
+from .parsing import Plain, Workspace
 
 FORMAT = "svmlight lines LABEL INDEX:VALUE …"
+FIELD_FORMAT = "libffm lines LABEL FIELD:INDEX:VALUE …"
 LARGEST_INDEX = 10**18 - 1
 """More digits do not fit an int64 for sure."""
+LARGEST_FIELD, LARGEST_INDEX_OF_A_FIELD = (1 << 20) - 1, (1 << 43) - 1
+"""A row is sorted by index and field in one int64."""
 REASONS = (
     "label is not a number",
     "label is not finite",
@@ -35,6 +40,7 @@ REASONS = (
     "value is not finite",
     "indices do not rise",
     "binary data",
+    "field is not a whole number",
 )
 """What can be wrong with a line, in the order of the kernel's codes."""
 _FINITE = f"expected a finite number (at most {np.finfo(np.float32).max:.2g})"
@@ -42,29 +48,41 @@ _TOKEN = re.compile(rb"[^\s#]*")
 
 
 @dataclass(frozen=True)
-class Svmlight:
+class Svmlight(Plain):
     """How svmlight lines are read.
 
     Args:
+        bits: indices are taken modulo 2^bits; as they are written unless given.
         rising: indices that do not rise from left to right, each at most once, are a fault.
         largest: the largest index there may be.
         described: what messages call the format.
     """
 
+    bits: int | None = None
     rising: bool = False
     largest: int = LARGEST_INDEX
     described: str = FORMAT
 
     reasons: ClassVar[dict[int, str]] = dict(enumerate(REASONS, start=1))
+    fielded: ClassVar[bool] = False
+    entry: ClassVar[str] = "INDEX:VALUE"
+
+    def __post_init__(self) -> None:
+        if self.bits is not None and not 1 <= self.bits <= MOST_BITS:
+            raise ValueError(f"bits: found {self.bits}, expected 1 to {MOST_BITS}, or None for indices as written")
+
+    @property
+    def hashing(self) -> None:
+        return None
 
     def run(self, text: np.ndarray, end: int, space: Workspace) -> int:
         from .kernels import svmlight
 
+        mask = -1 if self.bits is None else (1 << self.bits) - 1
         return svmlight.lines(
             text,
             end,
-            self.rising,
-            self.largest,
+            (self.rising, self.largest, mask, self.fielded),
             space.state,
             space.labels,
             space.weights,
@@ -72,6 +90,7 @@ class Svmlight:
             space.indptr,
             space.indices,
             space.values,
+            space.fields,
             space.faults,
             space.scratch,
         )
@@ -81,7 +100,7 @@ class Svmlight:
         token = found.group() if found else b""
         # A label, a weight and a value are what follows a colon; the index is what precedes it.
         before = line[:offset].rpartition(b" ")[2].rpartition(b"\t")[2]
-        index = before.rstrip(b":").decode("utf-8", "replace")
+        index = before.rstrip(b":").rpartition(b":")[2].decode("utf-8", "replace")
         match self.reasons[code]:
             case "label is not a number":
                 return f"found label {shown(token)}, expected a number, in {self.described}"
@@ -93,8 +112,10 @@ class Svmlight:
                 return f"found qid {shown(token)}, expected a whole number of at most 18 digits"
             case "index is not a whole number" | "index is too large":
                 return (
-                    f"found {shown(token)}, expected INDEX:VALUE with a whole number from 0 to {self.largest} as index"
+                    f"found {shown(token)}, expected {self.entry} with a whole number from 0 to {self.largest} as index"
                 )
+            case "field is not a whole number":
+                return f"found {shown(token)}, expected {self.entry} with a whole number up to {LARGEST_FIELD} as field"
             case "value is not a number":
                 return f"found feature {index} with value {shown(token)}, expected a number"
             case "value is not finite":
@@ -109,3 +130,24 @@ class Svmlight:
         if line.startswith((b"\xff\xfe", b"\xfe\xff")):
             return f"found UTF-16, expected {self.described} in ASCII or UTF-8; convert it, for instance with iconv"
         return f"found binary data, expected {self.described}"
+
+
+@dataclass(frozen=True)
+class Libffm(Svmlight):
+    """How libffm lines are read.
+
+    Args:
+        keep_fields: a row may then have an index several times, each with another field. Otherwise, values of the same
+            index are summed, as in svmlight.
+    """
+
+    largest: int = LARGEST_INDEX_OF_A_FIELD
+    described: str = FIELD_FORMAT
+    keep_fields: bool = True
+
+    fielded: ClassVar[bool] = True
+    entry: ClassVar[str] = "FIELD:INDEX:VALUE"
+
+    @property
+    def fields(self) -> bool:
+        return self.keep_fields

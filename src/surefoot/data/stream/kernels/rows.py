@@ -5,15 +5,18 @@ import numpy as np
 from surefoot.data.stream.kernels.compiling import inner
 from surefoot.data.stream.kernels.words import byte
 
-DONE, ROWS_FULL, ENTRIES_FULL, FAULTS_FULL = range(4)
+DONE, ROWS_FULL, ENTRIES_FULL, FAULTS_FULL, NAMES_FULL, UNQUOTED_FULL = range(6)
 """Why a kernel returns; it goes on where it stopped when the array has been enlarged."""
 
-POSITION, LINES, ROWS, ENTRIES, FAULTS, SORTED, SUMMED, LARGEST, WEIGHTED, GROUPED = range(10)
-"""Places in a kernel's state: where it is, how many it has read and found, the largest index, and what occurred."""
-STATE = 10
+POSITION, LINES, ROWS, ENTRIES, FAULTS, SORTED, SUMMED, WEIGHTED, GROUPED, BASED, NAMES, ARENA = range(12)
+"""Places in a kernel's state: where it is, how many it has read and found, what occurred, names and their bytes."""
+STATE = 12
 
 INSERTION = 32
 """Up to so many entries out of order are inserted one by one."""
+
+MOST_BUCKETS = 1 << 12
+"""Hashed entries are first put into buckets, about as many as there are entries."""
 
 
 @inner
@@ -41,6 +44,16 @@ def is_binary(text, i):
     """Whether the line from i on, without its comment, has a byte that is no text of numbers: NUL, or past ASCII."""
     while byte(text, i) != 10 and byte(text, i) != 35:
         if byte(text, i) == 0 or byte(text, i) >= 128:
+            return True
+        i += 1
+    return False
+
+
+@inner
+def has_control(text, i):
+    """Whether the line from i on has a control character, such as NUL, that no text has."""
+    while byte(text, i) != 10:
+        if byte(text, i) < 32 and not is_blank(byte(text, i)):
             return True
         i += 1
     return False
@@ -83,25 +96,57 @@ def merge(indices, values, begin, end):
 
 
 @inner
-def canonical(indices, values, begin, end):
-    """Sorts a row by index and sums what has the same index, in order of occurrence, in float64; returns its new end.
+def distribute(indices, values, begin, end, bits, counts):
+    """Sorts entries whose indices are spread evenly below 2^bits; otherwise like `merge`.
 
-    There must be as many free places after it.
+    They are put into buckets by their upper bits, then each is inserted, which is never far.
     """
-    if end - begin <= INSERTION:
-        insert(indices, values, begin, end)
-    else:
+    size, wide = end - begin, 4
+    while 1 << wide < size and wide < bits and 1 << wide < MOST_BUCKETS:
+        wide += 1
+    shift = bits - min(wide, bits)
+    places = counts[: 1 << wide]
+    places[:] = 0
+    for k in range(begin, end):
+        places[indices[k] >> shift] += 1
+    total, most = end, np.int64(0)
+    for bucket in range(places.size):
+        count = places[bucket]
+        places[bucket] = total
+        total += count
+        most = max(most, count)
+    if most > INSERTION:
         merge(indices, values, begin, end)
-    last, total = begin, np.float64(values[begin])
+        return
+    for k in range(begin, end):
+        place = places[indices[k] >> shift]
+        places[indices[k] >> shift] = place + 1
+        indices[place], values[place] = indices[k], values[k]
+    for k in range(begin, end):
+        index, value, place = indices[k + size], values[k + size], k
+        while place > begin and indices[place - 1] > index:
+            indices[place], values[place] = indices[place - 1], values[place - 1]
+            place -= 1
+        indices[place], values[place] = index, value
+
+
+@inner
+def sum_equal(indices, values, begin, end, state):
+    """Sums sorted entries of the same index, in order of occurrence, in float64, and counts those that are gone.
+
+    Returns the new end of the row, and whether all sums are finite.
+    """
+    last, total, finite = begin, np.float64(values[begin]), True
     for k in range(begin + 1, end):
         if indices[k] == indices[last]:
             total += np.float64(values[k])
-        else:
             values[last] = total
+            finite &= np.isfinite(values[last])
+        else:
             last += 1
-            indices[last], total = indices[k], np.float64(values[k])
-    values[last] = total
-    return last + 1
+            indices[last], values[last], total = indices[k], values[k], np.float64(values[k])
+    state[SUMMED] += end - last - 1
+    return last + 1, finite
 
 
 @inner

@@ -1,4 +1,4 @@
-"""Lines of svmlight: LABEL[:WEIGHT] [qid:GROUP] [cost:WEIGHT] INDEX:VALUE … # comment."""
+"""Lines of svmlight and of libffm: LABEL[:WEIGHT] [qid:GROUP] [cost:WEIGHT] [FIELD:]INDEX:VALUE … # comment."""
 
 import numpy as np
 
@@ -11,25 +11,31 @@ from surefoot.data.stream.kernels.rows import (
     FAULTS,
     FAULTS_FULL,
     GROUPED,
-    LARGEST,
+    INSERTION,
     LINES,
     POSITION,
     ROWS,
     ROWS_FULL,
     SORTED,
-    SUMMED,
     WEIGHTED,
-    canonical,
+    insert,
     is_binary,
     is_blank,
     is_over,
     line_end,
+    merge,
     record,
+    sum_equal,
 )
 from surefoot.data.stream.kernels.words import byte, digits
 
-(LABEL, LABEL_RANGE, WEIGHT, WEIGHT_RANGE, GROUP, INDEX, INDEX_RANGE, VALUE, VALUE_RANGE, ORDER, BINARY) = range(1, 12)
+(LABEL, LABEL_RANGE, WEIGHT, WEIGHT_RANGE, GROUP, INDEX, INDEX_RANGE, VALUE, VALUE_RANGE, ORDER, BINARY, FIELD) = range(
+    1, 13
+)
 """What can be wrong with a line; the ranges are for numbers that are not finite, too large or negative."""
+
+FIELD_BITS = 20
+"""Rows are sorted by index and field at once, in an int64; so many of its bits are the field's."""
 
 LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
 _QID = np.frombuffer(b"qid:", np.uint8)
@@ -47,34 +53,52 @@ def starts_with(text, i, word):
 
 @inner
 def whole_number(text, i):
-    """The digits at text[i], after an optional plus sign: where they end, and their number; -1 past 18 digits."""
+    """The digits at text[i], after an optional plus sign: where they end, and their number; -1 past 18 digits.
+
+    Without a digit, the end is where it began.
+    """
+    begin = i
     if byte(text, i) == 43:
         i += 1
+    first = i
     while byte(text, i) == 48 and 48 <= byte(text, i + 1) <= 57:
         i += 1
     start, w = i, np.int64(0)
     while 48 <= byte(text, i) <= 57:
         w = w * 10 + (byte(text, i) - 48)
         i += 1
-    return i, w if i - start <= 18 else -1
+    return begin if i == first else i, w if i - start <= 18 else -1
+
+
+@inner
+def weight_at(text, start, scratch):
+    """The weight at text[start]: where it ends, its value, and what is wrong with it, 0 for nothing."""
+    i, weight, kind = number(text, start, True, scratch)
+    if kind == NOT_FINITE or (kind == GOOD and is_over(byte(text, i)) and weight < 0.0):
+        return start, weight, WEIGHT_RANGE
+    if kind != GOOD or not is_over(byte(text, i)):
+        return start, weight, WEIGHT
+    return i, weight, 0
 
 
 @kernel
-def lines(text, end, rising, largest, state, labels, weights, groups, indptr, indices, values, faults, scratch):
+def lines(text, end, settings, state, labels, weights, groups, indptr, indices, values, fields, faults, scratch):
     """Reads lines until text[end - 1], or until an array is full.
 
     Args:
         text: bytes; text[end - 1] is the end of a line.
-        rising: indices that do not rise from left to right are a fault; otherwise they are sorted and summed.
-        largest: the largest index there may be.
+        settings: whether indices that do not rise from left to right are a fault (otherwise they are sorted and
+            summed), the largest index there may be, which of its bits are kept, whether fields precede indices.
         state: see `rows`.
         labels, weights, groups: one for each row; the group is -1 where the line has none.
-        indptr, indices, values: the rows in CSR form.
+        indptr, indices, values, fields: the rows in CSR form; no room for fields where they are to be forgotten.
         faults: see `rows.record`.
         scratch: see `numbers`.
     """
     i, k, row = state[POSITION], state[ENTRIES], state[ROWS]
     single, single_label = values.itemsize == 4, labels.itemsize == 4
+    rising, largest, mask, fielded = settings
+    kept = fields.size > 0
     while i < end:
         begin, code, first = i, 0, k
         while is_blank(byte(text, i)):
@@ -91,18 +115,13 @@ def lines(text, end, rising, largest, state, labels, weights, groups, indptr, in
         i, label, kind = number(text, i, single_label, scratch)
         if kind == GOOD and byte(text, i) == 58:
             start = i + 1
-            i, weight, kind = number(text, start, True, scratch)
-            if kind != GOOD or not is_over(byte(text, i)):
-                i, code = start, WEIGHT_RANGE if kind == NOT_FINITE else WEIGHT
-            elif weight < 0.0:
-                i, code = start, WEIGHT_RANGE
+            i, weight, code = weight_at(text, start, scratch)
             state[WEIGHTED] = 1
         elif kind != GOOD or not is_over(byte(text, i)):
             i, code = start, LABEL_RANGE if kind == NOT_FINITE else LABEL
         if code == 0 and abs(label) > LARGEST_FLOAT32:
             i, code = start, LABEL_RANGE
         while code == 0:
-            i += byte(text, i) == 32
             while byte(text, i) <= 32 and is_blank(byte(text, i)):
                 i += 1
             start = i
@@ -119,26 +138,38 @@ def lines(text, end, rising, largest, state, labels, weights, groups, indptr, in
                     state[GROUPED] = 1
                     continue
                 if previous == -1 and starts_with(text, i, _COST):
-                    i, weight, kind = number(text, i + 5, True, scratch)
-                    if kind != GOOD or weight < 0.0 or not is_over(byte(text, i)):
-                        i, code = start + 5, WEIGHT if kind == 1 else WEIGHT_RANGE
+                    i, weight, code = weight_at(text, i + 5, scratch)
                     state[WEIGHTED] = 1
                     continue
                 i, w = whole_number(text, i)
                 if i == start or byte(text, i) != 58:
-                    i, code = start, INDEX
+                    i, code = start, FIELD if fielded else INDEX
                     break
                 if w < 0:
-                    i, code = start, INDEX_RANGE
+                    i, code = start, FIELD if fielded else INDEX_RANGE
                     break
-            if w > largest:
+            field = np.int64(0)
+            if fielded:
+                field, second = w, i + 1
+                i, w = whole_number(text, second)
+                if i == second or byte(text, i) != 58 or field >> FIELD_BITS != 0:
+                    i, code = start, FIELD
+                    break
+            if w < 0 or w > largest:
                 i, code = start, INDEX_RANGE
                 break
+            w &= mask
+            if kept:
+                w = w << FIELD_BITS | field
             entry, start = start, i + 1
-            i, value, kind = number(text, start, single, scratch)
-            if kind != GOOD or not is_over(byte(text, i)):
-                i, code = start, VALUE_RANGE if kind == NOT_FINITE else VALUE
-                break
+            value = np.float64(byte(text, start) - 48)
+            if byte(text, start + 1) == 32 and 0.0 <= value <= 9.0:
+                i = start + 2
+            else:
+                i, value, kind = number(text, start, single, scratch)
+                if kind != GOOD or not is_over(byte(text, i)):
+                    i, code = start, VALUE_RANGE if kind == NOT_FINITE else VALUE
+                    break
             if k == indices.size:
                 state[POSITION], state[ENTRIES], state[ROWS] = begin, first, row
                 return ENTRIES_FULL
@@ -155,14 +186,14 @@ def lines(text, end, rising, largest, state, labels, weights, groups, indptr, in
             if 2 * k - first > indices.size:
                 state[POSITION], state[ENTRIES], state[ROWS] = begin, first, row
                 return ENTRIES_FULL
-            last = canonical(indices, values, first, k)
+            if k - first <= INSERTION:
+                insert(indices, values, first, k)
+            else:
+                merge(indices, values, first, k)
+            k, finite = sum_equal(indices, values, first, k, state)
             state[SORTED] += 1
-            state[SUMMED] += k - last
-            k = last
-            for place in range(first, k):
-                if not np.isfinite(values[place]):
-                    i, code = begin, VALUE_RANGE
-                    break
+            if not finite:
+                i, code = begin, VALUE_RANGE
         if code != 0:
             if state[FAULTS] == len(faults):
                 state[POSITION], state[ENTRIES], state[ROWS] = begin, first, row
@@ -173,8 +204,10 @@ def lines(text, end, rising, largest, state, labels, weights, groups, indptr, in
             labels[row], weights[row], groups[row] = label, weight, group
             row += 1
             indptr[row] = k
-            if k > first:
-                state[LARGEST] = max(state[LARGEST], previous)
+            if kept:
+                for place in range(first, k):
+                    fields[place] = indices[place] & ((1 << FIELD_BITS) - 1)
+                    indices[place] >>= FIELD_BITS
         i = line_end(text, i) + 1
         state[LINES] += 1
     state[POSITION], state[ENTRIES], state[ROWS] = i, k, row

@@ -1,0 +1,203 @@
+"""Feature hashing: how names become indices, and a table of bounded size that leads back to the names.
+
+K. Weinberger, A. Dasgupta, J. Langford, A. Smola, J. Attenberg, "Feature hashing for large scale multitask learning",
+2009.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+MOST_BITS = 31
+MOST_NAMES, MOST_BYTES = 1 << 20, 32 << 20
+"""How many names a table keeps at most, and their bytes."""
+
+
+@dataclass(frozen=True)
+class Hashing:
+    """How names become indices from 0 to 2^bits − 1.
+
+    Args:
+        bits: 2^bits places; each doubling halves how many names share one.
+        signed: a bit of the hash decides whether a feature's value is negated, so that names that share a place disturb
+            each other as often this way as that (the inner products of rows are then right on average).
+        seed: another one gives other places.
+    """
+
+    bits: int = 20
+    signed: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.bits <= MOST_BITS:
+            raise ValueError(f"bits: found {self.bits}, expected 1 to {MOST_BITS}")
+        if not 0 <= self.seed < 1 << 63:
+            raise ValueError(f"seed: found {self.seed}, expected a whole number from 0 to 2^63 − 1")
+
+    @property
+    def settings(self) -> tuple[int, bool, int]:
+        """As kernels take them."""
+        return self.bits, self.signed, self.seed
+
+    def index(self, name: str | bytes, space: str | bytes = "") -> int:
+        """The index of a name, in a namespace (of Vowpal Wabbit's text) or of a column (of a table).
+
+        >>> 0 <= Hashing(bits=10).index("rain", "weather") < 1024
+        True
+        """
+        return self._hash(name, space) & ((1 << self.bits) - 1)
+
+    def sign(self, name: str | bytes, space: str | bytes = "") -> int:
+        """What the values of a name are multiplied by, 1 or −1."""
+        return -1 if self.signed and self._hash(name, space) >> 63 else 1
+
+    def _hash(self, name: str | bytes, space: str | bytes) -> int:
+        from .kernels import hashing
+        from .kernels.words import PADDING
+
+        first, second = (part.encode() if isinstance(part, str) else part for part in (space, name))
+        text = np.frombuffer(bytearray(first + second + bytes(PADDING)), np.uint8)
+        return int(hashing.of(text, len(first), len(first) + len(second), self.seed))
+
+
+class Names:
+    """Which name has which index: the first name that was read for it.
+
+    The same names are kept whatever the number of threads. Those past the limits are not kept, but still counted.
+
+    Args:
+        bits: as in `Hashing`.
+        most: names that are kept.
+        most_bytes: of all kept names together.
+
+    Attributes:
+        collisions: indices that belong to more than one name.
+        left_out: names that there was no room for.
+
+    >>> from surefoot.data.stream import read
+    >>> import io
+    >>> stream = read(io.BytesIO(b"1 |weather rain wind:3\\n-1 |weather sun\\n"), "vw")
+    >>> for block in stream:
+    ...     print([stream.names[index] for index in block.indices[:2]], block.values[:2])
+    ['weather^rain', 'weather^wind'] [1. 3.]
+    """
+
+    def __init__(self, bits: int, most: int = MOST_NAMES, most_bytes: int = MOST_BYTES):
+        self.bits, self.most, self.most_bytes = bits, most, most_bytes
+        self.known = np.zeros(1 << bits, np.uint32)
+        self._slots, self._ends, self._signs = np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.int8)
+        self._text = np.empty(0, np.uint8)
+        self._sizes = np.zeros(4, np.int64)
+        self._places: dict[int, int] = {}
+
+    def __len__(self) -> int:
+        return int(self._sizes[0])
+
+    @property
+    def collisions(self) -> int:
+        return int(self._sizes[2])
+
+    @property
+    def left_out(self) -> int:
+        return int(self._sizes[3])
+
+    def add(self, found: np.ndarray, text: np.ndarray) -> None:
+        """Adds what a piece of text holds: hashes and ends of names, one after the other, and their bytes."""
+        from .kernels import hashing
+
+        n, used = int(self._sizes[0]), int(self._sizes[1])
+        rows, size = min(n + len(found), self.most), min(used + len(text), self.most_bytes)
+        self._slots, self._ends, self._signs = (_with_room(a, rows) for a in (self._slots, self._ends, self._signs))
+        self._text = _with_room(self._text, size)
+        hashing.merge(
+            found,
+            text,
+            self.known,
+            self._slots,
+            self._ends,
+            self._signs,
+            self._text,
+            self._sizes,
+            (self.most, self.most_bytes),
+        )
+
+    def __iter__(self) -> Iterator[int]:
+        """The indices that have a name, in order of occurrence."""
+        return iter(self._slots[: len(self)].tolist())
+
+    def __getitem__(self, index: int) -> str:
+        return self._name(self._place(index))
+
+    def get(self, index: int, default: str | None = None) -> str | None:
+        """The name of an index, where it has one."""
+        try:
+            return self[index]
+        except KeyError:
+            return default
+
+    def sign(self, index: int) -> int:
+        """The sign that signed hashing gives to the name of an index."""
+        return int(self._signs[self._place(index)])
+
+    def is_shared(self, index: int) -> bool:
+        """Whether an index belongs to more than one name."""
+        return bool(self.known[index] & 1)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """All there is to the table, for a file; `of_arrays` makes it again."""
+        n, used = len(self), int(self._sizes[1])
+        return {
+            "slots": self._slots[:n],
+            "ends": self._ends[:n],
+            "signs": self._signs[:n],
+            "text": self._text[:used],
+            "known": self.known,
+            "sizes": np.array([*self._sizes, self.most, self.most_bytes]),
+        }
+
+    @classmethod
+    def of_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Names:
+        """The table that `arrays` describes.
+
+        Raises:
+            ValueError: they do not fit together.
+        """
+        known, sizes = arrays["known"], arrays["sizes"]
+        if known.dtype != np.uint32 or known.ndim != 1 or len(known).bit_count() != 1 or sizes.shape != (6,):
+            raise ValueError("the table of names has no power of 2 as its size, or lacks its counts")
+        table = cls(len(known).bit_length() - 1, int(sizes[4]), int(sizes[5]))
+        slots, ends, signs, text = (
+            np.array(arrays[name], dtype)
+            for name, dtype in (("slots", np.int64), ("ends", np.int64), ("signs", np.int8), ("text", np.uint8))
+        )
+        fits = len(slots) == len(ends) == len(signs) == sizes[0] and len(text) == sizes[1]
+        steps = np.diff(ends, prepend=0)
+        if not fits or (steps < 0).any() or (len(ends) and ends[-1] != len(text)):
+            raise ValueError("the names of the table and their places do not fit together")
+        if len(slots) and not 0 <= slots.min() <= slots.max() < len(known):
+            raise ValueError("the table of names has an index that is out of range")
+        table.known = np.array(known)
+        table._slots, table._ends, table._signs, table._text = slots, ends, signs, text
+        table._sizes = np.array(sizes[:4], np.int64)
+        return table
+
+    def _place(self, index: int) -> int:
+        for place in range(len(self._places), len(self)):
+            self._places[int(self._slots[place])] = place
+        return self._places[int(index)]
+
+    def _name(self, place: int) -> str:
+        begin = int(self._ends[place - 1]) if place else 0
+        return self._text[begin : int(self._ends[place])].tobytes().decode("utf-8", "replace")
+
+
+def _with_room(array: np.ndarray, size: int) -> np.ndarray:
+    """The array, or a longer copy, with room for so many."""
+    if size <= len(array):
+        return array
+    longer = np.empty(max(size, 2 * len(array)), array.dtype)
+    longer[: len(array)] = array
+    return longer

@@ -1,0 +1,55 @@
+"""Formats are guessed by endings and by first lines, and the guess is told where a line does not fit it."""
+
+import gzip
+import io
+
+import pytest
+
+from surefoot.data import DataError
+from surefoot.data.stream import joined, read
+
+SVMLIGHT, LIBFFM, VW = b"1 1:2\n-1 3:4\n", b"1 1:1:2\n-1 2:3:4\n", b"1 |a b:2\n-1 |a c:4\n"
+CSV, TSV = b"y,x\n1,2\n-1,4\n", b"y\tx\n1\t2\n-1\t4\n"
+
+
+@pytest.mark.parametrize(
+    "content, format",
+    [
+        (SVMLIGHT, "svmlight"),
+        (b"# a comment\n\n1:2 qid:3 cost:4 1:2\n", "svmlight"),
+        (b"1\n" + SVMLIGHT, "svmlight"),
+        (b"foo\n" + SVMLIGHT, "svmlight"),
+        (b"\xef\xbb\xbf" + SVMLIGHT, "svmlight"),
+        (LIBFFM, "libffm"),
+        (VW, "vw"),
+        (b"|a b\n", "vw"),
+        (b"1 0.5 'tag |a b, c\n", "vw"),
+        (CSV, "csv"),
+        (TSV, "tsv"),
+        (gzip.compress(CSV), "csv"),
+    ],
+)
+def test_by_first_lines(content, format, tmp_path):
+    (tmp_path / "file").write_bytes(content)
+    for paths in (io.BytesIO(content), tmp_path / "file"):
+        stream = read(paths, on_error="skip")
+        assert stream.guess == f"read as {format}, which its first lines look like; say another format if it is not"
+        assert len(joined(list(stream))) > 0
+
+
+def test_by_endings(tmp_path):
+    for ending, content in ((".svm.gz", gzip.compress(SVMLIGHT)), (".ffm", LIBFFM), (".vw", VW), (".CSV", CSV)):
+        path = tmp_path / f"file{ending}"
+        path.write_bytes(content)
+        stream = read(path)
+        assert "by its name's ending" in stream.guess
+        assert len(joined(list(stream))) == 2
+
+
+def test_a_guess_that_does_not_fit_is_told(tmp_path):
+    (tmp_path / "file.vw").write_bytes(SVMLIGHT)
+    with pytest.raises(DataError, match=r"vw:1:3: found .* \(read as vw, by its name's ending; say another"):
+        list(read(tmp_path / "file.vw"))
+    with pytest.raises(DataError, match=r"cannot be guessed \(it begins with 'hello'\); say which it is, one of"):
+        read(io.BytesIO(b"hello\n"))
+    assert read(io.BytesIO(SVMLIGHT), "svmlight").guess is None

@@ -1,0 +1,243 @@
+"""Tables: what is read is what a slow reader in plain Python reads, from text and from Parquet."""
+
+import gzip
+import io
+import math
+import os
+import sys
+
+import numpy as np
+import pyarrow
+import pytest
+import slow_readers
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pyarrow import parquet
+
+from surefoot.data import DataError
+from surefoot.data.stream import Hashing, Table, joined, read, sources
+
+numbers = st.one_of(
+    st.sampled_from(["", "0", "1", "-1", "NA", "nan", ' "2.5" ', "1e3", "-2.5E-3"]),
+    st.floats(-1e9, 1e9, width=32).map(repr),
+)
+characters = st.characters(codec="utf-8", exclude_characters='",', exclude_categories=["C", "Z"])
+words = st.one_of(st.sampled_from(["", "red", "NA", "nan", "a b", "3", "missing"]), st.text(characters))
+quoted = st.text(st.one_of(characters, st.sampled_from(',"" ')), max_size=30).map(
+    lambda text: '"' + text.replace('"', '""') + '"'
+)
+lines = st.builds(
+    lambda label, weight, *values: ",".join([label, weight, *values]),
+    st.sampled_from(["0", "1", "", "x"]),
+    st.floats(0, 100, width=32).map(repr),
+    numbers,
+    numbers,
+    st.one_of(words, quoted),
+    st.one_of(words, quoted),
+)
+ASKED = Table(target="label", weight="w", numeric=["n*"], categorical=["c*"])
+
+
+def examples(content: bytes, format=ASKED, **how):
+    return joined(list(read(io.BytesIO(content), format, **how)))
+
+
+@settings(max_examples=150)
+@given(st.lists(lines, min_size=1, max_size=5), st.sampled_from(["\n", "\r\n"]))
+def test_reads_what_plain_python_reads(content, end):
+    text = end.join(content).encode()
+    expected, faults = slow_readers.rows(text, "csv")
+    stream = read(io.BytesIO(slow_readers.HEADER + end.encode() + text), ASKED, on_error="skip")
+    try:
+        found = slow_readers.rows_of(joined(list(stream)))
+    except DataError:
+        found = []
+    assert repr(found) == repr(expected)
+    assert stream.policy.counts.total() == faults
+
+
+@given(st.lists(lines, min_size=1, max_size=30), st.integers(1, 200), st.sampled_from([1, 2, 3]))
+def test_however_it_is_cut_and_shared(content, piece, threads):
+    text = slow_readers.HEADER + b"\n1,1,1,1,a,b\n" + "\n".join(content).encode()
+    whole = read(io.BytesIO(text), ASKED, on_error="skip")
+    expected = slow_readers.rows_of(joined(list(whole)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sources, "PIECE", piece)
+        stream = read(io.BytesIO(text), ASKED, on_error="skip", threads=threads)
+        assert repr(slow_readers.rows_of(joined(list(stream)))) == repr(expected)
+    assert list(stream.names) == list(whole.names)
+    assert stream.lines == whole.lines == text.count(b"\n") + (not text.endswith(b"\n"))
+    assert stream.policy.counts == whole.policy.counts
+
+
+def test_names_of_features():
+    text = b'label,age,colour\n1,3,red\n0,,"bl""ue"\n,1e2,NA\n1,0,"a, b"\n'
+    stream = read(io.BytesIO(text), Table(target="label"))
+    block = joined(list(stream))
+    names = [
+        sorted((stream.names[index], float(value)) for index, value in zip(row.indices, row.data, strict=True))
+        for row in (block.matrix(1 << 20)[[k]] for k in range(4))
+    ]
+    assert names == [
+        [("age", 3.0), ("colour=red", 1.0)],
+        [("age=missing", 1.0), ('colour=bl"ue', 1.0)],
+        [("age", 100.0), ("colour=missing", 1.0)],
+        [("age", 0.0), ("colour=a, b", 1.0)],
+    ]
+    np.testing.assert_array_equal(block.labels, [1, 0, math.nan, 1])
+    hashing = Hashing()
+    expected = [hashing.index("age"), hashing.index("red", "colour"), hashing.index("missing", "age")]
+    assert set(expected) <= set(block.indices.tolist())
+
+
+def test_columns_by_what_they_hold_and_by_what_is_asked_for():
+    text = b"y;id;a;b;c;empty\n1;7;1;x;0x1;\n0;8;NA;2;5;\n"
+    found = read(io.BytesIO(text), Table(target="y", delimiter=";")).format
+    assert (found.columns("numeric"), found.columns("categorical")) == (["id", "a", "empty"], ["b", "c"])
+    found = read(io.BytesIO(text), Table(target="y", delimiter=";", categorical=["a", "i*"], drop=["empty"])).format
+    assert (found.columns("numeric"), found.columns("categorical")) == ([], ["id", "a", "b", "c"])
+    assert found.columns("dropped") == ["empty"]
+
+
+def test_without_a_header_and_without_quotes():
+    found = examples(b"1 2\n0 3\n", Table(target="1", delimiter=" ", header=False))
+    assert (found.labels.tolist(), found.values.tolist()) == ([1, 0], [2, 3])
+    named = read(
+        io.BytesIO(b"1\t\"x\n0\ty'\n"), Table("y", delimiter="\t", header=False, names=["y", "t"], quotes=False)
+    )
+    assert [named.names[index] for block in named for index in block.indices] == ['t="x', "t=y'"]
+
+
+def test_shards_have_the_same_header(tmp_path):
+    for name, text in (("a", "y,x\n1,2\n"), ("b", "\ufeffy, x\r\n0,3\r\n"), ("c", "y,z\n0,3\n"), ("d", "y,x")):
+        (tmp_path / name).write_text(text)
+    table = Table(target="y")
+    assert joined(list(read([tmp_path / "a", tmp_path / "b", tmp_path / "d"], table))).values.tolist() == [2, 3]
+    with pytest.raises(DataError, match="c:1:1: found the columns y, z, expected those of the first file, y, x"):
+        list(read([tmp_path / "a", tmp_path / "c"], table))
+
+
+def test_from_a_pipe(monkeypatch):
+    class Pipe(io.BytesIO):
+        def seekable(self):
+            return False
+
+    text = b"y,x\n" + b"1,2\n" * 1000
+    for content in (text, gzip.compress(text)):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(Pipe(content))))
+        assert len(joined(list(read("-", Table(target="y"))))) == 1000
+        assert len(joined(list(read(Pipe(content), Table(target="y"))))) == 1000
+
+
+COLUMNS = {
+    "y": pyarrow.array([1.0, 0.0, None, 1.0]),
+    "x": pyarrow.array([0.1, None, math.nan, -3e-5], pyarrow.float32()),
+    "k": pyarrow.array([2**62, 1, 2, 3]),
+    "s": pyarrow.array(["red", 'a "b", c', None, "line\nend"]),
+    "d": pyarrow.array(["u", "v", "u", None]).dictionary_encode(),
+    "b": pyarrow.array([True, False, None, True]),
+}
+
+
+def test_parquet(tmp_path, monkeypatch):
+    parquet.write_table(pyarrow.table(COLUMNS), tmp_path / "t.parquet", row_group_size=3)
+    monkeypatch.setattr(sources, "PARQUET_VALUES", 12)
+    header, table = "y,x,k,s,d,b\n", Table(target="y", categorical=["b"])
+    text = '1,0.1,4611686018427387904,red,u,true\n0,,1,"a ""b"", c",v,false\n,,2,,u,\n1,-3e-5,3,line end,,true\n'
+    expected = read(io.BytesIO((header + text).encode()), table)
+    rows = slow_readers.rows_of(joined(list(expected)))
+    content = io.BytesIO((tmp_path / "t.parquet").read_bytes())
+    for paths in (tmp_path / "t.parquet", [f"file://{tmp_path}/t.parquet"], content):
+        found = read(paths, table)
+        assert repr(slow_readers.rows_of(joined(list(found)))) == repr(rows)
+        assert [found.names[index] for index in found.names] == [expected.names[index] for index in expected.names]
+    assert (
+        read(tmp_path / "t.parquet").guess == "read as parquet, by its name's ending; say another format if it is not"
+    )
+
+
+def test_faults_of_parquet(tmp_path):
+    path = tmp_path / "t.parquet"
+    table = pyarrow.table({"y": [1.0, 0.0], "x": [1.0, math.inf], "l": [[1], [2]]})
+    parquet.write_table(table, path)
+    with pytest.raises(DataError, match="column 'l' holds lists or records, expected single values; drop it"):
+        read(path, Table(target="y"))
+    stream = read(path, Table(target="y", drop=["l"]), on_error="skip")
+    assert (joined(list(stream)).values.tolist(), stream.policy.counts) == ([1.0], {"value is not finite": 1})
+    with pytest.raises(DataError, match=r"parquet:2:\d+: found 'inf' in the numeric column 'x', expected a finite"):
+        list(read(path, Table(target="y", drop=["l"])))
+    with pytest.raises(DataError, match='is a Parquet file, expected lines of text; read it as format "parquet"'):
+        list(read(path, "svmlight"))
+    content = path.read_bytes()
+    for damaged in (content[:-20], content[:100], b"PAR1", content[:40] + bytes(60) + content[100:]):
+        path.write_bytes(damaged)
+        with pytest.raises(DataError, match="is damaged"):
+            list(read(path, Table(target="y", drop=["l"])))
+
+
+@pytest.mark.parametrize(
+    "line, column, said",
+    [
+        (b"1,1,2", 6, "found 3 values, expected 6, one for each column"),
+        (b"1,1,2,3,a,b,c", 13, "found 7 values, expected 6"),
+        (b"1,1,2,3,a,b,", 13, "found 7 values, expected 6"),
+        (b"x,1,2,3,a,b", 1, "found 'x' in the target's column 'label', expected a number"),
+        (b"inf,1,2,3,a,b", 1, "found 'inf' in the target's column 'label', expected a finite number"),
+        (b"1e40,1,2,3,a,b", 1, "found '1e40' in the target's column 'label', expected a finite number"),
+        (b"1,-1,2,3,a,b", 3, "found '-1' in the weight's column 'w', expected a finite number of 0 or more"),
+        (b"1,,2,3,a,b", 3, "found '' in the weight's column 'w', expected"),
+        (b"1,inf,2,3,a,b", 3, "found 'inf' in the weight's column 'w', expected"),
+        (b"1,1, two,3,a,b", 6, "found 'two' in the numeric column 'n1', expected a number; or make it categorical"),
+        (b'1,1,"1,5",3,a,b', 5, "found '\"1,5\"' in the numeric column 'n1', expected a number"),
+        (b"1,1,2,1e400,a,b", 7, "found '1e400' in the numeric column 'n2', expected a finite number"),
+        (b'1,1,2,3,"a,b', 9, "found a quoted value that does not end before a delimiter in its line"),
+        (b'1,1,2,3,"a"x,b', 12, "found a quoted value that does not end before a delimiter in its line"),
+        (b"1,1,2,3,a\x00,b", 10, "found binary data, expected a table of text with ',' between values"),
+        (b'1,1,2,3,"a\x00",b', 11, "found binary data"),
+    ],
+)
+def test_every_fault_says_where_what_and_what_was_expected(line, column, said):
+    text = slow_readers.HEADER + b"\n1,1,1,1,a,b\n" + line + b"\n0,1,1,1,a,b\n"
+    with pytest.raises(DataError) as refusal:
+        examples(text)
+    assert str(refusal.value).startswith(f"an open file:3:{column}: {said}")
+    stream = read(io.BytesIO(text), ASKED, on_error="skip")
+    assert joined(list(stream)).labels.tolist() == [1, 0]
+    assert stream.policy.counts.total() == 1
+
+
+@pytest.mark.parametrize(
+    "text, table, said",
+    [
+        (b"a,b\n1,2\n", Table(target="c"), "has no column 'c'; there are a, b"),
+        (b"click,b\n1,2\n", Table(target="clicks"), "has no column 'clicks'; did you mean 'click'"),
+        (b"a,b\n1,2\n", Table(numeric=["x*"]), r"has no column 'x\*'"),
+        (b"a,a\n1,2\n", Table(), "found several columns called 'a'"),
+        (b"1,2\n1,2\n", Table(), "found only numbers in the first line, expected names of columns"),
+        (b"", Table(), "is empty"),
+        (b"a,b\n", Table(), "found no example|found only"),
+    ],
+)
+def test_columns_that_cannot_be(text, table, said):
+    with pytest.raises(DataError, match=said):
+        list(read(io.BytesIO(text), table))
+
+
+@pytest.mark.parametrize("wrong", [{"delimiter": "ab"}, {"delimiter": "1"}, {"numeric": "a"}, {"names": "ab"}])
+def test_settings_that_cannot_be(wrong):
+    with pytest.raises((ValueError, TypeError), match=f"{next(iter(wrong))}: found .*, expected"):
+        Table(**wrong)
+
+
+@pytest.mark.skipif("SUREFOOT_DATA" not in os.environ, reason="SUREFOOT_DATA names no folder of data")
+def test_real_files():
+    folder = os.environ["SUREFOOT_DATA"]
+    criteo = read(os.path.join(folder, "criteo_sample.txt"), Table(target="label"))
+    block = joined(list(criteo))
+    assert (len(block), set(block.labels)) == (200, {0, 1})
+    assert criteo.format.columns("numeric") == [f"I{k}" for k in range(1, 14)]
+    assert criteo.format.columns("categorical") == [f"C{k}" for k in range(1, 27)]
+    assert len(block.indices) + criteo.summed == 200 * 39
+    avazu = read(os.path.join(folder, "avazu_sample.txt"), Table(target="click", categorical=["*"], drop=["id"]))
+    assert len(joined(list(avazu))) == 999
+    assert set(joined(list(avazu)).values) <= {1, 2}
