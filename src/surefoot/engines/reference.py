@@ -24,7 +24,7 @@ def dense(step: Step, x, g, state: State, t: int, coefficients: tuple, around: A
     return commit(step, x, new.astype(f, copy=False), slots, memory, ok, places, t)
 
 
-def grouped(step: Step, ids, values, rows: int):
+def grouped(ids, values, rows: int):
     """A sparse gradient as the functions below take it: its distinct rows, and the sum of each one's values."""
     return merge(ids, decode(values))
 

@@ -357,7 +357,7 @@ class Step:
         t = state.t + 1
         coefficients = self.coefficients(t)
         self._remember(x, state, t)
-        gradient = self.engine.grouped(self, ids, values, x.shape[0])
+        gradient = self.engine.grouped(ids, values, x.shape[0])
         norm = self.engine.rows_norm(x, gradient) if math.isfinite(self.clip_norm) else None
         skipped = self.engine.rows(self, x, gradient, state, t, coefficients, self.around(t, norm))
         self._finish(x, state, t, skipped, rows=True)

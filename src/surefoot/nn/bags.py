@@ -100,7 +100,7 @@ class SumOfRows(torch.autograd.Function):
         ctx.kept = ids.numpy() != padding if padding >= 0 else slice(None)
 
         def find() -> int:
-            ctx.places = cpu.find_rows(ids.numpy()[ctx.kept], len(weight), True)
+            ctx.places = cpu.find_rows(ids.numpy()[ctx.kept], len(weight))
             return 0
 
         # Beside the sums, which leave no core to wait for it in the backward pass.

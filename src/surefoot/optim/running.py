@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch._C._dynamo.guards import TensorGuards
 
 from surefoot.engines import NonFiniteError, Step
 from surefoot.engines.cpu import Many
@@ -82,11 +81,32 @@ def addresses_of(tensors: list) -> list[int]:
     return list(map(Tensor.data_ptr, tensors))
 
 
-def alike(tensors: list[Tensor]) -> TensorGuards:
-    """Checks that other tensors have the types, sizes and strides of these, all in one call."""
+class Alike:
+    """Checks one by one that other tensors have the types, sizes and strides of these."""
+
+    def __init__(self, *tensors: Tensor, **_):
+        self.wanted = list(map(self.facts, tensors))
+
+    @staticmethod
+    def facts(tensor: Tensor) -> tuple:
+        return type(tensor), tensor.dtype, tensor.shape, tensor.stride(), tensor.is_neg(), tensor.is_conj()
+
+    def check(self, *tensors: Tensor) -> bool:
+        return list(map(self.facts, tensors)) == self.wanted
+
+
+def alike(tensors: list[Tensor]) -> Any:
+    """Checks that other tensors are as these, all in one call where torch has one: it is no public name of torch's."""
+    try:
+        from torch._C._dynamo.guards import TensorGuards
+    except ImportError:
+        TensorGuards = Alike
     sizes: Any = [list(tensor.shape) for tensor in tensors]
     strides: Any = [list(tensor.stride()) for tensor in tensors]
-    return TensorGuards(*tensors, dynamic_dims_sizes=sizes, dynamic_dims_strides=strides)
+    try:
+        return TensorGuards(*tensors, dynamic_dims_sizes=sizes, dynamic_dims_strides=strides)
+    except TypeError:
+        return Alike(*tensors)
 
 
 class Together:

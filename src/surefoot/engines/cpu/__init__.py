@@ -9,7 +9,7 @@ import functools
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
@@ -19,7 +19,7 @@ from surefoot.engines import reference
 from surefoot.engines.cpu.compiling import Kind, specialise
 from surefoot.engines.cpu.kernels import BLOCK, LANES, ROWS_AT_ONCE
 from surefoot.engines.cpu.many import Many
-from surefoot.engines.cpu.merging import find_rows
+from surefoot.engines.cpu.merging import find_rows, sort_ids
 from surefoot.engines.reference import blend, blend_rows, blend_touched, settle_average
 from surefoot.engines.step import ARITHMETIC, Around, Columns, State, Step, encode, rounding_key, storage_of, table
 from surefoot.rules import REGISTRY
@@ -163,21 +163,10 @@ def together(part: np.ndarray) -> np.ndarray:
 # Sparse gradients
 
 
-class Gradient(NamedTuple):
-    """A sparse gradient as kernels take it: for each distinct row, where in its values or its sums to find it."""
-
-    values: np.ndarray
-    distinct: np.ndarray
-    sources: np.ndarray
-    sums: np.ndarray
-
-
-def grouped(step: Step, ids, values, rows: int) -> Gradient:
-    """A sparse gradient by row: values of equal ids are summed, in order of occurrence."""
-    flat = np.ascontiguousarray(stored(values)).reshape(len(ids), math.prod(values.shape[1:]))
-    distinct, sources, targets, begins = find_rows(ids, rows, False)
-    kind = Kind(ARITHMETIC[storage_of(values)])
-    return Gradient(flat, distinct, sources, summed(flat, NO_POSITIONS, NOBODY, targets, begins, kind, step.threads))
+def grouped(ids, values, rows: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A sparse gradient as kernels take it: its values, their order by row, where in it each distinct row begins."""
+    width = math.prod(values.shape[1:])
+    return np.ascontiguousarray(stored(values)).reshape(len(ids), width), *sort_ids(ids, rows)
 
 
 def summed(values, positions, factors, targets, begins, kind: Kind, limit: int | None = None) -> np.ndarray:
@@ -197,13 +186,14 @@ def summed(values, positions, factors, targets, begins, kind: Kind, limit: int |
     return sums
 
 
-def rows(step: Step, x, gradient: Gradient, state: State, t: int, coefficients: tuple, around: Around) -> int:
+def rows(step: Step, x, gradient, state: State, t: int, coefficients: tuple, around: Around) -> int:
     """Steps the rows that a gradient names; returns how many coordinates were left as they were."""
-    distinct = gradient.distinct
+    values, order, starts = gradient
+    distinct = distinct_rows(order, starts) if step.average or not values.size else NOBODY
     kind = kind_of(step, x, catches_up=state.last is not None)
-    if not gradient.values.size:
-        empty = np.empty((len(distinct), *x.shape[1:]), kind.dtype)
-        return reference.rows(step, x, (distinct, empty), state, t, coefficients, around)
+    if not values.size:
+        sums = np.empty((len(distinct), *x.shape[1:]), kind.dtype)
+        return reference.rows(step, x, (distinct, sums), state, t, coefficients, around)
     if step.average:
         blend_rows(x, state, distinct)
     c, a = numbers(step, kind, coefficients, around)
@@ -219,12 +209,19 @@ def rows(step: Step, x, gradient: Gradient, state: State, t: int, coefficients: 
             work = workspace(table_.shape[1], kind)
             return kernel(table_, *gradient, first, last, slots, after, c, a, means, key, work, idle)
 
-        # Few shares: rows lie anywhere, so threads are never side by side.
-        shares = threads.pieces(len(distinct) * table_.shape[1], len(distinct), step.threads, each=4)
-        skipped = threads.run([functools.partial(task, *share) for share in shares], step.threads)
+        # Equal shares of the ids rather than of the distinct rows: a few rows have most of the ids. Few shares: rows
+        # lie anywhere, so threads are never side by side.
+        shares = threads.pieces(values.size, len(order), step.threads, each=4)
+        edges = sorted({*np.searchsorted(starts, [first for first, _ in shares]).tolist(), len(starts) - 1})
+        skipped = threads.run([functools.partial(task, b, e) for b, e in itertools.pairwise(edges)], step.threads)
     if step.average:
         blend_touched(step, x, state, distinct, t)
     return skipped
+
+
+def distinct_rows(order, starts) -> np.ndarray:
+    """The distinct rows of a sparse gradient, in order."""
+    return (order[starts[:-1]] >> np.uint64(32)).astype(np.int64)
 
 
 def workspace(width: int, kind: Kind) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -239,7 +236,7 @@ def merge(ids: np.ndarray, values: np.ndarray, rows: int) -> tuple[np.ndarray, n
     >>> merge(np.array([2, 0, 2]), np.array([[1.0], [2.0], [4.0]]), 3)
     (array([0, 2]), array([[2.], [5.]]))
     """
-    places = find_rows(ids, rows, True)
+    places = find_rows(ids, rows)
     return places[0], sums_at(places, values)
 
 
@@ -247,12 +244,12 @@ def sums_at(places: tuple, values: np.ndarray, positions=None, factors=None) -> 
     """The sum of each distinct row's values in order of occurrence, one for every row.
 
     Args:
-        places: of the ids, from find_rows with `every`.
+        places: of the ids, from find_rows.
         values: (m, …): one for each id, or for several: then that of the k-th id is values[positions[k]].
         positions: (k,), int64.
         factors: (k,): what the value of each id is multiplied by.
     """
-    distinct, _, targets, begins = places
+    distinct, targets, begins = places
     flat = np.ascontiguousarray(stored(values)).reshape(len(values), math.prod(values.shape[1:]))
     kind = Kind(ARITHMETIC[storage_of(values)])
     positions = NO_POSITIONS if positions is None else positions
@@ -367,7 +364,7 @@ def squares_of_rows(x, gradient, around: tuple, kind: Kind) -> float:
 
 def rows_norm(x, gradient) -> float:
     """The Euclidean norm of a sparse gradient."""
-    values = gradient.values
+    values = gradient[0]
     # The rows of x are only looked at with L2, which a norm knows nothing of: any memory of that shape will do.
     placeholder = as_strided(np.zeros(1, values.dtype), (x.shape[0], values.shape[1]), (0, 0))
     return math.sqrt(squares_of_rows(placeholder, gradient, (), Kind(ARITHMETIC[storage_of(x)])))

@@ -31,7 +31,8 @@ from surefoot.engines.cpu.memory import (
 # ruff: noqa: F821
 
 BLOCK = 4096
-ROWS_AT_ONCE = 8
+ROWS_AT_ONCE = 16
+VALUES_AHEAD = 32
 IDS_AHEAD = 16
 TARGETS_AHEAD = 8
 
@@ -57,30 +58,27 @@ def many(addresses, sizes, places, like, slots_like, skipped, first, last, coeff
     return 0
 
 
-def rows(x, values, distinct, sources, sums, first, last, slots, after, coefficients, around, means, key, work, idle):
-    """Steps the distinct rows first … last − 1 that a sparse gradient names.
+def rows(x, values, order, starts, first, last, slots, after, coefficients, around, means, key, work, idle):
+    """Steps the distinct rows first … last − 1 that a sparse gradient names; equal ids are summed before.
 
-    A few rows at once: while one waits for its mean square, its root or its quotient, the processor goes on with the
-    next, and memory has time to send the next few before they are needed.
+    A few rows at once: memory has time to send all of them before the first is needed, and while one waits for its
+    mean square, its root or its quotient, the processor goes on with the next.
     """
     totals, own_means, squares = work
-    count = totals.shape[0]
     skipped = 0
-    for begin in range(first, last, count):
-        end = min(begin + count, last)
+    for begin in range(first, last, totals.shape[0]):
+        end = min(begin + totals.shape[0], last)
         for u in range(begin, end):
-            row_of_gradient(totals[u - begin], values, sources[u], sums)
-            if u + count < last:
-                prefetch_row(x, distinct[u + count])
-                prefetch_rows(slots, distinct[u + count])
-                if sources[u + count] >= 0:
-                    prefetch_row(values, sources[u + count])
+            row = row_at(order, starts[u])
+            prefetch_row(x, row)
+            prefetch_rows(slots, row)
+            sum_of_row(totals[u - begin], values, order, starts, u)
         for u in range(begin, end):
-            row = distinct[u]
+            row = row_at(order, starts[u])
             IDLE(x[row], slots, after, row, row, idle)
             own_means[u - begin] = MEAN_SQUARE(x[row], totals[u - begin], around, means, squares)
         for u in range(begin, end):
-            row, total, mean = distinct[u], totals[u - begin], own_means[u - begin]
+            row, total, mean = row_at(order, starts[u]), totals[u - begin], own_means[u - begin]
             skipped += step_row(x[row], total, slots, after, row, coefficients, around, mean, key, row * x.shape[1])
     return skipped
 
@@ -194,12 +192,12 @@ def dense_squares(x, g, around, squares, parts, first, last):
     return 0
 
 
-def rows_squares(x, values, distinct, sources, sums, around, squares, total):
-    """The sum of the squares of a sparse gradient."""
+def rows_squares(x, values, order, starts, around, squares, total):
+    """The sum of the squares of a sparse gradient once equal ids are summed."""
     result = 0.0
-    for u in range(distinct.size):
-        row_of_gradient(total, values, sources[u], sums)
-        result += sum_squares(x[distinct[u]], total, around, squares)
+    for u in range(starts.size - 1):
+        row = sum_of_row(total, values, order, starts, u)
+        result += sum_squares(x[row], total, around, squares)
     return result
 
 
@@ -235,16 +233,28 @@ def step_coordinate(x, j, raw, views, coefficients, around, mean, key, place):
     return ok
 
 
-def row_of_gradient(total, values, source, sums):
-    """The gradient of a row, from the only place where it is or from the sum of several."""
-    if source >= 0:
-        only = values[source]
-        for d in range(total.size):
-            total[d] = decode(only, only[d])
-    else:
-        several = sums[~source]
-        for d in range(total.size):
-            total[d] = several[d]
+def sum_of_row(total, values, order, starts, u):
+    """Sums the gradient of the u-th distinct row in order of occurrence; returns the row."""
+    begin, end = starts[u], starts[u + 1]
+    first = values[position_at(order, begin)]
+    for d in range(total.size):
+        total[d] = decode(first, first[d])
+    for k in range(begin, end):
+        if k + VALUES_AHEAD < order.size:
+            prefetch_row(values, position_at(order, k + VALUES_AHEAD))
+        if k > begin:
+            more = values[position_at(order, k)]
+            for d in range(total.size):
+                total[d] += decode(more, more[d])
+    return row_at(order, begin)
+
+
+def row_at(order, k):
+    return np.int64(order[k] >> np.uint64(32))
+
+
+def position_at(order, k):
+    return np.int64(order[k] & np.uint64(0xFFFFFFFF))
 
 
 # What is done around the rule: `plain_…` where that is nothing

@@ -25,12 +25,14 @@ def sort_ids(ids, rows):
     # The digits of all passes are counted together, so that the ids are read once for it.
     count = np.zeros((passes, buckets), np.int64)
     order, other = np.empty(size, np.uint64), np.empty(size, np.uint64)
+    rises = True
     for k in range(size):
+        rises &= k == 0 or ids[k] > ids[k - 1]
         row = np.uint64(ids[k])
         order[k] = row << HIGH | np.uint64(k)
         for digit in range(passes):
             count[digit, row >> np.uint64(digit * digit_bits) & last] += 1
-    for digit in range(passes):
+    for digit in range(0 if rises else passes):
         place = np.cumsum(count[digit]) - count[digit]
         shift = HIGH + np.uint64(digit * digit_bits)
         for k in range(size):
@@ -49,39 +51,12 @@ def sort_ids(ids, rows):
 
 
 @numba.njit(cache=True, nogil=True)
-def ascends(ids):
-    """Whether every id is above the one before it."""
-    k = 1
-    while k < ids.size and ids[k] > ids[k - 1]:
-        k += 1
-    return k >= ids.size
-
-
-@numba.njit(cache=True, nogil=True)
-def find_rows(ids, rows, every):
-    """(distinct rows, source of each, target of each id, where the ids of each sum begin) of a sparse gradient.
-
-    A source s ≥ 0 is the position of a row's only id, and ~s the number of its sum, to which the values of all ids with
-    that target are to be added; other targets are −1. Rows that are named once have a sum too where every row is to
-    have one, or where most ids name a row again: sums lie together, and values anywhere.
-    """
-    if not every and ascends(ids):
-        nothing = np.empty(0, np.int64)
-        return ids.astype(np.int64), np.arange(ids.size), nothing, nothing
+def find_rows(ids, rows):
+    """(distinct rows, the sum that each id adds to, where in order of rows the ids of each sum begin)."""
     order, starts = sort_ids(ids, rows)
     distinct, targets = np.empty(starts.size - 1, np.int64), np.empty(ids.size, np.int64)
-    sources = np.empty(distinct.size, np.int64)
-    every = every or 2 * distinct.size <= ids.size
-    begins, sums = np.empty(distinct.size, np.int64), 0
     for u in range(distinct.size):
-        begin, end = starts[u], starts[u + 1]
-        distinct[u] = np.int64(order[begin] >> HIGH)
-        if every or end - begin > 1:
-            sources[u], begins[sums] = ~sums, begin
-            for k in range(begin, end):
-                targets[np.int64(order[k] & LOW)] = sums
-            sums += 1
-        else:
-            sources[u] = np.int64(order[begin] & LOW)
-            targets[sources[u]] = -1
-    return distinct, sources, targets, begins[:sums]
+        distinct[u] = np.int64(order[starts[u]] >> HIGH)
+        for k in range(starts[u], starts[u + 1]):
+            targets[np.int64(order[k] & LOW)] = u
+    return distinct, targets, starts[:-1]
