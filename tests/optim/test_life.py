@@ -723,8 +723,11 @@ def test_step_in_backward_wants_an_optimizer_of_all_parameters():
 
 
 def test_tensors_are_compared_one_by_one_where_torch_cannot_compare_them_at_once():
+    from surefoot.optim import running
+
     tensors = [torch.zeros(2, 3), torch.zeros(4)]
     for checks in (running.alike(tensors), running.Alike(*tensors)):
         assert checks.check(torch.ones(2, 3), torch.ones(4))
-        for other in (torch.zeros(3, 2), torch.zeros(2, 3).double(), torch.zeros(3, 2).T, torch.zeros(2, 3)._neg_view()):
+        negated = torch.zeros(2, 3)._neg_view()
+        for other in (torch.zeros(3, 2), torch.zeros(2, 3).double(), torch.zeros(3, 2).T, negated):
             assert not checks.check(other, tensors[1])
