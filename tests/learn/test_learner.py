@@ -182,3 +182,12 @@ def test_a_loss_without_bound_stops_with_advice():
     rows = dataclasses.replace(generated(), targets=np.arange(600.0))
     with pytest.raises(DivergedError, match="smaller learning rate"):
         learned(rows, loss="squared", optimizer="sgd", lr=1e3, normalize=False)
+
+
+def test_rates_that_diverge_do_no_harm_from_the_first_examples_on():
+    """A thousand dense features: explicit steps of SGD overshoot by factors, implicit ones do not."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(400, 1000)).astype(np.float32)
+    indices = np.tile(np.arange(1000), 400)
+    rows = Examples(np.arange(401) * 1000, indices, X.ravel(), (X @ rng.normal(size=1000)).astype(float), np.ones(400))
+    assert learned(rows, loss="squared", optimizer="sgd").loss < np.var(rows.targets)

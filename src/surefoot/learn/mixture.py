@@ -20,7 +20,7 @@ import numpy as np
 
 from surefoot.engines import losses
 
-FIRST = 8
+FIRST = 1
 """Examples before models have different weights where the loss is not logarithmic."""
 RESERVE = 1.0 / 128.0
 """The share that is held back."""
