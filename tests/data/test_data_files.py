@@ -323,3 +323,32 @@ def test_a_real_file():
     assert data.y.sum() == 7841
     assert set(data.X.data) == {1}
     assert data.X.nnz == 451592
+
+
+ROWS_OF = {
+    "vw": (b"%d |f a:%d b\n", ("f^a", "f^b")),
+    "libffm": (b"%d 1:1:%d 2:7:1\n", None),
+    "csv": (b"%d,%d,b\n", ("a", "f=b")),
+}
+
+
+@pytest.mark.parametrize("format", ROWS_OF)
+def test_other_formats(write, format):
+    line, names = ROWS_OF[format]
+    content = b"".join(line % (k % 2, k) for k in range(1, 7))
+    data = load(write((b"y,a,f\n" if format == "csv" else b"") + content, f"file.{format}"))
+    assert (data.task, data.y.tolist()) == ("classification", [1, 0] * 3)
+    X = data.X.toarray()
+    np.testing.assert_array_equal(np.sort(X, axis=1), np.sort(np.stack([np.arange(1, 7), np.ones(6)], axis=1), axis=1))
+    assert data.feature_names is None if names is None else sorted(data.feature_names) == sorted(names)
+
+
+def test_what_a_data_set_has_no_place_for(write):
+    for head, said in (
+        (b"2", "example 1 .* has the importance 2"),
+        (b"1 3", "some examples have an initial prediction"),
+    ):
+        with pytest.raises(DataError, match=f"{said}, which a data set has no place for; leave it out"):
+            load(write(b"1 |a b\n-1 %s |a c\n" % head * 9, "file.vw"))
+    with pytest.raises(DataError, match="found the columns a, b; call the target's label, target or y"):
+        load(write(b"a,b\n1,2\n", "file.csv"))

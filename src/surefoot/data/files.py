@@ -1,10 +1,11 @@
-"""Data sets from files: svmlight text, plain or compressed, and NumPy's `.npz`."""
+"""Data sets from files: text and tables, as streams read them, and NumPy's `.npz`."""
 
 from __future__ import annotations
 
 import os
 import zipfile
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +17,13 @@ from .errors import DataError
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
+    from .stream import Block
+
 # A file is what its first bytes say, whatever its name.
 _ZIP = b"PK\x03\x04"
+
+TARGETS = ("label", "target", "y")
+"""What a table's column of targets is called."""
 
 _FORMAT = "svmlight lines LABEL INDEX:VALUE … (plain or compressed) or an npz file"
 _LARGEST_INDEX = 2**31 - 1
@@ -27,8 +33,13 @@ _CSR_KEYS = ("data", "indices", "indptr", "shape")
 def load(path: str | os.PathLike[str], task: Task | None = None) -> Dataset:
     """Read a data set from a file; nothing but that file is read, so a test part beside it is not used.
 
+    Which format it has is guessed, by its ending and its first lines (see `stream.read`).
+
     svmlight: a line per example, `LABEL INDEX:VALUE INDEX:VALUE … # comment`, indices rising from left to right; plain,
     gzip, bzip2 or zstd. If no line has the index 0, indices count from 1. Query ids (`qid:7`) are ignored.
+
+    libffm, Vowpal Wabbit's text, CSV, TSV, Parquet: as `stream.read` has them. Of a table, the column called label,
+    target or y is the target. Only features that occur become columns.
 
     npz: `y`, and either `X` (dense) or the four arrays of a CSR matrix, `data`, `indices`, `indptr`, `shape`, as
     `scipy.sparse.save_npz` names them; optionally `feature_names`. Arrays of Python objects are refused, never
@@ -47,7 +58,7 @@ def load(path: str | os.PathLike[str], task: Task | None = None) -> Dataset:
     """
     path = Path(os.path.expanduser(path))
     is_npz = first_bytes(path).startswith(_ZIP) or path.suffix == ".npz"
-    X, labels, feature_names = _read_npz(path) if is_npz else _read_svmlight(path)
+    X, labels, feature_names = _read_npz(path) if is_npz else _read_text(path)
     y, task, classes = targets(labels, task, path.name)
     return Dataset(path.name, X, y, task, feature_names, classes)
 
@@ -76,6 +87,45 @@ def first_bytes(path: Path) -> bytes:
     return start
 
 
+def _read_text(path: Path) -> tuple[csr_array, np.ndarray, tuple[str, ...] | None]:
+    from .stream import formats
+
+    try:
+        format, _, _ = formats.guessed([os.fspath(path)])
+    except DataError:
+        format = "svmlight"
+    return _read_svmlight(path) if format == "svmlight" else _read_stream(path, format)
+
+
+def _read_stream(path: Path, format: str) -> tuple[csr_array, np.ndarray, tuple[str, ...] | None]:
+    """The examples of a format with names or fields, in as many columns as features occur."""
+    from scipy.sparse import csr_array
+
+    from . import stream
+    from .stream import formats
+
+    chosen = formats.named(format)
+    if isinstance(chosen, stream.Table):
+        columns = chosen.opened([os.fspath(path)])[0].names
+        target = next((column for column in columns if column.lower() in TARGETS), None)
+        if target is None:
+            some = ", ".join(columns[:8]) + (", …" if len(columns) > 8 else "")
+            raise DataError(f"{path}: found the columns {some}; call the target's label, target or y")
+        chosen = replace(chosen, target=target)
+    if isinstance(chosen, stream.Libffm):
+        chosen = replace(chosen, keep_fields=False)
+    resolved, files, _ = formats.resolved(chosen, [os.fspath(path)])
+    source = stream.Stream(files, resolved, label_dtype=np.dtype(np.float64))
+    block = stream.joined(list(source))
+    _check_unweighted(path, block)
+    features, places = np.unique(block.indices, return_inverse=True)
+    X = _canonical(csr_array((block.values, places, block.indptr), shape=(len(block), max(len(features), 1))))
+    if source.names is None:
+        return X, block.labels, None
+    names = tuple(source.names.get(index) or f"feature {index}" for index in features.tolist())
+    return X, block.labels, names or None
+
+
 def _read_svmlight(path: Path) -> tuple[csr_array, np.ndarray, None]:
     from scipy.sparse import csr_array
 
@@ -83,12 +133,24 @@ def _read_svmlight(path: Path) -> tuple[csr_array, np.ndarray, None]:
 
     format = stream.Svmlight(rising=True, largest=_LARGEST_INDEX, described=_FORMAT)
     block = stream.joined(list(stream.Stream([os.fspath(path)], format, label_dtype=np.dtype(np.float64))))
+    _check_unweighted(path, block)
     features = int(block.indices.max(initial=0)) + 1
     # Where no line has the index 0, indices count from 1.
     base = int(features > 1 and not (block.indices == 0).any())
     shape = (len(block), features - base)
     X = csr_array((block.values, block.indices - base, block.indptr), shape=shape)
     return _canonical(X), block.labels, None
+
+
+def _check_unweighted(path: Path, block: Block) -> None:
+    if (block.weights != 1).any():
+        row = int(np.argmax(block.weights != 1))
+        found = f"example {row} (counted from 0) has the importance {block.weights[row]:g}"
+    elif block.bases is not None:
+        found = "some examples have an initial prediction"
+    else:
+        return
+    raise DataError(f"{path}: {found}, which a data set has no place for; leave it out")
 
 
 def _read_npz(path: Path) -> tuple[np.ndarray | csr_array, np.ndarray, tuple[str, ...] | None]:

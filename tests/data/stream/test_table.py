@@ -42,7 +42,7 @@ def examples(content: bytes, format=ASKED, **how):
     return joined(list(read(io.BytesIO(content), format, **how)))
 
 
-@settings(max_examples=150)
+@settings(max_examples=80)
 @given(st.lists(lines, min_size=1, max_size=5), st.sampled_from(["\n", "\r\n"]))
 def test_reads_what_plain_python_reads(content, end):
     text = end.join(content).encode()

@@ -51,7 +51,7 @@ def assert_rows_equal(found, expected):
     assert repr(found) == repr(expected)
 
 
-@settings(max_examples=150)
+@settings(max_examples=80)
 @given(st.lists(lines, min_size=1, max_size=5))
 def test_reads_what_plain_python_reads(content):
     text = "\n".join(content).encode()

@@ -13,6 +13,7 @@ from surefoot.threads import get_threads
 from ..errors import DataError
 from . import sources
 from .blocks import Block, joined
+from .compilation import compilation
 from .faults import DataWarning, OnError, Policy
 from .formats import Name, resolved
 from .hashing import Hashing, Names
@@ -22,7 +23,20 @@ from .svmlight import Libffm, Svmlight
 from .table import Table
 from .vw import Vw
 
-__all__ = ["Block", "DataWarning", "Hashing", "Libffm", "Names", "Stream", "Svmlight", "Table", "Vw", "joined", "read"]
+__all__ = [
+    "Block",
+    "DataWarning",
+    "Hashing",
+    "Libffm",
+    "Names",
+    "Stream",
+    "Svmlight",
+    "Table",
+    "Vw",
+    "compilation",
+    "joined",
+    "read",
+]
 
 
 def read(

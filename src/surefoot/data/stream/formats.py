@@ -55,20 +55,26 @@ def resolved(format: Name | Format | Table, files: list[Any]) -> tuple[Format, l
         raise ValueError(f"format: found {format!r}, expected one of {', '.join(get_args(Name))}")
     guess = None
     if format == "auto":
-        format, guess, files = _guessed(files)
+        format, guess, files = guessed(files)
     if isinstance(format, str):
-        format = _named(format)
+        format = named(format)
     if isinstance(format, Table):
         format, files = format.opened(files)
     return format, files, guess
 
 
-def _named(name: str) -> Format | Table:
+def named(name: str) -> Format | Table:
+    """A format as it is without settings."""
     lines = {"svmlight": Svmlight, "libffm": Libffm, "vw": Vw}
     return lines[name]() if name in lines else Table(delimiter="\t" if name == "tsv" else ",")
 
 
-def _guessed(files: list[Any]) -> tuple[Any, str, list[Any]]:
+def guessed(files: list[Any]) -> tuple[Any, str, list[Any]]:
+    """The name of the format, how it was found, and the files to read.
+
+    Raises:
+        DataError: it cannot be guessed.
+    """
     name = sources.name_of(files[0])
     ending = next((end for end in reversed(PurePath(name).suffixes) if end.lower() not in PACKED), "").lower()
     if ending in ENDINGS:

@@ -236,10 +236,11 @@ class TableOf(Plain):
     def run(self, text: np.ndarray, end: int, space: Workspace) -> int:
         from .kernels import table
 
+        longest = max((len(value.encode()) for value in self.table.missing), default=0)
         return table.lines(
             text,
             end,
-            (*self.hashing.settings, ord(self.table.delimiter), self.table.quotes),
+            (*self.hashing.settings, ord(self.table.delimiter), self.table.quotes, longest),
             *self._arrays,
             space.state,
             space.labels,

@@ -133,7 +133,8 @@ def lines(
 
     Args:
         text: bytes; text[end - 1] is the end of a line.
-        settings: bits of an index, whether hashes decide signs, the seed, the delimiter, whether values may be quoted.
+        settings: bits of an index, whether hashes decide signs, the seed, the delimiter, whether values may be quoted,
+            bytes of a value that stands for a missing one at most.
         kinds: what each column is.
         spaces: for each column, the hash of its name as a feature and as a namespace of values.
         missing: for each column, the hashes of values that stand for a missing one; the last stands for all of them.
@@ -150,7 +151,7 @@ def lines(
         counts: see `rows.distribute`.
     """
     i, k, row = state[POSITION], state[ENTRIES], state[ROWS]
-    bits, signed, _, delimiter, quotes = settings
+    bits, signed, _, delimiter, quotes, longest = settings
     mask, last = (1 << bits) - 1, missing.shape[1] - 1
     single, single_label = values.itemsize == 4, labels.itemsize == 4
     noted, used = state[NAMES], state[ARENA]
@@ -188,7 +189,7 @@ def lines(
             kind, h, value, nothing = kinds[column], spaces[column, 0], 1.0, False
             if kind == CATEGORICAL:
                 h = hashed(source, start, stop, spaces[column, 1])
-                nothing = stands_for_none(h, missing[column])
+                nothing = stop - start <= longest and stands_for_none(h, missing[column])
             elif kind != DROPPED:
                 value, how = whole(source, start, stop, single_label if kind == TARGET else single, scratch)
                 nothing = how != GOOD and stands_for_none(
