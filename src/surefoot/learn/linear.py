@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import fields
+from functools import cached_property
 from numbers import Integral, Real
 from typing import Any
 
@@ -24,6 +26,25 @@ from surefoot.learn.passes import Passes, learn, note, passes_for, predictions
 from surefoot.learn.tables import Table, checked
 
 FLOATS = (np.float64, np.float32)
+
+
+class _Weights:
+    """A learner's weights: computed when they are first asked for, which streams need not pay."""
+
+    def __init__(self, learner: Learner):
+        self.learner = learner
+
+    @cached_property
+    def dense(self) -> tuple[Any, np.ndarray]:
+        """(outputs, features) and (outputs,)."""
+        weights, biases = self.learner.weights()
+        return np.ascontiguousarray(weights.T), biases
+
+    @cached_property
+    def sparse(self) -> tuple[Any, np.ndarray]:
+        """The same, the weights in CSR form."""
+        coef, intercept = self.dense
+        return sparse.csr_matrix(coef), intercept
 
 
 class _Linear(BaseEstimator):
@@ -58,7 +79,7 @@ class _Linear(BaseEstimator):
             learner = self._continued() if go_on else Learner(self._settings(), table.features)
             random = check_random_state(self.random_state)
             table, validation = self._split(table, random) if self.early_stopping else (table, None)
-            epochs = passes_for(len(table)) if isinstance(self.epochs, str) else self.epochs
+            epochs = passes_for(len(table), table.features) if isinstance(self.epochs, str) else self.epochs
             passes = Passes(epochs, self.shuffle, random, self.tol, self.n_iter_no_change, validation)
             self._take(passes.run(learner, table), passes.history, keep=go_on)
         if not isinstance(self.epochs, str):
@@ -68,8 +89,6 @@ class _Linear(BaseEstimator):
     def _learn_part(self, X, y, sample_weight, classes=None):
         with self._all_or_nothing():
             self._check()
-            if self.early_stopping:
-                raise ValueError("early_stopping: partial_fit holds no examples back to validate on; expected False")
             first = not hasattr(self, "_learner")
             table = self._table(X, y, sample_weight, reset=first, classes=classes)
             learner = Learner(self._settings(), table.features) if first else self._continued()
@@ -163,7 +182,7 @@ class _Linear(BaseEstimator):
         before = self.history_ if keep else {}
         self.history_ = {key: [*before.get(key, []), *values] for key, values in history.items()}
         self.n_iter_ = len(history["examples"])
-        self._learner, self._weights = learner, None
+        self._learner, self._weights, self._is_sparse = learner, _Weights(learner), False
         self.learning_rate_ = learner.learning_rate.lr
 
     def _engine_loss(self) -> str:
@@ -178,13 +197,10 @@ class _Linear(BaseEstimator):
     # Weights
 
     def _of_fitted(self) -> tuple[Any, np.ndarray]:
-        """(outputs, features) and (outputs,): computed when they are first asked for, which streams need not pay."""
+        """(outputs, features) and (outputs,)."""
         if not hasattr(self, "_learner"):
             raise AttributeError(f"this {type(self).__name__} is not fitted yet: it has weights after fit or partial_fit")
-        if self._weights is None:
-            weights, biases = self._learner.weights()
-            self._weights = np.ascontiguousarray(weights.T), biases
-        return self._weights
+        return self._weights.sparse if self._is_sparse else self._weights.dense
 
     def sparsify(self):
         """Turns `coef_` into a sparse matrix, which is smaller and faster where l1 has left few weights.
@@ -193,15 +209,13 @@ class _Linear(BaseEstimator):
             The estimator itself. What is learned next makes `coef_` dense again.
         """
         check_is_fitted(self)
-        coef, intercept = self._of_fitted()
-        self._weights = sparse.csr_matrix(coef), intercept
+        self._is_sparse = True
         return self
 
     def densify(self):
         """Turns `coef_` back into an array."""
         check_is_fitted(self)
-        coef, intercept = self._of_fitted()
-        self._weights = coef.toarray() if sparse.issparse(coef) else coef, intercept
+        self._is_sparse = False
         return self
 
     def _scores(self, X) -> np.ndarray:
@@ -218,6 +232,17 @@ class _Linear(BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
+
+
+def _takes_parts(estimator: _Linear) -> bool:
+    if estimator.early_stopping:
+        raise AttributeError("early_stopping: partial_fit holds no examples back to validate on; expected False")
+    if isinstance(getattr(estimator, "class_weight", None), str):
+        raise AttributeError(
+            f"class_weight: found {estimator.class_weight!r}, but partial_fit cannot know how often classes will occur; "  # pyright: ignore
+            "expected None or a dict, of numbers such as sklearn.utils.compute_class_weight finds"
+        )
+    return True
 
 
 def _has_probabilities(classifier: LinearClassifier) -> bool:
@@ -244,7 +269,8 @@ class LinearClassifier(ClassifierMixin, _Linear):
         lr: "auto" trains several learning rates at once and mixes them by how well they predict what comes next; or a
             number, or a schedule: a function of the step t.
         l1, l2: penalties of each weight; l1 gives exact zeros.
-        epochs: passes through the table at most; "auto": as many as learn from 100,000 examples, between 1 and 100.
+        epochs: passes through the table at most. "auto": as many as learn from 100,000 examples, between 1 and 100; but
+            one where there are as many features as examples, of which further passes would learn the noise.
         batch_size: examples for each step.
         shuffle: whether fit takes the examples in another order in each pass; partial_fit never does.
         early_stopping: hold a part of the table back, stop when the loss on it stops falling, and keep the best model.
@@ -253,7 +279,7 @@ class LinearClassifier(ClassifierMixin, _Linear):
         tol: progress is a loss lower than the best by more than tol times that of the first pass; None: all passes.
         average: predict with the average of the weights over all steps.
         normalize: divide each feature by its root mean square so far; scales then do not matter.
-        class_weight: a dict of weights by class, or "balanced" (not for partial_fit): n / (classes · count).
+        class_weight: a dict of weights by class, or "balanced" (fit only): n / (classes · count).
         warm_start: fit goes on from where the last one ended.
         random_state: of the orders and the part held back.
 
@@ -324,6 +350,7 @@ class LinearClassifier(ClassifierMixin, _Linear):
         self.warm_start = warm_start
         self.random_state = random_state
 
+    @available_if(_takes_parts)
     def partial_fit(self, X, y, classes=None, sample_weight=None):
         """Learns from more examples, in their order, in one pass.
 
@@ -337,11 +364,6 @@ class LinearClassifier(ClassifierMixin, _Linear):
         Raises:
             ValueError, DivergedError: as in fit; the estimator is then as it was before.
         """
-        if isinstance(self.class_weight, str):
-            raise ValueError(
-                f"class_weight: found {self.class_weight!r}, but partial_fit does not know how often classes will occur; "
-                "expected a dict such as sklearn.utils.compute_class_weight gives the numbers for, or None"
-            )
         return self._learn_part(X, y, sample_weight, classes)
 
     def _targets(self, y, weights, reset, classes):
@@ -492,6 +514,7 @@ class LinearRegressor(RegressorMixin, _Linear):
         self.warm_start = warm_start
         self.random_state = random_state
 
+    @available_if(_takes_parts)
     def partial_fit(self, X, y, sample_weight=None):
         """Learns from more examples, in their order, in one pass.
 
@@ -508,7 +531,7 @@ class LinearRegressor(RegressorMixin, _Linear):
 
     def _check(self):
         super()._check()
-        check_scalar(self.delta, "delta", Real, min_val=0, include_boundaries="right")
+        check_scalar(self.delta, "delta", Real, min_val=0, max_val=math.inf, include_boundaries="neither")
         check_scalar(self.quantile, "quantile", Real, min_val=0, max_val=1, include_boundaries="neither")
         check_scalar(self.epsilon, "epsilon", Real, min_val=0)
 

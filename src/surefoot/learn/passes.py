@@ -18,6 +18,8 @@ VISITS = 100_000
 """Examples that are learned from in "auto" epochs, counted once for each pass."""
 MOST = 100
 """Passes of "auto" epochs, at most."""
+SETTLED = 2_000
+"""Examples before the weights of learning rates are kept for further passes: fewer do not tell rates apart."""
 
 
 @dataclass
@@ -55,7 +57,7 @@ class Passes:
         """Learns; returns the learner after the last pass, or after the one that did best on the validation part."""
         best, best_learner, first, since = math.inf, learner, None, 0
         for _ in range(self.epochs):
-            if learner.examples:
+            if learner.examples >= SETTLED:
                 learner.freeze()
             order = self.random.permutation(len(table)) if self.shuffle else None
             note(self.history, learner, learn(learner, table, order))
@@ -83,13 +85,16 @@ class Passes:
             )
 
 
-def passes_for(examples: int) -> int:
-    """Passes that learn from VISITS examples altogether, between 1 and MOST.
+def passes_for(examples: int, features: int) -> int:
+    """Passes of "auto" epochs: so many that VISITS examples are learned from, between 1 and MOST.
 
-    >>> passes_for(150), passes_for(20_000), passes_for(1_000_000)
-    (100, 5, 1)
+    One where there are as many features as examples: further ones would learn the noise. On 3,900 text messages with
+    8,000 words the log loss of new ones is 0.072 after one pass and 0.099 after 17.
+
+    >>> passes_for(150, 4), passes_for(20_000, 100), passes_for(1_000_000, 100), passes_for(3_900, 8_000)
+    (100, 5, 1, 1)
     """
-    return min(max(math.ceil(VISITS / examples), 1), MOST)
+    return 1 if features >= examples else min(max(math.ceil(VISITS / examples), 1), MOST)
 
 
 def learn(learner: Learner, table: Table, order: np.ndarray | None = None) -> float:

@@ -95,7 +95,8 @@ def csr(X: Any, rows: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         block = X[rows]
         row, indices = np.nonzero(block)
         indptr = np.append(0, np.cumsum(np.bincount(row, minlength=len(block))))
-        return indptr, indices, _float32(block[row, indices])
+        # The types that SciPy's matrices have, for which kernels are compiled anyway.
+        return indptr.astype(np.int32), indices.astype(np.int32), _float32(block[row, indices])
     if isinstance(rows, slice):
         first, last = X.indptr[rows.start], X.indptr[rows.stop]
         indptr, indices, data = X.indptr[rows.start : rows.stop + 1] - first, X.indices[first:last], X.data[first:last]
