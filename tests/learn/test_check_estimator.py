@@ -7,16 +7,12 @@ from surefoot import LinearClassifier, LinearRegressor
 
 # All with the kernels of the default, or those of one lane: each other combination would take seconds to compile.
 ESTIMATORS = [
-    LinearClassifier(epochs=20),
-    LinearClassifier("softmax", early_stopping=True, validation_fraction=0.3, epochs=20),
-    LinearClassifier("hinge", class_weight="balanced", epochs=20),
-    LinearClassifier("squared_hinge", epochs=20),
-    LinearClassifier("modified_huber", lr=0.1, epochs=20),
+    LinearClassifier(),
+    LinearClassifier("softmax", early_stopping=True, validation_fraction=0.3),
+    LinearClassifier("modified_huber", lr=0.1, class_weight="balanced", epochs=20),
     LinearRegressor(),
     LinearRegressor("huber", epochs=20),
-    LinearRegressor("quantile", epochs=20),
     LinearRegressor("poisson", lr=0.1, epochs=20),
-    LinearRegressor("epsilon_insensitive", epochs=20, tol=None),
 ]
 WEIGHTS = "an example of weight 2 is one step along twice the slope, the same example twice are two steps"
 

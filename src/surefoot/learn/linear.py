@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Mapping
 from contextlib import contextmanager
@@ -22,7 +21,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, check_scalar, validate_data
 
 from surefoot.learn.learner import Learner, Settings
-from surefoot.learn.passes import Passes, learn, note, passes_for, predictions
+from surefoot.learn.passes import Passes, copied, learn, note, passes_for, predictions
 from surefoot.learn.tables import Table, checked
 
 FLOATS = (np.float64, np.float32)
@@ -157,7 +156,7 @@ class _Linear(BaseEstimator):
                     f"{name}: found {new!r}, but the model has been learned with {old!r}; to go on, leave it at that, "
                     "or begin anew by fit with warm_start=False"
                 )
-        return copy.deepcopy(self._learner)
+        return copied(self._learner)
 
     def _table(self, X, y, sample_weight, reset: bool, classes=None) -> Table:
         X, y = validate_data(

@@ -68,7 +68,7 @@ class Passes:
             first = loss if first is None else first
             since = 0 if self.tol is None or loss < best - self.tol * abs(first) else since + 1
             if loss < best:
-                best, best_learner = loss, copy.deepcopy(learner) if self.validation is not None else learner
+                best, best_learner = loss, copied(learner) if self.validation is not None else learner
             if since >= self.patience:
                 self.converged = True
                 break
@@ -95,6 +95,13 @@ def passes_for(examples: int, features: int) -> int:
     (100, 5, 1, 1)
     """
     return 1 if features >= examples else min(max(math.ceil(VISITS / examples), 1), MOST)
+
+
+def copied(learner: Learner) -> Learner:
+    """A learner that goes on by itself, with the same settings: a schedule in them equals no copy of it."""
+    twin = copy.deepcopy(learner)
+    twin.settings = learner.settings
+    return twin
 
 
 def learn(learner: Learner, table: Table, order: np.ndarray | None = None) -> float:
