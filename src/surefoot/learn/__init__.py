@@ -3,11 +3,17 @@
 import importlib
 from typing import Any
 
-__all__ = ["LinearClassifier", "LinearRegressor"]
+_ESTIMATORS = ("LinearClassifier", "LinearRegressor")
+
+__all__ = [*_ESTIMATORS]
 
 
 def __getattr__(name: str) -> Any:
-    """Loads the estimators when they are first needed: scikit-learn takes its time."""
-    if name in __all__:
+    """Loads the estimators when they are first needed, and scikit-learn with them."""
+    if name in _ESTIMATORS:
         return getattr(importlib.import_module("surefoot.learn.linear"), name)
     raise AttributeError(f"module 'surefoot.learn' has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted(__all__)

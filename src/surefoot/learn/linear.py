@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import fields
 from functools import cached_property
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from scipy import sparse
@@ -50,8 +50,25 @@ class _Linear(BaseEstimator):
     """What the two estimators share: parameters, passes, weights."""
 
     LOSSES: tuple[str, ...] = ()
-    PARAMETERS: Mapping[str, str] = {}
+    PARAMETERS: ClassVar[dict[str, str]] = {}
     """What the loss's own number is called."""
+    loss: str
+    optimizer: Any
+    optimizer_params: Mapping[str, Any] | None
+    lr: Any
+    l1: float
+    l2: float
+    epochs: int | str
+    batch_size: int
+    shuffle: bool
+    early_stopping: bool
+    validation_fraction: float
+    n_iter_no_change: int
+    tol: float | None
+    average: bool
+    normalize: bool
+    warm_start: bool
+    random_state: Any
 
     # Learning
 
@@ -118,7 +135,9 @@ class _Linear(BaseEstimator):
         check_scalar(self.l1, "l1", Real, min_val=0)
         check_scalar(self.l2, "l2", Real, min_val=0)
         check_scalar(self.n_iter_no_change, "n_iter_no_change", Integral, min_val=1)
-        check_scalar(self.validation_fraction, "validation_fraction", Real, min_val=0, max_val=1, include_boundaries="neither")
+        check_scalar(
+            self.validation_fraction, "validation_fraction", Real, min_val=0, max_val=1, include_boundaries="neither"
+        )
         if self.tol is not None:
             check_scalar(self.tol, "tol", Real, min_val=0)
         if not isinstance(self.optimizer_params, Mapping | None):
@@ -198,7 +217,9 @@ class _Linear(BaseEstimator):
     def _of_fitted(self) -> tuple[Any, np.ndarray]:
         """(outputs, features) and (outputs,)."""
         if not hasattr(self, "_learner"):
-            raise AttributeError(f"this {type(self).__name__} is not fitted yet: it has weights after fit or partial_fit")
+            raise AttributeError(
+                f"this {type(self).__name__} is not fitted yet: it has weights after fit or partial_fit"
+            )
         return self._weights.sparse if self._is_sparse else self._weights.dense
 
     def sparsify(self):
@@ -238,8 +259,8 @@ def _takes_parts(estimator: _Linear) -> bool:
         raise AttributeError("early_stopping: partial_fit holds no examples back to validate on; expected False")
     if isinstance(getattr(estimator, "class_weight", None), str):
         raise AttributeError(
-            f"class_weight: found {estimator.class_weight!r}, but partial_fit cannot know how often classes will occur; "  # pyright: ignore
-            "expected None or a dict, of numbers such as sklearn.utils.compute_class_weight finds"
+            "class_weight: partial_fit cannot know how often classes will occur; expected None or a dict, such as "
+            "sklearn.utils.compute_class_weight has the numbers for"
         )
     return True
 
@@ -267,7 +288,8 @@ class LinearClassifier(ClassifierMixin, _Linear):
         optimizer_params: a dict of the rule's further hyperparameters, such as {"eps": 1e-8}.
         lr: "auto" trains several learning rates at once and mixes them by how well they predict what comes next; or a
             number, or a schedule: a function of the step t.
-        l1, l2: penalties of each weight; l1 gives exact zeros.
+        l1, l2: penalties of each weight. l1 gives exact zeros, the most of them with "dual_averaging"; of "ftrl" both
+            are penalties beside the sum of the losses, not their mean (McMahan et al., 2013).
         epochs: passes through the table at most. "auto": as many as learn from 100,000 examples, between 1 and 100; but
             one where there are as many features as examples, of which further passes would learn the noise.
         batch_size: examples for each step.
@@ -370,16 +392,20 @@ class LinearClassifier(ClassifierMixin, _Linear):
         if not reset:
             known = self.classes_
             if classes is not None and not np.array_equal(np.unique(classes), known):
-                raise ValueError(f"classes: found {list(classes)}, but the model has been learned with {list(known)}")
+                raise ValueError(
+                    f"classes: found {np.unique(classes).tolist()}, expected those of the first call, {known.tolist()}"
+                )
         elif classes is not None:
             known = np.unique(classes)
         else:
             known = np.unique(y)
         if len(known) < 2:
-            raise ValueError(f"y: found one class, {known[0]!r}; a classifier needs two classes or more")
+            raise ValueError(f"y: found one class, {known.tolist()[0]!r}; a classifier needs two classes or more")
         strange = np.setdiff1d(y, known)
         if len(strange):
-            raise ValueError(f"y: found class {strange[0]!r}, expected one of {', '.join(map(repr, known.tolist()))}")
+            raise ValueError(
+                f"y: found class {strange.tolist()[0]!r}, expected one of {', '.join(map(repr, known.tolist()))}"
+            )
         self.classes_ = known
         targets = np.searchsorted(known, y)
         if self.class_weight is not None:
@@ -466,7 +492,7 @@ class LinearRegressor(RegressorMixin, _Linear):
     """
 
     LOSSES = ("squared", "huber", "quantile", "poisson", "epsilon_insensitive")
-    PARAMETERS = {"huber": "delta", "quantile": "quantile", "epsilon_insensitive": "epsilon"}
+    PARAMETERS: ClassVar[dict[str, str]] = {"huber": "delta", "quantile": "quantile", "epsilon_insensitive": "epsilon"}
 
     def __init__(
         self,

@@ -76,7 +76,7 @@ def checked(X: Any) -> Any:
     indices, indptr = X.indices[: X.nnz], X.indptr
     if indptr[0] != 0 or np.any(np.diff(indptr) < 0) or indptr[-1] > min(len(X.indices), len(X.data)):
         raise ValueError("X: found a CSR matrix whose indptr does not rise from 0 to the number of its entries")
-    if len(indices) and not (0 <= indices.min() and indices.max() < X.shape[1]):
+    if len(indices) and not (indices.min() >= 0 and indices.max() < X.shape[1]):
         wrong = indices.min() if indices.min() < 0 else indices.max()
         raise ValueError(f"X: found feature {wrong} in a CSR matrix, expected 0 … {X.shape[1] - 1}")
     if not X.has_canonical_format:
@@ -104,7 +104,7 @@ def csr(X: Any, rows: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         block = X[rows]
         indptr, indices, data = block.indptr, block.indices, block.data
     # Kernels would be compiled anew for arrays that are read-only, which takes longer than to copy them.
-    return indptr, np.require(indices, requirements="CW"), np.require(_float32(data), requirements="CW")
+    return indptr, np.require(indices, requirements=["C", "W"]), np.require(_float32(data), requirements=["C", "W"])
 
 
 def _float32(values: np.ndarray) -> np.ndarray:
