@@ -241,7 +241,7 @@ class Learner:
         loss, y = self.settings.loss, examples.targets[:ROWS]
         if loss in CENTRED and self.settings.normalize:
             self.center = float(np.mean(y)) if loss == "squared" else float(np.median(y))
-            self.spread = float(np.std(y)) or 1.0
+            self.spread = float(np.std(y)) or abs(self.center) or 1.0
             self.lanes.parameter, self.lanes.steps = self._parameter, self._steps()
             self.mixture = self._mixture()
         elif loss == "poisson" and self.settings.normalize and not self.lanes.rule.from_origin:
