@@ -4,6 +4,7 @@ surefoot.rules       the update rules, one plain function each
 surefoot.schedules   learning rates that change with time
 surefoot.optim       the rules as PyTorch optimizers
 surefoot.engines     where a rule meets memory: dense, sparse rows, linear models
+surefoot.learn       linear classifiers and regressions that learn from streams
 surefoot.compare     race rules on the same data and order
 surefoot.diagnose    what a torch optimizer does to each parameter
 surefoot.trace       follow rules over a two-dimensional objective
@@ -15,6 +16,8 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOMES = {
+    "LinearClassifier": "surefoot.learn",
+    "LinearRegressor": "surefoot.learn",
     "Monitor": "surefoot.lab",
     "Rule": "surefoot.rules",
     "RuleError": "surefoot.rules",
@@ -26,7 +29,7 @@ _HOMES = {
     "reproduce": "surefoot.lab",
     "trace": "surefoot.lab",
 }
-_ROOMS = ("data", "engines", "lab", "nn", "ops", "optim", "rules", "schedules")
+_ROOMS = ("data", "engines", "lab", "learn", "nn", "ops", "optim", "rules", "schedules")
 
 __all__ = [*_HOMES, *_ROOMS, "__version__"]
 

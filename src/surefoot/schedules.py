@@ -1,13 +1,14 @@
 """Learning rates that change with time: plain functions t → η, wherever a learning rate is taken.
 
 t is the number of the step, 1 for the first; an int, a float or an array of them. A schedule is any function of t;
-these make the usual ones, and `warmup` and `chain` compose them.
+these make the usual ones, which can be pickled, and `warmup` and `chain` compose them.
 
     surefoot.engines.Step(rules.sgd, lr=warmup(polynomial(0.1), steps=100))
 """
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,11 @@ def constant(lr: float) -> Schedule:
     0.1
     """
     _nonnegative(lr=lr)
-    return lambda t: lr + 0.0 * t
+    return partial(_constant, lr)
+
+
+def _constant(lr, t):
+    return lr + 0.0 * t
 
 
 def piecewise_constant(boundaries: Sequence[float], values: Sequence[float]) -> Schedule:
@@ -50,7 +55,11 @@ def piecewise_constant(boundaries: Sequence[float], values: Sequence[float]) -> 
     if not (np.diff(edges) > 0).all():
         raise ValueError(f"boundaries must increase, got {list(boundaries)}")
     _nonnegative(**{f"values[{i}]": rate for i, rate in enumerate(rates)})
-    return lambda t: rates[np.searchsorted(edges, t, side="right")]
+    return partial(_piecewise_constant, edges, rates)
+
+
+def _piecewise_constant(edges, rates, t):
+    return rates[np.searchsorted(edges, t, side="right")]
 
 
 def exponential(lr: float, decay: float) -> Schedule:
@@ -60,7 +69,11 @@ def exponential(lr: float, decay: float) -> Schedule:
     0.1
     """
     _nonnegative(lr=lr, decay=decay)
-    return lambda t: lr * np.exp(-decay * t)
+    return partial(_exponential, lr, decay)
+
+
+def _exponential(lr, decay, t):
+    return lr * np.exp(-decay * t)
 
 
 def polynomial(lr: float, decay: float = 1.0, power: float = 0.5) -> Schedule:
@@ -70,7 +83,11 @@ def polynomial(lr: float, decay: float = 1.0, power: float = 0.5) -> Schedule:
     0.05
     """
     _nonnegative(lr=lr, decay=decay, power=power)
-    return lambda t: lr * (decay * t + 1) ** -power
+    return partial(_polynomial, lr, decay, power)
+
+
+def _polynomial(lr, decay, power, t):
+    return lr * (decay * t + 1) ** -power
 
 
 def known_horizon(radius: float, lipschitz: float, steps: int) -> Schedule:
@@ -98,7 +115,11 @@ def warmup(schedule: Schedule | float, steps: int) -> Schedule:
     if steps < 1:
         raise ValueError(f"steps must be at least 1, got {steps!r}")
     after = schedule if callable(schedule) else constant(schedule)
-    return lambda t: after(t) * np.minimum(t / steps, 1.0)
+    return partial(_warmup, after, steps)
+
+
+def _warmup(after, steps, t):
+    return after(t) * np.minimum(t / steps, 1.0)
 
 
 def chain(*parts: tuple[Schedule, int] | Schedule) -> Schedule:
@@ -111,11 +132,12 @@ def chain(*parts: tuple[Schedule, int] | Schedule) -> Schedule:
     starts = np.cumsum([0, *(steps for _, steps in timed)])  # type: ignore[misc]
     schedules = [schedule for schedule, _ in timed] + [last]  # type: ignore[misc]
 
-    def at(t):
-        which = np.searchsorted(starts, t, side="left") - 1
-        return np.select(
-            [which == i for i in range(len(schedules))],
-            [schedule(np.maximum(t - start, 1)) for schedule, start in zip(schedules, starts, strict=True)],  # type: ignore[operator]
-        )[()]
+    return partial(_chain, starts, schedules)
 
-    return at
+
+def _chain(starts, schedules, t):
+    which = np.searchsorted(starts, t, side="left") - 1
+    return np.select(
+        [which == i for i in range(len(schedules))],
+        [schedule(np.maximum(t - start, 1)) for schedule, start in zip(schedules, starts, strict=True)],
+    )[()]

@@ -24,3 +24,9 @@ def test_import_is_light():
 def test_rules_and_schedules_are_light():
     loaded = modules_after("import surefoot; surefoot.rules.adagrad; surefoot.schedules.polynomial")
     assert not loaded & HEAVY
+
+
+def test_the_learner_is_light():
+    """Estimators are for scikit-learn's users; the command line does without it."""
+    loaded = modules_after("import surefoot; surefoot.learn; import surefoot.learn.learner")
+    assert not loaded & HEAVY

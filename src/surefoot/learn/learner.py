@@ -31,6 +31,8 @@ VANISHED = 10.0
 """A rate may be dropped once its weight is e to the minus this of the best one's."""
 CATCHING_UP = 0.95
 """It stays if it lost less than this share of what it lost before for each example."""
+NEGLIGIBLE = 1e-3
+"""The weights of rates that may be dropped before further passes."""
 ROWS = 4096
 """Examples that are learned from at once."""
 CENTRED = ("squared", "huber", "quantile", "epsilon_insensitive")
@@ -122,11 +124,10 @@ class Settings:
     def _may_be_implicit(self, step: Step) -> bool:
         return self.batch_size == 1 and not step.rule.from_origin and not step.decays
 
-    def step(self, rate: Rate) -> Step:
-        """A step at that rate."""
-        return Step(
-            self.optimizer, lr=rate.lr, l1=self.l1, l2=self.l2, average=self.average, name="weights", **self.hyper
-        )
+    def step(self, rate: Rate, l1_unit: float = 1.0, l2_unit: float = 1.0) -> Step:
+        """A step at that rate, with penalties in these units."""
+        l1, l2 = self.l1 / l1_unit, self.l2 / l2_unit
+        return Step(self.optimizer, lr=rate.lr, l1=l1, l2=l2, average=self.average, name="weights", **self.hyper)
 
 
 class Learner:
@@ -163,9 +164,14 @@ class Learner:
         self._since = (0.0, 0.0)
 
     @property
+    def lost(self) -> float:
+        """The progressive loss so far: of each example predicted before it was learned from, times its weight."""
+        return self.mixture.total * self._unit
+
+    @property
     def loss(self) -> float:
-        """The mean progressive loss: of each example predicted before it was learned from."""
-        return self.mixture.total * self._unit / self.weight if self.weight else math.nan
+        """The mean progressive loss."""
+        return self.lost / self.weight if self.weight else math.nan
 
     @property
     def _parameter(self) -> float:
@@ -177,10 +183,15 @@ class Learner:
         """What a loss of scaled targets is multiplied by."""
         return self.spread**2 if self.settings.loss in ("squared", "huber") else self.spread
 
+    def _steps(self) -> list[Step]:
+        """A step for each rate; weights of scaled targets are so many times smaller, and their losses too."""
+        units = self._unit / self.spread, self._unit / self.spread**2
+        return [self.settings.step(rate, *units) for rate in self.rates]
+
     def _lanes(self, features: int) -> Lanes:
         s = self.settings
         return Lanes(
-            [s.step(rate) for rate in self.rates],
+            self._steps(),
             loss=s.loss,
             parameter=self._parameter,
             outputs=s.outputs,
@@ -212,9 +223,10 @@ class Learner:
         targets = (examples.targets - self.center) / self.spread if self._scales else examples.targets
         examples = replace(examples, targets=targets)
         predictions = np.empty((len(examples), self.settings.outputs))
-        first = 0
+        first, size = 0, self.settings.batch_size
         while first < len(examples):
-            last = min(first + ROWS, len(examples), first + self._until_review())
+            # Whole mini-batches, so that only the last of all examples may be smaller.
+            last = min(first + size * math.ceil(min(ROWS, self._until_review()) / size), len(examples))
             part = examples.part(first, last)
             predictions[first:last] = self._take(part, self.lanes.learn(part))
             first = last
@@ -229,8 +241,8 @@ class Learner:
         loss, y = self.settings.loss, examples.targets[:ROWS]
         if loss in CENTRED and self.settings.normalize:
             self.center = float(np.mean(y)) if loss == "squared" else float(np.median(y))
-            self.spread = float(np.std(y)) or 1.0
-            self.lanes.parameter = self._parameter
+            self.spread = float(np.std(y)) or abs(self.center) or 1.0
+            self.lanes.parameter, self.lanes.steps = self._parameter, self._steps()
             self.mixture = self._mixture()
         elif loss == "poisson" and self.settings.normalize and not self.lanes.rule.from_origin:
             self.lanes.memory[0, : self.lanes.lanes] = math.log(max(float(np.mean(y)), 1e-3))
@@ -246,23 +258,20 @@ class Learner:
                 f"predictions are no longer finite after {self.examples:,} examples; "
                 'use lr="auto" or a smaller learning rate'
             )
+        before = self.examples
         self.examples += len(part)
         self.weight += float(part.weights.sum())
-        if self.examples in self._reviews():
-            if self._doubled:
-                self._note()
-            if self.settings.auto and self.mixture.frozen is None:
-                self._review()
+        doubled, again = (before < due <= self.examples for due in self._reviews())
+        if doubled:
+            self._note()
+        if (doubled or again) and self.settings.auto and self.mixture.frozen is None:
+            self._review(doubled)
         return mixed
 
     def _reviews(self) -> tuple[int, int]:
         """The last number of examples, not above the present one, that is FIRST_REVIEW times a power of 2; 1¼ of it."""
         power = max(self.examples // FIRST_REVIEW, 1).bit_length() - 1
         return FIRST_REVIEW << power, (FIRST_REVIEW << power) * 5 // 4
-
-    @property
-    def _doubled(self) -> bool:
-        return self.examples == self._reviews()[0]
 
     def _until_review(self) -> int:
         """Examples until the grid is looked at."""
@@ -275,7 +284,7 @@ class Learner:
             self.history.append((self.examples, (self.mixture.total - total) * self._unit / (self.weight - weight)))
         self._since = (self.mixture.total, self.weight)
 
-    def _review(self) -> None:
+    def _review(self, doubled: bool) -> None:
         """Drops rates that are of no use any more, and when examples have doubled tries the neighbours of the best.
 
         A neighbour goes on from where the best has come: which rate is best changes as features become better known.
@@ -284,7 +293,7 @@ class Learner:
         behind = self._behind()
         winner = int(self.mixture.weights().sum(axis=0).argmax())
         useful = [k for k in range(len(self.rates)) if k == winner or self._is_useful(k, behind[k])]
-        near = self._neighbours(self.rates[winner], useful) if self._doubled else []
+        near = self._neighbours(self.rates[winner], useful) if doubled else []
         room = next(width for width in WIDTHS if width >= min(len(useful) + min(len(near), TRIALS), MOST))
         more = near[: min(TRIALS, room - len(useful))]
         others = [k for k in np.argsort(behind).tolist() if k not in useful and self.rates[k] not in near]
@@ -321,10 +330,21 @@ class Learner:
         """Goes on with these rates, and with copies of the winner at others."""
         chosen = keep + [winner] * len(more)
         self.rates = [self.rates[k] for k in keep] + more
-        self.lanes.choose(chosen, [self.settings.step(r) for r in self.rates], [r.implicit for r in self.rates])
+        self.lanes.choose(chosen, self._steps(), [r.implicit for r in self.rates])
         self.mixture.choose(keep, winner, len(more))
         self.behind = self._behind()
         self.handicap = np.append(np.full(len(keep), np.nan), self.behind[len(keep) :])
+
+    def freeze(self) -> None:
+        """Keeps the rates and their weights, for further passes: what was learned from before is predicted too well."""
+        if self.mixture.frozen is not None:
+            return
+        largest = self.mixture.weights().max(axis=0)
+        room = next(width for width in WIDTHS if width >= min(max(np.sum(largest >= NEGLIGIBLE), 1), MOST))
+        if room < len(self.rates):
+            winner = int(self.mixture.weights().sum(axis=0).argmax())
+            self._choose(sorted(np.argsort(-largest, kind="stable")[:room].tolist()), winner, [])
+        self.mixture.freeze()
 
     def weights(self) -> tuple[np.ndarray, np.ndarray]:
         """The mixed weights of the features as they are, (features, outputs), and the biases, (outputs,).

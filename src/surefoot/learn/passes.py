@@ -1,0 +1,144 @@
+"""Passes through a table: in which order, how many, and when to stop."""
+
+from __future__ import annotations
+
+import copy
+import math
+import warnings
+from dataclasses import dataclass, field
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+
+from surefoot.engines import losses
+from surefoot.learn.learner import Learner
+from surefoot.learn.tables import Table
+
+VISITS = 100_000
+"""Examples that are learned from in "auto" epochs, counted once for each pass."""
+MOST = 100
+"""Passes of "auto" epochs, at most."""
+SETTLED = 2_000
+"""Examples before the weights of learning rates are kept for further passes: fewer do not tell rates apart."""
+
+
+@dataclass
+class Passes:
+    """How a learner is led through a table, and what it lost on the way.
+
+    Args:
+        epochs: passes at most.
+        shuffle: whether each pass takes the examples in an order of its own.
+        random: of the orders.
+        tol: stop when the loss has not fallen by tol times that of the first pass for `patience` passes; None: never.
+        patience: see tol.
+        validation: the part whose loss decides instead of the training part's, and on which the best model is kept.
+
+    Attributes:
+        history: of each pass, the number of examples learned from so far, the mean progressive loss, and the mean loss
+            on the validation part.
+        converged: whether `tol` ended the passes.
+    """
+
+    epochs: int
+    shuffle: bool
+    random: np.random.RandomState
+    tol: float | None
+    patience: int
+    validation: Table | None = None
+    history: dict[str, list] = field(default_factory=lambda: {"examples": [], "progressive_loss": []})
+    converged: bool = False
+
+    def __post_init__(self) -> None:
+        if self.validation is not None:
+            self.history["validation_loss"] = []
+
+    def run(self, learner: Learner, table: Table) -> Learner:
+        """Learns; returns the learner after the last pass, or after the one that did best on the validation part."""
+        best, best_learner, first, since = math.inf, learner, None, 0
+        for _ in range(self.epochs):
+            if learner.examples >= SETTLED:
+                learner.freeze()
+            order = self.random.permutation(len(table)) if self.shuffle else None
+            note(self.history, learner, learn(learner, table, order))
+            loss = self.history["progressive_loss"][-1]
+            if self.validation is not None:
+                loss = mean_loss(learner, self.validation)
+                self.history["validation_loss"].append(loss)
+            first = loss if first is None else first
+            since = 0 if self.tol is None or loss < best - self.tol * abs(first) else since + 1
+            if loss < best:
+                best, best_learner = loss, copied(learner) if self.validation is not None else learner
+            if since >= self.patience:
+                self.converged = True
+                break
+        return learner if self.validation is None else best_learner
+
+    def warn_unless_converged(self) -> None:
+        """Warns where several passes ended before the loss had stopped falling. One pass does not claim to converge."""
+        if self.epochs > 1 and self.tol is not None and not self.converged:
+            warnings.warn(
+                f"the loss was still falling in pass {self.epochs}; give more epochs or a larger tol, or tol=None for "
+                "exactly so many passes",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+
+
+def passes_for(examples: int, features: int) -> int:
+    """Passes of "auto" epochs: so many that VISITS examples are learned from, between 1 and MOST.
+
+    One where there are as many features as examples: further ones would learn the noise. On 3,900 text messages with
+    8,000 words the log loss of new ones is 0.072 after one pass and 0.099 after 17.
+
+    >>> passes_for(150, 4), passes_for(20_000, 100), passes_for(1_000_000, 100), passes_for(3_900, 8_000)
+    (100, 5, 1, 1)
+    """
+    return 1 if features >= examples else min(max(math.ceil(VISITS / examples), 1), MOST)
+
+
+def copied(learner: Learner) -> Learner:
+    """A learner that goes on by itself, with the same settings: a schedule in them equals no copy of it."""
+    twin = copy.deepcopy(learner)
+    twin.settings = learner.settings
+    return twin
+
+
+def learn(learner: Learner, table: Table, order: np.ndarray | None = None) -> float:
+    """Learns from all rows; returns the mean of their progressive losses."""
+    lost, weight = learner.lost, learner.weight
+    for block in table.blocks(order, learner.settings.batch_size):
+        learner.learn(block)
+    return (learner.lost - lost) / (learner.weight - weight)
+
+
+def note(history: dict[str, list], learner: Learner, loss: float) -> None:
+    """Adds a pass to a history."""
+    history["examples"].append(learner.examples)
+    history["progressive_loss"].append(loss)
+
+
+def mean_loss(learner: Learner, table: Table) -> float:
+    """The mean loss of what the learner predicts now, by the examples' weights."""
+    weights, biases = learner.weights()
+    return table_loss(learner, predictions(table.X, weights, biases), table)
+
+
+def predictions(X, weights: np.ndarray, biases: np.ndarray) -> np.ndarray:
+    """X · weights + biases, (n, outputs): not by BLAS, whose sums depend on the number of its threads."""
+    if isinstance(X, np.ndarray) and isinstance(weights, np.ndarray):
+        return np.einsum("nf,fo->no", X, weights) + biases
+    found = X @ weights
+    return (found if isinstance(found, np.ndarray) else found.toarray()) + biases
+
+
+def table_loss(learner: Learner, predicted: np.ndarray, table: Table) -> float:
+    settings = learner.settings
+    if settings.outputs == 1:
+        each = losses.values(settings.loss, predicted[:, 0], table.targets, settings.parameter)
+    elif settings.loss == "softmax":
+        each = losses.values("softmax", predicted, table.targets)
+    else:
+        wanted = table.targets[:, None] == np.arange(settings.outputs)
+        each = losses.values(settings.loss, predicted, wanted, settings.parameter).sum(axis=1)
+    return float(np.average(each, weights=table.weights))

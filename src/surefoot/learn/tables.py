@@ -1,0 +1,120 @@
+"""Tables in memory, dense or CSR, as blocks of examples that a learner takes, in any order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+from surefoot.engines.lanes import Examples
+
+ROWS = 1 << 15
+"""Rows of a block, at most."""
+NUMBERS = 1 << 22
+"""Numbers of a dense block, at most, unless a mini-batch has more."""
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """Examples in memory; what a learner needs in another form is made a block at a time.
+
+    Attributes:
+        X: (n, features), float32 or float64: an array, or CSR as `checked` returns it.
+        targets: (n,), float64, as the engines take them.
+        weights: (n,), float64, at least 0.
+
+    >>> table = Table(np.array([[0.0, 2.0], [3.0, 0.0]]), np.array([1.0, 0.0]), np.ones(2))
+    >>> [block] = table.blocks(order=np.array([1, 0]))
+    >>> block.indices.tolist(), block.values.tolist(), block.targets.tolist()
+    ([0, 1], [3.0, 2.0], [0.0, 1.0])
+    """
+
+    X: Any
+    targets: np.ndarray
+    weights: np.ndarray
+
+    def __len__(self) -> int:
+        return self.X.shape[0]
+
+    @property
+    def features(self) -> int:
+        return self.X.shape[1]
+
+    def part(self, rows: np.ndarray) -> Table:
+        """The rows with these numbers, a copy."""
+        return Table(self.X[rows], self.targets[rows], self.weights[rows])
+
+    def weighted(self) -> Table:
+        """Without the rows of weight 0: they are not there, for anything that counts or scales."""
+        kept = self.weights > 0
+        return self if kept.all() else self.part(np.flatnonzero(kept))
+
+    def blocks(self, order: np.ndarray | None = None, batch_size: int = 1) -> Iterator[Examples]:
+        """All rows in this order, or in their own, in blocks of whole mini-batches."""
+        rows = ROWS if sparse.issparse(self.X) else min(ROWS, max(NUMBERS // max(self.features, 1), 1))
+        rows = -(-rows // batch_size) * batch_size
+        for first in range(0, len(self), rows):
+            chosen: Any = slice(first, min(first + rows, len(self)))
+            if order is not None:
+                chosen = order[chosen]
+            yield Examples(*csr(self.X, chosen), self.targets[chosen], self.weights[chosen])
+
+
+def checked(X: Any) -> Any:
+    """A table that kernels may read: CSR with indices in range, every feature at most once in a row, and no zeros.
+
+    Kernels do not check bounds. A matrix that is so already is not copied; duplicates are summed, as SciPy does.
+
+    Raises:
+        ValueError: a CSR matrix names rows or features that it does not have.
+    """
+    if not sparse.issparse(X):
+        return X
+    indices, indptr = X.indices[: X.nnz], X.indptr
+    if indptr[0] != 0 or np.any(np.diff(indptr) < 0) or indptr[-1] > min(len(X.indices), len(X.data)):
+        raise ValueError("X: found a CSR matrix whose indptr does not rise from 0 to the number of its entries")
+    if len(indices) and not (indices.min() >= 0 and indices.max() < X.shape[1]):
+        wrong = indices.min() if indices.min() < 0 else indices.max()
+        raise ValueError(f"X: found feature {wrong} in a CSR matrix, expected 0 … {X.shape[1] - 1}")
+    if not X.has_canonical_format:
+        X = X.copy()
+        X.sum_duplicates()
+        _check_finite(X.data)
+    if np.count_nonzero(X.data[: X.nnz]) < X.nnz:
+        X = X.copy()
+        X.eliminate_zeros()
+    return X
+
+
+def csr(X: Any, rows: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(indptr, indices, values) of some rows, a slice or their numbers; of a slice of CSR a view where it can be."""
+    if not sparse.issparse(X):
+        block = X[rows]
+        row, indices = np.nonzero(block)
+        indptr = np.append(0, np.cumsum(np.bincount(row, minlength=len(block))))
+        # The types that SciPy's matrices have, for which kernels are compiled anyway.
+        return indptr.astype(np.int32), indices.astype(np.int32), _float32(block[row, indices])
+    if isinstance(rows, slice):
+        first, last = X.indptr[rows.start], X.indptr[rows.stop]
+        indptr, indices, data = X.indptr[rows.start : rows.stop + 1] - first, X.indices[first:last], X.data[first:last]
+    else:
+        block = X[rows]
+        indptr, indices, data = block.indptr, block.indices, block.data
+    # Kernels would be compiled anew for arrays that are read-only, which takes longer than to copy them.
+    return indptr, np.require(indices, requirements=["C", "W"]), np.require(_float32(data), requirements=["C", "W"])
+
+
+def _float32(values: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        found = values.astype(np.float32, copy=False)
+    if found is not values:
+        _check_finite(found)
+    return found
+
+
+def _check_finite(values: np.ndarray) -> None:
+    if not np.isfinite(values).all():
+        raise ValueError("Input X contains infinity or a value too large for dtype('float32').")
