@@ -8,6 +8,7 @@ what was read does not count as memory of the process.
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import io
 import os
@@ -325,7 +326,9 @@ class _Kept:
 
     def __exit__(self, *_: object) -> None:
         if self.wrapped:
-            self.stream.detach()
+            # The collector of garbage may have closed the stream before it comes here.
+            with contextlib.suppress(ValueError):
+                self.stream.detach()
 
 
 def peek(stream: Any, name: str) -> bytes:
