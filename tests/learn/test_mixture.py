@@ -63,6 +63,16 @@ def test_other_losses_exceed_it_by_the_stated_bound_at_most(rows, seed, loss, si
     assert mixture.total <= best + mixture.bound() + 1e-9 * (1 + best)
 
 
+def test_the_best_is_followed_where_models_did_not_differ_at_first():
+    """η is then so large that one model soon has all the weight; what it loses next must still count."""
+    predictions = np.array([[[0.0, 0.0]]] * 4 + [[[0.0, 0.1]]] + [[[0.0, 3.0]]] * 3)
+    targets = np.array([0.0] * 4 + [1.0] + [0.0] * 3)
+    mixture = Mixture("squared", 2)
+    taken(mixture, predictions, targets, 8)
+    best = losses.values("squared", predictions[:, 0], targets[:, None]).sum(axis=0).min()
+    assert best + 1.0 < mixture.total <= best + mixture.bound() + 1e-9
+
+
 def test_the_bound_of_other_losses_is_of_use():
     """A good and a bad model over many examples: the bound grows much slower than the losses."""
     rng = np.random.default_rng(0)

@@ -110,23 +110,25 @@ class Mixture:
         if p.shape[2] == 1:
             mixed, lost = p[:, :, 0], each[:, :, 0]
         else:
-            share = softmax(-(self.prior + self.eta * sums[:-1] if self.frozen is None else self.frozen[None]))
+            scores = self.prior + self.eta * sums[:-1] if self.frozen is None else self.frozen[None]
+            share = softmax(-scores)
             mixed, lost = self._mix(p, share, targets)
             lost = lost * weights[:, None]
             if not self.logarithmic and self.frozen is None:
-                self._widen(share, each)
+                self._widen(scores, share, each)
         self.losses = sums[-1]
         self.total = float(running_sums(np.array(self.total), lost.sum(axis=1))[-1])
         self.seen += len(targets)
         return mixed, lost.sum(axis=1)
 
-    def _widen(self, share: np.ndarray, each: np.ndarray) -> None:
+    def _widen(self, scores: np.ndarray, share: np.ndarray, each: np.ndarray) -> None:
         """Adds to the gaps how much the average loss of every example exceeds the mix, and takes η anew when due."""
         average, smallest = (share * each).sum(axis=2), each.min(axis=2)
         mix = smallest
         if self.eta.any():
-            powers = np.exp(-self.eta * (each - smallest[:, :, None]))
-            mix = smallest - np.log((share * powers).sum(axis=2)) / self.eta[:, 0]
+            # In logarithms: under a large η all shares but one are too small for a number of their own.
+            before, after = (log_sum_exp(-s, axis=2)[:, :, 0] for s in (scores, scores + self.eta * each))
+            mix = (before - after) / self.eta[:, 0]
         self.gaps = running_sums(self.gaps, np.maximum(average - mix, 0.0))[-1]
         if self._until_renewal(self.seen) == len(each):
             with np.errstate(divide="ignore"):
