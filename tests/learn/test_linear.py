@@ -72,14 +72,14 @@ def test_many_passes_come_to_the_optimum_of_logistic_regression(two):
     exact = LogisticRegression(C=1 / (0.01 * ROWS), tol=1e-10).fit(X, y)
     model = LinearClassifier(l2=0.01, epochs=300, tol=None, random_state=0).fit(X, y)
     expected = objective(exact, X, y, l2=0.01, loss="logistic")
-    assert expected <= objective(model, X, y, l2=0.01) <= 1.005 * expected
+    assert expected <= objective(model, X, y, l2=0.01) <= 1.0001 * expected
 
 
 @pytest.mark.parametrize("loss, exact, settings, parameter", [
     ("squared", Ridge(0.1 * ROWS), {"l2": 0.1}, 0.0),
     ("huber", HuberRegressor(epsilon=1.2, alpha=0.0, tol=1e-8, max_iter=1000), {}, None),
     ("quantile", QuantileRegressor(quantile=0.8, alpha=0.0), {"quantile": 0.8}, 0.8),
-    ("quantile", QuantileRegressor(quantile=0.3, alpha=100.0), {"quantile": 0.3, "l1": 100.0}, 0.3),
+    ("quantile", QuantileRegressor(quantile=0.3, alpha=0.1), {"quantile": 0.3, "l1": 0.1}, 0.3),
 ])  # fmt: skip
 def test_many_passes_come_to_the_optimum_of_regressions(numbers, loss, exact, settings, parameter):
     X, y = numbers
@@ -91,7 +91,7 @@ def test_many_passes_come_to_the_optimum_of_regressions(numbers, loss, exact, se
     penalties = {name: settings.get(name, 0.0) for name in ("l1", "l2")}
     expected = objective(exact, X, y, **penalties, loss=loss, parameter=parameter)
     found = objective(model, X, y, **penalties, parameter=parameter)
-    assert expected * (1 - 1e-4) <= found <= expected * 1.02
+    assert expected * (1 - 1e-6) <= found <= expected * (1.005 if loss == "quantile" else 1.0001)
 
 
 def test_many_passes_come_to_the_optimum_of_poisson_regression(two):
