@@ -6,6 +6,7 @@ import json
 import math
 import os
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -73,6 +74,66 @@ def progress(quiet: bool = False) -> Iterator[Any]:
     with Progress(*shown, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("", total=None)
         yield lambda done, total, doing: bar.update(task, completed=done, total=total, description=doing)
+
+
+def is_terminal() -> bool:
+    """Whether standard error is a terminal."""
+    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+
+
+@contextmanager
+def training_bar() -> Iterator[Any]:
+    """A bar that is fed with a training's progress: bytes, examples a second and the progressive loss."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    words = TextColumn("{task.fields[examples]:,} examples, {task.fields[speed]:,.0f}/s, loss {task.fields[loss]:.4f}")
+    console = Console(stderr=True)
+    with Progress(
+        BarColumn(20), TaskProgressColumn(), words, TimeRemainingColumn(), console=console, transient=True
+    ) as bar:
+        task = bar.add_task("", total=None, examples=0, speed=0.0, loss=0.0)
+
+        def show(now: Any) -> None:
+            total = now.size * now.passes if now.size else None
+            bar.update(
+                task,
+                total=total,
+                completed=now.position + (now.size or 0) * now.number,
+                examples=now.examples,
+                speed=now.fresh / max(now.seconds, 1e-9),
+                loss=now.loss,
+            )
+
+        yield show
+
+
+@contextmanager
+def compiling(quiet: bool = False) -> Iterator[None]:
+    """Says that kernels are compiled, and how long it took; where they all come from the cache, nothing."""
+    from numba.core import event
+
+    depth, began, seconds = 0, 0.0, 0.0
+
+    class Compiling(event.Listener):
+        def on_start(self, event: Any) -> None:
+            nonlocal depth, began
+            if depth == 0:
+                began = time.perf_counter()
+                if not (seconds or quiet):
+                    note("Compiling kernels, which this machine has to do once …")
+            depth += 1
+
+        def on_end(self, event: Any) -> None:
+            nonlocal depth, seconds
+            depth -= 1
+            if depth == 0:
+                seconds += time.perf_counter() - began
+
+    with event.install_listener("numba:compile", Compiling()):
+        yield
+    if seconds and not quiet:
+        note(f"Compiled kernels in {seconds:.0f} s; from now on they come from the cache.")
 
 
 def folded(widths: Sequence[int], width: int) -> list[list[int]]:
