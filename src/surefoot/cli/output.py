@@ -6,7 +6,6 @@ import json
 import math
 import os
 import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -106,34 +105,6 @@ def training_bar() -> Iterator[Any]:
             )
 
         yield show
-
-
-@contextmanager
-def compiling(quiet: bool = False) -> Iterator[None]:
-    """Says that kernels are compiled, and how long it took; where they all come from the cache, nothing."""
-    from numba.core import event
-
-    depth, began, seconds = 0, 0.0, 0.0
-
-    class Compiling(event.Listener):
-        def on_start(self, event: Any) -> None:
-            nonlocal depth, began
-            if depth == 0:
-                began = time.perf_counter()
-                if not (seconds or quiet):
-                    note("Compiling kernels, which this machine has to do once …")
-            depth += 1
-
-        def on_end(self, event: Any) -> None:
-            nonlocal depth, seconds
-            depth -= 1
-            if depth == 0:
-                seconds += time.perf_counter() - began
-
-    with event.install_listener("numba:compile", Compiling()):
-        yield
-    if seconds and not quiet:
-        note(f"Compiled kernels in {seconds:.0f} s; from now on they come from the cache.")
 
 
 def folded(widths: Sequence[int], width: int) -> list[list[int]]:

@@ -25,7 +25,7 @@ def predict(
     probabilities: Annotated[
         bool, typer.Option("--probabilities", "-p", help="Of the larger of two labels; of all classes in their order.")
     ] = False,
-    scores: Annotated[bool, typer.Option("--scores", help="The sums of weights, of which nothing is made.")] = False,
+    scores: Annotated[bool, typer.Option("--scores", help="Sums of weights, as they are.")] = False,
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write them there, and not to standard output.", dir_okay=False)
     ] = None,

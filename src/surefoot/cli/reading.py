@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from surefoot.cli import output
+from surefoot.cli import kernels, output
 
 if TYPE_CHECKING:
     from surefoot.data.reading import Reading
@@ -87,7 +87,7 @@ def telling(quiet: bool = False) -> Iterator[None]:
     def show(message: Any, category: Any, *_: Any, **__: Any) -> None:
         output.note(f"warning: {message}")
 
-    with warnings.catch_warnings(), output.compiling(quiet):
+    with warnings.catch_warnings(), kernels.ready(quiet):
         warnings.simplefilter("always", DataWarning)
         warnings.showwarning = show
         yield

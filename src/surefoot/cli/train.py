@@ -85,9 +85,7 @@ def train(
         str | None, typer.Option(metavar="N|SECONDSs", help="How often: 100000 examples, or 30s; 60s unless given.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint, if there is one.")] = False,
-    report: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write a page there: report.html.", dir_okay=False)
-    ] = None,
+    report: Annotated[Path | None, typer.Option(metavar="FILE", help="Write report.html.", dir_okay=False)] = None,
     as_json: given.AsJson = False,
     quiet: given.Quiet = False,
 ) -> None:

@@ -48,7 +48,8 @@ class Reading:
     def of(cls, record: Mapping[str, Any]) -> Reading:
         """The record as it comes back from JSON."""
         known = {field.name for field in fields(cls)}
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in record.items() if k in known})
+        given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in record.items() if k in known}
+        return cls(**given)
 
     def record(self) -> dict[str, Any]:
         return asdict(self)

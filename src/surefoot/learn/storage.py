@@ -10,7 +10,6 @@ import contextlib
 import hashlib
 import json
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,8 @@ from typing import Any
 import numpy as np
 
 VERSION = 1
+DTYPES = {"<f4": "F32", "<f8": "F64", "<i4": "I32", "<i8": "I64", "|u1": "U8"}
+"""What safetensors calls the types of arrays."""
 
 
 class FileError(ValueError):
@@ -36,20 +37,21 @@ def write(path: str | os.PathLike[str], kind: str, arrays: Mapping[str, np.ndarr
     Raises:
         FileError: it could not be written. What was at the place before still is.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import save_file
-
     path = Path(path)
     contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     metadata = {"surefoot": f"{kind} {VERSION}", "facts": json.dumps(facts)}
     metadata["checksum"] = checksum(contiguous, metadata)
     aside = path.with_name(path.name + ".part")
     try:
-        save_file(contiguous, aside, metadata)
-        synced(aside)
+        with aside.open("wb") as file:
+            file.write(header(contiguous, metadata))
+            for array in contiguous.values():
+                file.write(raw(array))
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(aside, path)
-        synced(path.parent)
-    except (OSError, SafetensorError) as error:
+        sync_folder(path.parent)
+    except OSError as error:
         with contextlib.suppress(OSError):
             aside.unlink(missing_ok=True)
         raise FileError(f"{path}: cannot be written: {reason(error)}{advice(path)}") from None
@@ -111,28 +113,45 @@ def checksum(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> s
     """SHA-256 of everything that a file holds."""
     found = hashlib.sha256(json.dumps(sorted(metadata.items())).encode())
     for name, array in sorted(arrays.items()):
-        found.update(json.dumps([name, array.dtype.str, array.shape]).encode())
-        found.update(memoryview(array.reshape(-1).view(np.uint8)))
+        found.update(json.dumps([name, DTYPES[array.dtype.str], array.shape]).encode())
+        found.update(raw(array))
     return found.hexdigest()
 
 
-def synced(path: Path) -> None:
-    """Waits until the disk has a file, or a folder's list of files."""
-    if path.is_dir() and os.name == "nt":  # there, folders cannot be opened
+def header(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> bytes:
+    """The beginning of a safetensors file.
+
+    The library's own writer copies all arrays, and makes files that nobody but their owner can read.
+    """
+    entries: dict[str, Any] = {"__metadata__": dict(metadata)}
+    end = 0
+    for name, array in arrays.items():
+        begin, end = end, end + array.nbytes
+        entries[name] = {"dtype": DTYPES[array.dtype.str], "shape": array.shape, "data_offsets": [begin, end]}
+    text = json.dumps(entries).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text
+
+
+def raw(array: np.ndarray) -> memoryview:
+    """The bytes of an array, which are not copied."""
+    return memoryview(array.reshape(-1).view(np.uint8))  # pyright: ignore[reportArgumentType]
+
+
+def sync_folder(folder: Path) -> None:
+    """Waits until the disk has a folder's list of files."""
+    if os.name == "nt":  # there, folders cannot be opened
         return
-    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
 
-def reason(error: Exception) -> str:
-    """What the system says, also where a library wraps it in words of its own."""
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    number = re.search(r"os error (\d+)", str(error))
-    return os.strerror(int(number[1])) if number else str(error)
+def reason(error: OSError) -> str:
+    """What the system says."""
+    return error.strerror or str(error)
 
 
 def advice(path: Path) -> str:

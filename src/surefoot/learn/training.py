@@ -27,7 +27,7 @@ from surefoot.learn.learner import DivergedError, Learner, Settings
 from surefoot.learn.model import Model
 from surefoot.learn.targets import Targets
 
-AT_ONCE = 1 << 12
+AT_ONCE = 1 << 13
 """Examples between which progress is told, signals are heard and checkpoints are made, at most."""
 CHECKPOINT, EVERY = "checkpoint.safetensors", 60.0
 KIND = "checkpoint"
@@ -237,7 +237,7 @@ class Training:
             self.evaluation.add(predictions, examples.targets, examples.weights)
         self.done += len(examples)
         self.fresh += len(examples)
-        self.crc = zlib.crc32(np.ascontiguousarray(examples.targets), self.crc)
+        self.crc = zlib.crc32(storage.raw(examples.targets), self.crc)
         self.whole = True
         self._look(learner, examples, predictions)
         if self.plan.place is not None and self._due():
@@ -294,7 +294,7 @@ class Training:
         for block in self.stream:
             block = self._usable(block)
             if skip:
-                crc = zlib.crc32(np.ascontiguousarray(self.targets.of(block.labels[:skip])), crc)
+                crc = zlib.crc32(storage.raw(self.targets.of(block.labels[:skip])), crc)
                 skip, block = max(skip - len(block), 0), part_of(block, min(skip, len(block)), len(block))
                 if skip == 0 and crc != self.crc:
                     raise self._other_files()
