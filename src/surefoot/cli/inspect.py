@@ -96,7 +96,7 @@ def described(facts: dict[str, Any]) -> list[tuple[str, str]]:
         lines.append(("progressive loss", f"{training['progressive_loss']:.4f}"))
         if training.get("names"):
             names = training["names"]
-            lines.append(("names", f"{names['kept']:,}, {names['collisions']:,} places are shared"))
+            lines.append(("names", f"{names['kept']:,}; shared places: {names['collisions']:,}"))
         if training["skipped"]:
             lines.append(("left out", ", ".join(f"{why}: {n:,}" for why, n in sorted(training["skipped"].items()))))
         given = [f"{name} {value}" for name, value in training["settings"].items() if value not in ({}, 0.0, False)]

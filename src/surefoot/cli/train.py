@@ -320,7 +320,7 @@ def show(outcome: Outcome, facts: dict[str, Any], report: Path | None) -> None:
         lines.append(("lines left out", said))
     if facts.get("names", {}).get("collisions"):
         kept = facts["names"]
-        lines.append(("names", f"{kept['kept']:,}, of which {kept['collisions']:,} share a place; more --bits, fewer"))
+        lines.append(("names", f"{kept['kept']:,}; shared places: {kept['collisions']:,}, fewer with more --bits"))
     lines.append(("model", str(facts["model"])))
     if report is not None:
         lines.append(("report", str(report)))

@@ -83,7 +83,9 @@ def _write_members(archive: zipfile.ZipFile, stream: Any, reading: Mapping[str, 
         archive.writestr(f"block{number}", save(_packed(block)))
         yield stream.rows
     if stream.names is not None:
-        archive.writestr(NAMES, save({k: np.ascontiguousarray(v) for k, v in stream.names.arrays().items()}))
+        names = {key: np.ascontiguousarray(array) for key, array in stream.names.arrays().items()}
+        # Most of it is a table that is nearly empty.
+        archive.writestr(NAMES, save(names), zipfile.ZIP_DEFLATED)
     counts = {"rows": stream.rows, "entries": stream.entries, "left_out": dict(stream.policy.counts)}
     archive.writestr(LAST, json.dumps(counts))
 

@@ -87,6 +87,8 @@ def read(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, np.ndarray]
     """
     from safetensors import SafetensorError, safe_open
 
+    if os.path.isdir(path):
+        raise FileError(f"{path}: is a folder, expected a file; name a file in it")
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}

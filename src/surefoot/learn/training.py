@@ -343,8 +343,7 @@ class Training:
         try:
             self.targets.begin(block.labels)
         except DataError as error:
-            name = self.stream.where(0).rpartition(":")[0]
-            raise DataError(f"{name}: {error}") from None
+            raise DataError(f"{', '.join(map(str, self.plan.files))}: {error}") from None
         if self.targets.classes is not None and len(np.unique(block.labels)) == 1 and len(block) > 1:
             self.note(
                 f"The first {len(block):,} examples all have the same label: in an order by label little can be "

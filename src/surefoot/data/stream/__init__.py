@@ -170,7 +170,7 @@ class Stream:
             raise DataError(self._nothing())
 
     def where(self, row: int) -> str:
-        """The file and line of a row of the latest block.
+        """The file, line and column where a row of the latest block begins; without column in tables.
 
         Blocks do not carry their lines along: the fewest lines that hold so many rows are found by parsing again.
         """
@@ -187,7 +187,7 @@ class Stream:
             return len(parser(replace(piece, read=beginning)).block)
 
         line = bisect.bisect_right(range(len(ends)), row, key=rows)
-        return f"{piece.name}:{first_line + line}"
+        return f"{piece.name}:{first_line + line}" + ("" if self.format.parquet is not None else ":1")
 
     def _take(self, parsed: Parsed, first_line: int) -> None:
         try:
