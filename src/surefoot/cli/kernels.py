@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from surefoot.cli import output
 
@@ -17,30 +15,15 @@ UNUSED = "scipy.linalg.cython_blas"
 @contextmanager
 def ready(quiet: bool = False) -> Iterator[None]:
     """Sets up Numba; says that kernels are compiled, and how long it took, where they do not come from the cache."""
+    from surefoot.data.stream import compilation
+
     set_up()
-    from numba.core import event
-
-    depth, began, seconds = 0, 0.0, 0.0
-
-    class Compiling(event.Listener):
-        def on_start(self, event: Any) -> None:
-            nonlocal depth, began
-            if depth == 0:
-                began = time.perf_counter()
-                if not (seconds or quiet):
-                    output.note("Compiling kernels, which this machine has to do once …")
-            depth += 1
-
-        def on_end(self, event: Any) -> None:
-            nonlocal depth, seconds
-            depth -= 1
-            if depth == 0:
-                seconds += time.perf_counter() - began
-
-    with event.install_listener("numba:compile", Compiling()):
+    told = (lambda _: None) if quiet else output.note
+    with compilation(
+        lambda: told("Compiling kernels, which this machine has to do once …"),
+        lambda seconds: told(f"Compiled kernels in {seconds:.0f} s; from now on they come from the cache."),
+    ):
         yield
-    if seconds and not quiet:
-        output.note(f"Compiled kernels in {seconds:.0f} s; from now on they come from the cache.")
 
 
 def set_up() -> None:

@@ -73,3 +73,43 @@ def summary(model: Model, top: int = 20) -> dict[str, Any]:
             found["effective_rates"] = dict(zip(("least", "10%", "median", "90%", "largest"), values, strict=True))
     found["largest"] = [vars(weight) for weight in largest(model, top)]
     return found | {"reading": model.reading, "training": model.facts}
+
+
+def described(facts: dict[str, Any]) -> list[tuple[str, str]]:
+    """The same in words, but for the largest weights: names and what is said of them."""
+    training, reading = facts["training"], facts["reading"]
+    classes = "" if facts["classes"] is None else f", classes {', '.join(f'{label:g}' for label in facts['classes'])}"
+    lines = [("loss", facts["loss"] + classes), ("bias", ", ".join(f"{bias:+.4g}" for bias in facts["biases"]))]
+    lines.append(
+        (
+            "weights",
+            f"{facts['nonzero_weights']:,} that are not 0; {facts['sparsity']:.1%} are 0",
+        )
+    )
+    if "seen" in facts:
+        lines.append(
+            (
+                "features",
+                f"{facts['seen']:,} have occurred, {facts['never_seen']:,} never, {facts['frozen']:,} are frozen",
+            )
+        )
+    if "effective_rates" in facts:
+        lines.append(
+            ("effective rates", ", ".join(f"{name} {rate:.3g}" for name, rate in facts["effective_rates"].items()))
+        )
+    if training:
+        step = " (implicit steps)" if training["implicit"] else ""
+        lines.append(("learning rate", f"{training['learning_rate']:g}{step}"))
+        lines.append(("trained on", f"{training['examples']:,} examples of {', '.join(training['files'])}"))
+        lines.append(("progressive loss", f"{training['progressive_loss']:.4f}"))
+        if training.get("names"):
+            names = training["names"]
+            lines.append(("names", f"{names['kept']:,}; shared places: {names['collisions']:,}"))
+        if training["skipped"]:
+            lines.append(("left out", ", ".join(f"{why}: {n:,}" for why, n in sorted(training["skipped"].items()))))
+        given = [f"{name} {value}" for name, value in training["settings"].items() if value not in ({}, 0.0, False)]
+        lines.append(("settings", ", ".join([*given, f"passes {training['passes']}"])))
+    if reading:
+        told = [f"{name} {value}" for name, value in reading.items() if name == "format" or (name == "bits" and value)]
+        lines.append(("read as", ", ".join(told)))
+    return lines

@@ -216,9 +216,9 @@ class Training:
         """The rest of the present pass."""
         learner = self.learner
         if learner is not None and self.done == 0:
-            self.pass_began = (learner.loss * learner.weight, learner.weight)
-            if learner.examples >= SETTLED and learner.mixture.frozen is None:
-                learner.mixture.freeze()
+            self.pass_began = (learner.lost, learner.weight)
+            if learner.examples >= SETTLED:
+                learner.freeze()
         with deferred_interrupts() as calm:
             for examples in self._chunks():
                 with calm:
@@ -244,7 +244,7 @@ class Training:
             self.save()
         seconds = time.perf_counter() - self.began
         lost, weight = self.pass_began
-        mean = (learner.loss * learner.weight - lost) / max(learner.weight - weight, 1e-300)
+        mean = (learner.lost - lost) / max(learner.weight - weight, 1e-300)
         stream = self.stream
         self.progress(
             Progress(
