@@ -35,9 +35,8 @@ def main(file: str, times: int, options: list[str]) -> None:
                     process.wait()
                     kills += 1
             same = difference(whole, model)
-            print(
-                f"run {number + 1}: killed {kills} times, {'the same bits' if same is None else f'DIFFERENT: {same}'}"
-            )
+            found = "the same bits" if same is None else f"DIFFERENT: {same}"
+            sys.stdout.write(f"run {number + 1}: killed {kills} times, {found}\n")
             if same is not None:
                 sys.exit(1)
 

@@ -44,7 +44,7 @@ def convert(
     )  # fmt: skip
     began = time.perf_counter()
     with given.telling(quiet):
-        stream = chosen.open(files, on_error=on_error, max_errors=max_errors)
+        stream = chosen.open(files, on_error=on_error, max_errors=max_errors)  # pyright: ignore[reportArgumentType]
         for _ in cache.write(stream, out, chosen.resolved(stream).record()):
             pass
     facts = {

@@ -25,7 +25,7 @@ def predict(
     probabilities: Annotated[
         bool, typer.Option("--probabilities", "-p", help="Of the larger of two labels; of all classes in their order.")
     ] = False,
-    scores: Annotated[bool, typer.Option("--scores", help="Sums of weights, as they are.")] = False,
+    scores: Annotated[bool, typer.Option("--scores", help="Sums of weights as such.")] = False,
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write them there, and not to standard output.", dir_okay=False)
     ] = None,
@@ -36,8 +36,8 @@ def predict(
 ) -> None:
     """Predict the labels of examples, one line for each.
 
-    Files are read as those that the model was trained on; labels in them do not matter, and may be missing in tables and
-    in Vowpal Wabbit's text.
+    Files are read as those that the model was trained on. Their labels do not matter, and tables and Vowpal Wabbit's
+    text need not have any.
     """
     from dataclasses import replace
 
@@ -54,7 +54,7 @@ def predict(
         learned.check_probabilities()
     lines = lines_of(learned, probabilities, scores)
     with given.telling(quiet):
-        stream = reading.open(files, on_error=on_error, max_errors=max_errors, trained=True)
+        stream = reading.open(files, on_error=on_error, max_errors=max_errors, trained=True)  # pyright: ignore[reportArgumentType]
         with written(out) as file:
             for block in stream:
                 file.write(lines(block))

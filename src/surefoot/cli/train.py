@@ -91,8 +91,8 @@ def train(
 ) -> None:
     """Train a linear model on files of any size.
 
-    One pass with one step for each example. Labels decide the loss: two different ones are classes; numbers that are not
-    all whole are predicted as numbers. Ctrl-C, or any other end, can be gone on from where there is a checkpoint.
+    One pass with one step for each example. Labels decide the loss: two different ones are classes; numbers that are
+    not all whole are predicted as numbers. With a checkpoint, Ctrl-C or a crash can be gone on from.
     """
     from surefoot.learn import storage
     from surefoot.learn.training import Interrupted, Plan, Training
