@@ -18,9 +18,13 @@ from typer.main import get_command
 import surefoot
 from surefoot.cli import output
 from surefoot.cli.compare import compare
+from surefoot.cli.convert import convert
+from surefoot.cli.inspect import inspect
+from surefoot.cli.predict import predict
 from surefoot.cli.reproduce import reproduce
 from surefoot.cli.rules import rules
 from surefoot.cli.trace import trace
+from surefoot.cli.train import train
 
 WRONG, INTERRUPTED, PIPE_CLOSED = 2, 130, 141
 
@@ -64,7 +68,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (compare, trace, reproduce, rules):
+for command in (train, predict, inspect, convert, compare, trace, reproduce, rules):
     app.command()(command)
 
 

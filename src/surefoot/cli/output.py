@@ -75,6 +75,38 @@ def progress(quiet: bool = False) -> Iterator[Any]:
         yield lambda done, total, doing: bar.update(task, completed=done, total=total, description=doing)
 
 
+def is_terminal() -> bool:
+    """Whether standard error is a terminal."""
+    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+
+
+@contextmanager
+def training_bar() -> Iterator[Any]:
+    """A bar that is fed with a training's progress: bytes, examples a second and the progressive loss."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    words = TextColumn("{task.fields[examples]:,} examples, {task.fields[speed]:,.0f}/s, loss {task.fields[loss]:.4f}")
+    console = Console(stderr=True)
+    with Progress(
+        BarColumn(20), TaskProgressColumn(), words, TimeRemainingColumn(), console=console, transient=True
+    ) as bar:
+        task = bar.add_task("", total=None, examples=0, speed=0.0, loss=0.0)
+
+        def show(now: Any) -> None:
+            total = now.size * now.passes if now.size else None
+            bar.update(
+                task,
+                total=total,
+                completed=now.position + (now.size or 0) * now.number,
+                examples=now.examples,
+                speed=now.fresh / max(now.seconds, 1e-9),
+                loss=now.loss,
+            )
+
+        yield show
+
+
 def folded(widths: Sequence[int], width: int) -> list[list[int]]:
     """Columns shared out among tables that fit the width; each repeats the first column, which names the row.
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -226,6 +227,22 @@ class Lanes:
         if self.means is not None:
             self.means = np.ascontiguousarray(self.means[:, lanes])
         self.memory, self.steps, self.damped = memory, list(steps), list(damped)
+
+    def state(self) -> tuple[dict[str, np.ndarray], dict[str, float]]:
+        """All there is to the memory: arrays, which are not copies, and numbers."""
+        arrays = {"memory": self.memory, "last": self.last, "upto": self.upto}
+        if self.means is not None:
+            arrays["means"] = self.means
+        return arrays, {"t": self.t, "skipped": self.skipped, "settled": self.settled, "total": self.total}
+
+    def restore(self, arrays: Mapping[str, np.ndarray], numbers: Mapping[str, Any]) -> None:
+        """Goes on from a state of lanes of the same kind."""
+        memory = empty_rows(*arrays["memory"].shape)
+        memory[:] = arrays["memory"]
+        self.memory, self.last, self.upto = memory, arrays["last"].copy(), arrays["upto"].copy()
+        self.means = arrays["means"].copy() if self.averages else None
+        self.t, self.skipped, self.settled = (int(numbers[name]) for name in ("t", "skipped", "settled"))
+        self.total = float(numbers["total"])
 
     def _kind(self, kind):
         return kind(

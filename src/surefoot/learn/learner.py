@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -36,6 +37,8 @@ NEGLIGIBLE = 1e-3
 ROWS = 4096
 """Examples that are learned from at once."""
 CENTRED = ("squared", "huber", "quantile", "epsilon_insensitive")
+NUMBERS = ("center", "spread", "examples", "weight", "reviewed")
+"""What of a learner's state are plain numbers."""
 CLASSES = ("logistic", "hinge", "squared_hinge", "modified_huber", "softmax")
 
 
@@ -201,8 +204,8 @@ class Learner:
             batch_size=s.batch_size,
         )
 
-    def _mixture(self) -> Mixture:
-        return Mixture(self.settings.loss, len(self.rates), self.settings.outputs, self._parameter)
+    def _mixture(self, rates: int | None = None) -> Mixture:
+        return Mixture(self.settings.loss, rates or len(self.rates), self.settings.outputs, self._parameter)
 
     def learn(self, examples: Examples) -> np.ndarray:
         """Learns from examples in their order.
@@ -355,6 +358,44 @@ class Learner:
         share = np.broadcast_to(self.mixture.weights(), biases.shape)
         weights = np.einsum("for,or->fo", each.astype(np.float64), share)
         return weights * self.spread, (biases * share).sum(axis=1) * self.spread + self.center
+
+    def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """All that learning has changed: arrays by name, which are not copies, and what JSON can hold.
+
+        Raises:
+            ValueError: learning rates are schedules, which cannot be written down.
+        """
+        if any(callable(rate.lr) for rate in self.rates):
+            raise ValueError("lr: a schedule cannot be written down; give a number")
+        lanes, of_lanes = self.lanes.state()
+        mixture, of_mixture = self.mixture.state()
+        arrays = {f"lanes.{name}": array for name, array in lanes.items()}
+        arrays |= {f"mixture.{name}": array for name, array in mixture.items()}
+        arrays |= {"behind": self.behind, "handicap": self.handicap}
+        numbers = {name: getattr(self, name) for name in NUMBERS} | {"lanes": of_lanes, "mixture": of_mixture}
+        rates = [[rate.lr, rate.implicit] for rate in self.rates]
+        return arrays, numbers | {"rates": rates, "history": self.history, "since": self._since}
+
+    @classmethod
+    def from_state(cls, settings: Settings, arrays: Mapping[str, np.ndarray], numbers: Mapping[str, Any]) -> Learner:
+        """The learner that had this state: it goes on with the same bits.
+
+        >>> begun = Learner(Settings(), features=3)
+        >>> Learner.from_state(Settings(), *begun.state()).lanes.memory.shape == begun.lanes.memory.shape
+        True
+        """
+        learner = cls(settings)
+        for name in NUMBERS:
+            setattr(learner, name, numbers[name])
+        learner.rates = [Rate(lr, bool(implicit)) for lr, implicit in numbers["rates"]]
+        learner.history = [(examples, loss) for examples, loss in numbers["history"]]
+        learner._since = tuple(numbers["since"])
+        learner.behind, learner.handicap = arrays["behind"].copy(), arrays["handicap"].copy()
+        learner.lanes, learner.mixture = learner._lanes(0), learner._mixture(len(settings.rates()))
+        for name, part in (("lanes", learner.lanes), ("mixture", learner.mixture)):
+            own = {key.removeprefix(f"{name}."): array for key, array in arrays.items() if key.startswith(f"{name}.")}
+            part.restore(own, numbers[name])
+        return learner
 
     @property
     def learning_rate(self) -> Rate:

@@ -14,7 +14,9 @@ specialize): the guarantee for the first models holds whatever comes.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -147,6 +149,20 @@ class Mixture:
             part = self.reserve / (2 * children) / (1.0 - self.reserve)
             self.prior[:, len(keep) :] = (total - np.log(part))[:, None] - (self.eta * self.losses)[:, len(keep) :]
             self.reserve = self.reserve / 2
+
+    def state(self) -> tuple[dict[str, np.ndarray], dict[str, float]]:
+        """All that changes: arrays, which are not copies, and numbers."""
+        arrays = {name: getattr(self, name) for name in ("reserve", "prior", "losses", "gaps", "eta")}
+        if self.frozen is not None:
+            arrays["frozen"] = self.frozen
+        return arrays, {"total": self.total, "seen": self.seen}
+
+    def restore(self, arrays: Mapping[str, np.ndarray], numbers: Mapping[str, Any]) -> None:
+        """Goes on from a state of a mixture that began with as many models."""
+        for name in ("reserve", "prior", "losses", "gaps", "eta"):
+            setattr(self, name, arrays[name].copy())
+        self.frozen = arrays["frozen"].copy() if "frozen" in arrays else None
+        self.total, self.seen = float(numbers["total"]), int(numbers["seen"])
 
     def _losses(self, p: np.ndarray, targets: np.ndarray) -> np.ndarray:
         """(n, M, R)."""

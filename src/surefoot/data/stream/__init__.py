@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -29,6 +31,8 @@ __all__ = [
     "Hashing",
     "Libffm",
     "Names",
+    "OnError",
+    "Policy",
     "Stream",
     "Svmlight",
     "Table",
@@ -160,9 +164,30 @@ class Stream:
                 if len(parsed.block):
                     self.rows += len(parsed.block)
                     self.entries += len(parsed.block.indices)
+                    self._latest = parsed.piece, first_line - parsed.lines
                     yield parsed.block
         if not self.rows:
             raise DataError(self._nothing())
+
+    def where(self, row: int) -> str:
+        """The file, line and column where a row of the latest block begins; without column in tables.
+
+        Blocks do not carry their lines along: the fewest lines that hold so many rows are found by parsing again.
+        """
+        piece, first_line = self._latest
+        buffer = sources.Buffer()
+        text = piece.read(buffer)
+        ends = text.begin + np.flatnonzero(buffer.bytes[text.begin : text.end] == 10) + 1
+        parser = Parser(self.format, self.dtype, self.label_dtype, 0)
+
+        def rows(lines: int) -> int:
+            def beginning(own: sources.Buffer) -> sources.Text:
+                return replace(piece.read(own), end=int(ends[lines]), too_long=False)
+
+            return len(parser(replace(piece, read=beginning)).block)
+
+        line = bisect.bisect_right(range(len(ends)), row, key=rows)
+        return f"{piece.name}:{first_line + line}" + ("" if self.format.parquet is not None else ":1")
 
     def _take(self, parsed: Parsed, first_line: int) -> None:
         try:

@@ -1,0 +1,65 @@
+"""surefoot convert: files as a block cache, which is read at the speed of memory."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from surefoot.cli import output
+from surefoot.cli import reading as given
+
+
+def convert(
+    files: given.Files,
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="Where the cache goes.", dir_okay=False)],
+    format: given.Format = "auto",
+    bits: given.Bits = None,
+    seed: given.Seed = 0,
+    target: given.Target = None,
+    weight: given.Weight = None,
+    numeric: given.Numeric = None,
+    categorical: given.Categorical = None,
+    drop: given.Drop = None,
+    delimiter: given.Delimiter = None,
+    header: given.Header = True,
+    quotes: given.Quotes = True,
+    on_error: given.OnError = "stop",
+    max_errors: given.MaxErrors = None,
+    as_json: given.AsJson = False,
+    quiet: given.Quiet = False,
+) -> None:
+    """Convert files to a block cache, for training more than once.
+
+    train and predict take the cache in the place of the files, and learn the same from it, bit for bit.
+    """
+    from surefoot.data import cache
+
+    chosen = given.reading(
+        format=format, bits=bits, seed=seed, target=target, weight=weight, numeric=numeric, categorical=categorical,
+        drop=drop, delimiter=delimiter, header=header, quotes=quotes,
+    )  # fmt: skip
+    began = time.perf_counter()
+    with given.telling(quiet):
+        stream = chosen.open(files, on_error=on_error, max_errors=max_errors)  # pyright: ignore[reportArgumentType]
+        for _ in cache.write(stream, out, chosen.resolved(stream).record()):
+            pass
+    facts = {
+        "cache": out,
+        "examples": stream.rows,
+        "entries": stream.entries,
+        "bytes": os.path.getsize(out),
+        "skipped": dict(stream.policy.counts),
+        "seconds": time.perf_counter() - began,
+    }
+    if as_json:
+        output.write_json(facts)
+    elif not quiet:
+        left = f"; left out: {stream.policy.summary()}" if stream.policy.counts else ""
+        output.console().print(
+            f"{out}: {stream.rows:,} examples, {stream.entries:,} entries, {facts['bytes'] / 1e6:,.1f} MB{left}",
+            soft_wrap=True,
+        )

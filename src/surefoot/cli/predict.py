@@ -1,0 +1,98 @@
+"""surefoot predict: predictions of a model, a line for each example."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Annotated
+
+import typer
+
+from surefoot.cli import output
+from surefoot.cli import reading as given
+
+if TYPE_CHECKING:
+    from surefoot.data.stream import Block
+    from surefoot.learn.model import Model
+
+
+def predict(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="What surefoot train has written.")],
+    files: given.Files,
+    probabilities: Annotated[
+        bool, typer.Option("--probabilities", "-p", help="Of the larger of two labels; of all classes in their order.")
+    ] = False,
+    scores: Annotated[bool, typer.Option("--scores", help="Sums of weights as such.")] = False,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write them there, and not to standard output.", dir_okay=False)
+    ] = None,
+    format: given.Format = "auto",
+    on_error: given.OnError = "stop",
+    max_errors: given.MaxErrors = None,
+    quiet: given.Quiet = False,
+) -> None:
+    """Predict the labels of examples, one line for each.
+
+    Files are read as those that the model was trained on. Their labels do not matter, and tables and Vowpal Wabbit's
+    text need not have any.
+    """
+    from dataclasses import replace
+
+    from surefoot.data.reading import Reading
+    from surefoot.learn.model import Model
+
+    if probabilities and scores:
+        raise ValueError("--probabilities and --scores exclude each other; give one of them")
+    learned = Model.load(model)
+    reading = Reading.of(learned.reading)
+    if format != "auto":
+        reading = replace(reading, format=format)
+    if probabilities:
+        learned.check_probabilities()
+    lines = lines_of(learned, probabilities, scores)
+    with given.telling(quiet):
+        stream = reading.open(files, on_error=on_error, max_errors=max_errors, trained=True)  # pyright: ignore[reportArgumentType]
+        with written(out) as file:
+            for block in stream:
+                file.write(lines(block))
+    if stream.policy.counts and not quiet:
+        output.note(f"Lines left out, which have no prediction: {stream.policy.summary()}.")
+
+
+def lines_of(model: Model, probabilities: bool, scores: bool) -> Callable[[Block], str]:
+    """What turns a block into lines."""
+
+    def lines(block: Block) -> str:
+        if probabilities:
+            table = model.probabilities(block)
+            table = table[:, 1:] if model.targets.outputs == 1 else table
+        elif scores:
+            table = model.scores(block)
+        else:
+            table = model.predict(block)[:, None]
+        row = " ".join(["%.7g"] * table.shape[1]) + "\n"
+        return row * len(table) % tuple(table.ravel().tolist())
+
+    return lines
+
+
+@contextlib.contextmanager
+def written(path: Path | None) -> Iterator[IO[str]]:
+    """Standard output, or a file that is put in its place when it is complete."""
+    if path is None:
+        yield sys.stdout
+        return
+    aside = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with aside.open("w", encoding="utf-8") as file:
+            yield file
+        os.replace(aside, path)
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be written: {error.strerror or error}") from None
+    finally:
+        with contextlib.suppress(OSError):
+            aside.unlink(missing_ok=True)

@@ -1,0 +1,93 @@
+"""Options that say how files are read, for the commands that read them."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from surefoot.cli import kernels, output
+
+if TYPE_CHECKING:
+    from surefoot.data.reading import Reading
+
+FORMATS = ("auto", "svmlight", "libffm", "vw", "csv", "tsv", "parquet")
+ERRORS = ("stop", "warn", "skip")
+READING = "Reading"
+
+Files = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="FILES...",
+        help="Paths, globs, URLs, or - for standard input; plain, or compressed by gzip, bzip2 or zstd.",
+    ),
+]
+Format = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        help=f"{', '.join(FORMATS)}.",
+        autocompletion=lambda: list(FORMATS),
+        rich_help_panel=READING,
+    ),
+]
+Bits = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N", help="Map features to 2^N places; 20 for names, and no mapping of numbers, unless given."
+    ),
+]
+Seed = Annotated[int, typer.Option(metavar="N", help="Of the hash of names: another one gives other places.", min=0)]
+Target = Annotated[str | None, typer.Option(metavar="COLUMN", help="Tables: the column to predict.")]
+Weight = Annotated[str | None, typer.Option(metavar="COLUMN", help="Tables: the column of importances.")]
+Numeric = Annotated[
+    str | None,
+    typer.Option(metavar="COLUMNS", help="Tables: columns of numbers, names or patterns separated by commas."),
+]
+Categorical = Annotated[str | None, typer.Option(metavar="COLUMNS", help="Tables: columns whose values are features.")]
+Drop = Annotated[str | None, typer.Option(metavar="COLUMNS", help="Tables: columns to leave out.")]
+Delimiter = Annotated[str | None, typer.Option(metavar="CHARACTER", help="Tables: what stands between values.")]
+Header = Annotated[bool, typer.Option(help="Tables: whether the first line names the columns.")]
+Quotes = Annotated[bool, typer.Option(help="Tables: whether values may stand between double quotes.")]
+OnError = Annotated[
+    str,
+    typer.Option(
+        metavar="WHAT",
+        help="At a line that cannot be used: stop; warn and leave it out; or skip it, and count.",
+        autocompletion=lambda: list(ERRORS),
+    ),
+]
+MaxErrors = Annotated[
+    int | None, typer.Option(metavar="N", help="Stop after all if more lines than that are left out.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors, and JSON if asked for.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the results as JSON.")]
+
+
+def reading(**given: Any) -> Reading:
+    """The record for options as they were given."""
+    from surefoot.data.reading import Reading
+
+    for name in ("numeric", "categorical", "drop"):
+        text = given[name] or ""
+        given[name] = tuple(part.strip() for part in text.split(",") if part.strip())
+    if given["delimiter"] is not None:
+        given["delimiter"] = given["delimiter"].replace("\\t", "\t")
+    return Reading(**given)
+
+
+@contextmanager
+def telling(quiet: bool = False) -> Iterator[None]:
+    """Warnings about data become lines on standard error, and so does the compiling of kernels, which is done once."""
+    from surefoot.data.stream import DataWarning
+
+    def show(message: Any, category: Any, *_: Any, **__: Any) -> None:
+        output.note(f"warning: {message}")
+
+    with warnings.catch_warnings(), kernels.ready(quiet):
+        warnings.simplefilter("always", DataWarning)
+        warnings.showwarning = show
+        yield

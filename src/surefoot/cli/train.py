@@ -1,0 +1,329 @@
+"""surefoot train: a linear model from files."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from surefoot.cli import output
+from surefoot.cli import reading as given
+
+if TYPE_CHECKING:
+    from surefoot.learn.training import Outcome, Plan, Progress
+
+FAILED = 1
+LOSSES = (
+    "auto, logistic, hinge, squared_hinge, modified_huber, softmax; squared, huber, quantile, poisson, "
+    "epsilon_insensitive"
+)
+PARAMETERS = {"huber": 1.0, "quantile": 0.5, "epsilon_insensitive": 0.1}
+"""The losses that have a number of their own, and what it is unless given."""
+
+
+def complete_rules(incomplete: str) -> list[str]:
+    from surefoot.rules import REGISTRY
+
+    return [name for name in REGISTRY if name.startswith(incomplete)]
+
+
+def complete_losses(incomplete: str) -> list[str]:
+    return [name for name in LOSSES.replace(";", ",").split(", ") if name.startswith(incomplete)]
+
+
+def train(
+    files: given.Files,
+    model: Annotated[
+        Path, typer.Option("--model", "-m", metavar="FILE", help="Where the model goes: M.safetensors.", dir_okay=False)
+    ],
+    test: Annotated[
+        list[str] | None, typer.Option(metavar="FILE", help="Measure the loss on this file too; may be given again.")
+    ] = None,
+    loss: Annotated[str, typer.Option(metavar="NAME", help=f"{LOSSES}.", autocompletion=complete_losses)] = "auto",
+    loss_parameter: Annotated[
+        float | None, typer.Option(metavar="NUMBER", help="δ of huber, q of quantile, ε of epsilon_insensitive.")
+    ] = None,
+    classes: Annotated[
+        str | None, typer.Option(metavar="LABELS", help="The labels of the classes: 1,2,3 or 0-9; found unless given.")
+    ] = None,
+    optimizer: Annotated[
+        str, typer.Option(metavar="RULE", help="See surefoot rules.", autocompletion=complete_rules)
+    ] = "adagrad",
+    lr: Annotated[
+        str, typer.Option(metavar="RATE", help="A learning rate, or auto: several at once, mixed by how they do.")
+    ] = "auto",
+    l1: Annotated[float, typer.Option(help="L1 penalty: many weights become exactly 0.")] = 0.0,
+    l2: Annotated[float, typer.Option(help="L2 penalty.")] = 0.0,
+    passes: Annotated[int, typer.Option(help="Through the files.")] = 1,
+    batch_size: Annotated[int, typer.Option(help="Examples for each step.")] = 1,
+    average: Annotated[bool, typer.Option("--average", help="Predict with the average of the weights.")] = False,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="A hyperparameter of the rule; may be given again."),
+    ] = None,
+    format: given.Format = "auto",
+    bits: given.Bits = None,
+    seed: given.Seed = 0,
+    target: given.Target = None,
+    weight: given.Weight = None,
+    numeric: given.Numeric = None,
+    categorical: given.Categorical = None,
+    drop: given.Drop = None,
+    delimiter: given.Delimiter = None,
+    header: given.Header = True,
+    quotes: given.Quotes = True,
+    on_error: given.OnError = "stop",
+    max_errors: given.MaxErrors = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Keep a checkpoint there.", file_okay=False)
+    ] = None,
+    every: Annotated[
+        str | None, typer.Option(metavar="N|SECONDSs", help="How often: 100000 examples, or 30s; 60s unless given.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint, if there is one.")] = False,
+    report: Annotated[Path | None, typer.Option(metavar="FILE", help="Write report.html.", dir_okay=False)] = None,
+    as_json: given.AsJson = False,
+    quiet: given.Quiet = False,
+) -> None:
+    """Train a linear model on files of any size.
+
+    One pass with one step for each example. Labels decide the loss: two different ones are classes; numbers that are
+    not all whole are predicted as numbers. With a checkpoint, Ctrl-C or a crash can be gone on from.
+    """
+    from surefoot.learn import storage
+    from surefoot.learn.training import Interrupted, Plan, Training
+
+    if every is not None and checkpoint is None:
+        raise ValueError("--every says how often a checkpoint is made; give its folder with --checkpoint DIR")
+    chosen = given.reading(
+        format=format, bits=bits, seed=seed, target=target, weight=weight, numeric=numeric, categorical=categorical,
+        drop=drop, delimiter=delimiter, header=header, quotes=quotes,
+    )  # fmt: skip
+    plan = Plan(
+        files=tuple(files),
+        reading=chosen,
+        loss=loss,
+        classes=parse_classes(classes),
+        passes=passes,
+        test=tuple(test or ()),
+        on_error=on_error,  # pyright: ignore[reportArgumentType]
+        max_errors=max_errors,
+        settings={
+            "optimizer": optimizer,
+            "lr": parse_lr(lr),
+            "l1": l1,
+            "l2": l2,
+            "batch_size": batch_size,
+            "average": average,
+            "parameter": parse_parameter(loss, loss_parameter),
+            "hyper": dict(parse_setting(text) for text in settings or []),
+        },
+        checkpoint=None if checkpoint is None else str(checkpoint),
+        resume=resume,
+        evaluate=report is not None,
+        **({} if every is None else {"every": parse_every(every)}),
+    )
+    if report is not None:
+        from surefoot.lab.report import check_installed
+
+        check_installed()
+        storage.check_place(report)
+    storage.check_place(model)
+    began = time.perf_counter()
+    note = (lambda _: None) if quiet else output.note
+    try:
+        with given.telling(quiet), showing(quiet) as progress:
+            outcome = Training(plan, progress, note).run()
+            outcome.model.save(model)
+    except Interrupted as stopped:
+        output.note(str(stopped))
+        raise typer.Exit(130) from None
+    finish(plan)
+    if report is not None:
+        from surefoot.lab.learning_report import write
+
+        write(outcome, report, model)
+    facts = results(outcome, model, time.perf_counter() - began)
+    if as_json:
+        output.write_json(facts)
+    elif not quiet:
+        show(outcome, facts, report)
+    if outcome.diverged:
+        output.error(f"{outcome.diverged}; {model} holds the last good model, of {facts['examples']:,} examples")
+        raise typer.Exit(FAILED)
+
+
+def finish(plan: Plan) -> None:
+    """The checkpoint has served once the model is written."""
+    if plan.place is not None:
+        plan.place.unlink(missing_ok=True)
+
+
+# Options
+
+
+def parse_lr(text: str) -> float | str:
+    """A learning rate: a number, or auto.
+
+    >>> parse_lr("auto"), parse_lr("0.1")
+    ('auto', 0.1)
+    """
+    if text == "auto":
+        return text
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = -1.0
+    if not 0.0 < rate < float("inf"):
+        raise ValueError(f"--lr takes auto or a number above 0; got {text!r}")
+    return rate
+
+
+def parse_classes(text: str | None) -> tuple[float, ...] | None:
+    """Labels separated by commas, or a range of whole numbers.
+
+    >>> parse_classes("0-3"), parse_classes("-1,1")
+    ((0.0, 1.0, 2.0, 3.0), (-1.0, 1.0))
+    """
+    if text is None:
+        return None
+    first, dash, last = text.partition("-")
+    try:
+        if dash and first.strip().isdigit() and last.strip().isdigit():
+            return tuple(float(label) for label in range(int(first), int(last) + 1))
+        return tuple(float(label) for label in text.split(","))
+    except ValueError:
+        raise ValueError(f"--classes takes labels, such as 1,2,3 or 0-9; got {text!r}") from None
+
+
+def parse_parameter(loss: str, number: float | None) -> float:
+    """The loss's own number."""
+    if number is None:
+        return PARAMETERS.get(loss, 0.0)
+    if loss not in PARAMETERS:
+        raise ValueError(f"--loss-parameter is for --loss {', '.join(PARAMETERS)}; the loss is {loss}")
+    if not (0.0 < number < (1.0 if loss == "quantile" else float("inf"))):
+        raise ValueError(f"--loss-parameter: found {number:g}, expected a number that {loss} can have")
+    return number
+
+
+def parse_every(text: str) -> int | float:
+    """Examples, or seconds with an s.
+
+    >>> parse_every("100000"), parse_every("30s")
+    (100000, 30.0)
+    """
+    try:
+        return float(text[:-1]) if text.endswith("s") else int(text.replace(",", "").replace("_", ""))
+    except ValueError:
+        raise ValueError(f"--every takes a number of examples, or seconds such as 30s; got {text!r}") from None
+
+
+def parse_setting(text: str) -> tuple[str, Any]:
+    """A hyperparameter: a number, true or false.
+
+    >>> parse_setting("eps=1e-8"), parse_setting("nesterov=true")
+    (('eps', 1e-08), ('nesterov', True))
+    """
+    name, _, value = (part.strip() for part in text.partition("="))
+    if value.lower() in ("true", "false"):
+        return name, value.lower() == "true"
+    try:
+        return name, float(value)
+    except ValueError:
+        raise ValueError(f"--set takes NAME=VALUE, such as eps=1e-8; got {text!r}") from None
+
+
+# What is shown
+
+
+@contextmanager
+def showing(quiet: bool) -> Iterator[Any]:
+    """How far the training is, on standard error: a bar on a terminal, otherwise lines when examples have doubled."""
+    if quiet:
+        yield None
+    elif output.is_terminal():
+        with output.training_bar() as bar:
+            yield bar
+    else:
+        yield Lines()
+
+
+class Lines:
+    """A line whenever there are twice as many examples as at the last one."""
+
+    def __init__(self) -> None:
+        self.due, self.before = 1, (0, 0.0)
+
+    def __call__(self, now: Progress) -> None:
+        if now.examples < self.due:
+            return
+        if self.due == 1:
+            output.note(f"{'examples':>14}  {'loss':>9}  {'since then':>10}  {'examples/s':>11}")
+        while self.due <= now.examples:
+            self.due *= 2
+        examples, total = self.before
+        fresh = now.number == 0 and now.examples > examples
+        since = (now.loss * now.examples - total) / (now.examples - examples) if fresh else now.loss
+        self.before = now.examples, now.loss * now.examples
+        output.note(
+            f"{now.examples:>14,}  {now.loss:>9.4g}  {since:>10.4g}  {now.fresh / max(now.seconds, 1e-9):>11,.0f}"
+        )
+
+
+def results(outcome: Outcome, model: Path, seconds: float) -> dict[str, Any]:
+    """What `--json` prints."""
+    facts = outcome.model.facts
+    test = outcome.test
+    weights = outcome.model.weights
+    found: dict[str, Any] = {
+        "model": model,
+        "loss": outcome.model.targets.loss,
+        "classes": outcome.model.targets.classes,
+        "examples": facts["examples"],
+        "features": len(outcome.model.seen.features) if outcome.model.seen is not None else len(weights),
+        "nonzero_weights": int((weights != 0).sum()),
+        "progressive_loss": facts["progressive_loss"],
+    }
+    if test is not None:
+        found |= {"test_examples": test.examples, "test_loss": test.loss, "test_accuracy": test.accuracy}
+        found["test_area_under_curve"] = test.area_under_curve
+    found |= {name: facts[name] for name in ("learning_rate", "implicit", "rates", "passes", "skipped", "diverged")}
+    if "names" in facts:
+        found["names"] = facts["names"]
+    return found | {"seconds": seconds, "examples_per_second": facts["examples"] / max(seconds, 1e-9)}
+
+
+def show(outcome: Outcome, facts: dict[str, Any], report: Path | None) -> None:
+    """The results in a few lines."""
+    out = output.console()
+    lines = [
+        ("examples", f"{facts['examples']:,} in {facts['seconds']:.2f} s"),
+        ("features", f"{facts['features']:,}, {facts['nonzero_weights']:,} weights that are not 0"),
+        (f"progressive {facts['loss']} loss", f"{facts['progressive_loss']:.4f}"),
+    ]
+    if outcome.test is not None:
+        also = [
+            f"{name} {value:.4f}"
+            for name, value in (("accuracy", outcome.test.accuracy), ("AUC", outcome.test.area_under_curve))
+            if value is not None
+        ]
+        lines.append((f"test {facts['loss']} loss", ", ".join([f"{outcome.test.loss:.4f}", *also])))
+    step = " (implicit steps)" if facts["implicit"] else ""
+    lines.append(("learning rate", f"{facts['learning_rate']:g}{step}"))
+    if facts["skipped"]:
+        said = ", ".join(f"{reason}: {count:,}" for reason, count in sorted(facts["skipped"].items()))
+        lines.append(("lines left out", said))
+    if facts.get("names", {}).get("collisions"):
+        kept = facts["names"]
+        lines.append(("names", f"{kept['kept']:,}; shared places: {kept['collisions']:,}, fewer with more --bits"))
+    lines.append(("model", str(facts["model"])))
+    if report is not None:
+        lines.append(("report", str(report)))
+    width = max(len(name) for name, _ in lines)
+    for name, text in lines:
+        out.print(f"{name:<{width}}  {text}", soft_wrap=True)

@@ -1,0 +1,168 @@
+"""How files are read, as a record: what the command line asks for, and what models and block caches remember."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from . import cache
+from .errors import DataError
+from .stream import Hashing, Libffm, OnError, Policy, Stream, Svmlight, Table, Vw, formats, sources
+from .stream.table import TableOf
+
+TABLES = ("csv", "tsv", "parquet")
+OF_TABLES = ("target", "weight", "numeric", "categorical", "drop", "delimiter", "header", "quotes")
+HASHED = (*TABLES, "vw")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How files are read.
+
+    Args:
+        format: "auto", or a name of `stream.formats`.
+        bits: indices and hashed names lie below 2^bits; 20 for names unless given, indices as written.
+        seed: of the hash of names.
+        target, weight, numeric, categorical, drop, delimiter, header, quotes: of tables, as in `stream.Table`.
+
+    >>> import io
+    >>> stream = Reading().open(io.BytesIO(b"1 |f rain\\n-1 |f sun\\n"))
+    >>> Reading().resolved(stream).format, stream.names.bits
+    ('vw', 20)
+    """
+
+    format: str = "auto"
+    bits: int | None = None
+    seed: int = 0
+    target: str | None = None
+    weight: str | None = None
+    numeric: tuple[str, ...] = ()
+    categorical: tuple[str, ...] = ()
+    drop: tuple[str, ...] = ()
+    delimiter: str | None = None
+    header: bool = True
+    quotes: bool = True
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any]) -> Reading:
+        """The record as it comes back from JSON."""
+        known = {field.name for field in fields(cls)}
+        given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in record.items() if k in known}
+        return cls(**given)
+
+    def record(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def open(
+        self,
+        paths: sources.Paths,
+        *,
+        on_error: OnError = "stop",
+        max_errors: int | None = None,
+        threads: int | None = None,
+        trained: bool = False,
+    ) -> Stream | cache.Cached:
+        """The examples of files, as a stream of blocks.
+
+        Args:
+            paths: as in `stream.read`, or block caches.
+            on_error: what happens at lines that cannot be used.
+            max_errors: how many of them there may be.
+            threads: that parse.
+            trained: a model has been trained with this record. Tables may then lack target and weights, and their
+                other columns are left out.
+
+        Raises:
+            DataError: the files do not fit the record.
+        """
+        policy = Policy(on_error, max_errors)
+        files = sources.names(paths)
+        if cache.is_cache(files[0]):
+            stream = cache.Cached(files, policy, threads)
+            self._check_cache(stream, trained)
+            return stream
+        name, guess = self.format, None
+        if name == "auto":
+            name, guess, files = formats.guessed(files)
+        self._check_options(name)
+        chosen: Any = self._format(name)
+        if isinstance(chosen, Table):
+            if trained:
+                chosen, files = _as_trained(chosen, files)
+            chosen, files = chosen.opened(files)
+        return Stream(files, chosen, policy, threads, guess=guess)
+
+    def resolved(self, stream: Stream | cache.Cached) -> Reading:
+        """The record that reads other files as this stream, which it has opened, is read: nothing is guessed."""
+        if isinstance(stream, cache.Cached):
+            return Reading.of(stream.reading)
+        format = stream.format
+        bits = format.hashing.bits if format.hashing is not None else self.bits
+        if not isinstance(format, TableOf):
+            names = {Svmlight: "svmlight", Libffm: "libffm", Vw: "vw"}
+            return replace(self, format=names[type(format)], bits=bits)
+        columns = {kind: tuple(format.columns(kind)) for kind in ("numeric", "categorical")}
+        name = "tsv" if format.table.delimiter == "\t" else "csv"
+        return replace(self, format=name, bits=bits, drop=(), delimiter=format.table.delimiter, **columns)
+
+    def _format(self, name: str) -> Any:
+        hashing = Hashing(seed=self.seed) if self.bits is None else Hashing(self.bits, seed=self.seed)
+        match name:
+            case "svmlight":
+                return Svmlight(bits=self.bits)
+            case "libffm":
+                return Libffm(bits=self.bits)
+            case "vw":
+                return Vw(hashing)
+        return Table(
+            target=self.target,
+            weight=self.weight,
+            numeric=self.numeric,
+            categorical=self.categorical,
+            drop=self.drop,
+            delimiter=self.delimiter or ("\t" if name == "tsv" else ","),
+            header=self.header,
+            quotes=self.quotes,
+            hashing=hashing,
+        )
+
+    def _check_options(self, name: str) -> None:
+        """Whether all options that were given mean something in this format."""
+        names = [*formats.get_args(formats.Name)[1:]]
+        if name not in names:
+            raise ValueError(f"format: found {name!r}, expected one of auto, {', '.join(names)}")
+        allowed = {"format", "bits"} | ({"seed"} if name in HASHED else set())
+        allowed |= set(OF_TABLES) if name in TABLES else set()
+        for field in fields(self):
+            if getattr(self, field.name) != field.default and field.name not in allowed:
+                meant = "tables (csv, tsv, parquet)" if field.name in OF_TABLES else "formats whose names are hashed"
+                raise DataError(f"{field.name}: is for {meant}; these files are read as {name}")
+
+    def _check_cache(self, stream: cache.Cached, trained: bool) -> None:
+        made = Reading.of(stream.reading)
+        name = sources.name_of(stream.files[0])
+        for field in fields(self):
+            mine, theirs = getattr(self, field.name), getattr(made, field.name)
+            if trained and field.name in ("bits", "seed") and mine != theirs:
+                raise DataError(
+                    f"{name}: is a cache made with {field.name} {theirs}, but the model was trained with {mine}; "
+                    "convert the files again with that"
+                )
+            if not trained and mine not in (field.default, theirs):
+                raise DataError(
+                    f"{name}: is a cache made with {field.name} {theirs!r}, found {mine!r}; leave that option out, or "
+                    "convert the files again"
+                )
+
+
+def _as_trained(table: Table, files: list[Any]) -> tuple[Table, list[Any]]:
+    """The table without the target and weights that the files lack, and without columns unknown to the model."""
+    found, files = replace(table, target=None, weight=None, numeric=(), categorical=(), drop=()).opened(files)
+    known = {*table.numeric, *table.categorical, table.target, table.weight}
+    drop = tuple(name for name in found.names if name not in known)
+    there = {
+        name: column if column in found.names else None
+        for name, column in (("target", table.target), ("weight", table.weight))
+    }
+    return replace(table, drop=drop, **there), files

@@ -1,0 +1,220 @@
+"""The report of a training: one HTML page that needs nothing but itself."""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from surefoot.lab.figures import PALETTE, curves, style, writing
+from surefoot.lab.model_figures import AGAINST, FOR, draw_rates
+from surefoot.lab.race_figures import look, plain_logarithms
+from surefoot.lab.report import THEMED, Picture, check_installed, svg, themed
+from surefoot.learn.inspection import Largest, described, largest, summary
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from surefoot.learn.evaluation import Evaluation
+    from surefoot.learn.training import Outcome
+
+TOP = 20
+SIZE = (5.8, 4.0)
+UNITS = {"logistic": "log loss", "softmax": "log loss", "squared": "squared loss ½(ŷ − y)²"}
+
+
+def write(outcome: Outcome, path: Path, model: Path) -> None:
+    """Writes the page.
+
+    Args:
+        outcome: of the training, with the evaluations that it gathers when asked to.
+        path: of the page.
+        model: where the model was written.
+
+    Raises:
+        ValueError: Matplotlib or Jinja2 is not installed, or the page cannot be written.
+    """
+    page = render(outcome, model)
+    with writing(path):
+        path.write_text(page, encoding="utf-8")
+
+
+def render(outcome: Outcome, model: Path) -> str:
+    """The page as HTML."""
+    check_installed()
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("surefoot.lab"), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    facts, top = summary(outcome.model, TOP), largest(outcome.model, TOP)
+    return environment.get_template("learning.html").render(
+        files=", ".join(Path(file).name for file in outcome.model.facts["files"]),
+        headline=headline(outcome),
+        lead=lead(outcome),
+        notices=notices(outcome),
+        numbers=numbers(outcome, facts),
+        pictures=pictures(outcome),
+        weights=bars(top),
+        several=any(weight.label is not None for weight in top),
+        settings=settings(outcome, facts, model),
+        made=f"Made {datetime.now().astimezone():%Y-%m-%d %H:%M} with surefoot {outcome.model.facts['version']}.",
+        colors=sorted({color.lower() for color in PALETTE} - set(THEMED)),
+    )
+
+
+# What is said
+
+
+def measured(outcome: Outcome) -> tuple[Evaluation | None, str]:
+    """The evaluation that curves are drawn of, and what of."""
+    if outcome.test is not None:
+        return outcome.test, "the test part"
+    return outcome.progressive, "the training part, every example predicted before it was learned from"
+
+
+def headline(outcome: Outcome) -> str:
+    facts, unit = outcome.model.facts, unit_of(outcome)
+    if outcome.diverged:
+        return f"Diverged; the last good model is of {facts['examples']:,} examples"
+    if outcome.test is not None:
+        return f"Test {unit}: {outcome.test.loss:.4g}"
+    return f"Progressive {unit}: {facts['progressive_loss']:.4g}"
+
+
+def unit_of(outcome: Outcome) -> str:
+    loss = outcome.model.targets.loss
+    return UNITS.get(loss, f"{loss.replace('_', ' ')} loss")
+
+
+def lead(outcome: Outcome) -> str:
+    """How the learning rate was found."""
+    facts = outcome.model.facts
+    kind = "implicit steps" if facts["implicit"] else "explicit steps"
+    if facts["settings"].get("lr", "auto") != "auto":
+        return f"Learned with {facts['settings']['optimizer']} at a learning rate of {facts['learning_rate']:g}."
+    weight = max(rate["weight"] for rate in facts["rates"])
+    return (
+        f"Several learning rates were tried side by side in one pass and mixed by how well they predict; {weight:.0%} "
+        f"of the mixture went to {facts['learning_rate']:g} with {kind}."
+    )
+
+
+def notices(outcome: Outcome) -> list[str]:
+    facts, found = outcome.model.facts, []
+    if outcome.diverged:
+        found.append(f"The training stopped early: {outcome.diverged}.")
+    if facts["skipped"]:
+        said = ", ".join(f"{reason}: {count:,}" for reason, count in sorted(facts["skipped"].items()))
+        found.append(f"Lines left out: {said}.")
+    return found
+
+
+def numbers(outcome: Outcome, facts: dict[str, Any]) -> dict[str, str]:
+    """The numbers at the top."""
+    training, test = outcome.model.facts, outcome.test
+    found = {"examples": f"{training['examples']:,}", "features that occurred": f"{facts.get('seen', 0):,}"}
+    found["progressive loss"] = f"{training['progressive_loss']:.4g}"
+    if test is not None:
+        found["test loss"] = f"{test.loss:.4g}"
+    evaluation, of = measured(outcome)
+    if evaluation is not None:
+        of = "test" if test is not None else "progressive"
+        if evaluation.accuracy is not None:
+            found[f"{of} accuracy"] = f"{evaluation.accuracy:.2%}"
+        if evaluation.area_under_curve is not None:
+            found[f"{of} area under the ROC curve"] = f"{evaluation.area_under_curve:.4f}"
+    found["weights that are 0"] = f"{facts['sparsity']:.1%}"
+    return found
+
+
+def settings(outcome: Outcome, facts: dict[str, Any], model: Path) -> list[tuple[str, str]]:
+    lines = [(name, text) for name, text in described(facts) if name not in ("progressive loss", "left out")]
+    return [*lines, ("time", f"{outcome.model.facts['seconds']:.1f} s"), ("model", str(model))]
+
+
+def bars(top: list[Largest]) -> list[dict[str, Any]]:
+    """The rows of the table of weights; bars start in the middle."""
+    most = max((abs(weight.weight) for weight in top), default=1.0)
+    rows = []
+    for weight in top:
+        wide = 50.0 * abs(weight.weight) / most
+        rows.append(
+            {
+                "name": weight.name,
+                "label": "" if weight.label is None else f"{weight.label:g}",
+                "weight": f"{weight.weight:+.4g}",
+                "count": "" if weight.count is None else f"{weight.count:,}",
+                "rate": "" if weight.rate is None else f"{weight.rate:.3g}",
+                "start": round(50.0 - wide if weight.weight < 0 else 50.0, 2),
+                "wide": round(wide, 2),
+                "color": themed((FOR if weight.weight > 0 else AGAINST).lower()),
+            }
+        )
+    return rows
+
+
+# What is shown
+
+
+def pictures(outcome: Outcome) -> list[Picture]:
+    """The figures with their captions."""
+    evaluation, of = measured(outcome)
+    made: list[tuple[str, str, Figure, str]] = []
+    with style():
+        if outcome.model.facts["history"]:
+            said = (
+                "The mean loss of the examples since the point before; each was predicted before it was learned from."
+            )
+            made.append(("loss", "Progressive loss", loss_curve(outcome), said))
+        if evaluation is not None and evaluation.area_under_curve is not None:
+            said = f"On {of}. The area under the curve is {evaluation.area_under_curve:.4f}."
+            made.append(("roc", "ROC curve", roc_curve(evaluation), said))
+        if evaluation is not None and evaluation.outputs == 1 and len(evaluation.calibration()[0]) > 1:
+            said = f"On {of}: what was predicted beside what came, in groups of about the same prediction."
+            made.append(("calibration", "Calibration", calibration_curve(evaluation), said))
+        figure, axes = curves("", "", "", *SIZE)
+        draw_rates(axes, outcome.model)
+        said = "Medians of features that occur about as often, and the band of the middle 80 %."
+        made.append(("rates", "Effective learning rates", figure, said))
+    return [Picture(name, title, svg(figure, name, f"{title}. {said}"), said) for name, title, figure, said in made]
+
+
+def loss_curve(outcome: Outcome) -> Figure:
+    examples, losses = np.array(outcome.model.facts["history"]).T
+    figure, axes = curves("", "examples", unit_of(outcome), *SIZE)
+    axes.plot(examples, losses, **look(0).line())
+    if outcome.test is not None:
+        axes.axhline(outcome.test.loss, color=PALETTE[1], linestyle="--", linewidth=1.2)
+        axes.annotate(
+            "test", (1.0, outcome.test.loss), xycoords=("axes fraction", "data"), xytext=(4, 0),
+            textcoords="offset points", va="center", color=PALETTE[1],
+        )  # fmt: skip
+    axes.set_xscale("log")
+    plain_logarithms(axes)
+    return figure
+
+
+def roc_curve(evaluation: Evaluation) -> Figure:
+    figure, axes = curves("", "false positive rate", "true positive rate", *SIZE)
+    axes.plot([0, 1], [0, 1], color="#999999", linewidth=0.8)
+    axes.plot(*evaluation.roc(), color=FOR)
+    axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
+    return figure
+
+
+def calibration_curve(evaluation: Evaluation) -> Figure:
+    """Mean target against mean prediction; the larger a marker, the more examples."""
+    predicted, wanted, share = evaluation.calibration()
+    classes = evaluation.binary
+    labels = ("predicted probability", "share that is so") if classes else ("predicted", "mean label")
+    figure, axes = curves("", *labels, *SIZE)
+    low, high = min(predicted.min(), wanted.min()), max(predicted.max(), wanted.max())
+    ends = [0.0, 1.0] if classes else [low, high]
+    axes.plot(ends, ends, color="#999999", linewidth=0.8)
+    axes.plot(predicted, wanted, color=FOR, linewidth=0.8)
+    axes.scatter(predicted, wanted, s=12 + 200 * share / max(share.max(), math.ulp(0.0)), color=FOR, alpha=0.8)
+    return figure

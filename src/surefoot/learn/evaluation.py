@@ -1,0 +1,139 @@
+"""How good predictions are, gathered in bounded memory: loss, accuracy, ROC curve, calibration."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from surefoot.engines import losses
+from surefoot.learn.learner import CLASSES
+
+SCORES = 4096
+"""Steps in which scores of two classes are told apart."""
+LARGEST = 20.0
+"""Scores beyond this are not told apart: probabilities within 2e-9 of 0 or 1."""
+GROUPS = 20
+"""Points of a calibration curve."""
+
+
+class Evaluation:
+    """Of predictions beside targets.
+
+    Args:
+        loss: a key of losses.SLOPES.
+        outputs: numbers predicted for each example.
+        parameter: the loss's own number.
+
+    Attributes:
+        examples: how many there were.
+
+    >>> found = Evaluation("logistic")
+    >>> found.add(np.array([[3.0], [-2.0], [1.0]]), np.array([1.0, 0.0, 0.0]), np.ones(3))
+    >>> found.accuracy, found.area_under_curve
+    (0.6666666666666666, 1.0)
+    """
+
+    def __init__(self, loss: str, outputs: int = 1, parameter: float = 0.0):
+        self.loss_name, self.outputs, self.parameter = loss, outputs, parameter
+        self.examples, self.weight, self.lost, self.right = 0, 0.0, 0.0, 0.0
+        self.binary = outputs == 1 and loss in CLASSES
+        self.histogram = np.zeros((2, SCORES))
+        self.edges: np.ndarray | None = None
+        self.groups = np.zeros((3, GROUPS))
+
+    def add(self, predictions: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> None:
+        """Takes predictions, (n, outputs), for targets as the engines have them, with weights, both (n,)."""
+        if not len(targets):
+            return
+        self.examples += len(targets)
+        self.weight += float(weights.sum())
+        self.lost += float((each(self.loss_name, predictions, targets, self.parameter) * weights).sum())
+        if self.binary:
+            right = (predictions[:, 0] > 0) == (targets > 0)
+            share = (np.clip(predictions[:, 0], -LARGEST, LARGEST) + LARGEST) / (2 * LARGEST)
+            places = np.minimum((share * SCORES).astype(int), SCORES - 1)
+            for target in (0, 1):
+                of = targets == target
+                self.histogram[target] += np.bincount(places[of], weights[of], SCORES)
+        else:
+            right = predictions.argmax(axis=1) == targets
+        if self.outputs > 1 or self.binary:
+            self.right += float(weights[right].sum())
+        if self.outputs == 1:
+            self._group(predictions[:, 0], targets, weights)
+
+    def _group(self, predictions: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> None:
+        """Sums predictions and targets over groups of about the same prediction."""
+        if self.loss_name == "logistic":
+            predictions = probabilities("logistic", predictions[:, None])[:, 1]
+        elif self.loss_name == "poisson":
+            predictions = np.exp(np.minimum(predictions, 700.0))
+        elif self.binary:
+            return
+        if self.edges is None:
+            self.edges = np.quantile(predictions, np.linspace(0, 1, GROUPS + 1)[1:-1])
+        places = np.searchsorted(self.edges, predictions)
+        for row, of in enumerate((predictions, targets, np.ones(len(targets)))):
+            self.groups[row] += np.bincount(places, of * weights, GROUPS)
+
+    @property
+    def loss(self) -> float:
+        """The mean loss."""
+        return self.lost / self.weight if self.weight else math.nan
+
+    @property
+    def accuracy(self) -> float | None:
+        """The share of examples whose class is predicted; None for numbers."""
+        return self.right / self.weight if self.weight and (self.outputs > 1 or self.binary) else None
+
+    def roc(self) -> tuple[np.ndarray, np.ndarray]:
+        """The false and the true positive rate for falling thresholds, from (0, 0) to (1, 1)."""
+        sums = np.cumsum(np.concatenate([np.zeros((2, 1)), self.histogram[:, ::-1]], axis=1), axis=1)
+        return sums[0] / max(sums[0, -1], 1e-300), sums[1] / max(sums[1, -1], 1e-300)
+
+    @property
+    def area_under_curve(self) -> float | None:
+        """Under the ROC curve; None unless there are examples of two classes."""
+        if not self.binary or not self.histogram.any(axis=1).all():
+            return None
+        false, true = self.roc()
+        return float((np.diff(false) * (true[1:] + true[:-1])).sum() / 2)
+
+    def calibration(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Of groups of about the same prediction: its mean, the mean target, and the share of the examples."""
+        there = self.groups[2] > 0
+        predicted, wanted, weight = self.groups[:, there]
+        return predicted / weight, wanted / weight, weight / max(self.weight, 1e-300)
+
+
+def each(loss: str, predictions: np.ndarray, targets: np.ndarray, parameter: float = 0.0) -> np.ndarray:
+    """The loss of each example, (n,); of several outputs that are learned one against the rest, their sum."""
+    if loss == "softmax":
+        return losses.values(loss, predictions, targets)
+    if predictions.shape[1] == 1:
+        return losses.values(loss, predictions[:, 0], targets, parameter)
+    wanted = targets[:, None] == np.arange(predictions.shape[1])
+    return losses.values(loss, predictions, wanted, parameter).sum(axis=1)
+
+
+def probabilities(loss: str, predictions: np.ndarray) -> np.ndarray:
+    """Probabilities of the classes, (n, classes), from predictions, (n, outputs).
+
+    Raises:
+        ValueError: predictions of this loss are no probabilities.
+    """
+    if loss == "softmax":
+        powers = np.exp(predictions - predictions.max(axis=1, keepdims=True))
+        return powers / powers.sum(axis=1, keepdims=True)
+    if loss not in ("logistic", "modified_huber"):
+        raise ValueError(f"{loss} loss does not predict probabilities; train with --loss logistic for these")
+    if loss == "logistic":
+        z = np.exp(-np.abs(predictions))
+        positive = np.where(predictions >= 0, 1.0, z) / (1.0 + z)
+    else:
+        positive = (np.clip(predictions, -1.0, 1.0) + 1.0) / 2.0
+    if predictions.shape[1] == 1:
+        return np.hstack([1.0 - positive, positive])
+    total = positive.sum(axis=1, keepdims=True)
+    return np.where(total > 0, positive / np.where(total > 0, total, 1.0), 1.0 / predictions.shape[1])

@@ -1,0 +1,115 @@
+"""What there is to see in a model: largest weights, effective rates, features that stand still or never occurred."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from surefoot.learn.model import Model
+
+QUANTILES = (0.0, 0.1, 0.5, 0.9, 1.0)
+
+
+@dataclass(frozen=True)
+class Largest:
+    """One of the largest weights.
+
+    Attributes:
+        feature, name: which; the name is the index as text where there is none.
+        label: the class it speaks for; None where there is only one output.
+        weight: of the feature as it is in the data.
+        count: examples in which it occurred; None where that is not known.
+        rate: the effective learning rate of its next step; None likewise.
+    """
+
+    feature: int
+    name: str
+    label: float | None
+    weight: float
+    count: int | None
+    rate: float | None
+
+
+def largest(model: Model, top: int) -> list[Largest]:
+    """The weights that are largest in size, the largest first."""
+    flat = np.abs(model.weights).ravel()
+    chosen = np.argsort(-flat, kind="stable")[:top]
+    found = []
+    for feature, output in zip(*np.unravel_index(chosen, model.weights.shape), strict=True):
+        weight = float(model.weights[feature, output])
+        if weight == 0.0:
+            break
+        count = rate = None
+        if model.seen is not None:
+            place = int(np.searchsorted(model.seen.features, feature))
+            count, rate = int(model.seen.counts[place]), float(model.seen.rates[place, output])
+        classes = model.targets.classes
+        label = None if model.targets.outputs == 1 or classes is None else classes[output]
+        found.append(Largest(int(feature), model.names.get(int(feature), str(feature)), label, weight, count, rate))
+    return found
+
+
+def summary(model: Model, top: int = 20) -> dict[str, Any]:
+    """All of it, for JSON."""
+    features, outputs = model.weights.shape
+    nonzero = int(np.count_nonzero(model.weights))
+    found: dict[str, Any] = {
+        "loss": model.targets.loss,
+        "classes": model.targets.classes,
+        "features": features,
+        "outputs": outputs,
+        "biases": model.biases,
+        "nonzero_weights": nonzero,
+        "sparsity": 1.0 - nonzero / max(model.weights.size, 1),
+    }
+    if model.seen is not None:
+        seen = model.seen
+        found |= {"seen": len(seen.features), "never_seen": features - len(seen.features)}
+        found["frozen"] = int(np.count_nonzero(seen.frozen))
+        if len(seen.features):
+            values = np.quantile(seen.rates, QUANTILES)
+            found["effective_rates"] = dict(zip(("least", "10%", "median", "90%", "largest"), values, strict=True))
+    found["largest"] = [vars(weight) for weight in largest(model, top)]
+    return found | {"reading": model.reading, "training": model.facts}
+
+
+def described(facts: dict[str, Any]) -> list[tuple[str, str]]:
+    """The same in words, but for the largest weights: names and what is said of them."""
+    training, reading = facts["training"], facts["reading"]
+    classes = "" if facts["classes"] is None else f", classes {', '.join(f'{label:g}' for label in facts['classes'])}"
+    lines = [("loss", facts["loss"] + classes), ("bias", ", ".join(f"{bias:+.4g}" for bias in facts["biases"]))]
+    lines.append(
+        (
+            "weights",
+            f"{facts['nonzero_weights']:,} that are not 0; {facts['sparsity']:.1%} are 0",
+        )
+    )
+    if "seen" in facts:
+        lines.append(
+            (
+                "features",
+                f"{facts['seen']:,} have occurred, {facts['never_seen']:,} never, {facts['frozen']:,} are frozen",
+            )
+        )
+    if "effective_rates" in facts:
+        lines.append(
+            ("effective rates", ", ".join(f"{name} {rate:.3g}" for name, rate in facts["effective_rates"].items()))
+        )
+    if training:
+        step = " (implicit steps)" if training["implicit"] else ""
+        lines.append(("learning rate", f"{training['learning_rate']:g}{step}"))
+        lines.append(("trained on", f"{training['examples']:,} examples of {', '.join(training['files'])}"))
+        lines.append(("progressive loss", f"{training['progressive_loss']:.4f}"))
+        if training.get("names"):
+            names = training["names"]
+            lines.append(("names", f"{names['kept']:,}; shared places: {names['collisions']:,}"))
+        if training["skipped"]:
+            lines.append(("left out", ", ".join(f"{why}: {n:,}" for why, n in sorted(training["skipped"].items()))))
+        given = [f"{name} {value}" for name, value in training["settings"].items() if value not in ({}, 0.0, False)]
+        lines.append(("settings", ", ".join([*given, f"passes {training['passes']}"])))
+    if reading:
+        told = [f"{name} {value}" for name, value in reading.items() if name == "format" or (name == "bits" and value)]
+        lines.append(("read as", ", ".join(told)))
+    return lines

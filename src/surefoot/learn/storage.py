@@ -1,0 +1,160 @@
+"""Arrays and facts in one file, for models and checkpoints: written whole or not at all, and checked when it is read.
+
+The file is a safetensors file, which holds arrays and cannot run code. The facts are JSON in its metadata, beside a
+checksum of all arrays and facts: a file that was cut short, damaged or edited is refused.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+VERSION = 1
+DTYPES = {"<f4": "F32", "<f8": "F64", "<i4": "I32", "<i8": "I64", "|u1": "U8"}
+"""What safetensors calls the types of arrays."""
+
+
+class FileError(ValueError):
+    """A model or checkpoint cannot be read or written; the message is one sentence that says why."""
+
+
+def write(path: str | os.PathLike[str], kind: str, arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> None:
+    """Writes the file beside its place, makes sure that the disk has it, and puts it there in one step.
+
+    Args:
+        path: where to.
+        kind: what it is: "model" or "checkpoint".
+        arrays: by name.
+        facts: what JSON can hold.
+
+    Raises:
+        FileError: it could not be written. What was at the place before still is.
+    """
+    path = Path(path)
+    contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    metadata = {"surefoot": f"{kind} {VERSION}", "facts": json.dumps(facts)}
+    metadata["checksum"] = checksum(contiguous, metadata)
+    aside = path.with_name(path.name + ".part")
+    try:
+        with aside.open("wb") as file:
+            file.write(header(contiguous, metadata))
+            for array in contiguous.values():
+                file.write(raw(array))
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(aside, path)
+        sync_folder(path.parent)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            aside.unlink(missing_ok=True)
+        raise FileError(f"{path}: cannot be written: {reason(error)}{advice(path)}") from None
+    except BaseException:
+        with contextlib.suppress(OSError):
+            aside.unlink(missing_ok=True)
+        raise
+
+
+def check_place(path: str | os.PathLike[str]) -> None:
+    """Makes the folder of a file, and makes sure that files can be written there.
+
+    Raises:
+        FileError: they cannot.
+    """
+    path = Path(path)
+    aside = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            raise FileError(f"{path}: is a folder, expected a file; give a file in it")
+        aside.touch()
+        aside.unlink()
+    except OSError as error:
+        raise FileError(f"{path}: cannot be written: {reason(error)}") from None
+
+
+def read(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """The arrays and facts of a file of that kind.
+
+    Raises:
+        FileError: it is not there, is something else, or is not as it was written.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if os.path.isdir(path):
+        raise FileError(f"{path}: is a folder, expected a file; name a file in it")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except FileNotFoundError:
+        raise FileError(f"{path}: there is no such file; check the name and the folder") from None
+    except OSError as error:
+        raise FileError(f"{path}: cannot be read: {reason(error)}") from None
+    except (SafetensorError, TypeError, ValueError) as error:
+        raise FileError(
+            f"{path}: is no {kind} of surefoot, or only a part of one ({error}); copy it again, or make it anew"
+        ) from None
+    found, _, version = metadata.get("surefoot", "").partition(" ")
+    if found != kind:
+        raise FileError(f"{path}: is {f'a {found}' if found else 'another safetensors file'}, expected a {kind}")
+    if version != str(VERSION):
+        raise FileError(f"{path}: was written by another version of surefoot (form {version}, expected {VERSION})")
+    if metadata.pop("checksum", None) != checksum(arrays, metadata):
+        raise FileError(f"{path}: is not as it was written: its checksum does not fit; copy it again, or make it anew")
+    return arrays, json.loads(metadata["facts"])
+
+
+def checksum(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> str:
+    """SHA-256 of everything that a file holds."""
+    found = hashlib.sha256(json.dumps(sorted(metadata.items())).encode())
+    for name, array in sorted(arrays.items()):
+        found.update(json.dumps([name, DTYPES[array.dtype.str], array.shape]).encode())
+        found.update(raw(array))
+    return found.hexdigest()
+
+
+def header(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> bytes:
+    """The beginning of a safetensors file.
+
+    The library's own writer copies all arrays, and makes files that nobody but their owner can read.
+    """
+    entries: dict[str, Any] = {"__metadata__": dict(metadata)}
+    end = 0
+    for name, array in arrays.items():
+        begin, end = end, end + array.nbytes
+        entries[name] = {"dtype": DTYPES[array.dtype.str], "shape": array.shape, "data_offsets": [begin, end]}
+    text = json.dumps(entries).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text
+
+
+def raw(array: np.ndarray) -> memoryview:
+    """The bytes of an array, which are not copied."""
+    return memoryview(array.reshape(-1).view(np.uint8))  # pyright: ignore[reportArgumentType]
+
+
+def sync_folder(folder: Path) -> None:
+    """Waits until the disk has a folder's list of files."""
+    if os.name == "nt":  # there, folders cannot be opened
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def reason(error: OSError) -> str:
+    """What the system says."""
+    return error.strerror or str(error)
+
+
+def advice(path: Path) -> str:
+    return "; the older one there is still complete" if path.is_file() else ""

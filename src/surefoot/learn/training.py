@@ -1,0 +1,683 @@
+"""From files to a model: passes, checkpoints, and what happens to examples, losses and signals on the way."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+import warnings
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import surefoot
+from surefoot.data import DataError
+from surefoot.data.reading import Reading
+from surefoot.data.stream import Block, DataWarning, OnError, joined
+from surefoot.engines.lanes import Examples
+from surefoot.learn import storage
+from surefoot.learn.evaluation import Evaluation, each
+from surefoot.learn.learner import DivergedError, Learner, Settings
+from surefoot.learn.model import Model
+from surefoot.learn.targets import Targets
+
+AT_ONCE = 1 << 13
+"""Examples between which progress is told, signals are heard and checkpoints are made, at most."""
+CHECKPOINT, EVERY = "checkpoint.safetensors", 60.0
+KIND = "checkpoint"
+WARNED = 5
+"""Rows of a block without a usable label that are named in warnings."""
+SETTLED = 2000
+"""Examples before the weights of learning rates are kept for further passes: fewer do not tell rates apart."""
+WITHOUT_BOUND = 1e4
+"""Times what a constant loses: more than that over twice as many examples as before is divergence."""
+FIRST_LOOK = 1024
+"""Examples before the loss is looked at for that."""
+LARGEST_SHARE = 0.9
+"""Of the machine's memory, for the learner's table."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be learned from which files.
+
+    Args:
+        files: paths, globs, URLs, or "-" for standard input.
+        reading: how they are read.
+        loss: a key of losses.SLOPES, or "auto", see `Targets`.
+        classes: the labels there may be.
+        passes: through the files.
+        test: files whose loss is measured in the end.
+        on_error, max_errors: lines that cannot be used.
+        settings: of the learner, but for loss and outputs.
+        checkpoint: the folder for checkpoints, one of which is kept.
+        every: at least so many examples (a whole number) or seconds (a fraction) between checkpoints.
+        resume: go on from the checkpoint in the folder where there is one.
+        evaluate: gather what a report shows.
+    """
+
+    files: tuple[str, ...]
+    reading: Reading = field(default_factory=Reading)
+    loss: str = "auto"
+    classes: tuple[float, ...] | None = None
+    passes: int = 1
+    test: tuple[str, ...] = ()
+    on_error: OnError = "stop"
+    max_errors: int | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+    checkpoint: str | None = None
+    every: int | float = EVERY
+    resume: bool = False
+    evaluate: bool = False
+
+    def __post_init__(self) -> None:
+        if self.passes < 1:
+            raise ValueError(f"passes: found {self.passes}, expected at least 1")
+        if self.passes > 1 and "-" in self.files:
+            raise ValueError(
+                "passes: standard input can be read only once; save it to a file, or convert it to a block cache first"
+            )
+        if self.resume and self.checkpoint is None:
+            raise ValueError("resume: needs the folder of the checkpoint; give --checkpoint DIR")
+        if self.every <= 0:
+            raise ValueError(f"every: found {self.every}, expected more than 0")
+
+    @property
+    def place(self) -> Path | None:
+        """Where the checkpoint is."""
+        return None if self.checkpoint is None else Path(self.checkpoint) / CHECKPOINT
+
+    def record(self) -> dict[str, Any]:
+        """What decides the bits of the model, as JSON gives it back."""
+        decides = ("loss", "passes", "on_error", "max_errors")
+        classes = None if self.classes is None else list(self.classes)
+        reading = {name: list(v) if isinstance(v, tuple) else v for name, v in self.reading.record().items()}
+        return {name: getattr(self, name) for name in decides} | {
+            "files": list(self.files),
+            "classes": classes,
+            **{f"reading.{name}": value for name, value in reading.items()},
+            **self.settings,
+        }
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far the training has come.
+
+    Attributes:
+        examples: learned from, of all passes.
+        loss: the mean progressive loss of the present pass.
+        seconds: since the training began, or went on.
+        fresh: examples since then.
+        position, size: bytes of the files; None where their size is not known.
+        number, passes: of the pass.
+    """
+
+    examples: int
+    loss: float
+    seconds: float
+    fresh: int
+    position: int
+    size: int | None
+    number: int
+    passes: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of it.
+
+    Attributes:
+        model: with everything that is known of how it was learned in `model.facts`.
+        progressive, test: evaluations for a report, where they were asked for.
+        diverged: why the training stopped early; the model is then the last good one.
+    """
+
+    model: Model
+    progressive: Evaluation | None = None
+    test: Evaluation | None = None
+    diverged: str | None = None
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C while learning; the message says what is kept and how to go on."""
+
+
+class Training:
+    """A training that can be interrupted at any moment and gone on with.
+
+    Args:
+        plan: what is to be learned.
+        progress: is told how far it is, after every few examples.
+        note: is told what people should know.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        progress: Callable[[Progress], None] | None = None,
+        note: Callable[[str], None] | None = None,
+    ):
+        self.plan, self.progress = plan, progress or (lambda _: None)
+        self.note = note or (lambda _: None)
+        self.targets = Targets(plan.loss, plan.classes)
+        Settings(**plan.settings)  # what is wrong with them is said before any file is read
+        if plan.place is not None:
+            storage.check_place(plan.place)
+        self.stream = plan.reading.open(plan.files, on_error=plan.on_error, max_errors=plan.max_errors)
+        self.learner: Learner | None = None
+        self.features = 0
+        self.number, self.done, self.crc = 0, 0, 0
+        self.first_pass: dict[str, float] = {}
+        self.pass_began = (0.0, 0.0)
+        self.skipped: dict[str, int] = {}
+        self.seconds_before = 0.0
+        self.began = time.perf_counter()
+        self.fresh = 0
+        self.whole = True
+        self.saved_at: tuple[int, float] = (0, self.began)
+        self.evaluation: Evaluation | None = None
+        self.good: tuple[dict[str, np.ndarray], dict[str, Any], int] | None = None
+        self.looked = (FIRST_LOOK // 2, 0.0, 0.0, 0.0)
+
+    # Learning
+
+    def run(self) -> Outcome:
+        """Learns, and measures the loss on the test part.
+
+        Raises:
+            DataError: the files cannot be learned from.
+            Interrupted: Ctrl-C; a checkpoint was made if there is a folder for it.
+            FileError: a checkpoint could not be written or does not fit.
+        """
+        diverged = None
+        self._resume()
+        try:
+            while self.number < self.plan.passes:
+                self._pass()
+                self.number, self.done, self.crc = self.number + 1, 0, 0
+            self.targets.end()
+        except DivergedError as error:
+            diverged = str(error)
+            self._go_back(diverged)
+        except KeyboardInterrupt:
+            self._interrupted()
+        model = self.model(diverged)
+        test = self._test(model) if self.plan.test and diverged is None else None
+        return Outcome(model, self.evaluation, test, diverged)
+
+    def _pass(self) -> None:
+        """The rest of the present pass."""
+        learner = self.learner
+        if learner is not None and self.done == 0:
+            self.pass_began = (learner.lost, learner.weight)
+            if learner.examples >= SETTLED:
+                learner.freeze()
+        with deferred_interrupts() as calm:
+            for examples in self._chunks():
+                with calm:
+                    self._learn(examples)
+        self.skipped = dict(self.stream.policy.counts)
+        if self.number == 0 and self.learner is not None:
+            self.first_pass = {"loss": self.learner.loss, "examples": self.learner.examples}
+
+    def _learn(self, examples: Examples) -> None:
+        """Learns from a chunk; afterwards, and only then, the training can be saved."""
+        self.whole = False
+        learner = self.learner or self._begun()
+        self._make_room(learner, examples)
+        predictions = learner.learn(examples)
+        if self.evaluation is not None and self.number == 0:
+            self.evaluation.add(predictions, examples.targets, examples.weights)
+        self.done += len(examples)
+        self.fresh += len(examples)
+        self.crc = zlib.crc32(storage.raw(examples.targets), self.crc)
+        self.whole = True
+        self._look(learner, examples, predictions)
+        if self.plan.place is not None and self._due():
+            self.save()
+        seconds = time.perf_counter() - self.began
+        lost, weight = self.pass_began
+        mean = (learner.lost - lost) / max(learner.weight - weight, 1e-300)
+        stream = self.stream
+        self.progress(
+            Progress(
+                learner.examples, mean, seconds, self.fresh, stream.position, stream.size, self.number, self.plan.passes
+            )
+        )
+
+    def _begun(self) -> Learner:
+        """A learner for what the first labels ask for."""
+        settings = Settings(loss=self.targets.loss, outputs=self.targets.outputs, **self.plan.settings)
+        self.learner = Learner(settings)
+        if self.plan.evaluate:
+            self.evaluation = Evaluation(settings.loss, settings.outputs, settings.parameter)
+        return self.learner
+
+    def _make_room(self, learner: Learner, examples: Examples) -> None:
+        """Room for the features of a chunk, and for as many again: it is seldom copied then.
+
+        Raises:
+            DataError: there is not so much memory in the machine.
+        """
+        if not len(examples.indices):
+            return
+        needed = int(examples.indices.max()) + 1
+        self.features = max(self.features, needed)
+        if needed <= learner.lanes.features:
+            return
+        each_row = 4 * learner.lanes.width + 16
+        memory = memory_of_machine()
+        if needed * each_row > LARGEST_SHARE * memory:
+            raise DataError(
+                f"found feature {needed - 1}, whose table would take {needed * each_row / 1e9:,.1f} GB of the "
+                f"{memory / 1e9:,.1f} GB of memory; map features to fewer places with --bits, such as --bits 22"
+            )
+        hashed = self.stream.names.bits if self.stream.names is not None else None
+        room = 1 << hashed if hashed is not None else min(2 * needed, int(LARGEST_SHARE * memory / each_row))
+        learner.lanes.grow(max(room, needed))
+
+    # Examples
+
+    def _chunks(self) -> Iterator[Examples]:
+        """The examples of the present pass that are not done yet, in whole mini-batches."""
+        skip, crc = self.done, 0
+        size = self.plan.settings.get("batch_size", 1)
+        at_once = max(AT_ONCE // size, 1) * size
+        held: list[Block] = []
+        for block in self.stream:
+            block = self._usable(block)
+            if skip:
+                crc = zlib.crc32(storage.raw(self.targets.of(block.labels[:skip])), crc)
+                skip, block = max(skip - len(block), 0), part_of(block, min(skip, len(block)), len(block))
+                if skip == 0 and crc != self.crc:
+                    raise self._other_files()
+            if len(block) == 0:
+                continue
+            block = joined([*held, block]) if held else block
+            whole = len(block) // size * size
+            held = [part_of(block, whole, len(block))] if whole < len(block) else []
+            for first in range(0, whole, at_once):
+                yield self._examples(part_of(block, first, min(first + at_once, whole)))
+        if skip:
+            raise self._other_files()
+        for block in held:
+            yield self._examples(block)
+
+    def _other_files(self) -> DataError:
+        return DataError(
+            f"{self.plan.place}: the files hold other examples than those the checkpoint was made with; train again "
+            "without --resume, in another folder"
+        )
+
+    def _examples(self, block: Block) -> Examples:
+        indptr = block.indptr - block.indptr[0]
+        weights = block.weights.astype(np.float64)
+        return Examples(indptr, block.indices, block.values, self.targets.of(block.labels), weights)
+
+    def _usable(self, block: Block) -> Block:
+        """The rows that have a target, each feature once; others are dealt with like lines that cannot be used."""
+        if self.targets.loss == "auto" or (self.targets.classes is None and self.learner is None):
+            self._begin_targets(block)
+        if block.bases is not None and block.bases.any():
+            row = int(np.flatnonzero(block.bases)[0])
+            raise DataError(
+                f"{self.stream.where(row)}: found an initial prediction, which nothing is learned from here; remove "
+                "the third number before the bar"
+            )
+        if block.fields is not None:
+            block = without_fields(block)
+        fits = np.isfinite(self.targets.of(block.labels))
+        if not fits.all():
+            self._leave_out(block, np.flatnonzero(~fits))
+            block = rows_of(block, fits)
+        return block
+
+    def _begin_targets(self, block: Block) -> None:
+        try:
+            self.targets.begin(block.labels)
+        except DataError as error:
+            raise DataError(f"{', '.join(map(str, self.plan.files))}: {error}") from None
+        if self.targets.classes is not None and len(np.unique(block.labels)) == 1 and len(block) > 1:
+            self.note(
+                f"The first {len(block):,} examples all have the same label: in an order by label little can be "
+                "learned; shuffle the lines."
+            )
+
+    def _leave_out(self, block: Block, rows: np.ndarray) -> None:
+        """Counts rows without a target, and stops or warns as it was asked for.
+
+        Raises:
+            DataError: the first one, or one too many.
+        """
+        policy = self.stream.policy
+        for row in rows.tolist():
+            reason, found = self.targets.fault(float(block.labels[row]))
+            policy.counts[reason] += 1
+            over = policy.max_errors is not None and policy.counts.total() > policy.max_errors
+            warned = policy.on_error == "warn" and np.searchsorted(rows, row) < WARNED
+            if not (policy.on_error == "stop" or over or warned):
+                continue
+            message = f"{self.stream.where(row)}: {found}"
+            if policy.on_error == "stop":
+                raise DataError(message)
+            if over:
+                raise DataError(
+                    f"{message}; with that, {policy.counts.total():,} lines could not be used ({policy.summary()}), "
+                    f"more than the {policy.max_errors:,} allowed"
+                )
+            warnings.warn(message, DataWarning, stacklevel=2)
+
+    # Divergence
+
+    def _look(self, learner: Learner, examples: Examples, predictions: np.ndarray) -> None:
+        """Whether the loss grows without bound: whenever examples have doubled, beside what a constant would lose.
+
+        Raises:
+            DivergedError: it does.
+        """
+        if self.plan.settings.get("lr", "auto") == "auto":
+            return  # rates that diverge are dropped
+        upto, lost, constant, weight = self.looked
+        settings = learner.settings
+        still = np.full((len(examples), settings.outputs), learner.center)
+        constant += float((each(settings.loss, still, examples.targets, settings.parameter) * examples.weights).sum())
+        lost += float((each(settings.loss, predictions, examples.targets, settings.parameter) * examples.weights).sum())
+        self.looked = upto, lost, constant, weight
+        if learner.examples < 2 * upto:
+            return
+        if not np.isfinite(lost) or lost > WITHOUT_BOUND * max(constant, 1e-30):
+            raise DivergedError(
+                f"the loss grew without bound: over the last {learner.examples - upto:,} of {learner.examples:,} "
+                f"examples it was {lost / max(constant, 1e-300):.2g} times that of a constant; use --lr auto or a "
+                "smaller learning rate"
+            )
+        self.looked = learner.examples, 0.0, 0.0, weight
+        arrays, numbers = learner.state()
+        self.good = {name: array.copy() for name, array in arrays.items()}, numbers, self.features
+
+    def _go_back(self, reason: str) -> None:
+        """To the last state that was good.
+
+        Raises:
+            DivergedError: there was none.
+        """
+        if self.good is None or self.learner is None:
+            raise DivergedError(f"{reason}; no model is written")
+        arrays, numbers, self.features = self.good
+        self.learner = Learner.from_state(self.learner.settings, arrays, numbers)
+
+    # Checkpoints
+
+    def _due(self) -> bool:
+        examples, moment = self.saved_at
+        if isinstance(self.plan.every, int):
+            return self._total >= examples + self.plan.every
+        return time.perf_counter() >= moment + self.plan.every
+
+    @property
+    def _total(self) -> int:
+        return self.learner.examples if self.learner is not None else 0
+
+    def save(self) -> None:
+        """Writes the checkpoint.
+
+        Raises:
+            FileError: it could not be written; the one before is still there.
+        """
+        assert self.learner is not None
+        assert self.plan.place is not None
+        arrays, numbers = self.learner.state()
+        facts = {
+            "plan": self.plan.record(),
+            "sizes": self._sizes(),
+            "learner": numbers,
+            "targets": [self.targets.loss, self.targets.classes, self.targets.single],
+            "seconds": self.seconds_before + time.perf_counter() - self.began,
+            "looked": self.looked,
+        }
+        facts |= {name: getattr(self, name) for name in SAVED}
+        storage.write(self.plan.place, KIND, arrays, facts)
+        self.saved_at = self._total, time.perf_counter()
+
+    def _sizes(self) -> dict[str, int]:
+        return {
+            file: os.path.getsize(file) for file in self.stream.files if isinstance(file, str) and os.path.isfile(file)
+        }
+
+    def _resume(self) -> None:
+        """Goes on from the checkpoint.
+
+        Raises:
+            FileError: it is damaged, or there is one that was not to be gone on from.
+            DataError: it was made with other files or settings.
+        """
+        place = self.plan.place
+        if place is None:
+            return
+        if not place.exists():
+            if self.plan.resume:
+                self.note(f"There is no checkpoint in {self.plan.checkpoint} yet: starting at the beginning.")
+            return
+        if not self.plan.resume:
+            raise storage.FileError(
+                f"{place}: a training has got so far already; go on with --resume, or remove the file to begin anew"
+            )
+        arrays, facts = storage.read(place, KIND)
+        self._check_plan(facts)
+        loss, classes, single = facts["targets"]
+        self.targets.loss, self.targets.single = loss, single
+        self.targets.classes = None if classes is None else tuple(classes)
+        learner = Learner.from_state(
+            Settings(loss=loss, outputs=self.targets.outputs, **self.plan.settings), arrays, facts["learner"]
+        )
+        self.learner = learner
+        for name in SAVED:
+            setattr(self, name, facts[name])
+        self.pass_began, self.looked = tuple(self.pass_began), tuple(facts["looked"])
+        self.seconds_before = facts["seconds"]
+        self.saved_at = learner.examples, time.perf_counter()
+        self.good = {name: array.copy() for name, array in arrays.items()}, facts["learner"], self.features
+        self.note(f"Going on after {learner.examples:,} examples.")
+        if self.plan.evaluate:
+            self.note("The report's curves of the training part begin at the checkpoint.")
+            self.evaluation = Evaluation(loss, self.targets.outputs, learner.settings.parameter)
+
+    def _check_plan(self, facts: dict[str, Any]) -> None:
+        made, now = facts["plan"], self.plan.record()
+        for name in sorted({*made, *now}):
+            if made.get(name) != now.get(name):
+                option = name.removeprefix("reading.").replace("_", "-")
+                raise DataError(
+                    f"{self.plan.place}: was made with {option} {made.get(name)!r}, found {now.get(name)!r}; give the "
+                    "same to go on, or begin anew in another folder"
+                )
+        for file, size in self._sizes().items():
+            if facts["sizes"].get(file, size) != size:
+                raise DataError(
+                    f"{file}: had {facts['sizes'][file]:,} bytes when the checkpoint was made, found {size:,}; begin "
+                    "anew in another folder"
+                )
+
+    def _interrupted(self) -> None:
+        if self.plan.place is None:
+            raise Interrupted("Interrupted: nothing is kept; with --checkpoint DIR it could be gone on with.")
+        if self.whole and self.learner is not None and self._total > self.saved_at[0]:
+            self.save()
+        if not self.plan.place.exists():
+            raise Interrupted("Interrupted before the first example; nothing is lost.")
+        raise Interrupted(
+            f"Interrupted: {self.plan.place} holds what was learned from {self.saved_at[0]:,} examples; give the same "
+            "command with --resume to go on from there."
+        )
+
+    # Results
+
+    def model(self, diverged: str | None = None) -> Model:
+        """The model as it is now."""
+        assert self.learner is not None
+        learner, names = self.learner, self.stream.names
+        best = learner.learning_rate
+        facts = {
+            "version": surefoot.__version__,
+            "files": [str(file) if isinstance(file, str) else "an open file" for file in self.plan.files],
+            "settings": self.plan.settings,
+            "passes": self.plan.passes,
+            "examples": learner.examples,
+            "progressive_loss": self.first_pass.get("loss", learner.loss),
+            "history": learner.history,
+            "learning_rate": best.lr,
+            "implicit": best.implicit,
+            "rates": [
+                {"lr": rate.lr, "implicit": rate.implicit, "weight": float(weight)}
+                for rate, weight in zip(learner.rates, learner.mixture.weights().mean(axis=0), strict=True)
+            ],
+            "skipped": self.skipped or dict(self.stream.policy.counts),
+            "diverged": diverged,
+            "seconds": self.seconds_before + time.perf_counter() - self.began,
+        }
+        if names is not None:
+            facts["names"] = {"kept": len(names), "collisions": names.collisions, "left_out": names.left_out}
+        reading = self.plan.reading.resolved(self.stream).record()
+        known = {"names": names or {}, "reading": reading, "facts": facts}
+        return Model.of(learner, replace_targets(self.targets), self.features, **known)
+
+    def _test(self, model: Model) -> Evaluation:
+        """How well the model predicts the test part."""
+        reading = self.plan.reading.resolved(self.stream)
+        return evaluate(model, reading, self.plan.test, self.plan.on_error, self.plan.max_errors)
+
+
+SAVED = ("number", "done", "crc", "features", "first_pass", "pass_began", "skipped")
+"""What of a training a checkpoint holds as it is."""
+
+
+def replace_targets(targets: Targets) -> Targets:
+    """Targets of a model: nothing is left open any more."""
+    return Targets(targets.loss, targets.classes)
+
+
+def evaluate(
+    model: Model, reading: Reading, files: tuple[str, ...], on_error: OnError = "stop", max_errors: int | None = None
+) -> Evaluation:
+    """How well a model predicts the labels of files.
+
+    Raises:
+        DataError: they cannot be read, or have labels that the model does not know.
+    """
+    stream = reading.open(files, on_error=on_error, max_errors=max_errors, trained=True)
+    found = Evaluation(model.targets.loss, model.targets.outputs, model.parameter)
+    for block in stream:
+        targets = model.targets.of(block.labels)
+        fits = np.isfinite(targets)
+        if not fits.all():
+            row = int(np.flatnonzero(~fits)[0])
+            if on_error == "stop":
+                raise DataError(f"{stream.where(row)}: {model.targets.fault(float(block.labels[row]))[1]}")
+            block, targets = rows_of(block, fits), targets[fits]
+        found.add(model.scores(block), targets, block.weights.astype(np.float64))
+    return found
+
+
+# Blocks
+
+
+def part_of(block: Block, first: int, last: int) -> Block:
+    """The rows first … last − 1, without copies."""
+    if (first, last) == (0, len(block)):
+        return block
+    begin, end = block.indptr[first], block.indptr[last]
+    rows, entries = slice(first, last), slice(begin, end)
+    optional = {name: array[rows] for name in ("bases", "groups") if (array := getattr(block, name)) is not None}
+    fields = None if block.fields is None else block.fields[entries]
+    return Block(
+        block.indptr[first : last + 1] - begin,
+        block.indices[entries],
+        block.values[entries],
+        block.labels[rows],
+        block.weights[rows],
+        fields=fields,
+        **optional,
+    )
+
+
+def rows_of(block: Block, chosen: np.ndarray) -> Block:
+    """The rows for which `chosen` is true."""
+    lengths = np.diff(block.indptr)
+    entries = np.repeat(chosen, lengths)
+    return Block(
+        np.concatenate([[0], np.cumsum(lengths[chosen])]),
+        block.indices[entries],
+        block.values[entries],
+        block.labels[chosen],
+        block.weights[chosen],
+    )
+
+
+def without_fields(block: Block) -> Block:
+    """Entries of the same feature summed, whatever their field: to a linear model they are one."""
+    rows = np.repeat(np.arange(len(block)), np.diff(block.indptr))
+    order = np.lexsort((block.indices, rows))
+    indices, rows, values = block.indices[order], rows[order], block.values[order]
+    new = np.ones(len(indices), bool)
+    new[1:] = (indices[1:] != indices[:-1]) | (rows[1:] != rows[:-1])
+    starts = np.flatnonzero(new)
+    if len(starts):
+        values = np.add.reduceat(values.astype(np.float64), starts).astype(np.float32)
+    indptr = np.concatenate([[0], np.cumsum(np.bincount(rows[starts], minlength=len(block)))])
+    return Block(indptr, indices[starts], values, block.labels, block.weights, block.bases, block.groups)
+
+
+def memory_of_machine() -> float:
+    """Bytes; a large number where the system does not tell."""
+    try:
+        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    except (AttributeError, ValueError, OSError):
+        return 1e15
+
+
+# Signals
+
+
+@contextmanager
+def deferred_interrupts() -> Iterator[Any]:
+    """Gives a context within which Ctrl-C waits for its end; a second Ctrl-C does not wait.
+
+    Outside of that context, but within this one, it raises KeyboardInterrupt as ever.
+    """
+    calm = Calm()
+    if threading.current_thread() is not threading.main_thread():
+        yield calm
+        return
+    before = signal.signal(signal.SIGINT, calm.interrupt)
+    try:
+        yield calm
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+class Calm:
+    """Keeps an interrupt until the end of a context."""
+
+    def __init__(self) -> None:
+        self.inside = self.waiting = False
+
+    def interrupt(self, *_: Any) -> None:
+        if not self.inside or self.waiting:
+            raise KeyboardInterrupt
+        self.waiting = True
+
+    def __enter__(self) -> None:
+        self.inside = True
+
+    def __exit__(self, *_: object) -> None:
+        self.inside = False
+        if self.waiting:
+            self.waiting = False
+            raise KeyboardInterrupt

@@ -1,0 +1,53 @@
+"""A learner's state: what goes on from it, after a detour through JSON, ends in the same bits."""
+
+import json
+
+import numpy as np
+import pytest
+
+from surefoot.engines.lanes import Examples
+from surefoot.learn.learner import Learner, Settings
+
+WAYS = {
+    "auto": {},
+    "fixed": {"lr": 0.1},
+    "squared": {"loss": "squared"},
+    "lazy penalties": {"lr": 0.1, "l1": 1e-3},
+    "averages": {"lr": 0.1, "average": True},
+    "batches": {"batch_size": 4, "optimizer": "ftrl"},
+}
+
+
+def generated(rows: int) -> Examples:
+    """Three of twenty features to a row, labels of a logistic model."""
+    rng = np.random.default_rng(0)
+    indices = np.concatenate([np.sort(rng.choice(20, 3, replace=False)) for _ in range(rows)])
+    values = rng.normal(1.0, 0.3, 3 * rows).astype(np.float32)
+    scores = (rng.normal(size=20)[indices] * values).reshape(rows, 3).sum(axis=1)
+    labels = (rng.random(rows) < 1 / (1 + np.exp(-2 * scores))).astype(float)
+    return Examples(np.arange(0, 3 * rows + 1, 3), indices, values, labels, np.ones(rows))
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_it_goes_on_with_the_same_bits(way):
+    settings, rows = Settings(**WAYS[way]), generated(400)
+    through, first = Learner(settings), Learner(settings)
+    through.learn(rows.part(0, 240))
+    first.learn(rows.part(0, 240))
+    arrays, numbers = first.state()
+    second = Learner.from_state(
+        settings, {name: array.copy() for name, array in arrays.items()}, json.loads(json.dumps(numbers))
+    )
+    again = through.learn(rows.part(240, 400)), second.learn(rows.part(240, 400))
+    np.testing.assert_array_equal(*again)
+    (arrays, numbers), (others, their_numbers) = through.state(), second.state()
+    assert json.dumps(numbers) == json.dumps(their_numbers)
+    assert arrays.keys() == others.keys()
+    for name in arrays:
+        np.testing.assert_array_equal(arrays[name], others[name], name)
+    np.testing.assert_array_equal(through.weights()[0], second.weights()[0])
+
+
+def test_a_schedule_cannot_be_written_down():
+    with pytest.raises(ValueError, match="schedule"):
+        Learner(Settings(lr=lambda t: 0.1)).state()
