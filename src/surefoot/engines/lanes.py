@@ -80,6 +80,7 @@ class Lanes:
         self.memory = empty_rows(0, self.width)
         self.means = np.empty((0, self.lanes), np.float32) if self.averages else None
         self.upto = np.empty(0)
+        self._room: dict[str, np.ndarray] = {}
         self.total = 0.0
         self.last, self.settled = np.empty(0, np.int64), 0
         self.grow(features)
@@ -123,21 +124,29 @@ class Lanes:
         return step.catches_up and step.no_closed_form is None
 
     def grow(self, features: int) -> None:
-        """Makes room for so many features."""
-        before = len(self.memory)
-        if before and features + 1 <= before:
+        """Adds features until there are so many. Room is made for half as many again, so that this is seldom slow."""
+        rows, before = features + 1, len(self.memory)
+        if before and rows <= before:
             return
-        memory = empty_rows(features + 1, self.width)
-        memory[:before] = self.memory
+        if rows > len(self._room.get("memory", ())):
+            room = max(rows, before + before // 2)
+            self._room = {"memory": self._blank(room), "last": np.empty(room, np.int64), "upto": np.zeros(room)}
+            if self.means is not None:
+                self._room["means"] = np.zeros((room, self.lanes), np.float32)
+            for name, array in self._room.items():
+                array[:before] = getattr(self, name)[:before]
+        for name, array in self._room.items():
+            setattr(self, name, array[:rows])
+        self.last[before:] = self.t
+
+    def _blank(self, rows: int) -> np.ndarray:
+        """The memory of so many features that have not occurred."""
+        memory = empty_rows(rows, self.width)
         for s, slot in enumerate(self.rule.slots.values(), start=1):
             for k in range(self.lanes):
-                memory[before:, s * self.lanes + k] = self.steps[k % self.rates].initial(slot)
-        self.memory = memory
-        more = features + 1 - before
-        self.last = np.append(self.last, np.full(more, self.t))
-        if self.means is not None:
-            self.means = np.append(self.means, np.zeros((more, self.lanes), np.float32), axis=0)
-            self.upto = np.append(self.upto, np.zeros(more))
+                if initial := self.steps[k % self.rates].initial(slot):
+                    memory[:, s * self.lanes + k] = initial
+        return memory
 
     def learn(self, examples: Examples) -> np.ndarray:
         """Learns from the examples in their order; returns what each lane predicted before, (n, outputs, rates)."""
@@ -218,15 +227,18 @@ class Lanes:
 
     def choose(self, rates: Sequence[int], steps: Sequence[Step], damped: Sequence[bool]) -> None:
         """Goes on with these of the present rates, which may be named twice, and steps for them."""
+        from surefoot.engines.cpu.merging import copy_columns
+
         self.settle()
         lanes = np.concatenate([c * self.rates + np.asarray(rates) for c in range(self.outputs)])
         columns = [s * self.lanes + lanes for s in range(1 + len(self.rule.slots))]
         columns.append(np.array([self.width - 2, self.width - 1]))
-        memory = empty_rows(len(self.memory), (1 + len(self.rule.slots)) * len(lanes) + 2)
-        memory[:] = self.memory[:, np.concatenate(columns)]
+        before, self._room = self.memory, {}
         if self.means is not None:
             self.means = np.ascontiguousarray(self.means[:, lanes])
-        self.memory, self.steps, self.damped = memory, list(steps), list(damped)
+        self.steps, self.damped = list(steps), list(damped)
+        self.memory = self._blank(len(before))
+        copy_columns(before, np.concatenate(columns), self.memory, self.normalize)
 
     def state(self) -> tuple[dict[str, np.ndarray], dict[str, float]]:
         """All there is to the memory: arrays, which are not copies, and numbers."""
@@ -241,6 +253,7 @@ class Lanes:
         memory[:] = arrays["memory"]
         self.memory, self.last, self.upto = memory, arrays["last"].copy(), arrays["upto"].copy()
         self.means = arrays["means"].copy() if self.averages else None
+        self._room = {}
         self.t, self.skipped, self.settled = (int(numbers[name]) for name in ("t", "skipped", "settled"))
         self.total = float(numbers["total"])
 

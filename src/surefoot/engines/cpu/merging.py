@@ -1,4 +1,4 @@
-"""Which rows a sparse gradient names, and where the gradient of each is to be found."""
+"""Which rows a sparse gradient names, where the values of each are, and columns of tables."""
 
 import numba
 import numpy as np
@@ -60,3 +60,12 @@ def find_rows(ids, rows):
         for k in range(starts[u], starts[u + 1]):
             targets[np.int64(order[k] & LOW)] = u
     return distinct, targets, starts[:-1]
+
+
+@numba.njit(cache=True, nogil=True)
+def copy_columns(source, columns, target, counted):
+    """Some columns of every row; of those rows alone whose last number is not 0, where that counts their values."""
+    for j in range(source.shape[0]):
+        if j == 0 or not counted or source[j, source.shape[1] - 1] != 0:
+            for c in range(columns.size):
+                target[j, c] = source[j, columns[c]]
