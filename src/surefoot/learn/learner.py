@@ -27,7 +27,11 @@ MOST = WIDTHS[-1]
 TRIALS = 3
 """Neighbours of the best rate that are tried at once."""
 FIRST_REVIEW = 32
-"""Examples before the grid is first looked at; then after 1¼ times and twice as many, and so on."""
+"""Examples before the grid is first looked at; then at every doubling, and when the trials begun there are over."""
+TRIAL = 8192
+"""Examples that a trial takes: a quarter of those so far, but no more than this."""
+GAIN = 1.0
+"""Nats that a rate on trial has to gain on the best one to stay."""
 VANISHED = 10.0
 """A rate may be dropped once its weight is e to the minus this of the best one's."""
 CATCHING_UP = 0.95
@@ -272,9 +276,10 @@ class Learner:
         return mixed
 
     def _reviews(self) -> tuple[int, int]:
-        """The last number of examples, not above the present one, that is FIRST_REVIEW times a power of 2; 1¼ of it."""
+        """The last number of examples, not above the present one, at a doubling; and where its trials are over."""
         power = max(self.examples // FIRST_REVIEW, 1).bit_length() - 1
-        return FIRST_REVIEW << power, (FIRST_REVIEW << power) * 5 // 4
+        doubled = FIRST_REVIEW << power
+        return doubled, doubled + min(doubled // 4, TRIAL)
 
     def _until_review(self) -> int:
         """Examples until the grid is looked at."""
@@ -297,7 +302,8 @@ class Learner:
         winner = int(self.mixture.weights().sum(axis=0).argmax())
         useful = [k for k in range(len(self.rates)) if k == winner or self._is_useful(k, behind[k])]
         near = self._neighbours(self.rates[winner], useful) if doubled else []
-        room = next(width for width in WIDTHS if width >= min(len(useful) + min(len(near), TRIALS), MOST))
+        least = max(len(useful) + 1, 1 + TRIALS) if near else len(useful)
+        room = next(width for width in WIDTHS if width >= min(least, MOST))
         more = near[: min(TRIALS, room - len(useful))]
         others = [k for k in np.argsort(behind).tolist() if k not in useful and self.rates[k] not in near]
         keep = sorted([*useful, *others[: room - len(useful) - len(more)]])
@@ -315,7 +321,7 @@ class Learner:
     def _is_useful(self, k: int, behind: float) -> bool:
         """Whether a rate behind the best has not vanished, or catches up; one on trial has to have caught up."""
         if not np.isnan(self.handicap[k]):
-            return behind < self.handicap[k]
+            return behind < self.handicap[k] - GAIN
         before = self.behind[k] * self.examples / max(self.reviewed, 1)
         return behind < VANISHED or behind < CATCHING_UP * before
 
