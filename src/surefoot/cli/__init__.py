@@ -5,6 +5,7 @@ What a person can cause is told in one sentence on standard error, with exit cod
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
@@ -95,7 +96,17 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         # A terminal that cannot show η gets a question mark rather than a traceback.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # type: ignore[union-attr]
-    sys.exit(run(arguments))
+    leave(run(arguments))
+
+
+def leave(status: int) -> NoReturn:
+    """Exits; after a mistake or Ctrl-C without waiting for threads, which may wait for a pipe that never ends."""
+    if status in (WRONG, INTERRUPTED):
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(status)
+    sys.exit(status)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

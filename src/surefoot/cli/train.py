@@ -95,6 +95,7 @@ def train(
     not all whole are predicted as numbers. With a checkpoint, Ctrl-C or a crash can be gone on from.
     """
     from surefoot.learn import storage
+    from surefoot.learn.learner import DivergedError
     from surefoot.learn.training import Interrupted, Plan, Training
 
     if every is not None and checkpoint is None:
@@ -142,6 +143,9 @@ def train(
     except Interrupted as stopped:
         output.note(str(stopped))
         raise typer.Exit(130) from None
+    except DivergedError as error:
+        output.error(str(error))
+        raise typer.Exit(FAILED) from None
     finish(plan)
     if report is not None:
         from surefoot.lab.learning_report import write

@@ -12,7 +12,7 @@ import functools
 import json
 import os
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -161,7 +161,7 @@ class Cached:
                     return Names.of_arrays(_arrays(archive, NAMES))
         return None
 
-    def __iter__(self) -> Iterator[Block]:
+    def __iter__(self) -> Generator[Block, None, None]:
         """The blocks, in the order of the files.
 
         Raises:

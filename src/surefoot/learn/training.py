@@ -8,8 +8,8 @@ import threading
 import time
 import warnings
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -219,8 +219,8 @@ class Training:
             self.pass_began = (learner.lost, learner.weight)
             if learner.examples >= SETTLED:
                 learner.freeze()
-        with deferred_interrupts() as calm:
-            for examples in self._chunks():
+        with deferred_interrupts() as calm, closing(self._chunks()) as chunks:
+            for examples in chunks:
                 with calm:
                     self._learn(examples)
         self.skipped = dict(self.stream.policy.counts)
@@ -285,26 +285,26 @@ class Training:
 
     # Examples
 
-    def _chunks(self) -> Iterator[Examples]:
+    def _chunks(self) -> Generator[Examples, None, None]:
         """The examples of the present pass that are not done yet, in whole mini-batches."""
         skip, crc = self.done, 0
         size = self.plan.settings.get("batch_size", 1)
         at_once = max(AT_ONCE // size, 1) * size
         held: list[Block] = []
-        for block in self.stream:
-            block = self._usable(block)
-            if skip:
-                crc = zlib.crc32(storage.raw(self.targets.of(block.labels[:skip])), crc)
-                skip, block = max(skip - len(block), 0), part_of(block, min(skip, len(block)), len(block))
-                if skip == 0 and crc != self.crc:
-                    raise self._other_files()
-            if len(block) == 0:
-                continue
-            block = joined([*held, block]) if held else block
-            whole = len(block) // size * size
-            held = [part_of(block, whole, len(block))] if whole < len(block) else []
-            for first in range(0, whole, at_once):
-                yield self._examples(part_of(block, first, min(first + at_once, whole)))
+        with closing(iter(self.stream)) as blocks:
+            for block in map(self._usable, blocks):
+                if skip:
+                    crc = zlib.crc32(storage.raw(self.targets.of(block.labels[:skip])), crc)
+                    skip, block = max(skip - len(block), 0), part_of(block, min(skip, len(block)), len(block))
+                    if skip == 0 and crc != self.crc:
+                        raise self._other_files()
+                if len(block) == 0:
+                    continue
+                block = joined([*held, block]) if held else block
+                whole = len(block) // size * size
+                held = [part_of(block, whole, len(block))] if whole < len(block) else []
+                for first in range(0, whole, at_once):
+                    yield self._examples(part_of(block, first, min(first + at_once, whole)))
         if skip:
             raise self._other_files()
         for block in held:

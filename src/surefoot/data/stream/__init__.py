@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import bisect
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import replace
 from typing import Literal
 
@@ -132,7 +132,7 @@ class Stream:
         self.bytes = self.lines = self.rows = self.entries = self.sorted = self.summed = self.position = 0
         self.policy.counts.clear()
 
-    def __iter__(self) -> Iterator[Block]:
+    def __iter__(self) -> Generator[Block, None, None]:
         """The blocks, in the order of the files; those without an example are left out.
 
         Raises:

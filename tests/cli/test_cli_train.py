@@ -1,0 +1,179 @@
+"""surefoot train, predict, inspect, convert: what is printed, for people and for programs."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+
+from surefoot.cli import output, run
+from surefoot.lab.figures import flaws
+
+
+@pytest.fixture
+def files(tmp_path, monkeypatch):
+    """A training and a test part in the present folder."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(3)
+    for name, rows in (("train.svm", 500), ("test.svm", 100)):
+        lines = []
+        for _ in range(rows):
+            chosen = np.sort(rng.choice(np.arange(1, 31), 4, replace=False))
+            lines.append(f"{1 if chosen.sum() > 62 else -1} " + " ".join(f"{j}:1" for j in chosen))
+        (tmp_path / name).write_text("\n".join(lines) + "\n")
+    return tmp_path
+
+
+def ran(capsys, *arguments, status: int = 0) -> tuple[str, str]:
+    assert run([str(argument) for argument in arguments]) == status
+    return capsys.readouterr()
+
+
+def test_train_prints_json_for_programs(files, capsys):
+    out, err = ran(capsys, "train", "train.svm", "--model", "m", "--test", "test.svm", "--json")
+    facts = json.loads(out)
+    assert facts["examples"] == 500
+    assert facts["features"] == 30
+    assert facts["classes"] == [-1, 1]
+    assert 0 < facts["test_loss"] < facts["progressive_loss"] < np.log(2)
+    assert facts["test_accuracy"] > 0.7
+    assert facts["learning_rate"] == max(facts["rates"], key=lambda rate: rate["weight"])["lr"]
+    assert facts["seconds"] > 0
+    assert "examples" in err.splitlines()[0]
+
+
+def test_train_prints_a_few_lines_for_people(files, capsys):
+    out, err = ran(capsys, "train", "train.svm", "--model", "m", "--test", "test.svm", "--lr", 0.1)
+    for name in ("examples", "features", "progressive logistic loss", "test logistic loss", "learning rate", "model"):
+        assert re.search(rf"^{name} ", out, re.MULTILINE)
+    assert re.search(r"^ +500 +0\.\d+ +0\.\d+ +[\d,]+$", err, re.MULTILINE)
+    out, err = ran(capsys, "train", "train.svm", "--model", "m", "--quiet")
+    assert (out, err) == ("", "")
+
+
+def test_predictions_are_a_line_each(files, capsys):
+    ran(capsys, "train", "train.svm", "--model", "m", "-q")
+    labels, _ = ran(capsys, "predict", "m", "test.svm")
+    chances, _ = ran(capsys, "predict", "m", "test.svm", "--probabilities")
+    scores, _ = ran(capsys, "predict", "m", "test.svm", "--scores")
+    labels, chances, scores = (np.array(text.split(), float) for text in (labels, chances, scores))
+    assert len(labels) == 100
+    np.testing.assert_array_equal(labels, np.where(scores > 0, 1, -1))
+    np.testing.assert_allclose(chances, 1 / (1 + np.exp(-scores)), rtol=1e-5)
+    ran(capsys, "predict", "m", "test.svm", "--out", "p/out.txt")
+    np.testing.assert_array_equal(np.loadtxt("p/out.txt"), labels)
+
+
+def test_the_test_loss_is_that_of_the_predictions(files, capsys):
+    facts = json.loads(ran(capsys, "train", "train.svm", "--model", "m", "--test", "test.svm", "--json")[0])
+    scores = np.array(ran(capsys, "predict", "m", "test.svm", "--scores")[0].split(), float)
+    y = np.array([float(line.split()[0]) for line in (files / "test.svm").read_text().splitlines()])
+    assert facts["test_loss"] == pytest.approx(np.log1p(np.exp(-y * scores)).mean(), rel=1e-5)
+
+
+def test_a_model_is_inspected(files, capsys):
+    ran(capsys, "train", "train.svm", "--model", "m", "-q")
+    out, _ = ran(capsys, "inspect", "m", "--top", 3, "--figure", "f.png")
+    assert re.search(r"^feature +weight +examples +rate$", out, re.MULTILINE)
+    assert "settings" in out
+    assert (files / "f.png").read_bytes().startswith(b"\x89PNG")
+    facts = json.loads(ran(capsys, "inspect", "m", "--top", 3, "--json")[0])
+    assert len(facts["largest"]) == 3
+    assert facts["largest"][0]["count"] > 0
+    assert facts["training"]["settings"]["optimizer"] == "adagrad"
+
+
+@pytest.mark.parametrize("classes", [1, 3])
+def test_figures_of_a_model_have_room_for_their_words(classes, files, capsys):
+    from surefoot.lab.model_figures import weights_and_rates
+    from surefoot.learn.inspection import largest
+    from surefoot.learn.model import Model
+
+    if classes == 3:
+        (files / "train.svm").write_text("".join(f"{k} {k}:1 {k + 3}:0.5\n" for k in (1, 2, 3) * 40))
+    ran(capsys, "train", "train.svm", "--model", "m", "-q", *(["--classes", "1-3"] if classes == 3 else []))
+    model = Model.load("m")
+    assert flaws(weights_and_rates(model, largest(model, 20))) == []
+
+
+def test_a_cache_takes_the_place_of_the_files(files, capsys):
+    out, _ = ran(capsys, "convert", "train.svm", "--out", "blocks")
+    assert "500 examples, 2,000 entries" in out
+    facts = json.loads(ran(capsys, "convert", "train.svm", "--out", "blocks", "--json")[0])
+    assert facts["examples"] == 500
+    for name in ("train.svm", "blocks"):
+        ran(capsys, "train", name, "--model", f"{name}.model", "-q")
+    predicted = [ran(capsys, "predict", f"{name}.model", "blocks", "--scores")[0] for name in ("train.svm", "blocks")]
+    assert predicted[0] == predicted[1]
+
+
+def test_a_report_shows_what_was_learned(files, capsys):
+    out, _ = ran(capsys, "train", "train.svm", "--model", "m", "--test", "test.svm", "--report", "pages/report.html")
+    assert "pages/report.html" in out
+    page = (files / "pages" / "report.html").read_text(encoding="utf-8")
+    for title in ("Progressive loss", "ROC curve", "Calibration", "Effective learning rates", "Largest weights"):
+        assert title in page
+    assert "://" not in re.sub(r'xmlns(:xlink)?="[^"]*"', "", page)
+    for name in set(re.findall(r'id="([^"]+)"', page)):
+        assert page.count(f'id="{name}"') == 1, name
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["train", "none.svm", "--model", "m"], "none.svm: there is no such file"),
+        (["train", "train.svm"], "Missing option '--model'"),
+        (["train", "train.svm", "--model", "."], "is a directory"),
+        (["train", "train.svm", "--model", "train.svm/m"], "cannot be written"),
+        (["train", "train.svm", "--model", "m", "--lr", "fast"], "--lr takes auto or a number above 0"),
+        (["train", "train.svm", "--model", "m", "--loss", "squarred"], "loss: found 'squarred'"),
+        (["train", "train.svm", "--model", "m", "--classes", "a,b"], "--classes takes labels"),
+        (["train", "train.svm", "--model", "m", "--every", "5"], "--checkpoint DIR"),
+        (["train", "train.svm", "--model", "m", "--resume"], "--checkpoint DIR"),
+        (["train", "train.svm", "--model", "m", "--loss-parameter", "2"], "--loss-parameter is for"),
+        (["train", "train.svm", "--model", "m", "--set", "epsilon=1"], "there is no hyperparameter 'epsilon'"),
+        (["train", "train.svm", "--model", "m", "--target", "y"], "target: is for tables"),
+        (["train", "train.svm", "--model", "m", "--on-error", "ignore"], "on_error: found 'ignore'"),
+        (["train", "-", "--model", "m", "--passes", "2"], "standard input can be read only once"),
+        (["predict", "train.svm", "train.svm"], "train.svm: is no model of surefoot"),
+        (["inspect", "none"], "none: there is no such file"),
+        (["convert", "none.svm", "--out", "c"], "none.svm: there is no such file"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_mistakes_are_one_sentence(arguments, words, files, capsys):
+    out, err = ran(capsys, *arguments, status=2)
+    assert out == ""
+    assert words in err
+    assert len(err.splitlines()) == 1
+    assert not list(files.glob("*.part"))
+
+
+def test_hinge_loss_has_no_probabilities(files, capsys):
+    ran(capsys, "train", "train.svm", "--model", "m", "--loss", "hinge", "-q")
+    _, err = ran(capsys, "predict", "m", "test.svm", "-p", status=2)
+    assert "hinge loss does not predict probabilities" in err
+
+
+def test_what_diverges_is_a_failure_with_its_reason(files, capsys):
+    rng = np.random.default_rng(0)
+    for number in range(6):
+        rows = rng.normal(size=(500, 5))[:, : 1 if number < 3 else 5]
+        lines = [f"{row.sum():.3f} " + " ".join(f"{j}:{x:.3f}" for j, x in enumerate(row, 1)) for row in rows]
+        (files / f"{number}.svm").write_text("\n".join(lines) + "\n")
+    sgd = ["--loss", "squared", "--optimizer", "sgd", "--lr", 0.6, "-q"]
+    _, err = ran(capsys, "train", "[0-5].svm", "--model", "m", *sgd, status=1)
+    assert "smaller learning rate; m holds the last good model, of 1,500 examples" in err
+    assert (files / "m").exists()
+    _, err = ran(capsys, "train", "[3-5].svm", "--model", "none", *sgd, status=1)
+    assert "no model is written" in err
+    assert not (files / "none").exists()
+
+
+def test_a_bar_shows_how_far_it_is(files, capsys, monkeypatch):
+    monkeypatch.setattr(output, "is_terminal", lambda: True)
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    _, err = ran(capsys, "train", "train.svm", "--model", "m")
+    assert "500 examples" in err
+    assert "loss 0." in err

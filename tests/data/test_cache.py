@@ -1,0 +1,107 @@
+"""Block caches: the same blocks come back; what is damaged, or made in another way, is refused."""
+
+import contextlib
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from surefoot.data import DataError, cache
+from surefoot.data.reading import Reading
+
+TEXT = {
+    "svm": "1 qid:3 1:0.5 7:1\n-1 4294967299:2\n1:0.25 2:1 # note\n",
+    "vw": "1 0.5 0.25 'tag|f rain wind:3\n-1 |g sun\n|f rain\n",
+    "ffm": "1 0:1:1 2:7:0.5\n-1 1:1:2\n",
+    "csv": "y,a,b\n1,0.5,x\n0,,y\n1,2,x\n",
+}
+OPTIONS = {"csv": {"target": "y"}}
+
+
+def converted(folder, suffix: str, **options):
+    """A file, its cache, and both as streams."""
+    path, blocks = folder / f"data.{suffix}", folder / "blocks"
+    path.write_text(TEXT[suffix])
+    reading = Reading(**OPTIONS.get(suffix, {}), **options)
+    stream = reading.open(path)
+    assert list(cache.write(stream, blocks, reading.resolved(stream).record())) == [stream.rows]
+    return reading.open(path), reading.open(blocks)
+
+
+@pytest.mark.parametrize("suffix", TEXT)
+def test_the_same_blocks_come_back(suffix, tmp_path):
+    stream, cached = converted(tmp_path, suffix)
+    for one, other in zip(stream, cached, strict=True):
+        for name, array in vars(one).items():
+            np.testing.assert_array_equal(getattr(other, name), array, name)
+            assert array is None or getattr(other, name).dtype == array.dtype
+    assert (cached.rows, cached.entries, cached.position) == (stream.rows, stream.entries, cached.position)
+    assert Reading().resolved(cached) == Reading(**OPTIONS.get(suffix, {})).resolved(stream)
+    if stream.names is not None:
+        assert {k: cached.names[k] for k in cached.names} == {k: stream.names[k] for k in stream.names}
+
+
+def test_several_caches_follow_one_another(tmp_path):
+    _, cached = converted(tmp_path, "svm")
+    both = Reading().open([tmp_path / "blocks"] * 2)
+    assert sum(len(block) for block in both) == 2 * sum(len(block) for block in cached)
+
+
+@given(st.data())
+@settings(max_examples=80, deadline=None)
+def test_a_damaged_cache_is_refused_or_reads_the_same(tmp_path_factory, data):
+    folder = tmp_path_factory.mktemp("caches")
+    stream, _ = converted(folder, "svm")
+    content = bytearray((folder / "blocks").read_bytes())
+    if data.draw(st.booleans(), "cut"):
+        content = content[: data.draw(st.integers(60, len(content) - 1))]
+    else:
+        content[data.draw(st.integers(0, len(content) - 1))] ^= data.draw(st.integers(1, 255))
+    (folder / "blocks").write_bytes(content)
+    reading = Reading(format="auto" if cache.is_cache(str(folder / "blocks")) else "svmlight")
+    found = []
+    with contextlib.suppress(DataError):
+        found = list(reading.open(folder / "blocks"))
+    if not found:
+        return
+    for one, other in zip(stream, found, strict=True):
+        np.testing.assert_array_equal(one.indices, other.indices)
+        np.testing.assert_array_equal(one.values, other.values)
+
+
+def test_options_must_be_those_it_was_made_with(tmp_path):
+    converted(tmp_path, "vw", bits=10)
+    assert Reading(bits=10).open(tmp_path / "blocks").reading["bits"] == 10
+    with pytest.raises(DataError, match="made with bits 10, found 12"):
+        Reading(bits=12).open(tmp_path / "blocks")
+    with pytest.raises(DataError, match="made with bits 10, but the model was trained with 20"):
+        Reading(format="vw", bits=20).open(tmp_path / "blocks", trained=True)
+    with pytest.raises(DataError, match="is no block cache"):
+        Reading().open([tmp_path / "blocks", tmp_path / "data.vw"])
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        ({"target": "y"}, "target: is for tables .* read as svmlight"),
+        ({"seed": 3}, "seed: is for formats whose names are hashed"),
+        ({"format": "arff"}, "format: found 'arff', expected one of auto, svmlight"),
+    ],
+)
+def test_options_that_mean_nothing_are_refused(options, words, tmp_path):
+    (tmp_path / "a.svm").write_text("1 1:1\n")
+    with pytest.raises(ValueError, match=words):
+        Reading(**options).open(tmp_path / "a.svm")
+
+
+def test_tables_for_a_model_may_lack_the_target_and_have_more_columns(tmp_path):
+    stream, _ = converted(tmp_path, "csv")
+    reading = Reading(target="y").resolved(stream)
+    (tmp_path / "new.csv").write_text("b,more,a\nx,7,0.5\ny,8,\n")
+    (block,), (first, *_) = reading.open(tmp_path / "new.csv", trained=True), stream
+    np.testing.assert_array_equal(block.indices, first.indices[: len(block.indices)])
+    np.testing.assert_array_equal(block.values, first.values[: len(block.values)])
+    (tmp_path / "less.csv").write_text("b\nx\n")
+    with pytest.raises(DataError, match="has no column 'a'"):
+        reading.open(tmp_path / "less.csv", trained=True)

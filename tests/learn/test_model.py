@@ -1,0 +1,142 @@
+"""Model files: what goes in comes out; what was cut short, damaged, edited or is something else is refused."""
+
+import itertools
+import json
+import pickle
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors import safe_open
+from safetensors.numpy import save_file
+
+from surefoot.data.stream import Block
+from surefoot.learn import storage
+from surefoot.learn.inspection import described, largest, summary
+from surefoot.learn.model import Model, Seen
+from surefoot.learn.targets import Targets
+
+
+def model(features: int = 30, outputs: int = 1, share: float = 1.0, seed: int = 0) -> Model:
+    rng = np.random.default_rng(seed)
+    weights = rng.normal(size=(features, outputs)).astype(np.float32) * (rng.random((features, 1)) < share)
+    occurred = np.flatnonzero(rng.random(features) < 0.8)
+    seen = Seen(
+        occurred,
+        rng.integers(1, 9, len(occurred)).astype(np.float32),
+        rng.random((len(occurred), outputs)).astype(np.float32),
+        rng.random(len(occurred)) < 0.3,
+    )
+    classes = (-1, 1) if outputs == 1 else tuple(range(outputs))
+    names = {int(feature): f"naïve {feature}" for feature in occurred[::2]}
+    targets = Targets("auto", classes)
+    return Model(weights, rng.normal(size=outputs), targets, seen=seen, names=names, reading={"format": "vw"})
+
+
+@given(st.integers(0, 40), st.sampled_from([1, 3]), st.sampled_from([0.0, 0.1, 1.0]), st.integers(0, 99))
+@settings(max_examples=40, deadline=None)
+def test_a_model_comes_back_as_it_was(tmp_path_factory, features, outputs, share, seed):
+    path = tmp_path_factory.mktemp("models") / "m.safetensors"
+    before = model(features, outputs, share, seed)
+    before.save(path)
+    after = Model.load(path)
+    np.testing.assert_array_equal(after.weights, before.weights)
+    np.testing.assert_array_equal(after.biases, before.biases)
+    for name, array in vars(before.seen).items():
+        np.testing.assert_array_equal(getattr(after.seen, name), array)
+    assert dict(after.names) == before.names
+    assert (after.targets, after.reading) == (before.targets, before.reading)
+    again = path.with_name("again.safetensors")
+    after.save(again)
+    assert again.read_bytes() == path.read_bytes()
+
+
+def test_few_weights_take_little_room(tmp_path):
+    for share in (1.0, 0.01):
+        Model(model(10_000, share=share).weights, np.zeros(1), Targets("squared")).save(tmp_path / f"{share}")
+    full, few = ((tmp_path / f"{share}").stat().st_size for share in (1.0, 0.01))
+    assert full > 40_000 > 20 * 100 > few
+
+
+def test_the_file_is_a_safetensors_file_that_others_may_read(tmp_path):
+    model().save(tmp_path / "m.safetensors")
+    with safe_open(tmp_path / "m.safetensors", "numpy") as file:
+        assert {"biases", "weights"} <= set(file.keys())
+        assert json.loads(file.metadata()["facts"])["loss"] == "logistic"
+    (tmp_path / "plain").touch()
+    assert (tmp_path / "m.safetensors").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+@given(st.data())
+@settings(max_examples=60, deadline=None)
+def test_a_damaged_file_is_refused(tmp_path_factory, data):
+    path = tmp_path_factory.mktemp("models") / "m.safetensors"
+    model().save(path)
+    content = bytearray(path.read_bytes())
+    if data.draw(st.booleans(), "cut"):
+        content = content[: data.draw(st.integers(0, len(content) - 1))]
+    else:
+        place = data.draw(st.integers(0, len(content) - 1))
+        content[place] ^= data.draw(st.integers(1, 255))
+    path.write_bytes(content)
+    with pytest.raises(storage.FileError, match=r"m\.safetensors: (is|was)"):
+        Model.load(path)
+
+
+def test_other_files_are_refused_with_the_reason(tmp_path):
+    path = tmp_path / "m"
+    path.write_bytes(pickle.dumps(print))
+    with pytest.raises(storage.FileError, match="is no model of surefoot"):
+        Model.load(path)
+    save_file({"weights": np.zeros(3)}, path)
+    with pytest.raises(storage.FileError, match="another safetensors file, expected a model"):
+        Model.load(path)
+    storage.write(path, "checkpoint", {}, {})
+    with pytest.raises(storage.FileError, match="is a checkpoint, expected a model"):
+        Model.load(path)
+    with pytest.raises(storage.FileError, match="is a folder"):
+        Model.load(tmp_path)
+    with pytest.raises(storage.FileError, match="there is no such file"):
+        Model.load(tmp_path / "none")
+    model().save(path)
+    facts = path.read_bytes().replace(b"logistic", b"logistix")
+    path.write_bytes(facts)
+    with pytest.raises(storage.FileError, match="checksum"):
+        Model.load(path)
+
+
+@given(st.integers(0, 12), st.sampled_from([1, 3]), st.integers(0, 99))
+@settings(max_examples=40, deadline=None)
+def test_scores_are_sums_of_weights_whatever_the_rows(rows, outputs, seed):
+    rng = np.random.default_rng(seed)
+    lengths = rng.integers(0, 5, rows)
+    indptr = np.concatenate([[0], np.cumsum(lengths)])
+    indices, values = rng.integers(0, 40, indptr[-1]), rng.normal(size=indptr[-1]).astype(np.float32)
+    learned = model(outputs=outputs)
+    block = Block(indptr, indices, values, np.zeros(rows, np.float32), np.ones(rows, np.float32))
+    padded = np.vstack([learned.weights, np.zeros((10, outputs))])
+    expected = [
+        sum((padded[j] * float(v) for j, v in zip(indices[a:b], values[a:b], strict=True)), np.zeros(outputs))
+        for a, b in itertools.pairwise(indptr)
+    ]
+    np.testing.assert_allclose(
+        learned.scores(block), np.reshape(expected, (rows, outputs)) + learned.biases, atol=1e-12
+    )
+    if rows:
+        np.testing.assert_allclose(learned.probabilities(block).sum(axis=1), 1.0)
+
+
+def test_inspection_names_the_largest_weights_first():
+    learned = model(outputs=3)
+    found = largest(learned, 200)
+    sizes = [abs(weight.weight) for weight in found]
+    assert sizes == sorted(sizes, reverse=True)
+    assert len(found) == np.count_nonzero(learned.weights)
+    for weight in found:
+        assert weight.weight == learned.weights[weight.feature, int(weight.label)]
+        assert weight.name == learned.names.get(weight.feature, str(weight.feature))
+    facts = summary(learned)
+    assert facts["seen"] + facts["never_seen"] == 30
+    assert facts["frozen"] == learned.seen.frozen.sum()
+    assert ("loss", "softmax, classes 0, 1, 2") in described(facts)

@@ -1,0 +1,310 @@
+"""Files to models: what labels ask for, bad rows, crashes at any moment, divergence, several passes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from surefoot.data import DataError, cache
+from surefoot.data.reading import Reading
+from surefoot.data.stream import DataWarning
+from surefoot.learn import storage
+from surefoot.learn.learner import DivergedError
+from surefoot.learn.model import Model
+from surefoot.learn.training import CHECKPOINT, Outcome, Plan, Training
+
+POSIX = pytest.mark.skipif(os.name != "posix", reason="signals and pipes as on Unix")
+ROWS, SHARDS = 150, 6
+
+
+def shard(number: int, labels=(-1, 1), rows: int = ROWS) -> str:
+    """Lines whose label depends on three of twenty features."""
+    rng = np.random.default_rng([7, number])
+    features = np.argsort(rng.random((rows, 20)), axis=1)[:, :3] + 1
+    chosen = (features.sum(axis=1) > 31).astype(int)
+    chosen = np.where(rng.random(rows) < 0.1, 1 - chosen, chosen)
+    return "".join(
+        f"{labels[c]} " + " ".join(f"{j}:{1 + j % 3}" for j in sorted(row)) + "\n"
+        for c, row in zip(chosen, features, strict=True)
+    )
+
+
+@pytest.fixture
+def shards(tmp_path):
+    """Paths of files, each of which is a chunk to the training."""
+    paths = [tmp_path / f"{number}.svm" for number in range(SHARDS)]
+    for number, path in enumerate(paths):
+        path.write_text(shard(number))
+    return [str(path) for path in paths]
+
+
+def trained(files, **options) -> Outcome:
+    return Training(Plan(files=tuple(map(str, files)), **options)).run()
+
+
+def written(path: Path, text: str) -> list[str]:
+    path.write_text(text)
+    return [str(path)]
+
+
+def same(one: Model, other: Model) -> bool:
+    """Whether two models have the same bits."""
+    arrays = [(model.weights, model.biases, *vars(model.seen).values()) for model in (one, other)]
+    return all(a.tobytes() == b.tobytes() for a, b in zip(*arrays, strict=True))
+
+
+# Labels
+
+
+@pytest.mark.parametrize("labels", [(-1, 1), (0, 1), (1, 2), (-3, 7)], ids=str)
+def test_two_labels_are_classes_and_come_back_as_they_are(labels, tmp_path):
+    files = written(tmp_path / "two.svm", shard(0, labels) + shard(1, labels))
+    model = trained(files).model
+    assert (model.targets.loss, model.targets.classes) == ("logistic", labels)
+    predicted = np.concatenate([model.predict(block) for block in Reading().open(files)])
+    assert set(predicted.tolist()) == set(labels)
+
+
+@pytest.mark.parametrize("other", [-1, 0])
+def test_the_other_label_may_come_late(other, tmp_path):
+    ones = written(tmp_path / "ones.svm", "1 1:1\n" * 5)
+    both = written(tmp_path / "both.svm", f"{other} 2:1\n1 1:1\n")
+    assert trained(ones + both).model.targets.classes == (other, 1)
+
+
+def test_fractions_are_numbers_to_predict(tmp_path):
+    model = trained(written(tmp_path / "y.svm", "1.5 1:1\n2 2:1\n-0.25 3:1\n")).model
+    assert (model.targets.loss, model.targets.classes) == ("squared", None)
+
+
+def test_classes_that_are_named_are_learned_together(tmp_path):
+    files = written(tmp_path / "three.svm", "".join(f"{k} {k}:1\n" for k in (1, 2, 3) * 20))
+    outcome = trained(files, classes=(3, 1, 2), test=tuple(files))
+    assert outcome.model.targets.loss == "softmax"
+    assert outcome.test.accuracy == 1.0
+
+
+@pytest.mark.parametrize(
+    "text, options, words",
+    [
+        ("1 1:1\n2 1:1\n3 1:1\n", {}, "the labels 1, 2, 3, which are more than two; .* --classes 1,2,3, or .* squared"),
+        ("5 1:1\n", {}, "only the label 5 .* --classes"),
+        ("1 1:1\n1 2:1\n", {}, "only the label 1 in all examples"),
+        ("1 1:1\n-1 1:1\n7 1:1\n", {"classes": (-1, 1)}, r"y\.svm:3:1: found label 7, expected -1 or 1"),
+        ("# a\n\n1 1:1\n-2 1:1\n", {"loss": "poisson"}, r"y\.svm:4:1: found label -2, expected 0 or more"),
+        ("1 1:1\n-1 99999999999999:1\n", {}, "feature 99999999999999, .* GB of memory; .* --bits"),
+        ("1 1:1\n-1 1:x\n", {}, r"y\.svm:2:6: found feature 1 with value 'x'"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_learned_is_said(text, options, words, tmp_path):
+    with pytest.raises(DataError, match=words):
+        trained(written(tmp_path / "y.svm", text), **options)
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [("|f a\n", r"y\.vw:3:1: found no label"), ("1 1 0.5 |f a\n", r"y\.vw:3:1: found an initial prediction")],
+)
+def test_rows_that_nothing_can_be_learned_from_are_faults(text, words, tmp_path):
+    with pytest.raises(DataError, match=words):
+        trained(written(tmp_path / "y.vw", "1 |f a\n-1 |f b\n" + text))
+
+
+def test_rows_without_a_target_are_left_out_and_counted(tmp_path):
+    clean, bad = shard(0), shard(0) + "7 1:1\n-1 1:x\nnan 2:1\n"
+    options = {"classes": (-1, 1)}
+    outcome = trained(written(tmp_path / "bad.svm", bad), on_error="skip", **options)
+    assert outcome.model.facts["skipped"] == {
+        "label is of no class": 1,
+        "value is not a number": 1,
+        "label is not finite": 1,
+    }
+    assert same(outcome.model, trained(written(tmp_path / "clean.svm", clean), **options).model)
+    with pytest.warns(DataWarning) as warned:
+        trained(written(tmp_path / "bad.svm", bad), on_error="warn", **options)
+    places = sorted(str(warning.message).partition(": ")[0].rpartition("bad.svm:")[2] for warning in warned)
+    assert places == ["151:1", "152:6", "153:1"]
+    with pytest.raises(DataError, match="more than the 2 allowed"):
+        trained(written(tmp_path / "bad.svm", bad), on_error="skip", max_errors=2, **options)
+
+
+def test_fields_are_no_matter_to_a_linear_model(tmp_path):
+    with_fields = written(tmp_path / "a.ffm", "1 0:3:1 1:3:0.5 2:4:1\n-1 0:5:2\n" * 10)
+    without = written(tmp_path / "a.svm", "1 3:1.5 4:1\n-1 5:2\n" * 10)
+    assert same(trained(with_fields).model, trained(without).model)
+
+
+# Crashes
+
+WAYS = {
+    "auto": {},
+    "two passes": {"passes": 2},
+    "penalty": {"settings": {"lr": 0.1, "l1": 1e-3}},
+    "average": {"settings": {"lr": 0.1, "average": True}},
+    "batches": {"settings": {"batch_size": 7, "lr": 0.1, "optimizer": "ftrl"}, "passes": 2},
+    "squared": {"loss": "squared"},
+    "left out": {"on_error": "skip", "classes": (-1, 1)},
+}
+
+
+class Crash(Exception):
+    """The end of a process, to the training."""
+
+
+def crashing(after: int):
+    """A listener that ends the training after so many chunks."""
+    count = 0
+
+    def progress(_) -> None:
+        nonlocal count
+        count += 1
+        if count == after:
+            raise Crash
+
+    return progress
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_training_that_crashed_goes_on_with_the_same_bits(way, shards, tmp_path):
+    if way == "left out":
+        Path(shards[2]).write_text("5 1:1\n" + shard(2) + "-1 x\n")
+    plan = {"files": tuple(shards), "checkpoint": str(tmp_path / "kept"), "every": 1, **WAYS[way]}
+    for after in (1, 2, 3):
+        with pytest.raises(Crash):
+            Training(Plan(**plan, resume=True), crashing(after)).run()
+    assert (tmp_path / "kept" / CHECKPOINT).exists()
+    gone_on = Training(Plan(**plan, resume=True)).run()
+    through = trained(shards, **WAYS[way])
+    assert same(gone_on.model, through.model)
+    for name in ("examples", "progressive_loss", "history", "skipped", "rates"):
+        assert json.dumps(gone_on.model.facts[name]) == json.dumps(through.model.facts[name]), name
+
+
+def test_names_of_features_come_back_too(tmp_path):
+    text = "".join(f"{1 if k % 3 else -1} |f w{k % 7} x{k}\n" for k in range(40))
+    files = [written(tmp_path / f"{k}.vw", text.replace("x", f"x{k}"))[0] for k in range(3)]
+    plan = {"files": tuple(files), "checkpoint": str(tmp_path), "every": 1, "reading": Reading(bits=12)}
+    with pytest.raises(Crash):
+        Training(Plan(**plan), crashing(2)).run()
+    gone_on, through = Training(Plan(**plan, resume=True)).run(), trained(files, reading=Reading(bits=12))
+    found, expected = ({k: outcome.model.names[k] for k in outcome.model.names} for outcome in (gone_on, through))
+    assert found == expected
+    assert len(found) == 7 + 3 * 40
+
+
+@POSIX
+@pytest.mark.parametrize("signal_number, before", [(signal.SIGKILL, 1), (signal.SIGKILL, 3), (signal.SIGINT, 4)])
+def test_a_process_that_was_killed_is_gone_on_with(signal_number, before, shards, tmp_path):
+    """A pipe in the place of a shard holds the process until it is killed, just after its n-th checkpoint."""
+    whole, model = tmp_path / "whole.safetensors", tmp_path / "model.safetensors"
+    trained(shards).model.save(whole)
+    os.rename(shards[before], tmp_path / "aside")
+    os.mkfifo(shards[before])
+    command = [sys.executable, "-m", "surefoot", "train", *shards, "--model", str(model), "--json", "--format=svmlight"]
+    command += ["--checkpoint", str(tmp_path / "kept"), "--every=1"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pipe = os.open(shards[before], os.O_WRONLY)  # returns when the process has come so far
+    for line in process.stderr:
+        if line.split()[0].replace(",", "") == str(ROWS):
+            break
+    process.send_signal(signal_number)
+    _, said = process.communicate(timeout=60)
+    os.close(pipe)
+    assert not model.exists()
+    if signal_number == signal.SIGINT:
+        assert process.returncode == 130
+        assert "--resume" in said
+    os.remove(shards[before])
+    os.rename(tmp_path / "aside", shards[before])
+    done = subprocess.run([*command, "--resume"], capture_output=True, text=True, check=True)
+    assert "Going on after" in done.stderr
+    assert same(Model.load(model), Model.load(whole))
+    assert not (tmp_path / "kept" / CHECKPOINT).exists()
+
+
+def test_a_checkpoint_of_another_training_is_refused(shards, tmp_path):
+    plan = {"files": tuple(shards), "checkpoint": str(tmp_path), "every": 1}
+    with pytest.raises(Crash):
+        Training(Plan(**plan), crashing(2)).run()
+    kept = (tmp_path / CHECKPOINT).read_bytes()
+    for change, words in [
+        ({"settings": {"l2": 0.5}}, "made with l2 None, found 0.5"),
+        ({"files": tuple(shards[:3])}, "made with files"),
+        ({"resume": False}, "go on with --resume, or remove"),
+    ]:
+        with pytest.raises(ValueError, match=words):
+            Training(Plan(**({"resume": True} | plan | change))).run()
+    Path(shards[1]).write_text(shard(1)[:-2] + "55\n")
+    with pytest.raises(DataError, match=r"1\.svm: had .* bytes when the checkpoint was made"):
+        Training(Plan(**plan, resume=True)).run()
+    Path(shards[1]).write_text(shard(1).replace("-1 ", "+1 ", 1))
+    with pytest.raises(DataError, match="other examples than those"):
+        Training(Plan(**plan, resume=True)).run()
+    assert (tmp_path / CHECKPOINT).read_bytes() == kept
+
+
+@POSIX
+def test_a_full_disk_stops_in_one_sentence_and_leaves_the_older_checkpoint(shards, tmp_path):
+    import resource
+
+    plan = {"files": tuple(shards), "checkpoint": str(tmp_path), "every": 1}
+    with pytest.raises(Crash):
+        Training(Plan(**plan), crashing(2)).run()
+    kept = (tmp_path / CHECKPOINT).read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(storage.FileError, match="cannot be written: File too large; the older one"):
+            Training(Plan(**plan, resume=True)).run()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert (tmp_path / CHECKPOINT).read_bytes() == kept
+    assert [path.name for path in tmp_path.glob("*.part")] == []
+    assert same(Training(Plan(**plan, resume=True)).run().model, trained(shards).model)
+
+
+def test_a_folder_that_cannot_be_written_is_said_before_anything_is_read(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(storage.FileError, match="cannot be written"):
+        Training(Plan(files=("no such file",), checkpoint=str(tmp_path / "file" / "folder")))
+
+
+# Divergence
+
+
+def test_divergence_is_said_and_the_last_good_model_is_kept(tmp_path):
+    """Steps that are stable for rows of a single feature are not for rows of five."""
+    rng = np.random.default_rng(0)
+    files = []
+    for number in range(8):
+        rows = rng.normal(size=(500, 5))
+        shown = slice(1 if number < 4 else 5)
+        text = "".join(
+            f"{row[shown].sum():.4f} " + " ".join(f"{j}:{x:.4f}" for j, x in enumerate(row[shown], 1)) + "\n"
+            for row in rows
+        )
+        files += written(tmp_path / f"{number}.svm", text)
+    plan = {"loss": "squared", "settings": {"optimizer": "sgd", "lr": 0.6}}
+    outcome = trained(files, **plan)
+    assert "smaller learning rate" in outcome.diverged
+    assert outcome.model.facts["examples"] == 1500
+    assert same(outcome.model, trained(files[:3], **plan).model)
+    with pytest.raises(DivergedError, match="no model is written"):
+        trained(files[4:], **plan)
+    assert trained(files, loss="squared").diverged is None
+
+
+# Block caches
+
+
+def test_a_cache_gives_the_same_model(shards, tmp_path):
+    stream = Reading().open(shards)
+    *_, rows = cache.write(stream, tmp_path / "blocks", Reading().resolved(stream).record())
+    assert rows == ROWS * SHARDS
+    assert same(trained([tmp_path / "blocks"]).model, trained(shards).model)
