@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-TOPICS = ["dense", "rows", "optim", "learner", "reading", "airfoil", "start", "memory"]
+TOPICS = ["dense", "rows", "optim", "learner", "reading", "training", "airfoil", "start", "memory"]
 
 
 def benchmarks(*arguments: str) -> subprocess.CompletedProcess[str]:
