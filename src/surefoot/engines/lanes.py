@@ -158,36 +158,23 @@ class Lanes:
             return predictions.reshape(0, self.outputs, self.rates)
         edges = np.minimum(np.arange(-(-n // self.batch_size) + 1) * self.batch_size, n)
         steps = len(edges) - 1
+        # One type of index and so one set of kernels, whatever the caller has.
+        first, stop = examples.indptr[0], examples.indptr[-1]
+        indptr = examples.indptr.astype(np.int64) - first
+        indices = examples.indices[first:stop].astype(np.int64, copy=False)
         tables = self._table(self.t + 1, steps), self._table(self.t + 1, steps, spared=True)
-        widest = int(np.diff(examples.indptr[edges] if self.batch_size > 1 else examples.indptr).max()) + 1
+        widest = int(np.diff(indptr[edges] if self.batch_size > 1 else indptr).max()) + 1
         widest = min(widest, len(self.memory)) if self.batch_size > 1 else widest
-        longest = int(np.diff(examples.indptr).max()) + 1
+        longest = int(np.diff(indptr).max()) + 1
         room = max(widest, longest)
-        flat, f = room * self.lanes, np.float32
-        slots = tuple(np.empty(flat, f) for _ in self.rule.slots)
-        coefficients = tuple(
-            np.append(bias, np.tile(row, room - 1)) for bias, row in zip(tables[1][0], tables[0][0], strict=True)
-        )
-        gathered = (
-            np.empty(flat, f),
-            np.empty(flat, f),
-            slots,
-            coefficients,
-            np.empty(flat, f),
-            np.empty((3, flat), f),
-        )
-        scratch = (
-            np.empty(longest, np.int64),
-            *np.empty((3, longest), f),
-            np.empty(self.lanes, f),
-            np.empty(self.lanes),
-        )
+        f = np.float32
+        gathered, scratch = self._scratch(room, longest, tables)
         damped = np.tile(self.damped, self.outputs) if any(self.damped) and self.batch_size == 1 else np.empty(0, bool)
         penalties = (f(self.steps[0].l1), f(self.steps[0].l2), self._keep(steps))
         settings = (CODES[self.loss], float(self.parameter), self.outputs, damped, tables, penalties)
         average = self._average(steps)
         kind = self._kind(Kind)
-        arrays = ((examples.indptr, examples.indices, examples.values), examples.targets, examples.weights)
+        arrays = ((indptr, indices, examples.values[first:stop]), examples.targets, examples.weights)
         rest = (self.memory, settings, predictions, gathered, scratch, self._idle(tables[0]), average)
         if self.batch_size == 1:
             skipped = specialise("learn", self.rule, kind)(*arrays, 0, n, *rest)
@@ -201,6 +188,18 @@ class Lanes:
         if self.catches_up and not self.constant:
             self.settle()
         return predictions.reshape(n, self.outputs, self.rates)
+
+    def _scratch(self, room: int, longest: int, tables: tuple[np.ndarray, np.ndarray]) -> tuple[tuple, tuple]:
+        """What kernels gather so many features into, and so many entries of an example."""
+        flat, f = room * self.lanes, np.float32
+        slots = tuple(np.empty(flat, f) for _ in self.rule.slots)
+        coefficients = tuple(
+            np.append(bias, np.tile(row, room - 1)) for bias, row in zip(tables[1][0], tables[0][0], strict=True)
+        )
+        moves, penalties = np.empty(flat, f), np.empty((3, flat), f)
+        gathered = (np.empty(flat, f), np.empty(flat, f), slots, coefficients, moves, penalties)
+        slopes, shifted = np.empty(self.lanes, f), np.empty(self.lanes)
+        return gathered, (np.empty(longest, np.int64), *np.empty((3, longest), f), slopes, shifted)
 
     def settle(self) -> None:
         """Lets features that have not occurred for a while catch up, and the averages."""
