@@ -49,7 +49,7 @@ def test_several_caches_follow_one_another(tmp_path):
 
 
 @given(st.data())
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_a_damaged_cache_is_refused_or_reads_the_same(tmp_path_factory, data):
     folder = tmp_path_factory.mktemp("caches")
     stream, _ = converted(folder, "svm")

@@ -27,7 +27,10 @@ def predict(
     ] = False,
     scores: Annotated[bool, typer.Option("--scores", help="Sums of weights as such.")] = False,
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write them there, and not to standard output.", dir_okay=False)
+        Path | None,
+        typer.Option(
+            "--out", "-o", metavar="FILE", help="Write them there, and not to standard output.", dir_okay=False
+        ),
     ] = None,
     format: given.Format = "auto",
     on_error: given.OnError = "stop",

@@ -11,7 +11,9 @@ import contextlib
 import functools
 import json
 import os
+import struct
 import zipfile
+import zlib
 from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +34,8 @@ FIRST = "surefoot-blocks-1.json"
 """The first member says that the file is a block cache, and of which form."""
 LAST, NAMES = "counts.json", "names"
 STORED = {"indices": np.uint32, "lengths": np.uint16}
+DAMAGED = (zipfile.BadZipFile, zlib.error, struct.error, KeyError, EOFError, OSError, ValueError, RuntimeError)
+"""What is raised where an archive is not as it was written."""
 OPTIONAL = ("bases", "groups", "fields")
 
 
@@ -115,12 +119,13 @@ def _unpacked(arrays: dict[str, np.ndarray]) -> Block:
         raise ValueError("values that are not finite")
     indptr = np.zeros(len(arrays["lengths"]) + 1, np.int64)
     np.cumsum(arrays["lengths"], out=indptr[1:])
-    indices = arrays["indices"].astype(np.int64, copy=False)
+    # Kernels are compiled for arrays that may be written to and lie where their type wants it: these are copies.
+    indices = arrays["indices"].astype(np.int64)
     values, weights = (arrays.get(name) for name in ("values", "weights"))
     return Block(
         indptr,
         indices,
-        np.ones(len(indices), np.float32) if values is None else values,
+        np.ones(len(indices), np.float32) if values is None else values.copy(),
         arrays["labels"],
         np.ones(len(indptr) - 1, np.float32) if weights is None else weights,
         **{name: arrays[name] for name in OPTIONAL if name in arrays},
@@ -193,10 +198,10 @@ class Cached:
 def _archive(file: str) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(file)
-    except zipfile.BadZipFile:
-        raise DataError(f"{file}: is a part of a block cache only; convert the files again") from None
-    except OSError as error:
-        raise DataError(f"{file}: could not be read ({error.strerror or error})") from None
+    except DAMAGED as error:
+        raise DataError(
+            f"{file}: is damaged, or a part of a block cache only ({error}); convert the files again"
+        ) from None
 
 
 def _head(file: str) -> dict[str, Any]:
@@ -224,7 +229,7 @@ def _undamaged(archive: zipfile.ZipFile) -> Iterator[None]:
 
     try:
         yield
-    except (zipfile.BadZipFile, SafetensorError, KeyError, EOFError, OSError, ValueError) as error:
+    except (*DAMAGED, SafetensorError) as error:
         if isinstance(error, DataError):
             raise
         raise DataError(f"{archive.filename}: is damaged ({error}); convert the files again") from None
