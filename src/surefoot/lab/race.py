@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 from collections.abc import Callable
@@ -260,7 +261,10 @@ def schedule_name(lr: Rate) -> str | None:
     >>> schedule_name(schedules.polynomial(0.1)), schedule_name(0.1)
     ('polynomial', None)
     """
-    return getattr(lr, "__qualname__", type(lr).__name__).partition(".")[0] if callable(lr) else None
+    if not callable(lr):
+        return None
+    function = lr.func if isinstance(lr, functools.partial) else lr
+    return getattr(function, "__qualname__", type(function).__name__).partition(".")[0].lstrip("_")
 
 
 @dataclass
