@@ -37,12 +37,12 @@ def measure(quick: bool) -> Iterator[Row]:
         write(folder / "one", 100 if quick else 200_000)
         head = (folder / "one.svmlight").read_bytes().splitlines(keepends=True)[:1000]
         (folder / "small.svmlight").write_bytes(b"".join(head))
-        rounds = 2 if quick else 7
+        rounds = 1 if quick else 7
         figures, _ = runs([*SUREFOOT, "--help"], rounds)
         yield Row("surefoot --help", str(figures), "", Figure.of(figures.seconds), unit="s", bar=0.3, at_most=True)
         figures, _ = runs(train(folder / "small.svmlight", ()), rounds)
         yield Row("surefoot train, 1,000 rows", str(figures), "", Figure.of(figures.seconds), "s", 1.5, at_most=True)
-        yield from beside(folder, "one", 1, 2 if quick else 5)
+        yield from beside(folder, "one", 1, 1 if quick else 5)
         if not quick:
             for form in ("svmlight", "vw"):
                 once = (folder / f"one.{form}").read_bytes()
