@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import os
 import signal
 import threading
@@ -39,6 +40,8 @@ WITHOUT_BOUND = 1e4
 """Times what a constant loses: more than that over twice as many examples as before is divergence."""
 FIRST_LOOK = 1024
 """Examples before the loss is looked at for that."""
+AGAIN = 0.1
+"""Seconds until an interrupt that was lost comes again."""
 LARGEST_SHARE = 0.9
 """Of the machine's memory, for the learner's table."""
 
@@ -647,7 +650,7 @@ def memory_of_machine() -> float:
 
 @contextmanager
 def deferred_interrupts() -> Iterator[Any]:
-    """Gives a context within which Ctrl-C waits for its end; a second Ctrl-C does not wait.
+    """Gives a context within which Ctrl-C waits for its end.
 
     Outside of that context, but within this one, it raises KeyboardInterrupt as ever.
     """
@@ -659,6 +662,7 @@ def deferred_interrupts() -> Iterator[Any]:
     try:
         yield calm
     finally:
+        calm.end()
         signal.signal(signal.SIGINT, before)
 
 
@@ -667,11 +671,22 @@ class Calm:
 
     def __init__(self) -> None:
         self.inside = self.waiting = False
+        self.again: threading.Timer | None = None
 
     def interrupt(self, *_: Any) -> None:
-        if not self.inside or self.waiting:
-            raise KeyboardInterrupt
         self.waiting = True
+        if not self.inside:
+            # Python drops what is raised where it happens to clear something away: then this comes again.
+            self.again = threading.Timer(AGAIN, interrupt_main_thread)
+            self.again.start()
+            raise KeyboardInterrupt
+
+    def end(self) -> None:
+        """From now on, nothing is raised."""
+        self.inside = True
+        if self.again is not None:
+            self.again.cancel()
+            self.again.join()
 
     def __enter__(self) -> None:
         self.inside = True
@@ -679,5 +694,12 @@ class Calm:
     def __exit__(self, *_: object) -> None:
         self.inside = False
         if self.waiting:
-            self.waiting = False
             raise KeyboardInterrupt
+
+
+def interrupt_main_thread() -> None:
+    """As Ctrl-C does, also where the main thread waits for something."""
+    if hasattr(signal, "pthread_kill"):
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+    else:
+        _thread.interrupt_main()
