@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGES = ("README.md", "CONTRIBUTING.md")
+PAGES = ("README.md", "CONTRIBUTING.md", "docs/train.md")
 OPTIONAL = ("torch",)
 """Modules without which a Python block is skipped."""
 
@@ -76,9 +76,12 @@ def test_pages_show_commands_and_code():
 @pytest.mark.parametrize("block", [block for block in SHELL if block.commands("surefoot")], ids=str)
 def test_surefoot_commands_run(block, tmp_path):
     surefoot = Path(sys.executable).with_name("surefoot")
+    for name in ("clicks.svm", "later.svm"):
+        (tmp_path / name).write_text("1 1:1 3:0.5\n-1 2:1 3:0.5\n" * 50)
     for arguments in block.commands("surefoot"):
         small = SMALL.get(arguments[0], []) if arguments else []
-        assert run([str(surefoot), *arguments, *small], tmp_path).stdout.strip()
+        done = run([str(surefoot), *arguments, *small], tmp_path)
+        assert (done.stdout + done.stderr).strip()
 
 
 @pytest.mark.parametrize("block", [block for block in SHELL if block.commands("make")], ids=str)

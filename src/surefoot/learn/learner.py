@@ -16,8 +16,8 @@ from surefoot.engines.step import Step
 from surefoot.learn.mixture import Mixture
 from surefoot.rules import Rule
 
-EXPLICIT = (2.0**-5, 2.0**-4, 2.0**-2)
-IMPLICIT = (2.0**-5, 2.0**-4, 2.0**-2, 2.0**-1, 2.0**1)
+EXPLICIT = (2.0**-5, 2.0**-2)
+IMPLICIT = (2.0**-5, 2.0**-4, 2.0**-3, 2.0**-2, 2.0**-1, 2.0**1)
 """The learning rates that "auto" begins with. Steps that are implicit go with larger ones than steps that are not."""
 FACTOR = 2.0
 """Between a rate and its neighbours, which are tried where it wins."""
