@@ -4,11 +4,9 @@ The file has 200,000 bags of words with 142 distinct ones each; the long one has
 system's cache, by kernels compiled before. Vowpal Wabbit reads its own text of the same examples.
 """
 
-import os
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -23,6 +21,12 @@ from vowpalwabbit import Workspace
 workspace = Workspace(f"-d {sys.argv[1]} --loss_function logistic -f {sys.argv[2]} --quiet")
 workspace.run_parser()
 workspace.finish()
+"""
+MEASURED = """
+import resource, subprocess, sys, time
+begin = time.perf_counter()
+subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, check=True)
+print(time.perf_counter() - begin, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 """
 REPEATS = 10
 MODES = {"fixed": ("--lr", "0.1"), "auto": ()}
@@ -95,13 +99,9 @@ def runs(command: list[str], rounds: int) -> tuple[Times, int]:
 
 
 def process(command: list[str]) -> tuple[float, int]:
-    """Seconds and peak memory of a process."""
-    begin = time.perf_counter()
-    running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    said = running.stderr.read() if running.stderr else b""
-    _, status, used = os.wait4(running.pid, 0)
-    seconds = time.perf_counter() - begin
-    running.returncode = os.waitstatus_to_exitcode(status)
-    if running.returncode:
-        raise RuntimeError(f"{' '.join(command)} failed: {said.decode()}")
-    return seconds, used.ru_maxrss * 1024
+    """Seconds and peak memory of a process, started by a small one: a child's peak begins with its parent's size."""
+    done = subprocess.run([sys.executable, "-S", "-c", MEASURED, *command], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)} failed: {done.stderr}")
+    seconds, memory = done.stdout.split()
+    return float(seconds), 1024 * int(memory)
