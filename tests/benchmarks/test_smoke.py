@@ -11,8 +11,8 @@ ROOT = Path(__file__).parents[2]
 TOPICS = ["dense", "rows", "optim", "learner", "reading", "training", "airfoil", "start", "memory"]
 
 
-def benchmarks(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "benchmarks", *arguments]
+def benchmarks(*arguments: str, module: str = "benchmarks") -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", module, *arguments]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
 
 
@@ -37,3 +37,13 @@ def test_wrong_arguments_are_one_sentence(arguments):
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     assert done.stderr.strip().splitlines()[-1].startswith("python -m benchmarks: error:")
+
+
+def test_quick_run_on_a_gpu_or_interpreted(tmp_path):
+    pytest.importorskip("triton", reason="triton is not installed")
+    file = tmp_path / "figures.json"
+    done = benchmarks("small", "sparse", "--quick", "--json", str(file), module="benchmarks.gpu")
+    assert done.returncode == 0, done.stderr
+    results = json.loads(file.read_text(encoding="utf-8"))["results"]
+    assert list(results) == ["small", "sparse"]
+    assert all(row["figure"] or row["peer"] == "needs a CUDA GPU" for rows in results.values() for row in rows)

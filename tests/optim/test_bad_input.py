@@ -90,7 +90,7 @@ WRONG_CHOICES = {
     "granularity": ("column", "coordinate, row, tensor"),
     "lazy": ("never", "exact, touched"),
     "nonfinite": ("ignore", "raise, skip, propagate"),
-    "engine": ("cuda", "cpu, reference, torch"),
+    "engine": ("cuda", "cpu, gpu, reference, torch"),
     "state_dtype": (torch.int32, "float64, float32, float16, bfloat16"),
     "stochastic_rounding": (0.5, "a whole number"),
 }

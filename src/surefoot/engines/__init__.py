@@ -1,6 +1,7 @@
 """Where a rule meets memory: `Step` says what one step does; `reference` (NumPy) and `cpu` (Numba) do it.
 
 Both engines have the same drivers: `dense`, `rows` (sparse gradients) and `linear` (linear models), and the same bits.
+`gpu` (Triton) and `torch` step tensors, for `surefoot.optim`.
 """
 
 from surefoot.engines.losses import mean_loss, predict

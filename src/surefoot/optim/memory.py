@@ -19,10 +19,11 @@ DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16, torch.com
 
 
 class Rows(NamedTuple):
-    """A sparse gradient: the rows it names, with duplicates, and the gradient of each."""
+    """A sparse gradient: the rows it names, with duplicates unless `distinct`, and the gradient of each."""
 
     ids: Tensor
     values: Tensor
+    distinct: bool = False
 
 
 def local(tensor: Tensor) -> Tensor:
@@ -75,8 +76,8 @@ def rows_of(gradient: Tensor) -> Rows:
     if gradient.sparse_dim() > 1:
         named, place = torch.unique(ids[0], return_inverse=True)
         whole = values.new_zeros(len(named), *gradient.shape[1:])
-        return Rows(named, whole.index_put_((place, *ids[1:]), values, accumulate=True))
-    return Rows(ids[0], values)
+        return Rows(named, whole.index_put_((place, *ids[1:]), values, accumulate=True), distinct=True)
+    return Rows(ids[0], values, gradient.is_coalesced())
 
 
 def is_packed(tensor: Tensor) -> bool:
@@ -97,13 +98,22 @@ class Memory:
         tensors: its memory by the names that a state dict gives it; "step" counts the steps.
         keys: the names of the rule's slots there.
         t: the number of steps taken, where the memory does not count them (as in torch's SGD).
+        counts_on_device: steps are counted where the parameter lies, without the host.
     """
 
     def __init__(
-        self, name: str, parameter: Tensor, step: Step, tensors: dict[str, Any], keys: tuple[str, ...], t: int
+        self,
+        name: str,
+        parameter: Tensor,
+        step: Step,
+        tensors: dict[str, Any],
+        keys: tuple[str, ...],
+        t: int,
+        counts_on_device: bool = False,
     ):
         self.name, self.parameter, self.step, self.tensors, self.keys = name, parameter, step, tensors, keys
-        self.skipped = 0
+        self.skipped, self.counts_on_device = 0, counts_on_device
+        self.acting: tuple | None = None  # on a GPU: the numbers of the last entry of the history
         counter = tensors.get("step")
         self.counter = (
             counter.detach().numpy() if isinstance(counter, Tensor) and counter.device.type == "cpu" else None
@@ -114,7 +124,8 @@ class Memory:
         self.dtype, self.device, self.shape, self.strides = part.dtype, part.device, part.shape, part.stride()
         slots = [local(tensors[key]) for key in keys]
         self.storage = Storage(storage(part), tuple(map(storage, slots)))
-        self.kind = (self.storage, part.is_complex(), part is parameter, self.counter is None or self.counter.dtype)
+        counted = self.counter is None or self.counter.dtype
+        self.kind = (self.storage, part.is_complex(), part is parameter, counted, counts_on_device, part.device)
         alike = all(slot.stride() == self.strides and slot.shape == part.shape for slot in slots)
         self.packed = alike and is_packed(part)
         self.size = part.numel() * (2 if part.is_complex() else 1)
@@ -129,6 +140,8 @@ class Memory:
         """The number of steps taken, from the state dict's counter, which others may have set."""
         if self.counter is not None:
             self.t = int(self.counter.item())
+        elif self.counts_on_device:
+            self.t = int(self.tensors["step"])
         return self.t
 
     def advance(self, t: int) -> None:

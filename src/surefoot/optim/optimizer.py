@@ -16,7 +16,16 @@ from torch import Tensor
 
 from surefoot import rules
 from surefoot.engines import NonFiniteError, Step
-from surefoot.optim.memory import Memory, check_parameter, counter_type, is_supported, new_slot, own_gradient
+from surefoot.optim import gpu
+from surefoot.optim.memory import (
+    Memory,
+    check_parameter,
+    counter_type,
+    is_supported,
+    local,
+    new_slot,
+    own_gradient,
+)
 from surefoot.optim.running import Job, Together, alone, can_join, checked_rows
 from surefoot.rules import Rule
 
@@ -37,7 +46,7 @@ class Beyond(TypedDict, total=False):
         stochastic_rounding: a seed; bfloat16 parameters are rounded up or down at random, right on average.
         lazy: for sparse gradients: "exact" (rows left out catch up when next touched, as if stepped with zero
             gradients) or "touched" (rows left out are left alone).
-        engine: "cpu" (Numba), "reference" (NumPy) or "torch"; None takes the fastest for the device.
+        engine: "cpu" (Numba), "gpu" (Triton), "reference" (NumPy) or "torch"; None takes the fastest for the device.
     """
 
     eps_root: float
@@ -49,7 +58,7 @@ class Beyond(TypedDict, total=False):
     nonfinite: Literal["raise", "skip", "propagate"]
     stochastic_rounding: int | None
     lazy: Literal["exact", "touched"]
-    engine: Literal["cpu", "reference", "torch"] | None
+    engine: Literal["cpu", "gpu", "reference", "torch"] | None
 
 
 AROUND: dict[str, Any] = {
@@ -149,7 +158,8 @@ class RuleOptimizer(torch.optim.Optimizer):
         for name in rule.hyper:
             key, index = self._place(name)
             if key in group and key not in AROUND:
-                hyper[name] = plain(group[key] if index is None else group[key][index])
+                value = group[key] if index is None else group[key][index]
+                hyper[name] = value if name == "lr" and gpu.lies_on(value) else plain(value)
         return hyper
 
     def _step_of(self, number: int) -> Step:
@@ -161,10 +171,11 @@ class RuleOptimizer(torch.optim.Optimizer):
             return step
         new, lr, make = self._settings(group)
         step = make() if step is None or new != key else step
-        step.change_lr(lr)
-        if group.get("differentiable") and isinstance(group["lr"], Tensor):
-            # Not its number: autograd is to see it.
+        if isinstance(lr, Tensor) or (group.get("differentiable") and isinstance(group["lr"], Tensor)):
+            # Not its number: autograd is to see it, or the host not to wait for it.
             step.hyper["lr"] = group["lr"].reshape(())  # pyright: ignore[reportArgumentType]
+        else:
+            step.change_lr(lr)
         # A tensor or a list may change and remain the same object.
         values = itertools.chain.from_iterable(v if isinstance(v, tuple) else (v,) for v in settings.values())
         self._steps[number] = None if any(isinstance(v, (Tensor, list)) for v in values) else settings, new, step
@@ -187,7 +198,7 @@ class RuleOptimizer(torch.optim.Optimizer):
                 around["state_dtype"] = str(around["state_dtype"]).removeprefix("torch.")
             engine = "reference" if group.get("engine") == "reference" else "cpu"
             convention = "pytorch" if "pytorch" in rule.conventions else None
-            return Step(rule, engine=engine, convention=convention, lr=lr, **hyper, **around)
+            return Step(rule, engine=engine, convention=convention, lr=plain(lr), **hyper, **around)
 
         return key, lr, make
 
@@ -196,6 +207,9 @@ class RuleOptimizer(torch.optim.Optimizer):
         if isinstance(param_group, dict):
             self._check_keys(param_group.keys() - {"params", "param_names", "initial_lr"}, labels=True)
             self._check_values(self.defaults | param_group)
+        self.synchronize()
+        self._watches.clear()
+        self._together.clear()
         super().add_param_group(param_group)
 
     def _check_values(self, group: Mapping[str, Any]) -> None:
@@ -204,6 +218,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         if isinstance(lr, Tensor) and lr.numel() != 1:
             raise ValueError(f"Tensor lr must be 1-element, got one of shape {tuple(lr.shape)}")
         for name, value in self._hyper_of(group, self.rule).items():
+            value = plain(value)
             bounds, (key, index) = self.rule.hyper[name], self._place(name)
             if callable(value) or (isinstance(value, (int, float)) and bounds.admits(value)):
                 continue
@@ -214,8 +229,8 @@ class RuleOptimizer(torch.optim.Optimizer):
             value = plain(group.get(key, 0.0))
             if not (isinstance(value, (int, float)) and 0 <= value < math.inf):
                 raise ValueError(f"Invalid {key} value: {value}; expected a finite number of at least 0")
-        if group.get("engine") not in (None, "cpu", "reference", "torch"):
-            raise ValueError(f"Invalid engine value: {group['engine']!r}; expected cpu, reference, torch or None")
+        if group.get("engine") not in (None, "cpu", "gpu", "reference", "torch"):
+            raise ValueError(f"Invalid engine value: {group['engine']!r}; expected cpu, gpu, reference, torch or None")
         self._settings(group)[2]()
 
     # Memory
@@ -226,6 +241,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         self._memories: dict[Tensor, Memory] = {}
         self._together: dict[int, tuple[list[Tensor], list[Together]]] = {}
         self._known: list[dict[str, Any]] = []
+        self._watches: dict[torch.device, gpu.Watch] = {}
 
     def _tensors(self, parameter: Tensor, step: Step, meta: bool = False) -> dict[str, Tensor]:
         """The memory before the first step; on the meta device, only its shapes and types."""
@@ -276,7 +292,9 @@ class RuleOptimizer(torch.optim.Optimizer):
     def _memory(self, number: int, index: int, parameter: Tensor, step: Step) -> Memory:
         """What is known of a parameter's memory; looked up anew where anything about it has moved."""
         memory, tensors = self._memories.get(parameter), self.state.get(parameter) or {}
+        counts_on_device = self._counts_on_device(self.param_groups[number], local(parameter).device)
         ours = memory is not None and (memory.tensors is tensors or not (memory.tensors or tensors))
+        ours = ours and memory.counts_on_device == counts_on_device  # pyright: ignore[reportOptionalMemberAccess]
         if memory is not None and ours and memory.step.layout == step.layout:
             try:
                 if memory.look() == memory.place:
@@ -289,9 +307,10 @@ class RuleOptimizer(torch.optim.Optimizer):
         name = self._name(number, index)
         check_parameter(name, parameter, step)
         keys = tuple(self.keys.get(slot, slot) for slot in step.rule.slots)
-        if not tensors:
-            return Memory(name, parameter, step, self._tensors(parameter, step), keys, 0)
-        return Memory(name, parameter, step, self._fitted(name, parameter, step, tensors), keys, 1)
+        t = min(len(tensors), 1)
+        tensors = self._fitted(name, parameter, step, tensors) if tensors else self._tensors(parameter, step)
+        gpu.place_counter(tensors, parameter, counts_on_device)
+        return Memory(name, parameter, step, tensors, keys, t, counts_on_device)
 
     # Steps
 
@@ -343,11 +362,11 @@ class RuleOptimizer(torch.optim.Optimizer):
                 for index, parameter in enumerate(group["params"]):
                     if id(parameter) not in known and parameter.grad is not None:
                         job = self._job(number, index, parameter, step)
-                        if can_join(job):
+                        if gpu.can_join(job) if job.engine == "gpu" else can_join(job):
                             joining[job.memory.kind].append(job)
                         else:
                             alone.append(job)
-                found = [*found, *(Together(step, jobs) for jobs in joining.values())]
+                found = [*found, *(self._joined(step, jobs) for jobs in joining.values())]
                 self._together[number] = list(group["params"]), found
             ready += found
         return ready, alone
@@ -355,9 +374,7 @@ class RuleOptimizer(torch.optim.Optimizer):
     def _job(self, number: int, index: int, parameter: Tensor, step: Step) -> Job:
         group = self.param_groups[number]
         memory = self._memory(number, index, parameter, step)
-        engine = group.get("engine")
-        if engine is None or group.get("differentiable"):
-            engine = "cpu" if memory.device.type == "cpu" and not group.get("differentiable") else "torch"
+        engine = self._engine(group, memory.device)
         gradient = own_gradient(parameter)
         if gradient.layout is torch.strided:
             if gradient.dtype is not memory.dtype or gradient.shape != memory.shape:
@@ -369,8 +386,34 @@ class RuleOptimizer(torch.optim.Optimizer):
             gradient = checked_rows(memory, gradient, engine)
         return Job(step, memory, gradient, engine)
 
+    def _engine(self, group: Mapping[str, Any], device: torch.device) -> str:
+        """The engine that steps parameters on a device."""
+        named = group.get("engine")
+        if group.get("differentiable"):
+            return "torch"
+        if named == "gpu" and (reason := gpu.obstacle(self._rule_of(group), device)) is not None:
+            raise ValueError(f"the gpu engine cannot step parameters on {device}: {reason}; expected engine=None")
+        return named or ("cpu" if device.type == "cpu" else gpu.chosen(self._rule_of(group), device))
+
+    def _counts_on_device(self, group: Mapping[str, Any], device: torch.device) -> bool:
+        """Whether the steps of parameters are counted where they lie, as torch does with these two."""
+        return bool(group.get("capturable") or group.get("fused")) and self._engine(group, device) == "gpu"
+
+    def _joined(self, step: Step, jobs: list[Job]) -> Together:
+        if jobs[0].engine == "gpu":
+            return gpu.TogetherOnGPU(step, jobs, self._watch(jobs[0].memory.device))
+        return Together(step, jobs)
+
+    def _watch(self, device: torch.device) -> gpu.Watch:
+        if device not in self._watches:
+            self._watches[device] = gpu.Watch(device, sum(len(group["params"]) for group in self.param_groups))
+        return self._watches[device]
+
     def _run(self, ready: list[Together], jobs: list[Job]) -> None:
         """Steps the parameters; raises at the end if one of them had a gradient that was not finite."""
+        if self._watches:
+            every = [*(memory for some in ready for memory in some.memories), *(job.memory for job in jobs)]
+            gpu.check_capture(every, bool(jobs) or any(some.is_new for some in ready))
         for memory in itertools.chain(*(some.memories for some in ready if some.is_new), (job.memory for job in jobs)):
             self._memories[memory.parameter] = memory
             if memory.tensors and memory.tensors is not self.state.get(memory.parameter):
@@ -378,7 +421,14 @@ class RuleOptimizer(torch.optim.Optimizer):
         # Autograd is told before the step, while what it is told of still lies in the nearest cache.
         stepped = [parameter for some in ready for parameter in some.parameters]
         torch.autograd.graph.increment_version(stepped + [job.memory.parameter for job in jobs])
-        faults = [fault for some in ready for fault in some.run()] + [fault for job in jobs for fault in alone(job)]
+        amp = gpu.amp_of(self)
+        faults = gpu.said([found for watch in self._watches.values() for found in watch.look()])
+        for some in ready:
+            faults += some.run(amp)
+        for job in jobs:
+            faults += gpu.alone(job, self._watch(job.memory.device), amp) if job.engine == "gpu" else alone(job)
+        for watch in self._watches.values():
+            watch.send()
         for job in jobs:
             if job.memory.tensors:  # a rule without slots has none before rows have something to make up for
                 self.state[job.memory.parameter] = job.memory.tensors
@@ -398,8 +448,27 @@ class RuleOptimizer(torch.optim.Optimizer):
             for index, parameter in enumerate(group["params"]):
                 if "last" in self.state.get(parameter, ()):
                     memory = self._memories[parameter] = self._memory(number, index, parameter, step)
-                    memory.settle()
+                    gpu.settle(memory) if self._engine(group, memory.device) == "gpu" else memory.settle()
                     torch.autograd.graph.increment_version(parameter)
+
+    def synchronize(self) -> None:
+        """Waits for all steps on GPUs, and raises what they could not do; by itself, that is told at a later step.
+
+        Raises:
+            NonFiniteError: naming the parameters of which some coordinates were left as they were.
+            ValueError: naming the parameter, where a sparse gradient named rows out of range.
+        """
+        if faults := gpu.said([found for watch in self._watches.values() for found in watch.wait()]):
+            raise NonFiniteError("; ".join(faults))
+
+    @property
+    def _step_supports_amp_scaling(self) -> bool:
+        """Whether GradScaler need not wait for what it found: then steps on GPUs are skipped there."""
+        return all(
+            self._counts_on_device(group, device)
+            for group in self.param_groups
+            for device in {local(parameter).device for parameter in group["params"]}
+        )
 
     def known(self) -> Iterator[Memory]:
         """What is known of the parameters that have been stepped, in their order."""

@@ -44,11 +44,18 @@ def checked_rows(memory: Memory, gradient: Tensor, engine: str) -> Rows:
             f"{name}: rows that a sparse gradient leaves out cannot catch up exactly: {reason}; "
             "ask for lazy='touched' to leave them alone"
         )
+    if step.catches_up and memory.counts_on_device:
+        raise ValueError(
+            f"{name}: rows that a sparse gradient leaves out cannot catch up while steps are counted on the device "
+            "(capturable or fused); ask for lazy='touched' to leave them alone, or leave these two off"
+        )
     if engine == "torch" and step.catches_up:
         raise ValueError(
-            f"{name}: only the cpu engine lets rows that a sparse gradient leaves out catch up; "
+            f"{name}: only the engines cpu and gpu let rows that a sparse gradient leaves out catch up; "
             "ask for lazy='touched' to leave them alone"
         )
+    if engine == "gpu" and gradient.sparse_dim() == 1:
+        return rows_of(gradient)  # which checks the rows itself: to ask here would be to wait for the GPU
     for dimension, places in enumerate(gradient._indices() if gradient._nnz() else ()):
         # Not by torch on a CPU: its threads would spin for a while, and take a core from ours.
         numbers = places.numpy() if places.device.type == "cpu" else places
@@ -131,8 +138,12 @@ class Together:
         columns = np.reshape(self.places, (-1, len(jobs)))
         self.addresses = np.column_stack([columns[0], addresses_of(gradients), *columns[1 : 1 + len(first.keys)]])
         self.counters = columns[-1]
-        self.many = Many(step, self.storage, self.sizes)
+        self.many = self.plan()
         self.is_new = True
+
+    def plan(self) -> Any:
+        """What takes the steps, given the addresses."""
+        return Many(self.step, self.storage, self.sizes)
 
     def is_ready(self) -> bool:
         """Whether all lie where they lay and have gradients laid out like them, whose addresses are then known."""
@@ -154,12 +165,10 @@ class Together:
             return False  # a gradient or a slot is missing, or is not dense
         return True
 
-    def run(self) -> list[str]:
-        """One step; returns what is wrong with gradients."""
+    def run(self, amp: Any = None) -> list[str]:
+        """One step; returns what is wrong with gradients. `amp` is for GPUs: on CPUs GradScaler itself acts on it."""
         self.is_new = False
-        steps = np.array([memory.t for memory in self.memories])
-        if self.counter is not None:
-            steps = read(self.counters, self.counter.reshape(1, 1))
+        steps = self.counted()
         if (steps == steps[0]).all():
             skipped = self.many.run(self.addresses, int(steps[0]) + 1)
         else:
@@ -169,12 +178,21 @@ class Together:
                 some = Many(self.step, self.storage, self.sizes[chosen])
                 skipped[chosen] = some.run(self.addresses[chosen], int(t) + 1)
         steps += 1
+        self.advance(steps)
+        return [fault(self.step, self.memories[k], int(skipped[k]), int(steps[k])) for k in np.flatnonzero(skipped)]
+
+    def counted(self) -> np.ndarray:
+        """How many steps each has taken."""
+        if self.counter is not None:
+            return read(self.counters, self.counter.reshape(1, 1))
+        return np.array([memory.t for memory in self.memories])
+
+    def advance(self, steps: np.ndarray) -> None:
         if self.counter is not None:
             write(self.counters, self.counter.reshape(1, 1), steps)
         else:
             for memory, t in zip(self.memories, steps.tolist(), strict=True):
                 memory.t = t
-        return [fault(self.step, self.memories[k], int(skipped[k]), int(steps[k])) for k in np.flatnonzero(skipped)]
 
 
 def alone(job: Job) -> list[str]:
@@ -184,8 +202,7 @@ def alone(job: Job) -> list[str]:
     if job.engine == "torch":
         x, slots = real(memory.parameter), [real(memory.tensors[key]) for key in memory.keys]
         if isinstance(gradient, Rows):
-            rows = Rows(gradient.ids, real(gradient.values))
-            skipped = torch_engine().rows(step, x, *rows, slots, t)
+            skipped = torch_engine().rows(step, x, gradient.ids, real(gradient.values), slots, t)
         else:
             skipped = torch_engine().dense(step, x, real(gradient), slots, t)
     else:

@@ -1,0 +1,349 @@
+"""The GPU engine, in Triton: the reference's arithmetic at the speed of a GPU's memory, without waiting for the GPU.
+
+`kernels.py` holds one generic driver per layout, `compiling.py` makes its copy for a rule. Here memory is laid out for
+them. Nothing is read back: what depends on the gradient (norms, coordinates that were left as they were) stays on the
+device until somebody asks.
+"""
+
+import contextlib
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from surefoot.engines.cpu.many import Storage
+from surefoot.engines.gpu.compiling import BLOCK, OPTIONS, WARPS, Kind, is_interpreted, source_of, specialise, warps_of
+from surefoot.engines.step import ARITHMETIC, Step
+from surefoot.rules import Rule
+
+__all__ = ["Amp", "Lazy", "Many", "Numbers", "is_interpreted", "rows", "settle", "source_of"]
+
+WIDEST = 1024
+"""Columns of a row that one program steps, unless it has to see the whole row."""
+
+
+class Amp(NamedTuple):
+    """What torch's GradScaler hands over: gradients are divided by `scale`; if `found` is not 0, nothing is stepped."""
+
+    scale: Tensor
+    found: Tensor
+
+
+def kind_of(step: Step, storage: Storage, **more: Any) -> Kind:
+    return Kind(
+        ARITHMETIC[storage.x],
+        storage.x,
+        storage.slots,
+        step.granularity,
+        step.adjusts,
+        step.decays,
+        step.shrinks,
+        step.nonfinite == "propagate",
+        seed=step.stochastic_rounding,
+        **more,
+    )
+
+
+def launch(device: torch.device, driver: str, rule: Rule, kind: Kind, grid: tuple[int, ...], warps: int, *arguments):
+    kernel = specialise(driver, rule, kind)
+    with torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext():
+        kernel[grid](*arguments, num_warps=warps, **OPTIONS)
+
+
+def upload(array: np.ndarray, device: torch.device) -> Tensor:
+    """A copy on the device, for which nobody waits."""
+    tensor = torch.from_numpy(array)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.clone()
+
+
+# The numbers that act in a step
+
+
+class Numbers:
+    """(t, coefficients, around) of steps, as rows of float64 on a device; uploaded only when they change.
+
+    Args:
+        step: the settings; the learning rate may be a tensor on the device.
+        device: where they are to lie.
+    """
+
+    def __init__(self, step: Step, device: torch.device):
+        self.step, self.device = step, device
+        self.known, self.uploaded = np.empty((0, 0)), torch.empty(0)
+        # Where nothing asks for t, numbers that stay the same need no upload.
+        self.tells_t = step.stochastic_rounding is not None or step.catches_up
+
+    def at(self, steps: np.ndarray | Tensor) -> Tensor:
+        """A row for each of the steps, or a single one for all.
+
+        Args:
+            steps: the numbers of the steps, (k,); or a tensor of them on the device, of which nothing is read back.
+
+        Raises:
+            ValueError: where the rule's coefficients or the schedule cannot be computed from tensors.
+        """
+        if isinstance(steps, Tensor) or isinstance(self.step.hyper["lr"], Tensor):
+            return self.on_device(steps)
+        distinct = steps[:1] if (steps == steps[0]).all() else np.unique(steps)
+        rows = {t: self.row(int(t)) for t in distinct.tolist()}
+        array = np.array([rows[t] for t in (steps.tolist() if len(rows) > 1 else rows)], float)
+        if not np.array_equal(array, self.known):
+            self.known, self.uploaded = array, upload(array, self.device)
+        return self.uploaded
+
+    def row(self, t: int) -> tuple:
+        return t if self.tells_t else 0, *self.step.coefficients(t), *self.step.around(t)
+
+    def on_device(self, steps: np.ndarray | Tensor) -> Tensor:
+        step = self.step
+        t = steps if isinstance(steps, Tensor) else upload(steps.astype(float), self.device)
+        try:
+            columns = t, *step.coefficients(t), *step.around(t)
+        except (TypeError, RuntimeError) as error:
+            raise ValueError(
+                f"{step.name}: {step.rule.name} or its schedule cannot compute its coefficients on the device "
+                f"({error}); leave capturable and fused off, and give the learning rate as a number"
+            ) from error
+        size = len(t) if any(isinstance(column, Tensor) and column.numel() > 1 for column in columns[1:]) else 1
+        size = len(t) if self.tells_t else size
+        result = torch.empty((size, len(columns)), dtype=torch.float64, device=self.device)
+        for k, column in enumerate(columns):
+            result[:, k] = column if not isinstance(column, Tensor) or column.numel() != len(t) else column[:size]
+        return result
+
+
+# Dense gradients
+
+
+class Many:
+    """Steps of the same parameters in few launches, by a table of their addresses.
+
+    Args:
+        step: the settings.
+        storage: how all parameters and their memory are stored.
+        shapes: of the parameters, whose coordinates lie close together; with granularity "row", in C order.
+        device: where they lie.
+        counts: int64: coordinates that are left as they are, are added to it.
+        places: of each parameter in `counts`.
+    """
+
+    def __init__(
+        self,
+        step: Step,
+        storage: Storage,
+        shapes: Sequence[tuple[int, ...]],
+        device: torch.device,
+        counts: Tensor,
+        places: Sequence[int],
+    ):
+        self.step, self.storage, self.device, self.counts = step, storage, device, counts
+        self.numbers = Numbers(step, device)
+        sizes = np.array([math.prod(shape) for shape in shapes], np.int64)
+        extent, width, each = sizes, np.ones_like(sizes), BLOCK
+        self.tile = 32
+        if step.granularity == "row":
+            extent = np.array([shape[0] if shape else 1 for shape in shapes], np.int64) * (sizes > 0)
+            width = sizes // np.maximum(extent, 1)
+            self.tile = min(256, max(32, power_of_two(int(width.max(initial=1)))))
+            each = BLOCK // self.tile
+        blocks = -(-extent // each)
+        first = np.cumsum(blocks) - blocks
+        self.blocks, self.fixed = int(blocks.sum()), np.column_stack([first, extent, width, places])
+        self.even = step.granularity != "row" or not (width % 16).any()
+        self.owners = upload(np.repeat(np.arange(len(sizes), dtype=np.int32), blocks), device)
+        self.first, self.last = (upload(edge.astype(np.int32), device) for edge in (first, first + blocks))
+        self.sizes = upload(np.maximum(sizes, 1).astype(float), device)
+        self.addresses: np.ndarray = np.empty((0, 0), np.int64)
+        self.table, self.aligned = self.owners, False
+        self.captured: list[Tensor] = []
+
+    def look(self, addresses: np.ndarray) -> None:
+        """Takes addresses, which are uploaded anew where one has changed."""
+        if np.array_equal(addresses, self.addresses):
+            return
+        self.addresses, self.aligned = addresses.copy(), self.even and not (addresses % 16).any()
+        table = torch.from_numpy(np.concatenate([self.fixed, addresses], 1))
+        if self.device.type == "cuda":
+            table = table.pin_memory()
+            if torch.cuda.is_current_stream_capturing():
+                self.captured.append(table)  # the graph reads it again whenever it is replayed
+        self.table = table.to(self.device, non_blocking=True)
+
+    def run(self, addresses: np.ndarray, steps: np.ndarray | Tensor, amp: Amp | None = None) -> None:
+        """Takes a step.
+
+        Args:
+            addresses: (k, 2 + slots), int64: where each parameter, its gradient and its slots begin.
+            steps: the number of each parameter's step; see `Numbers.at`.
+            amp: from GradScaler.
+        """
+        if self.blocks == 0:
+            return
+        step, numbers = self.step, self.numbers.at(steps)
+        self.look(addresses)
+        kind = kind_of(step, self.storage, aligned=self.aligned, amp=amp is not None, width=self.tile)
+        if math.isfinite(step.clip_norm):
+            raw = Kind(kind.dtype, kind.x, kind.slots, amp=kind.amp, aligned=False)
+            numbers = clipped(step, numbers, self.sums_of_squares(raw, numbers, amp).sqrt())
+        means = shared = numbers
+        if step.granularity == "tensor":
+            means = self.sums_of_squares(kind, numbers, amp) / self.sizes
+            shared = torch.empty((len(self.sizes), len(kind.slots)), dtype=torch.float64, device=self.device)
+            self.launch("common", kind, len(self.sizes), self.table, shared)
+        driver = "dense_by_row" if step.granularity == "row" else "dense"
+        scale, found = amp or (numbers, numbers)
+        self.launch(driver, kind, self.blocks, *self.places(numbers), means, shared, self.counts, scale, found)
+
+    def places(self, numbers: Tensor) -> tuple[Any, ...]:
+        return self.table, self.owners, numbers, 0 if len(numbers) == 1 else numbers.stride(0)
+
+    def sums_of_squares(self, kind: Kind, numbers: Tensor, amp: Amp | None) -> Tensor:
+        """The sum of squares of each gradient, (k,), float64."""
+        parts = torch.empty(self.blocks, dtype=torch.float64, device=self.device)
+        result = torch.empty(len(self.sizes), dtype=torch.float64, device=self.device)
+        self.launch("squares", kind, self.blocks, *self.places(numbers), parts, amp.scale if amp else numbers)
+        self.launch("sums", kind, len(result), parts, self.first, self.last, result)
+        return result
+
+    def launch(self, driver: str, kind: Kind, programs: int, *arguments: Any) -> None:
+        launch(self.device, driver, self.step.rule, kind, (programs,), WARPS, *arguments)
+
+
+def clipped(step: Step, numbers: Tensor, norms: Tensor) -> Tensor:
+    """The numbers with each gradient scaled down to a norm of clip_norm; a row for each norm."""
+    numbers = numbers.expand(len(norms), -1).clone()
+    column = 1 + len(step.rule.coefficient_names)
+    numbers[:, column] *= torch.where(norms > step.clip_norm, step.clip_norm / norms, 1.0)
+    return numbers
+
+
+def power_of_two(size: int) -> int:
+    """The least power of two that is not below it.
+
+    >>> power_of_two(33), power_of_two(0)
+    (64, 1)
+    """
+    return 1 << max(size - 1, 0).bit_length()
+
+
+# Sparse gradients
+
+
+class Lazy(NamedTuple):
+    """What rows that were left out have to make up for.
+
+    Args:
+        last: per row, the last step in which it took part, int64.
+        history: (first step, coefficients, around) of each stretch in which they did not change, float64.
+    """
+
+    last: Tensor
+    history: Tensor
+
+
+class Table(NamedTuple):
+    """A parameter with rows, and its memory.
+
+    Args:
+        x: (n, width), in C order.
+        slots: the memory: (n, width), or (n,) with one number per row, or (1,).
+        storage: how they are stored.
+    """
+
+    x: Tensor
+    slots: tuple[Tensor, ...]
+    storage: Storage
+
+
+class Gradient(NamedTuple):
+    """A sparse gradient: whole numbers (k,), the values of the rows that they name (k, width), and whether the ids are
+    known to be distinct and in order."""
+
+    ids: Tensor
+    values: Tensor
+    distinct: bool = False
+
+
+def rows(
+    step: Step,
+    table: Table,
+    gradient: Gradient,
+    numbers: Tensor,
+    counts: Tensor,
+    place: int = 0,
+    lazy: Lazy | None = None,
+    amp: Amp | None = None,
+) -> None:
+    """Steps the rows that a gradient names; equal ids are summed before, in order of occurrence.
+
+    Args:
+        step: the settings.
+        table: what is stepped.
+        gradient: along which.
+        numbers: what acts; see `Numbers`.
+        counts: (2, m), int64: coordinates that were left as they were, and ids out of range (which name no row), are
+            added to its column `place`.
+        lazy: where rows that were left out catch up when they are touched.
+        amp: from GradScaler.
+    """
+    (x, slots, storage), (ids, values, distinct) = as_stored(table), gradient
+    height, width = x.shape
+    if len(ids) == 0 or width == 0:
+        return
+    if distinct:
+        ids, order = ids.contiguous(), torch.arange(len(ids), device=ids.device)
+    else:
+        ids, order = torch.sort(ids.to(torch.int32) if height < 2**31 else ids, stable=True)
+    # What a row shares is for one program: it is read, and written, once.
+    whole = step.granularity == "row" or lazy is not None
+    tile = power_of_two(width) if whole else min(power_of_two(width), WIDEST)
+    kind = kind_of(step, storage, amp=amp is not None, catches_up=lazy is not None, width=tile)
+    scale, found = amp or (numbers, numbers)
+    sorted_ = ids, order, len(ids), bits(values.contiguous())
+
+    def sum_of_squares(kind: Kind) -> Tensor:
+        parts = torch.empty(len(ids), dtype=torch.float64, device=x.device)
+        arguments = x, *sorted_, height, width, numbers, parts, scale
+        launch(x.device, "rows_squares", step.rule, kind, (len(ids),), warps_of(tile), *arguments)
+        return parts.sum().reshape(1)
+
+    if math.isfinite(step.clip_norm):
+        raw = Kind(kind.dtype, kind.x, kind.slots, amp=kind.amp, width=tile)
+        numbers = clipped(step, numbers, sum_of_squares(raw).sqrt())
+    means = shared = numbers
+    if step.granularity == "tensor":
+        means, shared = sum_of_squares(kind) / max(x.numel(), 1), firsts(table)
+    last, history = lazy or (order, numbers)
+    acting = height, width, numbers, last, history, len(history), means, shared
+    counted = counts, place, counts.shape[1] + place
+    grid = len(ids), -(-width // tile)
+    launch(x.device, "rows", step.rule, kind, grid, warps_of(tile), x, *sorted_, slots, *acting, *counted, scale, found)
+
+
+def settle(step: Step, table: Table, now: int, lazy: Lazy) -> None:
+    """Lets every row catch up with the steps before `now`."""
+    height, width = table.x.shape
+    if table.x.numel() == 0:
+        return
+    tile = power_of_two(width)
+    kind = kind_of(step, table.storage, catches_up=True, width=tile)
+    x, slots, _ = as_stored(table)
+    arguments = x, slots, height, width, now, *lazy, len(lazy.history), firsts(table)
+    launch(x.device, "settle", step.rule, kind, (height,), warps_of(tile), *arguments)
+
+
+def firsts(table: Table) -> Tensor:
+    """The first number of every slot, float64: all there is of those that a tensor's coordinates share."""
+    return torch.cat([slot.reshape(-1)[:1].double() for slot in table.slots] or [table.x.new_zeros(1).double()])
+
+
+def bits(tensor: Tensor) -> Tensor:
+    """bfloat16 as uint16, which stands for it in the kernels."""
+    return tensor.view(torch.uint16) if tensor.dtype is torch.bfloat16 else tensor
+
+
+def as_stored(table: Table) -> Table:
+    return Table(bits(table.x), tuple(map(bits, table.slots)), table.storage)

@@ -1,0 +1,230 @@
+"""`specialise` makes the copy of a generic driver for one rule, which Triton compiles when it is first launched.
+
+A rule is taken from its own source, with three words changed: `/` is division rounded as IEEE 754 says (Triton's is
+approximate), `-x` has the other sign than x (Triton's −0 is 0), and a number has the type of the arithmetic (0.1 would
+be float32 to Triton).
+"""
+
+import ast
+import functools
+import inspect
+import linecache
+import textwrap
+import types
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import triton
+import triton.language as tl
+from triton import knobs
+
+from surefoot.engines import around
+from surefoot.engines.gpu import kernels, triton_ops
+from surefoot.rules import Rule, RuleError
+
+TYPES = {"float64": tl.float64, "float32": tl.float32, "float16": tl.float16, "bfloat16": tl.uint16}
+
+OPTIONS: dict[str, Any] = {"enable_fp_fusion": False}
+"""a · b + c is rounded twice, as in the reference: no fused multiply-add. (Triton's default is to fuse.)"""
+
+SEED_FACTOR = 0x9E3779B97F4A7C15
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a driver is compiled for, besides the rule.
+
+    Attributes:
+        dtype: the type of the arithmetic, "float32" or "float64".
+        x, slots: the types in which parameters and memory are stored.
+        granularity: which coordinates share a rate.
+        adjusts, decays, shrinks: what is done around the rule; see `Step`.
+        propagate: values that are not finite go through.
+        catches_up: rows that were left out make up for it.
+        amp: gradients are divided by GradScaler's scale, and nothing is stepped where it found one not finite.
+        seed: of stochastic rounding, or None.
+        aligned: addresses and rows are multiples of 16, so that threads load 16 bytes at once.
+        width: columns of a tile, where it has rows.
+    """
+
+    dtype: str
+    x: str
+    slots: tuple[str, ...]
+    granularity: str = "coordinate"
+    adjusts: bool = False
+    decays: bool = False
+    shrinks: bool = False
+    propagate: bool = False
+    catches_up: bool = False
+    amp: bool = False
+    seed: int | None = None
+    aligned: bool = True
+    width: int = 32
+
+
+BLOCK = 1024
+"""Coordinates that one program steps."""
+
+WARPS = 4
+"""Groups of 32 threads that share a block: each thread has 8 coordinates, two loads of 16 bytes from every array."""
+
+AHEAD = 64
+"""Coordinates of a row's duplicates that a thread asks for at once."""
+
+UNSPECIALISED = ("stride", "count", "height", "stretches", "now", "place", "outside")
+"""Numbers that change often: Triton would compile anew where one is 1, or a multiple of 16."""
+
+
+def warps_of(width: int) -> int:
+    """Groups of 32 threads for a row: four coordinates for each thread, a load of 16 bytes.
+
+    >>> warps_of(64), warps_of(1024)
+    (1, 8)
+    """
+    return min(16, max(1, width // 128))
+
+
+class Exact(ast.NodeTransformer):
+    """Division and signs as IEEE 754 says, and numbers of the type of the arithmetic."""
+
+    def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
+        self.generic_visit(node)
+        return called("ops.divide", node.left, node.right) if isinstance(node.op, ast.Div) else node
+
+    def visit_UnaryOp(self, node: ast.UnaryOp) -> ast.AST:
+        self.generic_visit(node)
+        return called("ops.negative", node.operand) if isinstance(node.op, ast.USub) else node
+
+    def visit_Constant(self, node: ast.Constant) -> ast.AST:
+        if not isinstance(node.value, (int, float)) or isinstance(node.value, bool):
+            return node
+        shape = ast.Tuple([], ast.Load())
+        return called("tl.full", shape, ast.Constant(float(node.value)), ast.Name("F", ast.Load()))
+
+
+def called(name: str, *arguments: ast.expr) -> ast.Call:
+    module, attribute = name.split(".")
+    return ast.Call(ast.Attribute(ast.Name(module, ast.Load()), attribute, ast.Load()), list(arguments), [])
+
+
+def source_of(function: Callable) -> ast.FunctionDef:
+    """The definition of a rule's function, without decorators.
+
+    Raises:
+        RuleError: where no file or notebook cell has it.
+    """
+    name = getattr(function, "__name__", repr(function))
+    try:
+        definition = ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]
+    except (OSError, TypeError, SyntaxError) as error:
+        raise RuleError(
+            f"{name}: its source cannot be read ({error}), and Triton compiles from the source; "
+            "define it with def, in a file or in a notebook cell"
+        ) from error
+    if not isinstance(definition, ast.FunctionDef):
+        raise RuleError(f"{name}: Triton compiles functions made by def; this one is not")
+    definition.decorator_list = []
+    return definition
+
+
+@functools.cache
+def translated(function: Callable, dtype: str) -> Callable:
+    """The function for Triton, in arithmetic of that type; its names are yet to be filled in."""
+    definition = Exact().visit(source_of(function))
+    text = ast.unparse(ast.fix_missing_locations(definition)) + "\n"
+    # Triton reads a function's source again: here it is found.
+    place = f"<{function.__module__}.{function.__qualname__} for Triton, {dtype}>"
+    linecache.cache[place] = len(text), None, text.splitlines(keepends=True), place
+    names: dict[str, Any] = {"tl": tl, "F": tl.constexpr(TYPES[dtype])}
+    exec(compile(text, place, "exec"), names)
+    return names[definition.name]
+
+
+def is_interpreted() -> bool:
+    """Whether kernels are interpreted, on CPU tensors, and not compiled: where TRITON_INTERPRET=1 is set."""
+    return bool(knobs.runtime.interpret)
+
+
+@functools.cache
+def ops_module(interpret: bool) -> types.ModuleType:
+    """`ops`, as a module that Triton's functions may use."""
+    module = types.ModuleType("ops")
+    for name, function in vars(triton_ops).items():
+        if isinstance(function, types.FunctionType):
+            setattr(module, name, triton.jit(function))
+    return module
+
+
+def specialise(driver: str, rule: Rule, kind: Kind) -> Any:
+    """The copy of a driver of `kernels` for a rule, to be launched as kernel[grid](…)."""
+    return made(driver, rule, kind, is_interpreted())
+
+
+@functools.cache
+def made(driver: str, rule: Rule, kind: Kind, interpret: bool) -> Any:
+    return namespace(rule, kind, interpret)[driver]
+
+
+@functools.cache
+def namespace(rule: Rule, kind: Kind, interpret: bool) -> dict[str, Any]:
+    """The globals of a driver's copy: every function of `kernels`, for Triton, and the names in capitals."""
+    names: dict[str, Any] = {"tl": tl}
+    ops = ops_module(interpret)
+
+    def compiled(function: Callable, dtype: str = kind.dtype) -> Any:
+        copy = translated(function, dtype)
+        bound = types.FunctionType(copy.__code__, dict(copy.__globals__) | {"ops": ops}, copy.__name__)
+        bound.__module__ = function.__module__
+        return triton.jit(bound)
+
+    shares = tuple(kind.granularity != "coordinate" and slot.kind == "scale" for slot in rule.slots.values())
+    constants = {
+        "F": TYPES[kind.dtype],
+        "X": TYPES[kind.x],
+        "SLOTS": tuple(TYPES[name] for name in kind.slots),
+        "SHARES": shares,
+        "SHARED": kind.granularity != "coordinate",
+        "BY_ROW": kind.granularity == "row",
+        "COUNT": len(rule.coefficient_names),
+        "HISTORY": 7 + len(rule.coefficient_names),
+        "COLUMNS": 6 + len(kind.slots),
+        "ADJUSTS": kind.adjusts,
+        "FROM_ORIGIN": rule.from_origin,
+        "PROPAGATE": kind.propagate,
+        "CATCHES_UP": kind.catches_up,
+        "AMP": kind.amp,
+        "ALIGNED": kind.aligned,
+        "RANDOM": kind.seed is not None,
+        "SEED": (kind.seed or 0) * SEED_FACTOR % 2**64,
+        "BLOCK": BLOCK,
+        "ROWS": max(1, BLOCK // kind.width),
+        "WIDTH": kind.width,
+        "AHEAD": max(1, AHEAD // max(1, kind.width // (32 * warps_of(kind.width)))),
+    }
+    names |= {key: value if interpret else tl.constexpr(value) for key, value in constants.items()}
+    names |= {
+        "RULE": compiled(rule.function),
+        "RULE_IDLE": compiled(rule.idle) if callable(rule.idle) else None,
+        "ADVANCE": compiled(around.advance),
+        "AROUND_GRADIENT": compiled(around.gradient),
+        "AROUND_PROXIMAL": compiled(around.proximal),
+        "AROUND_IDLE": compiled(around.idle, "float64"),
+        "DIVIDE": ops.divide,
+    }
+    for helper, function in vars(kernels).items():
+        if isinstance(function, types.FunctionType):
+            copy = types.FunctionType(function.__code__, names, helper, function.__defaults__)
+            copy.__module__, copy.__annotations__ = function.__module__, function.__annotations__
+            changing = [name for name in UNSPECIALISED if name in inspect.signature(copy).parameters]
+            names[helper] = triton.jit(do_not_specialize=changing)(copy)
+    idle = "idle_from_origin" if rule.from_origin else "idle_steady" if rule.steady else "idle_by_rule"
+    names |= {
+        "GRADIENT": names["full_gradient" if kind.adjusts else "plain_gradient"],
+        "START": names["full_start" if kind.decays else "plain_start"],
+        "PROXIMAL": names["full_proximal" if kind.shrinks else "plain_proximal"],
+        "IDLE_STRETCH": names[idle],
+    }
+    if interpret:
+        names["add"] = tl.standard._sum_combine  # of this one the interpreter knows that it is a sum
+    return names

@@ -1,0 +1,390 @@
+"""Steps of parameters on GPUs, by the Triton engine; the host does not wait for them.
+
+So what could not be stepped is told at a later step, or by `RuleOptimizer.synchronize`. With `capturable` or `fused`
+the steps are counted on the GPU too: a CUDA graph can then be replayed, and GradScaler skips a step unseen.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import operator
+import warnings
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from surefoot.engines import Step
+from surefoot.optim.memory import Memory, Rows, counter_type, is_aligned, local, real
+from surefoot.optim.running import Job, Together, torch_engine
+from surefoot.rules import Rule, RuleError
+
+if TYPE_CHECKING:
+    from surefoot.engines.gpu import Amp, Lazy, Table
+
+OLDEST = 8, 0
+"""The compute capability of the first GPUs that Triton compiles these kernels for."""
+
+
+@functools.cache
+def engine() -> Any:
+    """The engine, loaded when first needed.
+
+    Raises:
+        ImportError: where Triton is missing, or too old.
+    """
+    return importlib.import_module("surefoot.engines.gpu")
+
+
+def obstacle(rule: Rule, device: torch.device) -> str | None:
+    """Why the engine cannot step parameters there, and what to do about it; None if it can."""
+    if device.type == "cuda":
+        return obstacle_on_gpu(rule, device)
+    return None if device.type == "cpu" and is_interpreted() else f"it is for GPUs of CUDA, not for {device}"
+
+
+@functools.cache
+def obstacle_on_gpu(rule: Rule, device: torch.device) -> str | None:
+    if torch.version.cuda is None:
+        return "it is for GPUs of CUDA, and this torch is made for others"
+    if torch.cuda.get_device_capability(device) < OLDEST:
+        return f"{torch.cuda.get_device_name(device)} is older than the GPUs it is for (compute capability 8.0)"
+    try:
+        engine().source_of(rule.function)
+    except ImportError as error:
+        return f"Triton cannot be imported ({error}); torch for CUDA on Linux brings it, or `pip install triton` does"
+    except RuleError as error:
+        return str(error)
+    return None
+
+
+def is_interpreted() -> bool:
+    try:
+        return engine().is_interpreted()
+    except ImportError:
+        return False
+
+
+def chosen(rule: Rule, device: torch.device) -> str:
+    """The engine for parameters on a device that is not a CPU: "gpu" where it can, else "torch", with one warning."""
+    if device.type != "cuda":
+        return "torch"
+    reason = obstacle(rule, device)
+    if reason is None:
+        return "gpu"
+    warn_once(f"parameters on {device} are stepped by the torch engine, which is slower than the gpu engine: {reason}")
+    return "torch"
+
+
+@functools.cache
+def warn_once(message: str) -> None:
+    warnings.warn(message, stacklevel=2)
+
+
+# Steps counted on the device
+
+
+def place_counter(tensors: dict[str, Any], parameter: Tensor, counts_on_device: bool) -> None:
+    """Moves the counter of steps to where it is counted."""
+    counter = tensors.get("step")
+    if counts_on_device:
+        counter = torch.zeros((), dtype=counter_type()) if counter is None else counter
+        tensors["step"] = counter.to(local(parameter).device, torch.float32)
+    elif isinstance(counter, Tensor) and counter.device.type not in ("cpu", "meta"):
+        tensors["step"] = counter.to("cpu", counter_type())
+
+
+def lies_on(value: Any) -> bool:
+    """Whether it is a tensor on a GPU, of which the number is not to be asked for."""
+    return isinstance(value, Tensor) and value.device.type == "cuda"
+
+
+def amp_of(optimizer: Any) -> Amp | None:
+    """What GradScaler has handed to the optimizer for this step."""
+    found = getattr(optimizer, "found_inf", None)
+    if found is None:
+        return None
+    scale = getattr(optimizer, "grad_scale", None)
+    return engine().Amp(torch.ones_like(found) if scale is None else scale, found)
+
+
+def is_capturing() -> bool:
+    return torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing()
+
+
+def check_capture(memories: Iterable[Memory], new: bool) -> None:
+    """Raises RuntimeError where a CUDA graph is being captured that could not be replayed.
+
+    Args:
+        memories: of what is to be stepped.
+        new: whether anything is stepped for the first time, has moved, or is stepped alone.
+    """
+    if not is_capturing():
+        return
+    for memory in memories:
+        if not memory.counts_on_device:
+            raise RuntimeError(
+                f"{memory.name}: a CUDA graph is being captured, which would repeat the step with the same number; "
+                "expected capturable=True"
+            )
+    if new:
+        raise RuntimeError(
+            "a CUDA graph is being captured in the first step of some parameters, or of some with sparse gradients or "
+            "gaps in memory; expected dense ones, and a few steps before, as torch's notes on CUDA graphs say"
+        )
+
+
+# What could not be stepped
+
+
+class Watch:
+    """Counts, on a device, of what could not be stepped; a copy of them comes to the host when it comes.
+
+    Args:
+        device: where the counts lie.
+        size: the most parameters that they are kept for.
+    """
+
+    def __init__(self, device: torch.device, size: int):
+        self.counts = torch.zeros((2, size), dtype=torch.int64, device=device)
+        self.on_device = device.type == "cuda"
+        self.copy = torch.zeros((2, size), dtype=torch.int64, pin_memory=self.on_device)
+        self.arrived: Any = torch.cuda.Event() if self.on_device else None
+        self.under_way = False
+        self.memories: dict[Tensor, Memory] = {}
+        self.columns: dict[Tensor, int] = {}
+        self.told = np.zeros((2, size), np.int64)
+
+    def place(self, memory: Memory) -> int:
+        """The column of a parameter."""
+        self.memories[memory.parameter] = memory
+        return self.columns.setdefault(memory.parameter, len(self.columns))
+
+    def send(self) -> None:
+        """Asks for the counts as they are after the steps so far, unless others are still on their way."""
+        if not self.under_way and not (self.on_device and is_capturing()):
+            self.copy.copy_(self.counts, non_blocking=True)
+            if self.on_device:
+                self.arrived.record()
+            self.under_way = True
+
+    def look(self) -> list[tuple[Memory, int, int]]:
+        """(parameter, coordinates left as they were, ids out of range) of what was not told before, if known yet."""
+        if not self.under_way or (self.on_device and (is_capturing() or not self.arrived.query())):
+            return []
+        self.under_way = False
+        counts = self.copy.numpy().copy()
+        new, self.told = counts - self.told, counts
+        return [(self.memories[p], int(new[0, k]), int(new[1, k])) for p, k in self.columns.items() if new[:, k].any()]
+
+    def wait(self) -> list[tuple[Memory, int, int]]:
+        """The same, of all steps so far."""
+        found = self.look_when_arrived()
+        self.send()
+        return found + self.look_when_arrived()
+
+    def look_when_arrived(self) -> list[tuple[Memory, int, int]]:
+        if self.under_way and self.on_device:
+            self.arrived.synchronize()
+        return self.look()
+
+
+def said(found: list[tuple[Memory, int, int]]) -> list[str]:
+    """What is to be said of what could not be stepped. Ids out of range raise ValueError."""
+    faults = []
+    for memory, skipped, outside in found:
+        memory.skipped += skipped
+        if outside:
+            raise ValueError(
+                f"{memory.name}: sparse gradients of earlier steps named rows out of range, {outside:,} times; "
+                f"expected 0 … {memory.shape[0] - 1}; all other rows were stepped"
+            )
+        if skipped and memory.step.nonfinite == "raise":
+            faults.append(
+                f"{memory.name}: in earlier steps {skipped:,} coordinates (of {memory.size:,}) had a gradient, square "
+                "or step that is not finite; they were left as they were, all others were stepped (nonfinite='skip' "
+                "only counts them)"
+            )
+    return faults
+
+
+# Dense gradients
+
+
+def can_join(job: Job) -> bool:
+    """Whether a parameter is stepped by its addresses, together with others."""
+    memory, gradient = job.memory, job.gradient
+    if isinstance(gradient, Rows) or "last" in memory.tensors or gradient.is_neg() or gradient.is_conj():
+        return False
+    part = local(memory.parameter)
+    if gradient.stride() != part.stride() or not is_aligned(memory.parameter):
+        return False
+    slots = [local(memory.tensors[key]) for key in memory.keys]
+    contiguous = part.is_contiguous() and all(slot.is_contiguous() for slot in slots)
+    return memory.packed if job.step.granularity == "coordinate" else contiguous
+
+
+class TogetherOnGPU(Together):
+    """Dense parameters of one group and device that are stepped in a few launches, for as long as nothing moves."""
+
+    def __init__(self, step: Step, jobs: list[Job], watch: Watch):
+        self.watch, self.on_device = watch, jobs[0].memory.counts_on_device
+        self.device = jobs[0].memory.device
+        super().__init__(step, jobs)
+        self.counters_on_device: list[Any] = [tensors.get("step") for tensors in self.tensors]
+        if self.on_device:
+            self.many.numbers.at(self.next())  # raises where they cannot be computed there
+
+    def plan(self) -> Any:
+        shapes = [tuple(real(memory.parameter).shape) for memory in self.memories]
+        places = [self.watch.place(memory) for memory in self.memories]
+        return engine().Many(self.step, self.storage, shapes, self.device, self.watch.counts, places)
+
+    def is_ready(self) -> bool:
+        same = all(map(operator.is_, (tensors.get("step") for tensors in self.tensors), self.counters_on_device))
+        return same and super().is_ready()
+
+    def next(self) -> Tensor:
+        """The number of each parameter's next step, where it is counted on the device."""
+        return torch.stack(self.counters_on_device).double() + 1
+
+    def run(self, amp: Amp | None = None) -> list[str]:
+        """One step; what could not be stepped is told by the watch."""
+        self.is_new, amp = False, placed(amp, self.device)
+        if self.on_device:
+            self.many.run(self.addresses, self.next(), amp)
+            torch._foreach_add_(self.counters_on_device, taken(amp))  # pyright: ignore[reportPrivateImportUsage]
+        else:
+            steps = self.counted() + 1
+            self.many.run(self.addresses, steps, amp)
+            self.advance(steps)
+        return []
+
+
+def placed(amp: Amp | None, device: torch.device) -> Amp | None:
+    """What GradScaler hands over, on a device: it has it on one of several."""
+    return amp and engine().Amp(*(part.to(device, non_blocking=True) for part in amp))
+
+
+def taken(amp: Amp | None) -> Any:
+    """1, or 0 where GradScaler found a gradient that is not finite."""
+    return 1.0 if amp is None else (amp.found == 0).float().reshape(())
+
+
+# One parameter
+
+
+def alone(job: Job, watch: Watch, amp: Amp | None) -> list[str]:
+    """Steps one parameter: one with a sparse gradient, or with gaps in its memory or its gradient's."""
+    memory, amp = job.memory, placed(amp, job.memory.device)
+    t: Any = memory.tensors["step"].double().reshape(1) + 1 if memory.counts_on_device else memory.count() + 1
+    if isinstance(job.gradient, Rows):
+        step_rows(job, job.gradient, t, watch, amp)
+    else:
+        step_copies(job, job.gradient, t, watch, amp)
+    if memory.counts_on_device:
+        memory.tensors["step"] += taken(amp)
+    else:
+        memory.advance(t)
+    return []
+
+
+def step_copies(job: Job, gradient: Tensor, t: Any, watch: Watch, amp: Amp | None) -> None:
+    memory = job.memory
+    if "last" in memory.tensors:
+        settle(memory)
+    tensors = [real(memory.parameter), *(real(memory.tensors[key]) for key in memory.keys)]
+    x, *slots = close = [tensor.contiguous() for tensor in tensors]
+    g = real(gradient.resolve_neg()).contiguous()
+    places = [watch.place(memory)]
+    many = engine().Many(job.step, memory.storage, [tuple(x.shape)], memory.device, watch.counts, places)
+    steps = t if isinstance(t, Tensor) else np.array([t])
+    many.run(np.array([[tensor.data_ptr() for tensor in (x, g, *slots)]], np.int64), steps, amp)
+    copy_back(tensors, close)
+
+
+def copy_back(tensors: list[Tensor], copies: list[Tensor]) -> None:
+    for tensor, copy in zip(tensors, copies, strict=True):
+        if copy.data_ptr() != tensor.data_ptr():
+            tensor.copy_(copy)
+
+
+def table_of(memory: Memory) -> tuple[Table, list[Tensor], list[Tensor]]:
+    """A parameter and its memory as tables of rows; the tensors that they are made of; and those without gaps."""
+    tensors = [real(memory.parameter), *(real(memory.tensors[key]) for key in memory.keys)]
+    close = [tensor.contiguous() for tensor in tensors]
+    x, *slots = [part.view(len(part), -1) if part.shape == close[0].shape else part.view(-1) for part in close]
+    return engine().Table(x, tuple(slots), memory.storage), tensors, close
+
+
+def step_rows(job: Job, gradient: Rows, t: Any, watch: Watch, amp: Amp | None) -> None:
+    step, memory = job.step, job.memory
+    table, tensors, close = table_of(memory)
+    numbers = engine().Numbers(step, memory.device).at(t if isinstance(t, Tensor) else np.array([t]))
+    lazy = left_out(memory, t, numbers) if step.catches_up else None
+    if len(gradient.ids) == 0 and step.granularity == "tensor":
+        # A zero gradient, which fades what the tensor shares; there is nothing else for a kernel to step.
+        slots = [real(memory.tensors[key]) for key in memory.keys]
+        torch_engine().rows(step, real(memory.parameter), gradient.ids, real(gradient.values), slots, t)
+    values = real(gradient.values)
+    flat = engine().Gradient(gradient.ids, values.reshape(len(values), table.x.shape[1]), gradient.distinct)
+    engine().rows(step, table, flat, numbers, watch.counts, watch.place(memory), lazy, amp)
+    copy_back(tensors, close)
+
+
+def left_out(memory: Memory, t: Any, numbers: Tensor) -> Lazy:
+    """What rows have to make up for that are left out from step t on; it is kept where a state dict has it."""
+    step, tensors, device = memory.step, memory.tensors, memory.device
+    if "last" not in tensors:
+        tensors["last"] = torch.full((memory.shape[0],), t - 1, dtype=torch.int64, device=device)
+        tensors["history"] = torch.empty((0, numbers.shape[1]), dtype=torch.float64, device=device)
+        tensors.setdefault("step", torch.tensor(float(memory.t)))
+    tensors["last"], history = (tensors[key].to(device) for key in ("last", "history"))
+    if step.rule.from_origin:
+        history = of_step(memory, max(t - 1, 1))
+    elif isinstance(step.hyper["lr"], Tensor):
+        history, memory.acting = appended(history, numbers), None
+    else:
+        before = memory.acting or (tuple(history[-1, 1:].tolist()) if len(history) else None)
+        memory.acting = (*step.coefficients(t), *step.around(t)._replace(scale=1.0))
+        if memory.acting != before:
+            history = appended(history, numbers)
+            history[-1, 1 + len(step.rule.coefficient_names)] = 1.0
+    tensors["history"] = history
+    return engine().Lazy(tensors["last"], history)
+
+
+def of_step(memory: Memory, t: int) -> Tensor:
+    """A history in which all steps are like step t: parameters that are recomputed from the origin are a function of
+    the memory and of the last step's coefficients alone."""
+    history = engine().Numbers(memory.step, memory.device).at(np.array([t])).clone()
+    history[:, 0] = 1
+    return history
+
+
+def appended(history: Tensor, row: Tensor) -> Tensor:
+    """The history with one more row: in the room behind it, or where there is none, in memory twice as large."""
+    size, width = history.shape
+    if history.storage_offset() or history.untyped_storage().nbytes() < (size + 1) * width * history.element_size():
+        larger = history.new_empty(2 * size + 1, width)
+        larger[:size] = history
+        history = larger
+    history = history.as_strided((size + 1, width), (width, 1))
+    history[size] = row[0]
+    return history
+
+
+def settle(memory: Memory) -> None:
+    """Lets the rows of a parameter catch up with all steps so far; there is nothing left to make up for then."""
+    last, history = (memory.tensors[key].to(memory.device) for key in ("last", "history"))
+    if memory.step.rule.from_origin:
+        history = of_step(memory, max(memory.count(), 1))
+    table, tensors, close = table_of(memory)
+    engine().settle(memory.step, table, memory.count() + 1, engine().Lazy(last, history))
+    copy_back(tensors, close)
+    memory.acting = None
+    for key in ("last", "history") if memory.counter is not None else ("last", "history", "step"):
+        memory.tensors.pop(key, None)

@@ -1,0 +1,214 @@
+"""The GPU engine against the reference, for every rule, granularity and type; without a GPU, interpreted by Triton.
+
+Bit for bit, but for float64 rates that several coordinates share and for norms: their squares are summed up in another
+order, also on a GPU, where the order is the same in every run.
+"""
+
+import ast
+import inspect
+
+import numpy as np
+import pytest
+from numerics import assert_close
+from on_gpu import DEVICE, dense, gpu, sparse, torch
+from on_gpu import interpreted as interpreted
+from table import CONCRETE, DTYPES, FULL, LENGTHS, gradients, granularities, laziness, parameters, touches
+
+from surefoot import ops
+from surefoot.engines.cpu import numba_ops
+from surefoot.engines.cpu.many import Storage
+from surefoot.engines.gpu.compiling import translated
+from surefoot.rules.record import ARRAY_OPS
+
+pytestmark = pytest.mark.usefixtures("interpreted")
+
+SHAPES = ((1,), (31,), (), (5, 7), (0,))
+MORE_SHAPES = (*((n,) for n in LENGTHS), (0, 3), (2, 3, 4), (2, gpu.BLOCK + 5), (33, 2))
+"""Stepped together: several blocks, the last one short, and tensors without coordinates among them."""
+
+
+def cases(always: str = ""):
+    """Every rule; unless FULL, types and granularities take turns, but for the granularity that is always taken."""
+    for k, c in enumerate(CONCRETE.values()):
+        for j, granularity in enumerate(choices := granularities(c, "row", "tensor")):
+            for dtype in DTYPES if FULL else (DTYPES[(k + j) % 2],):
+                if FULL or granularity == always or k % len(choices) == j:
+                    yield pytest.param(c, granularity, dtype, id=f"{c.name}-{granularity}-{dtype}")
+
+
+def dense_of(shapes, dtype: str, steps: int):
+    """(parameters, their gradients step by step)."""
+    grads = zip(*(gradients(shape, dtype, steps) for shape in shapes), strict=True)
+    return [parameters(shape, dtype) for shape in shapes], map(list, grads)
+
+
+@pytest.mark.parametrize("c, granularity, dtype", list(cases("coordinate")))
+def test_dense_gradients(c, granularity, dtype):
+    dense(c, *dense_of(SHAPES, dtype, 2), granularity=granularity, **c.other_settings())
+
+
+@pytest.mark.parametrize("granularity", ["coordinate", "row", "tensor"])
+def test_dense_gradients_of_all_shapes(granularity):
+    dense(CONCRETE["adagrad"], *dense_of(MORE_SHAPES, "float32", 2), granularity=granularity)
+
+
+@pytest.mark.parametrize("c, granularity, dtype", list(cases()))
+def test_sparse_gradients(c, granularity, dtype):
+    settings = c.other_settings() | {"granularity": granularity}
+    lazy = laziness(c, **settings)
+    sparse(c, parameters((4, 5), dtype), touches((4, 5), dtype, 3), lazy=lazy, **settings)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (9, 1), (6, 33), (5, 2, 3), (7, gpu.WIDEST + 2)])
+@pytest.mark.parametrize("granularity", ["coordinate", "row"])
+def test_sparse_gradients_of_all_shapes(shape, granularity):
+    sparse(CONCRETE["adagrad"], parameters(shape, "float32"), touches(shape, "float32", 2), granularity=granularity)
+
+
+def test_many_duplicates_are_summed_in_order_of_occurrence():
+    rng = np.random.default_rng(0)
+    ids, values = rng.integers(0, 2, 150), rng.normal(size=(150, 3)).astype(np.float32)
+    for part in (ids, np.zeros_like(ids)):
+        sparse(CONCRETE["sgd"], parameters((2, 3), "float32"), [(part, values)])
+
+
+# What is done around the rule, and how parameters and memory are stored
+
+AROUND = {
+    "everything": {
+        "weight_decay": 0.05,
+        "decoupled_weight_decay": 0.1,
+        "l1": 0.01,
+        "l2": 0.1,
+        "clip_value": 2.0,
+        "maximize": True,
+    },
+    "clip_norm": {"clip_norm": 0.7, "l1": 0.02},
+    "clip_norm that is not reached": {"clip_norm": 1e9},
+    "no ε": {"eps_root": 0.0, "l2": 0.3},
+    "schedule": {"lr": lambda t: 0.5 / t, "l1": 0.01},
+}
+
+
+@pytest.mark.parametrize("options", AROUND.values(), ids=AROUND)
+def test_around_dense_gradients(options):
+    dense(CONCRETE["adagrad"], *dense_of(SHAPES, "float32", 3), **options)
+
+
+@pytest.mark.parametrize("options", AROUND.values(), ids=AROUND)
+def test_around_sparse_gradients(options):
+    lazy = laziness(CONCRETE["adagrad"], **options)
+    sparse(CONCRETE["adagrad"], parameters((6, 5), "float32"), touches((6, 5), "float32", 5), lazy=lazy, **options)
+
+
+@pytest.mark.parametrize("granularity", ["row", "tensor"])
+def test_everything_around_shared_rates(granularity):
+    options = {"granularity": granularity, "lazy": "touched", **AROUND["everything"]}
+    dense(CONCRETE["adagrad"], *dense_of(SHAPES, "float32", 3), **options)
+    sparse(CONCRETE["adagrad"], parameters((6, 5), "float32"), touches((6, 5), "float32", 3), **options)
+
+
+STORAGE = {
+    "bfloat16": ("bfloat16", {}),
+    "bfloat16 rounded at random": ("bfloat16", {"stochastic_rounding": 7, "l1": 1e-3}),
+    "bfloat16 memory": ("bfloat16", {"state_dtype": "bfloat16"}),
+    "float16": ("float16", {}),
+    "float16 memory": ("float32", {"state_dtype": "float16"}),
+}
+
+
+@pytest.mark.parametrize("dtype, settings", STORAGE.values(), ids=STORAGE)
+def test_storage(dtype, settings):
+    dense(CONCRETE["adam"], *dense_of(SHAPES, dtype, 2), **settings)
+    settings = settings | {"granularity": "row"}
+    dense(CONCRETE["adagrad"], *dense_of(SHAPES, dtype, 2), **settings)
+    settings["lazy"] = laziness(CONCRETE["adagrad"], **settings)
+    sparse(CONCRETE["adagrad"], parameters((6, 5), dtype), touches((6, 5), dtype, 3), **settings)
+
+
+def test_rows_of_16_bits_that_catch_up_by_the_rules_own_closed_form():
+    sparse(CONCRETE["momentum"], parameters((6, 5), "bfloat16"), touches((6, 5), "bfloat16", 6))
+
+
+@pytest.mark.parametrize("policy", ["skip", "propagate"])
+@pytest.mark.parametrize("granularity", ["coordinate", "row", "tensor"])
+def test_values_that_are_not_finite(granularity, policy):
+    rng = np.random.default_rng(3)
+    # NaN equals nothing: where such values go through, only squares overflow.
+    bad = np.float32([np.nan, np.inf, -np.inf, 1e30, -3e38] if policy == "skip" else [1e30, -3e38])
+    settings = {"granularity": granularity, "nonfinite": policy}
+
+    def spoil(values):
+        return np.where(rng.random(values.shape) < 0.15, rng.choice(bad, values.shape), values)
+
+    arrays, grads = dense_of(((6, 7), (gpu.BLOCK + 2,)), "float32", 2)
+    spoilt = [list(map(spoil, of_step)) for of_step in grads]
+    mirror = dense(CONCRETE["adagrad"], arrays, spoilt, **settings)
+    assert (mirror.counts[0] > 0).all() == (policy == "skip")
+    parts = [(ids, spoil(values)) for ids, values in touches((6, 7), "float32", 1)]
+    sparse(CONCRETE["adagrad"], parameters((6, 7), "float32"), parts, **settings)
+
+
+def test_rows_out_of_range_are_counted_and_name_nothing():
+    step = CONCRETE["adagrad"].step(engine="reference")
+    x, total, counts = torch.ones(3, 2, device=DEVICE), torch.zeros(3, 2, device=DEVICE), torch.zeros(2, 1).long()
+    counts = counts.to(DEVICE)
+    ids = torch.tensor([3, 1, -1, 2**31, 1], device=DEVICE)
+    table = gpu.Table(x, (total,), Storage("float32", ("float32",)))
+    numbers = gpu.Numbers(step, DEVICE).at(np.array([1]))
+    gpu.rows(step, table, gpu.Gradient(ids, torch.ones(5, 2, device=DEVICE)), numbers, counts)
+    assert counts[:, 0].tolist() == [0, 3]
+    assert total.tolist() == [[0.0, 0.0], [4.0, 4.0], [0.0, 0.0]]
+
+
+@pytest.mark.parametrize("c", [c for c in CONCRETE.values() if c.base != "nadam"], ids=str)
+def test_numbers_computed_on_the_device(c):
+    """Where steps are counted there, or the learning rate is a tensor."""
+    settings = {key: 0.5 if key == "dampening" else value for key, value in c.other_settings().items()}
+    decay = {} if c.rule.from_origin else {"decoupled_weight_decay": 0.1}
+    step = c.step(engine="reference", **settings, **decay)
+    expected = [[*step.coefficients(t), *step.around(t)] for t in (1, 2, 9)]
+    steps = torch.tensor([1.0, 2.0, 9.0], dtype=torch.float64, device=DEVICE)
+    rate = torch.tensor(step.hyper["lr"], dtype=torch.float64, device=DEVICE)
+    for lr in (step.hyper["lr"], rate):
+        step.hyper["lr"] = lr
+        rows = gpu.Numbers(step, DEVICE).at(steps)[:, 1:].cpu().numpy()
+        assert_close(
+            np.where(np.isinf(rows), 0, rows), np.where(np.isinf(expected), 0, expected)[: len(rows)], "float64"
+        )
+
+
+# One rule for all engines
+
+
+@pytest.mark.parametrize("c", CONCRETE.values(), ids=CONCRETE)
+def test_the_rule_is_written_once(c):
+    """NumPy and Numba run the rule's own code; Triton a translation of it, which is that code once it is undone."""
+    for function in [c.rule.function, *([c.rule.idle] if callable(c.rule.idle) else [])]:
+        for namespace in (ARRAY_OPS, numba_ops):
+            assert ops.bind(function, namespace).__code__ is function.__code__
+        undone = Undone().visit(ast.parse(inspect.getsource(translated(function, "float32"))))
+        names = {}
+        exec(f"from surefoot import ops\n{ast.unparse(undone)}", names)
+        code = names[function.__name__].__code__
+        assert code.co_code == function.__code__.co_code
+        assert code.co_varnames == function.__code__.co_varnames
+        assert code.co_names == function.__code__.co_names
+        assert numbers_of(code) == numbers_of(function.__code__)
+
+
+class Undone(ast.NodeTransformer):
+    """Division and signs where the translation says ops.divide and ops.negative, numbers where it says tl.full."""
+
+    def visit_Call(self, node):
+        self.generic_visit(node)
+        called = ast.unparse(node.func)
+        if called == "ops.divide":
+            return ast.BinOp(node.args[0], ast.Div(), node.args[1])
+        if called == "ops.negative":
+            return ast.UnaryOp(ast.USub(), node.args[0])
+        return node.args[1] if called == "tl.full" else node
+
+
+def numbers_of(code):
+    return [constant for constant in code.co_consts if isinstance(constant, (int, float))]

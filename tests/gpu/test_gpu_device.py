@@ -1,0 +1,259 @@
+"""What only a GPU can show: graphs, streams, GradScaler, and steps for which the host does not wait."""
+
+import contextlib
+
+import pytest
+from on_gpu import torch
+
+from surefoot import optim
+from surefoot.engines import NonFiniteError
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+]
+SHAPES = ((1000, 33), (1000,), (7,), (64, 128))
+
+
+def parameters(shapes=SHAPES, seed: int = 0, dtype=None):
+    source = torch.Generator(device="cuda").manual_seed(seed)
+    made = [torch.randn(shape, generator=source, device="cuda", dtype=dtype) for shape in shapes]
+    return [torch.nn.Parameter(data) for data in made]
+
+
+def set_gradients(own, seed: int):
+    source = torch.Generator(device="cuda").manual_seed(seed)
+    for p in own:
+        gradient = torch.randn(p.shape, generator=source, device="cuda", dtype=p.dtype)
+        if p.grad is None:
+            p.grad = gradient
+        else:
+            p.grad.copy_(gradient)
+
+
+@contextlib.contextmanager
+def no_waiting():
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+def zipf_gradient(rows: int, width: int, count: int, seed: int):
+    source = torch.Generator(device="cuda").manual_seed(seed)
+    ids = (rows ** torch.rand(count, generator=source, device="cuda")).long() - 1
+    values = torch.randn(count, width, generator=source, device="cuda")
+    return torch.sparse_coo_tensor(ids[None], values, (rows, width), check_invariants=False)
+
+
+KINDS = [optim.SGD, optim.Adagrad, optim.RMSprop, optim.Adadelta, optim.Adam, optim.NAdam, optim.Yogi, optim.FTRL]
+
+
+@pytest.mark.parametrize("granularity", ["coordinate", "row", "tensor"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_cpu_engines_bits(kind, granularity):
+    if kind is optim.SGD and granularity != "coordinate":
+        return
+    ours = parameters()
+    theirs = [torch.nn.Parameter(p.data.cpu()) for p in ours]
+    pair = [kind(own, lr=0.1, granularity=granularity) for own in (ours, theirs)]
+    for step in range(3):
+        set_gradients(ours, step)
+        for a, b in zip(ours, theirs, strict=True):
+            b.grad = a.grad.cpu()
+        for optimizer in pair:
+            optimizer.step()
+    for a, b in zip(ours, theirs, strict=True):
+        if granularity == "coordinate":
+            assert torch.equal(a.cpu(), b)
+        else:
+            torch.testing.assert_close(a.cpu(), b, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("settings", [{}, {"l1": 1e-3}, {"granularity": "row"}, {"momentum": 0.9}])
+def test_the_cpu_engines_bits_of_sparse_steps(settings):
+    kind = optim.SGD if "momentum" in settings else optim.Adagrad
+    ours = parameters(((5000, 64),))
+    theirs = [torch.nn.Parameter(p.data.cpu()) for p in ours]
+    pair = [kind(own, lr=0.1, **settings) for own in (ours, theirs)]
+    for step in range(3):
+        ours[0].grad = zipf_gradient(5000, 64, 3000, step)
+        theirs[0].grad = ours[0].grad.cpu()
+        for optimizer in pair:
+            optimizer.step()
+    for optimizer in pair:
+        optimizer.settle()
+    if "granularity" in settings:
+        torch.testing.assert_close(ours[0].cpu(), theirs[0], rtol=1e-5, atol=1e-7)
+    else:
+        assert torch.equal(ours[0].cpu(), theirs[0])
+
+
+@pytest.mark.parametrize("kind", [optim.Adagrad, optim.Adam])
+def test_nobody_waits(kind):
+    own = parameters()
+    table = parameters(((1000, 16),))[0]
+    optimizer = kind([*own, table], lr=0.1, lazy="touched")
+    for step in range(3):
+        set_gradients(own, step)
+        table.grad = zipf_gradient(1000, 16, 500, step)
+        with no_waiting():
+            optimizer.step()
+    optimizer.synchronize()
+
+
+def test_equal_bits_in_every_run():
+    results = []
+    for _ in range(2):
+        table = parameters(((1000, 16),))[0]
+        optimizer = optim.Adagrad([table], lr=0.1, granularity="tensor")
+        for step in range(3):
+            table.grad = zipf_gradient(1000, 16, 20_000, step)
+            optimizer.step()
+        results.append(table.data)
+    assert torch.equal(*results)
+
+
+@pytest.mark.parametrize("kind", [optim.SGD, optim.Adagrad, optim.Adam, optim.Adadelta])
+def test_a_cuda_graph_replays_steps(kind):
+    """With the number of the step, and a learning rate that is a tensor, as they are at each replay."""
+    settings = {"momentum": 0.9} if kind is optim.SGD else {}
+    ours, theirs = parameters(), parameters()
+    rate = torch.full((), 0.1, device="cuda")
+    optimizer = kind(ours, lr=rate, capturable=True, **settings)
+    other = kind(theirs, lr=0.1, **settings)
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        for step in range(3):
+            set_gradients(ours, step)
+            optimizer.step()
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        optimizer.step()
+    for step in range(3, 6):
+        set_gradients(ours, step)
+        rate.fill_(0.1 / step)
+        graph.replay()
+    for step in range(6):
+        set_gradients(theirs, step)
+        other.param_groups[0]["lr"] = rate.new_tensor(0.1 / step if step >= 3 else 0.1).item()
+        other.step()
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-7)
+
+
+def test_a_graph_that_would_repeat_one_step_is_refused():
+    own = parameters()
+    optimizer = optim.Adam(own)
+    set_gradients(own, 0)
+    optimizer.step()
+    before = [p.data.clone() for p in own]
+    with pytest.raises(RuntimeError, match="expected capturable=True"), torch.cuda.graph(torch.cuda.CUDAGraph()):
+        optimizer.step()
+    assert all(torch.equal(p.data, b) for p, b in zip(own, before, strict=True))
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_grad_scaler(fused):
+    """A step whose scaled gradients overflow is skipped and does not count; with fused=True nobody waits for it."""
+    own = parameters()
+    optimizer = optim.Adam(own, lr=0.01, fused=fused)
+    scaler = torch.amp.GradScaler("cuda", init_scale=2.0**10, growth_interval=1000)
+    reference = parameters()
+    other = torch.optim.Adam(reference, lr=0.01)
+    for step in range(4):
+        set_gradients(own, step)
+        for p, q in zip(own, reference, strict=True):
+            q.grad = p.grad.clone()
+            p.grad.mul_(scaler.get_scale())
+        scaler.scale(torch.zeros(1, device="cuda"))
+        if step == 2:
+            own[1].grad[3] = torch.inf
+        with no_waiting() if fused else contextlib.nullcontext():
+            scaler.step(optimizer)
+        scaler.update()
+        if step != 2:
+            other.step()
+    for p, q in zip(own, reference, strict=True):
+        torch.testing.assert_close(p, q, rtol=1e-5, atol=1e-6)
+    assert optimizer.state[own[0]]["step"].item() == 3
+
+
+def test_a_step_on_another_stream():
+    own, reference = parameters(), parameters()
+    optimizer, other = optim.Adagrad(own), optim.Adagrad(reference)
+    side = torch.cuda.Stream()
+    for step in range(4):
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side if step % 2 else torch.cuda.current_stream()):
+            set_gradients(own, step)
+            optimizer.step()
+        torch.cuda.current_stream().wait_stream(side)
+        set_gradients(reference, step)
+        other.step()
+    torch.cuda.synchronize()
+    for p, q in zip(own, reference, strict=True):
+        assert torch.equal(p, q)
+
+
+def test_two_optimizers_on_two_streams():
+    streams = [torch.cuda.Stream() for _ in range(2)]
+    trained = []
+    for stream in streams:
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            own = parameters()
+            trained.append((own, optim.Adam(own)))
+    for step in range(3):
+        for stream, (own, optimizer) in zip(streams, trained, strict=True):
+            with torch.cuda.stream(stream):
+                set_gradients(own, step)
+                optimizer.step()
+    torch.cuda.synchronize()
+    for p, q in zip(trained[0][0], trained[1][0], strict=True):
+        assert torch.equal(p, q)
+
+
+def test_what_is_not_finite_is_told_without_waiting():
+    own = parameters()
+    optimizer = optim.Adagrad([(str(k), p) for k, p in enumerate(own)])
+    set_gradients(own, 0)
+    own[1].grad[5] = torch.nan
+    with no_waiting():
+        optimizer.step()
+    torch.cuda.synchronize()
+    set_gradients(own, 1)
+    with pytest.raises(NonFiniteError, match="1: in earlier steps 1 coordinates"):
+        optimizer.step()
+
+
+def test_a_state_moves_between_devices():
+    own = parameters()
+    optimizer = optim.Adam(own, lr=0.1)
+    set_gradients(own, 0)
+    optimizer.step()
+    theirs = [torch.nn.Parameter(p.data.cpu()) for p in own]
+    other = optim.Adam(theirs, lr=0.1)
+    other.load_state_dict(optimizer.state_dict())
+    set_gradients(own, 1)
+    for p, q in zip(own, theirs, strict=True):
+        q.grad = p.grad.cpu()
+    optimizer.step()
+    other.step()
+    for p, q in zip(own, theirs, strict=True):
+        assert torch.equal(p.cpu(), q)
+
+
+def test_no_memory_in_proportion_to_the_table():
+    table = parameters(((200_000, 64),))[0]
+    optimizer = optim.Adagrad([table], granularity="row")
+    table.grad = zipf_gradient(200_000, 64, 1000, 0)
+    optimizer.step()
+    torch.cuda.synchronize()
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    optimizer.step()
+    assert torch.cuda.max_memory_allocated() - before < table.numel()

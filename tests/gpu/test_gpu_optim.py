@@ -1,0 +1,299 @@
+"""torch optimizers stepped by the GPU engine: the same bits as the reference; on a GPU, or interpreted."""
+
+import copy
+import warnings
+
+import pytest
+from on_gpu import DEVICE, torch
+from on_gpu import interpreted as interpreted
+
+from surefoot import optim
+from surefoot.engines import NonFiniteError
+from surefoot.engines.gpu import source_of
+from surefoot.optim import gpu as steps_on_gpu
+from surefoot.rules import RuleError
+
+pytestmark = pytest.mark.usefixtures("interpreted")
+SHAPES = ((4, 3), (5,), (), (2, 3))
+
+
+def parameters(shapes=SHAPES, dtype=None):
+    source = torch.Generator().manual_seed(0)
+    return [torch.nn.Parameter(torch.randn(shape, dtype=dtype, generator=source).to(DEVICE)) for shape in shapes]
+
+
+def twins(kind=optim.Adagrad, shapes=SHAPES, dtype=None, cut=lambda data: data, **settings):
+    """The same parameters and optimizer twice: by the gpu engine, and by the reference; `cut` takes parts of them."""
+    made = []
+    for engine in ("gpu", "reference"):
+        copies = [p.data.clone() if engine == "gpu" else p.data.cpu() for p in parameters(shapes, dtype)]
+        own = [torch.nn.Parameter(cut(copy)) for copy in copies]
+        made.append((own, kind(own, engine=engine, **settings)))
+    return made
+
+
+def step_both(made, gradients):
+    """Steps both along the gradients, of which None is none."""
+    for own, optimizer in made:
+        for parameter, gradient in zip(own, gradients, strict=True):
+            parameter.grad = None if gradient is None else gradient.to(parameter.device)
+        optimizer.step()
+
+
+def some_gradients(step: int, shapes=SHAPES, dtype=None):
+    source = torch.Generator().manual_seed(step + 1)
+    return [torch.randn(shape, dtype=dtype, generator=source) for shape in shapes]
+
+
+def sparse_gradient(step: int, shape=(6, 3)):
+    source = torch.Generator().manual_seed(step + 1)
+    ids = torch.randint(0, shape[0], (1, 4), generator=source)
+    values = torch.randn(4, *shape[1:], generator=source)
+    return torch.sparse_coo_tensor(ids, values, shape, check_invariants=True)
+
+
+def assert_same(made):
+    """Parameters and memory, bit for bit."""
+    (ours, optimizer), (theirs, other) = made
+    for a, b in zip(ours, theirs, strict=True):
+        assert torch.equal(a.data.cpu(), b.data)
+        kept, expected = optimizer.state[a], other.state[b]
+        assert kept.keys() == expected.keys()
+        for key, value in expected.items():
+            assert torch.equal(kept[key].cpu().to(value.dtype), value), key
+
+
+@pytest.mark.parametrize("granularity", ["coordinate", "row"])
+@pytest.mark.parametrize("kind", [optim.Adagrad, optim.NAdam, optim.FTRL])
+def test_dense_steps(kind, granularity):
+    made = twins(kind, granularity=granularity)
+    for step in range(3):
+        step_both(made, some_gradients(step))
+    assert_same(made)
+
+
+def test_parameters_that_join_later_and_gradients_that_are_missing():
+    made = twins(optim.Adam)
+    for step in range(4):
+        gradients = [None if (step + k) % 3 == 0 else g for k, g in enumerate(some_gradients(step))]
+        step_both(made, gradients)
+    step_both(made, some_gradients(9))
+    assert_same(made)
+
+
+def test_memory_with_gaps_and_gradients_laid_out_otherwise():
+    made = twins(shapes=((6, 4),), cut=lambda data: data[::2].t()[:, :2])
+    for step in range(2):
+        step_both(made, some_gradients(step, ((4, 2),)))
+    step_both(made, [some_gradients(5, ((2, 4),))[0].t()])
+    assert_same(made)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64, torch.complex64])
+def test_types(dtype):
+    settings = {"stochastic_rounding": 3} if dtype is torch.bfloat16 else {}
+    made = twins(optim.SGD, dtype=dtype, momentum=0.9, **settings)
+    for step in range(2):
+        step_both(made, some_gradients(step, dtype=dtype))
+    assert_same(made)
+
+
+@pytest.mark.parametrize(
+    "kind, settings",
+    [
+        (optim.Adagrad, {}),
+        (optim.Adagrad, {"l1": 0.1, "granularity": "row"}),
+        (optim.SGD, {"momentum": 0.9}),
+        (optim.FTRL, {"l1": 0.1}),
+        (optim.Adam, {"lazy": "touched"}),
+    ],
+)
+def test_sparse_steps_with_a_rate_that_changes_and_dense_ones_between(kind, settings):
+    made = twins(kind, shapes=((6, 3),), lr=0.1, **settings)
+    for step in range(4):
+        step_both(made, [sparse_gradient(step) if step != 2 else some_gradients(0, ((6, 3),))[0]])
+        for _, optimizer in made:
+            optimizer.param_groups[0]["lr"] = 0.1 / (step + 1)
+    for _, optimizer in made:
+        optimizer.settle()
+    assert_same(made)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"granularity": "tensor"}, {"granularity": "row"}, {"momentum": 0.5, "lazy": "touched"}]
+)
+def test_a_sparse_gradient_without_rows_is_a_zero_gradient(settings):
+    made = twins(optim.RMSprop, shapes=((6, 3),), **settings)
+    nothing = torch.sparse_coo_tensor(torch.zeros(1, 0).long(), torch.zeros(0, 3), (6, 3), check_invariants=True)
+    for gradient in (sparse_gradient(0), nothing, sparse_gradient(1)):
+        step_both(made, [gradient])
+    for _, optimizer in made:
+        optimizer.settle()
+    assert_same(made)
+
+
+def test_a_saved_state_goes_on_where_it_was():
+    made = twins(optim.SGD, shapes=((6, 3),), lr=0.1, momentum=0.9)
+    for step in range(2):
+        step_both(made, [sparse_gradient(step)])
+    for own, optimizer in made:
+        saved = copy.deepcopy(optimizer.state_dict())
+        optimizer.load_state_dict(saved)
+        assert set(optimizer.state[own[0]]) >= {"momentum_buffer", "last", "history"}
+    step_both(made, [sparse_gradient(3)])
+    for _, optimizer in made:
+        optimizer.settle()
+    assert_same(made)
+
+
+def test_merged_gradients_are_not_sorted_again(monkeypatch):
+    made = twins(shapes=((6, 3),))
+    monkeypatch.setattr(torch, "sort", None)
+    step_both(made, [sparse_gradient(0).coalesce()])
+    assert_same(made)
+
+
+# Steps counted on the device
+
+
+@pytest.mark.parametrize("kind", [optim.Adam, optim.SGD, optim.Adagrad])
+def test_steps_counted_on_the_device(kind):
+    settings = {"momentum": 0.9, "dampening": 0.5} if kind is optim.SGD else {}
+    made = twins(kind, **settings)
+    own, _ = made[0]
+    made[0] = own, kind(own, engine="gpu", capturable=True, **settings)
+    for step in range(3):
+        step_both(made, some_gradients(step))
+    for a, b in zip(own, made[1][0], strict=True):
+        assert torch.equal(a.data.cpu(), b.data)
+        assert made[0][1].state[a]["step"].item() == 3
+
+
+def test_a_rule_whose_coefficients_the_device_cannot_compute_is_refused():
+    own = parameters()
+    optimizer = optim.NAdam(own, engine="gpu", capturable=True)
+    for p in own:
+        p.grad = torch.ones_like(p)
+    before = [p.data.clone() for p in own]
+    if DEVICE.type == "cuda":
+        with pytest.raises(ValueError, match="nadam or its schedule cannot compute its coefficients on the device"):
+            optimizer.step()
+        assert all(torch.equal(p.data, b) for p, b in zip(own, before, strict=True))
+
+
+def test_rows_cannot_catch_up_with_steps_counted_on_the_device():
+    own = parameters(((6, 3),))
+    optimizer = optim.SGD(own, momentum=0.9, engine="gpu", capturable=True)
+    own[0].grad = sparse_gradient(0).to(DEVICE)
+    with pytest.raises(ValueError, match="cannot catch up while steps are counted on the device"):
+        optimizer.step()
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_what_gradscaler_hands_over(sparse):
+    """Gradients are divided by its scale; where it found one that is not finite, there is no step."""
+    shape = (6, 3)
+    gradient = sparse_gradient(0) if sparse else some_gradients(0, (shape,))[0]
+    made = [
+        (own, optim.Adam(own, fused=True, lazy="touched", engine="gpu"))
+        for own in (parameters((shape,)), parameters((shape,)))
+    ]
+    assert all(optimizer._step_supports_amp_scaling for _, optimizer in made)
+    (scaled, optimizer), (plain, other) = made
+    for found in (1.0, 0.0):
+        optimizer.grad_scale = torch.full((), 1024.0, device=DEVICE)
+        optimizer.found_inf = torch.full((), found, device=DEVICE)
+        scaled[0].grad = (gradient * 1024).to(DEVICE)
+        optimizer.step()
+        if found:
+            assert optimizer.state[scaled[0]]["step"].item() == 0
+            assert torch.equal(scaled[0].data, plain[0].data)
+    plain[0].grad = gradient.to(DEVICE)
+    other.step()
+    assert torch.equal(scaled[0].data, plain[0].data)
+    assert not optim.Adam(parameters())._step_supports_amp_scaling
+
+
+# What could not be stepped
+
+
+def test_gradients_that_are_not_finite_are_told_at_a_later_step_or_when_asked():
+    own = parameters()
+    optimizer = optim.Adagrad([(f"p{k}", p) for k, p in enumerate(own)], engine="gpu")
+    for p in own:
+        p.grad = torch.ones_like(p)
+    own[0].grad[0, 1] = torch.nan
+    before = own[0].data.clone()
+    optimizer.step()
+    assert own[0].data[0, 1] == before[0, 1]
+    assert own[0].data[0, 0] != before[0, 0]
+    with pytest.raises(NonFiniteError, match="p0: in earlier steps 1 coordinates"):
+        optimizer.synchronize()
+    optimizer.synchronize()
+    own[0].grad = torch.ones_like(own[0])
+    own[1].grad[2] = torch.inf
+    optimizer.step()
+    if DEVICE.type == "cuda":
+        torch.cuda.synchronize()
+    with pytest.raises(NonFiniteError, match="p1: in earlier steps 1 coordinates"):
+        optimizer.step()
+    found = {memory.name: memory.skipped for memory in optimizer.known()}
+    assert found == {"p0": 1, "p1": 1, "p2": 0, "p3": 0}
+
+
+def test_rows_out_of_range_are_told_too():
+    table = parameters(((3, 2),))[0]
+    optimizer = optim.Adagrad([("table", table)], engine="gpu")
+    ids, values = torch.tensor([[0, 5]]), torch.ones(2, 2)
+    table.grad = torch.sparse_coo_tensor(ids, values, (3, 2), check_invariants=False).to(DEVICE)
+    optimizer.step()
+    with pytest.raises(ValueError, match="table: sparse gradients of earlier steps named rows out of range, 1 times"):
+        optimizer.synchronize()
+
+
+# Which engine
+
+
+def test_the_engine_is_chosen_by_the_device(monkeypatch):
+    rule = optim.Adagrad(parameters()).rule
+    assert steps_on_gpu.chosen(rule, torch.device("mps")) == "torch"
+    monkeypatch.setattr(steps_on_gpu, "obstacle", lambda rule, device: None)
+    assert steps_on_gpu.chosen(rule, torch.device("cuda")) == "gpu"
+
+
+def test_without_triton_there_is_one_warning_that_says_how_to_get_it(monkeypatch):
+    rule = optim.Adagrad(parameters()).rule
+
+    def missing():
+        raise ImportError("No module named 'triton'")
+
+    monkeypatch.setattr(steps_on_gpu, "engine", missing)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    steps_on_gpu.obstacle_on_gpu.cache_clear()
+    steps_on_gpu.warn_once.cache_clear()
+    device = torch.device("cuda", 7)
+    with pytest.warns(
+        UserWarning, match="slower than the gpu engine: Triton cannot be imported .* `pip install triton`"
+    ):
+        assert steps_on_gpu.chosen(rule, device) == "torch"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert steps_on_gpu.chosen(rule, device) == "torch"
+    steps_on_gpu.obstacle_on_gpu.cache_clear()
+
+
+def test_parameters_on_a_cpu_are_not_for_it(monkeypatch):
+    monkeypatch.setattr(steps_on_gpu, "is_interpreted", lambda: False)
+    parameter = torch.nn.Parameter(torch.zeros(2))
+    parameter.grad = torch.ones(2)
+    optimizer = optim.Adagrad([parameter], engine="gpu")
+    with pytest.raises(ValueError, match="the gpu engine cannot step parameters on cpu"):
+        optimizer.step()
+
+
+def test_a_rule_without_a_source_is_refused_with_the_reason():
+    names = {}
+    exec("def halving(x, g, g2, lr):\n    return lr / 2.0, g", names)
+    with pytest.raises(RuleError, match="halving: its source cannot be read"):
+        source_of(names["halving"])
