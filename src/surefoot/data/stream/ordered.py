@@ -10,6 +10,8 @@ from typing import Generic, TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+AWAKE = 0.5
+"""Seconds after which a wait is looked up from: a signal that comes just before it would not end it."""
 AHEAD = 2
 """Results for each thread that may wait for their turn: a consumer that pauses for a moment holds up no thread."""
 
@@ -37,7 +39,7 @@ def in_order(items: Iterator[Item], work: Callable[[Item], Result], threads: int
                 yield result  # pyright: ignore[reportReturnType]
                 due += 1
             elif running:
-                done, running = wait(running, return_when=FIRST_COMPLETED)
+                done, running = wait(running, AWAKE, FIRST_COMPLETED)
                 exhausted |= any(future.result() is None for future in done)
             else:
                 return
