@@ -169,7 +169,7 @@ def grouped(ids, values, rows: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     return np.ascontiguousarray(stored(values)).reshape(len(ids), width), *sort_ids(ids, rows)
 
 
-def summed(values, positions, factors, targets, begins, kind: Kind, limit: int | None = None) -> np.ndarray:
+def summed(values, positions, factors, targets, begins, kind: Kind) -> np.ndarray:
     """The sums of the values with the same target; `begins` tells how many come before each sum."""
     sums = np.empty((len(begins), values.shape[1]), kind.dtype)
     if sums.size:
@@ -180,9 +180,9 @@ def summed(values, positions, factors, targets, begins, kind: Kind, limit: int |
             return kernel(values, positions, factors, targets, sums, np.empty(BLOCK, np.int64), first, last)
 
         # Shares of ids rather than of sums, as a few rows have most of the ids; few, as each looks at all targets.
-        shares = threads.pieces(len(targets) * values.shape[1], len(targets), limit, each=2)
+        shares = threads.pieces(len(targets) * values.shape[1], len(targets), None, each=2)
         edges = sorted({*np.searchsorted(begins, [first for first, _ in shares]).tolist(), len(begins)})
-        threads.run([functools.partial(task, *share) for share in itertools.pairwise(edges)], limit)
+        threads.run([functools.partial(task, *share) for share in itertools.pairwise(edges)])
     return sums
 
 
