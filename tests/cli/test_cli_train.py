@@ -1,7 +1,10 @@
 """surefoot train, predict, inspect, convert: what is printed, for people and for programs."""
 
 import json
+import os
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -177,3 +180,20 @@ def test_a_bar_shows_how_far_it_is(files, capsys, monkeypatch):
     _, err = ran(capsys, "train", "train.svm", "--model", "m")
     assert "500 examples" in err
     assert "loss 0." in err
+
+
+def test_a_reader_that_goes_away_is_no_failure():
+    """As of `surefoot rules adagrad | head -1`: 141, as the shell has it for a closed pipe, and nothing said."""
+    from surefoot.cli import PIPE_CLOSED
+
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [sys.executable, "-m", "surefoot", "rules", "adagrad"],
+        stdout=write,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    os.close(write)
+    assert (done.returncode, done.stderr) == (PIPE_CLOSED, "")

@@ -22,7 +22,14 @@ def console() -> Console:
     from rich.console import Console
 
     measured = sys.stdout.isatty() or "COLUMNS" in os.environ
-    return Console(width=None if measured else PIPE_WIDTH, highlight=False, markup=False, emoji=False)
+    out = Console(width=None if measured else PIPE_WIDTH, highlight=False, markup=False, emoji=False)
+    out.on_broken_pipe = reraise
+    return out
+
+
+def reraise() -> None:
+    """A pipe that nobody reads any more is `main`'s business; Rich would exit with 1, as for a result that fails."""
+    raise
 
 
 def write_json(document: Any) -> None:
