@@ -17,12 +17,12 @@ from table import (
     touches,
 )
 
-from surefoot.engines.cpu.kernels import ROWS_AT_ONCE
+from surefoot.engines import cpu
 
 STEPS = 4
 SHAPES = (*((n,) for n in LENGTHS), (), (5, 7), (2, 3, 4))
 # The first is left out where a rate is shared by the tensor: memory of a single row is of another type to Numba.
-TABLES = ((1, 1), (9,), (7, 1), *((6, width) for width in LENGTHS), (5, 2, 3), (3 * ROWS_AT_ONCE, 2))
+TABLES = ((1, 1), (9,), (7, 1), *((6, width) for width in LENGTHS), (5, 2, 3), (48, 2))
 
 
 def cases(*layouts):
@@ -39,7 +39,8 @@ def test_dense_gradients(case):
 
 
 @cases("rows")
-def test_sparse_gradients(case):
+def test_sparse_gradients(case, monkeypatch):
+    monkeypatch.setattr(cpu, "SUMMED", 32)  # so that these small tables are stepped in several goes
     for settings in ({}, case.concrete.other_settings()):
         lazy = laziness(case.concrete, granularity=case.granularity, **settings)
         for shape in TABLES[case.granularity == "tensor" :]:

@@ -17,7 +17,7 @@ from numpy.lib.stride_tricks import as_strided
 from surefoot import threads
 from surefoot.engines import reference
 from surefoot.engines.cpu.compiling import Kind, specialise
-from surefoot.engines.cpu.kernels import BLOCK, LANES, ROWS_AT_ONCE
+from surefoot.engines.cpu.kernels import BLOCK, LANES
 from surefoot.engines.cpu.many import Many
 from surefoot.engines.cpu.merging import find_rows, sort_ids
 from surefoot.engines.reference import blend, blend_rows, blend_touched, settle_average
@@ -46,6 +46,8 @@ __all__ = [
 
 NOBODY = np.empty(0)
 NO_POSITIONS = np.empty(0, np.int64)
+SUMMED = 1 << 15
+"""Numbers of gradients that are summed before the first of them is stepped along."""
 
 
 def kind_of(step: Step, x: np.ndarray, **more) -> Kind:
@@ -224,10 +226,12 @@ def distinct_rows(order, starts) -> np.ndarray:
     return (order[starts[:-1]] >> np.uint64(32)).astype(np.int64)
 
 
-def workspace(width: int, kind: Kind) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What `rows` works with: gradients of rows stepped at once, their mean squares, and running sums of squares."""
-    count = max(1, min(ROWS_AT_ONCE, BLOCK // width))
-    return np.empty((count, width), kind.dtype), np.empty(count, kind.dtype), np.empty(LANES)
+def workspace(width: int, kind: Kind) -> tuple[np.ndarray, np.ndarray]:
+    """What `rows` works with: gradients of rows that are summed before they are stepped, and running sums of squares.
+
+    They fill part of a core's own cache.
+    """
+    return np.empty((max(1, SUMMED // width), width), kind.dtype), np.empty(LANES)
 
 
 def merge(ids: np.ndarray, values: np.ndarray, rows: int) -> tuple[np.ndarray, np.ndarray]:

@@ -31,8 +31,8 @@ from surefoot.engines.cpu.memory import (
 # ruff: noqa: F821
 
 BLOCK = 4096
-ROWS_AT_ONCE = 16
-VALUES_AHEAD = 32
+VALUES_AHEAD = 16
+ROWS_AHEAD = 16
 IDS_AHEAD = 16
 TARGETS_AHEAD = 8
 
@@ -61,25 +61,25 @@ def many(addresses, sizes, places, like, slots_like, skipped, first, last, coeff
 def rows(x, values, order, starts, first, last, slots, after, coefficients, around, means, key, work, idle):
     """Steps the distinct rows first … last − 1 that a sparse gradient names; equal ids are summed before.
 
-    A few rows at once: memory has time to send all of them before the first is needed, and while one waits for its
-    mean square, its root or its quotient, the processor goes on with the next.
+    Many rows are summed before the first of them is stepped, so that each of the two loops asks for one kind of memory,
+    some rows ahead: sending it takes longer than the arithmetic.
     """
-    totals, own_means, squares = work
+    totals, squares = work
     skipped = 0
     for begin in range(first, last, totals.shape[0]):
         end = min(begin + totals.shape[0], last)
         for u in range(begin, end):
-            row = row_at(order, starts[u])
-            prefetch_row(x, row)
-            prefetch_rows(slots, row)
             sum_of_row(totals[u - begin], values, order, starts, u)
-        for u in range(begin, end):
-            row = row_at(order, starts[u])
-            IDLE(x[row], slots, after, row, row, idle)
-            own_means[u - begin] = MEAN_SQUARE(x[row], totals[u - begin], around, means, squares)
-        for u in range(begin, end):
-            row, total, mean = row_at(order, starts[u]), totals[u - begin], own_means[u - begin]
-            skipped += step_row(x[row], total, slots, after, row, coefficients, around, mean, key, row * x.shape[1])
+        for u in range(begin - ROWS_AHEAD, end):
+            if u + ROWS_AHEAD < end:
+                ahead = row_at(order, starts[u + ROWS_AHEAD])
+                prefetch_row(x, ahead)
+                prefetch_rows(slots, ahead)
+            if u >= begin:
+                row, total = row_at(order, starts[u]), totals[u - begin]
+                IDLE(x[row], slots, after, row, row, idle)
+                mean = MEAN_SQUARE(x[row], total, around, means, squares)
+                skipped += step_row(x[row], total, slots, after, row, coefficients, around, mean, key, row * x.shape[1])
     return skipped
 
 
