@@ -100,7 +100,7 @@ class SumOfRows(torch.autograd.Function):
         ctx.kept = ids.numpy() != padding if padding >= 0 else slice(None)
 
         def find() -> int:
-            ctx.places = cpu.find_rows(ids.numpy()[ctx.kept], len(weight))
+            ctx.order, ctx.starts = cpu.sort_ids(ids.numpy()[ctx.kept], len(weight))
             return 0
 
         # Beside the sums, which leave no core to wait for it in the backward pass.
@@ -121,8 +121,8 @@ class SumOfRows(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             slopes = slope.numpy() if ctx.shares is None else slope.numpy() * ctx.shares[:, None]
             scales = None if factors is None else as_array(factors)[ctx.kept]
-            sums = cpu.sums_at(ctx.places, slopes, bag_of[ctx.kept], scales)
-            rows, sums = torch.from_numpy(ctx.places[0])[None], torch.from_numpy(sums)
+            sums = torch.from_numpy(cpu.sums(ctx.order, ctx.starts, slopes, bag_of[ctx.kept], scales))
+            rows = torch.from_numpy(cpu.distinct_rows(ctx.order, ctx.starts))[None]
             of_weight = torch.sparse_coo_tensor(rows, sums, ctx.shape, is_coalesced=True, check_invariants=False)
         if ctx.needs_input_grad[3]:
             of_factors = torch.ops.aten._embedding_bag_per_sample_weights_backward(

@@ -19,7 +19,7 @@ from surefoot.engines import reference
 from surefoot.engines.cpu.compiling import Kind, specialise
 from surefoot.engines.cpu.kernels import BLOCK, LANES
 from surefoot.engines.cpu.many import Many
-from surefoot.engines.cpu.merging import find_rows, sort_ids
+from surefoot.engines.cpu.merging import sort_ids
 from surefoot.engines.reference import blend, blend_rows, blend_touched, settle_average
 from surefoot.engines.step import ARITHMETIC, Around, Columns, State, Step, encode, rounding_key, storage_of, table
 from surefoot.rules import REGISTRY
@@ -30,7 +30,7 @@ __all__ = [
     "bags",
     "blend",
     "dense",
-    "find_rows",
+    "distinct_rows",
     "get_threads",
     "grouped",
     "linear",
@@ -41,7 +41,8 @@ __all__ = [
     "set_threads",
     "settle",
     "settle_average",
-    "sums_at",
+    "sort_ids",
+    "sums",
 ]
 
 NOBODY = np.empty(0)
@@ -171,21 +172,15 @@ def grouped(ids, values, rows: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     return np.ascontiguousarray(stored(values)).reshape(len(ids), width), *sort_ids(ids, rows)
 
 
-def summed(values, positions, factors, targets, begins, kind: Kind) -> np.ndarray:
-    """The sums of the values with the same target; `begins` tells how many come before each sum."""
-    sums = np.empty((len(begins), values.shape[1]), kind.dtype)
-    if sums.size:
-        kernel = specialise("sums", REGISTRY["sgd"], kind)
-        factors = factors.astype(kind.dtype, copy=False)
+def shares_of_ids(starts, elements: int, limit: int | None) -> list[tuple[int, int]]:
+    """Cuts distinct rows into ranges with about equally many ids: a few rows have most of them.
 
-        def task(first, last):
-            return kernel(values, positions, factors, targets, sums, np.empty(BLOCK, np.int64), first, last)
-
-        # Shares of ids rather than of sums, as a few rows have most of the ids; few, as each looks at all targets.
-        shares = threads.pieces(len(targets) * values.shape[1], len(targets), None, each=2)
-        edges = sorted({*np.searchsorted(begins, [first for first, _ in shares]).tolist(), len(begins)})
-        threads.run([functools.partial(task, *share) for share in itertools.pairwise(edges)])
-    return sums
+    There are few ranges: rows lie anywhere, so threads are never side by side.
+    """
+    shares = threads.pieces(elements, starts[-1], limit, each=4)
+    return list(
+        itertools.pairwise(sorted({*np.searchsorted(starts, [b for b, _ in shares]).tolist(), len(starts) - 1}))
+    )
 
 
 def rows(step: Step, x, gradient, state: State, t: int, coefficients: tuple, around: Around) -> int:
@@ -211,11 +206,8 @@ def rows(step: Step, x, gradient, state: State, t: int, coefficients: tuple, aro
             work = workspace(table_.shape[1], kind)
             return kernel(table_, *gradient, first, last, slots, after, c, a, means, key, work, idle)
 
-        # Equal shares of the ids rather than of the distinct rows: a few rows have most of the ids. Few shares: rows
-        # lie anywhere, so threads are never side by side.
-        shares = threads.pieces(values.size, len(order), step.threads, each=4)
-        edges = sorted({*np.searchsorted(starts, [first for first, _ in shares]).tolist(), len(starts) - 1})
-        skipped = threads.run([functools.partial(task, b, e) for b, e in itertools.pairwise(edges)], step.threads)
+        shares = shares_of_ids(starts, values.size, step.threads)
+        skipped = threads.run([functools.partial(task, *share) for share in shares], step.threads)
     if step.average:
         blend_touched(step, x, state, distinct, t)
     return skipped
@@ -240,25 +232,30 @@ def merge(ids: np.ndarray, values: np.ndarray, rows: int) -> tuple[np.ndarray, n
     >>> merge(np.array([2, 0, 2]), np.array([[1.0], [2.0], [4.0]]), 3)
     (array([0, 2]), array([[2.], [5.]]))
     """
-    places = find_rows(ids, rows)
-    return places[0], sums_at(places, values)
+    order, starts = sort_ids(ids, rows)
+    return distinct_rows(order, starts), sums(order, starts, values)
 
 
-def sums_at(places: tuple, values: np.ndarray, positions=None, factors=None) -> np.ndarray:
+def sums(order, starts, values: np.ndarray, positions=None, factors=None) -> np.ndarray:
     """The sum of each distinct row's values in order of occurrence, one for every row.
 
     Args:
-        places: of the ids, from find_rows.
+        order, starts: of the ids, from sort_ids.
         values: (m, …): one for each id, or for several: then that of the k-th id is values[positions[k]].
         positions: (k,), int64.
         factors: (k,): what the value of each id is multiplied by.
     """
-    distinct, targets, begins = places
     flat = np.ascontiguousarray(stored(values)).reshape(len(values), math.prod(values.shape[1:]))
     kind = Kind(ARITHMETIC[storage_of(values)])
-    positions = NO_POSITIONS if positions is None else positions
-    sums = summed(flat, positions, NOBODY if factors is None else factors, targets, begins, kind)
-    return encode(sums, values).reshape(len(distinct), *values.shape[1:])
+    result = np.empty((len(starts) - 1, flat.shape[1]), kind.dtype)
+    if result.size:
+        positions = NO_POSITIONS if positions is None else positions
+        factors = np.empty(0, kind.dtype) if factors is None else factors.astype(kind.dtype, copy=False)
+        kernel = specialise("sums", REGISTRY["sgd"], kind)
+        task = functools.partial(kernel, flat, positions, factors, order, starts, result)
+        shares = shares_of_ids(starts, len(order) * flat.shape[1], None)
+        threads.run([functools.partial(task, *share) for share in shares])
+    return encode(result, values).reshape(len(result), *values.shape[1:])
 
 
 def bags(

@@ -34,7 +34,6 @@ BLOCK = 4096
 VALUES_AHEAD = 16
 ROWS_AHEAD = 16
 IDS_AHEAD = 16
-TARGETS_AHEAD = 8
 
 
 # Drivers
@@ -83,28 +82,21 @@ def rows(x, values, order, starts, first, last, slots, after, coefficients, arou
     return skipped
 
 
-def sums(values, positions, factors, targets, result, chosen, first, last):
-    """Adds the values whose targets are the sums first … last − 1 to them, in order of occurrence.
+def sums(values, positions, factors, order, starts, result, first, last):
+    """The sums first … last − 1 of the values of equal ids, in order of occurrence.
 
-    Values are read one after the other, however far apart the rows lie that they belong to: the k-th, or where several
-    share one, that at positions[k]; where there are factors, times the k-th.
+    The value of the k-th id is the k-th, or where several ids share one, that at positions[k]; where there are factors,
+    times the k-th.
     """
     for u in range(first, last):
         total = result[u]
-        for d in range(total.size):
-            total[d] = -F(0)  # so that −0 is a sum too
-    for begin in range(0, targets.size, chosen.size):
-        # Chosen before they are added: a jump for each would often be mispredicted.
-        count = 0
-        for k in range(begin, min(begin + chosen.size, targets.size)):
-            chosen[count] = k
-            count += np.int64((targets[k] >= first) & (targets[k] < last))
-        for i in range(count):
-            if i + TARGETS_AHEAD < count:
-                prefetch_row(result, targets[chosen[i + TARGETS_AHEAD]])
-            k = chosen[i]
-            more = values[positions[k] if positions.size > 0 else k]
-            add(result[targets[k]], more, factors[k] if factors.size > 0 else F(1))
+        total[:] = -F(0)  # so that −0 is a sum too
+        for k in range(starts[u], starts[u + 1]):
+            if positions.size == 0 and k + VALUES_AHEAD < order.size:
+                prefetch_row(values, position_at(order, k + VALUES_AHEAD))
+            place = position_at(order, k)
+            more = values[positions[place] if positions.size > 0 else place]
+            add(total, more, factors[place] if factors.size > 0 else F(1))
     return 0
 
 

@@ -51,18 +51,6 @@ def sort_ids(ids, rows):
 
 
 @numba.njit(cache=True, nogil=True)
-def find_rows(ids, rows):
-    """(distinct rows, the sum that each id adds to, where in order of rows the ids of each sum begin)."""
-    order, starts = sort_ids(ids, rows)
-    distinct, targets = np.empty(starts.size - 1, np.int64), np.empty(ids.size, np.int64)
-    for u in range(distinct.size):
-        distinct[u] = np.int64(order[starts[u]] >> HIGH)
-        for k in range(starts[u], starts[u + 1]):
-            targets[np.int64(order[k] & LOW)] = u
-    return distinct, targets, starts[:-1]
-
-
-@numba.njit(cache=True, nogil=True)
 def copy_columns(source, columns, target, counted):
     """Some columns of every row; of those rows alone whose last number is not 0, where that counts their values."""
     for j in range(source.shape[0]):
