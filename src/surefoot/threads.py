@@ -1,10 +1,16 @@
-"""A pool of threads for kernels, which release the interpreter's lock."""
+"""Threads for kernels, which release the interpreter's lock: torch's own where torch is loaded, else a pool of ours."""
 
+import ctypes
+import functools
 import itertools
 import os
+import pathlib
+import sys
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from threading import get_ident
+from typing import Any
 
 SMALLEST = 1 << 18
 """Elements below which one thread is faster than two."""
@@ -13,10 +19,17 @@ PIECES = 16
 
 _limit: int | None = None
 _pool: tuple[int, int, ThreadPoolExecutor] | None = None
+_process = os.getpid()
+
+FUNCTION = ctypes.CFUNCTYPE(None, ctypes.py_object)
 
 
 def set_threads(count: int | None) -> None:
-    """Limits how many threads a step uses; None for all processors, or SUREFOOT_NUM_THREADS where that is set.
+    """Limits how many threads a step uses.
+
+    Args:
+        count: None for SUREFOOT_NUM_THREADS where that is set, else as many as torch uses where it is loaded, else all
+            processors.
 
     Raises:
         ValueError: if count is below 1.
@@ -39,6 +52,8 @@ def get_threads() -> int:
     named = os.environ.get("SUREFOOT_NUM_THREADS", "")
     if named.isdigit() and int(named) > 0:
         return int(named)
+    if torch := loaded_torch():
+        return torch.get_num_threads()
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -56,10 +71,14 @@ def run(tasks: Sequence[Callable[[], int]], threads: int | None = None) -> int:
 
     Each thread takes the next task when it is done with one: a thread that the system keeps waiting holds up few.
     """
-    if len(tasks) == 1:
-        return tasks[0]()
-    workers = min(get_threads() if threads is None else threads, len(tasks))
+    count = get_threads() if threads is None else threads
+    workers = min(count, len(tasks))
+    if workers <= 1:
+        return sum(task() for task in tasks)
     queue = deque(tasks)
+    # A team of another size would be made anew, for us and then for torch.
+    if (torch := loaded_torch()) and count == torch.get_num_threads() and (parallel := openmp()):
+        return drain_in_team(parallel, queue, count)
     others = [pool(workers - 1).submit(drain, queue) for _ in range(workers - 1)]
     return drain(queue) + sum(other.result() for other in others)
 
@@ -75,9 +94,72 @@ def drain(queue: deque[Callable[[], int]]) -> int:
     return total
 
 
+# Our own threads
+
+
 def pool(workers: int) -> ThreadPoolExecutor:
     """The pool, made anew after a fork (threads do not survive it) or when more workers are asked for."""
     global _pool
     if _pool is None or _pool[0] != os.getpid() or _pool[1] < workers:
         _pool = (os.getpid(), workers, ThreadPoolExecutor(workers, thread_name_prefix="surefoot"))
     return _pool[2]
+
+
+# torch's threads. They belong to OpenMP, and after each of torch's operations they look out for the next one for about
+# a millisecond, without sleeping: threads of ours would have to wait until they give up their core.
+
+
+def loaded_torch() -> Any:
+    """torch, once it is imported whole."""
+    torch = sys.modules.get("torch")
+    return torch if hasattr(torch, "get_num_threads") else None
+
+
+@functools.cache
+def openmp() -> Callable | None:
+    """`GOMP_parallel` of the OpenMP library that torch has loaded: it calls a function in every thread of its team."""
+    # OpenMP does not survive a fork.
+    if os.getpid() != _process or not hasattr(os, "RTLD_NOLOAD"):
+        return None
+    libraries = pathlib.Path(loaded_torch().__file__).parent.glob("lib/lib*omp*")
+    for library in [*map(str, libraries), "libgomp.so.1"]:
+        try:
+            parallel = ctypes.CDLL(library, os.RTLD_NOLOAD | os.RTLD_NOW).GOMP_parallel
+        except (OSError, AttributeError):
+            continue
+        parallel.argtypes = [FUNCTION, ctypes.py_object, ctypes.c_uint, ctypes.c_uint]
+        parallel.restype = None
+        return parallel
+    return None
+
+
+class Team:
+    """Tasks, and what came of them in each thread: a number or an exception."""
+
+    def __init__(self, queue: deque[Callable[[], int]]):
+        self.queue = queue
+        self.results: dict[int, int | BaseException] = {}
+
+
+def drain_in_team(parallel: Callable, queue: deque[Callable[[], int]], workers: int) -> int:
+    team = Team(queue)
+    parallel(drain_here, team, workers, 0)
+    # Where this thread's own result is missing, an interrupt came just before its first task.
+    results = {get_ident(): KeyboardInterrupt()} | team.results
+    for result in results.values():
+        if isinstance(result, BaseException):
+            raise result
+    return sum(results.values())  # pyright: ignore[reportArgumentType, reportCallIssue]
+
+
+@FUNCTION
+def drain_here(team: Team) -> None:
+    """What each thread of a team does. An exception must not leave it: there is nobody to catch it."""
+    try:
+        team.results[get_ident()] = drain(team.queue)
+    except BaseException as error:
+        team.results[get_ident()] = error
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=openmp.cache_clear)

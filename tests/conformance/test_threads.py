@@ -1,5 +1,8 @@
 """How many threads a step uses makes no difference to its bits. Arrays are large enough that threads are used."""
 
+from collections import deque
+from threading import Barrier, get_ident
+
 import numpy as np
 import pytest
 from numerics import assert_identical, assert_same_memory
@@ -104,3 +107,65 @@ def test_small_steps_use_one_thread(tasks_of_steps):
     g = np.ones(1000, np.float32)
     both(CONCRETE["adagrad"], g, dense_run([g]), threads=4)
     assert max(tasks_of_steps) == 1
+
+
+def own_threads(monkeypatch):
+    monkeypatch.setattr(threads, "openmp", lambda: None)
+
+
+def torchs_threads(monkeypatch):
+    torch = pytest.importorskip("torch")
+    if threads.openmp() is None:
+        pytest.skip("this torch does not use an OpenMP library that can be called")
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    monkeypatch.setattr(threads, "pool", None)
+
+
+both_kinds = pytest.mark.parametrize("kind", [own_threads, torchs_threads])
+
+
+@both_kinds
+def test_tasks_run_side_by_side(monkeypatch, kind):
+    kind(monkeypatch)
+    barrier = Barrier(2)
+    met = [lambda: barrier.wait(timeout=60) >= 0] * 2
+    assert threads.run([*met, lambda: 40], 2) == 42
+
+
+@both_kinds
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_what_a_task_raises_arrives(monkeypatch, kind, error):
+    kind(monkeypatch)
+    here, barrier = get_ident(), Barrier(2)
+
+    def task(fails_here):
+        barrier.wait(timeout=60)
+        if (get_ident() == here) == fails_here:
+            raise error("no")
+        return 1
+
+    for fails_here in (True, False):
+        with pytest.raises(error, match="no"):
+            threads.run([lambda: task(fails_here)] * 2, 2)  # noqa: B023
+    assert threads.run([lambda: 1] * 5, 2) == 5
+
+
+def test_an_interrupt_before_the_first_task_is_not_lost(monkeypatch):
+    def interrupted(function, team, workers, flags):
+        """A team in which the interrupt comes before this thread has begun."""
+
+    with pytest.raises(KeyboardInterrupt):
+        threads.drain_in_team(interrupted, deque([lambda: 1]), 2)
+
+
+def test_openmp_is_left_alone_after_a_fork(monkeypatch):
+    monkeypatch.setattr(threads, "_process", -1)
+    threads.openmp.cache_clear()
+    assert threads.openmp() is None
+    threads.openmp.cache_clear()
+
+
+def test_torchs_threads_are_as_many_as_torch_says(monkeypatch):
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 7)
+    assert threads.get_threads() == 7
