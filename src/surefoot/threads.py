@@ -6,6 +6,7 @@ import itertools
 import os
 import pathlib
 import sys
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,9 +18,15 @@ SMALLEST = 1 << 18
 PIECES = 16
 """Pieces of work for each thread, at most: threads that go through memory side by side are faster than far apart."""
 
+LATE = 0.001
+"""Seconds for which a team may keep the thread waiting that is done, besides an eighth of all its time."""
+APART = 1.0
+"""Seconds for which torch's threads are left alone when a team was late."""
+
 _limit: int | None = None
 _pool: tuple[int, int, ThreadPoolExecutor] | None = None
 _process = os.getpid()
+_crowded_until = 0.0
 
 FUNCTION = ctypes.CFUNCTYPE(None, ctypes.py_object)
 
@@ -76,11 +83,13 @@ def run(tasks: Sequence[Callable[[], int]], threads: int | None = None) -> int:
     if workers <= 1:
         return sum(task() for task in tasks)
     queue = deque(tasks)
+    torch, alone = loaded_torch(), time.perf_counter() >= _crowded_until
     # A team of another size would be made anew, for us and then for torch.
-    if (torch := loaded_torch()) and count == torch.get_num_threads() and (parallel := openmp()):
+    if torch and alone and count == torch.get_num_threads() and (parallel := openmp()):
         return drain_in_team(parallel, queue, count)
     others = [pool(workers - 1).submit(drain, queue) for _ in range(workers - 1)]
-    return drain(queue) + sum(other.result() for other in others)
+    total = drain(queue)
+    return total + sum(other.result() for other in others if not other.cancel())
 
 
 def drain(queue: deque[Callable[[], int]]) -> int:
@@ -106,7 +115,8 @@ def pool(workers: int) -> ThreadPoolExecutor:
 
 
 # torch's threads. They belong to OpenMP, and after each of torch's operations they look out for the next one for about
-# a millisecond, without sleeping: threads of ours would have to wait until they give up their core.
+# a millisecond, without sleeping: threads of ours would have to wait until they give up their core. But where another
+# program wants a core too, a team is late: it ends when each of its threads has had its turn, with work or without.
 
 
 def loaded_torch() -> Any:
@@ -139,11 +149,16 @@ class Team:
     def __init__(self, queue: deque[Callable[[], int]]):
         self.queue = queue
         self.results: dict[int, int | BaseException] = {}
+        self.done: dict[int, float] = {}
 
 
 def drain_in_team(parallel: Callable, queue: deque[Callable[[], int]], workers: int) -> int:
-    team = Team(queue)
+    global _crowded_until
+    team, begin = Team(queue), time.perf_counter()
     parallel(drain_here, team, workers, 0)
+    end = time.perf_counter()
+    if end - team.done.get(get_ident(), end) > LATE + (end - begin) / 8:
+        _crowded_until = end + APART
     # Where this thread's own result is missing, an interrupt came just before its first task.
     results = {get_ident(): KeyboardInterrupt()} | team.results
     for result in results.values():
@@ -159,6 +174,7 @@ def drain_here(team: Team) -> None:
         team.results[get_ident()] = drain(team.queue)
     except BaseException as error:
         team.results[get_ident()] = error
+    team.done[get_ident()] = time.perf_counter()
 
 
 if hasattr(os, "register_at_fork"):

@@ -2,6 +2,7 @@
 
 from collections import deque
 from threading import Barrier, get_ident
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from table import CONCRETE, both, dense_run, parameters, rows_run
 from surefoot import threads
 
 SIZE = threads.SMALLEST + 4099
+POOL = threads.pool
 SETTINGS = {
     "coordinate": {},
     "row": {"granularity": "row"},
@@ -119,6 +121,8 @@ def torchs_threads(monkeypatch):
         pytest.skip("this torch does not use an OpenMP library that can be called")
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     monkeypatch.setattr(threads, "pool", None)
+    monkeypatch.setattr(threads, "LATE", float("inf"))
+    monkeypatch.setattr(threads, "_crowded_until", 0.0)
 
 
 both_kinds = pytest.mark.parametrize("kind", [own_threads, torchs_threads])
@@ -156,6 +160,25 @@ def test_an_interrupt_before_the_first_task_is_not_lost(monkeypatch):
 
     with pytest.raises(KeyboardInterrupt):
         threads.drain_in_team(interrupted, deque([lambda: 1]), 2)
+
+
+def test_a_team_that_is_late_is_left_alone_for_a_while(monkeypatch):
+    torchs_threads(monkeypatch)
+    monkeypatch.setattr(threads, "pool", POOL)
+    monkeypatch.setattr(threads, "LATE", 0.001)
+    clock = SimpleNamespace(now=100.0, teams=0, late=0.0)
+
+    def team(function, tasks, workers, flags):
+        clock.teams += 1
+        function(tasks)
+        clock.now += clock.late
+
+    monkeypatch.setattr(threads, "time", SimpleNamespace(perf_counter=lambda: clock.now))
+    monkeypatch.setattr(threads, "openmp", lambda: team)
+    for late, passes, teams in ((0.0005, 0, 1), (0.01, 0, 2), (0, 0.5, 2), (0, 0.6, 3)):
+        clock.late, clock.now = late, clock.now + passes
+        assert threads.run([lambda: 1] * 3, 2) == 3
+        assert clock.teams == teams
 
 
 def test_openmp_is_left_alone_after_a_fork(monkeypatch):

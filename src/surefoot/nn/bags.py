@@ -47,14 +47,15 @@ class EmbeddingBag(torch.nn.EmbeddingBag):
         ids, ends = input.reshape(-1).long(), ends.long()
         check(ids.numpy(), ends.numpy(), self.num_embeddings)
         factors = None if per_sample_weights is None else per_sample_weights.reshape(-1)
-        padding = -1 if self.padding_idx is None else self.padding_idx
-        return SumOfRows.apply(self.weight, ids, ends, factors, padding, self.mode == "mean")  # pyright: ignore
+        return SumOfRows.apply(self.weight, ids, ends, factors, self.padding_idx, self.mode)  # pyright: ignore
 
     def _sums_here(self, ids: Tensor, offsets: Tensor | None, factors: Tensor | None) -> bool:
         """Whether our own path takes these arguments; torch's takes the rest, and says what is wrong with them."""
         weight = self.weight
         return (
             self.sparse
+            and weight.requires_grad
+            and torch.is_grad_enabled()
             and (self.mode == "sum" or (self.mode == "mean" and factors is None))
             and self.max_norm is None
             and not self.scale_grad_by_freq
@@ -90,26 +91,15 @@ def check(ids: np.ndarray, ends: np.ndarray, rows: int) -> None:
 
 
 class SumOfRows(torch.autograd.Function):
-    """The sums or means of the rows that bags of ids name; the gradient of the table has no row twice."""
+    """torch's sums or means of the rows that bags of ids name; the gradient of the table has no row twice."""
 
     @staticmethod
-    def forward(ctx: Any, weight: Tensor, ids: Tensor, ends: Tensor, factors: Tensor | None, padding: int, mean: bool):
+    def forward(ctx: Any, weight: Tensor, ids: Tensor, ends: Tensor, factors: Tensor | None, padding: Any, mode: str):
         # The table itself is needed for the factors alone; kept, it could not be stepped before a backward pass.
         ctx.save_for_backward(weight if ctx.needs_input_grad[3] else None, ids, ends, factors)
-        ctx.padding, ctx.shape = padding, weight.shape
-        ctx.kept = ids.numpy() != padding if padding >= 0 else slice(None)
-
-        def find() -> int:
-            ctx.order, ctx.starts = cpu.sort_ids(ids.numpy()[ctx.kept], len(weight))
-            return 0
-
-        # Beside the sums, which leave no core to wait for it in the backward pass.
-        meanwhile = [find] if ctx.needs_input_grad[0] else []
-        table, numbers = weight.detach().numpy(), (ids.numpy(), ends.numpy(), as_array(factors))
-        sums, counts = cpu.bags(table, *numbers, padding, mean, meanwhile)
-        # torch multiplies by the inverse, and so has other bits than a division.
-        ctx.shares = 1 / np.maximum(counts, 1).astype(sums.dtype) if mean else None
-        return torch.from_numpy(sums)
+        ctx.padding, ctx.shape, ctx.mean = -1 if padding is None else padding, weight.shape, mode == "mean"
+        more = {"per_sample_weights": factors, "include_last_offset": True, "padding_idx": padding}
+        return torch.nn.functional.embedding_bag(ids, weight, ends, mode=mode, **more)
 
     @staticmethod
     @once_differentiable
@@ -117,19 +107,22 @@ class SumOfRows(torch.autograd.Function):
         weight, ids, ends, factors = ctx.saved_tensors
         slope = slope.contiguous()
         bag_of = np.repeat(np.arange(len(slope)), np.diff(ends.numpy()))
-        of_weight = of_factors = None
-        if ctx.needs_input_grad[0]:
-            slopes = slope.numpy() if ctx.shares is None else slope.numpy() * ctx.shares[:, None]
-            scales = None if factors is None else as_array(factors)[ctx.kept]
-            sums = torch.from_numpy(cpu.sums(ctx.order, ctx.starts, slopes, bag_of[ctx.kept], scales))
-            rows = torch.from_numpy(cpu.distinct_rows(ctx.order, ctx.starts))[None]
-            of_weight = torch.sparse_coo_tensor(rows, sums, ctx.shape, is_coalesced=True, check_invariants=False)
+        of_factors = None
         if ctx.needs_input_grad[3]:
             of_factors = torch.ops.aten._embedding_bag_per_sample_weights_backward(
                 slope, weight, ids, ends[:-1], torch.from_numpy(bag_of), 0, ctx.padding
             )
+        named, slopes = ids.numpy(), slope.numpy()
+        scales = None if factors is None else factors.detach().contiguous().numpy()
+        if ctx.padding >= 0:
+            kept = named != ctx.padding
+            named, bag_of, scales = named[kept], bag_of[kept], None if scales is None else scales[kept]
+        if ctx.mean:
+            # torch multiplies by the inverse, and so has other bits than a division.
+            counts = np.bincount(bag_of, minlength=len(slopes))
+            slopes = slopes * (1 / np.maximum(counts, 1).astype(slopes.dtype))[:, None]
+        order, starts = cpu.sort_ids(named, ctx.shape[0])
+        rows = torch.from_numpy(cpu.distinct_rows(order, starts))[None]
+        sums = torch.from_numpy(cpu.sums(order, starts, slopes, bag_of, scales))
+        of_weight = torch.sparse_coo_tensor(rows, sums, ctx.shape, is_coalesced=True, check_invariants=False)
         return of_weight, None, None, of_factors, None, None
-
-
-def as_array(factors: Tensor | None) -> Any:
-    return None if factors is None else factors.detach().contiguous().numpy()

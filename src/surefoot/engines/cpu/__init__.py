@@ -8,7 +8,7 @@ import contextlib
 import functools
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,6 @@ from surefoot.threads import get_threads, set_threads
 
 __all__ = [
     "Many",
-    "bags",
     "blend",
     "dense",
     "distinct_rows",
@@ -256,35 +255,6 @@ def sums(order, starts, values: np.ndarray, positions=None, factors=None) -> np.
         shares = shares_of_ids(starts, len(order) * flat.shape[1], None)
         threads.run([functools.partial(task, *share) for share in shares])
     return encode(result, values).reshape(len(result), *values.shape[1:])
-
-
-def bags(
-    table, ids, ends, factors, padding: int, mean: bool, meanwhile: Sequence[Callable[[], int]] = ()
-) -> tuple[np.ndarray, np.ndarray]:
-    """The sum, or the mean, of the rows that each bag of ids names; and how many rows each has.
-
-    Args:
-        table: (n, d).
-        ids: (k,), int64, from 0 to n − 1.
-        ends: (bags + 1,), int64: where in ids each bag begins, and where the last one ends.
-        factors: (k,), what each row is multiplied by; None for 1.
-        padding: an id that counts for nothing.
-        mean: divide by the number of rows.
-        meanwhile: what else the threads are to do.
-
-    >>> bags(np.array([[1.0], [2.0], [4.0]]), np.array([1, 1, 2]), np.array([0, 2, 3]), None, -1, False)[0]
-    array([[4.],
-           [4.]])
-    """
-    count = len(ends) - 1
-    result, counts = np.empty((count, table.shape[1]), table.dtype), np.empty(count, np.int64)
-    factors = np.empty(0, table.dtype) if factors is None else factors
-    kernel = specialise("bags", REGISTRY["sgd"], Kind(table.dtype.name))
-    work = functools.partial(kernel, table, ids, ends, factors, padding, mean, result, counts)
-    shares = threads.pieces(len(ids) * table.shape[1], count, None, each=4)
-    tasks = [*meanwhile, *(functools.partial(work, *share) for share in shares)]
-    threads.run(tasks, None if len(shares) > 1 else 1)
-    return result, counts
 
 
 @contextlib.contextmanager

@@ -33,7 +33,6 @@ from surefoot.engines.cpu.memory import (
 BLOCK = 4096
 VALUES_AHEAD = 16
 ROWS_AHEAD = 16
-IDS_AHEAD = 16
 
 
 # Drivers
@@ -97,24 +96,6 @@ def sums(values, positions, factors, order, starts, result, first, last):
             place = position_at(order, k)
             more = values[positions[place] if positions.size > 0 else place]
             add(total, more, factors[place] if factors.size > 0 else F(1))
-    return 0
-
-
-def bags(table, ids, ends, factors, padding, mean, result, counts, first, last):
-    """The sum, or the mean, of the rows that each bag first … last − 1 of ids names; and how many rows each has."""
-    for bag in range(first, last):
-        total = result[bag]
-        total[:] = F(0)
-        counts[bag] = 0
-        for k in range(ends[bag], ends[bag + 1]):
-            if k + IDS_AHEAD < ids.size:
-                prefetch_row(table, ids[k + IDS_AHEAD])
-            if ids[k] != padding:
-                add(total, table[ids[k]], factors[k] if factors.size > 0 else F(1))
-                counts[bag] += 1
-        if mean and counts[bag] > 0:
-            for d in range(total.size):
-                total[d] /= F(counts[bag])
     return 0
 
 
