@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from table import (
     CONCRETE,
+    LENGTHS,
+    TABLE,
     both,
     dense_run,
     examples_of,
@@ -99,8 +101,9 @@ def test_everything_around_every_rule(c):
     if c.rule.from_origin:
         options = {k: v for k, v in options.items() if k not in ("l1", "l2", "decoupled_weight_decay")}
         options |= {k: 0.01 for k in ("l1", "l2") if k in c.rule.hyper}
-    shape, run = run_of("dense", "float32")
-    both(c, parameters(shape, "float32"), run, options, **options)
+    for shape in (SHAPE, *((n,) for n in LENGTHS)):
+        run = dense_run(gradients(shape, "float32", 8))
+        both(c, parameters(shape, "float32"), run, (shape, options), **options)
 
 
 @pytest.mark.parametrize("name", ["sgd", "momentum", "ftrl"])
@@ -150,10 +153,12 @@ def test_values_that_are_not_finite(layout, granularity, policy):
         assert all(np.isfinite(slot).all() for slot in state.slots.values())
 
 
-@pytest.mark.parametrize("c", [c for c in CONCRETE.values() if c.shares], ids=str)
-def test_rows_of_one_coordinate_with_a_gradient_that_is_not_finite(c):
-    grads = [np.array([[1.0], [2.0]]), np.array([[1.0], [np.nan]]), np.array([[0.5], [1.0]])]
-    both(c, np.ones((2, 1)), dense_run(grads), granularity="row", nonfinite="skip")
+@pytest.mark.parametrize(
+    "case", [case for case in TABLE if case.layout == "dense" and case.granularity == "row"], ids=str
+)
+def test_rows_of_one_coordinate_with_a_gradient_that_is_not_finite(case):
+    grads = [np.array([[1, g]], case.dtype).T for g in (2, np.nan, 1)]
+    both(case.concrete, np.ones((2, 1), case.dtype), dense_run(grads), granularity="row", nonfinite="skip")
 
 
 @pytest.mark.parametrize("layout", ["csr", "array"])

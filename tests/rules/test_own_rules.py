@@ -49,7 +49,11 @@ def mine(request):
     linecache.cache.pop(name, None)
 
 
-@pytest.mark.parametrize("dtype, granularity", [(np.float32, "coordinate"), (np.float64, "row")])
+@pytest.mark.parametrize(
+    "mine, dtype, granularity",
+    [("exec", np.float32, "coordinate"), ("notebook", np.float64, "row")],
+    indirect=["mine"],
+)
 def test_from_a_notebook(mine, dtype, granularity, tmp_path, monkeypatch, capfd):
     """The same bits on both engines, silently, and without a trace on disk."""
     cache = tmp_path / "cache"
