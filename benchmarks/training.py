@@ -66,7 +66,7 @@ def train(path: Path, options: Sequence[str]) -> list[str]:
 
 
 def beside(folder: Path, name: str, repeats: int, rounds: int) -> Iterator[Row]:
-    """Both modes beside Vowpal Wabbit, in turn, and the memory they take."""
+    """Both modes beside Vowpal Wabbit, in turn, and the memory they take; several rounds after one to warm up."""
     path = folder / f"{name}.svmlight"
     commands = {mode: train(path, options) for mode, options in MODES.items()}
     if installed("vowpalwabbit"):
@@ -74,10 +74,10 @@ def beside(folder: Path, name: str, repeats: int, rounds: int) -> Iterator[Row]:
         commands["vw"] = theirs
     seconds: dict[str, list[float]] = {key: [] for key in commands}
     memory: dict[str, int] = {}
-    for turn in range(rounds + 1):  # the first fills the caches
+    for turn in range(rounds + (rounds > 1)):
         for key, command in commands.items():
             taken, memory[key] = process(command)
-            if turn:
+            if turn or rounds == 1:
                 seconds[key].append(taken)
     times = {key: Times(tuple(values)) for key, values in seconds.items()}
     for mode in MODES:
@@ -94,7 +94,7 @@ def beside(folder: Path, name: str, repeats: int, rounds: int) -> Iterator[Row]:
 
 
 def runs(command: list[str], rounds: int) -> tuple[Times, int]:
-    results = [process(command) for _ in range(rounds + 1)][1:]
+    results = [process(command) for _ in range(rounds + (rounds > 1))][-rounds:]
     return Times(tuple(seconds for seconds, _ in results)), max(memory for _, memory in results)
 
 

@@ -157,6 +157,7 @@ def together() -> Iterator[int]:
     dist.init_process_group("gloo", timeout=timedelta(seconds=PATIENCE))
     try:
         yield dist.get_rank()
+        dist.barrier()  # nobody leaves while the other still waits for what was sent last
     finally:
         dist.destroy_process_group()
 

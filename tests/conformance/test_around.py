@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from table import (
     CONCRETE,
+    FULL,
     LENGTHS,
     TABLE,
     both,
@@ -106,7 +107,7 @@ def test_everything_around_every_rule(c):
         both(c, parameters(shape, "float32"), run, (shape, options), **options)
 
 
-@pytest.mark.parametrize("name", ["sgd", "momentum", "ftrl"])
+@pytest.mark.parametrize("name", ["sgd", "momentum", *(["ftrl"] * FULL)])
 def test_rows_that_catch_up_with_something_around_the_rule(name):
     options = {"clip_value": 0.3} if name != "sgd" else {"l1": 0.01, "decoupled_weight_decay": 0.1}
     shape, run = run_of("rows", "float64", steps=20)

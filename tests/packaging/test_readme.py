@@ -2,6 +2,7 @@
 
 import os
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -98,10 +99,12 @@ def test_examples_exist():
 
 
 @pytest.mark.parametrize("block", blocks("python"), ids=str)
-def test_python_runs(block, tmp_path):
+def test_python_runs(block, tmp_path, monkeypatch):
+    """In this process: to import everything anew takes longer than most of them."""
     for module in OPTIONAL:
         if re.search(rf"^\s*(import|from) {module}\b", block.text, re.MULTILINE):
             pytest.importorskip(module)
     script = tmp_path / "block.py"
     script.write_text(block.text, encoding="utf-8")
-    run([sys.executable, str(script)], tmp_path)
+    monkeypatch.chdir(tmp_path)
+    runpy.run_path(str(script), run_name="__main__")

@@ -91,6 +91,7 @@ def test_it_does_what_it_says(mine):
     assert_close(x, expected, "float64")
 
 
+@pytest.mark.parametrize("mine", ["exec"], indirect=True)
 def test_a_linear_model_with_it(mine):
     examples, y = np.eye(3, dtype=np.float32), np.ones(3, np.float32)
     results = []
