@@ -8,7 +8,7 @@ from table import MEMORY
 
 from surefoot.engines import Step
 
-SIZE = 1 << 24  # 64 MB of float32
+SIZE = 1 << 22  # 16 MB of float32
 LITTLE = 1 << 20
 
 
