@@ -16,6 +16,11 @@ collect_ignore = ["optim/distributed"]
 gc.disable()
 
 
+def pytest_collection_modifyitems(items):
+    """Slow ones first: of several processes, none should begin one when the others are done."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 def pytest_collection_finish():
     gc.freeze()
     gc.set_threshold(10_000, 10, 20)

@@ -16,6 +16,7 @@ def benchmarks(*arguments: str, module: str = "benchmarks") -> subprocess.Comple
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
 
 
+@pytest.mark.slow
 def test_quick_run_measures_every_topic(tmp_path):
     file = tmp_path / "figures.json"
     done = benchmarks("--quick", "--json", str(file))

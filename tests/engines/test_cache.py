@@ -81,6 +81,7 @@ def own_rules(tmp_path):
     return tmp_path, write
 
 
+@pytest.mark.slow
 def test_nothing_recompiles_except_what_changed(own_rules, tmp_path):
     folder, write = own_rules
     cache = tmp_path / "cache"
