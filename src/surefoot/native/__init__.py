@@ -1,0 +1,99 @@
+"""Compiled kernels without their compiler: machine code that Numba made once is loaded by LLVM alone.
+
+Numba takes half a second to start, in every process, although it has nothing to do where all kernels are compiled. So a
+`Kernel` asks Numba (`emitting`) only for what no earlier process on this machine has compiled; what comes back is kept
+on disk (`keeping`), and called (`calling`) by way of an entry that takes NumPy's arrays as they are.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from surefoot.native import keeping
+from surefoot.native.calling import Refused, caller, form
+from surefoot.native.keeping import digest
+
+__all__ = ["Kernel", "compilation", "digest"]
+
+_compiling = threading.RLock()
+_listeners: list[tuple[Callable[[], None], list[float]]] = []
+
+
+class Kernel:
+    """A function that is compiled for the types that it is called with, and loaded from disk from the next process on.
+
+    It holds no lock of the interpreter while it runs.
+
+    Args:
+        name: with a fingerprint of everything the function is made of.
+        function: gives the function to compile, as Numba's dispatcher; it allocates nothing and returns a number.
+        kept: on disk. Otherwise it is compiled for this process only.
+    """
+
+    def __init__(self, name: str, function: Callable[[], Any], kept: bool = True):
+        self.name, self.function, self.kept = name, function, kept
+        self._calls: dict[str, Callable] = {}
+        self._last: Callable = self._other
+
+    def __call__(self, *arguments: Any) -> Any:
+        try:
+            return self._last(*arguments)
+        except Refused:
+            return self._other(*arguments)
+
+    def _other(self, *arguments: Any) -> Any:
+        """A call with other types than those of the call before."""
+        types = ",".join(map(form, arguments))
+        call = self._calls.get(types)
+        if call is None:
+            with _compiling:
+                call = self._calls.get(types) or self._made(types, arguments)
+                self._calls[types] = call
+        self._last = call
+        return call(*arguments)
+
+    def _made(self, types: str, arguments: tuple) -> Callable:
+        code = keeping.read(self.name, types) if self.kept else None
+        if code is None:
+            code = self._compiled(arguments)
+            if self.kept:
+                keeping.write(self.name, types, code)
+        return caller(self.name, code, arguments)
+
+    def _compiled(self, arguments: tuple) -> keeping.Code:
+        from surefoot.native.emitting import emit
+
+        for begun, spent in _listeners:
+            if not spent:
+                begun()
+        began = time.perf_counter()
+        try:
+            return emit(self.function(), arguments)
+        finally:
+            for _, spent in _listeners:
+                spent.append(time.perf_counter() - began)
+
+
+@contextmanager
+def compilation(begun: Callable[[], None], ended: Callable[[float], None]) -> Iterator[None]:
+    """Within it, calls `begun` before the first kernel is compiled, in whatever thread, and `ended` on leaving.
+
+    Kernels that an earlier process compiled are loaded, which is no compilation; then neither is called.
+
+    Args:
+        begun: called at most once.
+        ended: called with the seconds that compilation took, if there was any.
+
+    >>> with compilation(lambda: print("compiling kernels, once on this machine"), lambda seconds: None):
+    ...     pass
+    """
+    listener = begun, []
+    _listeners.append(listener)
+    try:
+        yield
+    finally:
+        _listeners.remove(listener)
+    if listener[1]:
+        ended(sum(listener[1]))

@@ -1,0 +1,165 @@
+"""Machine code becomes a Python function.
+
+The entry (see `emitting`) takes one 64-bit word for each number and array among the arguments, whose tuples are laid
+out flat. The word of an array is its address as a Python object: the entry itself looks whether its type, its layout
+and its number of dimensions are those that the kernel was compiled for, and refuses it otherwise. So a call costs about
+a microsecond, and no array of the wrong kind is ever read.
+"""
+
+import ctypes
+import functools
+import pickle
+import struct
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import llvmlite.binding as llvm
+import numpy as np
+
+from surefoot.native.keeping import Code
+
+ENTRY = "surefoot_entry"
+DONE, NONE, REFUSED = 0, -2, -1000
+"""What the entry returns: Numba's codes for a value and for None, and that the arguments are of other types."""
+CONTIGUOUS, FORTRAN, ALIGNED, WRITEABLE = 0x1, 0x2, 0x100, 0x400
+"""NumPy's flags of arrays."""
+RESULTS = {"q": ctypes.c_int64, "Q": ctypes.c_uint64, "d": ctypes.c_double, "?": ctypes.c_bool, "": ctypes.c_int64}
+
+
+class Refused(TypeError):
+    """The arguments are of other types than those that the code was compiled for."""
+
+
+def form(value: Any) -> str:
+    """What of an argument decides the code.
+
+    >>> form((np.zeros((2, 3), np.float32), 1, 0.5))
+    '(C2<f4,q,d)'
+    """
+    if isinstance(value, tuple):
+        return f"({','.join(map(form, value))})"
+    if isinstance(value, np.ndarray):
+        return f"{layout(value)}{'' if value.flags.writeable else 'r'}{value.ndim}{value.dtype.str}"
+    return value.dtype.str if isinstance(value, np.generic) else word(value)
+
+
+def layout(array: np.ndarray) -> str:
+    """As Numba names it: C, F or A, and that numbers do not lie where the processor wants them."""
+    flags = array.flags
+    return ("C" if flags.c_contiguous else "F" if flags.f_contiguous else "A") + ("" if flags.aligned else "u")
+
+
+def word(number: Any) -> str:
+    """How a number is written into its word."""
+    if isinstance(number, (float, np.floating)):
+        return "d"
+    if isinstance(number, np.unsignedinteger):
+        return "Q"
+    if isinstance(number, (bool, np.bool_)):
+        return "?"
+    if isinstance(number, (int, np.signedinteger)):
+        return "q"
+    raise TypeError(f"kernels take arrays, numbers and tuples of them; got {number!r}")
+
+
+def leaves(value: Any, name: str) -> Iterator[tuple[str, Any]]:
+    """The numbers and arrays of an argument, and the names that `caller` gives them."""
+    if isinstance(value, tuple):
+        for k, part in enumerate(value):
+            yield from leaves(part, f"{name}_{k}")
+    else:
+        yield name, value
+
+
+def unpackings(value: Any, name: str) -> Iterator[str]:
+    """Assignments that take tuples apart."""
+    if isinstance(value, tuple):
+        yield f"{''.join(f'{name}_{k}, ' for k in range(len(value))) or '()'} = {name}"
+        for k, part in enumerate(value):
+            yield from unpackings(part, f"{name}_{k}")
+
+
+def caller(name: str, code: Code, arguments: tuple) -> Callable:
+    """A function that calls the code with arguments of the types of these.
+
+    It is written out, since a loop over the arguments would take longer than all else.
+    """
+    flat = [leaf for k, argument in enumerate(arguments) for leaf in leaves(argument, f"a{k}")]
+    arrays = [value for _, value in flat if isinstance(value, np.ndarray)]
+    # A bool is a word too.
+    formats = "".join("Q" if isinstance(v, np.ndarray) else word(v).replace("?", "q") for _, v in flat)
+    words = (f"id({variable})" if isinstance(value, np.ndarray) else variable for variable, value in flat)
+    expected = (ctypes.c_uint64 * (1 + len(arrays)))(id(np.ndarray), *(id(dtype_of(array)) for array in arrays))
+    source = "\n    ".join(
+        [
+            f"def call({', '.join(f'a{k}' for k in range(len(arguments)))}):",
+            "try:",
+            *(f"    {line}" for k, argument in enumerate(arguments) for line in unpackings(argument, f"a{k}")),
+            f"    words = pack({', '.join(words)})",
+            "except (TypeError, ValueError, error):",
+            "    raise Refused from None",
+            "result = Result()",
+            "status = entry(words, expected, byref(result))",
+            "if status:",
+            "    check(status, result)",
+            "return result.value" if code.result else "return None",
+        ]
+    )
+    names = {
+        "pack": struct.Struct(f"={formats}").pack,
+        "error": struct.error,
+        "Refused": Refused,
+        "Result": RESULTS[code.result],
+        "entry": ENTRY_TYPE(address(code)),
+        "expected": ctypes.addressof(expected),
+        "keep": expected,
+        "byref": ctypes.byref,
+        "check": functools.partial(check, name),
+    }
+    exec(compile(source, f"<call of {name}>", "exec"), names)
+    return names["call"]
+
+
+ENTRY_TYPE = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_void_p)
+
+
+def dtype_of(array: np.ndarray) -> np.dtype:
+    """The only object of its kind that NumPy has for a type of numbers."""
+    return np.dtype(array.dtype.str)
+
+
+def check(name: str, status: int, result: Any) -> None:
+    """Raises what the kernel raised."""
+    if status == REFUSED:
+        raise Refused
+    if status == NONE:
+        return
+    if status > 0:
+        # Numba's record of an exception begins with where its pickle is and how long.
+        record = ctypes.c_uint64.from_buffer(result).value
+        begin, size = ctypes.c_void_p.from_address(record).value, ctypes.c_int32.from_address(record + 8).value
+        raised, values, *_ = pickle.loads(ctypes.string_at(begin or 0, size))
+        raise raised(*(values or ()))
+    raise RuntimeError(f"{name}: failed with status {status}")
+
+
+@functools.cache
+def target_machine() -> llvm.TargetMachine:
+    """As Numba sets it up."""
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    target = llvm.Target.from_triple(llvm.get_process_triple())
+    return target.create_target_machine(
+        cpu=llvm.get_host_cpu_name(), features=llvm.get_host_cpu_features().flatten(), opt=3, jit=True
+    )
+
+
+def address(code: Code) -> int:
+    """Where the entry is, once the code is in memory; it stays there as long as the process."""
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), target_machine())
+    for part in code.objects:
+        engine.add_object_file(llvm.ObjectFileRef.from_data(part))
+    engine.finalize_object()
+    found = engine.get_function_address(ENTRY)
+    engine.detach()
+    return found

@@ -1,0 +1,175 @@
+"""Numba compiles a kernel, and an entry is made for it. Importing this imports Numba."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from llvmlite import binding as llvm
+from llvmlite import ir
+from numba import typeof, types
+from numba.core.registry import cpu_target
+
+from surefoot.native.calling import ALIGNED, CONTIGUOUS, ENTRY, FORTRAN, NONE, REFUSED, WRITEABLE, target_machine
+from surefoot.native.keeping import Code
+
+WORD, STATUS, ADDRESS = ir.IntType(64), ir.IntType(32), ir.IntType(8).as_pointer()
+
+HEAD = object.__basicsize__
+"""Where what NumPy documents as PyArrayObject's own fields begin; the object's type is just before."""
+DATA, NDIM, SHAPE, STRIDES, DTYPE, FLAGS = (HEAD + offset for offset in (0, 8, 16, 24, 40, 48))
+
+DECLARED = re.compile(r'^declare [^@]*@"?([^"(]+)"?\(', re.MULTILINE)
+MATHEMATICS = re.compile(r"llvm\.(exp|exp2|log|log2|log10|pow|sin|cos)\.f(32|64)$")
+MEMORY = re.compile(r"llvm\.(memcpy|memmove|memset)\.")
+
+
+def emit(function: Any, arguments: tuple) -> Code:
+    """Compiles one of Numba's dispatchers for arguments of the types of these.
+
+    Raises:
+        NumbaError: it does not compile.
+    """
+    function.compile(tuple(typeof(argument) for argument in arguments))
+    (compiled,) = function.overloads.values()
+    _, _, (kernel, _) = compiled.library.serialize_using_object_code()
+    result = kind_of(compiled.fndesc.restype)
+    entry = llvm.parse_assembly(str(entry_of(compiled.fndesc)))
+    return Code((kernel, target_machine().emit_object(entry)), result, tuple(symbols(compiled.library.get_llvm_str())))
+
+
+def kind_of(result: types.Type) -> str:
+    match result:
+        case types.NoneType():
+            return ""
+        case types.Boolean():
+            return "?"
+        case types.Integer():
+            return "q" if result.signed else "Q"
+        case types.Float():
+            return "d"
+    raise TypeError(f"kernels return a number or nothing; got {result}")
+
+
+def symbols(assembly: str) -> Iterator[str]:
+    """The functions that a module calls and does not have: LLVM's own are calls of the C library, or instructions."""
+    for name in sorted(set(DECLARED.findall(assembly))):
+        if found := MATHEMATICS.match(name):
+            yield found[1] + ("f" if found[2] == "32" else "")
+        elif found := MEMORY.match(name):
+            yield found[1]
+        elif not name.startswith("llvm."):
+            yield name
+
+
+def entry_of(kernel: Any) -> ir.Module:
+    """A function that takes words, as `calling` has them, and calls a kernel by Numba's convention."""
+    context = cpu_target.target_context
+    convention = context.call_conv
+    type_ = convention.get_function_type(kernel.restype, kernel.argtypes)
+    module = ir.Module("entry")
+    module.triple = llvm.get_process_triple()
+    function = ir.Function(
+        module, ir.FunctionType(STATUS, [WORD.as_pointer(), WORD.as_pointer(), WORD.as_pointer()]), ENTRY
+    )
+    builder = ir.IRBuilder(function.append_basic_block())
+    words, expected, result = function.args
+    returned = builder.alloca(type_.args[0].pointee)
+    raised = builder.alloca(type_.args[1].pointee)
+    builder.store(ir.Constant(type_.args[1].pointee, None), raised)
+    unpacked, arrays = [], 0
+    for k, leaf in enumerate(flat(kernel.argtypes)):
+        word = load(builder, words, k)
+        if isinstance(leaf, types.Array):
+            arrays += 1
+            fields = unpack(builder, leaf, word, load(builder, expected, 0), load(builder, expected, arrays))
+        else:
+            fields = [word]
+        for field in fields:
+            unpacked.append(converted(builder, field, type_.args[2 + len(unpacked)]))
+    called = ir.Function(module, type_, kernel.llvm_func_name)
+    status = builder.call(called, [returned, raised, *unpacked])
+    good = builder.or_(*(builder.icmp_signed("==", status, STATUS(code)) for code in (0, NONE)))
+    with builder.if_else(good) as (then, otherwise):
+        with then:
+            if not isinstance(kernel.restype, types.NoneType):
+                builder.store(widened(builder, builder.load(returned), kernel.restype), result)
+        with otherwise:
+            builder.store(builder.ptrtoint(builder.load(raised), WORD), result)
+    builder.ret(status)
+    return module
+
+
+def flat(types_: Any) -> Iterator[types.Type]:
+    for type_ in types_:
+        if isinstance(type_, types.BaseTuple):
+            yield from flat(type_)
+        else:
+            yield type_
+
+
+def load(builder: ir.IRBuilder, array: ir.Value, k: int) -> ir.Value:
+    return builder.load(builder.gep(array, [WORD(k)]))
+
+
+def field_of(builder: ir.IRBuilder, object_: ir.Value, offset: int, type_: ir.Type) -> ir.Value:
+    return builder.load(builder.inttoptr(builder.add(object_, WORD(offset)), type_.as_pointer()))
+
+
+def unpack(builder: ir.IRBuilder, type_: types.Array, array: ir.Value, class_: ir.Value, dtype: ir.Value) -> list:
+    """The fields of an array as Numba passes them; the entry refuses an array of another type."""
+    refuse_unless(builder, builder.icmp_unsigned("==", field_of(builder, array, HEAD - 8, WORD), class_))
+    mask, flags = flags_of(type_)
+    found = builder.and_(field_of(builder, array, FLAGS, STATUS), STATUS(mask))
+    fits = builder.icmp_unsigned("==", found, STATUS(flags))
+    fits = builder.and_(fits, builder.icmp_unsigned("==", field_of(builder, array, DTYPE, WORD), dtype))
+    ndim = field_of(builder, array, NDIM, STATUS)
+    refuse_unless(builder, builder.and_(fits, builder.icmp_unsigned("==", ndim, STATUS(type_.ndim))))
+    sizes = [
+        load(builder, field_of(builder, array, offset, WORD.as_pointer()), k)
+        for offset in (SHAPE, STRIDES)
+        for k in range(type_.ndim)
+    ]
+    count = WORD(1)
+    for size in sizes[: type_.ndim]:
+        count = builder.mul(count, size)
+    itemsize = WORD(np.dtype(str(type_.dtype)).itemsize)
+    return [WORD(0), WORD(0), count, itemsize, field_of(builder, array, DATA, WORD), *sizes]
+
+
+def refuse_unless(builder: ir.IRBuilder, fits: ir.Value) -> None:
+    with builder.if_then(builder.not_(fits), likely=False):
+        builder.ret(STATUS(REFUSED))
+
+
+def flags_of(type_: types.Array) -> tuple[int, int]:
+    """Which of NumPy's flags decide, and what they have to be."""
+    mask, flags = {
+        "C": (CONTIGUOUS, CONTIGUOUS),
+        "F": (CONTIGUOUS | FORTRAN, FORTRAN),
+        "A": (CONTIGUOUS | FORTRAN, 0),
+    }[type_.layout]
+    return mask | ALIGNED | WRITEABLE, flags | ALIGNED * type_.aligned | WRITEABLE * type_.mutable
+
+
+def converted(builder: ir.IRBuilder, word: ir.Value, type_: ir.Type) -> ir.Value:
+    """A word as an argument of the kernel."""
+    match type_:
+        case ir.PointerType():
+            return builder.inttoptr(word, type_)
+        case ir.DoubleType():
+            return builder.bitcast(word, type_)
+        case ir.FloatType():
+            return builder.fptrunc(builder.bitcast(word, ir.DoubleType()), type_)
+    return word if type_ == WORD else builder.trunc(word, type_)
+
+
+def widened(builder: ir.IRBuilder, value: ir.Value, type_: types.Type) -> ir.Value:
+    """A result as a word."""
+    if isinstance(type_, types.Float):
+        wide = value if type_ == types.float64 else builder.fpext(value, ir.DoubleType())
+        return builder.bitcast(wide, WORD)
+    if value.type == WORD:
+        return value
+    signed = isinstance(type_, types.Integer) and type_.signed
+    return builder.sext(value, WORD) if signed else builder.zext(value, WORD)
