@@ -150,7 +150,7 @@ class Lanes:
 
     def learn(self, examples: Examples) -> np.ndarray:
         """Learns from the examples in their order; returns what each lane predicted before, (n, outputs, rates)."""
-        from surefoot.engines.cpu.compiling import Kind, specialise
+        from surefoot.engines.cpu.specialising import Kind, specialise
 
         n = len(examples)
         predictions = np.empty((n, self.lanes), np.float32)
@@ -203,7 +203,7 @@ class Lanes:
 
     def settle(self) -> None:
         """Lets features that have not occurred for a while catch up, and the averages."""
-        from surefoot.engines.cpu.compiling import Kind, specialise
+        from surefoot.engines.cpu.specialising import Kind, specialise
 
         if not (self.catches_up or self.averages):
             return

@@ -9,13 +9,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from surefoot.native import keeping
 from surefoot.native.calling import Refused, caller, form
 from surefoot.native.keeping import digest
 
-__all__ = ["Kernel", "compilation", "digest"]
+__all__ = ["Kernel", "compilation", "digest", "kernel"]
 
 _compiling = threading.RLock()
 _listeners: list[tuple[Callable[[], None], list[float]]] = []
@@ -28,12 +29,12 @@ class Kernel:
 
     Args:
         name: with a fingerprint of everything the function is made of.
-        function: gives the function to compile, as Numba's dispatcher; it allocates nothing and returns a number.
+        compiled: what compiles it for such arguments, by `emitting.emit`.
         kept: on disk. Otherwise it is compiled for this process only.
     """
 
-    def __init__(self, name: str, function: Callable[[], Any], kept: bool = True):
-        self.name, self.function, self.kept = name, function, kept
+    def __init__(self, name: str, compiled: Callable[[tuple], keeping.Code], kept: bool = True):
+        self.name, self.compiled, self.kept = name, compiled, kept
         self._calls: dict[str, Callable] = {}
         self._last: Callable = self._other
 
@@ -63,17 +64,27 @@ class Kernel:
         return caller(self.name, code, arguments)
 
     def _compiled(self, arguments: tuple) -> keeping.Code:
-        from surefoot.native.emitting import emit
-
         for begun, spent in _listeners:
             if not spent:
                 begun()
         began = time.perf_counter()
         try:
-            return emit(self.function(), arguments)
+            return self.compiled(arguments)
         finally:
             for _, spent in _listeners:
                 spent.append(time.perf_counter() - began)
+
+
+def kernel(function: Callable) -> Kernel:
+    """A plain function, as a kernel. It calls no function but NumPy's, and allocates nothing."""
+
+    def compiled(arguments: tuple) -> keeping.Code:
+        from surefoot.native.emitting import emit, jitted
+
+        return emit(jitted(function), arguments)
+
+    source = Path(function.__code__.co_filename).read_bytes()
+    return Kernel(f"{function.__name__}__{digest(source)}", compiled)
 
 
 @contextmanager

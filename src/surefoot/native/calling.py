@@ -26,6 +26,10 @@ CONTIGUOUS, FORTRAN, ALIGNED, WRITEABLE = 0x1, 0x2, 0x100, 0x400
 RESULTS = {"q": ctypes.c_int64, "Q": ctypes.c_uint64, "d": ctypes.c_double, "?": ctypes.c_bool, "": ctypes.c_int64}
 
 
+WIDE = str.maketrans("?n", "qq")
+"""A bool takes a word, and so does None."""
+
+
 class Refused(TypeError):
     """The arguments are of other types than those that the code was compiled for."""
 
@@ -59,6 +63,8 @@ def word(number: Any) -> str:
         return "?"
     if isinstance(number, (int, np.signedinteger)):
         return "q"
+    if number is None:
+        return "n"
     raise TypeError(f"kernels take arrays, numbers and tuples of them; got {number!r}")
 
 
@@ -77,6 +83,8 @@ def unpackings(value: Any, name: str) -> Iterator[str]:
         yield f"{''.join(f'{name}_{k}, ' for k in range(len(value))) or '()'} = {name}"
         for k, part in enumerate(value):
             yield from unpackings(part, f"{name}_{k}")
+    elif value is None:
+        yield f"if {name} is not None: raise TypeError"
 
 
 def caller(name: str, code: Code, arguments: tuple) -> Callable:
@@ -86,9 +94,11 @@ def caller(name: str, code: Code, arguments: tuple) -> Callable:
     """
     flat = [leaf for k, argument in enumerate(arguments) for leaf in leaves(argument, f"a{k}")]
     arrays = [value for _, value in flat if isinstance(value, np.ndarray)]
-    # A bool is a word too.
-    formats = "".join("Q" if isinstance(v, np.ndarray) else word(v).replace("?", "q") for _, v in flat)
-    words = (f"id({variable})" if isinstance(value, np.ndarray) else variable for variable, value in flat)
+    formats = "".join("Q" if isinstance(v, np.ndarray) else word(v).translate(WIDE) for _, v in flat)
+    words = (
+        f"id({variable})" if isinstance(value, np.ndarray) else "0" if value is None else variable
+        for variable, value in flat
+    )
     expected = (ctypes.c_uint64 * (1 + len(arrays)))(id(np.ndarray), *(id(dtype_of(array)) for array in arrays))
     source = "\n    ".join(
         [
@@ -111,8 +121,7 @@ def caller(name: str, code: Code, arguments: tuple) -> Callable:
         "Refused": Refused,
         "Result": RESULTS[code.result],
         "entry": ENTRY_TYPE(address(code)),
-        "expected": ctypes.addressof(expected),
-        "keep": expected,
+        "expected": expected,
         "byref": ctypes.byref,
         "check": functools.partial(check, name),
     }
@@ -120,7 +129,8 @@ def caller(name: str, code: Code, arguments: tuple) -> Callable:
     return names["call"]
 
 
-ENTRY_TYPE = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_void_p)
+ENTRY_TYPE = ctypes.CFUNCTYPE(ctypes.c_int32)
+"""Without types of its arguments: they are pointers already, and converting them would take time."""
 
 
 def dtype_of(array: np.ndarray) -> np.dtype:

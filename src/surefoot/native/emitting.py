@@ -7,11 +7,22 @@ from typing import Any
 import numpy as np
 from llvmlite import binding as llvm
 from llvmlite import ir
-from numba import typeof, types
+from numba import njit, typeof, types
 from numba.core.registry import cpu_target
 
 from surefoot.native.calling import ALIGNED, CONTIGUOUS, ENTRY, FORTRAN, NONE, REFUSED, WRITEABLE, target_machine
 from surefoot.native.keeping import Code
+
+OPTIONS: dict[str, Any] = {
+    "error_model": "numpy",
+    "nogil": True,
+    "_nrt": False,
+    "no_cpython_wrapper": True,
+    "no_cfunc_wrapper": True,
+}
+"""Kernels allocate nothing, so they need not count references; and nobody but the entry calls them."""
+
+jitted = njit(**OPTIONS)
 
 WORD, STATUS, ADDRESS = ir.IntType(64), ir.IntType(32), ir.IntType(8).as_pointer()
 
@@ -30,8 +41,9 @@ def emit(function: Any, arguments: tuple) -> Code:
     Raises:
         NumbaError: it does not compile.
     """
-    function.compile(tuple(typeof(argument) for argument in arguments))
-    (compiled,) = function.overloads.values()
+    types_ = tuple(typeof(argument) for argument in arguments)
+    function.compile(types_)
+    compiled = function.overloads[types_]
     _, _, (kernel, _) = compiled.library.serialize_using_object_code()
     result = kind_of(compiled.fndesc.restype)
     entry = llvm.parse_assembly(str(entry_of(compiled.fndesc)))

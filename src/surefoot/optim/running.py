@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 
 from surefoot.engines import NonFiniteError, Step
-from surefoot.engines.cpu import Many
-from surefoot.engines.cpu.memory import read, write
+from surefoot.engines.cpu import Many, read, write
 from surefoot.optim.gradients import merge_when_accumulated
 from surefoot.optim.memory import Memory, Rows, array, is_aligned, local, own_gradient, real, rows_of
 

@@ -1,7 +1,7 @@
 """The CPU engine, in Numba: the reference's bits at the speed of memory.
 
-`kernels.py` holds one generic driver per layout, `compiling.py` makes its copy for a rule, `memory.py` reads and writes
-storage types. Here memory is laid out for them and shared among threads.
+`kernels.py` holds one generic driver per layout, `specialising.py` gives its copy for a rule, which `compiling.py`
+makes, `memory.py` reads and writes storage types. Here memory is laid out for them and shared among threads.
 """
 
 import contextlib
@@ -16,11 +16,10 @@ from numpy.lib.stride_tricks import as_strided
 
 from surefoot import threads
 from surefoot.engines import reference
-from surefoot.engines.cpu.compiling import Kind, specialise
-from surefoot.engines.cpu.kernels import BLOCK, LANES
-from surefoot.engines.cpu.many import Many
+from surefoot.engines.cpu.many import Many, read, write
 from surefoot.engines.cpu.merging import sort_ids
-from surefoot.engines.reference import blend, blend_rows, blend_touched, settle_average
+from surefoot.engines.cpu.specialising import Kind, specialise
+from surefoot.engines.reference import BLOCK, LANES, blend, blend_rows, blend_touched, settle_average
 from surefoot.engines.step import ARITHMETIC, Around, Columns, State, Step, encode, rounding_key, storage_of, table
 from surefoot.rules import REGISTRY
 from surefoot.threads import get_threads, set_threads
@@ -35,6 +34,7 @@ __all__ = [
     "linear",
     "merge",
     "norm",
+    "read",
     "rows",
     "rows_norm",
     "set_threads",
@@ -42,6 +42,7 @@ __all__ = [
     "settle_average",
     "sort_ids",
     "sums",
+    "write",
 ]
 
 NOBODY = np.empty(0)

@@ -1,131 +1,33 @@
-"""`specialise` makes the compiled, disk-cached copy of a generic driver for one rule."""
+"""What Numba compiles for a rule: a driver's copy, whose globals are the rule and the helpers that fit it."""
 
 import functools
-import hashlib
-import inspect
-import pathlib
-import re
 import types
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numba
 import numpy as np
-from numba.core.errors import NumbaError
-from numba.core.registry import cpu_target
 
 from surefoot import ops
 from surefoot.engines import around, losses
 from surefoot.engines.cpu import kernels, lanes, memory, numba_ops
-from surefoot.rules import Rule, RuleError
+from surefoot.engines.cpu.specialising import Kind
+from surefoot.native.emitting import OPTIONS
+from surefoot.rules import Rule
 
-OPTIONS: dict[str, Any] = {"error_model": "numpy", "nogil": True, "_nrt": False}
-# Numba sets itself up when it first loads a kernel. Done here, with the engine, so that no step waits for it.
-cpu_target.typing_context.refresh()  # pyright: ignore[reportAttributeAccessIssue]
-cpu_target.target_context.refresh()  # pyright: ignore[reportAttributeAccessIssue]
-
-# Kernels allocate nothing, so they need not count references: counting costs an atomic operation for each row, on which
-# threads wait for each other. No fastmath anywhere: the reference's bits.
-INNER: dict[str, Any] = OPTIONS | {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "forceinline": True}
-APART: dict[str, Any] = OPTIONS | {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+# Counting references would cost an atomic operation for each row, on which threads wait for each other. No fastmath
+# anywhere: the reference's bits.
+INNER: dict[str, Any] = OPTIONS | {"forceinline": True}
+APART: dict[str, Any] = OPTIONS
 """Of helpers that are not worth a copy wherever they are called."""
 
 
-@dataclass(frozen=True)
-class Kind:
-    """What a driver is compiled for, besides the rule.
-
-    Attributes:
-        dtype: the type of the arithmetic, "float32" or "float64".
-        shared: coordinates share a rate.
-        adjusts: the gradient is changed before the rule sees it.
-        decays: parameters are shrunk before the rule.
-        shrinks: a proximal step follows the rule.
-        catches_up: rows that were left out make up for it.
-        propagate: values that are not finite go through.
-        sweeps: a linear model steps all weights in every mini-batch.
-        loss: the loss of a linear model.
-        lanes: how many linear models learn at once, where that is known when compiling.
-        normalizes: features are divided by their root mean square.
-        averages: averages of the iterates are kept.
-    """
-
-    dtype: str
-    shared: bool = False
-    adjusts: bool = False
-    decays: bool = False
-    shrinks: bool = False
-    catches_up: bool = False
-    propagate: bool = False
-    sweeps: bool = False
-    loss: str = ""
-    lanes: int = 0
-    normalizes: bool = False
-    averages: bool = False
-
-    def __str__(self) -> str:
-        flags = [name for name, value in vars(self).items() if value is True]
-        lanes = f"{self.lanes}_lanes" if self.lanes else ""
-        return "_".join(part for part in (self.dtype, *flags, self.loss, lanes) if part)
-
-    @property
-    def plain(self) -> bool:
-        """Nothing is done around the rule."""
-        return not (self.adjusts or self.decays or self.shrinks)
-
-
-def digest(*parts: object) -> str:
-    return hashlib.sha256(repr(parts).encode()).hexdigest()[:10]
-
-
-def fingerprint(function: Callable) -> tuple:
-    """What of a function's source decides what it computes."""
-    code = function.__code__
-    constants = tuple((type(c).__name__, c) for c in code.co_consts if not isinstance(c, (str, types.CodeType)))
-    return code.co_code.hex(), constants, code.co_names, code.co_varnames
-
-
-@functools.cache
-def engine_fingerprint() -> str:
-    """Numba notices a change in the driver's own file only; this stands for the other files it is compiled from."""
-    files = [pathlib.Path(module.__file__ or "") for module in (ops, around, losses, kernels, lanes, memory, numba_ops)]
-    return digest(numba.__version__, *(path.read_bytes() for path in [*files, pathlib.Path(__file__)]))
-
-
-def has_file(function: Callable) -> bool:
-    """Whether the function comes from a source file, and not from a notebook cell or a prompt."""
-    try:
-        return pathlib.Path(inspect.getsourcefile(function) or "").is_file()
-    except TypeError:
-        return False
-
-
-@functools.cache
-def specialise(driver: str, rule: Rule, kind: Kind) -> Callable:
-    """The compiled copy of a driver of `kernels` for a rule.
-
-    Numba's disk cache keys a function by file, name and bytecode, not by the globals it calls: so the copy carries the
-    rule's name and the fingerprint of all it is made of in its own name. (A closure over a compiled rule never hits
-    the cache.) A rule that no file backs is compiled for this process only.
-    """
-    idle = fingerprint(rule.idle) if callable(rule.idle) else rule.idle
-    made_of = digest(fingerprint(rule.function), idle, rule.steady, rule.from_origin, kind, engine_fingerprint())
-    name = f"{driver}__{re.sub(r'[^0-9a-zA-Z]+', '_', rule.name)}__{kind}__{made_of}"
+def copy_of(driver: str, rule: Rule, kind: Kind, name: str) -> Callable:
+    """The driver of `kernels` or `lanes` for a rule, under a name of its own; not compiled yet."""
     original = getattr(kernels, driver, None) or getattr(lanes, driver)
     copy = types.FunctionType(original.__code__.replace(co_name=name, co_qualname=name), namespace(rule, kind), name)
     copy.__module__, copy.__qualname__ = original.__module__, name
-    compiled = numba.njit(copy, cache=has_file(rule.function), **OPTIONS)
-
-    @functools.wraps(copy)
-    def call(*arguments):
-        try:
-            return compiled(*arguments)
-        except NumbaError as error:
-            reason = str(error).strip().splitlines()
-            raise RuleError(f"{rule.name}: the rule does not compile: {reason[0]} … {reason[-1]}") from error
-
-    return call
+    return numba.njit(copy, **OPTIONS)
 
 
 def namespace(rule: Rule, kind: Kind) -> dict:

@@ -10,7 +10,6 @@ import numpy as np
 from numba.np.unsafe.ndarray import to_fixed_tuple
 
 from surefoot.engines.cpu.memory import (
-    LANES,
     add_up,
     array_at,
     arrays_at,
@@ -27,10 +26,10 @@ from surefoot.engines.cpu.memory import (
     store,
     store_row,
 )
+from surefoot.engines.reference import BLOCK, LANES
 
 # ruff: noqa: F821
 
-BLOCK = 4096
 VALUES_AHEAD = 16
 ROWS_AHEAD = 16
 

@@ -6,8 +6,9 @@ from typing import NamedTuple
 import numpy as np
 
 from surefoot import threads
-from surefoot.engines.cpu.compiling import Kind, specialise
+from surefoot.engines.cpu.specialising import Kind, engine_fingerprint, specialise
 from surefoot.engines.step import ARITHMETIC, Step, rounding_key
+from surefoot.native import Kernel
 
 CHUNK = 1 << 17
 """Coordinates of a parameter that one thread steps before it looks for more work."""
@@ -72,6 +73,31 @@ class Many:
         pieces = threads.pieces(self.total, len(self.sizes), step.threads)
         threads.run([functools.partial(task, *piece) for piece in pieces], step.threads)
         return skipped if self.owner is None else np.bincount(self.owner, skipped).astype(np.int64)
+
+
+def read(addresses: np.ndarray, like: np.ndarray) -> np.ndarray:
+    """The numbers that lie at these addresses, each stored as `like` is, an array of one row."""
+    values = np.empty(len(addresses), like.dtype)
+    at_addresses("read")(addresses, like, values)
+    return values
+
+
+def write(addresses: np.ndarray, like: np.ndarray, values: np.ndarray) -> None:
+    """Writes a number to each of these addresses."""
+    at_addresses("write")(addresses, like, values)
+
+
+@functools.cache
+def at_addresses(name: str) -> Kernel:
+    """A function of `memory`."""
+
+    def compiled(arguments):
+        from surefoot.engines.cpu import memory
+        from surefoot.native.emitting import emit, jitted
+
+        return emit(jitted(getattr(memory, name)), arguments)
+
+    return Kernel(f"{name}__{engine_fingerprint()}", compiled)
 
 
 def sample(name: str) -> np.ndarray:

@@ -10,8 +10,9 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic, overload, register_jitable
 
+from surefoot.engines.reference import LANES
+
 INLINE = {"forceinline": True}
-LANES = 32
 
 
 def decode(array, stored):
@@ -176,13 +177,12 @@ def array_at(typing, address, size, like):
     return like(types.intp, types.intp, like), emit
 
 
-@njit(cache=True)
-def read(addresses, like):
-    """The numbers that lie at these addresses, each stored as `like` is."""
-    return np.array([array_at(address, 1, like)[0, 0] for address in addresses])
+def read(addresses, like, values):
+    """Copies the numbers that lie at these addresses, each stored as `like` is."""
+    for k in range(addresses.size):
+        values[k] = array_at(addresses[k], 1, like)[0, 0]
 
 
-@njit(cache=True)
 def write(addresses, like, values):
     """Writes a number to each of these addresses."""
     for k in range(addresses.size):

@@ -1,0 +1,110 @@
+"""`specialise` gives the compiled, disk-cached copy of a generic driver for one rule. Numba is loaded to compile alone."""
+
+import functools
+import inspect
+import pathlib
+import re
+import types
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from surefoot import ops
+from surefoot.engines import around, losses
+from surefoot.engines.reference import BLOCK, LANES
+from surefoot.native import Kernel, digest
+from surefoot.rules import Rule, RuleError
+
+SOURCES = ("compiling", "kernels", "lanes", "memory", "numba_ops")
+"""The modules beside this one that kernels are made of."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a driver is compiled for, besides the rule.
+
+    Attributes:
+        dtype: the type of the arithmetic, "float32" or "float64".
+        shared: coordinates share a rate.
+        adjusts: the gradient is changed before the rule sees it.
+        decays: parameters are shrunk before the rule.
+        shrinks: a proximal step follows the rule.
+        catches_up: rows that were left out make up for it.
+        propagate: values that are not finite go through.
+        sweeps: a linear model steps all weights in every mini-batch.
+        loss: the loss of a linear model.
+        lanes: how many linear models learn at once, where that is known when compiling.
+        normalizes: features are divided by their root mean square.
+        averages: averages of the iterates are kept.
+    """
+
+    dtype: str
+    shared: bool = False
+    adjusts: bool = False
+    decays: bool = False
+    shrinks: bool = False
+    catches_up: bool = False
+    propagate: bool = False
+    sweeps: bool = False
+    loss: str = ""
+    lanes: int = 0
+    normalizes: bool = False
+    averages: bool = False
+
+    def __str__(self) -> str:
+        flags = [name for name, value in vars(self).items() if value is True]
+        lanes = f"{self.lanes}_lanes" if self.lanes else ""
+        return "_".join(part for part in (self.dtype, *flags, self.loss, lanes) if part)
+
+    @property
+    def plain(self) -> bool:
+        """Nothing is done around the rule."""
+        return not (self.adjusts or self.decays or self.shrinks)
+
+
+def fingerprint(function: Callable) -> tuple:
+    """What of a function's source decides what it computes."""
+    code = function.__code__
+    constants = tuple((type(c).__name__, c) for c in code.co_consts if not isinstance(c, (str, types.CodeType)))
+    return code.co_code.hex(), constants, code.co_names, code.co_varnames
+
+
+@functools.cache
+def engine_fingerprint() -> str:
+    """Stands for the files that kernels are compiled from, besides the rule's."""
+    files = [pathlib.Path(module.__file__ or "") for module in (ops, around, losses)]
+    files += [pathlib.Path(__file__).with_name(f"{name}.py") for name in SOURCES]
+    return digest(BLOCK, LANES, *(file.read_bytes() for file in files))
+
+
+def has_file(function: Callable) -> bool:
+    """Whether the function comes from a source file, and not from a notebook cell or a prompt."""
+    try:
+        return pathlib.Path(inspect.getsourcefile(function) or "").is_file()
+    except TypeError:
+        return False
+
+
+@functools.cache
+def specialise(driver: str, rule: Rule, kind: Kind) -> Kernel:
+    """The compiled copy of a driver of `kernels` or `lanes` for a rule.
+
+    It carries the rule's name and the fingerprint of all it is made of in its own name, by which it is kept on disk. A
+    rule that no file backs is compiled for this process only.
+    """
+    idle = fingerprint(rule.idle) if callable(rule.idle) else rule.idle
+    made_of = digest(fingerprint(rule.function), idle, rule.steady, rule.from_origin, kind, engine_fingerprint())
+    name = f"{driver}__{re.sub(r'[^0-9a-zA-Z]+', '_', rule.name)}__{kind}__{made_of}"
+
+    def compiled(arguments):
+        from numba.core.errors import NumbaError
+
+        from surefoot.engines.cpu.compiling import copy_of
+        from surefoot.native.emitting import emit
+
+        try:
+            return emit(copy_of(driver, rule, kind, name), arguments)
+        except NumbaError as error:
+            reason = str(error).strip().splitlines()
+            raise RuleError(f"{rule.name}: the rule does not compile: {reason[0]} … {reason[-1]}") from error
+
+    return Kernel(name, compiled, kept=has_file(rule.function))
