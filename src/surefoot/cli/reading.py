@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from surefoot.cli import kernels, output
+from surefoot.cli import output
 
 if TYPE_CHECKING:
     from surefoot.data.reading import Reading
@@ -82,12 +82,18 @@ def reading(**given: Any) -> Reading:
 @contextmanager
 def telling(quiet: bool = False) -> Iterator[None]:
     """Warnings about data become lines on standard error, and so does the compiling of kernels, which is done once."""
-    from surefoot.data.stream import DataWarning
+    from surefoot.data.stream import DataWarning, compilation
+
+    told = (lambda _: None) if quiet else output.note
+    compiling = compilation(
+        lambda: told("Compiling kernels, which this machine has to do once …"),
+        lambda seconds: told(f"Compiled kernels in {seconds:.0f} s; from now on they come from the cache."),
+    )
 
     def show(message: Any, category: Any, *_: Any, **__: Any) -> None:
         output.note(f"warning: {message}")
 
-    with warnings.catch_warnings(), kernels.ready(quiet):
+    with warnings.catch_warnings(), compiling:
         warnings.simplefilter("always", DataWarning)
         warnings.showwarning = show
         yield

@@ -9,10 +9,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from slow_readers import nearest_float32
 
-from surefoot.data.stream.kernels import numbers
-from surefoot.data.stream.kernels.words import PADDING
-
-SCRATCH = np.empty(numbers.SCRATCH, np.uint64)
+from surefoot.data.stream.kernels import compiled, numbers
+from surefoot.data.stream.kernels.layout import PADDING, SCRATCH
 
 digits = st.text("0123456789", max_size=30)
 decimals = st.builds("{}{}{}".format, digits, st.sampled_from(["", "."]), digits).filter(lambda text: text.strip("."))
@@ -23,7 +21,9 @@ texts = st.builds("{}{}{}".format, st.sampled_from(["", "-", "+"]), decimals, ex
 def parsed(text: str, single: bool) -> float:
     """What the kernel makes of a number that is all of the text; infinity where it says that it is too large."""
     content = np.frombuffer(text.encode() + b"\n" * (PADDING + 1), np.uint8)
-    end, value, kind = numbers.parse(content, single, SCRATCH)
+    found = np.empty(2)
+    kind = compiled("numbers", "parse")(content, single, np.empty(SCRATCH, np.uint64), found)
+    end, value = found.tolist()
     if kind == numbers.NOT_FINITE:
         return -np.inf if text.startswith("-") else np.inf
     assert (kind, end) == (numbers.GOOD, len(text))

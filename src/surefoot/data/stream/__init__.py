@@ -10,12 +10,12 @@ from typing import Literal
 
 import numpy as np
 
+from surefoot.native import compilation
 from surefoot.threads import get_threads
 
 from ..errors import DataError
 from . import sources
 from .blocks import Block, joined
-from .compilation import compilation
 from .faults import DataWarning, OnError, Policy
 from .formats import Name, resolved
 from .hashing import Hashing, Names

@@ -11,6 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .kernels import compiled
+from .kernels.layout import PADDING
+
 MOST_BITS = 31
 MOST_NAMES, MOST_BYTES = 1 << 20, 32 << 20
 """How many names a table keeps at most, and their bytes."""
@@ -57,12 +60,9 @@ class Hashing:
         return -1 if self.signed and self._hash(name, space) >> 63 else 1
 
     def _hash(self, name: str | bytes, space: str | bytes) -> int:
-        from .kernels import hashing
-        from .kernels.words import PADDING
-
         first, second = (part.encode() if isinstance(part, str) else part for part in (space, name))
         text = np.frombuffer(bytearray(first + second + bytes(PADDING)), np.uint8)
-        return int(hashing.of(text, len(first), len(first) + len(second), self.seed))
+        return int(compiled("hashing", "of")(text, len(first), len(first) + len(second), self.seed))
 
 
 class Names:
@@ -108,13 +108,11 @@ class Names:
 
     def add(self, found: np.ndarray, text: np.ndarray) -> None:
         """Adds what a piece of text holds: hashes and ends of names, one after the other, and their bytes."""
-        from .kernels import hashing
-
         n, used = int(self._sizes[0]), int(self._sizes[1])
         rows, size = min(n + len(found), self.most), min(used + len(text), self.most_bytes)
         self._slots, self._ends, self._signs = (_with_room(a, rows) for a in (self._slots, self._ends, self._signs))
         self._text = _with_room(self._text, size)
-        hashing.merge(
+        compiled("hashing", "merge")(
             found,
             text,
             self.known,

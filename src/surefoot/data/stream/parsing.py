@@ -12,6 +12,7 @@ import numpy as np
 from .blocks import Block
 from .faults import Fault
 from .hashing import Hashing
+from .kernels import layout
 from .sources import LONGEST_LINE, Buffer, Piece
 
 ROWS, ENTRIES, FAULTS, NAMES, ARENA, UNQUOTED = 1 << 12, 1 << 18, 16, 1 << 12, 1 << 17, 1 << 12
@@ -74,32 +75,28 @@ class Workspace:
     """Arrays that a kernel fills; each thread has its own, so that memory is touched for the first time only once."""
 
     def __init__(self, dtype: np.dtype, label_dtype: np.dtype, known: np.ndarray, fields: bool) -> None:
-        from .kernels import hashing, numbers, rows
-
         self.buffer = Buffer()
-        self.state = np.zeros(rows.STATE, np.int64)
+        self.state = np.zeros(layout.STATE, np.int64)
         self.labels, self.weights = np.empty(ROWS, label_dtype), np.empty(ROWS, np.float32)
         self.bases, self.groups = np.empty(ROWS, np.float32), np.empty(ROWS, np.int64)
         self.indptr = np.zeros(ROWS + 1, np.int64)
         self.indices, self.values = np.empty(ENTRIES, np.int64), np.empty(ENTRIES, dtype)
         self.fields = np.empty(ENTRIES if fields else 0, np.int64)
         self.faults = np.empty((FAULTS, 4), np.int64)
-        self.known, self.recent = known, np.zeros(hashing.RECENT, np.uint64)
+        self.known, self.recent = known, np.zeros(layout.RECENT, np.uint64)
         self.unquoted = np.empty(UNQUOTED, np.uint8)
         self.found, self.arena = np.empty((NAMES, 2), np.int64), np.empty(ARENA, np.uint8)
-        self.scratch = np.empty(numbers.SCRATCH, np.uint64)
-        self.counts = np.empty(rows.MOST_BUCKETS, np.int64)
+        self.scratch = np.empty(layout.SCRATCH, np.uint64)
+        self.counts = np.empty(layout.MOST_BUCKETS, np.int64)
 
     def grow(self, status: int) -> None:
         """Doubles the array that is full."""
-        from .kernels import rows
-
         names = {
-            rows.ROWS_FULL: ("labels", "weights", "bases", "groups", "indptr"),
-            rows.ENTRIES_FULL: ("indices", "values", "fields"),
-            rows.NAMES_FULL: ("found", "arena"),
-            rows.UNQUOTED_FULL: ("unquoted",),
-            rows.FAULTS_FULL: ("faults",),
+            layout.ROWS_FULL: ("labels", "weights", "bases", "groups", "indptr"),
+            layout.ENTRIES_FULL: ("indices", "values", "fields"),
+            layout.NAMES_FULL: ("found", "arena"),
+            layout.UNQUOTED_FULL: ("unquoted",),
+            layout.FAULTS_FULL: ("faults",),
         }
         for name in names[status]:
             array = getattr(self, name)
@@ -146,23 +143,21 @@ class Parser:
         self.own = threading.local()
 
     def __call__(self, piece: Piece) -> Parsed:
-        from .kernels import rows
-
         if not hasattr(self.own, "space"):
             self.own.space = Workspace(self.dtype, self.label_dtype, self.known, self.format.fields)
         space: Workspace = self.own.space
         text = piece.read(space.buffer)
         space.state[:] = 0
-        space.state[rows.POSITION] = text.begin
+        space.state[layout.POSITION] = text.begin
         if piece.first and (check := self.format.header) is not None and text.end > text.begin:
             end = _line_end(space.buffer.bytes, text.begin)
             check(space.buffer.bytes[text.begin : end].tobytes(), piece.name)
-            space.state[rows.POSITION], space.state[rows.LINES] = end + 1, 1
-        if text.end > space.state[rows.POSITION]:
-            while (status := self.format.run(space.buffer.bytes, text.end, space)) != rows.DONE:
+            space.state[layout.POSITION], space.state[layout.LINES] = end + 1, 1
+        if text.end > space.state[layout.POSITION]:
+            while (status := self.format.run(space.buffer.bytes, text.end, space)) != layout.DONE:
                 space.grow(status)
         counts, faults = self._faults(space)
-        lines = int(space.state[rows.LINES])
+        lines = int(space.state[layout.LINES])
         if text.too_long:
             said = f"found a line of more than {LONGEST_LINE:,} bytes, expected shorter ones"
             faults.append(Fault(lines, 1, TOO_LONG, said))
@@ -176,16 +171,14 @@ class Parser:
             _names(space),
             size,
             lines,
-            int(state[rows.SORTED]),
-            int(state[rows.SUMMED]),
+            int(state[layout.SORTED]),
+            int(state[layout.SUMMED]),
             counts,
             faults,
         )
 
     def _faults(self, space: Workspace) -> tuple[Counter[str], list[Fault]]:
-        from .kernels import rows
-
-        found = space.faults[: space.state[rows.FAULTS]]
+        found = space.faults[: space.state[layout.FAULTS]]
         counts = Counter({self.format.reasons[code]: int(n) for code, n in enumerate(np.bincount(found[:, 0])) if n})
         faults = []
         for code, number, begin, position in found[: self.faults].tolist():
@@ -208,24 +201,20 @@ def _line_end(text: np.ndarray, position: int) -> int:
 
 def _block(space: Workspace) -> Block:
     """What the workspace holds, in arrays of their own."""
-    from .kernels import rows
-
-    n, entries = space.state[rows.ROWS], space.state[rows.ENTRIES]
+    n, entries = space.state[layout.ROWS], space.state[layout.ENTRIES]
     return Block(
         indptr=space.indptr[: n + 1].copy(),
         indices=space.indices[:entries].copy(),
         values=space.values[:entries].copy(),
         labels=space.labels[:n].copy(),
-        weights=space.weights[:n].copy() if space.state[rows.WEIGHTED] else np.ones(n, np.float32),
-        bases=space.bases[:n].copy() if space.state[rows.BASED] else None,
-        groups=space.groups[:n].copy() if space.state[rows.GROUPED] else None,
+        weights=space.weights[:n].copy() if space.state[layout.WEIGHTED] else np.ones(n, np.float32),
+        bases=space.bases[:n].copy() if space.state[layout.BASED] else None,
+        groups=space.groups[:n].copy() if space.state[layout.GROUPED] else None,
         fields=space.fields[:entries].copy() if len(space.fields) else None,
     )
 
 
 def _names(space: Workspace) -> tuple[np.ndarray, np.ndarray] | None:
     """Names that were noted and their bytes."""
-    from .kernels import rows
-
-    count, used = space.state[rows.NAMES], space.state[rows.ARENA]
+    count, used = space.state[layout.NAMES], space.state[layout.ARENA]
     return (space.found[:count].copy(), space.arena[:used].copy()) if count else None

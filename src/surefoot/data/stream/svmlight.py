@@ -20,6 +20,7 @@ import numpy as np
 
 from .faults import shown
 from .hashing import MOST_BITS
+from .kernels import compiled
 from .parsing import Plain, Workspace
 
 FORMAT = "svmlight lines LABEL INDEX:VALUE …"
@@ -76,10 +77,8 @@ class Svmlight(Plain):
         return None
 
     def run(self, text: np.ndarray, end: int, space: Workspace) -> int:
-        from .kernels import svmlight
-
         mask = -1 if self.bits is None else (1 << self.bits) - 1
-        return svmlight.lines(
+        return compiled("svmlight", "lines")(
             text,
             end,
             (self.rising, self.largest, mask, self.fielded),

@@ -28,6 +28,8 @@ from ..errors import DataError
 from . import sources
 from .faults import shown
 from .hashing import Hashing
+from .kernels import compiled
+from .kernels.layout import PADDING
 from .parsing import Plain, Workspace
 
 MISSING = ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "-nan", "null", "NULL", "None")
@@ -221,23 +223,18 @@ class TableOf(Plain):
     @functools.cached_property
     def _arrays(self) -> tuple[np.ndarray, ...]:
         """What the kernel has to know of the columns."""
-        from .kernels import table
-        from .kernels.words import PADDING
-
         words = [name.encode() for name in (*self.names, NONE, *dict.fromkeys(["", *self.table.missing]), NONE)]
         bounds = np.cumsum([0, *map(len, words)])
         text = np.frombuffer(bytearray(b"".join(words) + bytes(PADDING)), np.uint8)
         columns = len(self.names)
         spaces = np.empty((columns, 2), np.uint64)
         missing = np.empty((columns, len(words) - columns - 1), np.uint64)
-        table.describe(text, bounds, self.hashing.seed, spaces, missing)
+        compiled("table", "describe")(text, bounds, self.hashing.seed, spaces, missing)
         return np.array(self.kinds), spaces, missing, text, bounds
 
     def run(self, text: np.ndarray, end: int, space: Workspace) -> int:
-        from .kernels import table
-
         longest = max((len(value.encode()) for value in self.table.missing), default=0)
-        return table.lines(
+        return compiled("table", "lines")(
             text,
             end,
             (*self.hashing.settings, ord(self.table.delimiter), self.table.quotes, longest),

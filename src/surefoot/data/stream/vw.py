@@ -21,6 +21,7 @@ import numpy as np
 
 from .faults import shown
 from .hashing import Hashing
+from .kernels import compiled
 from .parsing import Plain, Workspace
 
 FORMAT = "Vowpal Wabbit lines LABEL |NAMESPACE NAME:VALUE …"
@@ -56,9 +57,7 @@ class Vw(Plain):
     reasons: ClassVar[dict[int, str]] = dict(enumerate(REASONS, start=1))
 
     def run(self, text: np.ndarray, end: int, space: Workspace) -> int:
-        from .kernels import vw
-
-        return vw.lines(
+        return compiled("vw", "lines")(
             text,
             end,
             self.hashing.settings,

@@ -1,4 +1,4 @@
-"""`specialise` gives the compiled, disk-cached copy of a generic driver for one rule. Numba is loaded to compile alone."""
+"""`specialise` gives the compiled copy of a generic driver for one rule, kept on disk. To compile it, Numba is loaded."""
 
 import functools
 import inspect

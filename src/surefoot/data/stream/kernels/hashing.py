@@ -13,8 +13,6 @@ from numba.extending import intrinsic
 from surefoot.data.stream.kernels.compiling import inner, kernel
 from surefoot.data.stream.kernels.words import trailing_zeros, word
 
-RECENT = 1 << 14
-"""Hashes that a thread remembers to be noted or known: most names of most texts, in a table that its cache holds."""
 LONGEST = 100
 """Bytes of a name, and of its namespace, that are noted; both are hashed as a whole."""
 

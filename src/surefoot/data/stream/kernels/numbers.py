@@ -9,11 +9,10 @@ Three ways, by how hard the number is:
 3. More digits: if the first 18 leave two candidates, all digits are compared with the point halfway in whole numbers.
 """
 
-import math
-
 import numpy as np
 
 from surefoot.data.stream.kernels.compiling import inner, kernel
+from surefoot.data.stream.kernels.layout import LIMBS
 from surefoot.data.stream.kernels.words import byte, digits
 
 GOOD, MALFORMED, NOT_FINITE = 0, 1, 2
@@ -22,10 +21,6 @@ MOST_DIGITS = 18
 """Significant digits that fit an int64, with room for one more."""
 ALL_DIGITS = 800
 """A float64 or the point halfway between two has at most 768 significant digits; later ones only break a tie."""
-LIMBS = 256
-"""Of 32 bits: 800 digits times 10^342 or 2^1075 take about 135."""
-SCRATCH = (2, LIMBS)
-"""The shape of a uint64 array that long numbers are compared in."""
 EXPONENT_LIMIT = 100_000
 
 _TENS = np.array([10**q for q in range(9)])
@@ -99,7 +94,7 @@ def nearest(w, q, single):
             return 0.0
         m >>= np.uint64(1 - exponent)
         m = (m + (m & np.uint64(1))) >> np.uint64(1)
-        return math.ldexp(np.float64(m), 1 - bias - mantissa_bits)
+        return times_power(np.float64(m), 1 - bias - mantissa_bits)
     tie = low <= np.uint64(1) and even_from <= q <= even_to and m & np.uint64(3) == np.uint64(1)
     if tie and m << np.uint64(shift) == high:
         m &= ~np.uint64(1)
@@ -109,7 +104,19 @@ def nearest(w, q, single):
         exponent += 1
     if exponent >= infinite:
         return np.inf
-    return math.ldexp(np.float64(m), exponent - bias - mantissa_bits)
+    return times_power(np.float64(m), exponent - bias - mantissa_bits)
+
+
+@inner
+def times_power(value, exponent):
+    """value · 2^exponent, where that is a float64 without rounding, for exponents that two halves of are normal."""
+    half = exponent >> 1
+    return value * power_of_two(half) * power_of_two(exponent - half)
+
+
+@inner
+def power_of_two(exponent):
+    return np.int64((exponent + 1023) << 52).view(np.float64)
 
 
 @inner
@@ -142,11 +149,16 @@ def compare_with_halfway(text, start, stop, q, lower, single, scratch):
 
     The decimal: all digits of text[start:stop] as a whole number, times 10^q.
     """
-    bits, least = (24, -149) if single else (53, -1074)
-    fraction, e = math.frexp(lower)
-    m, e = np.int64(math.ldexp(fraction, bits)), e - bits
-    if lower == 0.0 or e < least:
-        m, e = m >> min(least - e, 62) if lower != 0.0 else 0, least
+    bits = np.float64(lower).view(np.int64)
+    m, e = bits & 0xFFFFFFFFFFFFF, (bits >> 52) - 1075
+    if e > -1075:
+        m |= 1 << 52
+    else:
+        e = np.int64(-1074)
+    if single:
+        # The lower 29 bits of a float32 are 0; so are more where it is subnormal, or 0.
+        more = max(29, -149 - e)
+        m, e = m >> min(more, 62), e + more
     scratch[:] = 0
     left, right = scratch[0], scratch[1]
     n, seen = 1, 0
@@ -288,6 +300,7 @@ def number(text, i, single, scratch):
 
 
 @kernel
-def parse(text, single, scratch):
-    """The number at the beginning of a text: as `number`."""
-    return number(text, 0, single, scratch)
+def parse(text, single, scratch, found):
+    """The number at the beginning of a text, as `number`: where it ends and its value go to `found`."""
+    found[0], found[1], kind = number(text, 0, single, scratch)
+    return kind

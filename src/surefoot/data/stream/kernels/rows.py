@@ -3,20 +3,11 @@
 import numpy as np
 
 from surefoot.data.stream.kernels.compiling import inner
+from surefoot.data.stream.kernels.layout import FAULTS, LINES, MOST_BUCKETS, SUMMED
 from surefoot.data.stream.kernels.words import byte
-
-DONE, ROWS_FULL, ENTRIES_FULL, FAULTS_FULL, NAMES_FULL, UNQUOTED_FULL = range(6)
-"""Why a kernel returns; it goes on where it stopped when the array has been enlarged."""
-
-POSITION, LINES, ROWS, ENTRIES, FAULTS, SORTED, SUMMED, WEIGHTED, GROUPED, BASED, NAMES, ARENA = range(12)
-"""Places in a kernel's state: where it is, how many it has read and found, what occurred, names and their bytes."""
-STATE = 12
 
 INSERTION = 32
 """Up to so many entries out of order are inserted one by one."""
-
-MOST_BUCKETS = 1 << 12
-"""Hashed entries are first put into buckets, about as many as there are entries."""
 
 
 @inner

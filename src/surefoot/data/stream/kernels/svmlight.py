@@ -3,21 +3,23 @@
 import numpy as np
 
 from surefoot.data.stream.kernels.compiling import inner, kernel
-from surefoot.data.stream.kernels.numbers import GOOD, NOT_FINITE, number
-from surefoot.data.stream.kernels.rows import (
+from surefoot.data.stream.kernels.layout import (
     DONE,
     ENTRIES,
     ENTRIES_FULL,
     FAULTS,
     FAULTS_FULL,
     GROUPED,
-    INSERTION,
     LINES,
     POSITION,
     ROWS,
     ROWS_FULL,
     SORTED,
     WEIGHTED,
+)
+from surefoot.data.stream.kernels.numbers import GOOD, NOT_FINITE, number
+from surefoot.data.stream.kernels.rows import (
+    INSERTION,
     insert,
     is_binary,
     is_blank,

@@ -4,8 +4,7 @@ import numpy as np
 
 from surefoot.data.stream.kernels.compiling import inner, kernel
 from surefoot.data.stream.kernels.hashing import byte_stops, forget, hashed, is_new, note
-from surefoot.data.stream.kernels.numbers import GOOD, MALFORMED, NOT_FINITE, number
-from surefoot.data.stream.kernels.rows import (
+from surefoot.data.stream.kernels.layout import (
     ARENA,
     DONE,
     ENTRIES,
@@ -20,13 +19,9 @@ from surefoot.data.stream.kernels.rows import (
     ROWS_FULL,
     UNQUOTED_FULL,
     WEIGHTED,
-    distribute,
-    has_control,
-    is_blank,
-    line_end,
-    record,
-    sum_equal,
 )
+from surefoot.data.stream.kernels.numbers import GOOD, MALFORMED, NOT_FINITE, number
+from surefoot.data.stream.kernels.rows import distribute, has_control, is_blank, line_end, record, sum_equal
 from surefoot.data.stream.kernels.words import byte
 
 DROPPED, TARGET, WEIGHT, NUMERIC, CATEGORICAL = range(5)

@@ -4,8 +4,7 @@ import numpy as np
 
 from surefoot.data.stream.kernels.compiling import inner, kernel
 from surefoot.data.stream.kernels.hashing import end_of_name, forget, hashed, is_new, note
-from surefoot.data.stream.kernels.numbers import GOOD, NOT_FINITE, is_digit, number
-from surefoot.data.stream.kernels.rows import (
+from surefoot.data.stream.kernels.layout import (
     ARENA,
     BASED,
     DONE,
@@ -20,13 +19,9 @@ from surefoot.data.stream.kernels.rows import (
     ROWS,
     ROWS_FULL,
     WEIGHTED,
-    distribute,
-    has_control,
-    is_blank,
-    line_end,
-    record,
-    sum_equal,
 )
+from surefoot.data.stream.kernels.numbers import GOOD, NOT_FINITE, is_digit, number
+from surefoot.data.stream.kernels.rows import distribute, has_control, is_blank, line_end, record, sum_equal
 from surefoot.data.stream.kernels.words import byte
 
 LABEL, LABEL_RANGE, WEIGHT, BASE, EXTRA, TOUCHING, BAR, SPACE, NAME, VALUE, VALUE_RANGE, BINARY = range(1, 13)

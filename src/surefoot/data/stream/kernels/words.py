@@ -9,9 +9,6 @@ from numba.extending import intrinsic
 
 from surefoot.data.stream.kernels.compiling import inner
 
-PADDING = 16
-"""Bytes that must follow the end of a text, so that a word may be read anywhere in it."""
-
 _ZEROS = np.uint64(0x3030303030303030)
 _PAST_NINE = np.uint64(0x7676767676767676)
 _HIGH_BITS = np.uint64(0x8080808080808080)

@@ -1,0 +1,19 @@
+"""What kernels and those who call them have to agree on; it is there without Numba."""
+
+DONE, ROWS_FULL, ENTRIES_FULL, FAULTS_FULL, NAMES_FULL, UNQUOTED_FULL = range(6)
+"""Why a kernel returns; it goes on where it stopped when the array has been enlarged."""
+
+POSITION, LINES, ROWS, ENTRIES, FAULTS, SORTED, SUMMED, WEIGHTED, GROUPED, BASED, NAMES, ARENA = range(12)
+"""Places in a kernel's state: where it is, how many it has read and found, what occurred, names and their bytes."""
+STATE = 12
+
+PADDING = 16
+"""Bytes that must follow the end of a text, so that a word may be read anywhere in it."""
+MOST_BUCKETS = 1 << 12
+"""Hashed entries are first put into buckets, about as many as there are entries."""
+RECENT = 1 << 14
+"""Hashes that a thread remembers to be noted or known: most names of most texts, in a table that its cache holds."""
+LIMBS = 256
+"""Of 32 bits: 800 digits times 10^342 or 2^1075 take about 135."""
+SCRATCH = (2, LIMBS)
+"""The shape of a uint64 array that long numbers are compared in."""
