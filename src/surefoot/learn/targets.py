@@ -63,7 +63,7 @@ class Targets:
         """
         if self.classes is not None or self.loss not in (*CLASSES, "auto"):
             return
-        found = tuple(np.unique(labels[np.isfinite(labels)]).tolist())
+        found = tuple(sorted(set(labels[np.isfinite(labels)].tolist())))
         if not found:
             raise DataError("found no label among the first examples, expected some to learn from")
         if len(found) > 2:

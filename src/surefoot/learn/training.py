@@ -347,7 +347,7 @@ class Training:
             self.targets.begin(block.labels)
         except DataError as error:
             raise DataError(f"{', '.join(map(str, self.plan.files))}: {error}") from None
-        if self.targets.classes is not None and len(np.unique(block.labels)) == 1 and len(block) > 1:
+        if self.targets.classes is not None and len(block) > 1 and (block.labels == block.labels[0]).all():
             self.note(
                 f"The first {len(block):,} examples all have the same label: in an order by label little can be "
                 "learned; shuffle the lines."
