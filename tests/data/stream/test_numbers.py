@@ -18,12 +18,17 @@ exponents = st.one_of(st.just(""), st.builds("{}{}".format, st.sampled_from(["e"
 texts = st.builds("{}{}{}".format, st.sampled_from(["", "-", "+"]), decimals, exponents)
 
 
+def parse(content: np.ndarray, single: bool) -> tuple[float, float, int]:
+    """Where the number at the beginning ends, its value, and whether it is one."""
+    found = np.empty(2)
+    kind = compiled("numbers", "parse")(content, single, np.empty(SCRATCH, np.uint64), found)
+    return *found.tolist(), kind
+
+
 def parsed(text: str, single: bool) -> float:
     """What the kernel makes of a number that is all of the text; infinity where it says that it is too large."""
     content = np.frombuffer(text.encode() + b"\n" * (PADDING + 1), np.uint8)
-    found = np.empty(2)
-    kind = compiled("numbers", "parse")(content, single, np.empty(SCRATCH, np.uint64), found)
-    end, value = found.tolist()
+    end, value, kind = parse(content, single)
     if kind == numbers.NOT_FINITE:
         return -np.inf if text.startswith("-") else np.inf
     assert (kind, end) == (numbers.GOOD, len(text))
@@ -89,16 +94,16 @@ def test_halfway_between_two_float64(bits, behind, below):
 @pytest.mark.parametrize("text", ["", ".", "-", "+", "e5", "1e", "1e+", "--1", "x", "_1", "-.", ".e1"])
 def test_what_is_no_number(text):
     content = np.frombuffer(text.encode() + b"\n" * (PADDING + 1), np.uint8)
-    assert numbers.parse(content, False, SCRATCH)[2] == numbers.MALFORMED
+    assert parse(content, False)[2] == numbers.MALFORMED
 
 
 @pytest.mark.parametrize("text", ["nan", "NaN", "-nan", "inf", "-Infinity", "+INF", "1e309", "-1e99999999999999999999"])
 def test_what_is_not_finite(text):
     content = np.frombuffer(text.encode() + b"\n" * (PADDING + 1), np.uint8)
-    assert numbers.parse(content, False, SCRATCH)[2] == numbers.NOT_FINITE
+    assert parse(content, False)[2] == numbers.NOT_FINITE
 
 
 @pytest.mark.parametrize("text, end", [("1_000", 1), ("1.5.2", 3), ("0x10", 1), ("7:1", 1), ("1e5e6", 3), ("2 3", 1)])
 def test_where_a_number_ends(text, end):
     content = np.frombuffer(text.encode() + b"\n" * (PADDING + 1), np.uint8)
-    assert numbers.parse(content, False, SCRATCH)[0] == end
+    assert parse(content, False)[0] == end

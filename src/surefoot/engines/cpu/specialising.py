@@ -1,4 +1,4 @@
-"""`specialise` gives the compiled copy of a generic driver for one rule, kept on disk. To compile it, Numba is loaded."""
+"""`specialise` gives the compiled copy of a driver for a rule, kept on disk. Numba is loaded only to compile it."""
 
 import functools
 import inspect
