@@ -13,20 +13,15 @@ import pytest
 import surefoot
 from surefoot.engines import Step
 
-# Notes which functions are compiled, and not found in the cache.
+# Notes which kernels are compiled, and not found in the cache.
 REPORT = """
-from numba.core import event
+from surefoot.native import keeping
 
-class Compilations(event.Listener):
-    def __init__(self):
-        self.names = set()
-    def on_start(self, event_):
-        self.names.add(event_.data["dispatcher"].py_func.__name__.rpartition("__")[0])
-    def on_end(self, event_):
-        pass
-
-compilations = Compilations()
-event.register("numba:compile", compilations)
+compiled, write = set(), keeping.write
+def noted(name, types, code):
+    compiled.add(name.rpartition("__")[0])
+    write(name, types, code)
+keeping.write = noted
 """
 STEPS = """
 import numpy as np
@@ -40,7 +35,7 @@ for rule in (first, second):
 step = Step(first)
 w = np.zeros(4, np.float32)
 step.linear(csr_matrix(x), np.ones(6, np.float32), np.arange(6), w, step.init(w), loss="logistic")
-print(sorted(name for name in compilations.names if "__" in name))
+print(sorted(name for name in compiled if "__" in name))
 """
 
 
@@ -55,7 +50,7 @@ def run(code: str, cache: Path, folder: Path) -> str:
 
 
 def files(cache: Path) -> dict[Path, bytes]:
-    return {path: path.read_bytes() for path in cache.rglob("*.nb?")}
+    return {path: path.read_bytes() for path in cache.rglob("*.kernel")}
 
 
 OWN_RULE = """

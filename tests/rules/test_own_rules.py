@@ -57,9 +57,9 @@ def mine(request):
 def test_from_a_notebook(mine, dtype, granularity, tmp_path, monkeypatch, capfd):
     """The same bits on both engines, silently, and without a trace on disk."""
     cache = tmp_path / "cache"
-    monkeypatch.setattr("numba.core.config.CACHE_DIR", str(cache))
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(cache))
     package = Path(surefoot.__file__).parent
-    files = set(package.rglob("*.nb?"))
+    files = set(package.rglob("*.kernel"))
     rng = np.random.default_rng(0)
     x0, grads = rng.normal(size=(4, 3)).astype(dtype), rng.normal(size=(5, 4, 3)).astype(dtype)
     results = []
@@ -76,7 +76,7 @@ def test_from_a_notebook(mine, dtype, granularity, tmp_path, monkeypatch, capfd)
     assert_identical(results[1][0], results[0][0])
     assert_same_memory(results[1][1], results[0][1])
     assert not list(cache.rglob("*mine*"))
-    assert not [path for path in package.rglob("*.nb?") if path not in files and "mine" in path.name]
+    assert not [path for path in package.rglob("*.kernel") if path not in files and "mine" in path.name]
     assert capfd.readouterr() == ("", "")
 
 
@@ -163,4 +163,4 @@ def test_from_a_script(tmp_path):
     result = subprocess.run([sys.executable, "-W", "error", script], env=environment, capture_output=True, text=True)
     assert result.stderr == ""
     assert result.stdout.startswith("[-0.09999")
-    assert list((tmp_path / "cache").rglob("*dense__mine__float32*.nbc"))
+    assert list((tmp_path / "cache").rglob("*dense__mine__float32*.kernel"))

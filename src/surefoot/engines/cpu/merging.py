@@ -14,13 +14,13 @@ def sort_ids(ids: np.ndarray, rows: int) -> tuple[np.ndarray, np.ndarray]:
 
     Rows and positions must be below 2³².
     """
-    passes = -(-(rows - 1).bit_length() // MOST_BITS)
-    digit_bits = -(-(rows - 1).bit_length() // max(passes, 1))
+    bits = (rows - 1).bit_length()
+    passes = -(-bits // MOST_BITS)
+    digit_bits = -(-bits // max(passes, 1))
     count = np.zeros((passes, 1 << digit_bits), np.int64)
-    order, other = np.empty((2, ids.size), np.uint64)
-    starts = np.empty(ids.size + 1, np.int64)
-    distinct = sort(ids, digit_bits, count, order, other, starts)
-    return (order, starts[: distinct + 1]) if distinct >= 0 else (other, starts[: -distinct + 1])
+    order, starts = np.empty((2, ids.size), np.uint64), np.empty(ids.size + 1, np.int64)
+    distinct = sort(ids, digit_bits, count, order[0], order[1], starts)
+    return order[int(distinct < 0)], starts[: abs(distinct) + 1]
 
 
 @kernel
