@@ -8,12 +8,12 @@ on disk (`keeping`), and called (`calling`) by way of an entry that takes NumPy'
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from surefoot.native import keeping
-from surefoot.native.calling import Refused, caller, form
+from surefoot.native.calling import Refused, Unresolved, caller, form, ordinary
 from surefoot.native.keeping import digest
 
 __all__ = ["Kernel", "compilation", "digest", "kernel"]
@@ -46,6 +46,7 @@ class Kernel:
 
     def _other(self, *arguments: Any) -> Any:
         """A call with other types than those of the call before."""
+        arguments = ordinary(arguments)
         types = ",".join(map(form, arguments))
         call = self._calls.get(types)
         if call is None:
@@ -56,11 +57,12 @@ class Kernel:
         return call(*arguments)
 
     def _made(self, types: str, arguments: tuple) -> Callable:
-        code = keeping.read(self.name, types) if self.kept else None
-        if code is None:
-            code = self._compiled(arguments)
-            if self.kept:
-                keeping.write(self.name, types, code)
+        if self.kept and (code := keeping.read(self.name, types)):
+            with suppress(Unresolved):
+                return caller(self.name, code, arguments)
+        code = self._compiled(arguments)
+        if self.kept:
+            keeping.write(self.name, types, code)
         return caller(self.name, code, arguments)
 
     def _compiled(self, arguments: tuple) -> keeping.Code:

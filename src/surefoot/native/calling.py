@@ -24,10 +24,12 @@ DONE, NONE, REFUSED = 0, -2, -1000
 CONTIGUOUS, FORTRAN, ALIGNED, WRITEABLE = 0x1, 0x2, 0x100, 0x400
 """NumPy's flags of arrays."""
 RESULTS = {"q": ctypes.c_int64, "Q": ctypes.c_uint64, "d": ctypes.c_double, "?": ctypes.c_bool, "": ctypes.c_int64}
-
-
 WIDE = str.maketrans("?n", "qq")
 """A bool takes a word, and so does None."""
+
+
+class Unresolved(LookupError):
+    """The code calls a function that this process does not have, such as one of Numba's where that is not loaded."""
 
 
 class Refused(TypeError):
@@ -38,13 +40,15 @@ def form(value: Any) -> str:
     """What of an argument decides the code.
 
     >>> form((np.zeros((2, 3), np.float32), 1, 0.5))
-    '(C2<f4,q,d)'
+    '(C2<f4,i8,f8)'
     """
     if isinstance(value, tuple):
         return f"({','.join(map(form, value))})"
     if isinstance(value, np.ndarray):
         return f"{layout(value)}{'' if value.flags.writeable else 'r'}{value.ndim}{value.dtype.str}"
-    return value.dtype.str if isinstance(value, np.generic) else word(value)
+    if isinstance(value, np.generic):
+        return value.dtype.str[1:]
+    return {"d": "f8", "q": "i8", "?": "b1", "n": "none"}[word(value)]
 
 
 def layout(array: np.ndarray) -> str:
@@ -66,6 +70,13 @@ def word(number: Any) -> str:
     if number is None:
         return "n"
     raise TypeError(f"kernels take arrays, numbers and tuples of them; got {number!r}")
+
+
+def ordinary(value: Any) -> Any:
+    """The argument with arrays as the entry knows them: of no subclass, with a type of which there is one object."""
+    if isinstance(value, tuple):
+        return tuple(map(ordinary, value))
+    return value.view(dtype_of(value), np.ndarray) if isinstance(value, np.ndarray) else value
 
 
 def leaves(value: Any, name: str) -> Iterator[tuple[str, Any]]:
@@ -153,9 +164,8 @@ def check(name: str, status: int, result: Any) -> None:
     raise RuntimeError(f"{name}: failed with status {status}")
 
 
-@functools.cache
 def target_machine() -> llvm.TargetMachine:
-    """As Numba sets it up."""
+    """For this processor, as Numba has it. Whoever loads code with it owns it from then on."""
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     target = llvm.Target.from_triple(llvm.get_process_triple())
@@ -165,8 +175,14 @@ def target_machine() -> llvm.TargetMachine:
 
 
 def address(code: Code) -> int:
-    """Where the entry is, once the code is in memory; it stays there as long as the process."""
+    """Where the entry is, once the code is in memory; it stays there as long as the process.
+
+    Raises:
+        Unresolved: LLVM would end the process where it misses a function.
+    """
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), target_machine())
+    if missing := [name for name in code.symbols if not llvm.address_of_symbol(name)]:
+        raise Unresolved(f"{', '.join(missing)}: found no such function in this process")
     for part in code.objects:
         engine.add_object_file(llvm.ObjectFileRef.from_data(part))
     engine.finalize_object()

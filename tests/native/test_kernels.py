@@ -1,0 +1,184 @@
+"""Machine code that is loaded without its compiler: what is passed, refused, raised and kept."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from numerics import assert_identical
+
+from surefoot.native import compilation, kernel
+
+
+def mixed(table, rows, pair, number, small, whole, flag, nothing):
+    """Something of every kind of argument."""
+    first, (second,) = pair
+    total = number + whole
+    for i in range(table.shape[0]):
+        for j in range(table.shape[1]):
+            table[i, j] = table[i, j] * small + first[j] - second
+            total += np.exp(rows[i]) * table[i, j]
+    return total if flag and nothing is None else -total
+
+
+def arguments(dtype=np.float32, order="C"):
+    rng = np.random.default_rng(0)
+    table = np.asarray(rng.normal(size=(4, 3)), dtype, order=order)
+    pair = rng.normal(size=6)[::2], (np.uint8(3),)
+    return table, rng.normal(size=4), pair, 0.1, np.float32(0.3), 7, True, None
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    """A folder of kernels for this module's functions, which nobody else uses."""
+    patch = pytest.MonkeyPatch()
+    folder = tmp_path_factory.mktemp("cache")
+    patch.setenv("NUMBA_CACHE_DIR", str(folder))
+    yield folder
+    patch.undo()
+
+
+def pure(function, given):
+    """What plain Python comes to, and what it makes of the table."""
+    given = (given[0].copy(order="K"), *given[1:])
+    return function(*given), given[0]
+
+
+@pytest.mark.parametrize("dtype, order", [(np.float32, "C"), (np.float64, "C"), (np.float32, "F")], ids=str)
+def test_the_bits_of_plain_python(cache, dtype, order):
+    """Whatever the arguments' types, of which each has code of its own."""
+    given = arguments(dtype, order)
+    total, table = pure(mixed, given)
+    assert_identical(np.float64(MIXED(*given)), np.float64(total))
+    assert_identical(given[0], table)
+
+
+MIXED = kernel(mixed)
+
+
+def test_numba_comes_to_the_same_bits(cache):
+    import numba
+
+    ours, numbas = arguments(), arguments()
+    assert MIXED(*ours) == numba.njit(error_model="numpy")(mixed)(*numbas)
+    assert_identical(ours[0], numbas[0])
+
+
+def test_arrays_of_other_kinds(cache):
+    """A subclass, another name for the same type of numbers, memory with gaps and memory that is read only."""
+    table, rows, pair, *rest = arguments()
+    expected, _ = pure(mixed, (table, rows, pair, *rest))
+    gaps = np.repeat(rows, 2)[::2]
+    frozen = rows.copy()
+    frozen.flags.writeable = False
+    longs = np.dtype(np.longdouble) if np.dtype(np.longdouble).itemsize == 8 else rows.dtype
+    for other in (rows.view(np.recarray), gaps, frozen, rows.astype(longs)):
+        assert MIXED(table.copy(), other, pair, *rest) == expected
+
+
+@pytest.mark.parametrize("wrong", ["1", b"1", [1.0], {}], ids=str)
+def test_what_is_no_argument(cache, wrong):
+    with pytest.raises(TypeError, match="kernels take arrays, numbers and tuples of them; got"):
+        MIXED(*arguments()[:3], wrong, *arguments()[4:])
+
+
+def test_tuples_of_another_length(cache):
+    """They are other types, which this function does not compile for."""
+    table, rows, pair, *rest = arguments()
+    MIXED(table, rows, pair, *rest)
+    with pytest.raises(Exception, match="wrong tuple length"):
+        MIXED(table, rows, (*pair, 1.0), *rest)
+
+
+def raising(numbers):
+    if numbers[0] > 0.0:
+        raise ValueError("found a positive number", 1)
+    numbers[0] = 1.0
+
+
+def test_exceptions_of_kernels(cache):
+    call, numbers = kernel(raising), np.zeros(1)
+    assert call(numbers) is None
+    with pytest.raises(ValueError, match="found a positive number") as caught:
+        call(numbers)
+    assert caught.value.args == ("found a positive number", 1)
+
+
+def double(numbers):
+    for k in range(numbers.size):
+        numbers[k] *= 2.0
+    return numbers.size
+
+
+def compiles() -> bool:
+    """Doubles numbers as a new process would, and says whether that took compiling."""
+    begun, table = [], np.arange(3.0)
+    with compilation(lambda: begun.append(True), lambda seconds: None):
+        assert kernel(double)(table) == 3
+    assert table.tolist() == [0.0, 2.0, 4.0]
+    return bool(begun)
+
+
+@pytest.fixture
+def file(cache):
+    """The file of a kernel that is kept."""
+    compiles()
+    (file,) = cache.rglob("double__*.kernel")
+    return file
+
+
+def test_kept_for_other_processes(cache, file):
+    assert not compiles()
+    file.unlink()
+    assert compiles()
+    assert not compiles()
+
+
+@pytest.mark.parametrize("damage", ["truncated", "a bit", "no head", "empty"])
+def test_a_damaged_file_counts_for_nothing(file, damage):
+    """The kernel is compiled again, and the file replaced."""
+    whole = file.read_bytes()
+    middle = len(whole) // 2
+    flipped = whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :]
+    file.write_bytes({"truncated": whole[:-9], "a bit": flipped, "no head": whole[9:], "empty": b""}[damage])
+    assert compiles()
+    assert not compiles()
+
+
+def test_code_for_another_process_counts_for_nothing(file):
+    """LLVM would end the process where it misses a function."""
+    head, _, body = file.read_bytes().partition(b"\n")
+    facts = json.loads(head) | {"symbols": ["surefoot_has_no_such_function"]}
+    file.write_bytes(json.dumps(facts).encode() + b"\n" + body)
+    assert compiles()
+    assert not compiles()
+
+
+def test_where_nothing_can_be_kept(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "file"))
+    assert compiles()
+    assert compiles()
+
+
+TRAIN = """
+import sys
+from surefoot.cli import run
+assert run(["train", sys.argv[1], "--model", sys.argv[2], "--lr", "0.5", "-q"]) == 0
+assert run(["predict", sys.argv[2], sys.argv[1], "--out", sys.argv[3], "-q"]) == 0
+print(*sorted({"numba", "scipy", "sklearn", "rich", "pyarrow"} & set(sys.modules)))
+"""
+
+
+def test_training_needs_no_compiler(tmp_path):
+    """Once its kernels are compiled."""
+    data = tmp_path / "data.svm"
+    data.write_text("1 1:0.5 3:2\n-1 2:1\n1 3:1.5\n")
+    command = [sys.executable, "-c", TRAIN, data, tmp_path / "model.safetensors", tmp_path / "predictions"]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    for _ in range(2):
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    assert done.stdout == "\n"
