@@ -1,4 +1,4 @@
-"""One generic driver per layout. `compiling.specialise` makes the compiled, disk-cached copy of a driver for a rule.
+"""One generic driver per layout. `specialising.specialise` gives the compiled, disk-cached copy of a driver for a rule.
 
 Names in capitals are filled in there: F, the type of the arithmetic; RULE, the rule's function; SLOPE, the loss's
 derivative; SHARED, whether coordinates share a rate; and functions chosen by what is done around the rule: GRADIENT,
