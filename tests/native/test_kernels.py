@@ -1,6 +1,7 @@
 """Machine code that is loaded without its compiler: what is passed, refused, raised and kept."""
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -19,7 +20,7 @@ def mixed(table, rows, pair, number, small, whole, flag, nothing):
     for i in range(table.shape[0]):
         for j in range(table.shape[1]):
             table[i, j] = table[i, j] * small + first[j] - second
-            total += np.exp(rows[i]) * table[i, j]
+            total += math.exp(rows[i]) * table[i, j]
     return total if flag and nothing is None else -total
 
 

@@ -19,11 +19,13 @@ import numpy as np
 from surefoot.native.keeping import Code
 
 ENTRY = "surefoot_entry"
-DONE, NONE, REFUSED = 0, -2, -1000
-"""What the entry returns: Numba's codes for a value and for None, and that the arguments are of other types."""
+ENTRY_TYPE = ctypes.CFUNCTYPE(ctypes.c_int32)
+"""Without types of its arguments: they are pointers already, and converting them would take time."""
+NONE, REFUSED = -2, -1000
+"""What the entry returns: 0 for a value, Numba's code for None, and that the arguments are of other types."""
 CONTIGUOUS, FORTRAN, ALIGNED, WRITEABLE = 0x1, 0x2, 0x100, 0x400
 """NumPy's flags of arrays."""
-RESULTS = {"q": ctypes.c_int64, "Q": ctypes.c_uint64, "d": ctypes.c_double, "?": ctypes.c_bool, "": ctypes.c_int64}
+RESULTS = {"q": ctypes.c_int64, "Q": ctypes.c_uint64, "d": ctypes.c_double, "": ctypes.c_int64}
 WIDE = str.maketrans("?n", "qq")
 """A bool takes a word, and so does None."""
 
@@ -117,8 +119,8 @@ def caller(name: str, code: Code, arguments: tuple) -> Callable:
             "try:",
             *(f"    {line}" for k, argument in enumerate(arguments) for line in unpackings(argument, f"a{k}")),
             f"    words = pack({', '.join(words)})",
-            "except (TypeError, ValueError, error):",
-            "    raise Refused from None",
+            "except (TypeError, ValueError, error) as wrong:",
+            "    raise Refused(str(wrong)) from None",
             "result = Result()",
             "status = entry(words, expected, byref(result))",
             "if status:",
@@ -138,10 +140,6 @@ def caller(name: str, code: Code, arguments: tuple) -> Callable:
     }
     exec(compile(source, f"<call of {name}>", "exec"), names)
     return names["call"]
-
-
-ENTRY_TYPE = ctypes.CFUNCTYPE(ctypes.c_int32)
-"""Without types of its arguments: they are pointers already, and converting them would take time."""
 
 
 def dtype_of(array: np.ndarray) -> np.dtype:

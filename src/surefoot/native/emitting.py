@@ -30,7 +30,7 @@ HEAD = object.__basicsize__
 """Where what NumPy documents as PyArrayObject's own fields begin; the object's type is just before."""
 DATA, NDIM, SHAPE, STRIDES, DTYPE, FLAGS = (HEAD + offset for offset in (0, 8, 16, 24, 40, 48))
 
-DECLARED = re.compile(r'^declare [^@]*@"?([^"(]+)"?\(', re.MULTILINE)
+DECLARED = re.compile(r'^(?:declare [^@]*@"?([^"(]+)"?\(|@"?([^"= ]+)"? = external )', re.MULTILINE)
 MATHEMATICS = re.compile(r"llvm\.(exp|exp2|log|log2|log10|pow|sin|cos)\.f(32|64)$")
 MEMORY = re.compile(r"llvm\.(memcpy|memmove|memset)\.")
 
@@ -55,7 +55,7 @@ def kind_of(result: types.Type) -> str:
         case types.NoneType():
             return ""
         case types.Boolean():
-            return "?"
+            return "q"
         case types.Integer():
             return "q" if result.signed else "Q"
         case types.Float():
@@ -64,8 +64,8 @@ def kind_of(result: types.Type) -> str:
 
 
 def symbols(assembly: str) -> Iterator[str]:
-    """The functions that a module calls and does not have: LLVM's own are calls of the C library, or instructions."""
-    for name in sorted(set(DECLARED.findall(assembly))):
+    """What a module needs from elsewhere; of LLVM's own functions, those that become calls of the C library."""
+    for name in sorted({function or variable for function, variable in DECLARED.findall(assembly)}):
         if found := MATHEMATICS.match(name):
             yield found[1] + ("f" if found[2] == "32" else "")
         elif found := MEMORY.match(name):

@@ -11,7 +11,6 @@ import importlib.util
 import json
 import os
 import sys
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,8 +29,8 @@ class Code:
 
     Attributes:
         objects: object files; one of them has the entry.
-        result: the kind of number that it returns: q, Q (int64, uint64), d (float64), ? (bool), or nothing.
-        symbols: the functions that it needs from elsewhere.
+        result: the kind of number that it returns: q, Q (int64, uint64), d (float64), or nothing.
+        symbols: the functions and variables that it needs from elsewhere.
     """
 
     objects: tuple[bytes, ...]
@@ -45,13 +44,14 @@ def digest(*parts: object) -> str:
 
 @functools.cache
 def machine() -> str:
-    """Stands for the processor, the versions of what compiles, and its settings."""
+    """Stands for the processor, the versions of what compiles, its settings, and this package's conventions."""
+    conventions = [file.read_bytes() for file in sorted(Path(__file__).parent.glob("*.py"))]
     numba = importlib.util.find_spec("numba")
     # Numba's version without Numba.
     version = Path(numba.origin).with_name("_version.py").read_bytes() if numba and numba.origin else b""
     settings = sorted(item for item in os.environ.items() if item[0].startswith("NUMBA_") and item[0] not in IRRELEVANT)
     processor = llvm.get_process_triple(), llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
-    return digest(version, llvmlite.__version__, np.__version__, sys.version, processor, settings)
+    return digest(conventions, version, llvmlite.__version__, np.__version__, sys.version, processor, settings)
 
 
 def folders() -> Iterator[Path]:
@@ -103,12 +103,10 @@ def write(name: str, types: str, code: Code) -> None:
 def write_whole(path: Path, content: bytes) -> None:
     """Writes a file that others see as a whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    number, aside = tempfile.mkstemp(prefix=path.name[:20], suffix=".part", dir=path.parent)
+    aside = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
-        with os.fdopen(number, "wb") as file:
-            file.write(content)
+        aside.write_bytes(content)
         os.replace(aside, path)
-    except OSError:
+    finally:
         with contextlib.suppress(OSError):
-            os.unlink(aside)
-        raise
+            aside.unlink(missing_ok=True)

@@ -1,8 +1,8 @@
 """The CPU engine, in Numba: the reference's bits at the speed of memory.
 
-`kernels.py` holds one generic driver per layout and `lanes.py` those of several linear models at once, `memory.py` reads
-and writes storage types; `specialising.py` gives a driver's copy for a rule, which `compiling.py` makes where it has not
-been compiled yet. Here memory is laid out for them and shared among threads.
+`kernels.py` holds one generic driver per layout, `lanes.py` those of several linear models at once; `memory.py` reads
+and writes storage types. `specialising.py` gives a driver's copy for a rule, and `compiling.py` makes it where that has
+not been done before. Here memory is laid out for them and shared among threads.
 """
 
 import contextlib
