@@ -20,7 +20,7 @@ def mixed(table, rows, pair, number, small, whole, flag, nothing):
     for i in range(table.shape[0]):
         for j in range(table.shape[1]):
             table[i, j] = table[i, j] * small + first[j] - second
-            total += math.exp(rows[i]) * table[i, j]
+            total += math.exp(rows[i]) * np.float64(table[i, j])
     return total if flag and nothing is None else -total
 
 
