@@ -11,6 +11,7 @@ import pytest
 from numerics import assert_identical
 
 from surefoot.native import compilation, kernel
+from surefoot.native.keeping import seal
 
 
 def mixed(table, rows, pair, number, small, whole, flag, nothing):
@@ -150,9 +151,10 @@ def test_a_damaged_file_counts_for_nothing(file, damage):
 
 def test_code_for_another_process_counts_for_nothing(file):
     """LLVM would end the process where it misses a function."""
-    head, _, body = file.read_bytes().partition(b"\n")
+    _, head, body = file.read_bytes().split(b"\n", 2)
     facts = json.loads(head) | {"symbols": ["surefoot_has_no_such_function"]}
-    file.write_bytes(json.dumps(facts).encode() + b"\n" + body)
+    content = json.dumps(facts).encode() + b"\n" + body
+    file.write_bytes(seal(content) + b"\n" + content)
     assert compiles()
     assert not compiles()
 

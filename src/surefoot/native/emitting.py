@@ -24,7 +24,7 @@ OPTIONS: dict[str, Any] = {
 
 jitted = njit(**OPTIONS)
 
-WORD, STATUS, ADDRESS = ir.IntType(64), ir.IntType(32), ir.IntType(8).as_pointer()
+WORD, STATUS = ir.IntType(64), ir.IntType(32)
 
 HEAD = object.__basicsize__
 """Where what NumPy documents as PyArrayObject's own fields begin; the object's type is just before."""

@@ -60,12 +60,17 @@ def folders() -> Iterator[Path]:
         yield Path(told) / "surefoot"
         return
     yield Path(__file__).parents[1] / "__pycache__"
+    with contextlib.suppress(RuntimeError):  # nobody's home is known
+        yield folder_of_user() / "surefoot" / "kernels"
+
+
+def folder_of_user() -> Path:
+    """Where the system has caches of this user's."""
     if sys.platform == "win32":
-        yield Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / "surefoot" / "kernels"
-    elif sys.platform == "darwin":
-        yield Path.home() / "Library" / "Caches" / "surefoot" / "kernels"
-    else:
-        yield Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "surefoot" / "kernels"
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 
 
 def file_of(name: str, types: str) -> str:
@@ -76,9 +81,10 @@ def read(name: str, types: str) -> Code | None:
     """The code of a kernel for arguments of these types; None where there is none that can be used here."""
     for folder in folders():
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            head, _, body = (folder / file_of(name, types)).read_bytes().partition(b"\n")
-            facts = json.loads(head)
-            if hashlib.sha256(body).hexdigest() == facts["sha256"]:
+            sealed, _, content = (folder / file_of(name, types)).read_bytes().partition(b"\n")
+            if sealed == seal(content):
+                head, _, body = content.partition(b"\n")
+                facts = json.loads(head)
                 ends = np.cumsum(facts["sizes"]).tolist()
                 objects = tuple(body[end - size : end] for size, end in zip(facts["sizes"], ends, strict=True))
                 return Code(objects, facts["result"], tuple(facts["symbols"]))
@@ -87,17 +93,16 @@ def read(name: str, types: str) -> Code | None:
 
 def write(name: str, types: str, code: Code) -> None:
     """Keeps code in the first folder that can be written to. Without any, the next process compiles it again."""
-    body = b"".join(code.objects)
-    facts = {
-        "sha256": hashlib.sha256(body).hexdigest(),
-        "sizes": [len(part) for part in code.objects],
-        "result": code.result,
-        "symbols": code.symbols,
-    }
+    facts = {"sizes": [len(part) for part in code.objects], "result": code.result, "symbols": code.symbols}
+    content = json.dumps(facts).encode() + b"\n" + b"".join(code.objects)
     for folder in folders():
         with contextlib.suppress(OSError):
-            write_whole(folder / file_of(name, types), json.dumps(facts).encode() + b"\n" + body)
+            write_whole(folder / file_of(name, types), seal(content) + b"\n" + content)
             return
+
+
+def seal(content: bytes) -> bytes:
+    return hashlib.sha256(content).hexdigest().encode()
 
 
 def write_whole(path: Path, content: bytes) -> None:
