@@ -40,7 +40,7 @@ def compiled(driver: str, c: Concrete, kind: Kind, architecture: int):
     kernel, warps = made(driver, c.rule, kind, False), warps_of(kind.width) if "row" in driver else WARPS
     warps = WARPS if driver == "dense_by_row" else warps
     x, slots = POINTERS[kind.x], tuple(POINTERS[name] for name in kind.slots)
-    own = {"x": x, "values": x, "slots": slots, "last": "*i32" if driver == "sums" else "*i64"}
+    own = {"x": x, "values": x, "slots": slots, "sums": POINTERS[kind.dtype], "last": "*i32" if driver == "sums" else "*i64"}
     signature = {name: (TYPES | own)[name] for name in kernel.arg_names}
     sixteen = [["tt.divisibility", 16]]
     attributes = {(k,): sixteen for k, (name, kind_) in enumerate(signature.items()) if is_even(name, kind_)}
@@ -128,18 +128,20 @@ def test_dense_of_other_types(x, tmp_path):
 
 @pytest.mark.parametrize("c, granularity, architecture", list(cases(6)))
 def test_rows(c, granularity, architecture, tmp_path):
-    """A warp asks for a row of every array, 16 bytes for each thread, and for the gradients of 1 + AHEAD duplicates."""
+    """A warp asks for a row of every array, 16 bytes for each thread, and for the gradients of 1 + AHEAD duplicates, or
+    their sum."""
     catches_up = c.rule.steady or callable(c.rule.idle)
     kind = kind_of(c, granularity, catches_up=catches_up, shrinks=c.rule.steady and not c.rule.from_origin, width=WIDTH)
     binary = compiled("rows", c, kind, architecture)
     check(binary, tmp_path / "cubin")
     each, ahead = WIDTH // 32, AHEAD // (WIDTH // 32)
+    sums = SIZES[kind.dtype]
     moves = {what: sum(size for size, _ in moved(binary.asm["ptx"], what) if size == 16) for what in ("ld", "st")}
     own = SIZES[kind.x] + own_slots(kind, c)
-    assert moves == {"ld": each * (own + SIZES[kind.x] * (1 + ahead)), "st": each * own}
+    assert moves == {"ld": each * (own + sums + SIZES[kind.x] * (1 + ahead)), "st": each * own}
 
 
-@pytest.mark.parametrize("driver", ["squares", "sums", "common", "rows_squares", "settle"])
+@pytest.mark.parametrize("driver", ["squares", "sums", "common", "rows_squares", "settle", "long_runs"])
 @pytest.mark.parametrize("architecture", ARCHITECTURES if FULL else ARCHITECTURES[1:])
 def test_other_drivers(driver, architecture, tmp_path):
     c = CONCRETE["adagrad"]

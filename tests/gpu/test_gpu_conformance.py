@@ -17,7 +17,7 @@ from table import CONCRETE, DTYPES, FULL, LENGTHS, gradients, granularities, laz
 from surefoot import ops
 from surefoot.engines.cpu import numba_ops
 from surefoot.engines.cpu.many import Storage
-from surefoot.engines.gpu.compiling import translated
+from surefoot.engines.gpu.compiling import RUN, translated
 from surefoot.rules.record import ARRAY_OPS
 
 pytestmark = pytest.mark.usefixtures("interpreted")
@@ -65,11 +65,21 @@ def test_sparse_gradients_of_all_shapes(shape, granularity):
     sparse(CONCRETE["adagrad"], parameters(shape, "float32"), touches(shape, "float32", 2), granularity=granularity)
 
 
-def test_many_duplicates_are_summed_in_order_of_occurrence():
+@pytest.mark.parametrize("width", [3, 33])
+def test_many_duplicates_are_summed_in_order_of_occurrence(width):
+    """Runs that hold one multiple of RUN, by position, or two, or more; the last one ends with the gradient."""
+    rng, sizes = np.random.default_rng(0), (1, RUN - 2, 2, RUN - 1, RUN + 1, 2 * RUN, RUN - 1, 3 * RUN + 5)
+    for part in (rng.permutation(np.repeat(np.arange(len(sizes)), sizes)), np.zeros(RUN + 1, np.int64)):
+        values = rng.normal(size=(len(part), width)).astype(np.float32)
+        sparse(CONCRETE["sgd"], parameters((len(sizes), width), "float32"), [(part, values)])
+
+
+@pytest.mark.parametrize("granularity", ["coordinate", "tensor"])
+def test_norms_of_many_duplicates(granularity):
     rng = np.random.default_rng(0)
-    ids, values = rng.integers(0, 2, 150), rng.normal(size=(150, 3)).astype(np.float32)
-    for part in (ids, np.zeros_like(ids)):
-        sparse(CONCRETE["sgd"], parameters((2, 3), "float32"), [(part, values)])
+    ids, values = np.repeat([0, 1], [2 * RUN, 3]), rng.normal(size=(2 * RUN + 3, 5)).astype(np.float32)
+    settings = {"granularity": granularity, "clip_norm": 0.7}
+    sparse(CONCRETE["adagrad"], parameters((2, 5), "float32"), [(ids, values)], lazy="touched", **settings)
 
 
 # What is done around the rule, and how parameters and memory are stored
@@ -93,6 +103,12 @@ AROUND = {
 @pytest.mark.parametrize("options", AROUND.values(), ids=AROUND)
 def test_around_dense_gradients(options):
     dense(CONCRETE["adagrad"], *dense_of(SHAPES, "float32", 3), **options)
+
+
+@pytest.mark.parametrize("granularity", ["row", "tensor"])
+def test_norms_beside_shared_rates(granularity):
+    shapes = ((31,), (5, 7), (0,), (2, gpu.BLOCK + 5), (40, 33))
+    dense(CONCRETE["adagrad"], *dense_of(shapes, "float32", 2), granularity=granularity, clip_norm=0.7)
 
 
 @pytest.mark.parametrize("options", AROUND.values(), ids=AROUND)
@@ -153,7 +169,7 @@ def test_rows_out_of_range_are_counted_and_name_nothing():
     step = CONCRETE["adagrad"].step(engine="reference")
     x, total, counts = torch.ones(3, 2, device=DEVICE), torch.zeros(3, 2, device=DEVICE), torch.zeros(2, 1).long()
     counts = counts.to(DEVICE)
-    ids = torch.tensor([3, 1, -1, 2**31, 1], device=DEVICE)
+    ids = torch.tensor([3, 1, -1, 2**32 + 1, 1], device=DEVICE)
     table = gpu.Table(x, (total,), Storage("float32", ("float32",)))
     numbers = gpu.Numbers(step, DEVICE).at(np.array([1]))
     gpu.rows(step, table, gpu.Gradient(ids, torch.ones(5, 2, device=DEVICE)), numbers, counts)

@@ -15,11 +15,21 @@ import torch
 from torch import Tensor
 
 from surefoot.engines.cpu.many import Storage
-from surefoot.engines.gpu.compiling import BLOCK, OPTIONS, WARPS, Kind, is_interpreted, source_of, specialise, warps_of
+from surefoot.engines.gpu.compiling import (
+    BLOCK,
+    OPTIONS,
+    RUN,
+    WARPS,
+    Kind,
+    is_interpreted,
+    source_of,
+    specialise,
+    warps_of,
+)
 from surefoot.engines.step import ARITHMETIC, Step
 from surefoot.rules import Rule
 
-__all__ = ["Amp", "Lazy", "Many", "Numbers", "is_interpreted", "rows", "settle", "source_of"]
+__all__ = ["Amp", "Lazy", "Many", "Numbers", "is_capturing", "is_interpreted", "rows", "settle", "source_of"]
 
 WIDEST = 1024
 """Columns of a row that one program steps, unless it has to see the whole row."""
@@ -51,6 +61,11 @@ def launch(device: torch.device, driver: str, rule: Rule, kind: Kind, grid: tupl
     kernel = specialise(driver, rule, kind)
     with torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext():
         kernel[grid](*arguments, num_warps=warps, **OPTIONS)
+
+
+def is_capturing() -> bool:
+    """Whether a CUDA graph is being captured: nothing runs then, and what is launched runs at each replay."""
+    return torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing()
 
 
 def upload(array: np.ndarray, device: torch.device) -> Tensor:
@@ -162,15 +177,20 @@ class Many:
 
     def look(self, addresses: np.ndarray) -> None:
         """Takes addresses, which are uploaded anew where one has changed."""
-        if np.array_equal(addresses, self.addresses):
-            return
-        self.addresses, self.aligned = addresses.copy(), self.even and not (addresses % 16).any()
-        table = torch.from_numpy(np.concatenate([self.fixed, addresses], 1))
-        if self.device.type == "cuda":
-            table = table.pin_memory()
-            if torch.cuda.is_current_stream_capturing():
-                self.captured.append(table)  # the graph reads it again whenever it is replayed
-        self.table = table.to(self.device, non_blocking=True)
+        captures = is_capturing()
+        if captures or not np.array_equal(addresses, self.addresses):
+            table = torch.from_numpy(np.concatenate([self.fixed, addresses], 1))
+            table = table.pin_memory() if self.device.type == "cuda" else table
+            self.table, self.aligned = table.to(self.device, copy=True, non_blocking=True), self.even_at(addresses)
+            self.addresses = addresses.copy()
+        if captures:
+            # Each replay copies this table again. Until then it is not on the device: the next step takes another.
+            self.captured.append(table)
+            self.addresses = np.empty((0, 0), np.int64)
+
+    def even_at(self, addresses: np.ndarray) -> bool:
+        """Whether threads may load 16 bytes at once."""
+        return self.even and not (addresses % 16).any()
 
     def run(self, addresses: np.ndarray, steps: np.ndarray | Tensor, amp: Amp | None = None) -> None:
         """Takes a step.
@@ -186,7 +206,7 @@ class Many:
         self.look(addresses)
         kind = kind_of(step, self.storage, aligned=self.aligned, amp=amp is not None, width=self.tile)
         if math.isfinite(step.clip_norm):
-            raw = Kind(kind.dtype, kind.x, kind.slots, amp=kind.amp, aligned=False)
+            raw = Kind(kind.dtype, kind.x, kind.slots, step.granularity, amp=kind.amp, aligned=False, width=self.tile)
             numbers = clipped(step, numbers, self.sums_of_squares(raw, numbers, amp).sqrt())
         means = shared = numbers
         if step.granularity == "tensor":
@@ -296,17 +316,20 @@ def rows(
     if distinct:
         ids, order = ids.contiguous(), torch.arange(len(ids), device=ids.device)
     else:
-        ids, order = torch.sort(ids.to(torch.int32) if height < 2**31 else ids, stable=True)
+        # An id out of range stays out of range as a number of 32 bits.
+        ids = ids.clamp(-1, height).to(torch.int32) if height < 2**31 else ids
+        ids, order = torch.sort(ids, stable=True)
     # What a row shares is for one program: it is read, and written, once.
     whole = step.granularity == "row" or lazy is not None
     tile = power_of_two(width) if whole else min(power_of_two(width), WIDEST)
     kind = kind_of(step, storage, amp=amp is not None, catches_up=lazy is not None, width=tile)
     scale, found = amp or (numbers, numbers)
     sorted_ = ids, order, len(ids), bits(values.contiguous())
+    sums = sums_of_long_runs(step.rule, kind, sorted_, width, scale, distinct)
 
     def sum_of_squares(kind: Kind) -> Tensor:
         parts = torch.empty(len(ids), dtype=torch.float64, device=x.device)
-        arguments = x, *sorted_, height, width, numbers, parts, scale
+        arguments = x, *sorted_, height, width, numbers, parts, sums, scale
         launch(x.device, "rows_squares", step.rule, kind, (len(ids),), warps_of(tile), *arguments)
         return parts.sum().reshape(1)
 
@@ -319,8 +342,20 @@ def rows(
     last, history = lazy or (order, numbers)
     acting = height, width, numbers, last, history, len(history), means, shared
     counted = counts, place, counts.shape[1] + place
-    grid = len(ids), -(-width // tile)
-    launch(x.device, "rows", step.rule, kind, grid, warps_of(tile), x, *sorted_, slots, *acting, *counted, scale, found)
+    grid, rest = (len(ids), -(-width // tile)), (*acting, *counted, sums, scale, found)
+    launch(x.device, "rows", step.rule, kind, grid, warps_of(tile), x, *sorted_, slots, *rest)
+
+
+def sums_of_long_runs(rule: Rule, kind: Kind, gradient: tuple, width: int, scale: Tensor, distinct: bool) -> Tensor:
+    """What `kernels.long_runs` makes of a gradient (ids in order, order, count, values)."""
+    ids, _, count, _ = gradient
+    size = -(-count // RUN)
+    sums = torch.empty((size, width), dtype=getattr(torch, kind.dtype), device=ids.device)
+    if count > RUN and not distinct:
+        tile = min(32, power_of_two(width))
+        raw = Kind(kind.dtype, kind.x, kind.slots, amp=kind.amp, width=tile)
+        launch(ids.device, "long_runs", rule, raw, (size, -(-width // tile)), 1, *gradient, width, sums, scale)
+    return sums
 
 
 def settle(step: Step, table: Table, now: int, lazy: Lazy) -> None:

@@ -72,6 +72,9 @@ WARPS = 4
 AHEAD = 64
 """Coordinates of a row's duplicates that a thread asks for at once."""
 
+RUN = 64
+"""Equal ids of which two multiples of this, by position, are summed before a row is stepped; see `kernels.long_runs`."""
+
 UNSPECIALISED = ("stride", "count", "height", "stretches", "now", "place", "outside")
 """Numbers that change often: Triton would compile anew where one is 1, or a multiple of 16."""
 
@@ -200,6 +203,7 @@ def namespace(rule: Rule, kind: Kind, interpret: bool) -> dict[str, Any]:
         "BLOCK": BLOCK,
         "ROWS": max(1, BLOCK // kind.width),
         "WIDTH": kind.width,
+        "RUN": RUN,
         "AHEAD": max(1, AHEAD // max(1, kind.width // (32 * warps_of(kind.width)))),
     }
     names |= {key: value if interpret else tl.constexpr(value) for key, value in constants.items()}

@@ -75,18 +75,28 @@ def dense_by_row(table, owners, numbers, stride, means, shared, counts, scale, f
 
 
 def squares(table, owners, numbers, stride, parts, scale):
-    """The sum of squares of a block's gradient, as the rule sees it (or as it is, where ADJUSTS is off), into parts."""
+    """The sum of squares of a block's gradient (a few rows of it, BY_ROW), as the rule sees it (or as it is, where ADJUSTS is off), into parts."""
     block = tl.program_id(0).to(tl.int64)
     owner = tl.load(owners + block).to(tl.int64)
     row = table + owner * COLUMNS
-    begin, size = (block - tl.load(row)) * BLOCK, tl.load(row + 1)
     x, g = pointer(tl.load(row + 4), X), pointer(tl.load(row + 5), X)
     numbers += owner * stride
-    i = begin + tl.arange(0, BLOCK)
-    if begin + BLOCK <= size:
-        tl.store(parts + block, tl.reduce(squares_of(x, g, i, None, numbers, scale), 0, add))
+    i = tl.arange(0, BLOCK)
+    if BY_ROW:
+        width = tl.load(row + 2)
+        begin = (block - tl.load(row)) * ROWS
+        end = tl.minimum(begin + ROWS, tl.load(row + 1)) * width
+        total = tl.full((), 0.0, tl.float64)
+        for b in range(begin * width, end, BLOCK):
+            total += tl.reduce(squares_of(x, g, b + i, b + i < end, numbers, scale), 0, add)
     else:
-        tl.store(parts + block, tl.reduce(squares_of(x, g, i, i < size, numbers, scale), 0, add))
+        begin, end = (block - tl.load(row)) * BLOCK, tl.load(row + 1)
+        i += begin
+        if begin + BLOCK <= end:
+            total = tl.reduce(squares_of(x, g, i, None, numbers, scale), 0, add)
+        else:
+            total = tl.reduce(squares_of(x, g, i, i < end, numbers, scale), 0, add)
+    tl.store(parts + block, total)
 
 
 def common(table, shared):
@@ -127,6 +137,7 @@ def rows(
     counts,
     place,
     outside,
+    sums,
     scale,
     found,
 ):
@@ -136,12 +147,12 @@ def rows(
     before = tl.load(ids + k - 1, k > 0, -1).to(tl.int64)
     inside = (row >= 0) & (row < height)
     if not inside:
-        tl.atomic_add(counts + outside, 1, sem="relaxed")
+        tl.atomic_add(counts + outside, 1, tl.program_id(1) == 0, sem="relaxed")
     if (row != before) & inside & (stepped(1, found) > 0):
         j = tl.program_id(1) * WIDTH + tl.arange(0, WIDTH)
         mask = j < width
         i = row * width + j
-        total = sum_of_row(values, ids, order, k, count, row, width, j, mask, scale)
+        total = sum_of_row(values, ids, order, k, count, row, width, j, mask, sums, scale)
         memory = load_row(slots, shared, row, i, mask)
         value = decode(tl.load(x + i, mask))
         if CATCHES_UP:
@@ -157,7 +168,7 @@ def rows(
         step_values(x, slots, value, total, memory, i, mask, row, BY_ROW or k == 0, common, numbers, counts + place)
 
 
-def rows_squares(x, ids, order, count, values, height, width, numbers, parts, scale):
+def rows_squares(x, ids, order, count, values, height, width, numbers, parts, sums, scale):
     """The sum of squares of each merged row's gradient, into parts; 0 where an id is not the first of its kind."""
     k = tl.program_id(0).to(tl.int64)
     row = tl.load(ids + k).to(tl.int64)
@@ -167,7 +178,7 @@ def rows_squares(x, ids, order, count, values, height, width, numbers, parts, sc
         for begin in range(0, width, WIDTH):
             j = begin + tl.arange(0, WIDTH)
             mask = j < width
-            total = sum_of_row(values, ids, order, k, count, row, width, j, mask, scale)
+            total = sum_of_row(values, ids, order, k, count, row, width, j, mask, sums, scale)
             value = decode(tl.load(x + row * width + j, mask))
             result += tl.reduce(finite_squares(total, value, mask, numbers), 0, add)
     tl.store(parts + k, result)
@@ -354,18 +365,61 @@ def rounding_key(t):
 # Rows of a sparse gradient
 
 
-def sum_of_row(values, ids, order, k, count, row, width, j, mask, scale):
-    """The sum of a row's gradients in order of occurrence: AHEAD of them are loaded at once, and added one by one."""
-    total = unscaled(decode(tl.load(values + tl.load(order + k) * width + j, mask)), scale)
-    k += 1
-    more = tl.load(ids + k, k < count, -1).to(tl.int64) == row
-    while more:
-        for n in tl.static_range(AHEAD):
-            more = tl.load(ids + k + n, k + n < count, -1).to(tl.int64) == row
-            place = tl.load(order + k + n, more, 0)
-            value = unscaled(decode(tl.load(values + place * width + j, mask & more)), scale)
-            total = tl.where(more, total + value, total)
-        k += AHEAD
+def long_runs(ids, order, count, values, width, sums, scale):
+    """Sums, in order of occurrence, each run of equal ids that holds two multiples of RUN or more, into the row of
+    `sums` that the first of them numbers. A frequent row would keep a program of `rows` busy long after all others are
+    done: here its columns are shared among programs, each of which has RUN loads under way."""
+    m = tl.program_id(0).to(tl.int64)
+    k = m * RUN
+    row = tl.load(ids + k)
+    is_first = tl.load(ids + k - RUN, k > 0, -1) != row
+    if (row >= 0) & is_first & (tl.load(ids + k + RUN, k + RUN < count, -1) == row):
+        near = k - tl.arange(0, RUN)
+        begin = k + 1 - tl.reduce((tl.load(ids + near, near >= 0, -1) == row).to(tl.int64), 0, add)
+        low, end = k + RUN, count.to(tl.int64)
+        while end - low > 1:
+            middle = (low + end) // 2
+            same = tl.load(ids + middle) == row
+            low = tl.where(same, middle, low)
+            end = tl.where(same, end, middle)
+        j = tl.program_id(1) * WIDTH + tl.arange(0, WIDTH)
+        mask = j < width
+        total = unscaled(decode(tl.load(values + tl.load(order + begin) * width + j, mask)), scale)
+        for start in range(begin + 1, end, RUN):
+            total = add_in_order(total, values, order, start, end - start, width, j, mask, RUN, scale)
+        tl.store(sums + m * width + j, total, mask)
+
+
+def sum_of_row(values, ids, order, k, count, row, width, j, mask, sums, scale):
+    """The sum of a row's gradients in order of occurrence, from position k on: from `long_runs`, or made here."""
+    m = (k + RUN - 1) // RUN
+    if tl.load(ids + (m + 1) * RUN, (m + 1) * RUN < count, -1).to(tl.int64) == row:
+        total = tl.load(sums + m * width + j, mask)
+    else:
+        total = unscaled(decode(tl.load(values + tl.load(order + k) * width + j, mask)), scale)
+        k += 1
+        more = tl.load(ids + k, k < count, -1).to(tl.int64) == row
+        while more:
+            size = 0
+            for n in tl.static_range(AHEAD):
+                size += (tl.load(ids + k + n, k + n < count, -1).to(tl.int64) == row).to(tl.int32)
+            total = add_in_order(total, values, order, k, size, width, j, mask, AHEAD, scale)
+            k += AHEAD
+            more = size == AHEAD
+    return total
+
+
+def add_in_order(total, values, order, k, size, width, j, mask, AT_ONCE: tl.constexpr, scale):
+    """The total plus the gradients at positions k … k + size − 1, of which AT_ONCE at most: all are loaded before the
+    first is added."""
+    places = ()
+    for n in tl.static_range(AT_ONCE):
+        places = places + (tl.load(order + k + n, n < size, 0),)
+    loaded = ()
+    for n in tl.static_range(AT_ONCE):
+        loaded = loaded + (tl.load(values + places[n] * width + j, mask & (n < size)),)
+    for n in tl.static_range(AT_ONCE):
+        total = tl.where(n < size, total + unscaled(decode(loaded[n]), scale), total)
     return total
 
 
