@@ -141,12 +141,17 @@ def test_rows(c, granularity, architecture, tmp_path):
     assert moves == {"ld": each * (own + sums + SIZES[kind.x] * (1 + ahead)), "st": each * own}
 
 
-@pytest.mark.parametrize("driver", ["squares", "sums", "common", "rows_squares", "settle", "long_runs"])
+@pytest.mark.parametrize("driver", ["squares", "sums", "common", "rows_squares", "settle"])
 @pytest.mark.parametrize("architecture", ARCHITECTURES if FULL else ARCHITECTURES[1:])
 def test_other_drivers(driver, architecture, tmp_path):
     c = CONCRETE["adagrad"]
     kind = kind_of(c, "tensor", adjusts=True, catches_up=driver == "settle", shrinks=True, width=WIDTH)
     check(compiled(driver, c, kind, architecture), tmp_path / "cubin")
+
+
+@pytest.mark.parametrize("x", ["float32", "float64", "bfloat16"])
+def test_long_runs(x, tmp_path):
+    check(compiled("long_runs", CONCRETE["adagrad"], kind_of(CONCRETE["adagrad"], x=x, width=32), 90), tmp_path / "cubin")
 
 
 @pytest.mark.parametrize("granularity", ["coordinate", "row"])

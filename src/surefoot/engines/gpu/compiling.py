@@ -204,6 +204,7 @@ def namespace(rule: Rule, kind: Kind, interpret: bool) -> dict[str, Any]:
         "ROWS": max(1, BLOCK // kind.width),
         "WIDTH": kind.width,
         "RUN": RUN,
+        "IN_RUN": RUN if kind.dtype == "float32" else RUN // 2,  # as many as there are registers for
         "AHEAD": max(1, AHEAD // max(1, kind.width // (32 * warps_of(kind.width)))),
     }
     names |= {key: value if interpret else tl.constexpr(value) for key, value in constants.items()}

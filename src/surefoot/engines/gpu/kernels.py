@@ -368,7 +368,7 @@ def rounding_key(t):
 def long_runs(ids, order, count, values, width, sums, scale):
     """Sums, in order of occurrence, each run of equal ids that holds two multiples of RUN or more, into the row of
     `sums` that the first of them numbers. A frequent row would keep a program of `rows` busy long after all others are
-    done: here its columns are shared among programs, each of which has RUN loads under way."""
+    done: here its columns are shared among programs, each of which has IN_RUN loads under way."""
     m = tl.program_id(0).to(tl.int64)
     k = m * RUN
     row = tl.load(ids + k)
@@ -385,8 +385,8 @@ def long_runs(ids, order, count, values, width, sums, scale):
         j = tl.program_id(1) * WIDTH + tl.arange(0, WIDTH)
         mask = j < width
         total = unscaled(decode(tl.load(values + tl.load(order + begin) * width + j, mask)), scale)
-        for start in range(begin + 1, end, RUN):
-            total = add_in_order(total, values, order, start, end - start, width, j, mask, RUN, scale)
+        for start in range(begin + 1, end, IN_RUN):
+            total = add_in_order(total, values, order, start, end - start, width, j, mask, IN_RUN, scale)
         tl.store(sums + m * width + j, total, mask)
 
 
