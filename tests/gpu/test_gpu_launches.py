@@ -9,6 +9,7 @@ from on_gpu import gpu, torch, triton
 from table import CONCRETE
 
 from surefoot.engines.cpu.many import Storage
+from surefoot.engines.gpu import compiling
 
 DEVICE = torch.device("cpu")
 
@@ -46,9 +47,12 @@ def driver(monkeypatch, tmp_path):
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     monkeypatch.setattr(triton.knobs.runtime, "interpret", False)
     active = Driver()
-    triton.runtime.driver.set_active(active)
+    monkeypatch.setattr(triton.runtime.driver, "_active", active)
+    for kept in (compiling.made, compiling.namespace):
+        kept.cache_clear()
     yield active
-    triton.runtime.driver.reset_active()
+    for kept in (compiling.made, compiling.namespace):
+        kept.cache_clear()  # what was loaded there would run nothing on a GPU
 
 
 def test_dense_steps_are_compiled_once(driver):

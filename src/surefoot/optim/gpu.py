@@ -89,10 +89,12 @@ def warn_once(message: str) -> None:
 
 def place_counter(tensors: dict[str, Any], parameter: Tensor, counts_on_device: bool) -> None:
     """Moves the counter of steps to where it is counted."""
-    counter = tensors.get("step")
-    if counts_on_device:
-        counter = torch.zeros((), dtype=counter_type()) if counter is None else counter
-        tensors["step"] = counter.to(local(parameter).device, torch.float32)
+    counter, device = tensors.get("step"), local(parameter).device
+    if counts_on_device and (counter is None or counter.device != device):
+        # Filled in there: a copy from here would be waited for.
+        tensors["step"] = torch.full((), 0.0 if counter is None else float(counter), device=device)
+    elif counts_on_device:
+        tensors["step"] = counter.to(torch.float32)  # pyright: ignore[reportOptionalMemberAccess]
     elif isinstance(counter, Tensor) and counter.device.type not in ("cpu", "meta"):
         tensors["step"] = counter.to("cpu", counter_type())
 
@@ -111,19 +113,18 @@ def amp_of(optimizer: Any) -> Amp | None:
     return engine().Amp(torch.ones_like(found) if scale is None else scale, found)
 
 
-def is_capturing() -> bool:
-    return torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing()
-
-
-def check_capture(memories: Iterable[Memory], new: bool) -> None:
-    """Raises RuntimeError where a CUDA graph is being captured that could not be replayed.
+def captures(memories: Iterable[Memory], new: bool) -> bool:
+    """Whether a CUDA graph is being captured.
 
     Args:
         memories: of what is to be stepped.
-        new: whether anything is stepped for the first time, has moved, or is stepped alone.
+        new: whether anything is stepped for the first time, has moved, or has gaps in memory.
+
+    Raises:
+        RuntimeError: where the graph could not be replayed.
     """
-    if not is_capturing():
-        return
+    if not engine().is_capturing():
+        return False
     for memory in memories:
         if not memory.counts_on_device:
             raise RuntimeError(
@@ -132,9 +133,10 @@ def check_capture(memories: Iterable[Memory], new: bool) -> None:
             )
     if new:
         raise RuntimeError(
-            "a CUDA graph is being captured in the first step of some parameters, or of some with sparse gradients or "
-            "gaps in memory; expected dense ones, and a few steps before, as torch's notes on CUDA graphs say"
+            "a CUDA graph is being captured in the first step of some parameters, or of some with gaps in memory; "
+            "expected none of these, and a few steps before, as torch's notes on CUDA graphs say"
         )
+    return True
 
 
 # What could not be stepped
@@ -149,6 +151,7 @@ class Watch:
     """
 
     def __init__(self, device: torch.device, size: int):
+        self.device = device
         self.counts = torch.zeros((2, size), dtype=torch.int64, device=device)
         self.on_device = device.type == "cuda"
         self.copy = torch.zeros((2, size), dtype=torch.int64, pin_memory=self.on_device)
@@ -165,15 +168,15 @@ class Watch:
 
     def send(self) -> None:
         """Asks for the counts as they are after the steps so far, unless others are still on their way."""
-        if not self.under_way and not (self.on_device and is_capturing()):
+        if not self.under_way and not engine().is_capturing():
             self.copy.copy_(self.counts, non_blocking=True)
             if self.on_device:
-                self.arrived.record()
+                self.arrived.record(torch.cuda.current_stream(self.device))
             self.under_way = True
 
     def look(self) -> list[tuple[Memory, int, int]]:
         """(parameter, coordinates left as they were, ids out of range) of what was not told before, if known yet."""
-        if not self.under_way or (self.on_device and (is_capturing() or not self.arrived.query())):
+        if not self.under_way or engine().is_capturing() or (self.on_device and not self.arrived.query()):
             return []
         self.under_way = False
         counts = self.copy.numpy().copy()
@@ -181,14 +184,14 @@ class Watch:
         return [(self.memories[p], int(new[0, k]), int(new[1, k])) for p, k in self.columns.items() if new[:, k].any()]
 
     def wait(self) -> list[tuple[Memory, int, int]]:
-        """The same, of all steps so far."""
-        found = self.look_when_arrived()
+        """The same, of all steps so far, on whichever stream, those of replayed graphs too."""
+        found = self.settled()
         self.send()
-        return found + self.look_when_arrived()
+        return found + self.settled()
 
-    def look_when_arrived(self) -> list[tuple[Memory, int, int]]:
-        if self.under_way and self.on_device:
-            self.arrived.synchronize()
+    def settled(self) -> list[tuple[Memory, int, int]]:
+        if self.on_device:
+            torch.cuda.synchronize(self.device)
         return self.look()
 
 
@@ -220,11 +223,22 @@ def can_join(job: Job) -> bool:
     if isinstance(gradient, Rows) or "last" in memory.tensors or gradient.is_neg() or gradient.is_conj():
         return False
     part = local(memory.parameter)
-    if gradient.stride() != part.stride() or not is_aligned(memory.parameter):
+    if not lie_alike(gradient, part) or not is_aligned(memory.parameter):
         return False
     slots = [local(memory.tensors[key]) for key in memory.keys]
     contiguous = part.is_contiguous() and all(slot.is_contiguous() for slot in slots)
     return memory.packed if job.step.granularity == "coordinate" else contiguous
+
+
+def lie_alike(some: Tensor, other: Tensor) -> bool:
+    """Whether equal coordinates lie equally far from the first; strides along a size of 1 mean nothing.
+
+    >>> wide = torch.zeros(2, 3, 1)
+    >>> lie_alike(wide, wide.as_strided((2, 3, 1), (3, 1, 7))), lie_alike(wide, wide.as_strided((2, 3, 1), (1, 2, 1)))
+    (True, False)
+    """
+    strides = zip(some.shape, some.stride(), other.stride(), strict=True)
+    return some.shape == other.shape and all(a == b or size < 2 for size, a, b in strides)
 
 
 class TogetherOnGPU(Together):

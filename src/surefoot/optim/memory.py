@@ -118,7 +118,8 @@ class Memory:
         self.counter = (
             counter.detach().numpy() if isinstance(counter, Tensor) and counter.device.type == "cpu" else None
         )
-        self.t = t if counter is None else int(counter)
+        # Of a counter on a GPU the number is not asked for before somebody needs it.
+        self.t = t if self.counter is None else int(self.counter)
         self.place = self.look()
         part = local(parameter)
         self.dtype, self.device, self.shape, self.strides = part.dtype, part.device, part.shape, part.stride()

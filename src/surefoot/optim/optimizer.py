@@ -19,6 +19,7 @@ from surefoot.engines import NonFiniteError, Step
 from surefoot.optim import gpu
 from surefoot.optim.memory import (
     Memory,
+    Rows,
     check_parameter,
     counter_type,
     is_supported,
@@ -242,6 +243,8 @@ class RuleOptimizer(torch.optim.Optimizer):
         self._together: dict[int, tuple[list[Tensor], list[Together]]] = {}
         self._known: list[dict[str, Any]] = []
         self._watches: dict[torch.device, gpu.Watch] = {}
+        # CUDA graphs go on reading and writing what they were captured with.
+        self._captured: list[Together | Memory | gpu.Watch] = getattr(self, "_captured", [])
 
     def _tensors(self, parameter: Tensor, step: Step, meta: bool = False) -> dict[str, Tensor]:
         """The memory before the first step; on the meta device, only its shapes and types."""
@@ -411,9 +414,11 @@ class RuleOptimizer(torch.optim.Optimizer):
 
     def _run(self, ready: list[Together], jobs: list[Job]) -> None:
         """Steps the parameters; raises at the end if one of them had a gradient that was not finite."""
-        if self._watches:
+        if self._watches or any(job.engine == "gpu" for job in jobs):
             every = [*(memory for some in ready for memory in some.memories), *(job.memory for job in jobs)]
-            gpu.check_capture(every, bool(jobs) or any(some.is_new for some in ready))
+            new = any(some.is_new for some in ready) or not all(map(self._can_be_captured, jobs))
+            if gpu.captures(every, new):
+                self._captured += [*ready, *every, *self._watches.values()]
         for memory in itertools.chain(*(some.memories for some in ready if some.is_new), (job.memory for job in jobs)):
             self._memories[memory.parameter] = memory
             if memory.tensors and memory.tensors is not self.state.get(memory.parameter):
@@ -435,6 +440,9 @@ class RuleOptimizer(torch.optim.Optimizer):
         self._known = list(self.state.values())
         if any(faults):
             raise NonFiniteError("; ".join(filter(None, faults)))
+
+    def _can_be_captured(self, job: Job) -> bool:
+        return isinstance(job.gradient, Rows) and self._memories.get(job.memory.parameter) is job.memory
 
     def settle(self) -> None:
         """Lets every row that sparse gradients left out catch up, as if it had been stepped with zero gradients.

@@ -174,6 +174,7 @@ class Many:
         self.addresses: np.ndarray = np.empty((0, 0), np.int64)
         self.table, self.aligned = self.owners, False
         self.captured: list[Tensor] = []
+        self.streams: set[Any] = set()
 
     def look(self, addresses: np.ndarray) -> None:
         """Takes addresses, which are uploaded anew where one has changed."""
@@ -204,6 +205,7 @@ class Many:
             return
         step, numbers = self.step, self.numbers.at(steps)
         self.look(addresses)
+        self.hold(numbers)
         kind = kind_of(step, self.storage, aligned=self.aligned, amp=amp is not None, width=self.tile)
         if math.isfinite(step.clip_norm):
             raw = Kind(kind.dtype, kind.x, kind.slots, step.granularity, amp=kind.amp, aligned=False, width=self.tile)
@@ -216,6 +218,15 @@ class Many:
         driver = "dense_by_row" if step.granularity == "row" else "dense"
         scale, found = amp or (numbers, numbers)
         self.launch(driver, kind, self.blocks, *self.places(numbers), means, shared, self.counts, scale, found)
+
+    def hold(self, numbers: Tensor) -> None:
+        """Where steps are taken on several streams, memory that they share is not given to others before all is done."""
+        if self.device.type == "cuda":
+            stream = torch.cuda.current_stream(self.device)
+            self.streams.add(stream)
+            if len(self.streams) > 1:
+                for tensor in (numbers, self.table, self.owners, self.first, self.last, self.sizes):
+                    tensor.record_stream(stream)
 
     def places(self, numbers: Tensor) -> tuple[Any, ...]:
         return self.table, self.owners, numbers, 0 if len(numbers) == 1 else numbers.stride(0)
