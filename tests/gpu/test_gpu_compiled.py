@@ -40,7 +40,13 @@ def compiled(driver: str, c: Concrete, kind: Kind, architecture: int):
     kernel, warps = made(driver, c.rule, kind, False), warps_of(kind.width) if "row" in driver else WARPS
     warps = WARPS if driver == "dense_by_row" else warps
     x, slots = POINTERS[kind.x], tuple(POINTERS[name] for name in kind.slots)
-    own = {"x": x, "values": x, "slots": slots, "sums": POINTERS[kind.dtype], "last": "*i32" if driver == "sums" else "*i64"}
+    own = {
+        "x": x,
+        "values": x,
+        "slots": slots,
+        "sums": POINTERS[kind.dtype],
+        "last": "*i32" if driver == "sums" else "*i64",
+    }
     signature = {name: (TYPES | own)[name] for name in kernel.arg_names}
     sixteen = [["tt.divisibility", 16]]
     attributes = {(k,): sixteen for k, (name, kind_) in enumerate(signature.items()) if is_even(name, kind_)}
@@ -151,7 +157,9 @@ def test_other_drivers(driver, architecture, tmp_path):
 
 @pytest.mark.parametrize("x", ["float32", "float64", "bfloat16"])
 def test_long_runs(x, tmp_path):
-    check(compiled("long_runs", CONCRETE["adagrad"], kind_of(CONCRETE["adagrad"], x=x, width=32), 90), tmp_path / "cubin")
+    check(
+        compiled("long_runs", CONCRETE["adagrad"], kind_of(CONCRETE["adagrad"], x=x, width=32), 90), tmp_path / "cubin"
+    )
 
 
 @pytest.mark.parametrize("granularity", ["coordinate", "row"])

@@ -113,18 +113,17 @@ def amp_of(optimizer: Any) -> Amp | None:
     return engine().Amp(torch.ones_like(found) if scale is None else scale, found)
 
 
-def captures(memories: Iterable[Memory], new: bool) -> bool:
-    """Whether a CUDA graph is being captured.
+def is_capturing() -> bool:
+    return engine().is_capturing()
+
+
+def check_capture(memories: Iterable[Memory], new: bool) -> None:
+    """Raises RuntimeError where a CUDA graph is being captured that could not be replayed.
 
     Args:
         memories: of what is to be stepped.
         new: whether anything is stepped for the first time, has moved, or has gaps in memory.
-
-    Raises:
-        RuntimeError: where the graph could not be replayed.
     """
-    if not engine().is_capturing():
-        return False
     for memory in memories:
         if not memory.counts_on_device:
             raise RuntimeError(
@@ -136,61 +135,46 @@ def captures(memories: Iterable[Memory], new: bool) -> bool:
             "a CUDA graph is being captured in the first step of some parameters, or of some with gaps in memory; "
             "expected none of these, and a few steps before, as torch's notes on CUDA graphs say"
         )
-    return True
 
 
 # What could not be stepped
 
 
 class Watch:
-    """Counts, on a device, of what could not be stepped; a copy of them comes to the host when it comes.
+    """Counts of what could not be stepped, which GPUs write into the host's memory: nobody copies them, or waits.
 
     Args:
-        device: where the counts lie.
+        device: where the parameters lie.
         size: the most parameters that they are kept for.
     """
 
     def __init__(self, device: torch.device, size: int):
         self.device = device
-        self.counts = torch.zeros((2, size), dtype=torch.int64, device=device)
-        self.on_device = device.type == "cuda"
-        self.copy = torch.zeros((2, size), dtype=torch.int64, pin_memory=self.on_device)
-        self.arrived: Any = torch.cuda.Event() if self.on_device else None
-        self.under_way = False
+        self.counts = torch.zeros((2, size), dtype=torch.int64, pin_memory=device.type == "cuda")
+        if device.type == "cuda":
+            # The allocator knows now which stream must be done before it gives this memory to others.
+            self.counts.to(device, non_blocking=True)
+        self.seen = self.counts.numpy()
+        self.told, self.told_bytes = self.seen.copy(), self.seen.tobytes()
         self.memories: dict[Tensor, Memory] = {}
         self.columns: dict[Tensor, int] = {}
-        self.told = np.zeros((2, size), np.int64)
 
     def place(self, memory: Memory) -> int:
         """The column of a parameter."""
         self.memories[memory.parameter] = memory
         return self.columns.setdefault(memory.parameter, len(self.columns))
 
-    def send(self) -> None:
-        """Asks for the counts as they are after the steps so far, unless others are still on their way."""
-        if not self.under_way and not engine().is_capturing():
-            self.copy.copy_(self.counts, non_blocking=True)
-            if self.on_device:
-                self.arrived.record(torch.cuda.current_stream(self.device))
-            self.under_way = True
-
     def look(self) -> list[tuple[Memory, int, int]]:
-        """(parameter, coordinates left as they were, ids out of range) of what was not told before, if known yet."""
-        if not self.under_way or engine().is_capturing() or (self.on_device and not self.arrived.query()):
+        """(parameter, coordinates left as they were, ids out of range) of what was not told before, as far as known."""
+        if self.seen.tobytes() == self.told_bytes:
             return []
-        self.under_way = False
-        counts = self.copy.numpy().copy()
-        new, self.told = counts - self.told, counts
+        counts = self.seen.copy()
+        new, self.told, self.told_bytes = counts - self.told, counts, counts.tobytes()
         return [(self.memories[p], int(new[0, k]), int(new[1, k])) for p, k in self.columns.items() if new[:, k].any()]
 
     def wait(self) -> list[tuple[Memory, int, int]]:
         """The same, of all steps so far, on whichever stream, those of replayed graphs too."""
-        found = self.settled()
-        self.send()
-        return found + self.settled()
-
-    def settled(self) -> list[tuple[Memory, int, int]]:
-        if self.on_device:
+        if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         return self.look()
 

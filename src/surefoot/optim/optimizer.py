@@ -414,11 +414,10 @@ class RuleOptimizer(torch.optim.Optimizer):
 
     def _run(self, ready: list[Together], jobs: list[Job]) -> None:
         """Steps the parameters; raises at the end if one of them had a gradient that was not finite."""
-        if self._watches or any(job.engine == "gpu" for job in jobs):
+        if (self._watches or any(job.engine == "gpu" for job in jobs)) and gpu.is_capturing():
             every = [*(memory for some in ready for memory in some.memories), *(job.memory for job in jobs)]
-            new = any(some.is_new for some in ready) or not all(map(self._can_be_captured, jobs))
-            if gpu.captures(every, new):
-                self._captured += [*ready, *every, *self._watches.values()]
+            gpu.check_capture(every, any(some.is_new for some in ready) or not all(map(self._can_be_captured, jobs)))
+            self._captured += [*ready, *every, *self._watches.values()]
         for memory in itertools.chain(*(some.memories for some in ready if some.is_new), (job.memory for job in jobs)):
             self._memories[memory.parameter] = memory
             if memory.tensors and memory.tensors is not self.state.get(memory.parameter):
@@ -432,8 +431,6 @@ class RuleOptimizer(torch.optim.Optimizer):
             faults += some.run(amp)
         for job in jobs:
             faults += gpu.alone(job, self._watch(job.memory.device), amp) if job.engine == "gpu" else alone(job)
-        for watch in self._watches.values():
-            watch.send()
         for job in jobs:
             if job.memory.tensors:  # a rule without slots has none before rows have something to make up for
                 self.state[job.memory.parameter] = job.memory.tensors

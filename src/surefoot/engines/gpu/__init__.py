@@ -31,6 +31,9 @@ from surefoot.rules import Rule
 
 __all__ = ["Amp", "Lazy", "Many", "Numbers", "is_capturing", "is_interpreted", "rows", "settle", "source_of"]
 
+AHEAD = 64
+"""Steps whose numbers are uploaded at once, as long as no setting changes."""
+
 WIDEST = 1024
 """Columns of a row that one program steps, unless it has to see the whole row."""
 
@@ -58,9 +61,16 @@ def kind_of(step: Step, storage: Storage, **more: Any) -> Kind:
 
 
 def launch(device: torch.device, driver: str, rule: Rule, kind: Kind, grid: tuple[int, ...], warps: int, *arguments):
-    kernel = specialise(driver, rule, kind)
-    with torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext():
-        kernel[grid](*arguments, num_warps=warps, **OPTIONS)
+    """Launches a driver's copy, compiled for such arguments; returns what was compiled, nothing where it is interpreted."""
+    with current(device):
+        return specialise(driver, rule, kind)[grid](*arguments, num_warps=warps, **OPTIONS)
+
+
+def current(device: torch.device) -> Any:
+    """Makes a GPU the current one, if it is not."""
+    if device.type == "cpu" or device.index == torch.cuda.current_device():
+        return contextlib.nullcontext()
+    return torch.cuda.device(device)
 
 
 def is_capturing() -> bool:
@@ -88,6 +98,7 @@ class Numbers:
     def __init__(self, step: Step, device: torch.device):
         self.step, self.device = step, device
         self.known, self.uploaded = np.empty((0, 0)), torch.empty(0)
+        self.first, self.ahead, self.hyper = 0, (), {}
         # Where nothing asks for t, numbers that stay the same need no upload.
         self.tells_t = step.stochastic_rounding is not None or step.catches_up
 
@@ -102,12 +113,25 @@ class Numbers:
         """
         if isinstance(steps, Tensor) or isinstance(self.step.hyper["lr"], Tensor):
             return self.on_device(steps)
-        distinct = steps[:1] if (steps == steps[0]).all() else np.unique(steps)
-        rows = {t: self.row(int(t)) for t in distinct.tolist()}
-        array = np.array([rows[t] for t in (steps.tolist() if len(rows) > 1 else rows)], float)
+        if len(steps) == 1 or (steps == steps[0]).all():
+            return self.of_all(int(steps[0]))
+        rows = {t: self.row(t) for t in np.unique(steps).tolist()}
+        array = np.array([rows[t] for t in steps.tolist()], float)
         if not np.array_equal(array, self.known):
             self.known, self.uploaded = array, upload(array, self.device)
         return self.uploaded
+
+    def of_all(self, t: int) -> Tensor:
+        """The row of step t, one of AHEAD that are uploaded at once if nothing has changed since the last time."""
+        hyper, k = self.step.hyper, t - self.first
+        if self.hyper != hyper or not 0 <= k < len(self.ahead):
+            count = AHEAD if self.hyper == hyper and not callable(hyper["lr"]) else 1
+            array = np.array([self.row(t + n) for n in range(count)], float)
+            width = array.shape[1]
+            # Of an even number of columns, so that each row begins at a multiple of 16 bytes.
+            block = upload(np.pad(array, ((0, 0), (0, width % 2))), self.device)
+            self.first, self.hyper, self.ahead, k = t, dict(hyper), block[:, :width].split(1), 0
+        return self.ahead[k]
 
     def row(self, t: int) -> tuple:
         return t if self.tells_t else 0, *self.step.coefficients(t), *self.step.around(t)
@@ -171,23 +195,25 @@ class Many:
         self.owners = upload(np.repeat(np.arange(len(sizes), dtype=np.int32), blocks), device)
         self.first, self.last = (upload(edge.astype(np.int32), device) for edge in (first, first + blocks))
         self.sizes = upload(np.maximum(sizes, 1).astype(float), device)
-        self.addresses: np.ndarray = np.empty((0, 0), np.int64)
+        self.addresses = b""
         self.table, self.aligned = self.owners, False
         self.captured: list[Tensor] = []
         self.streams: set[Any] = set()
+        self.kinds: dict[tuple[bool, bool], Kind] = {}
+        self.compiled: dict[tuple[str, Kind], Any] = {}
 
     def look(self, addresses: np.ndarray) -> None:
         """Takes addresses, which are uploaded anew where one has changed."""
-        captures = is_capturing()
-        if captures or not np.array_equal(addresses, self.addresses):
+        captures, known = is_capturing(), addresses.tobytes()
+        if captures or known != self.addresses:
             table = torch.from_numpy(np.concatenate([self.fixed, addresses], 1))
             table = table.pin_memory() if self.device.type == "cuda" else table
             self.table, self.aligned = table.to(self.device, copy=True, non_blocking=True), self.even_at(addresses)
-            self.addresses = addresses.copy()
+            self.addresses = known
         if captures:
             # Each replay copies this table again. Until then it is not on the device: the next step takes another.
             self.captured.append(table)
-            self.addresses = np.empty((0, 0), np.int64)
+            self.addresses = b""
 
     def even_at(self, addresses: np.ndarray) -> bool:
         """Whether threads may load 16 bytes at once."""
@@ -206,7 +232,7 @@ class Many:
         step, numbers = self.step, self.numbers.at(steps)
         self.look(addresses)
         self.hold(numbers)
-        kind = kind_of(step, self.storage, aligned=self.aligned, amp=amp is not None, width=self.tile)
+        kind = self.kind(self.aligned, amp is not None)
         if math.isfinite(step.clip_norm):
             raw = Kind(kind.dtype, kind.x, kind.slots, step.granularity, amp=kind.amp, aligned=False, width=self.tile)
             numbers = clipped(step, numbers, self.sums_of_squares(raw, numbers, amp).sqrt())
@@ -239,8 +265,22 @@ class Many:
         self.launch("sums", kind, len(result), parts, self.first, self.last, result)
         return result
 
+    def kind(self, aligned: bool, amp: bool) -> Kind:
+        if (aligned, amp) not in self.kinds:
+            kind = kind_of(self.step, self.storage, aligned=aligned, amp=amp, width=self.tile)
+            self.kinds[aligned, amp] = kind
+        return self.kinds[aligned, amp]
+
     def launch(self, driver: str, kind: Kind, programs: int, *arguments: Any) -> None:
-        launch(self.device, driver, self.step.rule, kind, (programs,), WARPS, *arguments)
+        """Launches a driver's copy. All arguments but GradScaler's are made here, always of the same types, and begin at
+        multiples of 16: Triton, which takes its time over that, is asked once."""
+        if compiled := self.compiled.get((driver, kind)):
+            with current(self.device):
+                compiled[programs, 1, 1](*arguments)
+            return
+        compiled = launch(self.device, driver, self.step.rule, kind, (programs,), WARPS, *arguments)
+        if compiled is not None and not kind.amp:
+            self.compiled[driver, kind] = compiled
 
 
 def clipped(step: Step, numbers: Tensor, norms: Tensor) -> Tensor:
