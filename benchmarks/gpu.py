@@ -1,12 +1,15 @@
 """The GPU engine beside a device copy and torch's optimizers: `python -m benchmarks.gpu [TOPIC …] [--quick]`.
 
 It compiles every kernel, checks each against the CPU engine, and times it by device events: every figure is the median
-over rounds in which the contenders take turns, on random data that rotate through more memory than the cache holds.
+over rounds in which the contenders take turns, on random data that rotate through more memory than the cache holds. A
+row that fails says why, and the others are measured; so are those that are due before the time is over.
 Without a GPU, `--quick` runs all of it in Triton's interpreter, for the sake of the script.
 """
 
 import argparse
 import dataclasses
+import functools
+import gc
 import itertools
 import json
 import os
@@ -28,8 +31,10 @@ triton = installed("triton")
 
 TITLE = "GPU"
 COPY_BAR, FUSED_BAR, FOREACH_BAR, SPARSE_BAR = 0.85, 1.0, 2.0, 5.0
-ROTATE = 200 << 20
-"""Bytes that inputs rotate through; the caches of today's GPUs hold 40 to 130 MB."""
+ROTATE, COPIES = 200 << 20, 400
+"""Bytes that inputs rotate through (the caches of today's GPUs hold 40 to 130 MB), but no more copies than these."""
+MINUTES = 7.5
+"""When the last row is begun."""
 
 
 class Sizes(NamedTuple):
@@ -98,6 +103,13 @@ def beside(what: str, times: Mapping[str, Times], bar: float | None) -> Row:
     return Row(what, str(times[ours]), f"{best}: {times[best]}", times_as_fast(times[ours], times[best]), bar=bar)
 
 
+class Case(NamedTuple):
+    """A row to be measured."""
+
+    what: str
+    measure: Callable[[], Row]
+
+
 def random(*shape: int) -> Any:
     return torch.randn(shape, device=device())
 
@@ -110,6 +122,7 @@ def stepper(kind: Any, shapes: list[tuple[int, ...]], copies: int, **settings: A
         for parameter in parameters:
             parameter.grad = random(*parameter.shape)
         optimizers.append(kind(parameters, **settings))
+        optimizers[-1].step()  # memory is made, and kernels are compiled
     turn = itertools.cycle(optimizers)
     return lambda: next(turn).step()
 
@@ -121,90 +134,126 @@ def ours(**settings: Any) -> dict[str, Any]:
 # The topics
 
 
-def checks(sizes: Sizes) -> Iterator[Row]:
-    """Every rule steps as it does on the CPU; a rule that does not is named with the largest difference."""
-    for name, rule in rules.REGISTRY.items():
-        data, slope = random(sizes.checked), random(sizes.checked)
-        pair = [torch.nn.Parameter(data.clone()), torch.nn.Parameter(data.cpu().clone())]
-        optimizers = [
-            optim.RuleOptimizer([pair[0]], rule, **ours()),
-            optim.RuleOptimizer([pair[1]], rule, engine="reference" if device().type == "cpu" else "cpu"),
-        ]
-        for parameter, optimizer in zip(pair, optimizers, strict=True):
-            for _ in range(3):
-                parameter.grad = slope.to(parameter.device)
-                optimizer.step()
-        differs = int((pair[0].cpu() != pair[1]).sum())
-        share = differs / sizes.checked
-        yield Row(
-            f"{name}: coordinates that differ from the CPU engine's",
-            f"{differs:,} of {sizes.checked:,}",
-            "three steps, bit for bit",
-            Figure(100 * share, 100 * share, 100 * share),
-            "%",
-            bar=0.0,
-            at_most=True,
-        )
+def checks(sizes: Sizes) -> Iterator[Case]:
+    """Every rule steps as it does on the CPU, bit for bit, along dense gradients; AdaGrad along sparse ones too."""
+    for name in rules.REGISTRY:
+        make = functools.partial(optim.RuleOptimizer, rule=name)
+        gradient = functools.partial(random, sizes.checked)
+        yield Case(f"{name}, dense", functools.partial(difference, f"{name}, dense", make, gradient))
+    gradient = functools.partial(zipf_gradient, sizes.checked // 1000 + 9, 33, sizes.checked // 50 + 9)
+    for settings in ({}, {"granularity": "row"}, {"l1": 1e-3}):
+        what = f"adagrad, sparse, {described(settings) or 'per coordinate'}"
+        make = functools.partial(optim.RuleOptimizer, rule="adagrad", **settings)
+        yield Case(what, functools.partial(difference, what, make, gradient))
 
 
-def bandwidth(sizes: Sizes) -> Iterator[Row]:
+def difference(what: str, make: Callable[..., Any], new_gradient: Callable[[], Any]) -> Row:
+    """Steps here and on the CPU; the share of coordinates that differ."""
+    gradients = [new_gradient() for _ in range(3)]
+    data = random(*gradients[0].shape)
+    pair = [torch.nn.Parameter(data.clone()), torch.nn.Parameter(data.cpu().clone())]
+    cpu = {"engine": "reference" if device().type == "cpu" else "cpu"}
+    for parameter, settings in zip(pair, (ours(), cpu), strict=True):
+        optimizer = make([parameter], **settings)
+        for gradient in gradients:
+            parameter.grad = gradient.to(parameter.device)
+            optimizer.step()
+        optimizer.settle()
+        optimizer.synchronize()
+    differs, size = int((pair[0].cpu() != pair[1]).sum()), data.numel()
+    share = 100 * differs / size
+    told = f"{differs:,} of {size:,} coordinates differ"
+    return Row(what, told, "the CPU engine, three steps", Figure(share, share, share), "%", bar=0.0, at_most=True)
+
+
+def bandwidth(sizes: Sizes) -> Iterator[Case]:
     """Each rule's bytes per second beside a copy's, which reads and writes 4 bytes a number."""
-    source, target = random(sizes.dense), random(sizes.dense)
     for name, rule in rules.REGISTRY.items():
-        step = stepper(lambda p, rule=rule: optim.RuleOptimizer(p, rule, **ours()), [(sizes.dense,)], 1)
-        times = race({"ours": step, "copy_": lambda: target.copy_(source)}, sizes)
-        words = 3 + 2 * len(Step(rule, engine="reference").rule.slots)
-        speed = 4 * words * sizes.dense / times["ours"].median / 1e9
-        copied = 8 * sizes.dense / times["copy_"].median / 1e9
-        figure = times_as_fast(times["ours"], times["copy_"], words / 2)
-        yield Row(
-            f"{name}, {sizes.dense:,} float32", f"{speed:,.0f} GB/s", f"copy_: {copied:,.0f} GB/s", figure, bar=COPY_BAR
-        )
-        del step
+        what = f"{name}, {sizes.dense:,} float32"
+        yield Case(what, functools.partial(beside_copy, what, rule, sizes))
 
 
-def optimizers(sizes: Sizes) -> Iterator[Row]:
+def beside_copy(what: str, rule: rules.Rule, sizes: Sizes) -> Row:
+    source, target = random(sizes.dense), random(sizes.dense)
+    step = stepper(functools.partial(optim.RuleOptimizer, rule=rule), [(sizes.dense,)], 1, **ours())
+    times = race({"ours": step, "copy_": lambda: target.copy_(source)}, sizes)
+    words = 3 + 2 * len(Step(rule, engine="reference").rule.slots)
+    speed = 4 * words * sizes.dense / times["ours"].median / 1e9
+    copied = 8 * sizes.dense / times["copy_"].median / 1e9
+    figure = times_as_fast(times["ours"], times["copy_"], words / 2)
+    return Row(what, f"{speed:,.0f} GB/s", f"copy_: {copied:,.0f} GB/s", figure, bar=COPY_BAR)
+
+
+PEERS = (
+    ("Adagrad", {"fused": True}, FUSED_BAR),
+    ("Adagrad", {"foreach": True}, None),
+    ("Adam", {"fused": True}, FUSED_BAR),
+    ("Adam", {"foreach": True}, None),
+    ("RMSprop", {"foreach": True}, FOREACH_BAR),
+    ("Adadelta", {"foreach": True}, FOREACH_BAR),
+)
+"""Optimizers of torch, how they are computed (it has no fused RMSprop and Adadelta), and what is asked of us."""
+
+
+def optimizers(sizes: Sizes) -> Iterator[Case]:
     """Beside torch's fused and foreach optimizers, from small to large."""
-    pairs = (
-        ("Adagrad", {"fused": True}, FUSED_BAR),
-        ("Adam", {"fused": True}, FUSED_BAR),
-        ("RMSprop", {"foreach": True}, FOREACH_BAR),
-        ("Adadelta", {"foreach": True}, FOREACH_BAR),
-    )
-    for (name, hint, bar), size in itertools.product(pairs, sizes.beside):
-        copies = max(1, min(16, ROTATE // (16 * size)))
-        hint = hint if device().type == "cuda" or "fused" not in hint else {}
-        contenders = {
-            "ours": stepper(getattr(optim, name), [(size,)], copies, lr=0.01, **ours()),
-            f"torch.{name}({described(hint)})": stepper(getattr(torch.optim, name), [(size,)], copies, lr=0.01, **hint),
-        }
-        yield beside(f"{name}, {size:,} float32", race(contenders, sizes), bar)
-        del contenders
+    for (name, hint, bar), size in itertools.product(PEERS, sizes.beside):
+        what = f"{name}, {size:,} float32, beside torch's {described(hint)}"
+        yield Case(what, functools.partial(beside_torch, name, hint, bar, size, sizes))
+
+
+def beside_torch(name: str, hint: dict[str, bool], bar: float | None, size: int, sizes: Sizes) -> Row:
+    size, wanted = fitting(size), size
+    copies = max(1, min(COPIES, ROTATE // (16 * size)))
+    contenders = {
+        "ours": stepper(getattr(optim, name), [(size,)], copies, lr=0.01, **ours()),
+        f"torch.{name}({described(hint)})": stepper(getattr(torch.optim, name), [(size,)], copies, lr=0.01, **hint),
+    }
+    note = "" if size == wanted else f" ({wanted:,} would not fit in this GPU's memory)"
+    return beside(f"{name}, {size:,} float32{note}", race(contenders, sizes), bar)
+
+
+def fitting(size: int) -> int:
+    """The size, or so much of it that two optimizers of four numbers a coordinate, and what torch computes in between,
+    another four, fit in memory."""
+    if device().type == "cpu":
+        return size
+    torch.cuda.empty_cache()
+    return min(size, torch.cuda.mem_get_info()[0] // (4 * 12))
 
 
 def described(settings: Mapping[str, Any]) -> str:
     return ", ".join(f"{key}={value}" for key, value in settings.items())
 
 
-def small_tensors(sizes: Sizes) -> Iterator[Row]:
-    """A thousand small tensors: called, and replayed as a CUDA graph."""
+def small_tensors(sizes: Sizes) -> Iterator[Case]:
+    """Many small tensors: called, and replayed as a CUDA graph."""
     count, size = sizes.small
-    shapes, what = [(size,)] * count, f"Adam, {count:,} tensors of {size:,}"
-    on_gpu = device().type == "cuda"
-    hint = {"fused": True} if on_gpu else {}
-    contenders = {
-        "ours": stepper(optim.Adam, shapes, 4, **ours()),
-        "torch.Adam(fused)": stepper(torch.optim.Adam, shapes, 4, **hint),
-    }
-    yield beside(what, race(contenders, sizes), FUSED_BAR)
+    shapes, what, on_gpu = [(size,)] * count, f"{count:,} tensors of {size:,}", device().type == "cuda"
+    for name, hint, bar in PEERS:
+        whole = f"{name}, {what}, beside torch's {described(hint)}"
+        settings = ours(), hint
+        yield Case(whole, functools.partial(beside_small, whole, name, settings, shapes, bar, stepper, sizes))
+    whole = f"Adam, {what}, as a CUDA graph"
     if not on_gpu:
-        yield Row(f"{what}, as a CUDA graph", "", "needs a CUDA GPU", bar=FUSED_BAR)
+        yield Case(whole, lambda: Row(whole, "", "needs a CUDA GPU", bar=FUSED_BAR))
         return
+    settings = {"capturable": True}, {"capturable": True, "fused": True}
+    yield Case(whole, functools.partial(beside_small, whole, "Adam", settings, shapes, FUSED_BAR, replayer, sizes))
+
+
+def beside_small(what: str, name: str, settings: tuple, shapes: list, bar: float | None, make, sizes: Sizes) -> Row:
     contenders = {
-        "ours": replayed(stepper(optim.Adam, shapes, 1, capturable=True)),
-        "torch.Adam(fused)": replayed(stepper(torch.optim.Adam, shapes, 1, capturable=True, fused=True)),
+        "ours": make(getattr(optim, name), shapes, 4, lr=0.01, **settings[0]),
+        f"torch.{name}({described(settings[1])})": make(getattr(torch.optim, name), shapes, 4, lr=0.01, **settings[1]),
     }
-    yield beside(f"{what}, as a CUDA graph", race(contenders, sizes), FUSED_BAR)
+    return beside(what, race(contenders, sizes), bar)
+
+
+def replayer(kind: Any, shapes: list[tuple[int, ...]], copies: int, **settings: Any) -> Callable[[], object]:
+    """Replays graphs of steps of sets of parameters in turn."""
+    graphs = itertools.cycle([replayed(stepper(kind, shapes, 1, **settings)) for _ in range(copies)])
+    return lambda: next(graphs)()
 
 
 def replayed(step: Callable[[], object]) -> Callable[[], object]:
@@ -217,34 +266,48 @@ def replayed(step: Callable[[], object]) -> Callable[[], object]:
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         step()
-    return graph.replay
+
+    def replay(step=step) -> None:  # the graph steps what `step` keeps
+        graph.replay()
+
+    return replay
 
 
-def sparse(sizes: Sizes) -> Iterator[Row]:
+def sparse(sizes: Sizes) -> Iterator[Case]:
     """AdaGrad of an embedding table, its ids by Zipf's law with duplicates, beside torch's sparse AdaGrad."""
     rows, width, count = sizes.table
-    gradients = [zipf_gradient(rows, width, count, seed) for seed in range(8)]
     for name, settings in (("per coordinate", {}), ("per row", {"granularity": "row"})):
-        contenders = {
-            "ours": sparse_stepper(optim.Adagrad, rows, width, gradients, **ours(), **settings),
-            "torch.Adagrad": sparse_stepper(torch.optim.Adagrad, rows, width, gradients),
-        }
         what = f"sparse Adagrad {name}, {rows:,} × {width}, {count:,} ids"
-        yield beside(what, race(contenders, sizes), SPARSE_BAR)
-        del contenders
+        yield Case(what, functools.partial(beside_sparse, what, settings, sizes))
 
 
-def zipf_gradient(rows: int, width: int, count: int, seed: int) -> Any:
+def beside_sparse(what: str, settings: dict[str, str], sizes: Sizes) -> Row:
+    gradients = [zipf_gradient(*sizes.table, seed) for seed in range(8)]
+    contenders = {
+        "ours": sparse_stepper(optim.Adagrad, sizes.table, gradients, **ours(), **settings),
+        "torch.Adagrad": sparse_stepper(torch.optim.Adagrad, sizes.table, gradients),
+    }
+    return beside(what, race(contenders, sizes), SPARSE_BAR)
+
+
+def zipf_gradient(rows: int, width: int, count: int, seed: int = 0) -> Any:
     """The k-th most frequent row has a share in proportion to k^−1.1; frequent rows are scattered over the table."""
     source = torch.Generator().manual_seed(seed)
-    share = torch.cumsum(torch.arange(1, rows + 1, dtype=torch.float64) ** -1.1, 0)
+    share, places = zipf(rows)
     place = torch.searchsorted(share, torch.rand(count, dtype=torch.float64, generator=source) * share[-1])
-    ids = torch.randperm(rows, generator=torch.Generator().manual_seed(0))[place].to(device())
+    ids = places[place].to(device())
     return torch.sparse_coo_tensor(ids[None], random(count, width), (rows, width), check_invariants=False)
 
 
-def sparse_stepper(kind: Any, rows: int, width: int, gradients: list[Any], **settings: Any) -> Callable[[], object]:
-    parameter, turn = torch.nn.Parameter(random(rows, width)), itertools.cycle(gradients)
+@functools.cache
+def zipf(rows: int) -> tuple[Any, Any]:
+    """(running sum of the shares of rows, in order of frequency; the row of each)."""
+    share = torch.cumsum(torch.arange(1, rows + 1, dtype=torch.float64) ** -1.1, 0)
+    return share, torch.randperm(rows, generator=torch.Generator().manual_seed(0))
+
+
+def sparse_stepper(kind: Any, table: tuple[int, int, int], gradients: list[Any], **settings: Any) -> Callable:
+    parameter, turn = torch.nn.Parameter(random(*table[:2])), itertools.cycle(gradients)
     optimizer = kind([parameter], lr=0.01, **settings)
 
     def step() -> None:
@@ -266,7 +329,43 @@ def facts() -> dict[str, str]:
     return found
 
 
+def measured(case: Case, deadline: float) -> Row:
+    """Its row, or one that says why there is none."""
+    if time.monotonic() > deadline:
+        return Row(case.what, "", f"not measured: {MINUTES:g} minutes were over; name its topic to measure it alone")
+    gc.collect()  # the memory of the row before is needed
+    try:
+        return case.measure()
+    except Exception as error:
+        lines = str(error).strip().splitlines()
+        return Row(case.what, "", f"failed: {type(error).__name__}: {lines[0] if lines else ''}")
+
+
 def main() -> int:
+    """Measures; returns 1 where a row failed, or a check."""
+    arguments = parse()
+    begin = time.monotonic()
+    torch.sparse.check_sparse_tensor_invariants.disable()
+    console, sizes, sections = Console(width=200), QUICK if arguments.quick else FULL, []
+    about = facts()
+    for topic in arguments.topics or TOPICS:
+        section = report.Section(topic, f"{TITLE}: {str(TOPICS[topic].__doc__).partition(chr(10))[0].rstrip('.')}")
+        sections.append(section)
+        for case in TOPICS[topic](sizes):
+            row = measured(case, begin + 60 * MINUTES)
+            section.rows.append(dataclasses.replace(row, bar=None) if arguments.quick and topic != "checks" else row)
+            if arguments.json:  # after every row: what is measured is kept, whatever comes
+                data = report.as_data(about, sections)
+                arguments.json.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        console.print(report.table(section))
+    for key, value in (about | {"minutes": f"{(time.monotonic() - begin) / 60:.1f}"}).items():
+        console.print(f"{key}: {value}", highlight=False, markup=False)
+    console.print(report.summary(sections), highlight=False, markup=False)
+    rows = [(section.topic, row) for section in sections for row in section.rows]
+    return int(any(row.peer.startswith("failed") or (at == "checks" and row.verdict == "short") for at, row in rows))
+
+
+def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser("python -m benchmarks.gpu", description=str(__doc__).partition("\n")[0])
     parser.add_argument("topics", nargs="*", metavar="TOPIC", help=f"some of {', '.join(TOPICS)}; all by default")
     parser.add_argument("--quick", action="store_true", help="tiny sizes; without a GPU, in Triton's interpreter")
@@ -280,22 +379,7 @@ def main() -> int:
         parser.error("there is no CUDA GPU here; expected one, or --quick for Triton's interpreter")
     if device().type == "cpu":
         os.environ["TRITON_INTERPRET"] = "1"
-    torch.sparse.check_sparse_tensor_invariants.disable()
-    console, sizes, sections = Console(width=200), QUICK if arguments.quick else FULL, []
-    for topic in arguments.topics or TOPICS:
-        section = report.Section(topic, f"{TITLE}: {str(TOPICS[topic].__doc__).rstrip('.')}")
-        for row in TOPICS[topic](sizes):
-            section.rows.append(dataclasses.replace(row, bar=None) if arguments.quick else row)
-        console.print(report.table(section))
-        sections.append(section)
-    about = facts()
-    for key, value in about.items():
-        console.print(f"{key}: {value}", highlight=False, markup=False)
-    console.print(report.summary(sections), highlight=False, markup=False)
-    if arguments.json:
-        data = report.as_data(about, sections)
-        arguments.json.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    return 0
+    return arguments
 
 
 if __name__ == "__main__":

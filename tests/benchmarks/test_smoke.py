@@ -1,6 +1,7 @@
 """`python -m benchmarks --quick` measures every topic; no time is asserted."""
 
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -48,3 +49,14 @@ def test_quick_run_on_a_gpu_or_interpreted(tmp_path):
     results = json.loads(file.read_text(encoding="utf-8"))["results"]
     assert list(results) == ["small", "sparse"]
     assert all(row["figure"] or row["peer"] == "needs a CUDA GPU" for rows in results.values() for row in rows)
+
+
+def test_a_row_that_fails_on_a_gpu_or_comes_too_late_says_so():
+    gpu = pytest.importorskip("benchmarks.gpu")
+
+    def fail():
+        raise RuntimeError("an illegal access\nand more")
+
+    row = gpu.measured(gpu.Case("a row", fail), deadline=math.inf)
+    assert (row.what, row.verdict, row.peer) == ("a row", "missing", "failed: RuntimeError: an illegal access")
+    assert gpu.measured(gpu.Case("a row", fail), deadline=0.0).peer.startswith("not measured: 7.5 minutes were over")

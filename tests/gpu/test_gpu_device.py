@@ -145,6 +145,130 @@ def test_a_cuda_graph_replays_steps(kind):
         torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-7)
 
 
+def test_a_graph_of_all_of_training():
+    """Gradients that are made anew while a graph is captured lie where no step has found them before."""
+    data = torch.randn(64, 33, device="cuda")
+    trained = []
+    for captured in (True, False):
+        torch.manual_seed(0)
+        net = torch.nn.Sequential(torch.nn.Linear(33, 16), torch.nn.ReLU(), torch.nn.Linear(16, 1)).cuda()
+        optimizer = optim.Adam(net.parameters(), lr=0.01, capturable=True)
+
+        def train(net=net, optimizer=optimizer):
+            optimizer.zero_grad(set_to_none=True)
+            net(data).square().mean().backward()
+            optimizer.step()
+
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(3):
+                train()
+        torch.cuda.current_stream().wait_stream(side)
+        if captured:
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph):
+                train()
+        for _ in range(4):
+            graph.replay() if captured else train()
+        trained.append(list(net.parameters()))
+    for p, q in zip(*trained, strict=True):
+        torch.testing.assert_close(p, q, rtol=1e-5, atol=1e-6)
+
+
+def test_steps_between_replays_and_after():
+    """A step that is called finds its own addresses, and leaves a graph what it was captured with."""
+    ours, theirs = parameters(), parameters()
+    optimizer, other = optim.Adam(ours, capturable=True), optim.Adam(theirs, capturable=True)
+    for step in range(2):
+        set_gradients(ours, step)
+        optimizer.step()
+    graph = torch.cuda.CUDAGraph()
+    static = [p.grad for p in ours]
+    with torch.cuda.graph(graph):
+        optimizer.step()
+    for step in range(2, 6):
+        if step % 2:
+            for p, g in zip(ours, static, strict=True):
+                p.grad = g
+            set_gradients(ours, step)
+            graph.replay()
+        else:
+            for p in ours:
+                p.grad = None
+            set_gradients(ours, step)
+            optimizer.step()
+    for step in range(6):
+        set_gradients(theirs, step)
+        other.step()
+    optimizer.synchronize()
+    for p, q in zip(ours, theirs, strict=True):
+        assert torch.equal(p, q)
+
+
+def test_a_graph_of_a_sparse_step():
+    ours, theirs = parameters(((500, 16),)), parameters(((500, 16),))
+    gradient = zipf_gradient(500, 16, 400, 0)
+    pair = [optim.Adagrad(own, lr=0.1, capturable=True) for own in (ours, theirs)]
+    for own in (ours, theirs):
+        own[0].grad = gradient
+    pair[0].step()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        pair[0].step()
+    for _ in range(3):
+        graph.replay()
+    for _ in range(4):
+        pair[1].step()
+    assert torch.equal(ours[0], theirs[0])
+
+
+def test_what_a_replay_could_not_step_is_told():
+    own = parameters()
+    optimizer = optim.Adagrad([(str(k), p) for k, p in enumerate(own)], capturable=True)
+    set_gradients(own, 0)
+    optimizer.step()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        optimizer.step()
+    own[1].grad[5] = torch.nan
+    graph.replay()
+    with pytest.raises(NonFiniteError, match="1: in earlier steps 1 coordinates"):
+        optimizer.synchronize()
+
+
+def test_long_runs_of_equal_ids_have_the_cpu_engines_bits():
+    ids = torch.randint(0, 5, (20_000,), device="cuda") ** 2
+    values = torch.randn(20_000, 100, device="cuda")
+    gradient = torch.sparse_coo_tensor(ids[None], values, (20, 100), check_invariants=False)
+    ours = parameters(((20, 100),))
+    theirs = [torch.nn.Parameter(p.data.cpu()) for p in ours]
+    ours[0].grad, theirs[0].grad = gradient, gradient.cpu()
+    for own in (ours, theirs):
+        optim.Adagrad(own, lr=0.1).step()
+    assert torch.equal(ours[0].cpu(), theirs[0])
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
+def test_parameters_on_two_devices():
+    own = parameters()
+    spread = [torch.nn.Parameter(p.data.to(f"cuda:{k % 2}")) for k, p in enumerate(own)]
+    pair = [optim.Adam(some) for some in (own, spread)]
+    for step in range(3):
+        set_gradients(own, step)
+        for p, q in zip(own, spread, strict=True):
+            q.grad = p.grad.to(q.device)
+        for optimizer in pair:
+            optimizer.step()
+    pair[1].synchronize()
+    for p, q in zip(own, spread, strict=True):
+        assert torch.equal(p, q.to(p.device))
+    spread[1].grad[0] = torch.nan
+    pair[1].step()
+    with pytest.raises(NonFiniteError, match="1 coordinates"):
+        pair[1].synchronize()
+
+
 def test_a_graph_that_would_repeat_one_step_is_refused():
     own = parameters()
     optimizer = optim.Adam(own)

@@ -214,6 +214,67 @@ def test_what_gradscaler_hands_over(sparse):
     assert not optim.Adam(parameters())._step_supports_amp_scaling
 
 
+@pytest.fixture
+def capturing(monkeypatch):
+    """Lets steps believe that a CUDA graph is being captured, while this holds "yes"."""
+    answer = set()
+    monkeypatch.setattr("surefoot.engines.gpu.is_capturing", lambda: "yes" in answer)
+    return answer
+
+
+def test_what_a_graph_was_captured_with_is_kept_and_not_taken_by_later_steps(capturing):
+    """Until a graph is replayed, the addresses that it copies are not where its launches look for them."""
+    own = parameters()
+    optimizer = optim.Adam(own, engine="gpu", capturable=True)
+    tables = []
+    for captured in (False, True, False):
+        capturing.update({"yes"} if captured else ())
+        for p in own:
+            p.grad = torch.ones_like(p)
+        optimizer.step()
+        (together,) = optimizer._together[0][1]
+        tables.append(together.many.table)
+        capturing.clear()
+    assert len({table.data_ptr() for table in tables}) == 3
+    (captured,) = together.many.captured
+    assert torch.equal(captured, tables[1].cpu())
+    optimizer.add_param_group({"params": parameters(((2,),))})
+    assert not optimizer._together
+    assert together in optimizer._captured
+
+
+def test_sparse_gradients_can_be_captured_but_not_first_steps_or_gaps(capturing):
+    own = parameters(((6, 3), (6, 4)))
+    own[1] = torch.nn.Parameter(own[1].data[:, ::2])
+    optimizer = optim.Adam(own, engine="gpu", capturable=True, lazy="touched")
+    own[0].grad = sparse_gradient(0).to(DEVICE)
+    before = own[0].data.clone()
+    capturing.add("yes")
+    with pytest.raises(RuntimeError, match="captured in the first step of some parameters"):
+        optimizer.step()
+    assert torch.equal(own[0].data, before)
+    capturing.clear()
+    optimizer.step()
+    capturing.add("yes")
+    optimizer.step()
+    assert not torch.equal(own[0].data, before)
+    capturing.clear()
+    own[1].grad = torch.ones_like(own[1])
+    optimizer.step()
+    capturing.add("yes")
+    with pytest.raises(RuntimeError, match="gaps in memory"):
+        optimizer.step()
+
+
+def test_strides_along_sizes_of_one_mean_nothing():
+    own = parameters(((4, 3, 1, 1),))
+    optimizer = optim.Adagrad(own, engine="gpu")
+    own[0].grad = torch.ones(4, 1, 1, 3, device=DEVICE).permute(0, 3, 1, 2)
+    assert own[0].grad.stride() != own[0].stride()
+    optimizer.step()
+    assert optimizer._together[0][1]
+
+
 # What could not be stepped
 
 

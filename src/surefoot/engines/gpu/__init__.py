@@ -61,7 +61,7 @@ def kind_of(step: Step, storage: Storage, **more: Any) -> Kind:
 
 
 def launch(device: torch.device, driver: str, rule: Rule, kind: Kind, grid: tuple[int, ...], warps: int, *arguments):
-    """Launches a driver's copy, compiled for such arguments; returns what was compiled, nothing where it is interpreted."""
+    """Launches a driver's copy, compiled for such arguments, and returns it; nothing where it is interpreted."""
     with current(device):
         return specialise(driver, rule, kind)[grid](*arguments, num_warps=warps, **OPTIONS)
 
@@ -246,7 +246,7 @@ class Many:
         self.launch(driver, kind, self.blocks, *self.places(numbers), means, shared, self.counts, scale, found)
 
     def hold(self, numbers: Tensor) -> None:
-        """Where steps are taken on several streams, memory that they share is not given to others before all is done."""
+        """Where steps run on several streams, memory that they share is given to others when all of them are done."""
         if self.device.type == "cuda":
             stream = torch.cuda.current_stream(self.device)
             self.streams.add(stream)
@@ -272,8 +272,8 @@ class Many:
         return self.kinds[aligned, amp]
 
     def launch(self, driver: str, kind: Kind, programs: int, *arguments: Any) -> None:
-        """Launches a driver's copy. All arguments but GradScaler's are made here, always of the same types, and begin at
-        multiples of 16: Triton, which takes its time over that, is asked once."""
+        """Launches a driver's copy. All arguments but GradScaler's are made here, always of the same types, and begin
+        at multiples of 16: Triton, which takes its time over that, is asked once."""
         if compiled := self.compiled.get((driver, kind)):
             with current(self.device):
                 compiled[programs, 1, 1](*arguments)

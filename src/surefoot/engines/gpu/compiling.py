@@ -73,7 +73,7 @@ AHEAD = 64
 """Coordinates of a row's duplicates that a thread asks for at once."""
 
 RUN = 64
-"""Equal ids of which two multiples of this, by position, are summed before a row is stepped; see `kernels.long_runs`."""
+"""Equal ids that lie at two multiples of this, by position, are summed before; see `kernels.long_runs`."""
 
 UNSPECIALISED = ("stride", "count", "height", "stretches", "now", "place", "outside")
 """Numbers that change often: Triton would compile anew where one is 1, or a multiple of 16."""

@@ -75,7 +75,8 @@ def dense_by_row(table, owners, numbers, stride, means, shared, counts, scale, f
 
 
 def squares(table, owners, numbers, stride, parts, scale):
-    """The sum of squares of a block's gradient (a few rows of it, BY_ROW), as the rule sees it (or as it is, where ADJUSTS is off), into parts."""
+    """The sum of squares of a block's gradient, or of a few rows of it, as the rule sees it (or as it is, where ADJUSTS
+    is off), into parts."""
     block = tl.program_id(0).to(tl.int64)
     owner = tl.load(owners + block).to(tl.int64)
     row = table + owner * COLUMNS
