@@ -69,8 +69,8 @@ def test_dense_steps_are_compiled_once(driver):
 
 
 def test_sparse_steps_are_compiled_once(driver):
-    step = CONCRETE["adagrad"].step(engine="reference", l1=0.1)
-    table = gpu.Table(torch.zeros(50, 16), (torch.zeros(50, 16),), Storage("float32", ("float32",)))
+    step = CONCRETE["sgd"].step(engine="reference", l1=0.1)
+    table = gpu.Table(torch.zeros(50, 16), (), Storage("float32", ()))
     counts, last = torch.zeros((2, 3), dtype=torch.int64), torch.zeros(50, dtype=torch.int64)
     numbers = gpu.Numbers(step, DEVICE)
     for t, size in enumerate((1, 2, 16, 33, 48), 1):
