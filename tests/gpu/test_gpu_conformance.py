@@ -6,6 +6,7 @@ order, also on a GPU, where the order is the same in every run.
 
 import ast
 import inspect
+import itertools
 
 import numpy as np
 import pytest
@@ -186,12 +187,24 @@ def test_numbers_computed_on_the_device(c):
     expected = [[*step.coefficients(t), *step.around(t)] for t in (1, 2, 9)]
     steps = torch.tensor([1.0, 2.0, 9.0], dtype=torch.float64, device=DEVICE)
     rate = torch.tensor(step.hyper["lr"], dtype=torch.float64, device=DEVICE)
-    for lr in (step.hyper["lr"], rate):
+    for lr, k in itertools.product((step.hyper["lr"], rate), (3, 1)):
         step.hyper["lr"] = lr
-        rows = gpu.Numbers(step, DEVICE).at(steps)[:, 1:].cpu().numpy()
+        rows = gpu.Numbers(step, DEVICE).at(steps[:k])[:, 1:].cpu().numpy()
         assert_close(
             np.where(np.isinf(rows), 0, rows), np.where(np.isinf(expected), 0, expected)[: len(rows)], "float64"
         )
+
+
+def test_numbers_that_are_uploaded_ahead_are_those_of_each_step():
+    """Also after a rate has changed, after a step back, and where parameters have taken different numbers of steps."""
+    step = CONCRETE["adam"].step(engine="reference")
+    numbers, alone = gpu.Numbers(step, DEVICE), [1, 2, 3, 4 + gpu.AHEAD, 5 + gpu.AHEAD, 2, 3]
+    for turn, steps in enumerate([*([t] for t in alone), [3, 3], [4, 9]]):
+        step.change_lr(0.1 if turn < 4 else 0.2)
+        rows = numbers.at(np.array(steps))
+        expected = [[*step.coefficients(t), *step.around(t)] for t in dict.fromkeys(steps)]
+        assert rows[:, 1:].tolist() == expected
+        assert (rows.data_ptr() - numbers.at(np.array([1])).data_ptr()) % 16 == 0
 
 
 # One rule for all engines

@@ -150,7 +150,7 @@ class Numbers:
         size = len(t) if self.tells_t else size
         result = torch.empty((size, len(columns)), dtype=torch.float64, device=self.device)
         for k, column in enumerate(columns):
-            result[:, k] = column if not isinstance(column, Tensor) or column.numel() != len(t) else column[:size]
+            result[:, k] = column.reshape(-1)[:size] if isinstance(column, Tensor) else column
         return result
 
 
@@ -205,19 +205,16 @@ class Many:
     def look(self, addresses: np.ndarray) -> None:
         """Takes addresses, which are uploaded anew where one has changed."""
         captures, known = is_capturing(), addresses.tobytes()
-        if captures or known != self.addresses:
-            table = torch.from_numpy(np.concatenate([self.fixed, addresses], 1))
-            table = table.pin_memory() if self.device.type == "cuda" else table
-            self.table, self.aligned = table.to(self.device, copy=True, non_blocking=True), self.even_at(addresses)
-            self.addresses = known
+        if known == self.addresses and not captures:
+            return
+        table = torch.from_numpy(np.concatenate([self.fixed, addresses], 1))
+        table = table.pin_memory() if self.device.type == "cuda" else table
+        self.table, self.addresses = table.to(self.device, copy=True, non_blocking=True), known
+        self.aligned = self.even and not (addresses % 16).any()
         if captures:
             # Each replay copies this table again. Until then it is not on the device: the next step takes another.
             self.captured.append(table)
             self.addresses = b""
-
-    def even_at(self, addresses: np.ndarray) -> bool:
-        """Whether threads may load 16 bytes at once."""
-        return self.even and not (addresses % 16).any()
 
     def run(self, addresses: np.ndarray, steps: np.ndarray | Tensor, amp: Amp | None = None) -> None:
         """Takes a step.
