@@ -28,11 +28,14 @@ MORE_SHAPES = (*((n,) for n in LENGTHS), (0, 3), (2, 3, 4), (2, gpu.BLOCK + 5), 
 """Stepped together: several blocks, the last one short, and tensors without coordinates among them."""
 
 
+TYPES = (*DTYPES, "bfloat16", "float16")
+
+
 def cases(always: str = ""):
     """Every rule; unless FULL, types and granularities take turns, but for the granularity that is always taken."""
     for k, c in enumerate(CONCRETE.values()):
         for j, granularity in enumerate(choices := granularities(c, "row", "tensor")):
-            for dtype in DTYPES if FULL else (DTYPES[(k + j) % 2],):
+            for dtype in TYPES if FULL else (TYPES[(k + j) % len(TYPES)],):
                 if FULL or granularity == always or k % len(choices) == j:
                     yield pytest.param(c, granularity, dtype, id=f"{c.name}-{granularity}-{dtype}")
 
