@@ -26,12 +26,14 @@ def in_order(items: Iterator[Item], work: Callable[[Item], Result], threads: int
         yield from map(work, items)
         return
     pool = ThreadPoolExecutor(threads, thread_name_prefix="surefoot-read")
-    turn, exhausted, due = _Turn(items, work), False, 0
-    running: set[Future[int | None]] = set()
+    turn, begun, due = _Turn(items, work), 0, 0
+    running: set[Future[None]] = set()
     try:
         while True:
-            while not exhausted and len(running) + len(turn.results) < AHEAD * threads:
+            running = {future for future in running if not future.done()}
+            while not turn.closed and begun - due < AHEAD * threads:
                 running.add(pool.submit(turn.take))
+                begun += 1
             if due in turn.results:
                 result, error = turn.results.pop(due)
                 if error is not None:
@@ -39,8 +41,7 @@ def in_order(items: Iterator[Item], work: Callable[[Item], Result], threads: int
                 yield result  # pyright: ignore[reportReturnType]
                 due += 1
             elif running:
-                done, running = wait(running, AWAKE, FIRST_COMPLETED)
-                exhausted |= any(future.result() is None for future in done)
+                wait(running, AWAKE, FIRST_COMPLETED)
             else:
                 return
     finally:
@@ -59,23 +60,22 @@ class _Turn(Generic[Item, Result]):
         self.failed_at = 0
         self.closed = False
 
-    def take(self) -> int | None:
-        """Works on the next item; returns its number, None where there is none left."""
+    def take(self) -> None:
+        """Works on the next item, if there is one."""
         with self.lock:
             if self.closed:
-                return None
+                return
             try:
                 number, item = next(self.items)
             except StopIteration:
                 self.closed = True
-                return None
+                return
             except BaseException as error:
                 self.closed = True
                 self.results[self.failed_at] = None, error
-                return None
+                return
             self.failed_at = number + 1
         try:
             self.results[number] = self.work(item), None
         except BaseException as error:
             self.results[number] = None, error
-        return number
