@@ -193,9 +193,7 @@ class Lanes:
         """What kernels gather so many features into, and so many entries of an example."""
         flat, f = room * self.lanes, np.float32
         slots = tuple(np.empty(flat, f) for _ in self.rule.slots)
-        coefficients = tuple(
-            np.append(bias, np.tile(row, room - 1)) for bias, row in zip(tables[1][0], tables[0][0], strict=True)
-        )
+        coefficients = tuple(np.tile(row, room) for row in tables[0][0])
         moves, penalties = np.empty(flat, f), np.empty((3, flat), f)
         gathered = (np.empty(flat, f), np.empty(flat, f), slots, coefficients, moves, penalties)
         slopes, shifted = np.empty(self.lanes, f), np.empty(self.lanes)

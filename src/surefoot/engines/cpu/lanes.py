@@ -16,7 +16,7 @@ import numpy as np
 from numba.np.unsafe.ndarray import to_fixed_tuple
 
 from surefoot.engines.cpu.kernels import idle_steps, idle_stretch, step_coordinate
-from surefoot.engines.cpu.memory import load, not_finite, prefetch, store
+from surefoot.engines.cpu.memory import AT_ONCE, load, not_finite, prefetch_number, put_columns, store, take_columns
 
 # ruff: noqa: F821
 
@@ -47,20 +47,20 @@ def learn(examples, targets, weights, first, last, memory, settings, predictions
             indices, values, indptr[i], indptr[i + 1], indptr[last], memory, entries_, gathered, predicted, idle, lanes
         )
         slopes_of(loss, parameter, outputs, predicted, targets[i], weights[i], slopes, shifted, lanes)
-        if tables[0].shape[0] > 1:
-            spread(tables, i - first, c, size, lanes)
+        spread(tables, i - first, c, size, size - 1, lanes)
         if damped.size > 0:
             gradients(g, slopes, scaled, size, lanes)
             trial(x[: size * lanes], g, slots, c, moves)
             damp(loss, parameter, outputs, targets[i], damped, moves, scaled, size, slopes, shifted, lanes)
         gradients(g, slopes, scaled, size, lanes)
-        PENALTIES(penalties, around, i - first, roots, size, lanes)
+        PENALTIES(penalties, around, i - first, roots, size, size - 1, lanes)
         AVERAGE(features, size, memory, average, i - first, lanes)
         if damped.size > 0:
             skipped += move_gathered(x[: size * lanes], g, slots, c, penalties, moves)
         else:
             skipped += step_gathered(x[: size * lanes], g, slots, c, penalties)
-        scatter_scaled(features, size, memory, x, slots, roots, counts, lanes)
+        SPREAD(tables[0][0], c, (size - 1) * lanes, lanes)
+        PUT_ROWS(memory, features, size, x, slots, roots, counts, lanes)
         NEXT(idle)
     return skipped
 
@@ -80,7 +80,8 @@ def learn_batches(
     lanes = LANE_COUNT if LANE_COUNT else slopes.size
     skipped = 0
     for b in range(edges.size - 1):
-        count, total = 0, 0.0
+        places[0], touched[0], count, total = 0, 0, 1, 0.0
+        g[:lanes] = F(0)
         for i in range(edges[b], edges[b + 1]):
             total += weights[i]
         for i in range(edges[b], edges[b + 1]):
@@ -100,18 +101,18 @@ def learn_batches(
                 place = places[j] * lanes
                 for k in range(lanes):
                     g[place + k] += slopes[k] * scaled[e]
-        if tables[0].shape[0] > 1:
-            spread(tables, b, c, count, lanes)
+        spread(tables, b, c, count, 0, lanes)
         for u in range(count):
             places[touched[u]] = -1
             for k in range(lanes):
                 g[u * lanes + k] = g[u * lanes + k] / F(total) if total > 0.0 else F(0)
             roots_touched[u] = root_of(memory[touched[u]])
             take(memory[touched[u]], u * lanes, x, slots, lanes)
-        PENALTIES(penalties, around, b, roots_touched, count, lanes)
+        PENALTIES(penalties, around, b, roots_touched, count, 0, lanes)
         AVERAGE(touched, count, memory, average, b, lanes)
         skipped += step_gathered(x[: count * lanes], g, slots, c, penalties)
-        scatter(touched, count, memory, x, slots, lanes)
+        for u in range(count):
+            put(memory[touched[u]], u, x, slots, lanes)
         NEXT(idle)
     return skipped
 
@@ -130,65 +131,93 @@ def settle_lanes(memory, idle, average, features, lanes):
 def gather(indices, values, begin, end, stop, memory, entries_, gathered, predicted, idle, lanes):
     """Scales an example's entries, gathers their rows and predicts; returns the number of entries, with the bias.
 
-    The bias comes first, as a feature that is always 1.
+    The bias comes last, as a feature that is always 1.
     """
     features, scaled, roots, counts, _, _ = entries_
     x, _, slots, _, _, _ = gathered
     size = end - begin + 1
-    features[0], scaled[0], roots[0], counts[0] = 0, F(1), F(1), F(0)
-    for e in range(1, size):
-        entry = begin + e - 1
-        if entry + FEATURES_AHEAD < stop:
-            prefetch_feature(memory[np.int64(indices[entry + FEATURES_AHEAD]) + 1])
-        j = np.int64(indices[entry]) + 1
-        features[e], scaled[e] = j, values[entry]
-        row = memory[j]
-        CATCH_UP(row, j, root_of(row), idle, lanes)
-        TAKE_SCALE(row, roots, counts, e)
+    soon = indices[min(begin + FEATURES_AHEAD, stop) : min(end + FEATURES_AHEAD, stop)]
+    for e in range(soon.size):
+        for k in range(0, WIDTH if WIDTH else memory.shape[1], LINE):
+            prefetch_number(memory, soon[e] + 1, k)
+    own, numbers = indices[begin:end], values[begin:end]
+    for e in range(own.size):
+        features[e] = own[e] + 1
+    for e in range(numbers.size):
+        scaled[e] = numbers[e]
+    features[size - 1], scaled[size - 1] = 0, F(1)
+    CATCH_UP_ALL(memory, features[: size - 1], idle, lanes)
+    TAKE_ROWS(memory, features, size, x, slots, roots, counts, lanes)
+    roots[size - 1], counts[size - 1] = F(1), F(0)
     SCALE(scaled[:size], roots, counts)
-    TAKE_ROWS(memory, features[:size], scaled, x, slots, predicted, lanes)
+    PREDICT(x, scaled[:size], predicted, lanes)
     return size
 
 
-def take_rows(memory, features, scaled, x, slots, predicted, lanes):
-    """Gathers the rows of an example's features, and predicts in every lane."""
+def predict(x, scaled, predicted, lanes):
+    """What every lane predicts: the bias, and then the other features' shares added in their order."""
+    bias = scaled.size - 1
     for k in range(lanes):
-        predicted[k] = F(0)
-    for e in range(features.size):
-        take(memory[features[e]], e * lanes, x, slots, lanes)
+        predicted[k] = x[bias * lanes + k]
+    for e in range(bias):
         for k in range(lanes):
             predicted[k] += x[e * lanes + k] * scaled[e]
 
 
-def take_rows_of_one(memory, features, scaled, x, slots, predicted, lanes):
+def predict_one(x, scaled, predicted, lanes):
     """The same for one lane: its sum stays in a register."""
-    total = F(0)
-    for e in range(features.size):
-        row = memory[features[e]]
-        take(row, e, x, slots, 1)
-        total += row[0] * scaled[e]
+    total = x[scaled.size - 1]
+    for e in range(scaled.size - 1):
+        total += x[e] * scaled[e]
     predicted[0] = total
 
 
+# Rows of features, side by side
+
+
+def take_rows(memory, features, size, x, slots, roots, counts, lanes):
+    """Gathers the rows of an example's features."""
+    for e in range(size):
+        take_row(memory[features[e]], e, x, slots, roots, counts, lanes)
+
+
+def take_rows_of_one(memory, features, size, x, slots, roots, counts, lanes):
+    """The same for one lane, as vectors of many features."""
+    whole = size // AT_ONCE * AT_ONCE
+    for e in range(0, whole, AT_ONCE):
+        take_columns(memory, features, e, (x, *slots, roots, counts))
+    for e in range(whole, size):
+        take_row(memory[features[e]], e, x, slots, roots, counts, 1)
+
+
+def put_rows(memory, features, size, x, slots, roots, counts, lanes):
+    """Puts the rows back."""
+    for e in range(size):
+        put_row(memory[features[e]], e, x, slots, roots, counts, lanes)
+
+
+def put_rows_of_one(memory, features, size, x, slots, roots, counts, lanes):
+    whole = size // AT_ONCE * AT_ONCE
+    for e in range(0, whole, AT_ONCE):
+        put_columns(memory, features, e, (x, *slots, roots, counts))
+    for e in range(whole, size):
+        put_row(memory[features[e]], e, x, slots, roots, counts, 1)
+
+
+def take_row(row, e, x, slots, roots, counts, lanes):
+    take(row, e * lanes, x, slots, lanes)
+    roots[e], counts[e] = row[row.size - 2], row[row.size - 1]
+
+
+def put_row(row, e, x, slots, roots, counts, lanes):
+    put(row, e, x, slots, lanes)
+    row[row.size - 2], row[row.size - 1] = roots[e], counts[e]
+
+
 def take(row, place, x, slots, lanes):
-    """A feature's row, side by side with those of others."""
     for k in range(lanes):
         x[place + k] = row[k]
     TAKE_SLOTS(row, place, slots, lanes)
-
-
-def scatter(features, size, memory, x, slots, lanes):
-    """Puts the rows back."""
-    for e in range(size):
-        put(memory[features[e]], e, x, slots, lanes)
-
-
-def scatter_scaled(features, size, memory, x, slots, roots, counts, lanes):
-    """Puts the rows back, with their scales."""
-    for e in range(size):
-        row = memory[features[e]]
-        PUT_SCALE(row, roots, counts, e)
-        put(row, e, x, slots, lanes)
 
 
 def put(row, e, x, slots, lanes):
@@ -199,19 +228,14 @@ def put(row, e, x, slots, lanes):
 
 def put_scales(features, size, memory, roots, counts):
     for e in range(size):
-        PUT_SCALE(memory[features[e]], roots, counts, e)
+        row = memory[features[e]]
+        row[row.size - 2], row[row.size - 1] = roots[e], counts[e]
 
 
 def root_of(row):
     """The root mean square of a feature so far, 1 where there is none."""
     root = row[row.size - 2]
     return root if root > F(0) else F(1)
-
-
-def prefetch_feature(row):
-    prefetch(row, 0)
-    for k in range(LINE, row.size, LINE):
-        prefetch(row, k)
 
 
 def running_scales(scaled, roots, counts):
@@ -229,22 +253,6 @@ def running_scales(scaled, roots, counts):
 
 
 def no_scales(scaled, roots, counts):
-    pass
-
-
-def take_scale(row, roots, counts, e):
-    roots[e], counts[e] = row[row.size - 2], row[row.size - 1]
-
-
-def put_scale(row, roots, counts, e):
-    row[row.size - 2], row[row.size - 1] = roots[e], counts[e]
-
-
-def take_no_scale(row, roots, counts, e):
-    roots[e] = F(1)
-
-
-def put_no_scale(row, roots, counts, e):
     pass
 
 
@@ -339,11 +347,12 @@ def damping(loss, parameter, prediction, target, move):
 # Steps
 
 
-def spread(tables, b, c, size, lanes):
-    """The coefficients of every lane, once for each feature; the bias, which comes first, has its own."""
-    SPREAD(tables[1][b], c, 0, lanes)
-    for e in range(1, size):
-        SPREAD(tables[0][b], c, e * lanes, lanes)
+def spread(tables, b, c, size, bias, lanes):
+    """The coefficients of every lane, once for each feature, where they change; the bias has its own."""
+    if tables[0].shape[0] > 1:
+        for e in range(size):
+            SPREAD(tables[0][b], c, e * lanes, lanes)
+    SPREAD(tables[1][min(b, tables[1].shape[0] - 1)], c, bias * lanes, lanes)
 
 
 def trial(x, g, slots, c, moves):
@@ -377,21 +386,23 @@ def step_gathered(x, g, slots, c, penalties):
     return skipped
 
 
-def no_penalties(penalties, around, b, roots, size, lanes):
+def no_penalties(penalties, around, b, roots, size, bias, lanes):
     pass
 
 
-def spread_penalties(penalties, around, b, roots, size, lanes):
-    """Penalties of the features' own weights as penalties of the scaled ones; the bias, which comes first, has none."""
+def spread_penalties(penalties, around, b, roots, size, bias, lanes):
+    """Penalties of the features' own weights as penalties of the scaled ones; the bias has none."""
     l1, l2, keep = around
     kept = keep[min(b, keep.shape[0] - 1)]
     for e in range(size):
+        root = roots[e] if roots[e] > F(0) else F(1)
         for k in range(lanes):
-            penalties[0, e * lanes + k] = l1 / roots[e]
-            penalties[1, e * lanes + k] = l2 / (roots[e] * roots[e])
+            penalties[0, e * lanes + k] = l1 / root
+            penalties[1, e * lanes + k] = l2 / (root * root)
             penalties[2, e * lanes + k] = kept[k]
     for k in range(lanes):
-        penalties[0, k], penalties[1, k], penalties[2, k] = F(0), F(0), F(1)
+        place = bias * lanes + k
+        penalties[0, place], penalties[1, place], penalties[2, place] = F(0), F(0), F(1)
 
 
 def nothing_around(penalties, m):
@@ -435,7 +446,17 @@ def lane_by_rule(row, k, slots, c, count, l1, l2):
     store(slots, k, new[1:], True)
 
 
+def catch_up_all(memory, features, idle, lanes):
+    for e in range(features.size):
+        row = memory[features[e]]
+        CATCH_UP(row, features[e], root_of(row), idle, lanes)
+
+
 def no_idle(row, j, root, idle, lanes):
+    pass
+
+
+def none_idle(memory, features, idle, lanes):
     pass
 
 

@@ -13,6 +13,8 @@ from numba.extending import intrinsic, overload, register_jitable
 from surefoot.engines.reference import LANES
 
 INLINE = {"forceinline": True}
+AT_ONCE = 16
+"""Rows of a table that are gathered, or put back, at once."""
 
 
 def decode(array, stored):
@@ -276,18 +278,95 @@ def _prefetch_row(slot, i):
 @intrinsic
 def prefetch(typing, array, j):
     """Ask for the cache line of array[j]. Rows of a table lie anywhere in memory: waiting for one hides the next."""
+    return types.void(array, types.intp), ask_for
+
+
+@intrinsic
+def prefetch_number(typing, table, i, j):
+    """Ask for the cache line of table[i, j]."""
+    return types.void(table, types.intp, types.intp), ask_for
+
+
+def ask_for(context, builder, signature, arguments):
+    struct = context.make_array(signature.args[0])(context, builder, arguments[0])
+    address = cgutils.get_item_pointer(context, builder, signature.args[0], struct, arguments[1:])
+    number = ir.IntType(32)
+    intrinsic_type = ir.FunctionType(ir.VoidType(), [ir.IntType(8).as_pointer(), number, number, number])
+    function = cgutils.get_or_insert_function(builder.module, intrinsic_type, "llvm.prefetch.p0")
+    pointer = builder.bitcast(address, ir.IntType(8).as_pointer())
+    builder.call(function, [pointer, number(0), number(3), number(1)])
+    return context.get_dummy_value()
+
+
+@intrinsic
+def take_columns(typing, table, rows, first, columns):
+    """Row rows[first + k] of a narrow table becomes place first + k of its columns, for AT_ONCE values of k.
+
+    A row is read by one instruction, and vectors are put together from many: a fraction of the work of single numbers.
+    """
 
     def emit(context, builder, signature, arguments):
-        struct = context.make_array(signature.args[0])(context, builder, arguments[0])
-        address = cgutils.get_item_pointer(context, builder, signature.args[0], struct, arguments[1:])
-        number = ir.IntType(32)
-        intrinsic_type = ir.FunctionType(ir.VoidType(), [ir.IntType(8).as_pointer(), number, number, number])
-        function = cgutils.get_or_insert_function(builder.module, intrinsic_type, "llvm.prefetch.p0")
-        pointer = builder.bitcast(address, ir.IntType(8).as_pointer())
-        builder.call(function, [pointer, number(0), number(3), number(1)])
+        width = len(signature.args[3])
+        parts = [builder.load(row, align=4) for row in rows_at(context, builder, signature, arguments)]
+        whole = joined(builder, parts)
+        for k, column in enumerate(columns_at(context, builder, signature, arguments)):
+            builder.store(chosen(builder, whole, range(k, AT_ONCE * width, width)), column, align=4)
         return context.get_dummy_value()
 
-    return types.void(array, types.intp), emit
+    return types.void(table, rows, types.intp, columns), emit
+
+
+@intrinsic
+def put_columns(typing, table, rows, first, columns):
+    """The reverse of take_columns."""
+
+    def emit(context, builder, signature, arguments):
+        parts = [builder.load(column, align=4) for column in columns_at(context, builder, signature, arguments)]
+        width = len(parts)
+        whole = joined(
+            builder, parts + [ir.Constant(parts[0].type, ir.Undefined)] * (-width % (1 << (width - 1).bit_length()))
+        )
+        for k, row in enumerate(rows_at(context, builder, signature, arguments)):
+            builder.store(chosen(builder, whole, range(k, AT_ONCE * width, AT_ONCE)), row, align=4)
+        return context.get_dummy_value()
+
+    return types.void(table, rows, types.intp, columns), emit
+
+
+def rows_at(context, builder, signature, arguments):
+    """The addresses of AT_ONCE rows, each as a vector."""
+    table, rows, first, _ = arguments
+    table = context.make_array(signature.args[0])(context, builder, table)
+    rows = context.make_array(signature.args[1])(context, builder, rows)
+    number, width = first.type, len(signature.args[3])
+    vector = ir.VectorType(context.get_value_type(signature.args[0].dtype), width).as_pointer()
+    for k in range(AT_ONCE):
+        row = builder.load(builder.gep(rows.data, [builder.add(first, number(k))]))
+        yield builder.bitcast(builder.gep(table.data, [builder.mul(row, number(width))]), vector)
+
+
+def columns_at(context, builder, signature, arguments):
+    """The addresses of AT_ONCE places of each column, as a vector."""
+    for k, kind in enumerate(signature.args[3]):
+        column = context.make_array(kind)(context, builder, builder.extract_value(arguments[3], k))
+        vector = ir.VectorType(context.get_value_type(kind.dtype), AT_ONCE).as_pointer()
+        yield builder.bitcast(builder.gep(column.data, [arguments[2]]), vector)
+
+
+def joined(builder, vectors):
+    """One vector of several, a power of two, of the same length."""
+    while len(vectors) > 1:
+        both = range(2 * vectors[0].type.count)
+        vectors = [chosen(builder, a, both, b) for a, b in zip(vectors[::2], vectors[1::2], strict=True)]
+    return vectors[0]
+
+
+def chosen(builder, vector, places, second=None):
+    """The numbers at these places of a vector, or of two."""
+    places = list(places)
+    return builder.shuffle_vector(
+        vector, vector if second is None else second, ir.VectorType(ir.IntType(32), len(places))(places)
+    )
 
 
 @intrinsic
