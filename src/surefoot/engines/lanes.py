@@ -26,6 +26,7 @@ class Examples:
         values: float32.
         targets: (n,), float64; 0 or 1, the number of the class, or what is to be predicted.
         weights: (n,), float64, at least 0.
+        features: more than the largest index; None where that has to be looked for.
     """
 
     indptr: np.ndarray
@@ -33,6 +34,12 @@ class Examples:
     values: np.ndarray
     targets: np.ndarray
     weights: np.ndarray
+    features: int | None = None
+
+    @property
+    def room(self) -> int:
+        """The features that a model needs to have."""
+        return int(self.indices.max(initial=-1)) + 1 if self.features is None else self.features
 
     def __len__(self) -> int:
         return len(self.indptr) - 1

@@ -38,8 +38,10 @@ CATCHING_UP = 0.95
 """It stays if it lost less than this share of what it lost before for each example."""
 NEGLIGIBLE = 1e-3
 """The weights of rates that may be dropped before further passes."""
-ROWS = 4096
+ROWS = 8192
 """Examples that are learned from at once."""
+FIRST_TARGETS = 4096
+"""Examples whose targets are centred and scaled by."""
 CENTRED = ("squared", "huber", "quantile", "epsilon_insensitive")
 NUMBERS = ("center", "spread", "examples", "weight", "reviewed")
 """What of a learner's state are plain numbers."""
@@ -225,8 +227,7 @@ class Learner:
         """
         if self.examples == 0 and len(examples):
             self._begin(examples)
-        if len(examples.indices):
-            self.lanes.grow(int(examples.indices.max()) + 1)
+        self.lanes.grow(examples.room)
         targets = (examples.targets - self.center) / self.spread if self._scales else examples.targets
         examples = replace(examples, targets=targets)
         predictions = np.empty((len(examples), self.settings.outputs))
@@ -245,7 +246,7 @@ class Learner:
 
     def _begin(self, examples: Examples) -> None:
         """Numbers to predict are centred and scaled by the first examples', so that no rate depends on their unit."""
-        loss, y = self.settings.loss, examples.targets[:ROWS]
+        loss, y = self.settings.loss, examples.targets[:FIRST_TARGETS]
         if loss in CENTRED and self.settings.normalize:
             self.center = float(np.mean(y)) if loss == "squared" else float(np.median(y))
             self.spread = float(np.std(y)) or abs(self.center) or 1.0

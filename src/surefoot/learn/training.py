@@ -269,9 +269,7 @@ class Training:
         Raises:
             DataError: there is not so much memory in the machine.
         """
-        if not len(examples.indices):
-            return
-        needed = int(examples.indices.max()) + 1
+        needed = examples.room
         self.features = max(self.features, needed)
         if needed <= learner.lanes.features:
             return
@@ -322,7 +320,9 @@ class Training:
     def _examples(self, block: Block) -> Examples:
         indptr = block.indptr - block.indptr[0]
         weights = block.weights.astype(np.float64)
-        return Examples(indptr, block.indices, block.values, self.targets.of(block.labels), weights)
+        # The largest index of a row is its last one; where rows are empty, it is that of some other row.
+        features = int(block.indices[indptr[1:] - 1].max()) + 1 if len(block.indices) else 0
+        return Examples(indptr, block.indices, block.values, self.targets.of(block.labels), weights, features)
 
     def _usable(self, block: Block) -> Block:
         """The rows that have a target, each feature once; others are dealt with like lines that cannot be used."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from typing import ClassVar, NamedTuple, Protocol
 
@@ -18,6 +18,8 @@ from .sources import LONGEST_LINE, Buffer, Piece
 ROWS, ENTRIES, FAULTS, NAMES, ARENA, UNQUOTED = 1 << 12, 1 << 18, 16, 1 << 12, 1 << 17, 1 << 12
 """How much a workspace holds to begin with; it grows to what pieces need."""
 TOO_LONG = "line too long"
+SHELVED = 16
+"""Arrays that are kept to be used again."""
 
 
 class Format(Protocol):
@@ -71,17 +73,61 @@ class Plain:
         return None
 
 
-class Workspace:
-    """Arrays that a kernel fills; each thread has its own, so that memory is touched for the first time only once."""
+class Shelf:
+    """Lends arrays, and takes their memory back when nobody holds them any more, to be lent again.
 
-    def __init__(self, dtype: np.dtype, label_dtype: np.dtype, known: np.ndarray, fields: bool) -> None:
+    Memory that a process touches for the first time costs more than to fill it with what was parsed.
+
+    >>> shelf = Shelf()
+    >>> array = shelf.lend(3, np.dtype(np.int64))
+    >>> place, part = array.ctypes.data, array[1:]
+    >>> del array
+    >>> shelf.lend(3, np.dtype(np.int64)).ctypes.data == place  # a part of it is still held
+    False
+    >>> del part
+    >>> shelf.lend(3, np.dtype(np.int64)).ctypes.data == place
+    True
+    """
+
+    def __init__(self) -> None:
+        self.memory: dict[tuple[int, np.dtype], deque[np.ndarray]] = {}
+
+    def lend(self, size: int, dtype: np.dtype) -> np.ndarray:
+        """An array that holds anything."""
+        shelved = self.memory.setdefault((size, dtype), deque(maxlen=SHELVED))
+        try:
+            memory = shelved.pop()
+        except IndexError:
+            memory = np.empty(size, dtype)
+        return np.asarray(_Lent(memory, shelved))
+
+
+class _Lent:
+    """What the arrays and their parts hold on to."""
+
+    def __init__(self, memory: np.ndarray, shelved: deque[np.ndarray]):
+        self.memory, self.shelved = memory, shelved
+        self.__array_interface__ = memory.__array_interface__
+
+    def __del__(self) -> None:
+        self.shelved.append(self.memory)
+
+
+class Workspace:
+    """Arrays that a kernel fills; each thread has its own, so that memory is touched for the first time only once.
+
+    Those with a place for each entry become a block's: the shelf lends others.
+    """
+
+    def __init__(self, dtype: np.dtype, label_dtype: np.dtype, known: np.ndarray, fields: bool, shelf: Shelf) -> None:
+        self.shelf = shelf
         self.buffer = Buffer()
         self.state = np.zeros(layout.STATE, np.int64)
         self.labels, self.weights = np.empty(ROWS, label_dtype), np.empty(ROWS, np.float32)
         self.bases, self.groups = np.empty(ROWS, np.float32), np.empty(ROWS, np.int64)
         self.indptr = np.zeros(ROWS + 1, np.int64)
-        self.indices, self.values = np.empty(ENTRIES, np.int64), np.empty(ENTRIES, dtype)
-        self.fields = np.empty(ENTRIES if fields else 0, np.int64)
+        self.indices, self.values = shelf.lend(ENTRIES, np.dtype(np.int64)), shelf.lend(ENTRIES, dtype)
+        self.fields = shelf.lend(ENTRIES if fields else 0, np.dtype(np.int64))
         self.faults = np.empty((FAULTS, 4), np.int64)
         self.known, self.recent = known, np.zeros(layout.RECENT, np.uint64)
         self.unquoted = np.empty(UNQUOTED, np.uint8)
@@ -103,6 +149,14 @@ class Workspace:
             larger = np.empty((len(array) * 2 - (name == "indptr"), *array.shape[1:]), array.dtype)
             larger[: len(array)] = array
             setattr(self, name, larger)
+
+    def given(self, name: str, size: int) -> np.ndarray:
+        """The first numbers of an array with a place for each entry; a copy where most of the array is empty."""
+        array = getattr(self, name)
+        if 2 * size < len(array):
+            return array[:size].copy()
+        setattr(self, name, self.shelf.lend(len(array), array.dtype))
+        return array[:size]
 
 
 class Parsed(NamedTuple):
@@ -140,11 +194,11 @@ class Parser:
     ):
         self.format, self.dtype, self.label_dtype, self.faults = format, dtype, label_dtype, faults
         self.known = np.empty(0, np.uint32) if known is None else known
-        self.own = threading.local()
+        self.own, self.shelf = threading.local(), Shelf()
 
     def __call__(self, piece: Piece) -> Parsed:
         if not hasattr(self.own, "space"):
-            self.own.space = Workspace(self.dtype, self.label_dtype, self.known, self.format.fields)
+            self.own.space = Workspace(self.dtype, self.label_dtype, self.known, self.format.fields, self.shelf)
         space: Workspace = self.own.space
         text = piece.read(space.buffer)
         space.state[:] = 0
@@ -200,17 +254,17 @@ def _line_end(text: np.ndarray, position: int) -> int:
 
 
 def _block(space: Workspace) -> Block:
-    """What the workspace holds, in arrays of their own."""
+    """What the workspace holds."""
     n, entries = space.state[layout.ROWS], space.state[layout.ENTRIES]
     return Block(
         indptr=space.indptr[: n + 1].copy(),
-        indices=space.indices[:entries].copy(),
-        values=space.values[:entries].copy(),
+        indices=space.given("indices", entries),
+        values=space.given("values", entries),
         labels=space.labels[:n].copy(),
         weights=space.weights[:n].copy() if space.state[layout.WEIGHTED] else np.ones(n, np.float32),
         bases=space.bases[:n].copy() if space.state[layout.BASED] else None,
         groups=space.groups[:n].copy() if space.state[layout.GROUPED] else None,
-        fields=space.fields[:entries].copy() if len(space.fields) else None,
+        fields=space.given("fields", entries) if len(space.fields) else None,
     )
 
 
