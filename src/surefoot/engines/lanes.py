@@ -203,8 +203,8 @@ class Lanes:
         coefficients = tuple(np.tile(row, room) for row in tables[0][0])
         moves, penalties = np.empty(flat, f), np.empty((3, flat), f)
         gathered = (np.empty(flat, f), np.empty(flat, f), slots, coefficients, moves, penalties)
-        slopes, shifted = np.empty(self.lanes, f), np.empty(self.lanes)
-        return gathered, (np.empty(longest, np.int64), *np.empty((3, longest), f), slopes, shifted)
+        of_lanes = np.empty(self.lanes, f), np.empty(self.lanes), np.empty(self.lanes, f)
+        return gathered, (np.empty(longest, np.int64), *np.empty((3, longest), f), *of_lanes)
 
     def settle(self) -> None:
         """Lets features that have not occurred for a while catch up, and the averages."""

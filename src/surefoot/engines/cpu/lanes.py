@@ -37,7 +37,7 @@ def learn(examples, targets, weights, first, last, memory, settings, predictions
     """
     indptr, indices, values = examples
     loss, parameter, outputs, damped, tables, around = settings
-    features, scaled, roots, counts, slopes, shifted = entries_
+    features, scaled, roots, counts, slopes, shifted, shares = entries_
     x, g, slots, c, moves, penalties = gathered
     lanes = LANE_COUNT if LANE_COUNT else slopes.size
     skipped = 0
@@ -47,12 +47,14 @@ def learn(examples, targets, weights, first, last, memory, settings, predictions
             indices, values, indptr[i], indptr[i + 1], indptr[last], memory, entries_, gathered, predicted, idle, lanes
         )
         slopes_of(loss, parameter, outputs, predicted, targets[i], weights[i], slopes, shifted, lanes)
+        gradients(g, slopes, scaled, size, lanes)
         spread(tables, i - first, c, size, size - 1, lanes)
         if damped.size > 0:
-            gradients(g, slopes, scaled, size, lanes)
             trial(x[: size * lanes], g, slots, c, moves)
-            damp(loss, parameter, outputs, targets[i], damped, moves, scaled, size, slopes, shifted, lanes)
-        gradients(g, slopes, scaled, size, lanes)
+            PREDICT(moves, scaled[:size], shares, lanes)
+            damp(loss, parameter, outputs, targets[i], damped, slopes, shifted, shares)
+            scale_lanes(moves, shares, size, lanes)
+            gradients(g, slopes, scaled, size, lanes)
         PENALTIES(penalties, around, i - first, roots, size, size - 1, lanes)
         AVERAGE(features, size, memory, average, i - first, lanes)
         if damped.size > 0:
@@ -74,7 +76,7 @@ def learn_batches(
     """
     indptr, indices, values = examples
     loss, parameter, outputs, _, tables, around = settings
-    features, scaled, roots, counts, slopes, shifted = entries_
+    features, scaled, roots, counts, slopes, shifted, _ = entries_
     x, g, slots, c, _, penalties = gathered
     touched, places, roots_touched = batch
     lanes = LANE_COUNT if LANE_COUNT else slopes.size
@@ -133,7 +135,7 @@ def gather(indices, values, begin, end, stop, memory, entries_, gathered, predic
 
     The bias comes last, as a feature that is always 1.
     """
-    features, scaled, roots, counts, _, _ = entries_
+    features, scaled, roots, counts, _, _, _ = entries_
     x, _, slots, _, _, _ = gathered
     size = end - begin + 1
     soon = indices[min(begin + FEATURES_AHEAD, stop) : min(end + FEATURES_AHEAD, stop)]
@@ -301,17 +303,25 @@ def gradients(g, slopes, scaled, size, lanes):
             g[e * lanes + k] = slopes[k] * scaled[e]
 
 
-def damp(loss, parameter, outputs, target, damped, moves, scaled, size, slopes, shifted, lanes):
-    """Shortens the steps of damped lanes, and takes the slopes that the loss has where they lead."""
-    for k in range(lanes):
+def scale_lanes(numbers, factors, size, lanes):
+    """Multiplies the numbers of every lane by its factor."""
+    for e in range(size):
+        for k in range(lanes):
+            numbers[e * lanes + k] *= factors[k]
+
+
+def damp(loss, parameter, outputs, target, damped, slopes, shifted, shares):
+    """Takes the slopes that the loss has where the steps of damped lanes lead, shortened in the same way.
+
+    How far every lane's step would move its prediction becomes the share of the step that is taken.
+    """
+    for k in range(shares.size):
+        share = F(1)
         if damped[k]:
-            move = 0.0
-            for e in range(size):
-                move += np.float64(moves[e * lanes + k] * scaled[e])
-            share = F(damping(loss, parameter, shifted[k], target_of(target, k, outputs, lanes), move))
-            slopes[k] *= share
-            for e in range(size):
-                moves[e * lanes + k] *= share
+            wanted = target_of(target, k, outputs, shares.size)
+            share = F(damping(loss, parameter, shifted[k], wanted, np.float64(shares[k])))
+        slopes[k] *= share
+        shares[k] = share
 
 
 def damping(loss, parameter, prediction, target, move):
