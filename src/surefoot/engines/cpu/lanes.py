@@ -16,7 +16,7 @@ import numpy as np
 from numba.np.unsafe.ndarray import to_fixed_tuple
 
 from surefoot.engines.cpu.kernels import idle_steps, idle_stretch, step_coordinate
-from surefoot.engines.cpu.memory import AT_ONCE, load, not_finite, prefetch_number, put_columns, store, take_columns
+from surefoot.engines.cpu.memory import AT_ONCE, load, not_finite, prefetch, prefetch_number, put_columns, store, take_columns
 
 # ruff: noqa: F821
 
@@ -142,6 +142,11 @@ def gather(indices, values, begin, end, stop, memory, entries_, gathered, predic
     for e in range(soon.size):
         for k in range(0, WIDTH if WIDTH else memory.shape[1], LINE):
             prefetch_number(memory, soon[e] + 1, k)
+    # The next example is asked for as well: it lies ahead of where the processor looks by itself.
+    for entry in range(end, min(2 * end - begin, stop), LINE):
+        prefetch(values, entry)
+        prefetch(indices, entry + FEATURES_AHEAD)
+        prefetch(indices, entry + FEATURES_AHEAD + LINE // 2)
     own, numbers = indices[begin:end], values[begin:end]
     for e in range(own.size):
         features[e] = own[e] + 1
