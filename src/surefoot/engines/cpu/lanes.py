@@ -16,7 +16,16 @@ import numpy as np
 from numba.np.unsafe.ndarray import to_fixed_tuple
 
 from surefoot.engines.cpu.kernels import idle_steps, idle_stretch, step_coordinate
-from surefoot.engines.cpu.memory import AT_ONCE, load, not_finite, prefetch, prefetch_number, put_columns, store, take_columns
+from surefoot.engines.cpu.memory import (
+    AT_ONCE,
+    load,
+    not_finite,
+    prefetch,
+    prefetch_number,
+    put_columns,
+    store,
+    take_columns,
+)
 
 # ruff: noqa: F821
 

@@ -83,6 +83,24 @@ def weight_at(text, start, scratch):
     return i, weight, 0
 
 
+@inner
+def alike(text, i, width, previous, largest, indices, values):
+    """Reads entries like the one before them: an index of so many digits, larger than `previous`, one digit, a space.
+
+    Returns where the next entry begins, the last index, and how many there were. Where an entry begins does not depend
+    on what the one before it was found to be, so a processor reads several at once.
+    """
+    for k in range(indices.size):
+        count, w = digits(text, i)
+        value = byte(text, i + width + 1) - 48
+        other = (count != width) | (byte(text, i + width) != 58) | (byte(text, i + width + 2) != 32)
+        if other | (value < 0) | (value > 9) | (w <= previous) | (w > largest):
+            return i, previous, k
+        indices[k], values[k], previous = w, value, w
+        i += width + 3
+    return i, previous, indices.size
+
+
 @kernel
 def lines(text, end, settings, state, labels, weights, groups, indptr, indices, values, fields, faults, scratch):
     """Reads lines until text[end - 1], or until an array is full.
@@ -101,6 +119,7 @@ def lines(text, end, settings, state, labels, weights, groups, indptr, indices, 
     single, single_label = values.itemsize == 4, labels.itemsize == 4
     rising, largest, mask, fielded = settings
     kept = fields.size > 0
+    most = largest if mask < 0 else min(largest, mask)
     while i < end:
         begin, code, first = i, 0, k
         while is_blank(byte(text, i)):
@@ -165,7 +184,8 @@ def lines(text, end, settings, state, labels, weights, groups, indptr, indices, 
                 w = w << FIELD_BITS | field
             entry, start = start, i + 1
             value = np.float64(byte(text, start) - 48)
-            if byte(text, start + 1) == 32 and 0.0 <= value <= 9.0:
+            digit = byte(text, start + 1) == 32 and 0.0 <= value <= 9.0
+            if digit:
                 i = start + 2
             else:
                 i, value, kind = number(text, start, single, scratch)
@@ -184,6 +204,10 @@ def lines(text, end, settings, state, labels, weights, groups, indptr, indices, 
                     break
             else:
                 previous = w
+                width = start - 1 - entry
+                if digit and width <= 8 and not kept:
+                    i, previous, more = alike(text, i, width, w, most, indices[k:], values[k:])
+                    k += more
         if code == 0 and not rises:
             if 2 * k - first > indices.size:
                 state[POSITION], state[ENTRIES], state[ROWS] = begin, first, row
