@@ -198,12 +198,12 @@ def take_rows(memory, features, size, x, slots, roots, counts, lanes):
 
 
 def take_rows_of_one(memory, features, size, x, slots, roots, counts, lanes):
-    """The same for one lane, as vectors of many features."""
-    whole = size // AT_ONCE * AT_ONCE
-    for e in range(0, whole, AT_ONCE):
-        take_columns(memory, features, e, (x, *slots, roots, counts))
-    for e in range(whole, size):
-        take_row(memory[features[e]], e, x, slots, roots, counts, 1)
+    """The same for one lane, as vectors of many features; the last ones may be gathered twice."""
+    if size < AT_ONCE:
+        take_rows(memory, features, size, x, slots, roots, counts, 1)
+    else:
+        for e in range(0, size, AT_ONCE):
+            take_columns(memory, features, min(e, size - AT_ONCE), (x, *slots, roots, counts))
 
 
 def put_rows(memory, features, size, x, slots, roots, counts, lanes):
@@ -213,11 +213,11 @@ def put_rows(memory, features, size, x, slots, roots, counts, lanes):
 
 
 def put_rows_of_one(memory, features, size, x, slots, roots, counts, lanes):
-    whole = size // AT_ONCE * AT_ONCE
-    for e in range(0, whole, AT_ONCE):
-        put_columns(memory, features, e, (x, *slots, roots, counts))
-    for e in range(whole, size):
-        put_row(memory[features[e]], e, x, slots, roots, counts, 1)
+    if size < AT_ONCE:
+        put_rows(memory, features, size, x, slots, roots, counts, 1)
+    else:
+        for e in range(0, size, AT_ONCE):
+            put_columns(memory, features, min(e, size - AT_ONCE), (x, *slots, roots, counts))
 
 
 def take_row(row, e, x, slots, roots, counts, lanes):
