@@ -20,17 +20,20 @@ def in_order(items: Iterator[Item], work: Callable[[Item], Result], threads: int
     """The results of `work` for all items, in order; an error of either is raised in its place.
 
     With more than one thread, all of them take items, one at a time, and work on them side by side, a bounded number
-    ahead of the consumer. They end with the iterator, or when it is closed.
+    ahead of the consumer, whose own thread is one of them while the next result is not there yet. The others end with
+    the iterator, or when it is closed.
     """
     if threads == 1:
         yield from map(work, items)
         return
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="surefoot-read")
+    pool = ThreadPoolExecutor(threads - 1, thread_name_prefix="surefoot-read")
     turn, begun, due = _Turn(items, work), 0, 0
     running: set[Future[None]] = set()
     try:
         while True:
-            running = {future for future in running if not future.done()}
+            for future in [future for future in running if future.done()]:
+                running.remove(future)
+                future.result()
             while not turn.closed and begun - due < AHEAD * threads:
                 running.add(pool.submit(turn.take))
                 begun += 1
@@ -40,6 +43,9 @@ def in_order(items: Iterator[Item], work: Callable[[Item], Result], threads: int
                     raise error
                 yield result  # pyright: ignore[reportReturnType]
                 due += 1
+            elif not turn.closed and begun - due == AHEAD * threads:
+                begun += 1
+                turn.take()
             elif running:
                 wait(running, AWAKE, FIRST_COMPLETED)
             else:
@@ -56,12 +62,12 @@ class _Turn(Generic[Item, Result]):
     def __init__(self, items: Iterator[Item], work: Callable[[Item], Result]):
         self.items, self.work = enumerate(items), work
         self.lock = threading.Lock()
-        self.results: dict[int, tuple[Result | None, BaseException | None]] = {}
+        self.results: dict[int, tuple[Result | None, Exception | None]] = {}
         self.failed_at = 0
         self.closed = False
 
     def take(self) -> None:
-        """Works on the next item, if there is one."""
+        """Works on the next item, if there is one. What is no Exception, such as an interrupt, is raised at once."""
         with self.lock:
             if self.closed:
                 return
@@ -70,12 +76,12 @@ class _Turn(Generic[Item, Result]):
             except StopIteration:
                 self.closed = True
                 return
-            except BaseException as error:
+            except Exception as error:
                 self.closed = True
                 self.results[self.failed_at] = None, error
                 return
             self.failed_at = number + 1
         try:
             self.results[number] = self.work(item), None
-        except BaseException as error:
+        except Exception as error:
             self.results[number] = None, error
