@@ -15,21 +15,22 @@ from surefoot.engines.lanes import Examples, Lanes
 F = np.float32
 SIZE = 60
 FEATURES = 12
+WIDE = 50
 
 
-def examples(seed: int = 0, classes: int = 2, size: int = SIZE) -> Examples:
+def examples(seed: int = 0, classes: int = 2, features: int = FEATURES, most: int = 5) -> Examples:
     """Rows of a few features each, some empty, with scales from 0.01 to 100."""
-    rng = np.random.default_rng(seed)
-    rows = [np.sort(rng.choice(FEATURES, rng.integers(0, 6), replace=False)) for _ in range(size)]
+    rng, size = np.random.default_rng(seed), SIZE
+    rows = [np.sort(rng.choice(features, rng.integers(0, most + 1), replace=False)) for _ in range(size)]
     indptr = np.cumsum([0, *map(len, rows)])
     indices = np.concatenate(rows)
-    values = (rng.normal(size=len(indices)) * 10.0 ** rng.integers(-2, 3, FEATURES)[indices]).astype(F)
+    values = (rng.normal(size=len(indices)) * 10.0 ** rng.integers(-2, 3, features)[indices]).astype(F)
     return Examples(indptr, indices, values, rng.integers(classes, size=size).astype(float), np.ones(size))
 
 
 def scaled(rows: Examples) -> Examples:
     """The values divided by their features' root mean squares so far, in NumPy."""
-    root, count, values = np.zeros(FEATURES, F), np.zeros(FEATURES, F), rows.values.copy()
+    root, count, values = np.zeros(WIDE, F), np.zeros(WIDE, F), rows.values.copy()
     for e, (j, x) in enumerate(zip(rows.indices, rows.values.astype(float), strict=True)):
         count[j] += F(1)
         square = float(root[j]) * float(root[j])
@@ -39,11 +40,11 @@ def scaled(rows: Examples) -> Examples:
     return dataclasses.replace(rows, values=values)
 
 
-def reference(rows: Examples, step: Step, loss: str, batch_size: int):
+def reference(rows: Examples, step: Step, loss: str, batch_size: int, features: int = FEATURES):
     """The weights and biases, and the memory, that the reference engine comes to."""
-    x = np.zeros(FEATURES + 1, F)
+    x = np.zeros(features + 1, F)
     state = step.init(x)
-    matrix = csr_array((rows.values, rows.indices, rows.indptr), shape=(len(rows), FEATURES))
+    matrix = csr_array((rows.values, rows.indices, rows.indptr), shape=(len(rows), features))
     order = np.arange(len(rows))
     step.linear(matrix, rows.targets.astype(F), order, x, state, loss=loss, batch_size=batch_size)
     return x, state
@@ -85,6 +86,21 @@ def test_features_are_divided_by_their_root_mean_square_so_far():
         x, state = reference(scaled(rows), Step("adagrad", lr=lr, engine="reference"), "logistic", 1)
         assert_identical(lanes.memory[1:, k], x[:-1], "weights of scaled features")
         assert_identical(lanes.memory[1:, 2 + k], state.slots["total"][:-1], "memory")
+
+
+@pytest.mark.parametrize(
+    "rule, lr, loss", [("sgd", 1e-6, "squared"), ("adagrad", 0.5, "logistic"), ("ftrl", 0.1, "logistic")]
+)
+def test_rows_of_many_features(rule, lr, loss):
+    """A single lane moves them as vectors: rows of the table are 3, 4 and 5 numbers wide."""
+    rows, normalize = examples(features=WIDE, most=WIDE), rule == "adagrad"
+    lanes = Lanes([Step(rule, lr=lr)], loss=loss, features=WIDE, normalize=normalize)
+    lanes.learn(rows)
+    step = Step(rule, lr=lr, engine="reference")
+    x, state = reference(scaled(rows) if normalize else rows, step, loss, 1, WIDE)
+    assert_identical(np.append(lanes.memory[1:, 0], lanes.memory[0, 0]), x)
+    for place, slot in enumerate(state.slots.values(), start=1):
+        assert_identical(lanes.memory[1:, place], slot[:-1])
 
 
 @pytest.mark.parametrize("scale", [1e-18, 1e-3, 1e6, 1e18])

@@ -31,6 +31,7 @@ from surefoot.engines.cpu.memory import (
 
 LINE = 16
 FEATURES_AHEAD = 24
+ENTRIES_AHEAD = 1 << 10
 EVALUATIONS = 60
 ONCE_AN_EXAMPLE = ("against_others", "damping", "damp", "slopes_of")
 """What is called once for an example, or not much more often: compiled apart, in half the time."""
@@ -152,7 +153,7 @@ def gather(indices, values, begin, end, stop, memory, entries_, gathered, predic
         for k in range(0, WIDTH if WIDTH else memory.shape[1], LINE):
             prefetch_number(memory, soon[e] + 1, k)
     # The next example is asked for as well: it lies ahead of where the processor looks by itself.
-    for entry in range(end, min(2 * end - begin, stop), LINE):
+    for entry in range(end, min(2 * end - begin, end + ENTRIES_AHEAD, stop), LINE):
         prefetch(values, entry)
         prefetch(indices, entry + FEATURES_AHEAD)
         prefetch(indices, entry + FEATURES_AHEAD + LINE // 2)
