@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
@@ -19,35 +19,38 @@ AHEAD = 2
 def in_order(items: Iterator[Item], work: Callable[[Item], Result], threads: int) -> Generator[Result, None, None]:
     """The results of `work` for all items, in order; an error of either is raised in its place.
 
-    With more than one thread, all of them take items, one at a time, and work on them side by side, a bounded number
-    ahead of the consumer, whose own thread is one of them while the next result is not there yet. The others end with
-    the iterator, or when it is closed.
+    With more than one thread, they take items, one at a time, and work on them side by side, a bounded number ahead of
+    the consumer: all of them while it waits, and one less while it is at work itself. They end with the iterator, or
+    when it is closed.
     """
     if threads == 1:
         yield from map(work, items)
         return
-    pool = ThreadPoolExecutor(threads - 1, thread_name_prefix="surefoot-read")
-    turn, begun, due = _Turn(items, work), 0, 0
-    running: set[Future[None]] = set()
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="surefoot-read")
+    turn = _Turn(items, work, AHEAD * threads)
+    running: set[Future] = set()
+
+    def begin(task: Callable[[], object]) -> None:
+        future = pool.submit(task)
+        running.add(future)
+        future.add_done_callback(lambda _: turn.news.set())
+
     try:
         while True:
-            for future in [future for future in running if future.done()]:
-                running.remove(future)
-                future.result()
-            while not turn.closed and begun - due < AHEAD * threads:
-                running.add(pool.submit(turn.take))
-                begun += 1
-            if due in turn.results:
-                result, error = turn.results.pop(due)
+            turn.news.clear()
+            running -= {future for future in running if future.done()}
+            while turn.has_room and len(running) < threads - 1:
+                begin(turn.take_many)
+            if turn.due in turn.results:
+                result, error = turn.results.pop(turn.due)
                 if error is not None:
                     raise error
                 yield result  # pyright: ignore[reportReturnType]
-                due += 1
-            elif not turn.closed and begun - due == AHEAD * threads:
-                begun += 1
-                turn.take()
+                turn.due += 1
+            elif turn.has_room and len(running) < threads:
+                begin(turn.take)
             elif running:
-                wait(running, AWAKE, FIRST_COMPLETED)
+                turn.news.wait(AWAKE)
             else:
                 return
     finally:
@@ -59,29 +62,42 @@ def in_order(items: Iterator[Item], work: Callable[[Item], Result], threads: int
 class _Turn(Generic[Item, Result]):
     """Hands out items under a lock, so that their numbers are their places in the sequence."""
 
-    def __init__(self, items: Iterator[Item], work: Callable[[Item], Result]):
-        self.items, self.work = enumerate(items), work
-        self.lock = threading.Lock()
-        self.results: dict[int, tuple[Result | None, Exception | None]] = {}
-        self.failed_at = 0
+    def __init__(self, items: Iterator[Item], work: Callable[[Item], Result], room: int):
+        self.items, self.work, self.room = items, work, room
+        self.lock, self.news = threading.Lock(), threading.Event()
+        self.results: dict[int, tuple[Result | None, BaseException | None]] = {}
+        self.taken = self.due = 0
         self.closed = False
 
-    def take(self) -> None:
-        """Works on the next item, if there is one. What is no Exception, such as an interrupt, is raised at once."""
+    @property
+    def has_room(self) -> bool:
+        """Whether another item may be taken."""
+        return not self.closed and self.taken - self.due < self.room
+
+    def take_many(self) -> None:
+        """Works on items while there is room for their results."""
+        while self.take():
+            pass
+
+    def take(self) -> bool:
+        """Works on the next item; returns whether there was one."""
         with self.lock:
-            if self.closed:
-                return
+            if not self.has_room:
+                return False
+            number = self.taken
             try:
-                number, item = next(self.items)
+                item = next(self.items)
             except StopIteration:
                 self.closed = True
-                return
-            except Exception as error:
+                return False
+            except BaseException as error:
                 self.closed = True
-                self.results[self.failed_at] = None, error
-                return
-            self.failed_at = number + 1
+                self.results[number] = None, error
+                return False
+            self.taken += 1
         try:
             self.results[number] = self.work(item), None
-        except Exception as error:
+        except BaseException as error:
             self.results[number] = None, error
+        self.news.set()
+        return True
