@@ -12,7 +12,7 @@ import pytest
 from table import FULL
 
 from surefoot.engines.lanes import Examples
-from surefoot.learn.learner import FIRST_REVIEW, MOST, DivergedError, Learner, Settings
+from surefoot.learn.learner import FIRST_REVIEW, LOOKS, MOST, TRIAL, DivergedError, Learner, Settings
 
 VOWPAL_WABBIT = {"a9a": 0.3322, "rcv1_small.dat": 0.3515, "SMSSpamCollection": 0.0772}
 """The best progressive log loss of Vowpal Wabbit 9.11.9 at learning rates of 2^-4 … 2^4, measured."""
@@ -91,6 +91,19 @@ def test_rates_are_dropped_and_the_best_stays():
         assert learner.learning_rate in learner.rates
         assert len(set(learner.rates)) == len(learner.rates)
     assert min(counts) < MOST
+
+
+def test_long_streams_are_looked_at_between_doublings():
+    """A rate that has lost does not cost its time until there are twice as many examples."""
+    learner, due = Learner(Settings()), []
+    while learner.examples < 4 * LOOKS * TRIAL:
+        learner.examples += learner._until_review()
+        due.append(learner.examples)
+    last = LOOKS * TRIAL
+    assert due[:5] == [FIRST_REVIEW, FIRST_REVIEW * 5 // 4, 2 * FIRST_REVIEW, FIRST_REVIEW * 5 // 2, 4 * FIRST_REVIEW]
+    assert [n for n in due if last <= n < 2 * last] == [last + k * TRIAL for k in range(LOOKS)]
+    later = [2 * last * (LOOKS + k) // LOOKS for k in range(LOOKS)]
+    assert [n for n in due if 2 * last <= n < 4 * last] == sorted({*later, 2 * last + TRIAL})
 
 
 def test_the_grid_moves_where_its_edge_wins():

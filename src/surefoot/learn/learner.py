@@ -28,6 +28,8 @@ TRIALS = 3
 """Neighbours of the best rate that are tried at once."""
 FIRST_REVIEW = 32
 """Examples before the grid is first looked at; then at every doubling, and when the trials begun there are over."""
+LOOKS = 8
+"""How often it is looked at from one doubling to the next, where that takes longer than so many trials."""
 TRIAL = 8192
 """Examples that a trial takes: a quarter of those so far, but no more than this."""
 GAIN = 1.0
@@ -269,23 +271,25 @@ class Learner:
         before = self.examples
         self.examples += len(part)
         self.weight += float(part.weights.sum())
-        doubled, again = (before < due <= self.examples for due in self._reviews())
+        last, *others = self._reviews()
+        doubled, again = before < last <= self.examples, any(before < due <= self.examples for due in others)
         if doubled:
             self._note()
         if (doubled or again) and self.settings.auto and self.mixture.frozen is None:
             self._review(doubled)
         return mixed
 
-    def _reviews(self) -> tuple[int, int]:
-        """The last number of examples, not above the present one, at a doubling; and where its trials are over."""
+    def _reviews(self) -> list[int]:
+        """The last doubling of examples, and then when else the grid is looked at before the next one."""
         power = max(self.examples // FIRST_REVIEW, 1).bit_length() - 1
-        doubled = FIRST_REVIEW << power
-        return doubled, doubled + min(doubled // 4, TRIAL)
+        last = FIRST_REVIEW << power
+        between = range(last, 2 * last, last // LOOKS) if last >= LOOKS * TRIAL else ()
+        return sorted({last, last + min(last // 4, TRIAL), *between})
 
     def _until_review(self) -> int:
         """Examples until the grid is looked at."""
-        last, again = self._reviews()
-        return next(due for due in (last, again, 2 * last) if due > self.examples) - self.examples
+        reviews = self._reviews()
+        return next(due for due in (*reviews, 2 * reviews[0]) if due > self.examples) - self.examples
 
     def _note(self) -> None:
         total, weight = self._since

@@ -1,9 +1,11 @@
 """Tables: what is read is what a slow reader in plain Python reads, from text and from Parquet."""
 
+import contextlib
 import gzip
 import io
 import math
 import os
+import random
 import sys
 
 import numpy as np
@@ -173,6 +175,26 @@ def test_faults_of_parquet(tmp_path):
         path.write_bytes(damaged)
         with pytest.raises(DataError, match="is damaged"):
             list(read(path, Table(target="y", drop=["l"])))
+
+
+def test_damaged_parquet_is_refused_or_read():
+    """Whatever bytes are wrong: rows of finite numbers, or one sentence."""
+    rng = random.Random(0)
+    good = []
+    for compression in ("none", "snappy", "zstd"):
+        target = io.BytesIO()
+        parquet.write_table(pyarrow.table(COLUMNS), target, compression=compression, row_group_size=3)
+        good.append(target.getvalue())
+    for _ in range(300):
+        content = bytearray(rng.choice(good))
+        for _ in range(rng.randrange(1, 4)):
+            # Half of them near the end, where Parquet describes itself.
+            place = len(content) - rng.randrange(1, rng.choice([300, len(content)]))
+            content[place : place + rng.randrange(3)] = rng.randbytes(rng.randrange(3))
+        with contextlib.suppress(DataError):
+            for block in read(io.BytesIO(content), Table(target="y", categorical=["b"]), on_error="skip"):
+                assert np.isfinite(block.values).all()
+                assert not np.isinf(block.labels).any()  # NaN where there is none
 
 
 @pytest.mark.parametrize(
