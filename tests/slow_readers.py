@@ -6,9 +6,11 @@ import re
 from fractions import Fraction
 
 import numpy as np
+import pyarrow
+from pyarrow import parquet
 
 from surefoot.data import DataError
-from surefoot.data.stream import Hashing, Libffm, Stream, Svmlight, Table, Vw
+from surefoot.data.stream import Hashing, Libffm, Stream, Svmlight, Table, Vw, read
 from surefoot.data.stream.faults import Fault, Policy
 from surefoot.data.stream.formats import resolved
 from surefoot.data.stream.table import MISSING
@@ -19,6 +21,24 @@ NUMBER = re.compile(rb"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 BLANKS = b" \t\r\v\f"
 BEYOND_FLOAT32 = Fraction(2) ** 128 - Fraction(2) ** 103
 LARGEST = float(np.finfo(np.float32).max)
+
+COLUMNS = {
+    "y": pyarrow.array([1.0, 0.0, None, 1.0]),
+    "x": pyarrow.array([0.1, None, math.nan, -3e-5], pyarrow.float32()),
+    "k": pyarrow.array([2**62, 1, 2, 3]),
+    "s": pyarrow.array(["red", 'a "b", c', None, "line\nend"]),
+    "d": pyarrow.array(["u", "v", "u", None]).dictionary_encode(),
+    "b": pyarrow.array([True, False, None, True]),
+}
+
+
+def parquet_file(compression: str) -> bytes:
+    target = io.BytesIO()
+    parquet.write_table(pyarrow.table(COLUMNS), target, compression=compression, row_group_size=3)
+    return target.getvalue()
+
+
+PARQUET = [parquet_file(compression) for compression in ("none", "snappy", "zstd")]
 
 
 class Refused(Exception):
@@ -329,3 +349,23 @@ def check_block(block) -> None:
     inside = np.ones(len(keys), bool)
     inside[block.indptr[:-1][block.indptr[:-1] < len(keys)]] = False
     assert (np.diff(keys, prepend=-1)[inside] > 0).all()
+
+
+def damaged(rng, good: list[bytes]) -> bytes:
+    """A Parquet file with some bytes that are wrong, missing or too many."""
+    content = bytearray(rng.choice(good))
+    for _ in range(rng.randrange(1, 4)):
+        # Half of them near the end, where Parquet describes itself.
+        place = len(content) - rng.randrange(1, rng.choice([300, len(content)]))
+        content[place : place + rng.randrange(3)] = rng.randbytes(rng.randrange(3))
+    return bytes(content)
+
+
+def check_parquet(content: bytes) -> str:
+    """Whatever the bytes are: rows of finite numbers, or one sentence, which is returned."""
+    try:
+        for block in read(io.BytesIO(content), Table(target="y", categorical=["b"]), on_error="skip"):
+            check_block(block)
+    except DataError as error:
+        return str(error)
+    return ""

@@ -89,15 +89,26 @@ def fuzz(format: str, inputs: int, seed: int, keep: bool) -> str:
     return f"{format}: {done:,} inputs, {faults:,} faults of {len(kinds)} kinds, no failure, {seconds:.0f} s"
 
 
+def fuzz_parquet(inputs: int, seed: int) -> str:
+    """Feeds damaged Parquet files: PyArrow reads them, so there is no corpus and nothing to compare with."""
+    rng, begin = random.Random(seed), time.monotonic()
+    said = [slow_readers.check_parquet(slow_readers.damaged(rng, slow_readers.PARQUET)) for _ in range(inputs)]
+    refused, seconds = sum(map(bool, said)), time.monotonic() - begin
+    return f"parquet: {inputs:,} inputs, {refused:,} refused, no failure, {seconds:.0f} s"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Feeds readers of lines with mutated lines.")
-    parser.add_argument("formats", nargs="*", default=list(slow_readers.FORMATS), help="some of them; all by default")
+    parser.add_argument("formats", nargs="*", default=[*slow_readers.FORMATS, "parquet"], help="some; all by default")
     parser.add_argument("--inputs", type=int, default=1_000_000, help="for each format")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", action="store_true", help="add inputs with new faults to the corpus")
     arguments = parser.parse_args()
     for format in arguments.formats:
-        print(fuzz(format, arguments.inputs, arguments.seed, arguments.keep), flush=True)  # noqa: T201
+        if format == "parquet":
+            print(fuzz_parquet(arguments.inputs, arguments.seed), flush=True)  # noqa: T201
+        else:
+            print(fuzz(format, arguments.inputs, arguments.seed, arguments.keep), flush=True)  # noqa: T201
 
 
 if __name__ == "__main__":
