@@ -17,8 +17,6 @@ from table import (
     touches,
 )
 
-from surefoot.engines import cpu
-
 STEPS = 4
 SHAPES = (*((n,) for n in LENGTHS), (), (5, 7), (2, 3, 4))
 # The first is left out where a rate is shared by the tensor: memory of a single row is of another type to Numba.
@@ -39,8 +37,7 @@ def test_dense_gradients(case):
 
 
 @cases("rows")
-def test_sparse_gradients(case, monkeypatch):
-    monkeypatch.setattr(cpu, "SUMMED", 32)  # so that these small tables are stepped in several goes
+def test_sparse_gradients(case):
     for settings in ({}, case.concrete.other_settings()):
         lazy = laziness(case.concrete, granularity=case.granularity, **settings)
         for shape in TABLES[case.granularity == "tensor" :]:

@@ -48,8 +48,6 @@ __all__ = [
 
 NOBODY = np.empty(0)
 NO_POSITIONS = np.empty(0, np.int64)
-SUMMED = 1 << 15
-"""Numbers of gradients that are summed before the first of them is stepped along."""
 
 
 def kind_of(step: Step, x: np.ndarray, **more) -> Kind:
@@ -204,7 +202,7 @@ def rows(step: Step, x, gradient, state: State, t: int, coefficients: tuple, aro
         key = np.uint32(rounding_key(step.stochastic_rounding, t))
 
         def task(first, last):
-            work = workspace(table_.shape[1], kind)
+            work = np.empty(table_.shape[1], kind.dtype), np.empty(LANES)
             return kernel(table_, *gradient, first, last, slots, after, c, a, means, key, work, idle)
 
         shares = shares_of_ids(starts, values.size, step.threads)
@@ -217,14 +215,6 @@ def rows(step: Step, x, gradient, state: State, t: int, coefficients: tuple, aro
 def distinct_rows(order, starts) -> np.ndarray:
     """The distinct rows of a sparse gradient, in order."""
     return (order[starts[:-1]] >> np.uint64(32)).astype(np.int64)
-
-
-def workspace(width: int, kind: Kind) -> tuple[np.ndarray, np.ndarray]:
-    """What `rows` works with: gradients of rows that are summed before they are stepped, and running sums of squares.
-
-    They fill part of a core's own cache.
-    """
-    return np.empty((max(1, SUMMED // width), width), kind.dtype), np.empty(LANES)
 
 
 def merge(ids: np.ndarray, values: np.ndarray, rows: int) -> tuple[np.ndarray, np.ndarray]:

@@ -31,7 +31,7 @@ from surefoot.engines.reference import BLOCK, LANES
 # ruff: noqa: F821
 
 VALUES_AHEAD = 16
-ROWS_AHEAD = 16
+ROWS_AHEAD = 8
 
 
 # Drivers
@@ -58,25 +58,20 @@ def many(addresses, sizes, places, like, slots_like, skipped, first, last, coeff
 def rows(x, values, order, starts, first, last, slots, after, coefficients, around, means, key, work, idle):
     """Steps the distinct rows first … last − 1 that a sparse gradient names; equal ids are summed before.
 
-    Many rows are summed before the first of them is stepped, so that each of the two loops asks for one kind of memory,
-    some rows ahead: sending it takes longer than the arithmetic.
+    Rows are asked for some steps ahead: sending them takes longer than the arithmetic.
     """
-    totals, squares = work
+    total, squares = work
     skipped = 0
-    for begin in range(first, last, totals.shape[0]):
-        end = min(begin + totals.shape[0], last)
-        for u in range(begin, end):
-            sum_of_row(totals[u - begin], values, order, starts, u)
-        for u in range(begin - ROWS_AHEAD, end):
-            if u + ROWS_AHEAD < end:
-                ahead = row_at(order, starts[u + ROWS_AHEAD])
-                prefetch_row(x, ahead)
-                prefetch_rows(slots, ahead)
-            if u >= begin:
-                row, total = row_at(order, starts[u]), totals[u - begin]
-                IDLE(x[row], slots, after, row, row, idle)
-                mean = MEAN_SQUARE(x[row], total, around, means, squares)
-                skipped += step_row(x[row], total, slots, after, row, coefficients, around, mean, key, row * x.shape[1])
+    for u in range(first - ROWS_AHEAD, last):
+        if u + ROWS_AHEAD < last:
+            ahead = row_at(order, starts[u + ROWS_AHEAD])
+            prefetch_row(x, ahead)
+            prefetch_rows(slots, ahead)
+        if u >= first:
+            row = sum_of_row(total, values, order, starts, u)
+            IDLE(x[row], slots, after, row, row, idle)
+            mean = MEAN_SQUARE(x[row], total, around, means, squares)
+            skipped += step_row(x[row], total, slots, after, row, coefficients, around, mean, key, row * x.shape[1])
     return skipped
 
 
