@@ -166,6 +166,14 @@ def test_faults_of_parquet(tmp_path):
             list(read(path, Table(target="y", drop=["l"])))
 
 
+def test_parquet_with_a_number_of_no_word():
+    """Found by fuzzing: a damaged page can name a word that its dictionary does not have."""
+    words = pyarrow.DictionaryArray.from_arrays(pyarrow.array([0, 7]), pyarrow.array(["a", "b"]), safe=False)
+    batch = pyarrow.RecordBatch.from_arrays([words], names=["s"])
+    with pytest.raises(DataError, match=r"t\.parquet: is damaged"):
+        sources._Batch(batch, "t.parquet")(None)
+
+
 def test_damaged_parquet_is_refused_or_read():
     rng, said = random.Random(0), set()
     for _ in range(300):

@@ -256,6 +256,10 @@ class _Batch:
         import pyarrow
         from pyarrow import compute, csv, types
 
+        try:
+            self.batch.validate(full=True)
+        except pyarrow.ArrowException as error:
+            raise DataError(f"{self.name}: is damaged ({error}); download or write it again") from None
         columns = []
         for column in self.batch.columns:
             if types.is_dictionary(column.type):
