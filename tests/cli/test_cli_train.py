@@ -33,7 +33,9 @@ def ran(capsys, *arguments, status: int = 0) -> tuple[str, str]:
 
 
 def test_train_prints_json_for_programs(files, capsys):
-    out, err = ran(capsys, "train", "train.svm", "--model", "m", "--test", "test.svm", "--json")
+    command = ["train", "train.svm", "--model", "m", "--test", "test.svm", "--json"]
+    ran(capsys, *command)  # compiles what this machine has not compiled yet, and says so
+    out, err = ran(capsys, *command)
     facts = json.loads(out)
     assert facts["examples"] == 500
     assert facts["features"] == 30
@@ -150,6 +152,29 @@ def test_mistakes_are_one_sentence(arguments, words, files, capsys):
     assert words in err
     assert len(err.splitlines()) == 1
     assert not list(files.glob("*.part"))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["train", "train.svm", "--model", "train.svm"],
+        ["train", "t*.svm", "--model", "./link"],
+        ["train", "train.svm", "--test", "test.svm", "--model", "test.svm"],
+        ["train", "train.svm", "--model", "m", "--report", "train.svm"],
+        ["train", "train.svm", "--model", "m", "--report", "m"],
+        ["convert", "train.svm", "--out", "train.svm"],
+        ["predict", "test.svm", "train.svm", "--out", "test.svm"],
+        ["predict", "m", "train.svm", "--out", "train.svm"],
+    ],
+    ids=" ".join,
+)
+def test_no_file_that_is_read_is_written_over(arguments, files, capsys):
+    (files / "link").symlink_to("train.svm")
+    before = [(files / name).read_bytes() for name in ("train.svm", "test.svm")]
+    _, err = ran(capsys, *arguments, status=2)
+    assert f"{arguments[-1].removeprefix('./')}: is a file that is read" in err
+    assert [(files / name).read_bytes() for name in ("train.svm", "test.svm")] == before
+    assert not (files / "m").exists()
 
 
 def test_hinge_loss_has_no_probabilities(files, capsys):

@@ -42,6 +42,7 @@ def convert(
         format=format, bits=bits, seed=seed, target=target, weight=weight, numeric=numeric, categorical=categorical,
         drop=drop, delimiter=delimiter, header=header, quotes=quotes,
     )  # fmt: skip
+    given.check_apart(out, files)
     began = time.perf_counter()
     with given.telling(quiet):
         stream = chosen.open(files, on_error=on_error, max_errors=max_errors)  # pyright: ignore[reportArgumentType]

@@ -49,6 +49,7 @@ def predict(
 
     if probabilities and scores:
         raise ValueError("--probabilities and --scores exclude each other; give one of them")
+    given.check_apart(out, [model, *files])
     learned = Model.load(model)
     reading = Reading.of(learned.reading)
     if format != "auto":

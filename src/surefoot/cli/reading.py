@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -77,6 +79,18 @@ def reading(**given: Any) -> Reading:
     if given["delimiter"] is not None:
         given["delimiter"] = given["delimiter"].replace("\\t", "\t")
     return Reading(**given)
+
+
+def check_apart(place: Path | None, files: Iterable[Path | str]) -> None:
+    """Raises ValueError where what is to be written would take the place of a file that is read."""
+    from surefoot.data.stream import sources
+
+    local = [str(file) for file in files if "://" not in str(file)]
+    if place is None or not local:
+        return
+    for file in sources.names(local):
+        if os.path.realpath(file) == os.path.realpath(place):
+            raise ValueError(f"{place}: is a file that is read, expected another to write to; nothing was written")
 
 
 @contextmanager

@@ -128,6 +128,8 @@ def train(
         evaluate=report is not None,
         **({} if every is None else {"every": parse_every(every)}),
     )
+    given.check_apart(model, [*files, *(test or ())])
+    given.check_apart(report, [*files, *(test or ()), model])
     if report is not None:
         from surefoot.lab.report import check_installed
 
