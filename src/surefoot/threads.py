@@ -1,25 +1,27 @@
 """Threads for kernels, which release the interpreter's lock: torch's own where torch is loaded, else a pool of ours."""
 
+import contextlib
 import ctypes
 import functools
-import itertools
 import os
 import pathlib
 import sys
 import time
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from threading import get_ident
 from typing import Any
+
+import numpy as np
+
+from surefoot.native import Kernel, Team
 
 SMALLEST = 1 << 18
 """Elements below which one thread is faster than two."""
-PIECES = 16
-"""Pieces of work for each thread, at most: threads that go through memory side by side are faster than far apart."""
+PARTS = 16
+"""Parts of the work for each thread, at most: threads that go through memory side by side are faster than far apart."""
 
 LATE = 0.001
-"""Seconds for which a team may keep the thread waiting that is done, besides an eighth of all its time."""
+"""Seconds for which a team may go on when one of its threads is done, besides an eighth of all its time."""
 APART = 1.0
 """Seconds for which torch's threads are left alone when a team was late."""
 
@@ -27,8 +29,6 @@ _limit: int | None = None
 _pool: tuple[int, int, ThreadPoolExecutor] | None = None
 _process = os.getpid()
 _crowded_until = 0.0
-
-FUNCTION = ctypes.CFUNCTYPE(None, ctypes.py_object)
 
 
 def set_threads(count: int | None) -> None:
@@ -64,43 +64,39 @@ def get_threads() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def pieces(elements: int, units: int, threads: int | None, each: int = PIECES) -> list[tuple[int, int]]:
-    """Cuts `units` of work into consecutive ranges, up to `each` a thread; a single range where the work is small."""
+def edges(elements: int, units: int, threads: int | None, each: int = PARTS) -> np.ndarray:
+    """Where consecutive parts of `units` of work begin and end, up to `each` a thread; one part where there is little.
+
+    >>> edges(10, 7, 2)
+    array([0, 7])
+    """
     if elements < SMALLEST:
-        return [(0, units)]
+        return np.array([0, units])
     count = get_threads() if threads is None else threads
     count = min(each * count, 2 * elements // SMALLEST, units) if count > 1 else 1
-    return list(itertools.pairwise(units * k // count for k in range(count + 1)))
+    return units * np.arange(count + 1) // count
 
 
-def run(tasks: Sequence[Callable[[], int]], threads: int | None = None) -> int:
-    """Runs the tasks, in this thread and others; returns the sum of what they return.
+def run(kernel: Kernel, parts: int, *arguments: Any, threads: int | None = None) -> int:
+    """Calls kernel(*arguments, part) for every part, in this thread and others; returns the sum of what it returns.
 
-    Each thread takes the next task when it is done with one: a thread that the system keeps waiting holds up few.
+    Each thread takes the next part when it is done with one: a thread that the system keeps waiting holds up few.
     """
     count = get_threads() if threads is None else threads
-    workers = min(count, len(tasks))
-    if workers <= 1:
-        return sum(task() for task in tasks)
-    queue = deque(tasks)
-    torch, alone = loaded_torch(), time.perf_counter() >= _crowded_until
-    # A team of another size would be made anew, for us and then for torch.
-    if torch and alone and count == torch.get_num_threads() and (parallel := openmp()):
-        return drain_in_team(parallel, queue, count)
-    others = [pool(workers - 1).submit(drain, queue) for _ in range(workers - 1)]
-    total = drain(queue)
+    workers = min(count, parts)
+    if workers > 1:
+        torch, alone = loaded_torch(), time.perf_counter() >= _crowded_until
+        # A team of another size would be made anew, for us and then for torch.
+        if torch and alone and count == torch.get_num_threads() and (found := openmp()):
+            return run_in_team(Team(*found, count, parts), kernel, arguments)
+    rest = iter(range(parts))
+    others = [pool(workers - 1).submit(drain, kernel, arguments, rest) for _ in range(workers - 1)]
+    total = drain(kernel, arguments, rest)
     return total + sum(other.result() for other in others if not other.cancel())
 
 
-def drain(queue: deque[Callable[[], int]]) -> int:
-    total = 0
-    while queue:
-        try:
-            task = queue.popleft()
-        except IndexError:  # another thread took the last one
-            break
-        total += task()
-    return total
+def drain(kernel: Kernel, arguments: tuple, parts: Iterator[int]) -> int:
+    return sum(kernel(*arguments, part) for part in parts)
 
 
 # Our own threads
@@ -126,55 +122,30 @@ def loaded_torch() -> Any:
 
 
 @functools.cache
-def openmp() -> Callable | None:
-    """`GOMP_parallel` of the OpenMP library that torch has loaded: it calls a function in every thread of its team."""
+def openmp() -> tuple[int, int] | None:
+    """Where two functions of the OpenMP library that torch has loaded are: `GOMP_parallel`, which calls a function in
+    every thread of its team, and its clock."""
     # OpenMP does not survive a fork.
     if os.getpid() != _process or not hasattr(os, "RTLD_NOLOAD"):
         return None
     libraries = pathlib.Path(loaded_torch().__file__).parent.glob("lib/lib*omp*")
     for library in [*map(str, libraries), "libgomp.so.1"]:
-        try:
-            parallel = ctypes.CDLL(library, os.RTLD_NOLOAD | os.RTLD_NOW).GOMP_parallel
-        except (OSError, AttributeError):
-            continue
-        parallel.argtypes = [FUNCTION, ctypes.py_object, ctypes.c_uint, ctypes.c_uint]
-        parallel.restype = None
-        return parallel
+        with contextlib.suppress(OSError, AttributeError):
+            loaded = ctypes.CDLL(library, os.RTLD_NOLOAD | os.RTLD_NOW)
+            return address_of(loaded.GOMP_parallel), address_of(loaded.omp_get_wtime)
     return None
 
 
-class Team:
-    """Tasks, and what came of them in each thread: a number or an exception."""
-
-    def __init__(self, queue: deque[Callable[[], int]]):
-        self.queue = queue
-        self.results: dict[int, int | BaseException] = {}
-        self.done: dict[int, float] = {}
+def address_of(function: Any) -> int:
+    return ctypes.cast(function, ctypes.c_void_p).value or 0
 
 
-def drain_in_team(parallel: Callable, queue: deque[Callable[[], int]], workers: int) -> int:
+def run_in_team(team: Team, kernel: Kernel, arguments: tuple) -> int:
     global _crowded_until
-    team, begin = Team(queue), time.perf_counter()
-    parallel(drain_here, team, workers, 0)
-    end = time.perf_counter()
-    if end - team.done.get(get_ident(), end) > LATE + (end - begin) / 8:
-        _crowded_until = end + APART
-    # Where this thread's own result is missing, an interrupt came just before its first task.
-    results = {get_ident(): KeyboardInterrupt()} | team.results
-    for result in results.values():
-        if isinstance(result, BaseException):
-            raise result
-    return sum(results.values())  # pyright: ignore[reportArgumentType, reportCallIssue]
-
-
-@FUNCTION
-def drain_here(team: Team) -> None:
-    """What each thread of a team does. An exception must not leave it: there is nobody to catch it."""
-    try:
-        team.results[get_ident()] = drain(team.queue)
-    except BaseException as error:
-        team.results[get_ident()] = error
-    team.done[get_ident()] = time.perf_counter()
+    total = kernel.among(team, *arguments, 0)
+    if team.ended - team.done > LATE + (team.ended - team.begun) / 8:
+        _crowded_until = time.perf_counter() + APART
+    return total
 
 
 if hasattr(os, "register_at_fork"):

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from surefoot.native import keeping
-from surefoot.native.calling import Refused, Unresolved, caller, form, ordinary
+from surefoot.native.calling import Refused, Team, Unresolved, caller, form, ordinary
 from surefoot.native.keeping import digest
 
-__all__ = ["Kernel", "compilation", "digest", "kernel"]
+__all__ = ["Kernel", "Team", "compilation", "digest", "kernel"]
 
 _compiling = threading.RLock()
 _listeners: list[tuple[Callable[[], None], list[float]]] = []
@@ -39,12 +39,16 @@ class Kernel:
         self._last: Callable = self._other
 
     def __call__(self, *arguments: Any) -> Any:
-        try:
-            return self._last(*arguments)
-        except Refused:
-            return self._other(*arguments)
+        return self.among(None, *arguments)
 
-    def _other(self, *arguments: Any) -> Any:
+    def among(self, team: Team | None, *arguments: Any) -> Any:
+        """A call whose last argument is the number of a part, for all parts of a team; the sum of results."""
+        try:
+            return self._last(team, *arguments)
+        except Refused:
+            return self._other(team, *arguments)
+
+    def _other(self, team: Team | None, *arguments: Any) -> Any:
         """A call with other types than those of the call before."""
         arguments = ordinary(arguments)
         types = ",".join(map(form, arguments))
@@ -54,7 +58,7 @@ class Kernel:
                 call = self._calls.get(types) or self._made(types, arguments)
                 self._calls[types] = call
         self._last = call
-        return call(*arguments)
+        return call(team, *arguments)
 
     def _made(self, types: str, arguments: tuple) -> Callable:
         if self.kept and (code := keeping.read(self.name, types)):

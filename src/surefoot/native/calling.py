@@ -22,12 +22,36 @@ ENTRY = "surefoot_entry"
 ENTRY_TYPE = ctypes.CFUNCTYPE(ctypes.c_int32)
 """Without types of its arguments: they are pointers already, and converting them would take time."""
 NONE, REFUSED = -2, -1000
-"""What the entry returns: 0 for a value, Numba's code for None, and that the arguments are of other types."""
+"""Numba's code for the result None, and what the entry returns where the arguments are of other types."""
 CONTIGUOUS, FORTRAN, ALIGNED, WRITEABLE = 0x1, 0x2, 0x100, 0x400
 """NumPy's flags of arrays."""
 RESULTS = {"q": ctypes.c_int64, "Q": ctypes.c_uint64, "d": ctypes.c_double, "": ctypes.c_int64}
 WIDE = str.maketrans("?n", "qq")
 """A bool takes a word, and so does None."""
+
+
+class Team(ctypes.Structure):
+    """Threads that share the parts of a call: the kernel's last argument is the number of a part.
+
+    They take the parts in turn, without Python: each has the next one as soon as it is done with one.
+
+    Attributes:
+        parallel: the address of `GOMP_parallel`, which calls a function in each of several threads of its team.
+        clock: the address of `omp_get_wtime`.
+        threads: how many.
+        parts: how many.
+        begun, done, ended: in seconds: the beginning, when the first thread had nothing left to do, and the end.
+    """
+
+    _fields_ = (
+        ("parallel", ctypes.c_void_p),
+        ("clock", ctypes.c_void_p),
+        ("threads", ctypes.c_uint64),
+        ("parts", ctypes.c_uint64),
+        ("begun", ctypes.c_double),
+        ("done", ctypes.c_double),
+        ("ended", ctypes.c_double),
+    )
 
 
 class Unresolved(LookupError):
@@ -101,7 +125,7 @@ def unpackings(value: Any, name: str) -> Iterator[str]:
 
 
 def caller(name: str, code: Code, arguments: tuple) -> Callable:
-    """A function that calls the code with arguments of the types of these.
+    """A function of a team, or None, and of arguments of the types of these, that calls the code.
 
     It is written out, since a loop over the arguments would take longer than all else.
     """
@@ -115,14 +139,14 @@ def caller(name: str, code: Code, arguments: tuple) -> Callable:
     expected = (ctypes.c_uint64 * (1 + len(arrays)))(id(np.ndarray), *(id(dtype_of(array)) for array in arrays))
     source = "\n    ".join(
         [
-            f"def call({', '.join(f'a{k}' for k in range(len(arguments)))}):",
+            f"def call({', '.join(['team', *(f'a{k}' for k in range(len(arguments)))])}):",
             "try:",
             *(f"    {line}" for k, argument in enumerate(arguments) for line in unpackings(argument, f"a{k}")),
             f"    words = pack({', '.join(words)})",
             "except (TypeError, ValueError, error) as wrong:",
             "    raise Refused(str(wrong)) from None",
             "result = Result()",
-            "status = entry(words, expected, byref(result))",
+            "status = entry(words, expected, byref(result), team and byref(team))",
             "if status:",
             "    check(status, result)",
             "return result.value" if code.result else "return None",
@@ -151,8 +175,6 @@ def check(name: str, status: int, result: Any) -> None:
     """Raises what the kernel raised."""
     if status == REFUSED:
         raise Refused
-    if status == NONE:
-        return
     if status > 0:
         # Numba's record of an exception begins with where its pickle is and how long.
         record = ctypes.c_uint64.from_buffer(result).value

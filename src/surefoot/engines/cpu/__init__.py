@@ -6,8 +6,6 @@ not been done before. Here memory is laid out for them and shared among threads.
 """
 
 import contextlib
-import functools
-import itertools
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -92,14 +90,16 @@ def dense(step: Step, x, g, state: State, t: int, coefficients: tuple, around: A
     # What the tensor shares is read by every block, and so written elsewhere until all are done.
     fresh = [slot.copy() if common else slot for slot, common in zip(slots, in_common(step), strict=True)]
 
-    def task(xs, gs, before, after, place):
-        return kernel(xs, gs, before, after, c, a, means, key, place, np.empty(LANES))
+    def run(xs, gs, before, after, place):
+        edges = parts_of(step, xs)
+        squares = workspaces(len(edges) - 1, LANES, "float64")
+        arguments = xs, gs, before, after, c, a, means, key, place, squares, edges
+        return threads.run(kernel, len(squares), *arguments, threads=step.threads)
 
     if all(array.flags.c_contiguous for array in (x, g, *slots)):
-        blocks = contiguous_blocks(step, x, g, slots, fresh)
-        skipped = threads.run([functools.partial(task, *block) for block in blocks], step.threads)
+        skipped = run(*flat(step, x, g, slots, fresh), 0)
     else:
-        skipped = sum(task(*block) for block in copied_blocks(step, x, g, slots, fresh))
+        skipped = sum(run(*block) for block in copied_blocks(step, x, g, slots, fresh))
     for slot, after, common in zip(slots, fresh, in_common(step), strict=True):
         if common:
             slot[...] = after
@@ -116,21 +116,22 @@ def per_row(step: Step) -> list[bool]:
     return [step.shared and slot.kind == "scale" for slot in step.rule.slots.values()]
 
 
-def contiguous_blocks(step: Step, x, g, slots, fresh) -> Iterator[tuple[Any, ...]]:
-    """(x, g, slots, slots to write, place) in two dimensions, a block for each thread."""
+def flat(step: Step, x, g, slots, fresh) -> tuple[Any, ...]:
+    """(x, g, slots, slots to write) in two dimensions: in rows where each has its own rate, else in one row."""
     rows = x.shape[0] if step.granularity == "row" and x.ndim else 1
-    x, g = x.reshape(rows, -1), g.reshape(rows, -1)
     shapes = [-1 if lone else (rows, x.size // rows) for lone in per_row(step)]
     before, after = (
-        [slot.reshape(shape) for slot, shape in zip(group, shapes, strict=True)] for group in (slots, fresh)
+        tuple(slot.reshape(shape) for slot, shape in zip(group, shapes, strict=True)) for group in (slots, fresh)
     )
-    if step.granularity == "row":
-        for b, e in threads.pieces(x.size, rows, step.threads):
-            yield x[b:e], g[b:e], tuple(s[b:e] for s in before), tuple(s[b:e] for s in after), b * x.shape[1]
-        return
-    for b, e in threads.pieces(x.size, x.shape[1], step.threads):
-        cut = [tuple(s if s.ndim == 1 else s[:, b:e] for s in group) for group in (before, after)]
-        yield x[:, b:e], g[:, b:e], *cut, b
+    return x.reshape(rows, -1), g.reshape(rows, -1), before, after
+
+
+def parts_of(step: Step, x) -> np.ndarray:
+    """Where the threads' parts of dense parameters in two dimensions begin and end."""
+    if len(x) > 1:
+        return threads.edges(x.size, len(x), step.threads)
+    # The only row has one rate with granularity "row": it cannot be cut.
+    return np.array([0, x.size]) if step.granularity == "row" else threads.edges(x.size, x.size, step.threads)
 
 
 def copied_blocks(step: Step, x, g, slots, fresh) -> Iterator[tuple[Any, ...]]:
@@ -146,8 +147,7 @@ def copied_blocks(step: Step, x, g, slots, fresh) -> Iterator[tuple[Any, ...]]:
         close = [together(part) for part in parts]
         before = close[2:]
         after = [f if c else s for f, s, c in zip(fresh, before, in_common(step), strict=True)]
-        for block in contiguous_blocks(step, close[0], close[1], before, after):
-            yield *block[:4], b * width + block[4]
+        yield *flat(step, close[0], close[1], before, after), b * width
         for part, copy in zip(parts, close, strict=True):
             if part is not parts[1] and not np.may_share_memory(part, copy):
                 part[...] = copy.reshape(part.shape)
@@ -171,15 +171,12 @@ def grouped(ids, values, rows: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     return np.ascontiguousarray(stored(values)).reshape(len(ids), width), *sort_ids(ids, rows)
 
 
-def shares_of_ids(starts, elements: int, limit: int | None) -> list[tuple[int, int]]:
-    """Cuts distinct rows into ranges with about equally many ids: a few rows have most of them.
+def shares_of_ids(starts, elements: int, limit: int | None) -> np.ndarray:
+    """Cuts distinct rows into parts with about equally many ids: a few rows have most of them.
 
-    There are few ranges: rows lie anywhere, so threads are never side by side.
+    There are few parts: rows lie anywhere, so threads are never side by side.
     """
-    shares = threads.pieces(elements, starts[-1], limit, each=4)
-    return list(
-        itertools.pairwise(sorted({*np.searchsorted(starts, [b for b, _ in shares]).tolist(), len(starts) - 1}))
-    )
+    return np.searchsorted(starts, threads.edges(elements, starts[-1], limit, each=4))
 
 
 def rows(step: Step, x, gradient, state: State, t: int, coefficients: tuple, around: Around) -> int:
@@ -200,16 +197,19 @@ def rows(step: Step, x, gradient, state: State, t: int, coefficients: tuple, aro
         idle = idle_arguments(step, state, t, kind)
         kernel = specialise("rows", step.rule, kind)
         key = np.uint32(rounding_key(step.stochastic_rounding, t))
-
-        def task(first, last):
-            work = np.empty(table_.shape[1], kind.dtype), np.empty(LANES)
-            return kernel(table_, *gradient, first, last, slots, after, c, a, means, key, work, idle)
-
-        shares = shares_of_ids(starts, values.size, step.threads)
-        skipped = threads.run([functools.partial(task, *share) for share in shares], step.threads)
+        edges = shares_of_ids(starts, values.size, step.threads)
+        parts = len(edges) - 1
+        work = workspaces(parts, table_.shape[1], kind.dtype), workspaces(parts, LANES, "float64")
+        arguments = table_, *gradient, slots, after, c, a, means, key, work, idle, edges
+        skipped = threads.run(kernel, parts, *arguments, threads=step.threads)
     if step.average:
         blend_touched(step, x, state, distinct, t)
     return skipped
+
+
+def workspaces(count: int, width: int, dtype: str) -> np.ndarray:
+    """A row for each part, so far apart that no two threads write to the same line of a cache."""
+    return np.empty((count, width + LANES), dtype)
 
 
 def distinct_rows(order, starts) -> np.ndarray:
@@ -236,16 +236,15 @@ def sums(order, starts, values: np.ndarray, positions=None, factors=None) -> np.
         positions: (k,), int64.
         factors: (k,): what the value of each id is multiplied by.
     """
-    flat = np.ascontiguousarray(stored(values)).reshape(len(values), math.prod(values.shape[1:]))
+    table_ = np.ascontiguousarray(stored(values)).reshape(len(values), math.prod(values.shape[1:]))
     kind = Kind(ARITHMETIC[storage_of(values)])
-    result = np.empty((len(starts) - 1, flat.shape[1]), kind.dtype)
+    result = np.empty((len(starts) - 1, table_.shape[1]), kind.dtype)
     if result.size:
         positions = NO_POSITIONS if positions is None else positions
         factors = np.empty(0, kind.dtype) if factors is None else factors.astype(kind.dtype, copy=False)
         kernel = specialise("sums", REGISTRY["sgd"], kind)
-        task = functools.partial(kernel, flat, positions, factors, order, starts, result)
-        shares = shares_of_ids(starts, len(order) * flat.shape[1], None)
-        threads.run([functools.partial(task, *share) for share in shares])
+        edges = shares_of_ids(starts, len(order) * table_.shape[1], None)
+        threads.run(kernel, len(edges) - 1, table_, positions, factors, order, starts, result, edges)
     return encode(result, values).reshape(len(result), *values.shape[1:])
 
 
@@ -297,21 +296,20 @@ def settle(step: Step, x, state: State) -> None:
 def squares(x, g, around: tuple, kind: Kind, limit: int | None) -> float:
     """The sum of the squares of a dense gradient, as the rule sees it; x tells the storage type and enters with L2."""
     count = -(-g.size // BLOCK)
-    parts = np.zeros(count)
+    sums_ = np.zeros(count)
     kernel = specialise("dense_squares", REGISTRY["sgd"], Kind(kind.dtype, adjusts=kind.adjusts))
 
-    def task(xs, gs, first, last, offset):
-        return kernel(xs, gs, around, np.empty(LANES), parts[offset:], first, last)
+    def run(xs, gs, sums_, edges):
+        work = workspaces(len(edges) - 1, LANES, "float64")
+        threads.run(kernel, len(work), xs, gs, around, work, sums_, edges, threads=limit)
 
     if x.flags.c_contiguous and g.flags.c_contiguous:
-        flat = x.reshape(1, -1), g.reshape(1, -1)
-        tasks = [functools.partial(task, *flat, b, e, 0) for b, e in threads.pieces(g.size, count, limit)]
-        threads.run(tasks, limit)
+        run(x.reshape(1, -1), g.reshape(1, -1), sums_, threads.edges(g.size, count, limit))
     else:
         for k in range(count):
             cut = slice(k * BLOCK, (k + 1) * BLOCK)
-            task(x.flat[cut].reshape(1, -1), g.flat[cut].reshape(1, -1), 0, 1, k)
-    return sum(map(float, parts), 0.0)
+            run(x.flat[cut].reshape(1, -1), g.flat[cut].reshape(1, -1), sums_[k:], np.array([0, 1]))
+    return sum(map(float, sums_), 0.0)
 
 
 def norm(step: Step, g) -> float:

@@ -15,6 +15,7 @@ from surefoot.engines.cpu.memory import (
     arrays_at,
     column,
     column_of,
+    cut,
     decode,
     encode,
     entries,
@@ -37,30 +38,35 @@ ROWS_AHEAD = 8
 # Drivers
 
 
-def dense(x, g, slots, after, coefficients, around, means, key, place, squares):
-    """Steps every row of x along g; returns how many coordinates were left as they were."""
+def dense(x, g, slots, after, coefficients, around, means, key, place, squares, edges, part):
+    """Steps the rows of x, or the coordinates of its only row; returns how many coordinates were left as they were."""
+    alone = x.shape[0] == 1
     skipped = 0
-    for i in range(x.shape[0]):
-        mean = MEAN_SQUARE(x[i], g[i], around, means, squares)
-        skipped += step_row(x[i], g[i], slots, after, i, coefficients, around, mean, key, place + i * x.shape[1])
+    for i in range(0 if alone else edges[part], 1 if alone else edges[part + 1]):
+        begin, end = (edges[part], edges[part + 1]) if alone else (0, x.shape[1])
+        xs, gs, views = x[i][begin:end], g[i][begin:end], cut(row_of(slots, i), begin, end)
+        mean = MEAN_SQUARE(xs, gs, around, means, squares[part, :LANES])
+        skipped += step_row(xs, gs, views, after, i, coefficients, around, mean, key, place + i * x.shape[1] + begin)
     return skipped
 
 
-def many(addresses, sizes, places, like, slots_like, skipped, first, last, coefficients, around, key):
-    """Steps the arrays first … last − 1, which lie at these addresses and are stored as in `like`."""
-    for i in range(first, last):
+def many(addresses, sizes, places, like, slots_like, skipped, coefficients, around, key, edges, part):
+    """Steps the arrays that lie at these addresses, stored as in `like`."""
+    for i in range(edges[part], edges[part + 1]):
         x, g = array_at(addresses[i, 0], sizes[i], like), array_at(addresses[i, 1], sizes[i], like)
         slots = arrays_at(addresses[i], sizes[i], slots_like)
-        skipped[i] = step_row(x[0], g[0], slots, slots, 0, coefficients, around, F(0), key, places[i])
+        views = row_of(slots, 0)
+        skipped[i] = step_row(x[0], g[0], views, slots, 0, coefficients, around, F(0), key, places[i])
     return 0
 
 
-def rows(x, values, order, starts, first, last, slots, after, coefficients, around, means, key, work, idle):
-    """Steps the distinct rows first … last − 1 that a sparse gradient names; equal ids are summed before.
+def rows(x, values, order, starts, slots, after, coefficients, around, means, key, work, idle, edges, part):
+    """Steps distinct rows that a sparse gradient names; equal ids are summed before.
 
     Rows are asked for some steps ahead: sending them takes longer than the arithmetic.
     """
-    total, squares = work
+    first, last = edges[part], edges[part + 1]
+    total, squares = work[0][part, : x.shape[1]], work[1][part, :LANES]
     skipped = 0
     for u in range(first - ROWS_AHEAD, last):
         if u + ROWS_AHEAD < last:
@@ -70,18 +76,18 @@ def rows(x, values, order, starts, first, last, slots, after, coefficients, arou
         if u >= first:
             row = sum_of_row(total, values, order, starts, u)
             IDLE(x[row], slots, after, row, row, idle)
-            mean = MEAN_SQUARE(x[row], total, around, means, squares)
-            skipped += step_row(x[row], total, slots, after, row, coefficients, around, mean, key, row * x.shape[1])
+            mean, views = MEAN_SQUARE(x[row], total, around, means, squares), row_of(slots, row)
+            skipped += step_row(x[row], total, views, after, row, coefficients, around, mean, key, row * x.shape[1])
     return skipped
 
 
-def sums(values, positions, factors, order, starts, result, first, last):
-    """The sums first … last − 1 of the values of equal ids, in order of occurrence.
+def sums(values, positions, factors, order, starts, result, edges, part):
+    """The sums of the values of equal ids, in order of occurrence.
 
     The value of the k-th id is the k-th, or where several ids share one, that at positions[k]; where there are factors,
     times the k-th.
     """
-    for u in range(first, last):
+    for u in range(edges[part], edges[part + 1]):
         total = result[u]
         total[:] = -F(0)  # so that −0 is a sum too
         for k in range(starts[u], starts[u + 1]):
@@ -151,11 +157,11 @@ def acting(table, b):
     return min(b, table.shape[0] - 1)
 
 
-def dense_squares(x, g, around, squares, parts, first, last):
-    """The sum of the squares of each block first … last − 1 of a dense gradient of one row, into parts."""
-    for m in range(first, last):
+def dense_squares(x, g, around, squares, sums, edges, part):
+    """The sum of the squares of each block of a dense gradient of one row."""
+    for m in range(edges[part], edges[part + 1]):
         begin, end = m * BLOCK, min((m + 1) * BLOCK, g.shape[1])
-        parts[m] = block_squares(x[0, begin:end], g[0, begin:end], around, squares)
+        sums[m] = block_squares(x[0, begin:end], g[0, begin:end], around, squares[part, :LANES])
     return 0
 
 
@@ -171,11 +177,10 @@ def rows_squares(x, values, order, starts, around, squares, total):
 # One row, one coordinate
 
 
-def step_row(x, g, slots, after, row, coefficients, around, mean, key, place):
+def step_row(x, g, views, after, row, coefficients, around, mean, key, place):
     """Steps one row; `mean` is the mean square of its gradient, where coordinates share a rate."""
     if x.size == 0:
         return 0
-    views = row_of(slots, row)
     fresh = RULE(decode(x, x[0]), F(0), mean, *load(views, 0), *coefficients)
     skipped = np.int32(0)  # as wide as the values, or counting would halve the width of the vectors
     for j in range(x.size):

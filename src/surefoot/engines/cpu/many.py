@@ -66,12 +66,9 @@ class Many:
         if self.owner is not None:
             addresses = addresses[self.owner] + self.offsets
         skipped = np.zeros(len(self.sizes), np.int64)
-
-        def task(first, last):
-            return self.kernel(addresses, self.sizes, self.places, x, tuple(slots), skipped, first, last, *numbers, key)
-
-        pieces = threads.pieces(self.total, len(self.sizes), step.threads)
-        threads.run([functools.partial(task, *piece) for piece in pieces], step.threads)
+        edges = threads.edges(self.total, len(self.sizes), step.threads)
+        arguments = addresses, self.sizes, self.places, x, tuple(slots), skipped, *numbers, key, edges
+        threads.run(self.kernel, len(edges) - 1, *arguments, threads=step.threads)
         return skipped if self.owner is None else np.bincount(self.owner, skipped).astype(np.int64)
 
 

@@ -15,6 +15,8 @@ from surefoot.engines.reference import LANES
 INLINE = {"forceinline": True}
 AT_ONCE = 16
 """Rows of a table that are gathered, or put back, at once."""
+MOST_LINES = 8
+"""Of a cache, asked for at once: the processor itself asks for those that follow."""
 
 
 def decode(array, stored):
@@ -133,6 +135,10 @@ def row_of(slots, i):
     """What the slots hold for row i: a 1-D view of a number per coordinate, the number itself where there is one."""
 
 
+def cut(views, begin, end):
+    """The part of a row from begin to before end."""
+
+
 def load(views, j):
     """The slots' values at coordinate j of a row."""
 
@@ -206,6 +212,12 @@ def _row_of(slots, i):
     return together("slots, i", [of_kind[slot.ndim] for slot in slots])
 
 
+@overload(cut, jit_options=INLINE)
+def _cut(views, begin, end):
+    parts = ["views[{k}][begin:end]" if isinstance(view, types.Array) else "views[{k}]" for view in views]
+    return together("views, begin, end", parts)
+
+
 @overload(load, jit_options=INLINE)
 def _load(views, j):
     return together("views, j", ["load_one(views[{k}], j)"] * len(views))
@@ -263,16 +275,27 @@ def prefetch_row(slot, i): ...
 def _prefetch_row(slot, i):
     if slot.ndim == 1:
         return lambda slot, i: prefetch(slot, i)
-    line = 64 // (slot.dtype.bitwidth // 8)
+    width = slot.dtype.bitwidth // 8
+    line = 64 // width
 
     def impl(slot, i):
         row = slot[i]
-        size = min(row.size, 8 * line)
-        for j in range(0, size, line):
+        begin = address(row) % 64 // width  # NumPy's rows need not begin where a cache line does
+        for j in range(-begin, min(row.size, MOST_LINES * line), line):
             prefetch(row, j)
-        prefetch(row, size - 1)  # NumPy's rows need not begin where a cache line does
 
     return impl
+
+
+@intrinsic
+def address(typing, array):
+    """Where an array begins."""
+
+    def emit(context, builder, signature, arguments):
+        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        return builder.ptrtoint(data, context.get_value_type(types.intp))
+
+    return types.intp(array), emit
 
 
 @intrinsic

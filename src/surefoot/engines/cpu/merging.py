@@ -17,45 +17,44 @@ def sort_ids(ids: np.ndarray, rows: int) -> tuple[np.ndarray, np.ndarray]:
     bits = (rows - 1).bit_length()
     passes = -(-bits // MOST_BITS)
     digit_bits = -(-bits // max(passes, 1))
-    count = np.zeros((passes, 1 << digit_bits), np.int64)
+    counts = np.empty(1 << digit_bits, np.uint64)
     order, starts = np.empty((2, ids.size), np.uint64), np.empty(ids.size + 1, np.int64)
-    distinct = sort(ids, digit_bits, count, order[0], order[1], starts)
-    return order[int(distinct < 0)], starts[: abs(distinct) + 1]
+    distinct = sort(ids, digit_bits, passes, counts, order[0], order[1], starts)
+    return order[0], starts[: distinct + 1]
 
 
 @kernel
-def sort(ids, digit_bits, count, order, other, starts):
-    """A radix sort; returns how many distinct rows there are, negative where the sorted ids are in `other`."""
-    size, passes = ids.size, count.shape[0]
-    last = np.uint64(count.shape[1] - 1)
-    # The digits of all passes are counted together, so that the ids are read once for it.
-    rises = True
-    for k in range(size):
-        rises &= k == 0 or ids[k] > ids[k - 1]
-        row = np.uint64(ids[k])
-        order[k] = row << HIGH | np.uint64(k)
-        for digit in range(passes):
-            count[digit, row >> np.uint64(digit * digit_bits) & last] += 1
-    passes = 0 if rises else passes
+def sort(ids, digit_bits, passes, counts, order, other, starts):
+    """A radix sort, into `order`; returns how many distinct rows there are."""
+    falls = False
+    for k in range(1, ids.size):
+        falls |= ids[k] <= ids[k - 1]
+    passes = passes if falls else 0
+    source, target = (order, other) if passes % 2 == 0 else (other, order)
+    for k in range(ids.size):
+        source[k] = np.uint64(ids[k]) << HIGH | np.uint64(k)
+    last = np.uint64(counts.size - 1)
     for digit in range(passes):
-        before = 0
-        for bucket in range(count.shape[1]):
-            before, count[digit, bucket] = before + count[digit, bucket], before
-        place = count[digit]
         shift = HIGH + np.uint64(digit * digit_bits)
-        for k in range(size):
-            bucket = order[k] >> shift & last
-            other[place[bucket]] = order[k]
-            place[bucket] += 1
-        order, other = other, order
+        counts[:] = 0
+        for k in range(source.size):
+            counts[source[k] >> shift & last] += np.uint64(1)
+        before = np.uint64(0)
+        for bucket in range(counts.size):
+            before, counts[bucket] = before + counts[bucket], before
+        for k in range(source.size):
+            bucket = source[k] >> shift & last
+            target[counts[bucket]] = source[k]
+            counts[bucket] += np.uint64(1)
+        source, target = target, source
     starts[0] = 0
-    distinct = min(size, 1)
-    for k in range(1, size):
+    distinct = min(ids.size, 1)
+    for k in range(1, order.size):
         # Written for every id and kept where a row begins: a jump here would often be mispredicted.
         starts[distinct] = k
         distinct += np.int64(order[k] >> HIGH != order[k - 1] >> HIGH)
-    starts[distinct] = size
-    return -distinct if passes % 2 else distinct
+    starts[distinct] = order.size
+    return distinct
 
 
 @kernel
