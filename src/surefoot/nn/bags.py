@@ -112,17 +112,18 @@ class SumOfRows(torch.autograd.Function):
             of_factors = torch.ops.aten._embedding_bag_per_sample_weights_backward(
                 slope, weight, ids, ends[:-1], torch.from_numpy(bag_of), 0, ctx.padding
             )
-        named, slopes = ids.numpy(), slope.numpy()
-        scales = None if factors is None else factors.detach().contiguous().numpy()
+        named, slopes, places = ids.numpy(), slope.numpy(), bag_of
+        if factors is not None:
+            slopes, places = slopes[bag_of] * factors.detach().numpy()[:, None], np.arange(len(named))
         if ctx.padding >= 0:
             kept = named != ctx.padding
-            named, bag_of, scales = named[kept], bag_of[kept], None if scales is None else scales[kept]
+            named, places = named[kept], places[kept]
         if ctx.mean:
             # torch multiplies by the inverse, and so has other bits than a division.
-            counts = np.bincount(bag_of, minlength=len(slopes))
+            counts = np.bincount(places, minlength=len(slopes))
             slopes = slopes * (1 / np.maximum(counts, 1).astype(slopes.dtype))[:, None]
-        order, starts = cpu.sort_ids(named, ctx.shape[0])
+        order, starts = cpu.sort_ids(named, ctx.shape[0], places)
         rows = torch.from_numpy(cpu.distinct_rows(order, starts))[None]
-        sums = torch.from_numpy(cpu.sums(order, starts, slopes, bag_of, scales))
+        sums = torch.from_numpy(cpu.sums(order, starts, slopes))
         of_weight = torch.sparse_coo_tensor(rows, sums, ctx.shape, is_coalesced=True, check_invariants=False)
         return of_weight, None, None, of_factors, None, None

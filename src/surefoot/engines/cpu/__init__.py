@@ -45,7 +45,6 @@ __all__ = [
 ]
 
 NOBODY = np.empty(0)
-NO_POSITIONS = np.empty(0, np.int64)
 
 
 def kind_of(step: Step, x: np.ndarray, **more) -> Kind:
@@ -227,24 +226,15 @@ def merge(ids: np.ndarray, values: np.ndarray, rows: int) -> tuple[np.ndarray, n
     return distinct_rows(order, starts), sums(order, starts, values)
 
 
-def sums(order, starts, values: np.ndarray, positions=None, factors=None) -> np.ndarray:
-    """The sum of each distinct row's values in order of occurrence, one for every row.
-
-    Args:
-        order, starts: of the ids, from sort_ids.
-        values: (m, …): one for each id, or for several: then that of the k-th id is values[positions[k]].
-        positions: (k,), int64.
-        factors: (k,): what the value of each id is multiplied by.
-    """
+def sums(order, starts, values: np.ndarray) -> np.ndarray:
+    """The sum of each distinct row's values in order of occurrence, given what sort_ids makes of the ids."""
     table_ = np.ascontiguousarray(stored(values)).reshape(len(values), math.prod(values.shape[1:]))
     kind = Kind(ARITHMETIC[storage_of(values)])
     result = np.empty((len(starts) - 1, table_.shape[1]), kind.dtype)
     if result.size:
-        positions = NO_POSITIONS if positions is None else positions
-        factors = np.empty(0, kind.dtype) if factors is None else factors.astype(kind.dtype, copy=False)
         kernel = specialise("sums", REGISTRY["sgd"], kind)
         edges = shares_of_ids(starts, len(order) * table_.shape[1], None)
-        threads.run(kernel, len(edges) - 1, table_, positions, factors, order, starts, result, edges)
+        threads.run(kernel, len(edges) - 1, table_, order, starts, result, edges)
     return encode(result, values).reshape(len(result), *values.shape[1:])
 
 

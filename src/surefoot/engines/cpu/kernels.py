@@ -81,27 +81,11 @@ def rows(x, values, order, starts, slots, after, coefficients, around, means, ke
     return skipped
 
 
-def sums(values, positions, factors, order, starts, result, edges, part):
-    """The sums of the values of equal ids, in order of occurrence.
-
-    The value of the k-th id is the k-th, or where several ids share one, that at positions[k]; where there are factors,
-    times the k-th.
-    """
+def sums(values, order, starts, result, edges, part):
+    """The sums of the values of equal ids, in order of occurrence."""
     for u in range(edges[part], edges[part + 1]):
-        total = result[u]
-        total[:] = -F(0)  # so that −0 is a sum too
-        for k in range(starts[u], starts[u + 1]):
-            if positions.size == 0 and k + VALUES_AHEAD < order.size:
-                prefetch_row(values, position_at(order, k + VALUES_AHEAD))
-            place = position_at(order, k)
-            more = values[positions[place] if positions.size > 0 else place]
-            add(total, more, factors[place] if factors.size > 0 else F(1))
+        sum_of_row(result[u], values, order, starts, u)
     return 0
-
-
-def add(total, values, factor):
-    for d in range(total.size):
-        total[d] += decode(values, values[d]) * factor
 
 
 def settle(x, slots, after, idle):
@@ -208,14 +192,14 @@ def step_coordinate(x, j, raw, views, coefficients, around, mean, key, place):
 def sum_of_row(total, values, order, starts, u):
     """Sums the gradient of the u-th distinct row in order of occurrence; returns the row."""
     begin, end = starts[u], starts[u + 1]
-    first = values[position_at(order, begin)]
+    first = values[place_at(order, begin)]
     for d in range(total.size):
         total[d] = decode(first, first[d])
     for k in range(begin, end):
         if k + VALUES_AHEAD < order.size:
-            prefetch_row(values, position_at(order, k + VALUES_AHEAD))
+            prefetch_row(values, place_at(order, k + VALUES_AHEAD))
         if k > begin:
-            more = values[position_at(order, k)]
+            more = values[place_at(order, k)]
             for d in range(total.size):
                 total[d] += decode(more, more[d])
     return row_at(order, begin)
@@ -225,7 +209,7 @@ def row_at(order, k):
     return np.int64(order[k] >> np.uint64(32))
 
 
-def position_at(order, k):
+def place_at(order, k):
     return np.int64(order[k] & np.uint64(0xFFFFFFFF))
 
 

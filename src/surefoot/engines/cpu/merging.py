@@ -7,24 +7,30 @@ from surefoot.native import kernel
 MOST_BITS = 11
 """Of a digit: with more, its counts no longer fit into the nearest cache."""
 HIGH = np.uint64(32)
+IN_ORDER = np.empty(0, np.int64)
 
 
-def sort_ids(ids: np.ndarray, rows: int) -> tuple[np.ndarray, np.ndarray]:
-    """(row << 32 | position) for every id, sorted by row, and where each distinct row begins.
+def sort_ids(ids: np.ndarray, rows: int, places: np.ndarray = IN_ORDER) -> tuple[np.ndarray, np.ndarray]:
+    """(row << 32 | place) for every id, sorted by row, and where each distinct row begins.
 
-    Rows and positions must be below 2³².
+    Rows and places must be below 2³².
+
+    Args:
+        ids: (k,), of rows 0 … rows − 1.
+        rows: how many there are.
+        places: (k,), int64: where the values of each id are; those of the k-th are the k-th unless something is said.
     """
     bits = (rows - 1).bit_length()
     passes = -(-bits // MOST_BITS)
     digit_bits = -(-bits // max(passes, 1))
     counts = np.empty(1 << digit_bits, np.uint64)
     order, starts = np.empty((2, ids.size), np.uint64), np.empty(ids.size + 1, np.int64)
-    distinct = sort(ids, digit_bits, passes, counts, order[0], order[1], starts)
+    distinct = sort(ids, places, digit_bits, passes, counts, order[0], order[1], starts)
     return order[0], starts[: distinct + 1]
 
 
 @kernel
-def sort(ids, digit_bits, passes, counts, order, other, starts):
+def sort(ids, places, digit_bits, passes, counts, order, other, starts):
     """A radix sort, into `order`; returns how many distinct rows there are."""
     falls = False
     for k in range(1, ids.size):
@@ -32,7 +38,7 @@ def sort(ids, digit_bits, passes, counts, order, other, starts):
     passes = passes if falls else 0
     source, target = (order, other) if passes % 2 == 0 else (other, order)
     for k in range(ids.size):
-        source[k] = np.uint64(ids[k]) << HIGH | np.uint64(k)
+        source[k] = np.uint64(ids[k]) << HIGH | np.uint64(places[k] if places.size > 0 else k)
     last = np.uint64(counts.size - 1)
     for digit in range(passes):
         shift = HIGH + np.uint64(digit * digit_bits)
