@@ -1,6 +1,5 @@
 """How many threads a step uses makes no difference to its bits. Arrays are large enough that threads are used."""
 
-from collections import deque
 from threading import Barrier, get_ident
 from types import SimpleNamespace
 
@@ -10,6 +9,7 @@ from numerics import assert_identical, assert_same_memory
 from table import CONCRETE, both, dense_run, parameters, rows_run
 
 from surefoot import threads
+from surefoot.native import kernel
 
 SIZE = threads.SMALLEST + 4099
 POOL = threads.pool
@@ -24,25 +24,25 @@ settings = pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
 
 
 @pytest.fixture
-def tasks_of_steps(monkeypatch):
-    """Into how many tasks each step is cut, from which its threads take."""
+def parts_of_steps(monkeypatch):
+    """Into how many parts each step is cut, from which its threads take."""
     counts, run = [], threads.run
 
-    def counting(tasks, *limit):
-        counts.append(len(tasks))
-        return run(tasks, *limit)
+    def counting(kernel, parts, *arguments, **limit):
+        counts.append(parts)
+        return run(kernel, parts, *arguments, **limit)
 
     monkeypatch.setattr(threads, "run", counting)
     return counts
 
 
-def compare(tasks_of_steps, x, run, **settings):
+def compare(parts_of_steps, x, run, **settings):
     """One, two and three threads, and the reference."""
     results = {}
     for count in (1, 2, 3):
-        tasks_of_steps.clear()
+        parts_of_steps.clear()
         results[count] = both(CONCRETE["adagrad"], x, run, threads=count, **settings)
-        assert (max(tasks_of_steps) > 1) == (count > 1)
+        assert (max(parts_of_steps) > 1) == (count > 1)
     for count in (2, 3):
         assert_identical(results[count][0], results[1][0], f"{count} threads")
         assert_same_memory(results[count][1], results[1][1], f"{count} threads")
@@ -50,50 +50,49 @@ def compare(tasks_of_steps, x, run, **settings):
 
 @settings
 @pytest.mark.parametrize("shape", [(SIZE,), (SIZE // 61, 61)], ids=["vector", "table"])
-def test_dense(tasks_of_steps, shape, settings):
+def test_dense(parts_of_steps, shape, settings):
     if shape[1:] == () and settings.get("granularity") == "row":
         shape = (3, SIZE // 3)  # a row is longer than a block, and rows are fewer than threads or equal
     rng = np.random.default_rng(0)
     g = rng.standard_normal(shape, np.float32)
-    compare(tasks_of_steps, parameters(shape, "float32"), dense_run([g, g]), **settings)
+    compare(parts_of_steps, parameters(shape, "float32"), dense_run([g, g]), **settings)
 
 
 @settings
-def test_rows(tasks_of_steps, settings):
+def test_rows(parts_of_steps, settings):
     rng = np.random.default_rng(1)
     shape, width = (3000, 96), 96
     ids = np.minimum(rng.zipf(1.3, SIZE // width + 1) - 1, shape[0] - 1)
     values = rng.standard_normal((len(ids), width), np.float32)
     assert len(np.unique(ids)) < len(ids) / 2
-    compare(tasks_of_steps, parameters(shape, "float32"), rows_run([(ids, values)]), **settings)
+    compare(parts_of_steps, parameters(shape, "float32"), rows_run([(ids, values)]), **settings)
 
 
-def test_a_single_row_with_all_the_ids(tasks_of_steps):
+def test_a_single_row_with_all_the_ids():
     """There is nothing to share among threads then."""
     ids, values = np.zeros(SIZE // 64, np.int64), np.full((SIZE // 64, 64), 0.5, np.float32)
     results = [
         both(CONCRETE["adagrad"], np.ones((2, 64), np.float32), rows_run([(ids, values)]), threads=k) for k in (1, 3)
     ]
     assert_identical(results[1][0], results[0][0])
-    assert max(tasks_of_steps) == 1
 
 
-def test_rounding_at_random_depends_on_the_place_and_not_on_the_thread(tasks_of_steps):
+def test_rounding_at_random_depends_on_the_place_and_not_on_the_thread(parts_of_steps):
     rng = np.random.default_rng(2)
     x = (rng.standard_normal(SIZE, np.float32).view(np.uint32) >> 16).astype(np.uint16)
-    compare(tasks_of_steps, x, dense_run([x[::-1].copy()]), stochastic_rounding=11)
+    compare(parts_of_steps, x, dense_run([x[::-1].copy()]), stochastic_rounding=11)
 
 
-def test_the_limit_holds_for_steps_that_do_not_say(tasks_of_steps):
+def test_the_limit_holds_for_steps_that_do_not_say(parts_of_steps):
     g = np.ones(SIZE, np.float32)
     threads.set_threads(2)
     try:
         both(CONCRETE["adagrad"], g, dense_run([g]))
-        assert max(tasks_of_steps) > 1
-        tasks_of_steps.clear()
+        assert max(parts_of_steps) > 1
+        parts_of_steps.clear()
         threads.set_threads(1)
         both(CONCRETE["adagrad"], g, dense_run([g]))
-        assert max(tasks_of_steps) == 1
+        assert max(parts_of_steps) == 1
     finally:
         threads.set_threads(None)
 
@@ -105,16 +104,18 @@ def test_the_limit_can_come_from_the_environment(monkeypatch):
         threads.set_threads(0)
 
 
-def test_small_steps_use_one_thread(tasks_of_steps):
+def test_small_steps_use_one_thread(parts_of_steps):
     g = np.ones(1000, np.float32)
     both(CONCRETE["adagrad"], g, dense_run([g]), threads=4)
-    assert max(tasks_of_steps) == 1
+    assert max(parts_of_steps) == 1
 
 
+@pytest.fixture
 def own_threads(monkeypatch):
     monkeypatch.setattr(threads, "openmp", lambda: None)
 
 
+@pytest.fixture
 def torchs_threads(monkeypatch):
     torch = pytest.importorskip("torch")
     if threads.openmp() is None:
@@ -125,24 +126,22 @@ def torchs_threads(monkeypatch):
     monkeypatch.setattr(threads, "_crowded_until", 0.0)
 
 
-both_kinds = pytest.mark.parametrize("kind", [own_threads, torchs_threads])
-
-
-@both_kinds
-def test_tasks_run_side_by_side(monkeypatch, kind):
-    kind(monkeypatch)
+def test_parts_run_side_by_side(own_threads):
     barrier = Barrier(2)
-    met = [lambda: barrier.wait(timeout=60) >= 0] * 2
-    assert threads.run([*met, lambda: 40], 2) == 42
+
+    def meet(part):
+        if part < 2:
+            barrier.wait(timeout=60)
+        return part
+
+    assert threads.run(meet, 4, threads=2) == 6
 
 
-@both_kinds
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
-def test_what_a_task_raises_arrives(monkeypatch, kind, error):
-    kind(monkeypatch)
+def test_what_a_part_raises_arrives(own_threads, error):
     here, barrier = get_ident(), Barrier(2)
 
-    def task(fails_here):
+    def failing(fails_here, part):
         barrier.wait(timeout=60)
         if (get_ident() == here) == fails_here:
             raise error("no")
@@ -150,34 +149,46 @@ def test_what_a_task_raises_arrives(monkeypatch, kind, error):
 
     for fails_here in (True, False):
         with pytest.raises(error, match="no"):
-            threads.run([lambda: task(fails_here)] * 2, 2)  # noqa: B023
-    assert threads.run([lambda: 1] * 5, 2) == 5
+            threads.run(failing, 2, fails_here, threads=2)
+    assert threads.run(lambda part: 1, 5, threads=2) == 5
 
 
-def test_an_interrupt_before_the_first_task_is_not_lost(monkeypatch):
-    def interrupted(function, team, workers, flags):
-        """A team in which the interrupt comes before this thread has begun."""
+@pytest.mark.parametrize("kind", ["own_threads", "torchs_threads"])
+def test_every_part_is_done_once(request, kind):
+    request.getfixturevalue(kind)
+    for parts in (1, 2, 3, 1000):
+        done = np.zeros(parts, np.int64)
+        assert threads.run(COUNT, parts, done, threads=2) == parts * (parts - 1) // 2
+        assert (done == 1).all()
 
-    with pytest.raises(KeyboardInterrupt):
-        threads.drain_in_team(interrupted, deque([lambda: 1]), 2)
+
+def count(done, part):
+    done[part] += 1
+    return part
 
 
-def test_a_team_that_is_late_is_left_alone_for_a_while(monkeypatch):
-    torchs_threads(monkeypatch)
+COUNT = kernel(count)
+
+
+def test_a_team_that_is_late_is_left_alone_for_a_while(torchs_threads, monkeypatch):
+    """It is late where one of its threads had nothing left to do long before the other was done."""
     monkeypatch.setattr(threads, "pool", POOL)
     monkeypatch.setattr(threads, "LATE", 0.001)
     clock = SimpleNamespace(now=100.0, teams=0, late=0.0)
 
-    def team(function, tasks, workers, flags):
-        clock.teams += 1
-        function(tasks)
-        clock.now += clock.late
+    class Slow:
+        def __call__(self, part):
+            return 1
+
+        def among(self, team, *arguments):
+            clock.teams += 1
+            team.begun, team.done, team.ended = 7.0, 7.001, 7.001 + clock.late
+            return team.parts
 
     monkeypatch.setattr(threads, "time", SimpleNamespace(perf_counter=lambda: clock.now))
-    monkeypatch.setattr(threads, "openmp", lambda: team)
     for late, passes, teams in ((0.0005, 0, 1), (0.01, 0, 2), (0, 0.5, 2), (0, 0.6, 3)):
         clock.late, clock.now = late, clock.now + passes
-        assert threads.run([lambda: 1] * 3, 2) == 3
+        assert threads.run(Slow(), 3, threads=2) == 3
         assert clock.teams == teams
 
 

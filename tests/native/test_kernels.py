@@ -1,16 +1,19 @@
 """Machine code that is loaded without its compiler: what is passed, refused, raised and kept."""
 
+import ctypes
+import itertools
 import json
 import math
 import os
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
 from numerics import assert_identical
 
-from surefoot.native import compilation, kernel
+from surefoot.native import Team, compilation, kernel
 from surefoot.native.keeping import seal
 
 
@@ -106,6 +109,57 @@ def test_exceptions_of_kernels(cache):
     with pytest.raises(ValueError, match="found a positive number") as caught:
         call(numbers)
     assert caught.value.args == ("found a positive number", 1)
+
+
+def add_up(numbers, sums, part):
+    """Leaves the sum of a part's numbers."""
+    if numbers[part] < 0:
+        raise ValueError("found a negative number")
+    for k in range(numbers[part]):
+        sums[part] += k
+    return numbers[part]
+
+
+ADD_UP = kernel(add_up)
+
+
+@pytest.fixture
+def team():
+    """Three threads of Python's in place of OpenMP's, and a clock that goes on by a second when it is read."""
+    asked, ticks = [], itertools.count(1)
+
+    @ctypes.CFUNCTYPE(None, ctypes.CFUNCTYPE(None, ctypes.c_void_p), ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint)
+    def parallel(function, data, count, flags):
+        asked.append((count, flags))
+        others = [threading.Thread(target=function, args=(data,)) for _ in range(count - 1)]
+        for other in others:
+            other.start()
+        function(data)
+        for other in others:
+            other.join()
+
+    clock = ctypes.CFUNCTYPE(ctypes.c_double)(lambda: float(next(ticks)))
+    addresses = (ctypes.cast(function, ctypes.c_void_p).value for function in (parallel, clock))
+    team = Team(*addresses, 3, 5)
+    yield team
+    assert asked == [(3, 0)]
+    assert team.begun < team.done < team.ended
+    del parallel, clock  # not before they were called
+
+
+def test_a_team_shares_the_parts(cache, team):
+    numbers, sums = np.array([3, 100_000, 0, 5, 2]), np.zeros(6, np.int64)
+    assert ADD_UP.among(team, numbers, sums, 0) == numbers.sum()
+    assert sums[:5].tolist() == [n * (n - 1) // 2 for n in numbers.tolist()]
+    assert sums[5] == 0
+
+
+def test_exceptions_in_a_team(cache, team):
+    """All other parts are done."""
+    numbers, sums = np.array([3, -1, 2, 2, 4]), np.zeros(5, np.int64)
+    with pytest.raises(ValueError, match="found a negative number"):
+        ADD_UP.among(team, numbers, sums, 0)
+    assert sums.tolist() == [3, 0, 1, 1, 6]
 
 
 def double(numbers):

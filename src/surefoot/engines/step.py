@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from surefoot import rules
+from surefoot import room, rules
 from surefoot.rules import Rule, RuleError, Slot
 
 ENGINES = {"cpu": "surefoot.engines.cpu", "reference": "surefoot.engines.reference"}
@@ -292,7 +292,8 @@ class Step:
         for key, slot in self.rule.slots.items():
             shape, initial = self.slot_shape(x.shape, slot.kind), self.initial(slot)
             value = to_bfloat16(np.float32(initial)) if slot_type == "bfloat16" else initial
-            slots[key] = np.full(shape, value, numpy_type)
+            slots[key] = room.empty(shape, numpy_type)
+            slots[key][...] = value
         state = State(slots)
         if self.average:
             state.average = decode(x).astype(np.float64)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from surefoot import room
 from surefoot.engines import Around, State, Step
 from surefoot.engines.cpu.many import Storage
 from surefoot.engines.step import ARITHMETIC
@@ -203,8 +204,8 @@ def new_slot(parameter: Tensor, step: Step, slot: Slot, meta: bool) -> Tensor:
     shape = step.slot_shape(tuple(part.shape), slot.kind)
     if shape == tuple(part.shape):
         if whole.is_complex():
-            return torch.full_like(whole, complex(value, value), dtype=dtype.to_complex())
-        return torch.full_like(whole, value, dtype=dtype)
+            value, dtype = complex(value, value), dtype.to_complex()
+        return in_large_pages(torch.empty_like(whole, dtype=dtype)).fill_(value)
     made = torch.full(shape, value, dtype=dtype, device=part.device)
     if local(whole) is whole:
         return made
@@ -212,6 +213,19 @@ def new_slot(parameter: Tensor, step: Step, slot: Slot, meta: bool) -> Tensor:
     united = torch.empty(step.slot_shape((*whole.shape, *part.shape[whole.ndim :]), slot.kind), device="meta")
     mesh, placements = whole.device_mesh, whole.placements  # pyright: ignore[reportAttributeAccessIssue]
     return type(whole).from_local(made, mesh, placements, shape=united.shape, stride=united.stride())  # pyright: ignore
+
+
+def in_large_pages(tensor: Tensor) -> Tensor:
+    """A tensor that nothing was written to yet, in memory of which rows are found faster."""
+    part = local(tensor)
+    if type(part) is Tensor and part.device.type == "cpu":
+        room.ask_for_large_pages(part.data_ptr(), part.nbytes)
+    return tensor
+
+
+def copied(tensor: Tensor) -> Tensor:
+    """A clone in such memory."""
+    return in_large_pages(torch.empty_like(tensor)).copy_(tensor)
 
 
 def is_supported(parameter: Tensor) -> bool:

@@ -21,6 +21,7 @@ from surefoot.optim.memory import (
     Memory,
     Rows,
     check_parameter,
+    copied,
     counter_type,
     is_supported,
     local,
@@ -576,7 +577,7 @@ class RuleOptimizer(torch.optim.Optimizer):
                     tensors = {name: value for name, value in states[key].items() if value is not None}
                     name = self._name(number, index)
                     fitted = self._fitted(name, parameter, step, tensors)
-                    states[key] = {name: Boxed(value.clone()) for name, value in fitted.items()}
+                    states[key] = {name: Boxed(copied(value)) for name, value in fitted.items()}
         return states
 
     def __getstate__(self) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from surefoot import threads
+from surefoot import room, threads
 from surefoot.engines import reference
 from surefoot.engines.cpu.many import Many, read, write
 from surefoot.engines.cpu.merging import sort_ids
@@ -91,9 +91,9 @@ def dense(step: Step, x, g, state: State, t: int, coefficients: tuple, around: A
 
     def run(xs, gs, before, after, place):
         edges = parts_of(step, xs)
-        squares = workspaces(len(edges) - 1, LANES, "float64")
-        arguments = xs, gs, before, after, c, a, means, key, place, squares, edges
-        return threads.run(kernel, len(squares), *arguments, threads=step.threads)
+        work = workspaces(len(edges) - 1, LANES, "float64")
+        arguments = xs, gs, before, after, c, a, means, key, place, work, edges
+        return threads.run(kernel, len(work), *arguments, threads=step.threads)
 
     if all(array.flags.c_contiguous for array in (x, g, *slots)):
         skipped = run(*flat(step, x, g, slots, fresh), 0)
@@ -115,7 +115,7 @@ def per_row(step: Step) -> list[bool]:
     return [step.shared and slot.kind == "scale" for slot in step.rule.slots.values()]
 
 
-def flat(step: Step, x, g, slots, fresh) -> tuple[Any, ...]:
+def flat(step: Step, x, g, slots, fresh) -> tuple[Any, Any, tuple, tuple]:
     """(x, g, slots, slots to write) in two dimensions: in rows where each has its own rate, else in one row."""
     rows = x.shape[0] if step.granularity == "row" and x.ndim else 1
     shapes = [-1 if lone else (rows, x.size // rows) for lone in per_row(step)]
@@ -133,7 +133,7 @@ def parts_of(step: Step, x) -> np.ndarray:
     return np.array([0, x.size]) if step.granularity == "row" else threads.edges(x.size, x.size, step.threads)
 
 
-def copied_blocks(step: Step, x, g, slots, fresh) -> Iterator[tuple[Any, ...]]:
+def copied_blocks(step: Step, x, g, slots, fresh) -> Iterator[tuple[Any, Any, tuple, tuple, int]]:
     """The same for memory with gaps: groups of rows are copied together, stepped, and copied back, one by one.
 
     A long row is stepped where it lies, if it is evenly spaced.
@@ -230,7 +230,7 @@ def sums(order, starts, values: np.ndarray) -> np.ndarray:
     """The sum of each distinct row's values in order of occurrence, given what sort_ids makes of the ids."""
     table_ = np.ascontiguousarray(stored(values)).reshape(len(values), math.prod(values.shape[1:]))
     kind = Kind(ARITHMETIC[storage_of(values)])
-    result = np.empty((len(starts) - 1, table_.shape[1]), kind.dtype)
+    result = room.empty((len(starts) - 1, table_.shape[1]), kind.dtype)
     if result.size:
         kernel = specialise("sums", REGISTRY["sgd"], kind)
         edges = shares_of_ids(starts, len(order) * table_.shape[1], None)

@@ -31,7 +31,7 @@ from surefoot.engines.reference import BLOCK, LANES
 
 # ruff: noqa: F821
 
-VALUES_AHEAD = 16
+VALUES_AHEAD = 32
 ROWS_AHEAD = 8
 
 
