@@ -55,10 +55,11 @@ def checked_rows(memory: Memory, gradient: Tensor, engine: str) -> Rows:
         )
     if engine == "gpu" and gradient.sparse_dim() == 1:
         return rows_of(gradient)  # which checks the rows itself: to ask here would be to wait for the GPU
-    for dimension, places in enumerate(gradient._indices() if gradient._nnz() else ()):
-        # Not by torch on a CPU: its threads would spin for a while, and take a core from ours.
-        numbers = places.numpy() if places.device.type == "cpu" else places
-        low, high = int(numbers.min()), int(numbers.max())
+    indices: Any = gradient._indices()
+    # Not by torch on a CPU: its threads would spin for a while, and take a core from ours.
+    indices = indices.numpy() if indices.device.type == "cpu" else indices
+    for dimension, places in enumerate(indices if gradient._nnz() else ()):
+        low, high = int(places.min()), int(places.max())
         if low < 0 or high >= shape[dimension]:
             what = "row" if dimension == 0 else f"in dimension {dimension} the place"
             raise ValueError(
