@@ -23,12 +23,13 @@ PARTS = 16
 LATE = 0.001
 """Seconds for which a team may go on when one of its threads is done, besides an eighth of all its time."""
 APART = 1.0
-"""Seconds for which torch's threads are left alone when a team was late."""
+"""Seconds for which torch's threads are left alone when two teams in a row were late."""
 
 _limit: int | None = None
 _pool: tuple[int, int, ThreadPoolExecutor] | None = None
 _process = os.getpid()
 _crowded_until = 0.0
+_was_late = False
 
 
 def set_threads(count: int | None) -> None:
@@ -141,10 +142,12 @@ def address_of(function: Any) -> int:
 
 
 def run_in_team(team: Team, kernel: Kernel, arguments: tuple) -> int:
-    global _crowded_until
+    global _crowded_until, _was_late
     total = kernel.among(team, *arguments, 0)
-    if team.ended - team.done > LATE + (team.ended - team.begun) / 8:
+    late = team.ended - team.done > LATE + (team.ended - team.begun) / 8
+    if late and _was_late:  # once may be by chance
         _crowded_until = time.perf_counter() + APART
+    _was_late = late
     return total
 
 

@@ -124,6 +124,7 @@ def torchs_threads(monkeypatch):
     monkeypatch.setattr(threads, "pool", None)
     monkeypatch.setattr(threads, "LATE", float("inf"))
     monkeypatch.setattr(threads, "_crowded_until", 0.0)
+    monkeypatch.setattr(threads, "_was_late", False)
 
 
 def test_parts_run_side_by_side(own_threads):
@@ -171,7 +172,7 @@ COUNT = kernel(count)
 
 
 def test_a_team_that_is_late_is_left_alone_for_a_while(torchs_threads, monkeypatch):
-    """It is late where one of its threads had nothing left to do long before the other was done."""
+    """It is late where one of its threads had nothing left to do long before the other was done, twice in a row."""
     monkeypatch.setattr(threads, "pool", POOL)
     monkeypatch.setattr(threads, "LATE", 0.001)
     clock = SimpleNamespace(now=100.0, teams=0, late=0.0)
@@ -186,8 +187,19 @@ def test_a_team_that_is_late_is_left_alone_for_a_while(torchs_threads, monkeypat
             return team.parts
 
     monkeypatch.setattr(threads, "time", SimpleNamespace(perf_counter=lambda: clock.now))
-    for late, passes, teams in ((0.0005, 0, 1), (0.01, 0, 2), (0, 0.5, 2), (0, 0.6, 3)):
-        clock.late, clock.now = late, clock.now + passes
+    punctual, late = 0.0005, 0.01
+    for lateness, passes, teams in (
+        (late, 0, 1),
+        (punctual, 0, 2),
+        (late, 0, 3),
+        (late, 0, 4),  # the second in a row
+        (punctual, 0.5, 4),
+        (late, 0.6, 5),  # tried again, and still late
+        (punctual, 0.5, 5),
+        (punctual, 0.6, 6),
+        (punctual, 0, 7),
+    ):
+        clock.late, clock.now = lateness, clock.now + passes
         assert threads.run(Slow(), 3, threads=2) == 3
         assert clock.teams == teams
 
