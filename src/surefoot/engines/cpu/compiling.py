@@ -1,5 +1,7 @@
 """What Numba compiles for a rule: a driver's copy, whose globals are the rule and the helpers that fit it."""
 
+import builtins
+import dis
 import functools
 import types
 from collections.abc import Callable
@@ -30,6 +32,43 @@ def copy_of(driver: str, rule: Rule, kind: Kind, name: str) -> Callable:
     return numba.njit(copy, **OPTIONS)
 
 
+@functools.cache
+def helpers() -> dict[str, types.FunctionType]:
+    """The functions of `kernels` and `lanes`."""
+    homes = kernels.__name__, lanes.__name__
+    found = (vars(lanes) | vars(kernels)).items()
+    return {name: function for name, function in found if getattr(function, "__module__", None) in homes}
+
+
+@functools.cache
+def common() -> frozenset[str]:
+    """The helpers that are the same for all rules and kinds, but for the type of the arithmetic."""
+    known = vars(builtins).keys() | vars(lanes).keys() | vars(kernels).keys() | {"F"}
+    used = {name: globals_of(function) for name, function in helpers().items()}
+    found = {name for name in used if used[name] <= known}
+    while uncommon := {name for name in found if used[name] & helpers().keys() - found}:
+        found -= uncommon
+    return frozenset(found)
+
+
+def globals_of(function: types.FunctionType) -> set[str]:
+    return {step.argval for step in dis.get_instructions(function) if step.opname == "LOAD_GLOBAL"}
+
+
+@functools.cache
+def common_helpers(dtype: str) -> dict[str, Callable]:
+    """Those, compiled once for all that use them."""
+    names = dict(vars(lanes)) | dict(vars(kernels)) | {"F": np.dtype(dtype).type}
+    names |= {helper: jitted(helper, names) for helper in common()}
+    return {helper: names[helper] for helper in common()}
+
+
+def jitted(helper: str, names: dict) -> Callable:
+    """A helper whose globals are these."""
+    options = APART if helper in lanes.ONCE_AN_EXAMPLE else INNER
+    return numba.njit(types.FunctionType(helpers()[helper].__code__, names, helper), **options)
+
+
 def namespace(rule: Rule, kind: Kind) -> dict:
     """The globals of a driver's copy: every helper of `kernels`, compiled, and the names in capitals."""
     f = np.dtype(kind.dtype).type
@@ -52,10 +91,9 @@ def namespace(rule: Rule, kind: Kind) -> dict:
         "AROUND_IDLE": compiled(around.idle, np.float64),
         "SLOPE": compiled(losses.SLOPES[kind.loss], np.float64) if kind.loss else None,
     }
-    for helper, function in (vars(lanes) | vars(kernels)).items():
-        if isinstance(function, types.FunctionType) and function.__module__ in (kernels.__name__, lanes.__name__):
-            options = APART if helper in lanes.ONCE_AN_EXAMPLE else INNER
-            names[helper] = numba.njit(types.FunctionType(function.__code__, names, helper), **options)
+    names |= common_helpers(kind.dtype)
+    for helper in helpers().keys() - common():
+        names[helper] = jitted(helper, names)
     idle = "idle_from_origin" if rule.from_origin else "idle_steady" if rule.steady else "idle_by_rule"
     names |= {
         "GRADIENT": names["full_gradient" if kind.adjusts else "plain_gradient"],
