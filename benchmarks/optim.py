@@ -39,12 +39,16 @@ def beside(what: str, ours: Times, peers: dict[str, Times], bar: float | None) -
 
 
 def embedding_steps(table: int, width: int, count: int, rounds: int) -> Iterator[Row]:
-    """The step alone, along gradients that were made before: exact and row-wise, on one thread and on all."""
-    gradients = [gradient(table, width, ids) for ids in zipf_batches(table, count)]
+    """The step alone, along gradients that were made before: exact and row-wise, on one thread and on all.
+
+    The gradients are those of torch's EmbeddingBag, and once those of ours, which sums equal ids in its backward pass.
+    """
+    batches = zipf_batches(table, count)
+    gradients = {home: [gradient(table, width, ids, home) for ids in batches] for home in ("torch.nn", "surefoot.nn")}
     what = f"step of an embedding table, {table:,} × {width}, {count:,} ids"
 
-    def step(kind: str, threads: int, **settings) -> Callable[[], object]:
-        parameter, turn = torch.nn.Parameter(torch.randn(table, width)), itertools.cycle(gradients)
+    def step(kind: str, threads: int, home: str = "torch.nn", **settings) -> Callable[[], object]:
+        parameter, turn = torch.nn.Parameter(torch.randn(table, width)), itertools.cycle(gradients[home])
         optimizer = optimizer_of(kind, [parameter], lr=0.01, **settings)
 
         def run():
@@ -59,6 +63,7 @@ def embedding_steps(table: int, width: int, count: int, rounds: int) -> Iterator
     contenders = {
         "exact": step("surefoot.Adagrad", most),
         "row-wise": step("surefoot.Adagrad", most, **ROW_WISE),
+        "our bag": step("surefoot.Adagrad", most, "surefoot.nn"),
         "one thread": step("surefoot.Adagrad", 1),
         "torch.Adagrad": step("torch.Adagrad", most),
         "torch.Adagrad on one thread": step("torch.Adagrad", 1),
@@ -68,6 +73,7 @@ def embedding_steps(table: int, width: int, count: int, rounds: int) -> Iterator
     torch.set_num_threads(most)
     torchs = {name: time for name, time in times.items() if name.startswith("torch")}
     yield beside(what, times["exact"], torchs, bar=8)
+    yield beside(f"{what}, after surefoot.nn.EmbeddingBag", times["our bag"], torchs, bar=8)
     yield beside(f"{what}, row-wise", times["row-wise"], torchs, bar=8)
     yield beside(f"{what}, row-wise beside exact", times["row-wise"], {"exact": times["exact"]}, bar=1)
     if most > 1:

@@ -55,9 +55,9 @@ def bags(ids: np.ndarray):
     return torch.from_numpy(ids), torch.arange(0, len(ids), BAG)
 
 
-def gradient(table: int, width: int, ids: np.ndarray):
-    """The uncoalesced gradient that EmbeddingBag makes."""
-    embedding = torch.nn.EmbeddingBag(table, width, mode="sum", sparse=True)
+def gradient(table: int, width: int, ids: np.ndarray, home: str = "torch.nn"):
+    """The gradient that an EmbeddingBag makes; torch's is uncoalesced."""
+    embedding = installed(home).EmbeddingBag(table, width, mode="sum", sparse=True)
     sums = embedding(*bags(ids))
     sums.backward(torch.randn_like(sums))
     return embedding.weight.grad
