@@ -91,7 +91,7 @@ def dense(step: Step, x, g, state: State, t: int, coefficients: tuple, around: A
 
     def run(xs, gs, before, after, place):
         edges = parts_of(step, xs)
-        work = workspaces(len(edges) - 1, LANES, "float64")
+        work = workspaces(len(edges) - 1, BLOCK, kind.dtype)
         arguments = xs, gs, before, after, c, a, means, key, place, work, edges
         return threads.run(kernel, len(work), *arguments, threads=step.threads)
 
@@ -198,7 +198,7 @@ def rows(step: Step, x, gradient, state: State, t: int, coefficients: tuple, aro
         key = np.uint32(rounding_key(step.stochastic_rounding, t))
         edges = shares_of_ids(starts, values.size, step.threads)
         parts = len(edges) - 1
-        work = workspaces(parts, table_.shape[1], kind.dtype), workspaces(parts, LANES, "float64")
+        work = workspaces(parts, table_.shape[1], kind.dtype), workspaces(parts, BLOCK, kind.dtype)
         arguments = table_, *gradient, slots, after, c, a, means, key, work, idle, edges
         skipped = threads.run(kernel, parts, *arguments, threads=step.threads)
     if step.average:
@@ -290,7 +290,7 @@ def squares(x, g, around: tuple, kind: Kind, limit: int | None) -> float:
     kernel = specialise("dense_squares", REGISTRY["sgd"], Kind(kind.dtype, adjusts=kind.adjusts))
 
     def run(xs, gs, sums_, edges):
-        work = workspaces(len(edges) - 1, LANES, "float64")
+        work = workspaces(len(edges) - 1, BLOCK, kind.dtype)
         threads.run(kernel, len(work), xs, gs, around, work, sums_, edges, threads=limit)
 
     if x.flags.c_contiguous and g.flags.c_contiguous:
@@ -310,7 +310,7 @@ def norm(step: Step, g) -> float:
 
 def squares_of_rows(x, gradient, around: tuple, kind: Kind) -> float:
     kernel = specialise("rows_squares", REGISTRY["sgd"], Kind(kind.dtype, adjusts=kind.adjusts))
-    return kernel(x, *gradient, around, np.empty(LANES), np.empty(x.shape[1], kind.dtype))
+    return kernel(x, *gradient, around, np.empty(BLOCK, kind.dtype), np.empty(x.shape[1], kind.dtype))
 
 
 def rows_norm(x, gradient) -> float:
@@ -356,7 +356,7 @@ def linear(step: Step, examples, y, order, x, state: State, loss: str, batch_siz
         step.clip_norm,
         average,
         work,
-        np.empty(LANES),
+        np.empty(BLOCK, kind.dtype),
         stretches(acting, first, kind, x.size),
     )
     if weights.base is not x and weights is not x:

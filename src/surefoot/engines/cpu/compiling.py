@@ -97,6 +97,7 @@ def namespace(rule: Rule, kind: Kind) -> dict:
     idle = "idle_from_origin" if rule.from_origin else "idle_steady" if rule.steady else "idle_by_rule"
     names |= {
         "GRADIENT": names["full_gradient" if kind.adjusts else "plain_gradient"],
+        "BLOCK_SQUARES": names["full_squares" if kind.adjusts else "plain_squares"],
         "START": names["full_start" if kind.decays else "plain_start"],
         "PROXIMAL": names["full_proximal" if kind.shrinks else "plain_proximal"],
         "AROUND": names["plain_around" if kind.plain else "full_around"],
@@ -149,8 +150,5 @@ def slope_by_code() -> Callable:
 def raw_squares(f) -> Callable:
     """The sum of the squares of a gradient as it is, before anything is done to it."""
     names = dict(vars(kernels)) | {"F": f}
-    for helper in ("plain_gradient", "finite_square", "block_squares", "sum_squares"):
-        function = getattr(kernels, helper)
-        names[helper] = numba.njit(types.FunctionType(function.__code__, names, helper), **INNER)
-    names["GRADIENT"] = names["plain_gradient"]
-    return names["sum_squares"]
+    names["BLOCK_SQUARES"] = jitted("plain_squares", names)
+    return jitted("sum_squares", names)

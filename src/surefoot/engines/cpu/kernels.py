@@ -10,7 +10,6 @@ import numpy as np
 from numba.np.unsafe.ndarray import to_fixed_tuple
 
 from surefoot.engines.cpu.memory import (
-    add_up,
     array_at,
     arrays_at,
     column,
@@ -24,10 +23,12 @@ from surefoot.engines.cpu.memory import (
     prefetch_row,
     prefetch_rows,
     row_of,
+    squares_in_lanes,
+    squares_of,
     store,
     store_row,
 )
-from surefoot.engines.reference import BLOCK, LANES
+from surefoot.engines.reference import BLOCK
 
 # ruff: noqa: F821
 
@@ -38,14 +39,14 @@ ROWS_AHEAD = 8
 # Drivers
 
 
-def dense(x, g, slots, after, coefficients, around, means, key, place, squares, edges, part):
+def dense(x, g, slots, after, coefficients, around, means, key, place, scratch, edges, part):
     """Steps the rows of x, or the coordinates of its only row; returns how many coordinates were left as they were."""
     alone = x.shape[0] == 1
     skipped = 0
     for i in range(0 if alone else edges[part], 1 if alone else edges[part + 1]):
         begin, end = (edges[part], edges[part + 1]) if alone else (0, x.shape[1])
         xs, gs, views = x[i][begin:end], g[i][begin:end], cut(row_of(slots, i), begin, end)
-        mean = MEAN_SQUARE(xs, gs, around, means, squares[part, :LANES])
+        mean = MEAN_SQUARE(xs, gs, around, means, scratch[part])
         skipped += step_row(xs, gs, views, after, i, coefficients, around, mean, key, place + i * x.shape[1] + begin)
     return skipped
 
@@ -66,7 +67,7 @@ def rows(x, values, order, starts, slots, after, coefficients, around, means, ke
     Rows are asked for some steps ahead: sending them takes longer than the arithmetic.
     """
     first, last = edges[part], edges[part + 1]
-    total, squares = work[0][part, : x.shape[1]], work[1][part, :LANES]
+    total, scratch = work[0][part, : x.shape[1]], work[1][part]
     skipped = 0
     for u in range(first - ROWS_AHEAD, last):
         if u + ROWS_AHEAD < last:
@@ -76,7 +77,7 @@ def rows(x, values, order, starts, slots, after, coefficients, around, means, ke
         if u >= first:
             row = sum_of_row(total, values, order, starts, u)
             IDLE(x[row], slots, after, row, row, idle)
-            mean, views = MEAN_SQUARE(x[row], total, around, means, squares), row_of(slots, row)
+            mean, views = MEAN_SQUARE(x[row], total, around, means, scratch), row_of(slots, row)
             skipped += step_row(x[row], total, views, after, row, coefficients, around, mean, key, row * x.shape[1])
     return skipped
 
@@ -95,7 +96,7 @@ def settle(x, slots, after, idle):
     return 0
 
 
-def linear(examples, y, order, batch_size, x, slots, after, table, keys, clip_norm, average, work, squares, idle):
+def linear(examples, y, order, batch_size, x, slots, after, table, keys, clip_norm, average, work, scratch, idle):
     """One pass of mini-batches through the examples; returns how many coordinates were left as they were."""
     coefficients, spared, arounds, shares = table
     raw, seen, gradient, touched = work
@@ -115,9 +116,9 @@ def linear(examples, y, order, batch_size, x, slots, after, table, keys, clip_no
                 gradient[column(columns, e)] += slope * values[e]
             gradient[bias] += slope
         count = GATHER(gradient, raw, touched, count, F(end - begin))
-        around = AROUND(arounds, acting(arounds, b), clip_norm, raw[:count], squares)
+        around = AROUND(arounds, acting(arounds, b), clip_norm, raw[:count], scratch)
         lone = SPARED(around)
-        mean = MEAN_OF(raw, seen, count, weights, touched, around, lone, squares)
+        mean = MEAN_OF(raw, seen, count, weights, touched, around, lone, scratch)
         key = keys[acting(keys, b)]
         views = row_of(slots, 0)
         c = to_fixed_tuple(coefficients[acting(coefficients, b)], COUNT)
@@ -141,20 +142,20 @@ def acting(table, b):
     return min(b, table.shape[0] - 1)
 
 
-def dense_squares(x, g, around, squares, sums, edges, part):
+def dense_squares(x, g, around, scratch, sums, edges, part):
     """The sum of the squares of each block of a dense gradient of one row."""
     for m in range(edges[part], edges[part + 1]):
         begin, end = m * BLOCK, min((m + 1) * BLOCK, g.shape[1])
-        sums[m] = block_squares(x[0, begin:end], g[0, begin:end], around, squares[part, :LANES])
+        sums[m] = BLOCK_SQUARES(x[0, begin:end], g[0, begin:end], around, scratch[part])
     return 0
 
 
-def rows_squares(x, values, order, starts, around, squares, total):
+def rows_squares(x, values, order, starts, around, scratch, total):
     """The sum of the squares of a sparse gradient once equal ids are summed."""
     result = 0.0
     for u in range(starts.size - 1):
         row = sum_of_row(total, values, order, starts, u)
-        result += sum_squares(x[row], total, around, squares)
+        result += sum_squares(x[row], total, around, scratch)
     return result
 
 
@@ -240,15 +241,15 @@ def full_proximal(x, rate, around):
     return AROUND_PROXIMAL(x, rate, around[4], around[5])
 
 
-def plain_around(arounds, b, clip_norm, raw, squares):
+def plain_around(arounds, b, clip_norm, raw, scratch):
     return ()
 
 
-def full_around(arounds, b, clip_norm, raw, squares):
+def full_around(arounds, b, clip_norm, raw, scratch):
     """The numbers around the rule in mini-batch b, with the gradient scaled down to clip_norm."""
     scale = arounds[b, 0]
     if clip_norm < np.inf:
-        length = np.sqrt(RAW_SQUARES(raw, raw, (), squares))
+        length = np.sqrt(RAW_SQUARES(raw, raw, (), scratch))
         if length > clip_norm:
             scale = scale * clip_norm / length
     return F(scale), F(arounds[b, 1]), F(arounds[b, 2]), F(arounds[b, 3]), F(arounds[b, 4]), F(arounds[b, 5])
@@ -266,27 +267,27 @@ def full_spared(around):
 # Squares, for rates that coordinates share and for the norm of a gradient
 
 
-def own_square(x, g, around, means, squares):
+def own_square(x, g, around, means, scratch):
     return F(0)
 
 
-def shared_square(x, g, around, means, squares):
+def shared_square(x, g, around, means, scratch):
     """The mean square of a row's gradient; means[0] where one number serves all rows."""
     if means.size > 0:
         return means[0]
-    return F(sum_squares(x, g, around, squares) / max(x.size, 1))
+    return F(sum_squares(x, g, around, scratch) / max(x.size, 1))
 
 
-def own_mean(raw, seen, count, weights, touched, around, lone, squares):
+def own_mean(raw, seen, count, weights, touched, around, lone, scratch):
     return F(0)
 
 
-def shared_mean(raw, seen, count, weights, touched, around, lone, squares):
+def shared_mean(raw, seen, count, weights, touched, around, lone, scratch):
     """The mean square of a linear model's gradient as the rule sees it; weights that are not touched count as zero."""
     for u in range(count - 1):
         seen[u] = seen_by_rule(raw[u], weights, touched[u], around)
     seen[count - 1] = seen_by_rule(raw[count - 1], weights, weights.size - 1, lone)
-    return F(RAW_SQUARES(seen[:count], seen[:count], (), squares) / weights.size)
+    return F(RAW_SQUARES(seen[:count], seen[:count], (), scratch) / weights.size)
 
 
 def seen_by_rule(raw, weights, j, around):
@@ -294,30 +295,22 @@ def seen_by_rule(raw, weights, j, around):
     return GRADIENT(raw, decode(weights, weights[j]), around) + (raw - raw)
 
 
-def sum_squares(x, g, around, squares):
+def sum_squares(x, g, around, scratch):
     """The sum of the squared gradient in float64, in an order that does not depend on the number of threads."""
     result = 0.0
     for begin in range(0, g.size, BLOCK):
-        result += block_squares(x[begin : begin + BLOCK], g[begin : begin + BLOCK], around, squares)
+        result += BLOCK_SQUARES(x[begin : begin + BLOCK], g[begin : begin + BLOCK], around, scratch)
     return result
 
 
-def block_squares(x, g, around, squares):
-    """Running sums, each of every LANES-th square, added up pairwise."""
-    squares[:] = 0.0
-    for begin in range(0, g.size, LANES):
-        xs, line = x[begin : begin + LANES], g[begin : begin + LANES]
-        for j in range(line.size):
-            squares[j] += finite_square(xs, line, j, around)
-    return add_up(squares)
+def plain_squares(x, g, around, scratch):
+    return squares_of(g, scratch)
 
 
-def finite_square(x, g, j, around):
-    """The square of a gradient coordinate, or 0 where it is not finite."""
-    raw = decode(g, g[j])
-    value = GRADIENT(raw, decode(x, x[j]), around)
-    square = value * value
-    return square if (raw - raw) + (square - square) == F(0) else F(0)
+def full_squares(x, g, around, scratch):
+    for j in range(g.size):
+        scratch[j] = seen_by_rule(decode(g, g[j]), x, j, around)
+    return squares_in_lanes(scratch[: g.size])
 
 
 # What steps with zero gradient do to a row that was left out; `idle` is (last, now, starts, coefficients, arounds):

@@ -13,6 +13,8 @@ from numba.extending import intrinsic, overload, register_jitable
 from surefoot.engines.reference import LANES
 
 INLINE = {"forceinline": True}
+PLACE = ir.IntType(32)
+"""The type of a place in a vector."""
 AT_ONCE = 16
 """Rows of a table that are gathered, or put back, at once."""
 MOST_LINES = 8
@@ -396,20 +398,64 @@ def chosen(builder, vector, places, second=None):
     )
 
 
+def squares_of(array, scratch):
+    """squares_in_lanes of an array as it is stored."""
+
+
+@overload(squares_of, jit_options=INLINE)
+def _squares_of(array, scratch):
+    if array.dtype == scratch.dtype and array.layout == "C":
+        return lambda array, scratch: squares_in_lanes(array)
+
+    def impl(array, scratch):
+        for j in range(array.size):
+            scratch[j] = decode(array, array[j])
+        return squares_in_lanes(scratch[: array.size])
+
+    return impl
+
+
 @intrinsic
-def add_up(typing, values):
-    """The sum of LANES numbers, in vectors: their second half is added to the first until one is left."""
+def squares_in_lanes(typing, values):
+    """The sum of the squares that are finite, in float64: LANES running sums, of which the second half is added to the
+    first until one is left. In vectors, as it holds up the step of a row."""
+    number = values.dtype
 
     def emit(context, builder, signature, arguments):
-        struct = context.make_array(signature.args[0])(context, builder, arguments[0])
-        number, place = context.get_value_type(signature.return_type), ir.IntType(32)
-        sums = builder.load(builder.bitcast(struct.data, ir.VectorType(number, LANES).as_pointer()), align=8)
-        while (half := sums.type.count // 2) > 0:
-            first, second = (ir.VectorType(place, half)(list(range(b, b + half))) for b in (0, half))
-            sums = builder.fadd(builder.shuffle_vector(sums, sums, first), builder.shuffle_vector(sums, sums, second))
-        return builder.extract_element(sums, place(0))
+        array = context.make_array(signature.args[0])(context, builder, arguments[0])
+        (size,) = cgutils.unpack_tuple(builder, array.shape)
+        type_, index = context.get_data_type(number), size.type
+        narrow, wide = ir.VectorType(type_, LANES), ir.VectorType(ir.DoubleType(), LANES)
+        zeros = ir.Constant(narrow, [0.0] * LANES)
+        rest, sums = (cgutils.alloca_once(builder, vector) for vector in (narrow, wide))
+        builder.store(ir.Constant(wide, [0.0] * LANES), sums)
 
-    return values.dtype(values), emit
+        def add(pointer):
+            values = builder.load(builder.bitcast(pointer, narrow.as_pointer()), align=number.bitwidth // 8)
+            squares = builder.fmul(values, values)
+            excess = builder.fadd(builder.fsub(values, values), builder.fsub(squares, squares))
+            finite = builder.select(builder.fcmp_ordered("==", excess, zeros), squares, zeros)
+            more = finite if number == types.float64 else builder.fpext(finite, wide)
+            builder.store(builder.fadd(builder.load(sums), more), sums)
+
+        whole = builder.and_(size, index(-LANES))
+        with cgutils.for_range_slice(builder, index(0), whole, index(LANES), index) as (begin, _):
+            add(builder.gep(array.data, [begin]))
+        remaining = builder.sub(size, whole)
+        with builder.if_then(builder.icmp_signed(">", remaining, index(0))):
+            copy = builder.bitcast(rest, type_.as_pointer())
+            builder.store(zeros, rest)
+            with cgutils.for_range(builder, remaining) as loop:
+                value = builder.load(builder.gep(array.data, [builder.add(whole, loop.index)]))
+                builder.store(value, builder.gep(copy, [loop.index]))
+            add(rest)
+        total = builder.load(sums)
+        while (half := total.type.count // 2) > 0:
+            parts = (ir.Constant(ir.VectorType(PLACE, half), list(range(b, b + half))) for b in (0, half))
+            total = builder.fadd(*(builder.shuffle_vector(total, total, part) for part in parts))
+        return builder.extract_element(total, PLACE(0))
+
+    return types.float64(values), emit
 
 
 def load_one(view, j): ...
