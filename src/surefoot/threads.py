@@ -8,7 +8,7 @@ import pathlib
 import sys
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,9 @@ LATE = 0.001
 """Seconds for which a team may go on when one of its threads is done, besides an eighth of all its time."""
 APART = 1.0
 """Seconds for which torch's threads are left alone when two teams in a row were late."""
+
+FORKED = 0x40
+"""Linux's flag of a process that was forked and has executed no other program since (PF_FORKNOEXEC)."""
 
 _limit: int | None = None
 _pool: tuple[int, int, ThreadPoolExecutor] | None = None
@@ -90,10 +93,17 @@ def run(kernel: Kernel, parts: int, *arguments: Any, threads: int | None = None)
         # A team of another size would be made anew, for us and then for torch.
         if torch and alone and count == torch.get_num_threads() and (found := openmp()):
             return run_in_team(Team(*found, count, parts), kernel, arguments)
-    rest = iter(range(parts))
-    others = [pool(workers - 1).submit(drain, kernel, arguments, rest) for _ in range(workers - 1)]
-    total = drain(kernel, arguments, rest)
-    return total + sum(other.result() for other in others if not other.cancel())
+    rest, others = iter(range(parts)), []
+    try:
+        for _ in range(workers - 1):
+            others.append(pool(workers - 1).submit(drain, kernel, arguments, rest))
+        total = drain(kernel, arguments, rest)
+        return total + sum(other.result() for other in others if not other.cancel())
+    finally:
+        # After an interrupt nobody may go on writing to memory that the caller is about to leave.
+        for _ in rest:
+            pass
+        wait([other for other in others if not other.cancel()])
 
 
 def drain(kernel: Kernel, arguments: tuple, parts: Iterator[int]) -> int:
@@ -126,8 +136,8 @@ def loaded_torch() -> Any:
 def openmp() -> tuple[int, int] | None:
     """Where two functions of the OpenMP library that torch has loaded are: `GOMP_parallel`, which calls a function in
     every thread of its team, and its clock."""
-    # OpenMP does not survive a fork.
-    if os.getpid() != _process or not hasattr(os, "RTLD_NOLOAD"):
+    # OpenMP does not survive a fork, be it one before this module was imported.
+    if os.getpid() != _process or was_forked() or not hasattr(os, "RTLD_NOLOAD"):
         return None
     libraries = pathlib.Path(loaded_torch().__file__).parent.glob("lib/lib*omp*")
     for library in [*map(str, libraries), "libgomp.so.1"]:
@@ -135,6 +145,15 @@ def openmp() -> tuple[int, int] | None:
             loaded = ctypes.CDLL(library, os.RTLD_NOLOAD | os.RTLD_NOW)
             return address_of(loaded.GOMP_parallel), address_of(loaded.omp_get_wtime)
     return None
+
+
+def was_forked() -> bool:
+    """Whether this process began as a copy of another and still runs its program, as far as Linux tells."""
+    try:
+        flags = pathlib.Path("/proc/self/stat").read_text().rpartition(")")[2].split()[6]
+        return bool(int(flags) & FORKED)
+    except (OSError, ValueError, IndexError):
+        return False
 
 
 def address_of(function: Any) -> int:

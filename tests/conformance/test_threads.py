@@ -1,5 +1,8 @@
 """How many threads a step uses makes no difference to its bits. Arrays are large enough that threads are used."""
 
+import subprocess
+import sys
+import time
 from threading import Barrier, get_ident
 from types import SimpleNamespace
 
@@ -154,6 +157,29 @@ def test_what_a_part_raises_arrives(own_threads, error):
     assert threads.run(lambda part: 1, 5, threads=2) == 5
 
 
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_nobody_works_on_once_an_exception_has_arrived(own_threads, error):
+    """The caller may free the memory then."""
+    here, barrier, begun, ended = get_ident(), Barrier(2), [], []
+
+    def failing_here(part):
+        if part < 2:
+            barrier.wait(timeout=60)
+        if get_ident() == here:
+            raise error("no")
+        begun.append(part)
+        time.sleep(0.05)
+        ended.append(part)
+        return 1
+
+    with pytest.raises(error, match="no"):
+        threads.run(failing_here, 1000, threads=2)
+    count = len(begun)
+    assert count == len(ended) < 999
+    time.sleep(0.2)
+    assert len(begun) == count
+
+
 @pytest.mark.parametrize("kind", ["own_threads", "torchs_threads"])
 def test_every_part_is_done_once(request, kind):
     request.getfixturevalue(kind)
@@ -209,6 +235,28 @@ def test_openmp_is_left_alone_after_a_fork(monkeypatch):
     threads.openmp.cache_clear()
     assert threads.openmp() is None
     threads.openmp.cache_clear()
+
+
+AFTER_A_FORK = """
+import os, signal, torch
+torch.set_num_threads(2)
+ones = torch.ones(1 << 21)
+ones + ones  # torch's threads start, and the child will not have them
+child = os.fork()
+if child == 0:
+    signal.alarm(60)
+    import numpy as np
+    from surefoot.engines import cpu
+    sums = cpu.merge(np.arange(20000) % 100, np.ones((20000, 64), np.float32), 100)[1]
+    os._exit(0 if (sums == 200).all() else 1)
+assert os.waitpid(child, 0)[1] == 0
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells that a process was forked")
+def test_openmp_is_left_alone_where_this_package_is_imported_after_a_fork():
+    pytest.importorskip("torch")
+    subprocess.run([sys.executable, "-W", "ignore", "-c", AFTER_A_FORK], check=True, timeout=120)
 
 
 def test_torchs_threads_are_as_many_as_torch_says(monkeypatch):

@@ -214,3 +214,11 @@ def test_bad_input_changes_nothing(ids, offsets, error, message):
         ours(torch.tensor(ids, dtype=torch.int64), None if offsets is None else torch.tensor(offsets))
     assert_tensors_identical(ours.weight.detach(), before)
     assert ours.weight.grad is None
+
+
+def test_a_fake_table_is_not_asked_where_it_lies():
+    """It has no memory; torch warns of it, and warnings are errors here."""
+    fake = pytest.importorskip("torch._subclasses.fake_tensor")
+    with fake.FakeTensorMode():
+        bag = nn.EmbeddingBag(1 << 20, 16, mode="sum", sparse=True)
+    assert isinstance(bag.weight, fake.FakeTensor)

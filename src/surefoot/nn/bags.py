@@ -39,7 +39,8 @@ class EmbeddingBag(torch.nn.EmbeddingBag):
 
     def reset_parameters(self) -> None:
         """Draws the weights; a table on a CPU is in large pages of memory, of which rows are found faster."""
-        if self.weight.device.type == "cpu":
+        # Another type may have no memory of its own: a fake or a distributed tensor.
+        if type(self.weight) is torch.nn.Parameter and self.weight.device.type == "cpu":
             room.ask_for_large_pages(self.weight.data_ptr(), self.weight.nbytes)
         super().reset_parameters()
 
