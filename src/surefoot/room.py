@@ -8,7 +8,9 @@ import ctypes
 import functools
 import math
 import mmap
+import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 
@@ -16,6 +18,13 @@ LINE = 64
 """Bytes of a line of a cache."""
 LARGE = 1 << 21
 """Bytes of a large page."""
+PIECE = 8 * LARGE
+"""Bytes that are moved at a time."""
+LONGEST = 1.0
+"""Seconds that moving may take; the system goes on with what is left, slowly."""
+MADV_COLLAPSE = 25
+"""Linux's number, since version 6.1; Python has no name for it."""
+SETTING = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
 
 def empty(shape: tuple[int, ...], dtype) -> np.ndarray:
@@ -32,18 +41,39 @@ def empty(shape: tuple[int, ...], dtype) -> np.ndarray:
 
 def ask_for_large_pages(address: int, size: int) -> None:
     """For memory that nothing was written to yet. Nothing happens where there are none, as outside Linux."""
-    begin, end = -(-address // LARGE) * LARGE, (address + size) // LARGE * LARGE
+    begin, end = whole_pages(address, size)
     if begin < end and (advise := madvise()):
         advise(begin, end - begin, mmap.MADV_HUGEPAGE)
 
 
+def move_to_large_pages(address: int, size: int) -> None:
+    """For memory in use: it stays at its address, and others may read and write it meanwhile."""
+    ask_for_large_pages(address, size)
+    begin, end = whole_pages(address, size)
+    advise, until = madvise(), time.perf_counter() + LONGEST
+    while advise and begin < end and time.perf_counter() < until:
+        advise(begin, min(PIECE, end - begin), MADV_COLLAPSE)
+        begin += PIECE
+
+
+def whole_pages(address: int, size: int) -> tuple[int, int]:
+    """Where the large pages begin and end that lie within memory.
+
+    >>> whole_pages(LARGE - 64, 2 * LARGE) == (LARGE, 2 * LARGE)
+    True
+    """
+    return -(-address // LARGE) * LARGE, (address + size) // LARGE * LARGE
+
+
 @functools.cache
 def madvise() -> Callable | None:
-    """The system's own function."""
+    """The system's own function, unless its administrator wants no large pages."""
     try:
+        unwanted = "[never]" in SETTING.read_text()
         function = ctypes.CDLL(None).madvise if hasattr(mmap, "MADV_HUGEPAGE") else None
     except (OSError, AttributeError):
         return None
-    if function:
-        function.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+    if unwanted or not function:
+        return None
+    function.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
     return function

@@ -38,8 +38,8 @@ DENSE = {
     "list": (([[1.0] * 3] * 5,), ["list"]),
 }
 ROWS = {
-    "id too large": ((np.array([1, 5]), VALUES), ["row 5 is out of range", "0 … 4"]),
-    "negative id": ((np.array([-1, 3]), VALUES), ["row -1 is out of range", "0 … 4"]),
+    "id too large": ((np.array([1, 5]), VALUES), ["names row 5", "0 … 4"]),
+    "negative id": ((np.array([-1, 3]), VALUES), ["names row -1", "0 … 4"]),
     "float ids": ((np.array([1.0, 3.0]), VALUES), ["int32 or int64", "float64"]),
     "bool ids": ((np.array([True, False]), VALUES), ["int32 or int64", "bool"]),
     "unsigned ids": ((np.array([1, 3], np.uint32), VALUES), ["int32 or int64", "uint32"]),

@@ -26,6 +26,8 @@ def dense(step: Step, x, g, state: State, t: int, coefficients: tuple, around: A
 
 def grouped(ids, values, rows: int):
     """A sparse gradient as the functions below take it: its distinct rows, and the sum of each one's values."""
+    for row in ids[(ids < 0) | (ids >= rows)][:1]:
+        raise IndexError(f"the gradient names row {row}; expected 0 … {rows - 1}")
     return merge(ids, decode(values))
 
 

@@ -352,13 +352,36 @@ class Step:
             NonFiniteError: as in dense.
         """
         self._check_parameters(x, state)
+        self.grouped_rows(x, self.group(x, ids, values), state)
+
+    def group(self, x: np.ndarray, ids: np.ndarray, values: np.ndarray) -> tuple:
+        """A sparse gradient as the engine takes it, equal ids side by side.
+
+        Raises:
+            ValueError: as in rows.
+        """
         ids = np.asarray(ids)
         self._arrays(values=values)
-        self._check_rows(x, ids, values)
+        if x.ndim == 0:
+            raise ValueError(f"{self.name}: a sparse gradient needs parameters with rows, got a single number")
+        if ids.ndim != 1 or ids.dtype not in (np.int32, np.int64):
+            raise ValueError(f"{self.name}: ids must be 1-D int32 or int64, got {ids.ndim}-D {ids.dtype}")
+        if values.shape != (len(ids), *x.shape[1:]) or values.dtype != x.dtype:
+            raise ValueError(
+                f"{self.name}: values have shape {values.shape} and type {values.dtype}; "
+                f"expected {(len(ids), *x.shape[1:])} and {x.dtype}"
+            )
+        self.check_left_out()
+        try:
+            return self.engine.grouped(ids, values, x.shape[0])
+        except IndexError as wrong:
+            raise ValueError(f"{self.name}: {wrong}") from None
+
+    def grouped_rows(self, x: np.ndarray, gradient: tuple, state: State) -> None:
+        """The same as rows, along what group made of a gradient; the memory must fit."""
         t = state.t + 1
         coefficients = self.coefficients(t)
         self._remember(x, state, t)
-        gradient = self.engine.grouped(ids, values, x.shape[0])
         norm = self.engine.rows_norm(x, gradient) if math.isfinite(self.clip_norm) else None
         skipped = self.engine.rows(self, x, gradient, state, t, coefficients, self.around(t, norm))
         self._finish(x, state, t, skipped, rows=True)
@@ -440,6 +463,14 @@ class Step:
             return "the average needs rows that stand still while they are left out"
         return None
 
+    def check_left_out(self) -> None:
+        """Raises ValueError where rows that a sparse gradient leaves out have to catch up exactly and cannot."""
+        if self.lazy == "exact" and (reason := self.no_closed_form) is not None:
+            raise ValueError(
+                f"{self.name}: rows that a sparse gradient leaves out cannot catch up exactly: {reason}; "
+                "ask for lazy='touched' to leave them alone"
+            )
+
     def _remember(self, x: np.ndarray, state: State, t: int) -> None:
         """Prepares the state for rows that are left out from now on."""
         if self.average and state.average_seen is None:
@@ -503,25 +534,6 @@ class Step:
             storage_of(state.slots[key], f"{self.name}: slot {key!r}")
             if not state.slots[key].flags.writeable:
                 raise ValueError(f"{self.name}: slot {key!r} is read-only; expected an array that can be written")
-
-    def _check_rows(self, x: np.ndarray, ids: np.ndarray, values: np.ndarray) -> None:
-        if x.ndim == 0:
-            raise ValueError(f"{self.name}: a sparse gradient needs parameters with rows, got a single number")
-        if ids.ndim != 1 or ids.dtype not in (np.int32, np.int64):
-            raise ValueError(f"{self.name}: ids must be 1-D int32 or int64, got {ids.ndim}-D {ids.dtype}")
-        if values.shape != (len(ids), *x.shape[1:]) or values.dtype != x.dtype:
-            raise ValueError(
-                f"{self.name}: values have shape {values.shape} and type {values.dtype}; "
-                f"expected {(len(ids), *x.shape[1:])} and {x.dtype}"
-            )
-        if len(ids) and (ids.min() < 0 or ids.max() >= x.shape[0]):
-            wrong = ids[(ids < 0) | (ids >= x.shape[0])][0]
-            raise ValueError(f"{self.name}: row {wrong} is out of range; expected 0 … {x.shape[0] - 1}")
-        if self.lazy == "exact" and (reason := self.no_closed_form) is not None:
-            raise ValueError(
-                f"{self.name}: rows that take no part cannot catch up exactly: {reason}; "
-                "ask for lazy='touched' to leave them alone"
-            )
 
     def _check_examples(self, examples, y, order, x, loss, batch_size):
         self._one_of("loss", loss, ("squared", "logistic"))

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from surefoot import room
 from surefoot.engines import cpu
 
 
@@ -36,13 +35,6 @@ class EmbeddingBag(torch.nn.EmbeddingBag):
                           [1., 1.]]),
            size=(10, 2), nnz=2, layout=torch.sparse_coo)
     """
-
-    def reset_parameters(self) -> None:
-        """Draws the weights; a table on a CPU is in large pages of memory, of which rows are found faster."""
-        # Another type may have no memory of its own: a fake or a distributed tensor.
-        if type(self.weight) is torch.nn.Parameter and self.weight.device.type == "cpu":
-            room.ask_for_large_pages(self.weight.data_ptr(), self.weight.nbytes)
-        super().reset_parameters()
 
     def forward(self, input: Tensor, offsets: Tensor | None = None, per_sample_weights: Tensor | None = None) -> Tensor:
         if not self._sums_here(input, offsets, per_sample_weights):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from surefoot.engines.cpu import merge
-from surefoot.optim.memory import array, rows_of
+from surefoot.optim.memory import array, move_to_large_pages, rows_of
 
 
 def merged(gradient: Tensor) -> Tensor:
@@ -48,11 +48,15 @@ class MergeWhenAccumulated:
         self.count = parameter.grad._nnz()  # pyright: ignore[reportOptionalMemberAccess]
 
 
-def merge_when_accumulated(parameter: Tensor) -> None:
-    """From now on, the sparse gradients of several backward passes are merged rather than strung together."""
+def expect_sparse(parameter: Tensor) -> None:
+    """At a parameter's first sparse gradient: prepares for more of them.
+
+    Those of several backward passes are merged rather than strung together, and rows lie where they are found faster.
+    """
     hooks: Any = parameter._post_accumulate_grad_hooks
     if parameter.is_leaf and not any(isinstance(hook, MergeWhenAccumulated) for hook in (hooks or {}).values()):
         parameter.register_post_accumulate_grad_hook(MergeWhenAccumulated())
+        move_to_large_pages(parameter)
 
 
 def gradients_of(parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:

@@ -20,11 +20,15 @@ DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16, torch.com
 
 
 class Rows(NamedTuple):
-    """A sparse gradient: the rows it names, with duplicates unless `distinct`, and the gradient of each."""
+    """A sparse gradient: the rows it names, with duplicates unless `distinct`, and the gradient of each.
+
+    `grouped` is what Step.group made of it, for the engines that work on NumPy's arrays.
+    """
 
     ids: Tensor
     values: Tensor
     distinct: bool = False
+    grouped: tuple = ()
 
 
 def local(tensor: Tensor) -> Tensor:
@@ -217,10 +221,22 @@ def new_slot(parameter: Tensor, step: Step, slot: Slot, meta: bool) -> Tensor:
 
 def in_large_pages(tensor: Tensor) -> Tensor:
     """A tensor that nothing was written to yet, in memory of which rows are found faster."""
-    part = local(tensor)
-    if type(part) is Tensor and part.device.type == "cpu":
-        room.ask_for_large_pages(part.data_ptr(), part.nbytes)
+    if found := span(tensor):
+        room.ask_for_large_pages(*found)
     return tensor
+
+
+def move_to_large_pages(tensor: Tensor) -> None:
+    """The same for a tensor in use, which stays where it is for all who hold it."""
+    if found := span(tensor):
+        room.move_to_large_pages(*found)
+
+
+def span(tensor: Tensor) -> tuple[int, int] | None:
+    """Address and bytes of a tensor's memory; None where it has none of its own here: a fake or distributed one."""
+    part = local(tensor)
+    lies_here = type(part) in (Tensor, torch.nn.Parameter) and part.device.type == "cpu" and part.is_contiguous()
+    return (part.data_ptr(), part.nbytes) if lies_here else None
 
 
 def copied(tensor: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from surefoot.engines import NonFiniteError, Step
 from surefoot.engines.cpu import Many, read, write
-from surefoot.optim.gradients import merge_when_accumulated
+from surefoot.optim.gradients import expect_sparse
 from surefoot.optim.memory import Memory, Rows, array, is_aligned, local, own_gradient, real, rows_of
 
 
@@ -38,11 +38,8 @@ def checked_rows(memory: Memory, gradient: Tensor, engine: str) -> Rows:
         )
     if gradient.sparse_dim() == 0:
         raise ValueError(f"{name}: the sparse gradient has no sparse dimension; expected at least one")
-    if step.lazy == "exact" and (reason := step.no_closed_form) is not None:
-        raise ValueError(
-            f"{name}: rows that a sparse gradient leaves out cannot catch up exactly: {reason}; "
-            "ask for lazy='touched' to leave them alone"
-        )
+    step.name = name
+    step.check_left_out()
     if step.catches_up and memory.counts_on_device:
         raise ValueError(
             f"{name}: rows that a sparse gradient leaves out cannot catch up while steps are counted on the device "
@@ -55,17 +52,17 @@ def checked_rows(memory: Memory, gradient: Tensor, engine: str) -> Rows:
         )
     if engine == "gpu" and gradient.sparse_dim() == 1:
         return rows_of(gradient)  # which checks the rows itself: to ask here would be to wait for the GPU
-    indices: Any = gradient._indices()
-    # Not by torch on a CPU: its threads would spin for a while, and take a core from ours.
-    indices = indices.numpy() if indices.device.type == "cpu" else indices
-    for dimension, places in enumerate(indices if gradient._nnz() else ()):
+    groups = engine in ("cpu", "reference")
+    for dimension in range(1 if groups else 0, gradient.sparse_dim() if gradient._nnz() else 0):
+        places = gradient._indices()[dimension]
         low, high = int(places.min()), int(places.max())
         if low < 0 or high >= shape[dimension]:
             what = "row" if dimension == 0 else f"in dimension {dimension} the place"
             raise ValueError(
                 f"{name}: the gradient names {what} {low if low < 0 else high}; expected 0 … {shape[dimension] - 1}"
             )
-    return rows_of(gradient)
+    rows = rows_of(gradient)
+    return rows._replace(grouped=step.group(memory.x, rows.ids.numpy(), array(rows.values))) if groups else rows
 
 
 def can_join(job: Job) -> bool:
@@ -211,8 +208,8 @@ def alone(job: Job) -> list[str]:
         step.name = memory.name
         try:
             if isinstance(gradient, Rows):
-                merge_when_accumulated(memory.parameter)
-                step.rows(memory.x, gradient.ids.numpy(), array(gradient.values), state)
+                expect_sparse(memory.parameter)
+                step.grouped_rows(memory.x, gradient.grouped, state)
                 if state.last is not None and "last" not in memory.tensors:
                     memory.keep()
             else:

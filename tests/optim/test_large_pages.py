@@ -1,0 +1,91 @@
+"""Tables are moved into large pages of memory: nothing but their pages changes."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from surefoot import room
+from surefoot.optim import Adagrad, gradients
+
+ROWS, WIDTH = 40_000, 64  # 10 MB
+
+
+def table(seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.nn.Parameter(torch.randn(ROWS, WIDTH, generator=generator))
+
+
+def gradient(seed):
+    generator = torch.Generator().manual_seed(seed)
+    ids, values = torch.randint(ROWS, (1, 500), generator=generator), torch.randn(500, WIDTH, generator=generator)
+    return torch.sparse_coo_tensor(ids, values, (ROWS, WIDTH), check_invariants=True)
+
+
+def in_large_pages(address):
+    """Kilobytes in large pages of the mapping that an address lies in."""
+    inside = False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if found := re.match(r"([0-9a-f]+)-([0-9a-f]+) ", line):
+            inside = int(found[1], 16) <= address < int(found[2], 16)
+        elif inside and line.startswith("AnonHugePages:"):
+            return int(line.split()[1])
+    return 0
+
+
+def test_nothing_changes(monkeypatch):
+    moved, kept = table(), table()
+    view, address = moved.data[:, :1], moved.data_ptr()
+    for parameter, move in ((moved, True), (kept, False)):
+        with monkeypatch.context() as patch:
+            if not move:
+                patch.setattr(room, "madvise", lambda: None)
+            optimizer = Adagrad([parameter], lr=0.1)
+            for step in range(3):
+                parameter.grad = gradient(step)
+                optimizer.step()
+    assert moved.data_ptr() == address
+    assert torch.equal(moved, kept)
+    assert torch.equal(view, kept[:, :1])
+
+
+def test_a_table_is_moved():
+    parameter = table()
+    begin, _ = room.whole_pages(parameter.data_ptr(), parameter.nbytes)
+    advise = room.madvise()
+    if not advise or advise(begin, room.LARGE, room.MADV_COLLAPSE):
+        pytest.skip("the system moves nothing into large pages (Linux does since 6.1, unless it is told not to)")
+    optimizer = Adagrad([parameter])
+    parameter.grad = gradient(0)
+    optimizer.step()
+    assert in_large_pages(begin) >= 2 * room.LARGE // 1024
+
+
+def test_a_table_is_moved_once(monkeypatch):
+    """Not whenever its data are exchanged, which some do at every step."""
+    calls = []
+    monkeypatch.setattr(gradients, "move_to_large_pages", calls.append)
+    parameter = table()
+    optimizer = Adagrad([parameter])
+    parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+    assert not calls, "dense steps have no use for it"
+    for step in range(3):
+        parameter.data = parameter.data.clone()
+        parameter.grad = gradient(step)
+        optimizer.step()
+    assert len(calls) == 1
+
+
+def test_moving_ends_after_a_while(monkeypatch):
+    calls = []
+    monkeypatch.setattr(room, "madvise", lambda: lambda *arguments: calls.append(arguments))
+    monkeypatch.setattr(room, "LONGEST", 0.0)
+    room.move_to_large_pages(0, 100 * room.PIECE)
+    assert [arguments[2] for arguments in calls] == [14], "a hint alone"
+    monkeypatch.setattr(room, "LONGEST", 60.0)
+    room.move_to_large_pages(room.LARGE - 1, 2 * room.PIECE)
+    begin, end = room.whole_pages(room.LARGE - 1, 2 * room.PIECE)
+    assert [arguments[2] for arguments in calls[1:]] == [14, 25, 25]
+    assert sum(size for _, size, _ in calls[2:]) == end - begin
