@@ -86,13 +86,14 @@ def run(kernel: Kernel, parts: int, *arguments: Any, threads: int | None = None)
 
     Each thread takes the next part when it is done with one: a thread that the system keeps waiting holds up few.
     """
-    count = get_threads() if threads is None else threads
+    count = 1 if parts == 1 else get_threads() if threads is None else threads
     workers = min(count, parts)
-    if workers > 1:
-        torch, alone = loaded_torch(), time.perf_counter() >= _crowded_until
-        # A team of another size would be made anew, for us and then for torch.
-        if torch and alone and count == torch.get_num_threads() and (found := openmp()):
-            return run_in_team(Team(*found, count, parts), kernel, arguments)
+    if workers < 2:
+        return drain(kernel, arguments, iter(range(parts)))
+    torch, alone = loaded_torch(), time.perf_counter() >= _crowded_until
+    # A team of another size would be made anew, for us and then for torch.
+    if torch and alone and count == torch.get_num_threads() and (found := openmp()):
+        return run_in_team(Team(*found, count, parts), kernel, arguments)
     rest, others = iter(range(parts)), []
     try:
         for _ in range(workers - 1):

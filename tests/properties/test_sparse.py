@@ -8,7 +8,8 @@ from numerics import assert_identical
 
 from surefoot import threads
 from surefoot.engines import Step
-from surefoot.engines.cpu.merging import sort_ids
+from surefoot.engines.cpu import kernels
+from surefoot.engines.cpu.merging import COUNTS, sort_ids
 from surefoot.engines.reference import merge
 
 engines = pytest.mark.parametrize("engine", ["reference", "cpu"])
@@ -34,6 +35,24 @@ def test_sorting_is_a_stable_argsort(rows, size, seed, dtype):
     assert_identical(place, np.argsort(ids, kind="stable"))
     assert_identical((packed >> np.uint64(32)).astype(np.int64), ids[place].astype(np.int64))
     assert_identical(starts, np.r_[np.unique(ids[place], return_index=True)[1], size].astype(np.int64))
+
+
+@settings(max_examples=50)
+@given(
+    rows=st.sampled_from([1, 2, 50, 2047, 2**11, 2**20, 2**22 + 1, 2**32 - 1]),
+    ids=st.lists(st.floats(0, 1, exclude_max=True), max_size=20),
+    ascending=st.booleans(),
+)
+def test_sorting_stays_within_its_memory(rows, ids, ascending):
+    """The kernel in plain Python, where NumPy looks."""
+    named = np.array([int(rows * share) for share in ids], np.int64)
+    named = np.unique(named) if ascending else named
+    order, starts = np.empty((2, len(named)), np.uint64), np.empty(len(named) + 1, np.int64)
+    counts = np.empty(COUNTS, np.uint64)
+    distinct = kernels.sort(named, named[:0], rows, counts, order[0], order[1], starts)
+    expected, begins = sort_ids(named, rows)
+    assert_identical(order[0], expected)
+    assert_identical(starts[: distinct + 1], begins)
 
 
 duplicates = st.lists(st.integers(0, 6), max_size=40)

@@ -134,6 +134,7 @@ class Memory:
         self.kind = (self.storage, part.is_complex(), part is parameter, counted, counts_on_device, part.device)
         alike = all(slot.stride() == self.strides and slot.shape == part.shape for slot in slots)
         self.packed = alike and is_packed(part)
+        self.tabular = part.ndim > 0 and part.numel() > 0 and all(t.is_contiguous() for t in (part, *slots))
         self.size = part.numel() * (2 if part.is_complex() else 1)
 
     def look(self) -> list[tuple]:

@@ -28,7 +28,7 @@ from surefoot.optim.memory import (
     new_slot,
     own_gradient,
 )
-from surefoot.optim.running import Job, Together, alone, can_join, checked_rows
+from surefoot.optim.running import Job, Together, TogetherByRows, alone, can_join, checked_rows
 from surefoot.rules import Rule
 
 HINTS = ("foreach", "fused", "capturable", "differentiable")
@@ -367,7 +367,7 @@ class RuleOptimizer(torch.optim.Optimizer):
                     if id(parameter) not in known and parameter.grad is not None:
                         job = self._job(number, index, parameter, step)
                         if gpu.can_join(job) if job.engine == "gpu" else can_join(job):
-                            joining[job.memory.kind].append(job)
+                            joining[isinstance(job.gradient, Rows), job.memory.kind].append(job)
                         else:
                             alone.append(job)
                 found = [*found, *(self._joined(step, jobs) for jobs in joining.values())]
@@ -406,7 +406,7 @@ class RuleOptimizer(torch.optim.Optimizer):
     def _joined(self, step: Step, jobs: list[Job]) -> Together:
         if jobs[0].engine == "gpu":
             return gpu.TogetherOnGPU(step, jobs, self._watch(jobs[0].memory.device))
-        return Together(step, jobs)
+        return (TogetherByRows if isinstance(jobs[0].gradient, Rows) else Together)(step, jobs)
 
     def _watch(self, device: torch.device) -> gpu.Watch:
         if device not in self._watches:

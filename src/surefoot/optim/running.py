@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from surefoot.engines import NonFiniteError, Step
-from surefoot.engines.cpu import Many, read, write
+from surefoot.engines.cpu import Many, ManyTables, Sorted, read, write
 from surefoot.optim.gradients import expect_sparse
 from surefoot.optim.memory import Memory, Rows, array, is_aligned, local, own_gradient, real, rows_of
 
@@ -68,17 +68,20 @@ def checked_rows(memory: Memory, gradient: Tensor, engine: str) -> Rows:
 def can_join(job: Job) -> bool:
     """Whether a parameter is stepped by its addresses, together with others."""
     step, memory, gradient = job.step, job.memory, job.gradient
-    return (
-        job.engine == "cpu"
-        and memory.packed
-        and is_aligned(memory.parameter)
-        and step.granularity == "coordinate"
-        and isinstance(gradient, Tensor)
-        and gradient.stride() == memory.strides
-        and not gradient.is_neg()
-        and not gradient.is_conj()
-        and "last" not in memory.tensors
-    )
+    if job.engine != "cpu" or "last" in memory.tensors or not is_aligned(memory.parameter):
+        return False
+    if isinstance(gradient, Rows):
+        alike = memory.tabular and step.granularity != "tensor" and not step.catches_up
+        named = own_gradient(memory.parameter)
+        return alike and is_plain(named._indices(), named._values())
+    alike = memory.packed and step.granularity == "coordinate" and gradient.stride() == memory.strides
+    return alike and not gradient.is_neg() and not gradient.is_conj()
+
+
+def is_plain(ids: Tensor, values: Tensor) -> bool:
+    """Whether the rows of a sparse gradient can be found by the addresses of its ids and values."""
+    lie_close = ids.shape[0] == 1 and ids.is_contiguous() and values.is_contiguous()
+    return lie_close and not values.is_neg() and not values.is_conj()
 
 
 def addresses_of(tensors: list) -> list[int]:
@@ -130,20 +133,26 @@ class Together:
         self.parts = [*self.own, *map(local, itertools.chain(*self.slots.values()))]
         self.places = addresses_of(self.parts)
         self.sizes = np.array([memory.size for memory in self.memories])
-        gradients: list[Any] = [job.gradient for job in jobs]
-        self.alike = alike([*self.own, *gradients])
         columns = np.reshape(self.places, (-1, len(jobs)))
-        self.addresses = np.column_stack([columns[0], addresses_of(gradients), *columns[1 : 1 + len(first.keys)]])
+        slots = columns[1 : 1 + len(first.keys)]
+        self.addresses = np.column_stack([columns[0], np.zeros(len(jobs), np.int64), *slots])
         self.counters = columns[-1]
         self.many = self.plan()
         self.is_new = True
+        gradients = list(map(own_gradient, self.parameters))
+        self.alike = alike([*self.own, *self.fixed(gradients)])
+        self.take(gradients)
 
     def plan(self) -> Any:
         """What takes the steps, given the addresses."""
         return Many(self.step, self.storage, self.sizes)
 
+    def fixed(self, gradients: list[Tensor]) -> list[Tensor]:
+        """Those gradients whose types, sizes and strides are always the same."""
+        return gradients
+
     def is_ready(self) -> bool:
-        """Whether all lie where they lay and have gradients laid out like them, whose addresses are then known."""
+        """Whether all lie where they lay and have gradients that can be taken."""
         try:
             for key, slots in self.slots.items():
                 if not all(map(operator.is_, map(operator.itemgetter(key), self.tensors), slots)):
@@ -155,11 +164,14 @@ class Together:
                     return False
                 gradients = list(map(own_gradient, self.parameters))
             # Another type or size may lie at the same address.
-            if addresses_of(self.parts) != self.places or not self.alike.check(*self.own, *gradients):
-                return False
-            self.addresses[:, 1] = addresses_of(gradients)
-        except (KeyError, RuntimeError, TypeError):
-            return False  # a gradient or a slot is missing, or is not dense
+            unmoved = addresses_of(self.parts) == self.places
+            return unmoved and self.alike.check(*self.own, *self.fixed(gradients)) and self.take(gradients)
+        except (AttributeError, KeyError, RuntimeError, TypeError):
+            return False  # a gradient or a slot is missing, or is of another kind
+
+    def take(self, gradients: list[Tensor]) -> bool:
+        """Notes where the gradients lie; whether they are as they should be."""
+        self.addresses[:, 1] = addresses_of(gradients)
         return True
 
     def run(self, amp: Any = None) -> list[str]:
@@ -167,16 +179,21 @@ class Together:
         self.is_new = False
         steps = self.counted()
         if (steps == steps[0]).all():
-            skipped = self.many.run(self.addresses, int(steps[0]) + 1)
+            skipped = self.go(int(steps[0]) + 1)
         else:
             skipped = np.zeros(len(steps), np.int64)
             for t in np.unique(steps):
                 chosen = np.flatnonzero(steps == t)
-                some = Many(self.step, self.storage, self.sizes[chosen])
-                skipped[chosen] = some.run(self.addresses[chosen], int(t) + 1)
+                skipped[chosen] = self.go(int(t) + 1, chosen)
         steps += 1
         self.advance(steps)
         return [fault(self.step, self.memories[k], int(skipped[k]), int(steps[k])) for k in np.flatnonzero(skipped)]
+
+    def go(self, t: int, chosen: np.ndarray | None = None) -> np.ndarray:
+        """Takes step t of all parameters, or of those with these numbers; returns how many coordinates were skipped."""
+        if chosen is None:
+            return self.many.run(self.addresses, t)
+        return Many(self.step, self.storage, self.sizes[chosen]).run(self.addresses[chosen], t)
 
     def counted(self) -> np.ndarray:
         """How many steps each has taken."""
@@ -190,6 +207,43 @@ class Together:
         else:
             for memory, t in zip(self.memories, steps.tolist(), strict=True):
                 memory.t = t
+
+
+class TogetherByRows(Together):
+    """The same for sparse gradients, which may be of other sizes in each step."""
+
+    sorted: Sorted | None = None
+
+    def plan(self) -> ManyTables:
+        for parameter in self.parameters:
+            expect_sparse(parameter)
+        shapes = [(len(part), memory.size // len(part)) for part, memory in zip(self.own, self.memories, strict=True)]
+        return ManyTables(self.step, self.storage, np.array(shapes))
+
+    def fixed(self, gradients: list[Tensor]) -> list[Tensor]:
+        return []
+
+    def take(self, gradients: list[Tensor]) -> bool:
+        """Notes where the gradients lie, and sorts their ids; False also where they name rows that are not there."""
+        ids, values = list(map(Tensor._indices, gradients)), list(map(Tensor._values, gradients))
+        for gradient, memory in zip(gradients, self.memories, strict=True):
+            if gradient.shape != memory.shape or gradient.dtype is not memory.dtype:
+                return False
+        if not all(map(is_plain, ids, values)):
+            return False
+        self.addresses[:, 1] = addresses_of(values)
+        self.sorted = self.many.sort(addresses_of(ids), [part.shape[1] for part in ids])
+        return self.sorted is not None
+
+    def run(self, amp: Any = None) -> list[str]:
+        try:
+            return super().run(amp)
+        finally:
+            self.sorted = None
+
+    def go(self, t: int, chosen: np.ndarray | None = None) -> np.ndarray:
+        skipped = self.many.run(self.addresses, self.sorted, t, chosen)
+        return skipped if chosen is None else skipped[chosen]
 
 
 def alone(job: Job) -> list[str]:

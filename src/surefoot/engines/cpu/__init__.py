@@ -15,16 +15,18 @@ from numpy.lib.stride_tricks import as_strided
 
 from surefoot import room, threads
 from surefoot.engines import reference
-from surefoot.engines.cpu.many import Many, read, write
+from surefoot.engines.cpu.many import Many, ManyTables, Sorted, read, write
 from surefoot.engines.cpu.merging import sort_ids
-from surefoot.engines.cpu.specialising import Kind, specialise
-from surefoot.engines.reference import BLOCK, LANES, blend, blend_rows, blend_touched, settle_average
+from surefoot.engines.cpu.specialising import Kind, kind_of, numbers, specialise, workspaces
+from surefoot.engines.reference import BLOCK, blend, blend_rows, blend_touched, settle_average
 from surefoot.engines.step import ARITHMETIC, Around, Columns, State, Step, encode, rounding_key, storage_of, table
 from surefoot.rules import REGISTRY
 from surefoot.threads import get_threads, set_threads
 
 __all__ = [
     "Many",
+    "ManyTables",
+    "Sorted",
     "blend",
     "dense",
     "distinct_rows",
@@ -47,24 +49,6 @@ __all__ = [
 NOBODY = np.empty(0)
 
 
-def kind_of(step: Step, x: np.ndarray, **more) -> Kind:
-    return Kind(
-        ARITHMETIC[storage_of(x)],
-        step.shared,
-        step.adjusts,
-        step.decays,
-        step.shrinks,
-        propagate=step.nonfinite == "propagate",
-        **more,
-    )
-
-
-def numbers(step: Step, kind: Kind, coefficients: tuple, around: Around) -> tuple[tuple, tuple]:
-    """The coefficients and the numbers around the rule in the type of the arithmetic."""
-    f = np.dtype(kind.dtype).type
-    return tuple(map(f, coefficients)), () if kind.plain else tuple(map(f, around))
-
-
 def stored(array: np.ndarray) -> np.ndarray:
     """float16 as int16, which stands for it in the kernels."""
     return array.view(np.int16) if array.dtype == np.float16 else array
@@ -77,8 +61,8 @@ def dense(step: Step, x, g, state: State, t: int, coefficients: tuple, around: A
     """Steps all of x; returns how many coordinates were left as they were."""
     if x.size == 0:
         return 0
-    kind = kind_of(step, x)
-    c, a = numbers(step, kind, coefficients, around)
+    kind = kind_of(step, storage_of(x))
+    c, a = numbers(kind, coefficients, around)
     slots = [stored(state.slots[name]) for name in step.rule.slots]
     x, g = stored(x), stored(g)
     means = np.empty(0, kind.dtype)
@@ -182,13 +166,13 @@ def rows(step: Step, x, gradient, state: State, t: int, coefficients: tuple, aro
     """Steps the rows that a gradient names; returns how many coordinates were left as they were."""
     values, order, starts = gradient
     distinct = distinct_rows(order, starts) if step.average or not values.size else NOBODY
-    kind = kind_of(step, x, catches_up=state.last is not None)
+    kind = kind_of(step, storage_of(x), catches_up=state.last is not None)
     if not values.size:
         sums = np.empty((len(distinct), *x.shape[1:]), kind.dtype)
         return reference.rows(step, x, (distinct, sums), state, t, coefficients, around)
     if step.average:
         blend_rows(x, state, distinct)
-    c, a = numbers(step, kind, coefficients, around)
+    c, a = numbers(kind, coefficients, around)
     with two_dimensions(step, x, state) as (table_, slots, after):
         means = np.empty(0, kind.dtype)
         if step.granularity == "tensor":
@@ -204,11 +188,6 @@ def rows(step: Step, x, gradient, state: State, t: int, coefficients: tuple, aro
     if step.average:
         blend_touched(step, x, state, distinct, t)
     return skipped
-
-
-def workspaces(count: int, width: int, dtype: str) -> np.ndarray:
-    """A row for each part, so far apart that no two threads write to the same line of a cache."""
-    return np.empty((count, width + LANES), dtype)
 
 
 def distinct_rows(order, starts) -> np.ndarray:
@@ -274,7 +253,7 @@ def settle(step: Step, x, state: State) -> None:
     """Lets every row catch up, as if it were touched by the next step."""
     if x.size == 0:
         return
-    kind = kind_of(step, x, catches_up=True)
+    kind = kind_of(step, storage_of(x), catches_up=True)
     with two_dimensions(step, x, state) as (table_, slots, _):
         unchanged = tuple(slot.copy() if slot.ndim == 1 and step.granularity == "tensor" else slot for slot in slots)
         specialise("settle", step.rule, kind)(table_, slots, unchanged, idle_arguments(step, state, state.t + 1, kind))
@@ -330,7 +309,7 @@ def linear(step: Step, examples, y, order, x, state: State, loss: str, batch_siz
     first = state.t + 1
     acting = table(step, first, steps)
     sweeps = step.sweeps or isinstance(examples, np.ndarray)
-    kind = kind_of(step, x, sweeps=sweeps, catches_up=step.catches_up and not sweeps, loss=loss)
+    kind = kind_of(step, storage_of(x), sweeps=sweeps, catches_up=step.catches_up and not sweeps, loss=loss)
     slots = [stored(state.slots[name]) for name in step.rule.slots]
     slots = tuple(slot.reshape(-1 if lone else (1, -1)) for slot, lone in zip(slots, per_row(step), strict=True))
     weights = np.ascontiguousarray(stored(x)).reshape(1, -1)

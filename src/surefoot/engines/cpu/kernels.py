@@ -28,12 +28,14 @@ from surefoot.engines.cpu.memory import (
     store,
     store_row,
 )
+from surefoot.engines.cpu.merging import MOST_BITS
 from surefoot.engines.reference import BLOCK
 
 # ruff: noqa: F821
 
 VALUES_AHEAD = 32
 ROWS_AHEAD = 8
+HIGH = np.uint64(32)
 
 
 # Drivers
@@ -54,32 +56,125 @@ def dense(x, g, slots, after, coefficients, around, means, key, place, scratch, 
 def many(addresses, sizes, places, like, slots_like, skipped, coefficients, around, key, edges, part):
     """Steps the arrays that lie at these addresses, stored as in `like`."""
     for i in range(edges[part], edges[part + 1]):
-        x, g = array_at(addresses[i, 0], sizes[i], like), array_at(addresses[i, 1], sizes[i], like)
-        slots = arrays_at(addresses[i], sizes[i], slots_like)
+        x, g = array_at(addresses[i, 0], 1, sizes[i], like), array_at(addresses[i, 1], 1, sizes[i], like)
+        slots = arrays_at(addresses[i], 1, sizes[i], slots_like)
         views = row_of(slots, 0)
         skipped[i] = step_row(x[0], g[0], views, slots, 0, coefficients, around, F(0), key, places[i])
     return 0
 
 
 def rows(x, values, order, starts, slots, after, coefficients, around, means, key, work, idle, edges, part):
-    """Steps distinct rows that a sparse gradient names; equal ids are summed before.
+    """Steps distinct rows that a sparse gradient names; equal ids are summed before."""
+    total, scratch = work[0][part, : x.shape[1]], work[1][part]
+    around_rule = coefficients, around, means, key
+    return step_rows(
+        x, values, order, starts, slots, after, around_rule, total, scratch, idle, edges[part], edges[part + 1]
+    )
 
-    Rows are asked for some steps ahead: sending them takes longer than the arithmetic.
+
+def tables(addresses, shapes, found, like, slots_like, order, starts, around_rule, work, nobody, skipped, edges, part):
+    """Steps rows of the tables that lie at these addresses, stored as in `like`, along their sparse gradients.
+
+    A part is some places in the order of all tables, cut where a distinct row begins. `found` has for each table how
+    many ids and distinct rows there are, and where its order and starts begin.
     """
     first, last = edges[part], edges[part + 1]
-    total, scratch = work[0][part, : x.shape[1]], work[1][part]
-    skipped = 0
-    for u in range(first - ROWS_AHEAD, last):
-        if u + ROWS_AHEAD < last:
-            ahead = row_at(order, starts[u + ROWS_AHEAD])
-            prefetch_row(x, ahead)
-            prefetch_rows(slots, ahead)
-        if u >= first:
-            row = sum_of_row(total, values, order, starts, u)
-            IDLE(x[row], slots, after, row, row, idle)
-            mean, views = MEAN_SQUARE(x[row], total, around, means, scratch), row_of(slots, row)
-            skipped += step_row(x[row], total, views, after, row, coefficients, around, mean, key, row * x.shape[1])
-    return skipped
+    for k in range(found.shape[0]):
+        ids, distinct, place = found[k, 0], found[k, 1], found[k, 2]
+        if place < last and place + ids > first:
+            (height, width), begins = shapes[k], starts[place : place + distinct + 1]
+            x, values = array_at(addresses[k, 0], height, width, like), array_at(addresses[k, 1], ids, width, like)
+            slots = arrays_at(addresses[k], height, width, slots_like)
+            begin, end = row_from(begins, first - place), row_from(begins, last - place)
+            skipped[part, k] = step_rows(
+                x,
+                values,
+                order[place : place + ids],
+                begins,
+                slots,
+                slots,
+                around_rule,
+                work[0][part, :width],
+                work[1][part],
+                nobody,
+                begin,
+                end,
+            )
+    return 0
+
+
+def row_from(starts, place):
+    """The first distinct row that begins at a place in the order or after it."""
+    low, high = 0, starts.size - 1
+    while low < high:
+        middle = (low + high) // 2
+        if starts[middle] < place:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+def sort_tables(ids_at, heights, found, like, order, other, starts, counts, edges, part):
+    """Sorts the ids of tables, which lie at these addresses; see `tables` and `sort`."""
+    for k in range(edges[part], edges[part + 1]):
+        begin, end = found[k, 2], found[k, 2] + found[k, 0]
+        ids = array_at(ids_at[k], found[k, 0], 1, like)
+        found[k, 1] = sort(
+            ids, ids[:0], heights[k], counts[part], order[begin:end], other[begin:end], starts[begin : end + 1]
+        )
+    return 0
+
+
+def sort(ids, places, rows, counts, order, other, starts):
+    """(row << 32 | place) for every id into `order`, sorted by row, and where each distinct row begins.
+
+    A radix sort. The place of an id is its own where `places` are empty. Returns how many distinct rows there are, or
+    -1 where an id is no row's.
+    """
+    outside, falls = False, False
+    for k in range(ids.size):
+        outside |= np.uint64(ids[k]) >= np.uint64(rows)  # a negative one is a large one here
+    if outside:
+        return -1
+    for k in range(1, ids.size):
+        falls |= ids[k] <= ids[k - 1]
+    bits = 0
+    while (rows - 1) >> bits > 0:
+        bits += 1
+    passes = -(-bits // MOST_BITS)
+    digit_bits = -(-bits // max(passes, 1))
+    passes = passes if falls else 0
+    source, target = (order, other) if passes % 2 == 0 else (other, order)
+    last = np.uint64((1 << digit_bits) - 1)
+    for digit in range(max(passes, 1)):
+        counts[digit, : 1 << digit_bits] = 0
+    for k in range(ids.size):
+        source[k] = np.uint64(ids[k]) << HIGH | np.uint64(places[k] if places.size > 0 else k)
+        counts[0, np.uint64(ids[k]) & last] += np.uint64(1)
+        target[k] = np.uint64(0)  # for the cache, which is slower to fetch it in the order of the buckets
+    for digit in range(passes):
+        shift, next_shift = HIGH + np.uint64(digit * digit_bits), HIGH + np.uint64((digit + 1) * digit_bits)
+        begins, is_last, following = counts[digit], digit == passes - 1, counts[min(digit + 1, passes - 1)]
+        before = np.uint64(0)
+        for bucket in range(1 << digit_bits):
+            before, begins[bucket] = before + begins[bucket], before
+        for k in range(source.size):
+            key = source[k]
+            bucket = key >> shift & last
+            target[begins[bucket]] = key
+            begins[bucket] += np.uint64(1)
+            if not is_last:
+                following[key >> next_shift & last] += np.uint64(1)
+        source, target = target, source
+    starts[0] = 0
+    distinct = min(ids.size, 1)
+    for k in range(1, order.size):
+        # Written for every id and kept where a row begins: a jump here would often be mispredicted.
+        starts[distinct] = k
+        distinct += np.int64(order[k] >> HIGH != order[k - 1] >> HIGH)
+    starts[distinct] = order.size
+    return distinct
 
 
 def sums(values, order, starts, result, edges, part):
@@ -159,7 +254,27 @@ def rows_squares(x, values, order, starts, around, scratch, total):
     return result
 
 
-# One row, one coordinate
+# Rows, one row, one coordinate
+
+
+def step_rows(x, values, order, starts, slots, after, around_rule, total, scratch, idle, first, last):
+    """Steps distinct rows, from the first to before the last; returns how many coordinates were left as they were.
+
+    Rows are asked for some steps ahead: sending them takes longer than the arithmetic.
+    """
+    coefficients, around, means, key = around_rule
+    skipped = 0
+    for u in range(first - ROWS_AHEAD, last):
+        if u + ROWS_AHEAD < last:
+            ahead = row_at(order, starts[u + ROWS_AHEAD])
+            prefetch_row(x, ahead)
+            prefetch_rows(slots, ahead)
+        if u >= first:
+            row = sum_of_row(total, values, order, starts, u)
+            IDLE(x[row], slots, after, row, row, idle)
+            mean, views = MEAN_SQUARE(x[row], total, around, means, scratch), row_of(slots, row)
+            skipped += step_row(x[row], total, views, after, row, coefficients, around, mean, key, row * x.shape[1])
+    return skipped
 
 
 def step_row(x, g, views, after, row, coefficients, around, mean, key, place):

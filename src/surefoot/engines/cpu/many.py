@@ -1,17 +1,26 @@
-"""One dense step of many parameters in one call of a kernel, which finds them by their addresses."""
+"""One step of many parameters in one call of a kernel, which finds them by their addresses."""
 
+import bisect
 import functools
+import itertools
 from typing import NamedTuple
 
 import numpy as np
 
 from surefoot import threads
-from surefoot.engines.cpu.specialising import Kind, engine_fingerprint, specialise
-from surefoot.engines.step import ARITHMETIC, Step, rounding_key
+from surefoot.engines.cpu.merging import COUNTS
+from surefoot.engines.cpu.specialising import Kind, engine_fingerprint, kind_of, numbers, specialise, workspaces
+from surefoot.engines.reference import BLOCK
+from surefoot.engines.step import Step, rounding_key
 from surefoot.native import Kernel
+from surefoot.rules import REGISTRY
 
 CHUNK = 1 << 17
 """Coordinates of a parameter that one thread steps before it looks for more work."""
+EFFORT = 16
+"""To sort an id takes as long as to step so many coordinates."""
+NOBODY = np.empty(0)
+"""In place of what rows have to make up for."""
 
 
 class Storage(NamedTuple):
@@ -31,13 +40,7 @@ class Many:
     """
 
     def __init__(self, step: Step, storage: Storage, sizes: np.ndarray):
-        self.kind = Kind(
-            ARITHMETIC[storage.x],
-            adjusts=step.adjusts,
-            decays=step.decays,
-            shrinks=step.shrinks,
-            propagate=step.nonfinite == "propagate",
-        )
+        self.kind = kind_of(step, storage.x)
         self.step, self.kernel = step, specialise("many", step.rule, self.kind)
         self.like = [sample(name) for name in (storage.x, *storage.slots)]
         widths = np.array([self.like[0].itemsize, *(array.itemsize for array in self.like)])
@@ -60,16 +63,106 @@ class Many:
         Returns:
             (k,), int64: how many coordinates of each were left as they were.
         """
-        step, (x, *slots), f = self.step, self.like, np.dtype(self.kind.dtype).type
-        numbers = tuple(map(f, step.coefficients(t))), () if self.kind.plain else tuple(map(f, step.around(t)))
+        step, (x, *slots) = self.step, self.like
         key = np.uint32(rounding_key(step.stochastic_rounding, t))
         if self.owner is not None:
             addresses = addresses[self.owner] + self.offsets
         skipped = np.zeros(len(self.sizes), np.int64)
         edges = threads.edges(self.total, len(self.sizes), step.threads)
-        arguments = addresses, self.sizes, self.places, x, tuple(slots), skipped, *numbers, key, edges
+        arguments = (
+            addresses,
+            self.sizes,
+            self.places,
+            x,
+            tuple(slots),
+            skipped,
+            *numbers(self.kind, step.coefficients(t), step.around(t)),
+            key,
+            edges,
+        )
         threads.run(self.kernel, len(edges) - 1, *arguments, threads=step.threads)
         return skipped if self.owner is None else np.bincount(self.owner, skipped).astype(np.int64)
+
+
+class Sorted(NamedTuple):
+    """The ids of the sparse gradients of tables, in the order of their rows.
+
+    Attributes:
+        found: (k, 3), int64: for each table, how many ids its gradient names, how many distinct rows, and where its
+            part of `order` and `starts` begins.
+        order, starts: what `sort_ids` gives, of one table behind the other.
+    """
+
+    found: np.ndarray
+    order: np.ndarray
+    starts: np.ndarray
+
+
+class ManyTables:
+    """Steps of the same parameters along sparse gradients; coordinates or rows have their own rates.
+
+    Args:
+        step: the settings; without clip_norm, and rows that are left out have nothing to make up for.
+        storage: how all of them are stored.
+        shapes: (k, 2), int64: how many rows each has, and how many coordinates a row.
+    """
+
+    def __init__(self, step: Step, storage: Storage, shapes: np.ndarray):
+        self.kind, self.step, self.shapes = kind_of(step, storage.x), step, shapes
+        self.kernel = specialise("tables", step.rule, self.kind)
+        self.sort_tables = specialise("sort_tables", REGISTRY["sgd"], Kind(self.kind.dtype))
+        self.like = sample(storage.x)
+        by_row = [step.shared and slot.kind == "scale" for slot in step.rule.slots.values()]
+        self.slots_like = tuple(
+            sample(name)[0] if lone else sample(name) for name, lone in zip(storage.slots, by_row, strict=True)
+        )
+        self.ids_like, self.heights, self.widest = np.empty(0, np.int64), shapes[:, 0].copy(), int(shapes[:, 1].max())
+
+    def sort(self, ids_at: list[int], counts: list[int]) -> Sorted | None:
+        """Sorts the ids of all tables; None where one is no row's.
+
+        Args:
+            ids_at: where the ids of each begin, int64.
+            counts: how many there are.
+        """
+        # A table takes one place more than it has ids, for the end of its last row.
+        ends = list(itertools.accumulate(count + 1 for count in counts))
+        size = ends[-1]
+        found = np.array([(count, 0, end - count - 1) for count, end in zip(counts, ends, strict=True)])
+        order, starts = np.empty((2, size), np.uint64), np.empty(size, np.int64)
+        cuts = threads.edges(EFFORT * size, size, self.step.threads, each=4).tolist()[1:-1]
+        edges = np.array(sorted({0, *(bisect.bisect(ends, cut) for cut in cuts), len(ends)}))
+        work = np.empty((len(edges) - 1, *COUNTS), np.uint64)
+        arguments = np.array(ids_at), self.heights, found, self.ids_like, *order, starts, work, edges
+        threads.run(self.sort_tables, len(work), *arguments, threads=self.step.threads)
+        return None if found[:, 1].min() < 0 else Sorted(found, order[0], starts)
+
+    def run(self, addresses: np.ndarray, gradient: Sorted, t: int, chosen: np.ndarray | None = None) -> np.ndarray:
+        """Takes step t.
+
+        Args:
+            addresses: (k, 2 + slots), int64: where each parameter, its gradient's values and its slots begin.
+            gradient: from sort.
+            t: the number of the step.
+            chosen: the numbers of the tables that take it; all of them by default.
+
+        Returns:
+            (k,), int64: how many coordinates of each were left as they were.
+        """
+        found, order, starts = gradient
+        if chosen is not None:
+            found = found.copy()
+            found[np.delete(np.arange(len(found)), chosen), :2] = 0
+        step, dtype = self.step, self.kind.dtype
+        edges = threads.edges(len(starts) * self.widest, len(starts), step.threads, each=4)
+        parts = len(edges) - 1
+        skipped = np.zeros((parts, len(found)), np.int64)
+        c, a = numbers(self.kind, step.coefficients(t), step.around(t))
+        rule = c, a, np.empty(0, dtype), np.uint32(rounding_key(step.stochastic_rounding, t))
+        work = workspaces(parts, self.widest, dtype), workspaces(parts, BLOCK, dtype)
+        arguments = addresses, self.shapes, found, self.like, self.slots_like, order, starts, rule, work, NOBODY
+        threads.run(self.kernel, parts, *arguments, skipped, edges, threads=step.threads)
+        return skipped.sum(0)
 
 
 def read(addresses: np.ndarray, like: np.ndarray) -> np.ndarray:

@@ -166,46 +166,47 @@ def column_of(slots, j):
 
 
 @intrinsic
-def array_at(typing, address, size, like):
-    """The memory at an address as an array of one row, stored as `like` is."""
+def array_at(typing, address, rows, width, like):
+    """The memory at an address as an array, stored as `like` is: a table of rows, or a number for each row."""
 
     def emit(context, builder, signature, arguments):
-        kind, (address, size, _) = signature.return_type, arguments
+        kind, (address, *shape, _) = signature.return_type, arguments
         number = context.get_value_type(types.intp)
         array = context.make_array(kind)(context, builder)
-        width = ir.Constant(number, context.get_abi_sizeof(context.get_data_type(kind.dtype)))
+        size = ir.Constant(number, context.get_abi_sizeof(context.get_data_type(kind.dtype)))
         context.populate_array(
             array,
             data=builder.inttoptr(address, context.get_data_type(kind.dtype).as_pointer()),
-            shape=[ir.Constant(number, 1), size],
-            strides=[builder.mul(size, width), width],
-            itemsize=width,
+            shape=shape[: kind.ndim],
+            strides=[builder.mul(shape[1], size), size][-kind.ndim :],
+            itemsize=size,
             meminfo=None,
         )
         return array._getvalue()
 
-    return like(types.intp, types.intp, like), emit
+    return like(types.intp, types.intp, types.intp, like), emit
 
 
 def read(addresses, like, values):
     """Copies the numbers that lie at these addresses, each stored as `like` is."""
     for k in range(addresses.size):
-        values[k] = array_at(addresses[k], 1, like)[0, 0]
+        values[k] = array_at(addresses[k], 1, 1, like)[0, 0]
 
 
 def write(addresses, like, values):
     """Writes a number to each of these addresses."""
     for k in range(addresses.size):
-        array_at(addresses[k], 1, like)[0, 0] = values[k]
+        array_at(addresses[k], 1, 1, like)[0, 0] = values[k]
 
 
-def arrays_at(addresses, size, like):
+def arrays_at(addresses, rows, width, like):
     """The slots at these addresses; those of the parameter and its gradient come before them."""
 
 
 @overload(arrays_at, jit_options=INLINE)
-def _arrays_at(addresses, size, like):
-    return together("addresses, size, like", ["array_at(addresses[2 + {k}], size, like[{k}])"] * len(like))
+def _arrays_at(addresses, rows, width, like):
+    slots = ["array_at(addresses[2 + {k}], rows, width, like[{k}])"] * len(like)
+    return together("addresses, rows, width, like", slots)
 
 
 @overload(row_of, jit_options=INLINE)

@@ -1,4 +1,7 @@
-"""`specialise` gives the compiled copy of a driver for a rule, kept on disk. Numba is loaded only to compile it."""
+"""`specialise` gives the compiled copy of a driver for a rule, kept on disk. Numba is loaded only to compile it.
+
+And what drivers take besides parameters and memory.
+"""
 
 import functools
 import inspect
@@ -8,13 +11,16 @@ import types
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+
 from surefoot import ops
 from surefoot.engines import around, losses
 from surefoot.engines.reference import BLOCK, LANES
+from surefoot.engines.step import ARITHMETIC, Around, Step
 from surefoot.native import Kernel, digest
 from surefoot.rules import Rule, RuleError
 
-SOURCES = ("compiling", "kernels", "lanes", "memory", "numba_ops")
+SOURCES = ("compiling", "kernels", "lanes", "memory", "merging", "numba_ops")
 """The modules beside this one that kernels are made of."""
 
 
@@ -59,6 +65,30 @@ class Kind:
     def plain(self) -> bool:
         """Nothing is done around the rule."""
         return not (self.adjusts or self.decays or self.shrinks)
+
+
+def kind_of(step: Step, storage: str, **more) -> Kind:
+    """What drivers are compiled for that step parameters of a storage type."""
+    return Kind(
+        ARITHMETIC[storage],
+        step.shared,
+        step.adjusts,
+        step.decays,
+        step.shrinks,
+        propagate=step.nonfinite == "propagate",
+        **more,
+    )
+
+
+def numbers(kind: Kind, coefficients: tuple, around: Around) -> tuple[tuple, tuple]:
+    """The coefficients and the numbers around the rule in the type of the arithmetic."""
+    f = np.dtype(kind.dtype).type
+    return tuple(map(f, coefficients)), () if kind.plain else tuple(map(f, around))
+
+
+def workspaces(count: int, width: int, dtype: str) -> np.ndarray:
+    """A row for each part, so far apart that no two threads write to the same line of a cache."""
+    return np.empty((count, width + LANES), dtype)
 
 
 def fingerprint(function: Callable) -> tuple:
