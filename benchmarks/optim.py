@@ -25,6 +25,7 @@ def measure(quick: bool) -> Iterator[Row]:
     torch.set_num_threads(get_threads())
     yield from embedding_steps(*((1_000, 4, 400, 2) if quick else (1_000_000, 64, 81_920, 21)))
     yield from embedding_training(*((1_000, 4, 400, 2) if quick else (1_000_000, 64, 81_920, 21)))
+    yield from several_tables(*((3, 1_000, 4, 100, 2) if quick else (26, 100_000, 16, 2_048, 21)))
     yield from small_tensors(*((10, 10, 2) if quick else (1_000, 1_000, 21)))
     yield from large_tensors(*((10_000, 10_000, 2) if quick else (100_000_000, 20_000_000, 11)))
 
@@ -78,6 +79,30 @@ def embedding_steps(table: int, width: int, count: int, rounds: int) -> Iterator
     yield beside(f"{what}, row-wise beside exact", times["row-wise"], {"exact": times["exact"]}, bar=1)
     if most > 1:
         yield beside(f"{what}, {most} threads beside one", times["exact"], {"one": times["one thread"]}, bar=1.2)
+
+
+def several_tables(tables: int, rows: int, width: int, count: int, rounds: int) -> Iterator[Row]:
+    """The step of a recommender's tables, one for each categorical feature."""
+    batches = zipf_batches(rows, count)
+    gradients = [[gradient(rows, width, ids) for ids in batches] for _ in range(tables)]
+
+    def step(kind: str, **settings) -> Callable[[], object]:
+        parameters = [torch.nn.Parameter(torch.randn(rows, width)) for _ in range(tables)]
+        optimizer, turn = optimizer_of(kind, parameters, lr=0.01, **settings), itertools.cycle(range(len(batches)))
+
+        def run():
+            batch = next(turn)
+            for table, parameter in enumerate(parameters):
+                parameter.grad = gradients[table][(table + batch) % len(batches)]
+            optimizer.step()
+
+        return run
+
+    contenders = {"exact": step("surefoot.Adagrad"), "row-wise": step("surefoot.Adagrad", **ROW_WISE)}
+    times = race(contenders | {"torch.Adagrad": step("torch.Adagrad")}, rounds)
+    for name in contenders:
+        what = f"step of {tables} embedding tables, {rows:,} × {width}, {count:,} ids each, {name}"
+        yield beside(what, times[name], {"torch.Adagrad": times["torch.Adagrad"]}, bar=8)
 
 
 def embedding_training(table: int, width: int, count: int, rounds: int) -> Iterator[Row]:

@@ -425,31 +425,37 @@ def squares_in_lanes(typing, values):
     def emit(context, builder, signature, arguments):
         array = context.make_array(signature.args[0])(context, builder, arguments[0])
         (size,) = cgutils.unpack_tuple(builder, array.shape)
-        type_, index = context.get_data_type(number), size.type
-        narrow, wide = ir.VectorType(type_, LANES), ir.VectorType(ir.DoubleType(), LANES)
+        index = size.type
+        narrow, wide = ir.VectorType(context.get_data_type(number), LANES), ir.VectorType(ir.DoubleType(), LANES)
         zeros = ir.Constant(narrow, [0.0] * LANES)
-        rest, sums = (cgutils.alloca_once(builder, vector) for vector in (narrow, wide))
+        sums = cgutils.alloca_once(builder, wide)
         builder.store(ir.Constant(wide, [0.0] * LANES), sums)
 
-        def add(pointer):
-            values = builder.load(builder.bitcast(pointer, narrow.as_pointer()), align=number.bitwidth // 8)
+        def add(values):
             squares = builder.fmul(values, values)
             excess = builder.fadd(builder.fsub(values, values), builder.fsub(squares, squares))
             finite = builder.select(builder.fcmp_ordered("==", excess, zeros), squares, zeros)
             more = finite if number == types.float64 else builder.fpext(finite, wide)
             builder.store(builder.fadd(builder.load(sums), more), sums)
 
+        def at(begin):
+            return builder.bitcast(builder.gep(array.data, [begin]), narrow.as_pointer())
+
+        width = number.bitwidth // 8
         whole = builder.and_(size, index(-LANES))
         with cgutils.for_range_slice(builder, index(0), whole, index(LANES), index) as (begin, _):
-            add(builder.gep(array.data, [begin]))
+            add(builder.load(at(begin), align=width))
         remaining = builder.sub(size, whole)
         with builder.if_then(builder.icmp_signed(">", remaining, index(0))):
-            copy = builder.bitcast(rest, type_.as_pointer())
-            builder.store(zeros, rest)
-            with cgutils.for_range(builder, remaining) as loop:
-                value = builder.load(builder.gep(array.data, [builder.add(whole, loop.index)]))
-                builder.store(value, builder.gep(copy, [loop.index]))
-            add(rest)
+            places = ir.VectorType(PLACE, LANES)
+            count = builder.trunc(remaining, PLACE)
+            count = builder.insert_element(ir.Constant(places, ir.Undefined), count, PLACE(0))
+            count = chosen(builder, count, [0] * LANES)
+            known = builder.icmp_unsigned("<", ir.Constant(places, list(range(LANES))), count)
+            name = f"llvm.masked.load.v{LANES}f{number.bitwidth}.p0"
+            type_of_load = ir.FunctionType(narrow, [narrow.as_pointer(), PLACE, known.type, narrow])
+            masked_load = cgutils.get_or_insert_function(builder.module, type_of_load, name)
+            add(builder.call(masked_load, [at(whole), PLACE(width), known, zeros]))
         total = builder.load(sums)
         while (half := total.type.count // 2) > 0:
             parts = (ir.Constant(ir.VectorType(PLACE, half), list(range(b, b + half))) for b in (0, half))
