@@ -435,6 +435,18 @@ def expanded():
     return parameter
 
 
+def conjugated():
+    parameter = torch.nn.Parameter(torch.full(SHAPE, 1 + 1j).conj())
+    parameter.grad = torch.full(SHAPE, 1 + 2j)
+    return parameter
+
+
+def negated():
+    parameter = torch.nn.Parameter(torch._neg_view(torch.ones(SHAPE)))
+    parameter.grad = torch.ones(SHAPE)
+    return parameter
+
+
 def in_8_bits():
     parameter = torch.nn.Parameter(torch.ones(SHAPE).to(torch.float8_e5m2), requires_grad=False)
     parameter.grad = parameter.detach().clone()
@@ -448,6 +460,8 @@ PARAMETERS = {
     "COO": (sparse(torch.Tensor.to_sparse), r"has the layout torch.sparse_coo; expected a dense parameter"),
     "CSR": (sparse(torch.Tensor.to_sparse_csr), r"has the layout torch.sparse_csr; expected a dense parameter"),
     "expanded": (expanded, r"is expanded, of shape \(6, 3\) and strides \(0, 1\); expected memory of its own"),
+    "conjugated": (conjugated, r"is a view that conjugates or negates .*; expected .* after resolve_conj"),
+    "negated": (negated, r"is a view that conjugates or negates .*; expected .* after resolve_conj"),
 }
 
 

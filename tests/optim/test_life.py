@@ -731,3 +731,19 @@ def test_tensors_are_compared_one_by_one_where_torch_cannot_compare_them_at_once
         negated = torch.zeros(2, 3)._neg_view()
         for other in (torch.zeros(3, 2), torch.zeros(2, 3).double(), torch.zeros(3, 2).T, negated):
             assert not checks.check(other, tensors[1])
+
+
+@pytest.mark.parametrize("engine", [None, "reference"])
+@pytest.mark.parametrize("sparse", [True, False], ids=["sparse", "dense"])
+def test_a_restart_without_memory_counts_anew(engine, sparse):
+    """SGD keeps nothing but the number of the step, which its schedule asks for."""
+    parameter = torch.nn.Parameter(torch.zeros(2, 1))
+    optimizer = optim.SGD([parameter], lr=lambda t: 1 / t, engine=engine)
+    parameter.grad = torch.ones(2, 1).to_sparse(1) if sparse else torch.ones(2, 1)
+    seen = []
+    for step in range(4):
+        if step == 2:
+            optimizer.restart()
+        optimizer.step()
+        seen.append(parameter[0].item())
+    assert seen == [-1.0, -1.5, -2.5, -3.0]

@@ -25,6 +25,7 @@ CASES = {
     "Adagrad, complex64": ("Adagrad", {"dtype": torch.complex64}),
     "Adagrad, bfloat16": ("Adagrad", {"dtype": torch.bfloat16, "stochastic_rounding": 7}),
     "Adagrad, float16, by row": ("Adagrad", {"dtype": torch.float16, "granularity": "row"}),
+    "Adagrad, float16 with float64": ("Adagrad", {"dtype": torch.float16, "state_dtype": torch.float64}),
     "SGD": ("SGD", {"weight_decay": 0.1, "maximize": True, "lazy": "touched"}),
     "Adam": ("Adam", {"lazy": "touched", "decoupled_weight_decay": 0.1}),
     "Adam, by row": ("Adam", {"lazy": "touched", "granularity": "row"}),
@@ -174,6 +175,33 @@ def test_values_that_are_not_finite_are_counted_for_their_table(nonfinite):
     assert skipped == ([0, 0, 0] if nonfinite == "propagate" else [0, 9, 0])
     for mine, theirs in zip(found, expected, strict=True):
         torch.testing.assert_close(mine, theirs, rtol=0, atol=0, equal_nan=True)
+
+
+def test_a_table_that_is_not_trained_otherwise():
+    """It takes no hook for gradients to come, and is stepped along one that somebody set."""
+    results = []
+    for engine in (None, "reference"):
+        (table,) = parameters((5, 3))
+        table.requires_grad_(False)
+        table.grad = coo([[0, 2, 2]], torch.ones(3, 3), (5, 3))
+        optim.Adagrad([table], lr=0.1, engine=engine).step()
+        results.append(table)
+    assert_tensors_identical(*results)
+    assert not torch.equal(results[0], *parameters((5, 3)))
+
+
+@pytest.mark.parametrize("sparse", [True, False], ids=["sparse", "dense"])
+def test_memory_cut_short_where_it_lies(sparse):
+    (table,) = parameters((5, 3))
+    optimizer = optim.Adagrad([("table", table)], lr=0.1)
+    gradient = coo([[0, 2, 2]], torch.ones(3, 3), (5, 3))
+    table.grad = gradient if sparse else gradient.to_dense()
+    optimizer.step()
+    optimizer.state[table]["sum"].data = optimizer.state[table]["sum"].data[:2]
+    before = table.detach().clone()
+    with pytest.raises(ValueError, match=r"^table: 'sum' has shape \(2, 3\); expected a tensor of shape \(5, 3\)"):
+        optimizer.step()
+    assert_tensors_identical(table.detach(), before)
 
 
 def test_nothing_of_a_gradient_is_kept():

@@ -55,6 +55,11 @@ def test_sorting_stays_within_its_memory(rows, ids, ascending):
     assert_identical(starts[: distinct + 1], begins)
 
 
+def test_more_rows_than_a_sort_can_tell_apart():
+    with pytest.raises(IndexError, match=r"^1 ids of 4,294,967,297 rows; .* at most 4,294,967,296"):
+        sort_ids(np.zeros(1, np.int64), 2**32 + 1)
+
+
 duplicates = st.lists(st.integers(0, 6), max_size=40)
 
 

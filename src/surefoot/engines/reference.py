@@ -16,12 +16,10 @@ BLOCK = 4096
 
 def dense(step: Step, x, g, state: State, t: int, coefficients: tuple, around: Around) -> int:
     """Steps all of x; returns how many coordinates were left as they were."""
-    values = decode(x)
-    f = values.dtype.type
     slots = [state.slots[name] for name in step.rule.slots]
-    new, memory, ok = advance(step, values, decode(g), [decode(s) for s in slots], coefficients, around)
+    new, memory, ok = advance(step, decode(x), decode(g), [decode(s) for s in slots], coefficients, around)
     places = np.arange(x.size, dtype=np.uint64).reshape(x.shape)
-    return commit(step, x, new.astype(f, copy=False), slots, memory, ok, places, t)
+    return commit(step, x, new, slots, memory, ok, places, t)
 
 
 def grouped(ids, values, rows: int):
@@ -92,7 +90,7 @@ def advance(step: Step, x, raw, slots, coefficients, around: Around, size: int |
             new = bound("proximal", f)(new, rate, numbers.l1, numbers.l2)
         for slot in memory:
             ok = ok & np.isfinite(slot)
-        return np.broadcast_to(new, x.shape), memory, ok
+        return np.broadcast_to(new, x.shape).astype(f, copy=False), memory, ok
 
 
 def bound(name: str, f):

@@ -54,7 +54,8 @@ def expect_sparse(parameter: Tensor) -> None:
     Those of several backward passes are merged rather than strung together, and rows lie where they are found faster.
     """
     hooks: Any = parameter._post_accumulate_grad_hooks
-    if parameter.is_leaf and not any(isinstance(hook, MergeWhenAccumulated) for hook in (hooks or {}).values()):
+    known = any(isinstance(hook, MergeWhenAccumulated) for hook in (hooks or {}).values())
+    if parameter.is_leaf and parameter.requires_grad and not known:
         parameter.register_post_accumulate_grad_hook(MergeWhenAccumulated())
         move_to_large_pages(parameter)
 

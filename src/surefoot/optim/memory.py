@@ -262,6 +262,11 @@ def check_parameter(name: str, parameter: Tensor, step: Step) -> None:
             f"{name}: is expanded, of shape {tuple(part.shape)} and strides {part.stride()}; expected memory of its "
             "own for each coordinate, as after clone()"
         )
+    if part.is_conj() or part.is_neg():
+        raise ValueError(
+            f"{name}: is a view that conjugates or negates what it shows; expected numbers as they lie in memory, as "
+            "after resolve_conj().resolve_neg()"
+        )
     if part.device.type == "meta":
         raise ValueError(f"{name}: is on the device {part.device}; expected memory, as after to_empty(device='cpu')")
     if step.stochastic_rounding is not None and part.dtype != torch.bfloat16:

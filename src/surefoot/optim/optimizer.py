@@ -505,6 +505,7 @@ class RuleOptimizer(torch.optim.Optimizer):
     def restart(self, parameters: Iterable[Tensor] | None = None) -> None:
         """Makes the memory of the parameters (by default, all) what it was before the first step."""
         chosen = None if parameters is None else {id(parameter) for parameter in parameters}
+        self._together.clear()
         for number, group in enumerate(self.param_groups):
             for parameter in group["params"]:
                 if chosen is None or id(parameter) in chosen:

@@ -132,6 +132,8 @@ class Together:
         self.slots = {key: [tensors[key] for tensors in self.tensors] for key in keys}
         self.parts = [*self.own, *map(local, itertools.chain(*self.slots.values()))]
         self.places = addresses_of(self.parts)
+        self.kept = self.parts[len(jobs) : len(jobs) * (1 + len(first.keys))]
+        self.counts = list(map(Tensor.numel, self.kept))
         self.sizes = np.array([memory.size for memory in self.memories])
         columns = np.reshape(self.places, (-1, len(jobs)))
         slots = columns[1 : 1 + len(first.keys)]
@@ -164,7 +166,7 @@ class Together:
                     return False
                 gradients = list(map(own_gradient, self.parameters))
             # Another type or size may lie at the same address.
-            unmoved = addresses_of(self.parts) == self.places
+            unmoved = addresses_of(self.parts) == self.places and list(map(Tensor.numel, self.kept)) == self.counts
             return unmoved and self.alike.check(*self.own, *self.fixed(gradients)) and self.take(gradients)
         except (AttributeError, KeyError, RuntimeError, TypeError):
             return False  # a gradient or a slot is missing, or is of another kind

@@ -10,13 +10,13 @@ MOST_BITS = 11
 """Of a digit: with more, its counts no longer fit into the nearest cache."""
 COUNTS = 3, 1 << MOST_BITS
 """The shape of what a sort counts with: ids have up to 32 bits, in three digits."""
+MOST = 1 << 32
+"""Rows, and ids."""
 IN_ORDER = np.empty(0, np.int64)
 
 
 def sort_ids(ids: np.ndarray, rows: int, places: np.ndarray = IN_ORDER) -> tuple[np.ndarray, np.ndarray]:
     """(row << 32 | place) for every id, sorted by row, and where each distinct row begins.
-
-    Rows and places must be below 2³².
 
     Args:
         ids: (k,), of rows 0 … rows − 1.
@@ -24,8 +24,10 @@ def sort_ids(ids: np.ndarray, rows: int, places: np.ndarray = IN_ORDER) -> tuple
         places: (k,), int64: where the values of each id are; those of the k-th are the k-th unless something is said.
 
     Raises:
-        IndexError: for an id that is no row's.
+        IndexError: for an id that is no row's, and for more than 2³² rows or ids.
     """
+    if max(rows, ids.size) > MOST:
+        raise IndexError(f"{ids.size:,} ids of {rows:,} rows; sparse gradients are for at most {MOST:,} of each")
     order, starts = np.empty((2, ids.size), np.uint64), np.empty(ids.size + 1, np.int64)
     sort = specialise("sort", REGISTRY["sgd"], Kind("float32"))
     distinct = sort(ids, places, rows, np.empty(COUNTS, np.uint64), order[0], order[1], starts)
