@@ -7,7 +7,7 @@ import os
 import pathlib
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
@@ -95,19 +95,21 @@ def run(kernel: Kernel, parts: int, *arguments: Any, threads: int | None = None)
     if torch and alone and count == torch.get_num_threads() and (found := openmp()):
         return run_in_team(Team(*found, count, parts), kernel, arguments)
     rest, others = iter(range(parts)), []
+    shared = list(arguments)  # emptied at the end: a thread may hold on to what it was given until it is given more
     try:
         for _ in range(workers - 1):
-            others.append(pool(workers - 1).submit(drain, kernel, arguments, rest))
-        total = drain(kernel, arguments, rest)
+            others.append(pool(workers - 1).submit(drain, kernel, shared, rest))
+        total = drain(kernel, shared, rest)
         return total + sum(other.result() for other in others if not other.cancel())
     finally:
         # After an interrupt nobody may go on writing to memory that the caller is about to leave.
         for _ in rest:
             pass
         wait([other for other in others if not other.cancel()])
+        shared.clear()
 
 
-def drain(kernel: Kernel, arguments: tuple, parts: Iterator[int]) -> int:
+def drain(kernel: Kernel, arguments: Sequence, parts: Iterator[int]) -> int:
     return sum(kernel(*arguments, part) for part in parts)
 
 

@@ -9,8 +9,7 @@ from table import MEMORY
 from surefoot.engines import Step
 
 SIZE = 1 << 22  # 16 MB of float32
-LITTLE = 1 << 21
-"""Half a megabyte is what parts of the work are done in, and threads may not have let go of that of the call before."""
+LITTLE = 1 << 20
 
 
 def peak(call) -> int:

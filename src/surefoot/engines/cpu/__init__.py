@@ -15,7 +15,7 @@ from numpy.lib.stride_tricks import as_strided
 
 from surefoot import room, threads
 from surefoot.engines import reference
-from surefoot.engines.cpu.many import Many, ManyTables, Sorted, read, write
+from surefoot.engines.cpu.many import NOBODY, Many, ManyTables, Sorted, read, write
 from surefoot.engines.cpu.merging import sort_ids
 from surefoot.engines.cpu.specialising import Kind, kind_of, numbers, specialise, workspaces
 from surefoot.engines.reference import BLOCK, blend, blend_rows, blend_touched, settle_average
@@ -45,8 +45,6 @@ __all__ = [
     "sums",
     "write",
 ]
-
-NOBODY = np.empty(0)
 
 
 def stored(array: np.ndarray) -> np.ndarray:
