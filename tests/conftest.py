@@ -2,7 +2,10 @@
 
 import gc
 
+import pytest
 from hypothesis import settings
+
+from surefoot import threads
 
 # The same examples in every run, and none kept on disk.
 settings.register_profile("surefoot", derandomize=True, deadline=None, database=None, print_blob=False)
@@ -25,3 +28,16 @@ def pytest_collection_finish():
     gc.freeze()
     gc.set_threshold(10_000, 10, 20)
     gc.enable()
+
+
+@pytest.fixture
+def parts_of_steps(monkeypatch):
+    """Into how many parts each step is cut, from which its threads take."""
+    counts, run = [], threads.run
+
+    def counting(kernel, parts, *arguments, **limit):
+        counts.append(parts)
+        return run(kernel, parts, *arguments, **limit)
+
+    monkeypatch.setattr(threads, "run", counting)
+    return counts

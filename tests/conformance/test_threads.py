@@ -26,19 +26,6 @@ SETTINGS = {
 settings = pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
 
 
-@pytest.fixture
-def parts_of_steps(monkeypatch):
-    """Into how many parts each step is cut, from which its threads take."""
-    counts, run = [], threads.run
-
-    def counting(kernel, parts, *arguments, **limit):
-        counts.append(parts)
-        return run(kernel, parts, *arguments, **limit)
-
-    monkeypatch.setattr(threads, "run", counting)
-    return counts
-
-
 def compare(parts_of_steps, x, run, **settings):
     """One, two and three threads, and the reference."""
     results = {}
@@ -263,3 +250,22 @@ def test_torchs_threads_are_as_many_as_torch_says(monkeypatch):
     torch = pytest.importorskip("torch")
     monkeypatch.setattr(torch, "get_num_threads", lambda: 7)
     assert threads.get_threads() == 7
+
+
+def test_the_pool_lets_go_of_what_it_was_given(monkeypatch):
+    """Its threads hold on to their last call until the next one."""
+    given = []
+
+    class Recording:
+        def __init__(self, workers):
+            self.pool = POOL(workers)
+
+        def submit(self, function, *arguments):
+            given.append(arguments)
+            return self.pool.submit(function, *arguments)
+
+    monkeypatch.setattr(threads, "pool", Recording)
+    monkeypatch.setattr(threads, "loaded_torch", lambda: None)
+    assert threads.run(lambda array, part: int(array[part]), 3, np.arange(3), threads=3) == 3
+    assert len(given) == 2
+    assert not any(array for _, array, _ in given)

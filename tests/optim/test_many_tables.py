@@ -84,23 +84,10 @@ def test_the_bits_of_the_reference(case, calls):
     assert_alike(found, expected, tables, others)
 
 
-@pytest.fixture
-def parts_of_steps(monkeypatch):
-    """Into how many parts each call is cut, from which its threads take; even the smallest are."""
-    counts, run = [], threads.run
-
-    def counting(kernel, parts, *arguments, **limit):
-        counts.append(parts)
-        return run(kernel, parts, *arguments, **limit)
-
-    monkeypatch.setattr(threads, "run", counting)
-    monkeypatch.setattr(threads, "SMALLEST", 1)
-    return counts
-
-
 @pytest.mark.parametrize("granularity", ["coordinate", "row"])
 @pytest.mark.parametrize("count", [2, 3, 5])
 def test_threads_make_no_difference(count, granularity, parts_of_steps, monkeypatch):
+    monkeypatch.setattr(threads, "SMALLEST", 1)
     results = []
     for limit in (1, count):
         monkeypatch.setattr(threads, "_limit", limit)
