@@ -64,6 +64,20 @@ def test_rows_that_catch_up_by_the_rules_own_closed_form():
     both(CONCRETE["momentum"], parameters(SHAPE, "bfloat16"), run, nonfinite="skip")
 
 
+@pytest.mark.parametrize(
+    "name, dtype, settings",
+    [
+        ("adagrad", "float16", {"l1": 1e-2}),
+        ("momentum", "bfloat16", {"state_dtype": "bfloat16"}),
+        ("rmsprop", "float32", {"state_dtype": "float64", "granularity": "row"}),
+        ("rmsprop", "float64", {"state_dtype": "float32"}),
+    ],
+)
+def test_rows_that_catch_up_with_many_learning_rates_are_rounded_once(name, dtype, settings):
+    run = rows_run(touches(SHAPE, dtype, 12))
+    both(CONCRETE[name], parameters(SHAPE, dtype), run, lr=lambda t: 0.1 / t, nonfinite="skip", **settings)
+
+
 @rounding
 def test_linear_models(dtype, settings):
     examples, y = examples_of("csr", 17, 9, "float32")

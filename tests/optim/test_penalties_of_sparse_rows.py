@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import surefoot.optim
+from surefoot.engines import NonFiniteError
 
 STEPS = ([0, 0, 3], [1, 3], [2], [0, 3])
 
@@ -47,3 +48,21 @@ def test_settled_rows_are_as_after_dense_steps(name, settings):
     other.load_state_dict(copy.deepcopy(other.state_dict()))
     other.settle()
     torch.testing.assert_close(again.weight, table.weight, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("engine", [None, "reference"])
+def test_a_first_gradient_that_is_not_finite_leaves_the_other_rows_something_to_make_up_for(engine):
+    dense, table = (torch.nn.Parameter(torch.ones(3, 2)) for _ in range(2))
+    ends = []
+    for parameter in (dense, table):
+        optimizer = surefoot.optim.SGD([parameter], lr=0.5, l1=0.5, nonfinite="raise", engine=engine)
+        first = torch.zeros(3, 2).index_fill(0, torch.tensor([1]), float("nan"))
+        parameter.grad = first if parameter is dense else first.to_sparse(1)
+        with pytest.raises(NonFiniteError):
+            optimizer.step()
+        parameter.grad = torch.zeros(3, 2)
+        optimizer.step()
+        ends.append(parameter.detach())
+    # Two steps take ½ · ½ each from every row, but for the row of which the first step could not be taken.
+    torch.testing.assert_close(ends[1], torch.tensor([[0.5], [0.75], [0.5]]).expand(3, 2))
+    torch.testing.assert_close(ends[1], ends[0], rtol=0, atol=0)

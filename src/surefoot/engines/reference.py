@@ -217,6 +217,7 @@ def idle(step: Step, values, memory, last: int, until: int, history, f):
                 values = np.asarray(shrunk).astype(f)
             else:
                 values, *memory = ops.bind(step.rule.idle, ARRAY_OPS, f)(values, k, *memory, *c)
+                values = np.asarray(values).astype(f, copy=False)
     return values, memory
 
 

@@ -266,12 +266,12 @@ def alone(job: Job) -> list[str]:
             if isinstance(gradient, Rows):
                 expect_sparse(memory.parameter)
                 step.grouped_rows(memory.x, gradient.grouped, state)
-                if state.last is not None and "last" not in memory.tensors:
-                    memory.keep()
             else:
                 step.dense(memory.x, array(gradient), state)
         except NonFiniteError:
             pass
+        if state.last is not None and "last" not in memory.tensors:
+            memory.keep()
         skipped = state.skipped - before
     memory.advance(t)
     return [fault(step, memory, skipped, t)] if skipped else []

@@ -175,12 +175,12 @@ def rows(step: Step, x, gradient, state: State, t: int, coefficients: tuple, aro
         means = np.empty(0, kind.dtype)
         if step.granularity == "tensor":
             means = np.array([squares_of_rows(table_, gradient, a, kind) / x.size]).astype(kind.dtype)
-        idle = idle_arguments(step, state, t, kind)
         kernel = specialise("rows", step.rule, kind)
         key = np.uint32(rounding_key(step.stochastic_rounding, t))
         edges = shares_of_ids(starts, values.size, step.threads)
         parts = len(edges) - 1
         work = workspaces(parts, table_.shape[1], kind.dtype), workspaces(parts, BLOCK, kind.dtype)
+        idle = idle_arguments(state, t, kind, parts, table_, slots)
         arguments = table_, *gradient, slots, after, c, a, means, key, work, idle, edges
         skipped = threads.run(kernel, parts, *arguments, threads=step.threads)
     if step.average:
@@ -237,14 +237,24 @@ def two_dimensions(step: Step, x, state: State):
             array[...] = table_.reshape(array.shape)
 
 
-def idle_arguments(step: Step, state: State, now: int, kind: Kind):
+def idle_arguments(state: State, now: int, kind: Kind, parts: int, x, slots):
     """What kernels need to let rows that were left out catch up; nothing where they need not."""
     if state.last is None:
         return NOBODY
     known = state.columns
     if known is None or known.history is not state.history or known.dtype != kind.dtype:
         known = state.columns = Columns(state.history, kind.dtype)
-    return state.last, np.array([now]), *known.upto_now()
+    return state.last, np.array([now]), *known.upto_now(), *wide(kind, parts, x, slots)
+
+
+def wide(kind: Kind, parts: int, x, slots) -> tuple:
+    """For each part, room for a row and its memory that holds all that is computed of them."""
+
+    def room_for(array):
+        dtype = kind.dtype if array.itemsize == 2 else np.result_type(array, kind.dtype).name
+        return workspaces(parts, array.shape[-1], dtype) if array.ndim == 2 else workspaces(parts, 1, dtype)[:, 0]
+
+    return room_for(x), tuple(map(room_for, slots))
 
 
 def settle(step: Step, x, state: State) -> None:
@@ -254,7 +264,8 @@ def settle(step: Step, x, state: State) -> None:
     kind = kind_of(step, storage_of(x), catches_up=True)
     with two_dimensions(step, x, state) as (table_, slots, _):
         unchanged = tuple(slot.copy() if slot.ndim == 1 and step.granularity == "tensor" else slot for slot in slots)
-        specialise("settle", step.rule, kind)(table_, slots, unchanged, idle_arguments(step, state, state.t + 1, kind))
+        idle = idle_arguments(state, state.t + 1, kind, 1, table_, slots)
+        specialise("settle", step.rule, kind)(table_, slots, unchanged, idle)
 
 
 # Norms and mean squares
@@ -334,7 +345,7 @@ def linear(step: Step, examples, y, order, x, state: State, loss: str, batch_siz
         average,
         work,
         np.empty(BLOCK, kind.dtype),
-        stretches(acting, first, kind, x.size),
+        (*stretches(acting, first, kind, x.size), *wide(kind, 1, weights[:, :1], [slot[..., :1] for slot in slots])),
     )
     if weights.base is not x and weights is not x:
         stored(x)[...] = weights[0]

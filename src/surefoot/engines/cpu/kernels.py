@@ -68,7 +68,7 @@ def rows(x, values, order, starts, slots, after, coefficients, around, means, ke
     total, scratch = work[0][part, : x.shape[1]], work[1][part]
     around_rule = coefficients, around, means, key
     return step_rows(
-        x, values, order, starts, slots, after, around_rule, total, scratch, idle, edges[part], edges[part + 1]
+        x, values, order, starts, slots, after, around_rule, total, scratch, idle, part, edges[part], edges[part + 1]
     )
 
 
@@ -97,6 +97,7 @@ def tables(addresses, shapes, found, like, slots_like, order, starts, around_rul
                 work[0][part, :width],
                 work[1][part],
                 nobody,
+                part,
                 begin,
                 end,
             )
@@ -187,7 +188,7 @@ def sums(values, order, starts, result, edges, part):
 def settle(x, slots, after, idle):
     """Lets every row catch up."""
     for row in range(x.shape[0]):
-        IDLE(x[row], slots, after, row, row, idle)
+        IDLE(x[row], slots, after, row, row, idle, 0)
     return 0
 
 
@@ -257,7 +258,7 @@ def rows_squares(x, values, order, starts, around, scratch, total):
 # Rows, one row, one coordinate
 
 
-def step_rows(x, values, order, starts, slots, after, around_rule, total, scratch, idle, first, last):
+def step_rows(x, values, order, starts, slots, after, around_rule, total, scratch, idle, part, first, last):
     """Steps distinct rows, from the first to before the last; returns how many coordinates were left as they were.
 
     Rows are asked for some steps ahead: sending them takes longer than the arithmetic.
@@ -271,7 +272,7 @@ def step_rows(x, values, order, starts, slots, after, around_rule, total, scratc
             prefetch_rows(slots, ahead)
         if u >= first:
             row = sum_of_row(total, values, order, starts, u)
-            IDLE(x[row], slots, after, row, row, idle)
+            IDLE(x[row], slots, after, row, row, idle, part)
             mean, views = MEAN_SQUARE(x[row], total, around, means, scratch), row_of(slots, row)
             skipped += step_row(x[row], total, views, after, row, coefficients, around, mean, key, row * x.shape[1])
     return skipped
@@ -428,11 +429,12 @@ def full_squares(x, g, around, scratch):
     return squares_in_lanes(scratch[: g.size])
 
 
-# What steps with zero gradient do to a row that was left out; `idle` is (last, now, starts, coefficients, arounds):
-# the last step of every row, the step that is being taken, and the stretches of constant coefficients.
+# What steps with zero gradient do to a row that was left out; `idle` is (last, now, starts, coefficients, arounds,
+# wide, wide_slots): the last step of every row, the step that is being taken, the stretches of constant coefficients,
+# and for each part room for a row in the type of the arithmetic, so that it is rounded once, after all stretches.
 
 
-def idle_nothing(x, slots, after, row, place, idle):
+def idle_nothing(x, slots, after, row, place, idle, part):
     pass
 
 
@@ -454,15 +456,29 @@ def idle_stretch(last, starts):
     return low
 
 
-def idle_row(x, slots, after, row, place, idle):
+def idle_row(x, slots, after, row, place, idle, part):
     """Makes a row what it would be after zero-gradient steps up to this one; `place` is its place in last."""
-    last, now, starts, coefficients, arounds = idle
+    last, now, starts, coefficients, arounds, wide, wide_slots = idle
     until = now[0] - 1
-    for s in range(idle_stretch(last[place], starts), starts.size):
-        k = idle_steps(s, last[place], until, starts)
-        if k > 0 and x.size > 0:
-            IDLE_STRETCH(x, k, slots, after, row, to_fixed_tuple(coefficients[s], COUNT), arounds[s])
+    if last[place] < until and x.size > 0:
+        copy = wide[part, : x.size]
+        copy_row(x, slots, row, copy, wide_slots, part)
+        for s in range(idle_stretch(last[place], starts), starts.size):
+            k = idle_steps(s, last[place], until, starts)
+            if k > 0:
+                numbers = to_fixed_tuple(coefficients[s], COUNT)
+                IDLE_STRETCH(copy, k, wide_slots, wide_slots, part, numbers, arounds[s])
+        copy_row(copy, wide_slots, part, x, after, row)
     last[place] = now[0]
+
+
+def copy_row(x, slots, row, to, to_slots, to_row):
+    """Copies a row and its memory to where they may be stored in another type."""
+    views, to_views = row_of(slots, row), row_of(to_slots, to_row)
+    for j in range(x.size):
+        to[j] = encode(to, decode(x, x[j]), np.uint32(0), 0)
+        store(to_views, j, load(views, j), True)
+    store_row(to_slots, to_row, load(views, 0), True)
 
 
 def idle_from_origin(x, k, slots, after, row, coefficients, around):
@@ -505,7 +521,7 @@ def touch_new(columns, touched, count, weights, slots, after, idle):
         if last[j] != now[0]:
             touched[count] = j
             count += 1
-            IDLE(weights[j : j + 1], column_of(slots, j), column_of(after, j), 0, j, idle)
+            IDLE(weights[j : j + 1], column_of(slots, j), column_of(after, j), 0, j, idle, 0)
             last[j] = now[0]
     return count
 
@@ -527,7 +543,7 @@ def gather_new(gradient, raw, touched, count, size):
 
 def settle_weights(weights, slots, after, idle):
     for j in range(weights.size - 1):
-        IDLE(weights[j : j + 1], column_of(slots, j), column_of(after, j), 0, j, idle)
+        IDLE(weights[j : j + 1], column_of(slots, j), column_of(after, j), 0, j, idle, 0)
 
 
 def settle_nothing(weights, slots, after, idle):
