@@ -209,15 +209,15 @@ def idle(step: Step, values, memory, last: int, until: int, history, f):
             c = tuple(map(f, coefficients))
             if step.rule.from_origin:
                 rate, direction, *_ = rule(values, zero, np.zeros_like(zero), *memory, *c)
-                values = bound("advance", f)(zero, rate, direction)
+                values = np.asarray(bound("advance", f)(zero, rate, direction), f)
             elif step.rule.steady:
                 rate = np.asarray(rule(values, zero, zero, *memory, *c)[0]).astype(np.float64)
                 numbers = [float(f(n)) for n in (around.keep, around.l1, around.l2)]
                 shrunk = bound("idle", np.float64)(values.astype(np.float64), k, rate, *numbers)
                 values = np.asarray(shrunk).astype(f)
             else:
-                values, *memory = ops.bind(step.rule.idle, ARRAY_OPS, f)(values, k, *memory, *c)
-                values = np.asarray(values).astype(f, copy=False)
+                after = ops.bind(step.rule.idle, ARRAY_OPS, f)(values, k, *memory, *c)
+                values, *memory = (np.asarray(a, b.dtype) for a, b in zip(after, (values, *memory), strict=True))
     return values, memory
 
 

@@ -244,14 +244,14 @@ def idle_arguments(state: State, now: int, kind: Kind, parts: int, x, slots):
     known = state.columns
     if known is None or known.history is not state.history or known.dtype != kind.dtype:
         known = state.columns = Columns(state.history, kind.dtype)
-    return state.last, np.array([now]), *known.upto_now(), *wide(kind, parts, x, slots)
+    return state.last, np.array([now]), *known.upto_now(), *wide(parts, x, slots)
 
 
-def wide(kind: Kind, parts: int, x, slots) -> tuple:
-    """For each part, room for a row and its memory that holds all that is computed of them."""
+def wide(parts: int, x, slots) -> tuple:
+    """For each part, room for a row and its memory in the types in which they are computed."""
 
     def room_for(array):
-        dtype = kind.dtype if array.itemsize == 2 else np.result_type(array, kind.dtype).name
+        dtype = "float32" if array.itemsize == 2 else array.dtype.name
         return workspaces(parts, array.shape[-1], dtype) if array.ndim == 2 else workspaces(parts, 1, dtype)[:, 0]
 
     return room_for(x), tuple(map(room_for, slots))
@@ -345,7 +345,7 @@ def linear(step: Step, examples, y, order, x, state: State, loss: str, batch_siz
         average,
         work,
         np.empty(BLOCK, kind.dtype),
-        (*stretches(acting, first, kind, x.size), *wide(kind, 1, weights[:, :1], [slot[..., :1] for slot in slots])),
+        (*stretches(acting, first, kind, x.size), *wide(1, weights[:, :1], [slot[..., :1] for slot in slots])),
     )
     if weights.base is not x and weights is not x:
         stored(x)[...] = weights[0]
