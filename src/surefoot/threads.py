@@ -60,12 +60,18 @@ def get_threads() -> int:
     """How many threads a large step uses."""
     if _limit is not None:
         return _limit
-    named = os.environ.get("SUREFOOT_NUM_THREADS", "")
-    if named.isdigit() and int(named) > 0:
-        return int(named)
+    if limit := limit_of_environment():
+        return limit
     if torch := loaded_torch():
         return torch.get_num_threads()
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@functools.cache
+def limit_of_environment() -> int:
+    """The number that SUREFOOT_NUM_THREADS gives when it is first asked for; 0 where it gives none."""
+    named = os.environ.get("SUREFOOT_NUM_THREADS", "")
+    return int(named) if named.isdigit() else 0
 
 
 def edges(elements: int, units: int, threads: int | None, each: int = PARTS) -> np.ndarray:
@@ -78,7 +84,7 @@ def edges(elements: int, units: int, threads: int | None, each: int = PARTS) -> 
         return np.array([0, units])
     count = get_threads() if threads is None else threads
     count = min(each * count, 2 * elements // SMALLEST, units) if count > 1 else 1
-    return units * np.arange(count + 1) // count
+    return np.array([units * k // count for k in range(count + 1)])
 
 
 def run(kernel: Kernel, parts: int, *arguments: Any, threads: int | None = None) -> int:

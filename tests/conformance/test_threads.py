@@ -89,6 +89,7 @@ def test_the_limit_holds_for_steps_that_do_not_say(parts_of_steps):
 
 def test_the_limit_can_come_from_the_environment(monkeypatch):
     monkeypatch.setenv("SUREFOOT_NUM_THREADS", "3")
+    monkeypatch.setattr(threads, "limit_of_environment", threads.limit_of_environment.__wrapped__)
     assert threads.get_threads() == 3
     with pytest.raises(ValueError, match="at least 1, got 0"):
         threads.set_threads(0)

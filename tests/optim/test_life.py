@@ -28,6 +28,7 @@ from optimizers import (
     torch,
 )
 from torch.optim import lr_scheduler, swa_utils
+from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 from surefoot import ops, rules
 from surefoot.engines import NonFiniteError
@@ -747,3 +748,30 @@ def test_a_restart_without_memory_counts_anew(engine, sparse):
         optimizer.step()
         seen.append(parameter[0].item())
     assert seen == [-1.0, -1.5, -2.5, -3.0]
+
+
+@pytest.mark.parametrize(
+    "register",
+    [
+        lambda optimizer: optimizer.register_step_pre_hook,
+        lambda optimizer: optimizer.register_step_post_hook,
+        lambda _: register_optimizer_step_pre_hook,
+        lambda _: register_optimizer_step_post_hook,
+    ],
+)
+def test_a_single_hook_is_called(register):
+    optimizer = optim.SGD([torch.nn.Parameter(torch.zeros(2))], lr=0.1)
+    calls = []
+    handle = register(optimizer)(lambda *_: calls.append(1))
+    optimizer.step()
+    handle.remove()
+    optimizer.step()
+    assert calls == [1]
+
+
+def test_a_profiler_sees_steps():
+    optimizer = optim.SGD([torch.nn.Parameter(torch.zeros(2))], lr=0.1)
+    optimizer.step()
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
+        optimizer.step()
+    assert "Optimizer.step#SGD.step" in [event.name for event in profiler.events()]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import itertools
 import math
 import operator
+import sys
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -31,6 +33,8 @@ from surefoot.optim.memory import (
 from surefoot.optim.running import Job, Together, TogetherByRows, alone, can_join, checked_rows
 from surefoot.rules import Rule
 
+TORCHS: Any = sys.modules[torch.optim.Optimizer.__module__]
+"""Where torch's own optimizer is defined, with the hooks of all optimizers."""
 HINTS = ("foreach", "fused", "capturable", "differentiable")
 """What torch's optimizers take to choose an implementation; only `differentiable` changes what is computed here."""
 
@@ -317,6 +321,18 @@ class RuleOptimizer(torch.optim.Optimizer):
         return Memory(name, parameter, step, tensors, keys, t, counts_on_device)
 
     # Steps
+
+    @staticmethod
+    def profile_hook_step(func: Callable) -> Callable:
+        """What torch makes of `step`: it calls hooks, and announces steps to profilers even where there are none, which
+        takes longer than many a step."""
+        announced = torch.optim.Optimizer.profile_hook_step(func)
+
+        @functools.wraps(func)
+        def step(self, *args, **kwargs):
+            return (announced if is_watched(self) else func)(self, *args, **kwargs)
+
+        return step
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Steps every parameter that has a gradient.
@@ -608,6 +624,16 @@ class Boxed:
     """A tensor that torch takes for something else, and so neither casts nor moves."""
 
     tensor: Tensor
+
+
+def is_watched(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether hooks or a profiler want to know of an optimizer's steps, as far as torch's private names tell."""
+    try:
+        own = optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks
+        common = TORCHS._global_optimizer_pre_hooks or TORCHS._global_optimizer_post_hooks
+        return bool(own or common or torch.autograd.profiler._is_profiler_enabled)
+    except AttributeError:
+        return True
 
 
 def is_label(key: str, known: Iterable[str]) -> bool:

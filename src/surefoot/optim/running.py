@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from surefoot.engines import NonFiniteError, Step
-from surefoot.engines.cpu import Many, ManyTables, Sorted, read, write
+from surefoot.engines.cpu import Many, ManyTables, Sorted, count, read
 from surefoot.optim.gradients import expect_sparse
 from surefoot.optim.memory import Memory, Rows, array, is_aligned, local, own_gradient, real, rows_of
 
@@ -179,36 +179,40 @@ class Together:
     def run(self, amp: Any = None) -> list[str]:
         """One step; returns what is wrong with gradients. `amp` is for GPUs: on CPUs GradScaler itself acts on it."""
         self.is_new = False
-        steps = self.counted()
-        if (steps == steps[0]).all():
+        steps, alike = self.counted()
+        if alike:
             skipped = self.go(int(steps[0]) + 1)
         else:
             skipped = np.zeros(len(steps), np.int64)
             for t in np.unique(steps):
                 chosen = np.flatnonzero(steps == t)
-                skipped[chosen] = self.go(int(t) + 1, chosen)
-        steps += 1
-        self.advance(steps)
-        return [fault(self.step, self.memories[k], int(skipped[k]), int(steps[k])) for k in np.flatnonzero(skipped)]
+                if (part := self.go(int(t) + 1, chosen)) is not None:
+                    skipped[chosen] = part
+        self.advance()
+        if skipped is None:
+            return []
+        return [fault(self.step, self.memories[k], int(skipped[k]), int(steps[k]) + 1) for k in np.flatnonzero(skipped)]
 
-    def go(self, t: int, chosen: np.ndarray | None = None) -> np.ndarray:
-        """Takes step t of all parameters, or of those with these numbers; returns how many coordinates were skipped."""
+    def go(self, t: int, chosen: np.ndarray | None = None) -> np.ndarray | None:
+        """Takes step t of all parameters, or of those with these numbers; returns how many coordinates of each were
+        skipped, or None where none was."""
         if chosen is None:
             return self.many.run(self.addresses, t)
         return Many(self.step, self.storage, self.sizes[chosen]).run(self.addresses[chosen], t)
 
-    def counted(self) -> np.ndarray:
-        """How many steps each has taken."""
+    def counted(self) -> tuple[Any, bool]:
+        """How many steps each has taken, and whether all have taken as many."""
         if self.counter is not None:
             return read(self.counters, self.counter.reshape(1, 1))
-        return np.array([memory.t for memory in self.memories])
+        steps = [memory.t for memory in self.memories]
+        return np.array(steps), steps.count(steps[0]) == len(steps)
 
-    def advance(self, steps: np.ndarray) -> None:
+    def advance(self) -> None:
         if self.counter is not None:
-            write(self.counters, self.counter.reshape(1, 1), steps)
+            count(self.counters, self.counter.reshape(1, 1))
         else:
-            for memory, t in zip(self.memories, steps.tolist(), strict=True):
-                memory.t = t
+            for memory in self.memories:
+                memory.t += 1
 
 
 class TogetherByRows(Together):
@@ -243,9 +247,9 @@ class TogetherByRows(Together):
         finally:
             self.sorted = None
 
-    def go(self, t: int, chosen: np.ndarray | None = None) -> np.ndarray:
+    def go(self, t: int, chosen: np.ndarray | None = None) -> np.ndarray | None:
         skipped = self.many.run(self.addresses, self.sorted, t, chosen)
-        return skipped if chosen is None else skipped[chosen]
+        return skipped if skipped is None or chosen is None else skipped[chosen]
 
 
 def alone(job: Job) -> list[str]:

@@ -15,7 +15,7 @@ from numpy.lib.stride_tricks import as_strided
 
 from surefoot import room, threads
 from surefoot.engines import reference
-from surefoot.engines.cpu.many import NOBODY, Many, ManyTables, Sorted, read, write
+from surefoot.engines.cpu.many import NOBODY, Many, ManyTables, Sorted, count, read
 from surefoot.engines.cpu.merging import sort_ids
 from surefoot.engines.cpu.specialising import Kind, kind_of, numbers, specialise, workspaces
 from surefoot.engines.reference import BLOCK, blend, blend_rows, blend_touched, settle_average
@@ -28,6 +28,7 @@ __all__ = [
     "ManyTables",
     "Sorted",
     "blend",
+    "count",
     "dense",
     "distinct_rows",
     "get_threads",
@@ -43,7 +44,6 @@ __all__ = [
     "settle_average",
     "sort_ids",
     "sums",
-    "write",
 ]
 
 

@@ -55,12 +55,14 @@ def dense(x, g, slots, after, coefficients, around, means, key, place, scratch, 
 
 def many(addresses, sizes, places, like, slots_like, skipped, coefficients, around, key, edges, part):
     """Steps the arrays that lie at these addresses, stored as in `like`."""
+    total = 0
     for i in range(edges[part], edges[part + 1]):
         x, g = array_at(addresses[i, 0], 1, sizes[i], like), array_at(addresses[i, 1], 1, sizes[i], like)
         slots = arrays_at(addresses[i], 1, sizes[i], slots_like)
         views = row_of(slots, 0)
         skipped[i] = step_row(x[0], g[0], views, slots, 0, coefficients, around, F(0), key, places[i])
-    return 0
+        total += skipped[i]
+    return total
 
 
 def rows(x, values, order, starts, slots, after, coefficients, around, means, key, work, idle, edges, part):
@@ -78,7 +80,7 @@ def tables(addresses, shapes, found, like, slots_like, order, starts, around_rul
     A part is some places in the order of all tables, cut where a distinct row begins. `found` has for each table how
     many ids and distinct rows there are, and where its order and starts begin.
     """
-    first, last = edges[part], edges[part + 1]
+    first, last, total = edges[part], edges[part + 1], 0
     for k in range(found.shape[0]):
         ids, distinct, place = found[k, 0], found[k, 1], found[k, 2]
         if place < last and place + ids > first:
@@ -101,7 +103,8 @@ def tables(addresses, shapes, found, like, slots_like, order, starts, around_rul
                 begin,
                 end,
             )
-    return 0
+            total += skipped[part, k]
+    return total
 
 
 def row_from(starts, place):
@@ -117,14 +120,16 @@ def row_from(starts, place):
 
 
 def sort_tables(ids_at, heights, found, like, order, other, starts, counts, edges, part):
-    """Sorts the ids of tables, which lie at these addresses; see `tables` and `sort`."""
+    """Sorts the ids of tables, which lie at these addresses; see `tables` and `sort`. Returns how many are wrong."""
+    wrong = 0
     for k in range(edges[part], edges[part + 1]):
         begin, end = found[k, 2], found[k, 2] + found[k, 0]
         ids = array_at(ids_at[k], found[k, 0], 1, like)
         found[k, 1] = sort(
             ids, ids[:0], heights[k], counts[part], order[begin:end], other[begin:end], starts[begin : end + 1]
         )
-    return 0
+        wrong += found[k, 1] < 0
+    return wrong
 
 
 def sort(ids, places, rows, counts, order, other, starts):

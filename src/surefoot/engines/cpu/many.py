@@ -53,7 +53,7 @@ class Many:
         self.sizes = np.minimum(CHUNK, np.repeat(sizes, chunks) - self.places)
         self.total = int(sizes.sum())
 
-    def run(self, addresses: np.ndarray, t: int) -> np.ndarray:
+    def run(self, addresses: np.ndarray, t: int) -> np.ndarray | None:
         """Takes step t.
 
         Args:
@@ -61,7 +61,7 @@ class Many:
             t: the number of the step.
 
         Returns:
-            (k,), int64: how many coordinates of each were left as they were.
+            (k,), int64: how many coordinates of each were left as they were; None where none was.
         """
         step, (x, *slots) = self.step, self.like
         key = np.uint32(rounding_key(step.stochastic_rounding, t))
@@ -80,7 +80,8 @@ class Many:
             key,
             edges,
         )
-        threads.run(self.kernel, len(edges) - 1, *arguments, threads=step.threads)
+        if not threads.run(self.kernel, len(edges) - 1, *arguments, threads=step.threads):
+            return None
         return skipped if self.owner is None else np.bincount(self.owner, skipped).astype(np.int64)
 
 
@@ -134,10 +135,12 @@ class ManyTables:
         edges = np.array(sorted({0, *(bisect.bisect(ends, cut) for cut in cuts), len(ends)}))
         work = np.empty((len(edges) - 1, *COUNTS), np.uint64)
         arguments = np.array(ids_at), self.heights, found, self.ids_like, *order, starts, work, edges
-        threads.run(self.sort_tables, len(work), *arguments, threads=self.step.threads)
-        return None if found[:, 1].min() < 0 else Sorted(found, order[0], starts)
+        wrong = threads.run(self.sort_tables, len(work), *arguments, threads=self.step.threads)
+        return None if wrong else Sorted(found, order[0], starts)
 
-    def run(self, addresses: np.ndarray, gradient: Sorted, t: int, chosen: np.ndarray | None = None) -> np.ndarray:
+    def run(
+        self, addresses: np.ndarray, gradient: Sorted, t: int, chosen: np.ndarray | None = None
+    ) -> np.ndarray | None:
         """Takes step t.
 
         Args:
@@ -147,7 +150,7 @@ class ManyTables:
             chosen: the numbers of the tables that take it; all of them by default.
 
         Returns:
-            (k,), int64: how many coordinates of each were left as they were.
+            (k,), int64: how many coordinates of each were left as they were; None where none was.
         """
         found, order, starts = gradient
         if chosen is not None:
@@ -161,20 +164,19 @@ class ManyTables:
         rule = c, a, np.empty(0, dtype), np.uint32(rounding_key(step.stochastic_rounding, t))
         work = workspaces(parts, self.widest, dtype), workspaces(parts, BLOCK, dtype)
         arguments = addresses, self.shapes, found, self.like, self.slots_like, order, starts, rule, work, NOBODY
-        threads.run(self.kernel, parts, *arguments, skipped, edges, threads=step.threads)
-        return skipped.sum(0)
+        total = threads.run(self.kernel, parts, *arguments, skipped, edges, threads=step.threads)
+        return skipped.sum(0) if total else None
 
 
-def read(addresses: np.ndarray, like: np.ndarray) -> np.ndarray:
-    """The numbers that lie at these addresses, each stored as `like` is, an array of one row."""
+def read(addresses: np.ndarray, like: np.ndarray) -> tuple[np.ndarray, bool]:
+    """The numbers that lie at these addresses, each stored as `like` is, an array of one row; and whether all are equal."""
     values = np.empty(len(addresses), like.dtype)
-    at_addresses("read")(addresses, like, values)
-    return values
+    return values, at_addresses("read")(addresses, like, values) == 0
 
 
-def write(addresses: np.ndarray, like: np.ndarray, values: np.ndarray) -> None:
-    """Writes a number to each of these addresses."""
-    at_addresses("write")(addresses, like, values)
+def count(addresses: np.ndarray, like: np.ndarray) -> None:
+    """Adds one to each of the numbers that lie at these addresses."""
+    at_addresses("count")(addresses, like)
 
 
 @functools.cache

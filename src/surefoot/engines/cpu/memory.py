@@ -188,15 +188,19 @@ def array_at(typing, address, rows, width, like):
 
 
 def read(addresses, like, values):
-    """Copies the numbers that lie at these addresses, each stored as `like` is."""
+    """Copies the numbers that lie at these addresses, each stored as `like` is; returns how many are not as the first."""
+    others = 0
     for k in range(addresses.size):
         values[k] = array_at(addresses[k], 1, 1, like)[0, 0]
+        others += values[k] != values[0]
+    return others
 
 
-def write(addresses, like, values):
-    """Writes a number to each of these addresses."""
+def count(addresses, like):
+    """Adds one to each of the numbers that lie at these addresses."""
     for k in range(addresses.size):
-        array_at(addresses[k], 1, 1, like)[0, 0] = values[k]
+        array_at(addresses[k], 1, 1, like)[0, 0] += 1
+    return 0
 
 
 def arrays_at(addresses, rows, width, like):
