@@ -256,9 +256,9 @@ class TogetherOnGPU(Together):
             self.many.run(self.addresses, self.next(), amp)
             torch._foreach_add_(self.counters_on_device, taken(amp))  # pyright: ignore[reportPrivateImportUsage]
         else:
-            steps = self.counted() + 1
-            self.many.run(self.addresses, steps, amp)
-            self.advance(steps)
+            steps, _ = self.counted()
+            self.many.run(self.addresses, steps + 1, amp)
+            self.advance()
         return []
 
 

@@ -169,7 +169,7 @@ class ManyTables:
 
 
 def read(addresses: np.ndarray, like: np.ndarray) -> tuple[np.ndarray, bool]:
-    """The numbers that lie at these addresses, each stored as `like` is, an array of one row; and whether all are equal."""
+    """The numbers that lie at these addresses, each stored as `like` (one row) is, and whether all are equal."""
     values = np.empty(len(addresses), like.dtype)
     return values, at_addresses("read")(addresses, like, values) == 0
 

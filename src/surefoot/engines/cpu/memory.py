@@ -188,7 +188,7 @@ def array_at(typing, address, rows, width, like):
 
 
 def read(addresses, like, values):
-    """Copies the numbers that lie at these addresses, each stored as `like` is; returns how many are not as the first."""
+    """Copies the numbers at these addresses, each stored as `like` is; returns how many are not as the first."""
     others = 0
     for k in range(addresses.size):
         values[k] = array_at(addresses[k], 1, 1, like)[0, 0]
