@@ -14,6 +14,9 @@ Name = TypeVar("Name", bound=Hashable)
 SHORTEST = 0.01
 """Seconds that one reading takes at least: shorter calls are repeated within it."""
 
+WARM_CALLS, WARM_SECONDS = 32, 0.1
+"""Calls, or seconds, before anything is timed: memory that was moved to large pages is slow in the first few calls."""
+
 PAUSE = 0.003
 """Seconds before every reading, in which the thread pool of the contender before goes to sleep."""
 
@@ -109,7 +112,11 @@ def race(contenders: Mapping[Name, Callable[[], object]], rounds: int) -> dict[N
 
 def enough_calls(call: Callable[[], object]) -> int:
     """How many calls fill a reading, found by warming up."""
-    call()
+    until = time.perf_counter() + WARM_SECONDS
+    for _ in range(WARM_CALLS):
+        call()
+        if time.perf_counter() > until:
+            break
     return max(1, round(SHORTEST / reading(call, 1)))
 
 

@@ -352,7 +352,10 @@ class Step:
             NonFiniteError: as in dense.
         """
         self._check_parameters(x, state)
-        self.grouped_rows(x, self.group(x, ids, values), state)
+        gradient = self.group(x, ids, values)
+        if state.t == 0 and x.flags.c_contiguous:
+            room.move_to_large_pages(x.ctypes.data, x.nbytes)
+        self.grouped_rows(x, gradient, state)
 
     def group(self, x: np.ndarray, ids: np.ndarray, values: np.ndarray) -> tuple:
         """A sparse gradient as the engine takes it, equal ids side by side.

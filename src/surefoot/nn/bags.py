@@ -123,8 +123,8 @@ class SumOfRows(torch.autograd.Function):
             # torch multiplies by the inverse, and so has other bits than a division.
             counts = np.bincount(places, minlength=len(slopes))
             slopes = slopes * (1 / np.maximum(counts, 1).astype(slopes.dtype))[:, None]
-        order, starts = cpu.sort_ids(named, ctx.shape[0], places)
-        rows = torch.from_numpy(cpu.distinct_rows(order, starts))[None]
-        sums = torch.from_numpy(cpu.sums(order, starts, slopes))
-        of_weight = torch.sparse_coo_tensor(rows, sums, ctx.shape, is_coalesced=True, check_invariants=False)
+        order = cpu.sort_ids(named, ctx.shape[0], places)
+        rows, starts = cpu.distinct_rows(order)
+        ids, sums = torch.from_numpy(rows)[None], torch.from_numpy(cpu.sums(order, starts, slopes))
+        of_weight = torch.sparse_coo_tensor(ids, sums, ctx.shape, is_coalesced=True, check_invariants=False)
         return of_weight, None, None, of_factors, None, None

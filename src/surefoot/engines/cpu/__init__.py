@@ -16,7 +16,7 @@ from numpy.lib.stride_tricks import as_strided
 from surefoot import room, threads
 from surefoot.engines import reference
 from surefoot.engines.cpu.many import NOBODY, Many, ManyTables, Sorted, count, read
-from surefoot.engines.cpu.merging import sort_ids
+from surefoot.engines.cpu.merging import distinct_rows, sort_ids
 from surefoot.engines.cpu.specialising import Kind, kind_of, numbers, specialise, workspaces
 from surefoot.engines.reference import BLOCK, blend, blend_rows, blend_touched, settle_average
 from surefoot.engines.step import ARITHMETIC, Around, Columns, State, Step, encode, rounding_key, storage_of, table
@@ -146,24 +146,21 @@ def together(part: np.ndarray) -> np.ndarray:
 # Sparse gradients
 
 
-def grouped(ids, values, rows: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A sparse gradient as kernels take it: its values, their order by row, where in it each distinct row begins."""
+def grouped(ids, values, rows: int) -> tuple[np.ndarray, np.ndarray]:
+    """A sparse gradient as kernels take it: its values, and their order by row."""
     width = math.prod(values.shape[1:])
-    return np.ascontiguousarray(stored(values)).reshape(len(ids), width), *sort_ids(ids, rows)
+    return np.ascontiguousarray(stored(values)).reshape(len(ids), width), sort_ids(ids, rows)
 
 
-def shares_of_ids(starts, elements: int, limit: int | None) -> np.ndarray:
-    """Cuts distinct rows into parts with about equally many ids: a few rows have most of them.
-
-    There are few parts: rows lie anywhere, so threads are never side by side.
-    """
-    return np.searchsorted(starts, threads.edges(elements, starts[-1], limit, each=4))
+def shares_of_ids(elements: int, ids: int, limit: int | None) -> np.ndarray:
+    """Cuts ids into a few parts: rows lie anywhere, so threads are never side by side."""
+    return threads.edges(elements, ids, limit, each=4)
 
 
 def rows(step: Step, x, gradient, state: State, t: int, coefficients: tuple, around: Around) -> int:
     """Steps the rows that a gradient names; returns how many coordinates were left as they were."""
-    values, order, starts = gradient
-    distinct = distinct_rows(order, starts) if step.average or not values.size else NOBODY
+    values, order = gradient
+    distinct = distinct_rows(order)[0] if step.average or not values.size else NOBODY
     kind = kind_of(step, storage_of(x), catches_up=state.last is not None)
     if not values.size:
         sums = np.empty((len(distinct), *x.shape[1:]), kind.dtype)
@@ -177,7 +174,7 @@ def rows(step: Step, x, gradient, state: State, t: int, coefficients: tuple, aro
             means = np.array([squares_of_rows(table_, gradient, a, kind) / x.size]).astype(kind.dtype)
         kernel = specialise("rows", step.rule, kind)
         key = np.uint32(rounding_key(step.stochastic_rounding, t))
-        edges = shares_of_ids(starts, values.size, step.threads)
+        edges = shares_of_ids(values.size, len(order), step.threads)
         parts = len(edges) - 1
         work = workspaces(parts, table_.shape[1], kind.dtype), workspaces(parts, BLOCK, kind.dtype)
         idle = idle_arguments(state, t, kind, parts, table_, slots)
@@ -188,29 +185,25 @@ def rows(step: Step, x, gradient, state: State, t: int, coefficients: tuple, aro
     return skipped
 
 
-def distinct_rows(order, starts) -> np.ndarray:
-    """The distinct rows of a sparse gradient, in order."""
-    return (order[starts[:-1]] >> np.uint64(32)).astype(np.int64)
-
-
 def merge(ids: np.ndarray, values: np.ndarray, rows: int) -> tuple[np.ndarray, np.ndarray]:
     """The distinct ids in order, and the sum of each one's values in order of occurrence.
 
     >>> merge(np.array([2, 0, 2]), np.array([[1.0], [2.0], [4.0]]), 3)
     (array([0, 2]), array([[2.], [5.]]))
     """
-    order, starts = sort_ids(ids, rows)
-    return distinct_rows(order, starts), sums(order, starts, values)
+    order = sort_ids(ids, rows)
+    distinct, starts = distinct_rows(order)
+    return distinct, sums(order, starts, values)
 
 
 def sums(order, starts, values: np.ndarray) -> np.ndarray:
-    """The sum of each distinct row's values in order of occurrence, given what sort_ids makes of the ids."""
+    """The sum of each distinct row's values in order of occurrence, given its ids sorted and where each row begins."""
     table_ = np.ascontiguousarray(stored(values)).reshape(len(values), math.prod(values.shape[1:]))
     kind = Kind(ARITHMETIC[storage_of(values)])
     result = room.empty((len(starts) - 1, table_.shape[1]), kind.dtype)
     if result.size:
         kernel = specialise("sums", REGISTRY["sgd"], kind)
-        edges = shares_of_ids(starts, len(order) * table_.shape[1], None)
+        edges = np.searchsorted(starts, shares_of_ids(len(order) * table_.shape[1], len(order), None))
         threads.run(kernel, len(edges) - 1, table_, order, starts, result, edges)
     return encode(result, values).reshape(len(result), *values.shape[1:])
 

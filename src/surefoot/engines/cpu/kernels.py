@@ -33,8 +33,8 @@ from surefoot.engines.reference import BLOCK
 
 # ruff: noqa: F821
 
-VALUES_AHEAD = 32
-ROWS_AHEAD = 8
+AHEAD = 32
+"""Places of the order for which values and rows are asked for ahead."""
 HIGH = np.uint64(32)
 
 
@@ -65,34 +65,36 @@ def many(addresses, sizes, places, like, slots_like, skipped, coefficients, arou
     return total
 
 
-def rows(x, values, order, starts, slots, after, coefficients, around, means, key, work, idle, edges, part):
-    """Steps distinct rows that a sparse gradient names; equal ids are summed before."""
+def rows(x, values, order, slots, after, coefficients, around, means, key, work, idle, edges, part):
+    """Steps distinct rows that a sparse gradient names; equal ids are summed before.
+
+    A part is some places in the order, moved on to where a distinct row begins.
+    """
+    begin, end = row_from(order, edges[part]), row_from(order, edges[part + 1])
     total, scratch = work[0][part, : x.shape[1]], work[1][part]
     around_rule = coefficients, around, means, key
-    return step_rows(
-        x, values, order, starts, slots, after, around_rule, total, scratch, idle, part, edges[part], edges[part + 1]
-    )
+    return step_rows(x, values, order, slots, after, around_rule, total, scratch, idle, part, begin, end)
 
 
-def tables(addresses, shapes, found, like, slots_like, order, starts, around_rule, work, nobody, skipped, edges, part):
+def tables(addresses, shapes, found, like, slots_like, order, around_rule, work, nobody, skipped, edges, part):
     """Steps rows of the tables that lie at these addresses, stored as in `like`, along their sparse gradients.
 
-    A part is some places in the order of all tables, cut where a distinct row begins. `found` has for each table how
-    many ids and distinct rows there are, and where its order and starts begin.
+    A part is some places in the order of all tables, as in `rows`. `found` has for each table how many ids there are,
+    and where its order begins.
     """
     first, last, total = edges[part], edges[part + 1], 0
     for k in range(found.shape[0]):
-        ids, distinct, place = found[k, 0], found[k, 1], found[k, 2]
+        ids, place = found[k]
         if place < last and place + ids > first:
-            (height, width), begins = shapes[k], starts[place : place + distinct + 1]
+            height, width = shapes[k]
             x, values = array_at(addresses[k, 0], height, width, like), array_at(addresses[k, 1], ids, width, like)
             slots = arrays_at(addresses[k], height, width, slots_like)
-            begin, end = row_from(begins, first - place), row_from(begins, last - place)
+            own = order[place : place + ids]
+            begin, end = row_from(own, first - place), row_from(own, last - place)
             skipped[part, k] = step_rows(
                 x,
                 values,
-                order[place : place + ids],
-                begins,
+                own,
                 slots,
                 slots,
                 around_rule,
@@ -107,42 +109,34 @@ def tables(addresses, shapes, found, like, slots_like, order, starts, around_rul
     return total
 
 
-def row_from(starts, place):
-    """The first distinct row that begins at a place in the order or after it."""
-    low, high = 0, starts.size - 1
-    while low < high:
-        middle = (low + high) // 2
-        if starts[middle] < place:
-            low = middle + 1
-        else:
-            high = middle
-    return low
+def row_from(order, place):
+    """The first place from this one on at which a distinct row begins, or the end."""
+    place = min(max(place, 0), order.size)
+    while 0 < place < order.size and row_at(order, place) == row_at(order, place - 1):
+        place += 1
+    return place
 
 
-def sort_tables(ids_at, heights, found, like, order, other, starts, counts, edges, part):
+def sort_tables(ids_at, heights, found, like, order, other, counts, edges, part):
     """Sorts the ids of tables, which lie at these addresses; see `tables` and `sort`. Returns how many are wrong."""
     wrong = 0
     for k in range(edges[part], edges[part + 1]):
-        begin, end = found[k, 2], found[k, 2] + found[k, 0]
+        begin, end = found[k, 1], found[k, 0] + found[k, 1]
         ids = array_at(ids_at[k], found[k, 0], 1, like)
-        found[k, 1] = sort(
-            ids, ids[:0], heights[k], counts[part], order[begin:end], other[begin:end], starts[begin : end + 1]
-        )
-        wrong += found[k, 1] < 0
+        wrong += sort(ids, ids[:0], heights[k], counts[part], order[begin:end], other[begin:end])
     return wrong
 
 
-def sort(ids, places, rows, counts, order, other, starts):
-    """(row << 32 | place) for every id into `order`, sorted by row, and where each distinct row begins.
+def sort(ids, places, rows, counts, order, other):
+    """(row << 32 | place) for every id into `order`, sorted by row: a radix sort.
 
-    A radix sort. The place of an id is its own where `places` are empty. Returns how many distinct rows there are, or
-    -1 where an id is no row's.
+    The place of an id is its own where `places` are empty. Returns 1 where an id is no row's, else 0.
     """
     outside, falls = False, False
     for k in range(ids.size):
         outside |= np.uint64(ids[k]) >= np.uint64(rows)  # a negative one is a large one here
     if outside:
-        return -1
+        return 1
     for k in range(1, ids.size):
         falls |= ids[k] <= ids[k - 1]
     bits = 0
@@ -173,20 +167,14 @@ def sort(ids, places, rows, counts, order, other, starts):
             if not is_last:
                 following[key >> next_shift & last] += np.uint64(1)
         source, target = target, source
-    starts[0] = 0
-    distinct = min(ids.size, 1)
-    for k in range(1, order.size):
-        # Written for every id and kept where a row begins: a jump here would often be mispredicted.
-        starts[distinct] = k
-        distinct += np.int64(order[k] >> HIGH != order[k - 1] >> HIGH)
-    starts[distinct] = order.size
-    return distinct
+    return 0
 
 
 def sums(values, order, starts, result, edges, part):
     """The sums of the values of equal ids, in order of occurrence."""
+    k = starts[edges[part]]
     for u in range(edges[part], edges[part + 1]):
-        sum_of_row(result[u], values, order, starts, u)
+        k = sum_of_row(result[u], values, order, k, result, (), 0)
     return 0
 
 
@@ -251,11 +239,11 @@ def dense_squares(x, g, around, scratch, sums, edges, part):
     return 0
 
 
-def rows_squares(x, values, order, starts, around, scratch, total):
+def rows_squares(x, values, order, around, scratch, total):
     """The sum of the squares of a sparse gradient once equal ids are summed."""
-    result = 0.0
-    for u in range(starts.size - 1):
-        row = sum_of_row(total, values, order, starts, u)
+    result, k = 0.0, 0
+    while k < order.size:
+        row, k = row_at(order, k), sum_of_row(total, values, order, k, x, (), 0)
         result += sum_squares(x[row], total, around, scratch)
     return result
 
@@ -263,24 +251,29 @@ def rows_squares(x, values, order, starts, around, scratch, total):
 # Rows, one row, one coordinate
 
 
-def step_rows(x, values, order, starts, slots, after, around_rule, total, scratch, idle, part, first, last):
-    """Steps distinct rows, from the first to before the last; returns how many coordinates were left as they were.
-
-    Rows are asked for some steps ahead: sending them takes longer than the arithmetic.
+def step_rows(x, values, order, slots, after, around_rule, total, scratch, idle, part, first, last):
+    """Steps the rows from the first to before the last place of the order; returns how many coordinates were left as
+    they were. Rows and values are asked for ahead: sending them takes longer than the arithmetic.
     """
     coefficients, around, means, key = around_rule
     skipped = 0
-    for u in range(first - ROWS_AHEAD, last):
-        if u + ROWS_AHEAD < last:
-            ahead = row_at(order, starts[u + ROWS_AHEAD])
-            prefetch_row(x, ahead)
-            prefetch_rows(slots, ahead)
-        if u >= first:
-            row = sum_of_row(total, values, order, starts, u)
-            IDLE(x[row], slots, after, row, row, idle, part)
-            mean, views = MEAN_SQUARE(x[row], total, around, means, scratch), row_of(slots, row)
-            skipped += step_row(x[row], total, views, after, row, coefficients, around, mean, key, row * x.shape[1])
+    for k in range(first, min(first + AHEAD, last)):
+        ask_for_row(x, slots, order, k)
+    k = first
+    while k < last:
+        row, k = row_at(order, k), sum_of_row(total, values, order, k, x, slots, last)
+        IDLE(x[row], slots, after, row, row, idle, part)
+        mean, views = MEAN_SQUARE(x[row], total, around, means, scratch), row_of(slots, row)
+        skipped += step_row(x[row], total, views, after, row, coefficients, around, mean, key, row * x.shape[1])
     return skipped
+
+
+def ask_for_row(x, slots, order, k):
+    """Asks for the row at a place of the order, where it begins."""
+    row = row_at(order, k)
+    if k == 0 or row != row_at(order, k - 1):
+        prefetch_row(x, row)
+        prefetch_rows(slots, row)
 
 
 def step_row(x, g, views, after, row, coefficients, around, mean, key, place):
@@ -311,20 +304,26 @@ def step_coordinate(x, j, raw, views, coefficients, around, mean, key, place):
     return ok
 
 
-def sum_of_row(total, values, order, starts, u):
-    """Sums the gradient of the u-th distinct row in order of occurrence; returns the row."""
-    begin, end = starts[u], starts[u + 1]
-    first = values[place_at(order, begin)]
-    for d in range(total.size):
-        total[d] = decode(first, first[d])
-    for k in range(begin, end):
-        if k + VALUES_AHEAD < order.size:
-            prefetch_row(values, place_at(order, k + VALUES_AHEAD))
-        if k > begin:
-            more = values[place_at(order, k)]
+def sum_of_row(total, values, order, k, x, slots, last):
+    """Sums the gradient of the row at place k of the order, as its values occur; returns where the next row begins.
+
+    Rows of x and of the slots are asked for ahead, up to the last place.
+    """
+    row, begin = row_at(order, k), k
+    while k < order.size and row_at(order, k) == row:
+        if k + AHEAD < order.size:
+            prefetch_row(values, place_at(order, k + AHEAD))
+        if k + AHEAD < last:
+            ask_for_row(x, slots, order, k + AHEAD)
+        more = values[place_at(order, k)]
+        if k == begin:
+            for d in range(total.size):
+                total[d] = decode(more, more[d])
+        else:
             for d in range(total.size):
                 total[d] += decode(more, more[d])
-    return row_at(order, begin)
+        k += 1
+    return k
 
 
 def row_at(order, k):

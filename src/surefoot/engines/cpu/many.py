@@ -89,14 +89,12 @@ class Sorted(NamedTuple):
     """The ids of the sparse gradients of tables, in the order of their rows.
 
     Attributes:
-        found: (k, 3), int64: for each table, how many ids its gradient names, how many distinct rows, and where its
-            part of `order` and `starts` begins.
-        order, starts: what `sort_ids` gives, of one table behind the other.
+        found: (k, 2), int64: for each table, how many ids its gradient names, and where its part of `order` begins.
+        order: what `sort_ids` gives, of one table behind the other.
     """
 
     found: np.ndarray
     order: np.ndarray
-    starts: np.ndarray
 
 
 class ManyTables:
@@ -126,17 +124,16 @@ class ManyTables:
             ids_at: where the ids of each begin, int64.
             counts: how many there are.
         """
-        # A table takes one place more than it has ids, for the end of its last row.
-        ends = list(itertools.accumulate(count + 1 for count in counts))
+        ends = list(itertools.accumulate(counts))
         size = ends[-1]
-        found = np.array([(count, 0, end - count - 1) for count, end in zip(counts, ends, strict=True)])
-        order, starts = np.empty((2, size), np.uint64), np.empty(size, np.int64)
+        found = np.array([(count, end - count) for count, end in zip(counts, ends, strict=True)])
+        order = np.empty((2, size), np.uint64)
         cuts = threads.edges(EFFORT * size, size, self.step.threads, each=4).tolist()[1:-1]
         edges = np.array(sorted({0, *(bisect.bisect(ends, cut) for cut in cuts), len(ends)}))
         work = np.empty((len(edges) - 1, *COUNTS), np.uint64)
-        arguments = np.array(ids_at), self.heights, found, self.ids_like, *order, starts, work, edges
+        arguments = np.array(ids_at), self.heights, found, self.ids_like, *order, work, edges
         wrong = threads.run(self.sort_tables, len(work), *arguments, threads=self.step.threads)
-        return None if wrong else Sorted(found, order[0], starts)
+        return None if wrong else Sorted(found, order[0])
 
     def run(
         self, addresses: np.ndarray, gradient: Sorted, t: int, chosen: np.ndarray | None = None
@@ -152,18 +149,18 @@ class ManyTables:
         Returns:
             (k,), int64: how many coordinates of each were left as they were; None where none was.
         """
-        found, order, starts = gradient
+        found, order = gradient
         if chosen is not None:
             found = found.copy()
-            found[np.delete(np.arange(len(found)), chosen), :2] = 0
+            found[np.delete(np.arange(len(found)), chosen), 0] = 0
         step, dtype = self.step, self.kind.dtype
-        edges = threads.edges(len(starts) * self.widest, len(starts), step.threads, each=4)
+        edges = threads.edges(len(order) * self.widest, len(order), step.threads, each=4)
         parts = len(edges) - 1
         skipped = np.zeros((parts, len(found)), np.int64)
         c, a = numbers(self.kind, step.coefficients(t), step.around(t))
         rule = c, a, np.empty(0, dtype), np.uint32(rounding_key(step.stochastic_rounding, t))
         work = workspaces(parts, self.widest, dtype), workspaces(parts, BLOCK, dtype)
-        arguments = addresses, self.shapes, found, self.like, self.slots_like, order, starts, rule, work, NOBODY
+        arguments = addresses, self.shapes, found, self.like, self.slots_like, order, rule, work, NOBODY
         total = threads.run(self.kernel, parts, *arguments, skipped, edges, threads=step.threads)
         return skipped.sum(0) if total else None
 

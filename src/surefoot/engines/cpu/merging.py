@@ -15,8 +15,8 @@ MOST = 1 << 32
 IN_ORDER = np.empty(0, np.int64)
 
 
-def sort_ids(ids: np.ndarray, rows: int, places: np.ndarray = IN_ORDER) -> tuple[np.ndarray, np.ndarray]:
-    """(row << 32 | place) for every id, sorted by row, and where each distinct row begins.
+def sort_ids(ids: np.ndarray, rows: int, places: np.ndarray = IN_ORDER) -> np.ndarray:
+    """(row << 32 | place) for every id, sorted by row.
 
     Args:
         ids: (k,), of rows 0 … rows − 1.
@@ -28,13 +28,35 @@ def sort_ids(ids: np.ndarray, rows: int, places: np.ndarray = IN_ORDER) -> tuple
     """
     if max(rows, ids.size) > MOST:
         raise IndexError(f"{ids.size:,} ids of {rows:,} rows; sparse gradients are for at most {MOST:,} of each")
-    order, starts = np.empty((2, ids.size), np.uint64), np.empty(ids.size + 1, np.int64)
-    sort = specialise("sort", REGISTRY["sgd"], Kind("float32"))
-    distinct = sort(ids, places, rows, np.empty(COUNTS, np.uint64), order[0], order[1], starts)
-    if distinct < 0:
+    order = np.empty((2, ids.size), np.uint64)
+    if specialise("sort", REGISTRY["sgd"], Kind("float32"))(ids, places, rows, np.empty(COUNTS, np.uint64), *order):
         wrong = ids[(ids < 0) | (ids >= rows)][0]
         raise IndexError(f"the gradient names row {wrong}; expected 0 … {rows - 1}")
-    return order[0], starts[: distinct + 1]
+    return order[0]
+
+
+def distinct_rows(order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The distinct rows of sorted ids, and where each begins; the end comes last.
+
+    >>> distinct_rows(sort_ids(np.array([2, 0, 2]), 3))
+    (array([0, 2]), array([0, 1, 3]))
+    """
+    rows, starts = np.empty(order.size, np.int64), np.empty(order.size + 1, np.int64)
+    count = note_rows(order, rows, starts)
+    return rows[:count], starts[: count + 1]
+
+
+@kernel
+def note_rows(order, rows, starts):
+    """Writes the distinct rows of an order and where they begin; returns how many there are."""
+    count = 0
+    for k in range(order.size):
+        # Written for every id and kept where a row begins: a jump here would often be mispredicted.
+        row = order[k] >> np.uint64(32)
+        rows[count], starts[count] = row, k
+        count += 1 if k == 0 or row != order[k - 1] >> np.uint64(32) else 0
+    starts[count] = order.size
+    return count
 
 
 @kernel
