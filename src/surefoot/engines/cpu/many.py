@@ -128,7 +128,7 @@ class ManyTables:
         size = ends[-1]
         found = np.array([(count, end - count) for count, end in zip(counts, ends, strict=True)])
         order = np.empty((2, size), np.uint64)
-        cuts = threads.edges(EFFORT * size, size, self.step.threads, each=4).tolist()[1:-1]
+        cuts = threads.edges(EFFORT * size, size, self.step.threads, each=4)[1:-1] if len(ends) > 1 else ()
         edges = np.array(sorted({0, *(bisect.bisect(ends, cut) for cut in cuts), len(ends)}))
         work = np.empty((len(edges) - 1, *COUNTS), np.uint64)
         arguments = np.array(ids_at), self.heights, found, self.ids_like, *order, work, edges
