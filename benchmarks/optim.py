@@ -3,6 +3,8 @@
 An embedding bag over a million rows whose ids follow Zipf's law; a thousand small tensors; one large dense tensor.
 """
 
+import contextlib
+import ctypes
 import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -14,6 +16,10 @@ from surefoot.engines import get_threads, set_threads
 torch = installed("torch")
 
 TITLE = "PyTorch optimizers"
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+"""glibc's names for settings of mallopt."""
+KEPT, SENT_BACK = 1 << 30, 1 << 25
+"""Bytes: all that is freed is kept; and the most that glibc keeps by itself."""
 EXACT, ROW_WISE = {}, {"granularity": "row"}
 
 
@@ -26,8 +32,12 @@ def measure(quick: bool) -> Iterator[Row]:
     yield from embedding_steps(*((1_000, 4, 400, 2) if quick else (1_000_000, 64, 81_920, 21)))
     yield from embedding_training(*((1_000, 4, 400, 2) if quick else (1_000_000, 64, 81_920, 21)))
     yield from several_tables(*((3, 1_000, 4, 100, 2) if quick else (26, 100_000, 16, 2_048, 21)))
+    yield from large_tensor(*((10_000, 2) if quick else (100_000_000, 11)))
+    medium, rounds = (10_000, 2) if quick else (20_000_000, 11)
+    yield from without_fused(medium, rounds, "")
     yield from small_tensors(*((10, 10, 2) if quick else (1_000, 1_000, 21)))
-    yield from large_tensors(*((10_000, 10_000, 2) if quick else (100_000_000, 20_000_000, 11)))
+    with memory_kept():
+        yield from without_fused(medium, rounds, ", freed memory kept")
 
 
 def beside(what: str, ours: Times, peers: dict[str, Times], bar: float | None) -> Row:
@@ -164,7 +174,7 @@ def small_tensors(count: int, size: int, rounds: int) -> Iterator[Row]:
         yield beside(f"{name}, {count:,} tensors of {size:,}", times.pop("ours"), times, bar=bar)
 
 
-def large_tensors(large: int, medium: int, rounds: int) -> Iterator[Row]:
+def large_tensor(large: int, rounds: int) -> Iterator[Row]:
     what = f"Adagrad, {large:,} float32"
     times = race(
         {
@@ -177,8 +187,12 @@ def large_tensors(large: int, medium: int, rounds: int) -> Iterator[Row]:
     ours = times.pop("ours")
     yield beside(what, ours, {"torch.Adagrad(fused=True)": times["torch.Adagrad(fused=True)"]}, bar=0.95)
     yield beside(what, ours, {"torch.Adagrad()": times["torch.Adagrad()"]}, bar=3)
+
+
+def without_fused(medium: int, rounds: int, where: str) -> Iterator[Row]:
+    """Optimizers of which torch has no fused implementation. Others' make temporaries as large as the parameter."""
     for name in ("RMSprop", "Adadelta", "Yogi"):
-        what = f"{name}, {medium:,} float32"
+        what = f"{name}, {medium:,} float32{where}"
         contenders = {"ours": dense_step(f"surefoot.{name}", 1, medium)}
         if name == "Yogi":
             if not installed("pytorch_optimizer"):
@@ -190,6 +204,22 @@ def large_tensors(large: int, medium: int, rounds: int) -> Iterator[Row]:
             contenders[f"torch.{name}(foreach=True)"] = dense_step(f"torch.{name}", 1, medium, foreach=True)
         times = race(contenders, rounds)
         yield beside(what, times.pop("ours"), times, bar=3)
+
+
+@contextlib.contextmanager
+def memory_kept() -> Iterator[None]:
+    """Has glibc keep what is freed, as other allocators do, and not ask the system for memory at each large request."""
+
+    def keep(most: int) -> None:
+        with contextlib.suppress(OSError, AttributeError):  # another C library
+            for option in (M_TRIM_THRESHOLD, M_MMAP_THRESHOLD):
+                ctypes.CDLL(None).mallopt(option, most)
+
+    keep(KEPT)
+    try:
+        yield
+    finally:
+        keep(SENT_BACK)
 
 
 def dense_step(kind: str, count: int, size: int, **settings) -> Callable[[], object]:
