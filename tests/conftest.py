@@ -1,6 +1,7 @@
 """Settings that all tests share."""
 
 import gc
+import signal
 
 import pytest
 from hypothesis import settings
@@ -13,6 +14,10 @@ settings.load_profile("surefoot")
 
 # Scripts that torchrun runs, and no tests of their own.
 collect_ignore = ["optim/distributed"]
+
+# A shell ignores interrupts in what it runs in the background, and so would all that tests start and interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # What is imported and collected lives to the end, and little of what the compiler makes is garbage: to look for it as
 # often as Python does by default would take a third of the time of collecting, and a twelfth of that of compiling.
