@@ -6,6 +6,7 @@ An embedding bag over a million rows whose ids follow Zipf's law; a thousand sma
 import contextlib
 import ctypes
 import itertools
+import multiprocessing
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -34,7 +35,8 @@ def measure(quick: bool) -> Iterator[Row]:
     yield from several_tables(*((3, 1_000, 4, 100, 2) if quick else (26, 100_000, 16, 2_048, 21)))
     yield from large_tensor(*((10_000, 2) if quick else (100_000_000, 11)))
     medium, rounds = (10_000, 2) if quick else (20_000_000, 11)
-    yield from without_fused(medium, rounds, "")
+    with multiprocessing.get_context("spawn").Pool(1) as new_process:
+        yield from new_process.apply(without_fused, (medium, rounds))
     yield from small_tensors(*((10, 10, 2) if quick else (1_000, 1_000, 21)))
     with memory_kept():
         yield from without_fused(medium, rounds, ", freed memory kept")
@@ -189,21 +191,23 @@ def large_tensor(large: int, rounds: int) -> Iterator[Row]:
     yield beside(what, ours, {"torch.Adagrad()": times["torch.Adagrad()"]}, bar=3)
 
 
-def without_fused(medium: int, rounds: int, where: str) -> Iterator[Row]:
+def without_fused(size: int, rounds: int, where: str = ", in a new process") -> list[Row]:
     """Optimizers of which torch has no fused implementation. Others' make temporaries as large as the parameter."""
+    rows = []
     for name in ("RMSprop", "Adadelta", "Yogi"):
-        what = f"{name}, {medium:,} float32{where}"
-        contenders = {"ours": dense_step(f"surefoot.{name}", 1, medium)}
+        what = f"{name}, {size:,} float32{where}"
+        contenders = {"ours": dense_step(f"surefoot.{name}", 1, size)}
         if name == "Yogi":
             if not installed("pytorch_optimizer"):
-                yield Row(what, "", "pytorch_optimizer is not installed (pip install 'surefoot[bench]')", bar=3)
+                rows.append(Row(what, "", "pytorch_optimizer is not installed (pip install 'surefoot[bench]')", bar=3))
                 continue
-            contenders["pytorch_optimizer.Yogi()"] = dense_step("pytorch_optimizer.Yogi", 1, medium)
+            contenders["pytorch_optimizer.Yogi()"] = dense_step("pytorch_optimizer.Yogi", 1, size)
         else:
-            contenders[f"torch.{name}()"] = dense_step(f"torch.{name}", 1, medium)
-            contenders[f"torch.{name}(foreach=True)"] = dense_step(f"torch.{name}", 1, medium, foreach=True)
+            contenders[f"torch.{name}()"] = dense_step(f"torch.{name}", 1, size)
+            contenders[f"torch.{name}(foreach=True)"] = dense_step(f"torch.{name}", 1, size, foreach=True)
         times = race(contenders, rounds)
-        yield beside(what, times.pop("ours"), times, bar=3)
+        rows.append(beside(what, times.pop("ours"), times, bar=3))
+    return rows
 
 
 @contextlib.contextmanager
