@@ -171,7 +171,8 @@ class RuleOptimizer(torch.optim.Optimizer):
     def _step_of(self, number: int) -> Step:
         """The settings of a group, made anew only when they change; a learning rate may change at each step."""
         group = self.param_groups[number]
-        settings = {key: value for key, value in group.items() if key not in ("params", "param_names")}
+        settings = group.copy()
+        settings.pop("params"), settings.pop("param_names", None)
         before, key, step = self._steps.get(number, (None, None, None))
         if step is not None and before == settings:
             return step
