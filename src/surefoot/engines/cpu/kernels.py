@@ -174,7 +174,7 @@ def sums(values, order, starts, result, edges, part):
     """The sums of the values of equal ids, in order of occurrence."""
     k = starts[edges[part]]
     for u in range(edges[part], edges[part + 1]):
-        k = sum_of_row(result[u], values, order, k, result, (), 0)
+        k = sum_of_row(result[u], values, order, k)
     return 0
 
 
@@ -243,7 +243,7 @@ def rows_squares(x, values, order, around, scratch, total):
     """The sum of the squares of a sparse gradient once equal ids are summed."""
     result, k = 0.0, 0
     while k < order.size:
-        row, k = row_at(order, k), sum_of_row(total, values, order, k, x, (), 0)
+        row, k = row_at(order, k), sum_of_row(total, values, order, k)
         result += sum_squares(x[row], total, around, scratch)
     return result
 
@@ -256,12 +256,12 @@ def step_rows(x, values, order, slots, after, around_rule, total, scratch, idle,
     they were. Rows and values are asked for ahead: sending them takes longer than the arithmetic.
     """
     coefficients, around, means, key = around_rule
-    skipped = 0
-    for k in range(first, min(first + AHEAD, last)):
-        ask_for_row(x, slots, order, k)
-    k = first
+    skipped, k, asked = 0, first, first
     while k < last:
-        row, k = row_at(order, k), sum_of_row(total, values, order, k, x, slots, last)
+        row, k = row_at(order, k), sum_of_row(total, values, order, k)
+        while asked < min(k + AHEAD, last):
+            ask_for_row(x, slots, order, asked)
+            asked += 1
         IDLE(x[row], slots, after, row, row, idle, part)
         mean, views = MEAN_SQUARE(x[row], total, around, means, scratch), row_of(slots, row)
         skipped += step_row(x[row], total, views, after, row, coefficients, around, mean, key, row * x.shape[1])
@@ -304,17 +304,12 @@ def step_coordinate(x, j, raw, views, coefficients, around, mean, key, place):
     return ok
 
 
-def sum_of_row(total, values, order, k, x, slots, last):
-    """Sums the gradient of the row at place k of the order, as its values occur; returns where the next row begins.
-
-    Rows of x and of the slots are asked for ahead, up to the last place.
-    """
+def sum_of_row(total, values, order, k):
+    """Sums the gradient of the row at place k of the order, as its values occur; returns where the next row begins."""
     row, begin = row_at(order, k), k
     while k < order.size and row_at(order, k) == row:
         if k + AHEAD < order.size:
             prefetch_row(values, place_at(order, k + AHEAD))
-        if k + AHEAD < last:
-            ask_for_row(x, slots, order, k + AHEAD)
         more = values[place_at(order, k)]
         if k == begin:
             for d in range(total.size):
