@@ -20,6 +20,9 @@ SMALLEST = 1 << 18
 PARTS = 16
 """Parts of the work for each thread, at most: threads that go through memory side by side are faster than far apart."""
 
+FEW = 4
+"""The same for rows that lie anywhere, where threads are never side by side."""
+
 LATE = 0.001
 """Seconds for which a team may go on when one of its threads is done, besides an eighth of all its time."""
 APART = 1.0
@@ -71,7 +74,7 @@ def get_threads() -> int:
 def limit_of_environment() -> int:
     """The number that SUREFOOT_NUM_THREADS gives when it is first asked for; 0 where it gives none."""
     named = os.environ.get("SUREFOOT_NUM_THREADS", "")
-    return int(named) if named.isdigit() else 0
+    return int(named) if named.isdecimal() else 0
 
 
 def edges(elements: int, units: int, threads: int | None, each: int = PARTS) -> np.ndarray:

@@ -172,7 +172,8 @@ class RuleOptimizer(torch.optim.Optimizer):
         """The settings of a group, made anew only when they change; a learning rate may change at each step."""
         group = self.param_groups[number]
         settings = group.copy()
-        settings.pop("params"), settings.pop("param_names", None)
+        for key in ("params", "param_names"):
+            settings.pop(key, None)
         before, key, step = self._steps.get(number, (None, None, None))
         if step is not None and before == settings:
             return step

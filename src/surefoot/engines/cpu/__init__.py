@@ -152,11 +152,6 @@ def grouped(ids, values, rows: int) -> tuple[np.ndarray, np.ndarray]:
     return np.ascontiguousarray(stored(values)).reshape(len(ids), width), sort_ids(ids, rows)
 
 
-def shares_of_ids(elements: int, ids: int, limit: int | None) -> np.ndarray:
-    """Cuts ids into a few parts: rows lie anywhere, so threads are never side by side."""
-    return threads.edges(elements, ids, limit, each=4)
-
-
 def rows(step: Step, x, gradient, state: State, t: int, coefficients: tuple, around: Around) -> int:
     """Steps the rows that a gradient names; returns how many coordinates were left as they were."""
     values, order = gradient
@@ -174,7 +169,7 @@ def rows(step: Step, x, gradient, state: State, t: int, coefficients: tuple, aro
             means = np.array([squares_of_rows(table_, gradient, a, kind) / x.size]).astype(kind.dtype)
         kernel = specialise("rows", step.rule, kind)
         key = np.uint32(rounding_key(step.stochastic_rounding, t))
-        edges = shares_of_ids(values.size, len(order), step.threads)
+        edges = threads.edges(values.size, len(order), step.threads, each=threads.FEW)
         parts = len(edges) - 1
         work = workspaces(parts, table_.shape[1], kind.dtype), workspaces(parts, BLOCK, kind.dtype)
         idle = idle_arguments(state, t, kind, parts, table_, slots)
@@ -203,7 +198,8 @@ def sums(order, starts, values: np.ndarray) -> np.ndarray:
     result = room.empty((len(starts) - 1, table_.shape[1]), kind.dtype)
     if result.size:
         kernel = specialise("sums", REGISTRY["sgd"], kind)
-        edges = np.searchsorted(starts, shares_of_ids(len(order) * table_.shape[1], len(order), None))
+        cuts = threads.edges(len(order) * table_.shape[1], len(order), None, each=threads.FEW)
+        edges = np.searchsorted(starts, cuts)
         threads.run(kernel, len(edges) - 1, table_, order, starts, result, edges)
     return encode(result, values).reshape(len(result), *values.shape[1:])
 

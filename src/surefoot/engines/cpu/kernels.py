@@ -111,10 +111,14 @@ def tables(addresses, shapes, found, like, slots_like, order, around_rule, work,
 
 def row_from(order, place):
     """The first place from this one on at which a distinct row begins, or the end."""
-    place = min(max(place, 0), order.size)
-    while 0 < place < order.size and row_at(order, place) == row_at(order, place - 1):
-        place += 1
-    return place
+    low, high = min(max(place, 0), order.size), order.size
+    while 0 < low < high:
+        middle = (low + high) // 2
+        if row_at(order, middle) == row_at(order, low - 1):
+            low = middle + 1
+        else:
+            high = middle
+    return low
 
 
 def sort_tables(ids_at, heights, found, like, order, other, counts, edges, part):

@@ -128,7 +128,7 @@ class ManyTables:
         size = ends[-1]
         found = np.array([(count, end - count) for count, end in zip(counts, ends, strict=True)])
         order = np.empty((2, size), np.uint64)
-        cuts = threads.edges(EFFORT * size, size, self.step.threads, each=4)[1:-1] if len(ends) > 1 else ()
+        cuts = threads.edges(EFFORT * size, size, self.step.threads, each=threads.FEW)[1:-1] if len(ends) > 1 else ()
         edges = np.array(sorted({0, *(bisect.bisect(ends, cut) for cut in cuts), len(ends)}))
         work = np.empty((len(edges) - 1, *COUNTS), np.uint64)
         arguments = np.array(ids_at), self.heights, found, self.ids_like, *order, work, edges
@@ -154,7 +154,7 @@ class ManyTables:
             found = found.copy()
             found[np.delete(np.arange(len(found)), chosen), 0] = 0
         step, dtype = self.step, self.kind.dtype
-        edges = threads.edges(len(order) * self.widest, len(order), step.threads, each=4)
+        edges = threads.edges(len(order) * self.widest, len(order), step.threads, each=threads.FEW)
         parts = len(edges) - 1
         skipped = np.zeros((parts, len(found)), np.int64)
         c, a = numbers(self.kind, step.coefficients(t), step.around(t))
