@@ -239,6 +239,32 @@ def test_memory_with_a_key_too_many(name):
         optimizer.load_state_dict(state)
 
 
+LEFT_OUT = {
+    "fewer rows": ("last", lambda last: last[:2], r"'last' has shape \(2,\); expected a tensor of shape \(6,\)"),
+    "not whole": ("last", lambda last: last.float(), r"'last' is torch.float32; expected torch.int64"),
+    "too late": ("last", lambda last: last + 9, r"'last', a row took part in step 10; expected 0 … 1, of 'step'"),
+    "too early": ("last", lambda last: last - 9, r"'last', a row took part in step -9; expected 0 … 1, of 'step'"),
+    "columns": ("history", lambda history: history[:, 1:], r"'history' has shape \(1, 9\); .* of shape \(1, 10\)"),
+    "no history": ("history", lambda _: None, "the memory has step, sum, last; expected step, sum, last, history"),
+    "no last": ("last", lambda _: None, "the memory has step, sum, history; expected step, sum, last, history"),
+    "no step": ("step", lambda _: None, "the memory has sum, last, history; expected step, sum, last, history"),
+}
+
+
+@pytest.mark.parametrize("case", LEFT_OUT)
+def test_checkpoints_of_rows_left_out_that_do_not_fit(case):
+    """A kernel would read where they say, or past their end."""
+    key, spoil, expected = LEFT_OUT[case]
+    parameter = torch.nn.Parameter(torch.ones(SHAPE))
+    optimizer = optim.Adagrad([("embedding.weight", parameter)], l1=0.1)
+    parameter.grad = coo([[1]], torch.ones(1, 3), SHAPE)
+    optimizer.step()
+    state = copy.deepcopy(optimizer.state_dict())
+    state["state"][0][key] = spoil(state["state"][0][key])
+    with refused(optimizer, [parameter], f"^embedding.weight: .*{expected}"):
+        optimizer.load_state_dict(state)
+
+
 def without(key):
     return lambda state: state.pop(key)
 

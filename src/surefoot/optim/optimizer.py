@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from surefoot import rules
-from surefoot.engines import NonFiniteError, Step
+from surefoot.engines import Around, NonFiniteError, Step
 from surefoot.optim import gpu
 from surefoot.optim.memory import (
     Memory,
@@ -272,6 +272,8 @@ class RuleOptimizer(torch.optim.Optimizer):
             ValueError: for keys that are missing or unknown, and for shapes and types that cannot be converted.
         """
         expected = self._tensors(parameter, step, meta=True)
+        if "last" in tensors or "history" in tensors:
+            expected |= left_out(parameter, step, tensors.get("history"))
         missing = expected.keys() - tensors.keys()
         # What an option that was switched off has left, such as momentum, waits; torch keeps it too.
         unknown = tensors.keys() - expected.keys() - {"step", "last", "history", *self.keys.values()}
@@ -279,7 +281,7 @@ class RuleOptimizer(torch.optim.Optimizer):
             raise ValueError(
                 f"{name}: the memory has {', '.join(map(str, tensors)) or 'nothing'}; expected {', '.join(expected)}"
             )
-        fitted = {}
+        fitted: dict[str, Any] = {}
         for key, value in tensors.items():
             if key == "step" and not isinstance(value, Tensor):
                 value = torch.tensor(float(value), dtype=counter_type())
@@ -295,8 +297,12 @@ class RuleOptimizer(torch.optim.Optimizer):
                     f"{name}: {key!r} is placed on processes as {placements[0]}; expected {placements[1]}, which "
                     "set_optimizer_state_dict of torch.distributed.checkpoint.state_dict sees to"
                 )
-            device = parameter.device if key in self.keys.values() or key in step.rule.slots else value.device
-            fitted[key] = value if key == "step" else value.to(dtype=wanted.dtype, device=device)
+            fitted[key] = value if key == "step" else value.to(dtype=wanted.dtype, device=parameter.device)
+        if "last" in fitted and fitted["last"].numel():
+            first, last, t = int(fitted["last"].min()), int(fitted["last"].max()), int(fitted["step"])
+            if first < 0 or last > t:
+                wrong = first if first < 0 else last
+                raise ValueError(f"{name}: by 'last', a row took part in step {wrong}; expected 0 … {t}, of 'step'")
         return fitted
 
     def _memory(self, number: int, index: int, parameter: Tensor, step: Step) -> Memory:
@@ -626,6 +632,17 @@ class Boxed:
     """A tensor that torch takes for something else, and so neither casts nor moves."""
 
     tensor: Tensor
+
+
+def left_out(parameter: Tensor, step: Step, history: Any) -> dict[str, Tensor]:
+    """Of what type and shape that is, without values, which rows have to make up for that were left out."""
+    entries = len(history) if isinstance(history, Tensor) and history.ndim else 0
+    numbers = 1 + len(step.rule.coefficient_names) + len(Around._fields)
+    return {
+        "step": torch.empty((), dtype=counter_type(), device="meta"),
+        "last": torch.empty(local(parameter).shape[:1], dtype=torch.int64, device="meta"),
+        "history": torch.empty((entries, numbers), dtype=torch.float64, device="meta"),
+    }
 
 
 def is_watched(optimizer: torch.optim.Optimizer) -> bool:
