@@ -231,7 +231,7 @@ def test_what_a_graph_was_captured_with_is_kept_and_not_taken_by_later_steps(cap
         for p in own:
             p.grad = torch.ones_like(p)
         optimizer.step()
-        (together,) = optimizer._together[0][1]
+        (together,) = optimizer._together[0][1].values()
         tables.append(together.many.table)
         capturing.clear()
     assert len({table.data_ptr() for table in tables}) == 3

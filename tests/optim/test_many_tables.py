@@ -194,5 +194,5 @@ def test_memory_cut_short_where_it_lies(sparse):
 def test_nothing_of_a_gradient_is_kept():
     tables = parameters(*SHAPES)
     optimizer = trained(tables, "Adagrad")
-    (together,) = optimizer._together[0][1]
+    (together,) = optimizer._together[0][1].values()
     assert together.sorted is None

@@ -130,8 +130,9 @@ def store(new, like, places, key: int):
 def noise(places, key: int):
     """32 random bits for every place: an integer hash with good avalanche (the constants are Wellons's, 2018)."""
     h = (places & np.uint64(0xFFFFFFFF)).astype(np.uint32) ^ np.uint32(key)
-    h = (h ^ (h >> np.uint32(16))) * np.uint32(0x7FEB352D)
-    h = (h ^ (h >> np.uint32(15))) * np.uint32(0x846CA68B)
+    # `*` would warn where a single number wraps around, as it should here.
+    h = np.multiply(h ^ (h >> np.uint32(16)), np.uint32(0x7FEB352D))
+    h = np.multiply(h ^ (h >> np.uint32(15)), np.uint32(0x846CA68B))
     return h ^ (h >> np.uint32(16))
 
 

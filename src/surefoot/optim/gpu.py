@@ -228,10 +228,10 @@ def lie_alike(some: Tensor, other: Tensor) -> bool:
 class TogetherOnGPU(Together):
     """Dense parameters of one group and device that are stepped in a few launches, for as long as nothing moves."""
 
-    def __init__(self, step: Step, jobs: list[Job], watch: Watch):
-        self.watch, self.on_device = watch, jobs[0].memory.counts_on_device
-        self.device = jobs[0].memory.device
-        super().__init__(step, jobs)
+    def __init__(self, step: Step, memories: list[Memory], watch: Watch):
+        self.watch, self.on_device = watch, memories[0].counts_on_device
+        self.device = memories[0].device
+        super().__init__(step, memories)
         self.counters_on_device: list[Any] = [tensors.get("step") for tensors in self.tensors]
         if self.on_device:
             self.many.numbers.at(self.next())  # raises where they cannot be computed there
@@ -243,7 +243,7 @@ class TogetherOnGPU(Together):
 
     def is_ready(self) -> bool:
         same = all(map(operator.is_, (tensors.get("step") for tensors in self.tensors), self.counters_on_device))
-        return same and super().is_ready()
+        return same and super().is_ready() and self.all_step()
 
     def next(self) -> Tensor:
         """The number of each parameter's next step, where it is counted on the device."""
@@ -256,8 +256,7 @@ class TogetherOnGPU(Together):
             self.many.run(self.addresses, self.next(), amp)
             torch._foreach_add_(self.counters_on_device, taken(amp))  # pyright: ignore[reportPrivateImportUsage]
         else:
-            steps, _ = self.counted()
-            self.many.run(self.addresses, steps + 1, amp)
+            self.many.run(self.addresses, self.counted() + 1, amp)
             self.advance()
         return []
 

@@ -247,7 +247,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         """Forgets what is known of where memory lies."""
         self._steps: dict[int, tuple[dict[str, Any] | None, tuple, Step]] = {}
         self._memories: dict[Tensor, Memory] = {}
-        self._together: dict[int, tuple[list[Tensor], list[Together]]] = {}
+        self._together: dict[int, tuple[list[Tensor], dict[tuple, Together]]] = {}
         self._known: list[dict[str, Any]] = []
         self._watches: dict[torch.device, gpu.Watch] = {}
         # CUDA graphs go on reading and writing what they were captured with.
@@ -381,22 +381,26 @@ class RuleOptimizer(torch.optim.Optimizer):
             if all(parameter.grad is None for parameter in group["params"]):
                 continue
             step = self._step_of(number)
-            members, found = self._together.get(number, ([], []))
-            if not (same(group["params"], members) and all(some.step is step and some.is_ready() for some in found)):
-                found = []
-            if sum(len(some.memories) for some in found) < len(group["params"]):
-                known = set().union(*(some.identities for some in found))
+            members, found = self._together.get(number, ([], {}))
+            checked = (some.step is step and some.is_ready() for some in found.values())
+            if not (same(group["params"], members) and all(checked)):
+                found = {}
+            if sum(len(some.memories) for some in found.values()) < len(group["params"]):
+                known = set().union(*(some.identities for some in found.values()))
                 joining = defaultdict(list)
                 for index, parameter in enumerate(group["params"]):
                     if id(parameter) not in known and parameter.grad is not None:
                         job = self._job(number, index, parameter, step)
                         if gpu.can_join(job) if job.engine == "gpu" else can_join(job):
-                            joining[isinstance(job.gradient, Rows), job.memory.kind].append(job)
+                            joining[job.engine, isinstance(job.gradient, Rows), job.memory.kind].append(job.memory)
                         else:
                             alone.append(job)
-                found = [*found, *(self._joined(step, jobs) for jobs in joining.values())]
+                for kind, memories in joining.items():
+                    before = found[kind].memories if kind in found else []
+                    engine, by_rows, _ = kind
+                    found[kind] = self._joined(step, engine, by_rows, [*before, *memories])
                 self._together[number] = list(group["params"]), found
-            ready += found
+            ready += found.values()
         return ready, alone
 
     def _job(self, number: int, index: int, parameter: Tensor, step: Step) -> Job:
@@ -427,10 +431,10 @@ class RuleOptimizer(torch.optim.Optimizer):
         """Whether the steps of parameters are counted where they lie, as torch does with these two."""
         return bool(group.get("capturable") or group.get("fused")) and self._engine(group, device) == "gpu"
 
-    def _joined(self, step: Step, jobs: list[Job]) -> Together:
-        if jobs[0].engine == "gpu":
-            return gpu.TogetherOnGPU(step, jobs, self._watch(jobs[0].memory.device))
-        return (TogetherByRows if isinstance(jobs[0].gradient, Rows) else Together)(step, jobs)
+    def _joined(self, step: Step, engine: str, by_rows: bool, memories: list[Memory]) -> Together:
+        if engine == "gpu":
+            return gpu.TogetherOnGPU(step, memories, self._watch(memories[0].device))
+        return (TogetherByRows if by_rows else Together)(step, memories)
 
     def _watch(self, device: torch.device) -> gpu.Watch:
         if device not in self._watches:
@@ -448,7 +452,7 @@ class RuleOptimizer(torch.optim.Optimizer):
             if memory.tensors and memory.tensors is not self.state.get(memory.parameter):
                 self.state[memory.parameter] = memory.tensors
         # Autograd is told before the step, while what it is told of still lies in the nearest cache.
-        stepped = [parameter for some in ready for parameter in some.parameters]
+        stepped = [parameter for some in ready for parameter in some.stepped()]
         torch.autograd.graph.increment_version(stepped + [job.memory.parameter for job in jobs])
         amp = gpu.amp_of(self)
         faults = gpu.said([found for watch in self._watches.values() for found in watch.look()])

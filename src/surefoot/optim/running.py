@@ -119,9 +119,9 @@ def alike(tensors: list[Tensor]) -> Any:
 class Together:
     """Dense parameters of one group that are stepped in one call, for as long as nothing about them moves."""
 
-    def __init__(self, step: Step, jobs: list[Job]):
-        self.step, self.memories = step, [job.memory for job in jobs]
-        first = self.memories[0]
+    def __init__(self, step: Step, memories: list[Memory]):
+        self.step, self.memories = step, memories
+        first = memories[0]
         self.storage, self.counter = first.storage, first.counter
         self.parameters = [memory.parameter for memory in self.memories]
         self.own = list(map(local, self.parameters))
@@ -132,22 +132,21 @@ class Together:
         self.slots = {key: [tensors[key] for tensors in self.tensors] for key in keys}
         self.parts = [*self.own, *map(local, itertools.chain(*self.slots.values()))]
         self.places = addresses_of(self.parts)
-        self.kept = self.parts[len(jobs) : len(jobs) * (1 + len(first.keys))]
+        self.kept = self.parts[len(memories) : len(memories) * (1 + len(first.keys))]
         self.counts = list(map(Tensor.numel, self.kept))
-        self.sizes = np.array([memory.size for memory in self.memories])
-        columns = np.reshape(self.places, (-1, len(jobs)))
+        columns = np.reshape(self.places, (-1, len(memories)))
         slots = columns[1 : 1 + len(first.keys)]
-        self.addresses = np.column_stack([columns[0], np.zeros(len(jobs), np.int64), *slots])
+        self.addresses = np.column_stack([columns[0], np.zeros(len(memories), np.int64), *slots])
         self.counters = columns[-1]
         self.many = self.plan()
         self.is_new = True
-        gradients = list(map(own_gradient, self.parameters))
+        gradients = self.choose([own_gradient(p) if p.grad is not None else None for p in self.parameters])
         self.alike = alike([*self.own, *self.fixed(gradients)])
         self.take(gradients)
 
     def plan(self) -> Any:
         """What takes the steps, given the addresses."""
-        return Many(self.step, self.storage, self.sizes)
+        return Many(self.step, self.storage, np.array([memory.size for memory in self.memories]))
 
     def fixed(self, gradients: list[Tensor]) -> list[Tensor]:
         """Those gradients whose types, sizes and strides are always the same."""
@@ -165,54 +164,64 @@ class Together:
                 if not (unmoved and all(map(is_aligned, self.parameters))):
                     return False
                 gradients = list(map(own_gradient, self.parameters))
+            gradients = self.choose(gradients)
             # Another type or size may lie at the same address.
             unmoved = addresses_of(self.parts) == self.places and list(map(Tensor.numel, self.kept)) == self.counts
             return unmoved and self.alike.check(*self.own, *self.fixed(gradients)) and self.take(gradients)
         except (AttributeError, KeyError, RuntimeError, TypeError):
             return False  # a gradient or a slot is missing, or is of another kind
 
+    def choose(self, gradients: list) -> list:
+        """Notes which parameters have gradients, and are stepped; the others' are stood in for by themselves."""
+        missing = list(map(operator.is_, gradients, itertools.repeat(None)))
+        if not any(missing):
+            self.chosen = np.arange(len(gradients))
+            return gradients
+        self.chosen = np.flatnonzero(np.logical_not(missing))
+        pairs = zip(gradients, self.own, strict=True)
+        return [own.detach() if gradient is None else gradient for gradient, own in pairs]
+
     def take(self, gradients: list[Tensor]) -> bool:
         """Notes where the gradients lie; whether they are as they should be."""
         self.addresses[:, 1] = addresses_of(gradients)
         return True
 
+    def stepped(self) -> list[Tensor]:
+        """The parameters that take the next step."""
+        return self.parameters if self.all_step() else [self.parameters[k] for k in self.chosen]
+
+    def all_step(self) -> bool:
+        return len(self.chosen) == len(self.parameters)
+
     def run(self, amp: Any = None) -> list[str]:
         """One step; returns what is wrong with gradients. `amp` is for GPUs: on CPUs GradScaler itself acts on it."""
         self.is_new = False
-        steps, alike = self.counted()
-        if alike:
-            skipped = self.go(int(steps[0]) + 1)
-        else:
-            skipped = np.zeros(len(steps), np.int64)
-            for t in np.unique(steps):
-                chosen = np.flatnonzero(steps == t)
-                if (part := self.go(int(t) + 1, chosen)) is not None:
-                    skipped[chosen] = part
+        if not self.chosen.size:
+            return []
+        steps = np.zeros(len(self.memories), np.int64)
+        steps[self.chosen] = self.counted() + 1
+        skipped = self.go(steps)
         self.advance()
         if skipped is None:
             return []
-        return [fault(self.step, self.memories[k], int(skipped[k]), int(steps[k]) + 1) for k in np.flatnonzero(skipped)]
+        return [fault(self.step, self.memories[k], int(skipped[k]), int(steps[k])) for k in np.flatnonzero(skipped)]
 
-    def go(self, t: int, chosen: np.ndarray | None = None) -> np.ndarray | None:
-        """Takes step t of all parameters, or of those with these numbers; returns how many coordinates of each were
-        skipped, or None where none was."""
-        if chosen is None:
-            return self.many.run(self.addresses, t)
-        return Many(self.step, self.storage, self.sizes[chosen]).run(self.addresses[chosen], t)
+    def go(self, steps: np.ndarray) -> np.ndarray | None:
+        """Takes these steps; returns how many coordinates of each parameter were skipped, or None where none was."""
+        return self.many.run(self.addresses, steps)
 
-    def counted(self) -> tuple[Any, bool]:
-        """How many steps each has taken, and whether all have taken as many."""
+    def counted(self) -> np.ndarray:
+        """How many steps each of those that are stepped has taken."""
         if self.counter is not None:
-            return read(self.counters, self.counter.reshape(1, 1))
-        steps = [memory.t for memory in self.memories]
-        return np.array(steps), steps.count(steps[0]) == len(steps)
+            return read(self.counters[self.chosen], self.counter.reshape(1, 1))
+        return np.array([self.memories[k].t for k in self.chosen])
 
     def advance(self) -> None:
         if self.counter is not None:
-            count(self.counters, self.counter.reshape(1, 1))
+            count(self.counters[self.chosen], self.counter.reshape(1, 1))
         else:
-            for memory in self.memories:
-                memory.t += 1
+            for k in self.chosen:
+                self.memories[k].t += 1
 
 
 class TogetherByRows(Together):
@@ -231,14 +240,17 @@ class TogetherByRows(Together):
 
     def take(self, gradients: list[Tensor]) -> bool:
         """Notes where the gradients lie, and sorts their ids; False also where they name rows that are not there."""
+        gradients = [gradients[k] for k in self.chosen]
         ids, values = list(map(Tensor._indices, gradients)), list(map(Tensor._values, gradients))
-        for gradient, memory in zip(gradients, self.memories, strict=True):
-            if gradient.shape != memory.shape or gradient.dtype is not memory.dtype:
+        for k, gradient in zip(self.chosen, gradients, strict=True):
+            if gradient.shape != self.memories[k].shape or gradient.dtype is not self.memories[k].dtype:
                 return False
         if not all(map(is_plain, ids, values)):
             return False
-        self.addresses[:, 1] = addresses_of(values)
-        self.sorted = self.many.sort(addresses_of(ids), [part.shape[1] for part in ids])
+        self.addresses[self.chosen, 1] = addresses_of(values)
+        places = np.zeros((2, len(self.memories)), np.int64)
+        places[:, self.chosen] = addresses_of(ids), [part.shape[1] for part in ids]
+        self.sorted = self.many.sort(*places)
         return self.sorted is not None
 
     def run(self, amp: Any = None) -> list[str]:
@@ -247,9 +259,8 @@ class TogetherByRows(Together):
         finally:
             self.sorted = None
 
-    def go(self, t: int, chosen: np.ndarray | None = None) -> np.ndarray | None:
-        skipped = self.many.run(self.addresses, self.sorted, t, chosen)
-        return skipped if skipped is None or chosen is None else skipped[chosen]
+    def go(self, steps: np.ndarray) -> np.ndarray | None:
+        return self.many.run(self.addresses, self.sorted, steps)
 
 
 def alone(job: Job) -> list[str]:

@@ -15,7 +15,7 @@ from numpy.lib.stride_tricks import as_strided
 
 from surefoot import room, threads
 from surefoot.engines import reference
-from surefoot.engines.cpu.many import NOBODY, Many, ManyTables, Sorted, count, read
+from surefoot.engines.cpu.many import Many, ManyTables, Sorted, count, read
 from surefoot.engines.cpu.merging import distinct_rows, sort_ids
 from surefoot.engines.cpu.specialising import Kind, kind_of, numbers, specialise, workspaces
 from surefoot.engines.reference import BLOCK, blend, blend_rows, blend_touched, settle_average
@@ -45,6 +45,10 @@ __all__ = [
     "sort_ids",
     "sums",
 ]
+
+
+NOBODY = np.empty(0)
+"""In place of rows, and of what rows have to make up for."""
 
 
 def stored(array: np.ndarray) -> np.ndarray:

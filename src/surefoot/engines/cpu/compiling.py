@@ -100,6 +100,7 @@ def namespace(rule: Rule, kind: Kind) -> dict:
         "BLOCK_SQUARES": names["full_squares" if kind.adjusts else "plain_squares"],
         "START": names["full_start" if kind.decays else "plain_start"],
         "PROXIMAL": names["full_proximal" if kind.shrinks else "plain_proximal"],
+        "NUMBERS_AROUND": names["plain_numbers" if kind.plain else "full_numbers"],
         "AROUND": names["plain_around" if kind.plain else "full_around"],
         "SPARED": names["plain_spared" if kind.plain else "full_spared"],
         "MEAN_SQUARE": names["shared_square" if kind.shared else "own_square"],

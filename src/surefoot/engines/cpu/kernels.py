@@ -53,10 +53,11 @@ def dense(x, g, slots, after, coefficients, around, means, key, place, scratch, 
     return skipped
 
 
-def many(addresses, sizes, places, like, slots_like, skipped, coefficients, around, key, edges, part):
-    """Steps the arrays that lie at these addresses, stored as in `like`."""
+def many(addresses, sizes, places, like, slots_like, skipped, numbers, acting, edges, part):
+    """Steps the arrays that lie at these addresses, stored as in `like`, each with the numbers that act on it."""
     total = 0
     for i in range(edges[part], edges[part + 1]):
+        coefficients, around, key = numbers_at(numbers, acting[i])
         x, g = array_at(addresses[i, 0], 1, sizes[i], like), array_at(addresses[i, 1], 1, sizes[i], like)
         slots = arrays_at(addresses[i], 1, sizes[i], slots_like)
         views = row_of(slots, 0)
@@ -76,14 +77,16 @@ def rows(x, values, order, slots, after, coefficients, around, means, key, work,
     return step_rows(x, values, order, slots, after, around_rule, total, scratch, idle, part, begin, end)
 
 
-def tables(addresses, shapes, found, like, slots_like, order, around_rule, work, nobody, skipped, edges, part):
-    """Steps rows of the tables that lie at these addresses, stored as in `like`, along their sparse gradients.
+def tables(addresses, shapes, found, like, slots_like, order, numbers, acting, work, nobody, skipped, edges, part):
+    """Steps rows of the tables that lie at these addresses, stored as in `like`, along their sparse gradients, each
+    with the numbers that act on it.
 
     A part is some places in the order of all tables, as in `rows`. `found` has for each table how many ids there are,
-    and where its order begins.
+    and where its order begins. `nobody` are no means, and no rows that have something to make up for.
     """
     first, last, total = edges[part], edges[part + 1], 0
     for k in range(found.shape[0]):
+        coefficients, around, key = numbers_at(numbers, acting[k])
         ids, place = found[k]
         if place < last and place + ids > first:
             height, width = shapes[k]
@@ -97,7 +100,7 @@ def tables(addresses, shapes, found, like, slots_like, order, around_rule, work,
                 own,
                 slots,
                 slots,
-                around_rule,
+                (coefficients, around, nobody, key),
                 work[0][part, :width],
                 work[1][part],
                 nobody,
@@ -333,6 +336,12 @@ def place_at(order, k):
     return np.int64(order[k] & np.uint64(0xFFFFFFFF))
 
 
+def numbers_at(numbers, k):
+    """The rule's coefficients, the numbers around it, and the key of rounding, from row k of each of three tables."""
+    coefficients, arounds, keys = numbers
+    return to_fixed_tuple(coefficients[k], COUNT), NUMBERS_AROUND(arounds, k), keys[k]
+
+
 # What is done around the rule: `plain_…` where that is nothing
 
 
@@ -360,6 +369,16 @@ def full_proximal(x, rate, around):
     return AROUND_PROXIMAL(x, rate, around[4], around[5])
 
 
+def plain_numbers(arounds, k):
+    return ()
+
+
+def full_numbers(arounds, k):
+    """The numbers around the rule in row k of a table."""
+    numbers = arounds[k]
+    return F(numbers[0]), F(numbers[1]), F(numbers[2]), F(numbers[3]), F(numbers[4]), F(numbers[5])
+
+
 def plain_around(arounds, b, clip_norm, raw, scratch):
     return ()
 
@@ -371,7 +390,7 @@ def full_around(arounds, b, clip_norm, raw, scratch):
         length = np.sqrt(RAW_SQUARES(raw, raw, (), scratch))
         if length > clip_norm:
             scale = scale * clip_norm / length
-    return F(scale), F(arounds[b, 1]), F(arounds[b, 2]), F(arounds[b, 3]), F(arounds[b, 4]), F(arounds[b, 5])
+    return F(scale), *full_numbers(arounds, b)[1:]
 
 
 def plain_spared(around):

@@ -9,9 +9,16 @@ import numpy as np
 
 from surefoot import threads
 from surefoot.engines.cpu.merging import COUNTS
-from surefoot.engines.cpu.specialising import Kind, engine_fingerprint, kind_of, numbers, specialise, workspaces
+from surefoot.engines.cpu.specialising import (
+    Kind,
+    engine_fingerprint,
+    kind_of,
+    numbers_of_steps,
+    specialise,
+    workspaces,
+)
 from surefoot.engines.reference import BLOCK
-from surefoot.engines.step import Step, rounding_key
+from surefoot.engines.step import Step
 from surefoot.native import Kernel
 from surefoot.rules import REGISTRY
 
@@ -19,8 +26,6 @@ CHUNK = 1 << 17
 """Coordinates of a parameter that one thread steps before it looks for more work."""
 EFFORT = 16
 """To sort an id takes as long as to step so many coordinates."""
-NOBODY = np.empty(0)
-"""In place of what rows have to make up for."""
 
 
 class Storage(NamedTuple):
@@ -53,31 +58,31 @@ class Many:
         self.sizes = np.minimum(CHUNK, np.repeat(sizes, chunks) - self.places)
         self.total = int(sizes.sum())
 
-    def run(self, addresses: np.ndarray, t: int) -> np.ndarray | None:
-        """Takes step t.
+    def run(self, addresses: np.ndarray, steps: np.ndarray) -> np.ndarray | None:
+        """Takes a step.
 
         Args:
             addresses: (k, 2 + slots), int64: where each parameter, its gradient and its slots begin.
-            t: the number of the step.
+            steps: (k,): the number of each parameter's step; 0 where it takes none.
 
         Returns:
             (k,), int64: how many coordinates of each were left as they were; None where none was.
         """
-        step, (x, *slots) = self.step, self.like
-        key = np.uint32(rounding_key(step.stochastic_rounding, t))
+        step, (x, *slots), sizes = self.step, self.like, self.sizes
         if self.owner is not None:
-            addresses = addresses[self.owner] + self.offsets
+            addresses, steps = addresses[self.owner] + self.offsets, steps[self.owner]
+        if not (taken := steps > 0).all():
+            sizes, steps = sizes * taken, np.where(taken, steps, steps.max())
         skipped = np.zeros(len(self.sizes), np.int64)
         edges = threads.edges(self.total, len(self.sizes), step.threads)
         arguments = (
             addresses,
-            self.sizes,
+            sizes,
             self.places,
             x,
             tuple(slots),
             skipped,
-            *numbers(self.kind, step.coefficients(t), step.around(t)),
-            key,
+            *numbers_of_steps(self.kind, step, steps),
             edges,
         )
         if not threads.run(self.kernel, len(edges) - 1, *arguments, threads=step.threads):
@@ -135,40 +140,35 @@ class ManyTables:
         wrong = threads.run(self.sort_tables, len(work), *arguments, threads=self.step.threads)
         return None if wrong else Sorted(found, order[0])
 
-    def run(
-        self, addresses: np.ndarray, gradient: Sorted, t: int, chosen: np.ndarray | None = None
-    ) -> np.ndarray | None:
-        """Takes step t.
+    def run(self, addresses: np.ndarray, gradient: Sorted, steps: np.ndarray) -> np.ndarray | None:
+        """Takes a step.
 
         Args:
             addresses: (k, 2 + slots), int64: where each parameter, its gradient's values and its slots begin.
             gradient: from sort.
-            t: the number of the step.
-            chosen: the numbers of the tables that take it; all of them by default.
+            steps: (k,): the number of each parameter's step; any where its gradient names no rows.
 
         Returns:
             (k,), int64: how many coordinates of each were left as they were; None where none was.
         """
         found, order = gradient
-        if chosen is not None:
-            found = found.copy()
-            found[np.delete(np.arange(len(found)), chosen), 0] = 0
         step, dtype = self.step, self.kind.dtype
         edges = threads.edges(len(order) * self.widest, len(order), step.threads, each=threads.FEW)
         parts = len(edges) - 1
         skipped = np.zeros((parts, len(found)), np.int64)
-        c, a = numbers(self.kind, step.coefficients(t), step.around(t))
-        rule = c, a, np.empty(0, dtype), np.uint32(rounding_key(step.stochastic_rounding, t))
+        numbers, acting = numbers_of_steps(self.kind, step, np.maximum(steps, 1))
         work = workspaces(parts, self.widest, dtype), workspaces(parts, BLOCK, dtype)
-        arguments = addresses, self.shapes, found, self.like, self.slots_like, order, rule, work, NOBODY
+        nobody = np.empty(0, dtype)
+        arguments = addresses, self.shapes, found, self.like, self.slots_like, order, numbers, acting, work, nobody
         total = threads.run(self.kernel, parts, *arguments, skipped, edges, threads=step.threads)
         return skipped.sum(0) if total else None
 
 
-def read(addresses: np.ndarray, like: np.ndarray) -> tuple[np.ndarray, bool]:
-    """The numbers that lie at these addresses, each stored as `like` (one row) is, and whether all are equal."""
+def read(addresses: np.ndarray, like: np.ndarray) -> np.ndarray:
+    """The numbers that lie at these addresses, each stored as `like` (one row) is."""
     values = np.empty(len(addresses), like.dtype)
-    return values, at_addresses("read")(addresses, like, values) == 0
+    at_addresses("read")(addresses, like, values)
+    return values
 
 
 def count(addresses: np.ndarray, like: np.ndarray) -> None:

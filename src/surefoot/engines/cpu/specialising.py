@@ -16,7 +16,7 @@ import numpy as np
 from surefoot import ops
 from surefoot.engines import around, losses
 from surefoot.engines.reference import BLOCK, LANES
-from surefoot.engines.step import ARITHMETIC, Around, Step
+from surefoot.engines.step import ARITHMETIC, Around, Step, rounding_key
 from surefoot.native import Kernel, digest
 from surefoot.rules import Rule, RuleError
 
@@ -84,6 +84,21 @@ def numbers(kind: Kind, coefficients: tuple, around: Around) -> tuple[tuple, tup
     """The coefficients and the numbers around the rule in the type of the arithmetic."""
     f = np.dtype(kind.dtype).type
     return tuple(map(f, coefficients)), () if kind.plain else tuple(map(f, around))
+
+
+def numbers_of_steps(kind: Kind, step: Step, steps: np.ndarray) -> tuple[tuple, np.ndarray]:
+    """Tables of the coefficients, of the numbers around the rule and of the keys of rounding, with a row for each of
+    the different steps; and which row acts on each parameter, of which (k,) `steps` has the number of its step.
+    """
+    if (steps == steps[0]).all():
+        different, acting = steps[:1], np.zeros(len(steps), np.int64)
+    else:
+        different, acting = np.unique(steps, return_inverse=True)
+    moments = list(map(int, different))
+    coefficients = np.array([tuple(map(float, step.coefficients(t))) for t in moments], kind.dtype)
+    arounds = np.array([tuple(map(float, step.around(t))) for t in moments])
+    keys = np.array([rounding_key(step.stochastic_rounding, t) for t in moments], np.uint32)
+    return (coefficients, arounds, keys), acting
 
 
 def workspaces(count: int, width: int, dtype: str) -> np.ndarray:
