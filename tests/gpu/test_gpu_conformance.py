@@ -169,6 +169,18 @@ def test_values_that_are_not_finite(granularity, policy):
     sparse(CONCRETE["adagrad"], parameters((6, 7), "float32"), parts, **settings)
 
 
+@pytest.mark.parametrize("granularity", ["coordinate", "row", "tensor"])
+def test_memory_that_overflows(granularity):
+    """Squares that are finite are not when they are added to what is there."""
+    settings = {"granularity": granularity, "initial_accumulator_value": 3e38}
+    shape, ids = (4, 5), np.array([1, 3])
+    grads = np.ones(shape, np.float32)
+    grads[1] = 1.5e19
+    mirror = dense(CONCRETE["adagrad"], [parameters(shape, "float32")], [[grads]], **settings)
+    assert mirror.counts[0, 0] == (20 if granularity == "tensor" else 5)
+    sparse(CONCRETE["adagrad"], parameters(shape, "float32"), [(ids, grads[ids])], **settings)
+
+
 def test_rows_out_of_range_are_counted_and_name_nothing():
     step = CONCRETE["adagrad"].step(engine="reference")
     x, total, counts = torch.ones(3, 2, device=DEVICE), torch.zeros(3, 2, device=DEVICE), torch.zeros(2, 1).long()

@@ -374,6 +374,21 @@ POISON = {
 }
 
 
+@pytest.mark.parametrize("engine", ["reference", "cpu", "torch"])
+@pytest.mark.parametrize("granularity", ["coordinate", "row", "tensor"])
+@pytest.mark.parametrize("shape", [(2, 3), (4, 1), ()])
+def test_memory_that_overflows_is_left_as_it_was(shape, granularity, engine):
+    """Squares that are finite are not when they are added to what is there."""
+    settings = {"granularity": granularity, "initial_accumulator_value": 3e38}
+    (w,) = parameters(shape)
+    optimizer = optim.Adagrad([("w", w)], engine=engine, **settings)
+    before, w.grad = w.detach().clone(), torch.full(shape, 1.5e19)
+    with pytest.raises(NonFiniteError, match=rf"^w: {w.numel()} of {w.numel()} coordinates"):
+        optimizer.step()
+    assert_tensors_identical(w.detach(), before)
+    assert (optimizer.state[w]["sum"] == torch.tensor(3e38)).all()
+
+
 @pytest.mark.parametrize("policy", ["raise", "skip", "propagate"])
 @pytest.mark.parametrize("poison", POISON)
 @pytest.mark.parametrize("kind", ["dense", "sparse", "alone"])

@@ -103,6 +103,7 @@ def test_parts_do_what_the_whole_does(tmp_path):
         assert first in said
         assert all(other in said for other in others)
     assert found.pop(("wholes and summands",)) == [-1.0, -1.0, -1.0]
+    assert found.pop(("visits",)) == [1, 2, 1]
     for (name, way), tensors in found.items():
         if way == "clipped":
             assert_agree(tensors, within[name], f"{name}, {way}", "float64")

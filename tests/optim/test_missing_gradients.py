@@ -88,11 +88,11 @@ def test_what_is_not_finite_is_told_of_the_right_parameter_and_step():
     own[0].grad = None
     optimizer.step()
     own[0].grad, own[1].grad, own[2].grad = torch.ones(3), None, torch.tensor([1, 1, float("nan"), 1, 1])
-    with pytest.raises(NonFiniteError, match="^parameter 2 of group 0: 1 of 5 coordinates .* at step 3;"):
+    with pytest.raises(NonFiniteError, match=r"^parameter 2 of group 0: 1 of 5 coordinates .* at step 3;"):
         optimizer.step()
     own[0].grad[1] = float("inf")
     own[2].grad = None
-    with pytest.raises(NonFiniteError, match="^parameter 0 of group 0: 1 of 3 coordinates .* at step 3;"):
+    with pytest.raises(NonFiniteError, match=r"^parameter 0 of group 0: 1 of 3 coordinates .* at step 3;"):
         optimizer.step()
 
 

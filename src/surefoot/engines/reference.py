@@ -36,20 +36,19 @@ def rows(step: Step, x, gradient, state: State, t: int, coefficients: tuple, aro
         blend_rows(x, state, unique)
     if state.last is not None:
         for row in unique:
-            catch_up(step, x, state, row, int(state.last[row]), t - 1)
+            catch_up(step, x, state, row, int(state.last[row]), t - 1, state.history, step.in_common)
             state.last[row] = t
-    names = list(step.rule.slots)
-    whole = step.granularity == "tensor"
-    slots = [state.slots[name] if is_shared(step, name) and whole else state.slots[name][unique] for name in names]
+    whole = [state.slots[name] for name in step.rule.slots]
+    slots = [slot if common else slot[unique] for slot, common in zip(whole, step.in_common, strict=True)]
     part = x[unique]
     new, memory, ok = advance(step, decode(part), totals, [decode(s) for s in slots], coefficients, around, x.size)
     width = x.size // max(x.shape[0], 1)
     places = unique.astype(np.uint64)[:, None] * np.uint64(width) + np.arange(width, dtype=np.uint64)
     skipped = commit(step, part, new, slots, memory, ok, places.reshape(part.shape), t)
     x[unique] = part
-    for name, slot in zip(names, slots, strict=True):
-        if not (is_shared(step, name) and whole):
-            state.slots[name][unique] = slot
+    for slot, after, common in zip(whole, slots, step.in_common, strict=True):
+        if not common:
+            slot[unique] = after
     if step.average:
         blend_touched(step, x, state, unique, t)
     return skipped
@@ -104,18 +103,14 @@ def commit(step: Step, x, new, slots, memory, ok, places, t: int) -> int:
     kept = [encode(np.asarray(after), slot) for slot, after in zip(slots, memory, strict=True)]
     finite = [np.isfinite(decode(after)) for after in kept]
     ok = ok & np.isfinite(decode(stored))
-    for name, fine in zip(step.rule.slots, finite, strict=True):
-        ok = ok if is_shared(step, name) else ok & fine
+    for shares, fine in zip(step.shares, finite, strict=True):
+        ok = ok if shares else ok & fine
     always = step.nonfinite == "propagate"
     x[...] = np.where(ok | always, stored, x)
-    for name, slot, after, fine in zip(step.rule.slots, slots, kept, finite, strict=True):
-        slot[...] = np.where((fine if is_shared(step, name) else ok) | always, after, slot)
+    for shares, slot, after, fine in zip(step.shares, slots, kept, finite, strict=True):
+        slot[...] = np.where((fine if shares else ok) | always, after, slot)
     ok = ok | always
     return int(x.size - np.count_nonzero(ok))
-
-
-def is_shared(step: Step, name: str) -> bool:
-    return step.shared and step.rule.slots[name].kind == "scale"
 
 
 def store(new, like, places, key: int):
@@ -187,17 +182,14 @@ def finite_squares(g):
         return np.where(np.isfinite(g * g), g * g, g.dtype.type(0))
 
 
-def catch_up(step: Step, x, state: State, row: int, last: int, until: int) -> None:
-    """Makes row what zero-gradient steps last + 1 … until would have made it."""
+def catch_up(step: Step, x, state: State, row: int, last: int, until: int, history, in_common) -> None:
+    """Makes a row, or a weight, what zero-gradient steps last + 1 … until would have made it."""
     values = decode(x[row : row + 1])
-    whole = [is_shared(step, name) and step.granularity == "tensor" for name in step.rule.slots]
-    slots = [
-        state.slots[n] if w else state.slots[n][row : row + 1] for n, w in zip(step.rule.slots, whole, strict=True)
-    ]
-    memory = [decode(slot) for slot in slots]
-    values, memory = idle(step, values, memory, last, until, state.history, values.dtype.type)
+    whole = [state.slots[name] for name in step.rule.slots]
+    slots = [slot if common else slot[row : row + 1] for slot, common in zip(whole, in_common, strict=True)]
+    values, memory = idle(step, values, [decode(s) for s in slots], last, until, history, values.dtype.type)
     x[row : row + 1] = encode(values, x)
-    for slot, after, common in zip(slots, memory, whole, strict=True):
+    for slot, after, common in zip(slots, memory, in_common, strict=True):
         if not common:
             slot[...] = encode(np.asarray(after), slot)
 
@@ -233,7 +225,7 @@ def stretches(last: int, until: int, history):
 
 def settle(step: Step, x, state: State) -> None:
     for row, last in enumerate([] if state.last is None else state.last.tolist()):
-        catch_up(step, x, state, row, last, state.t)
+        catch_up(step, x, state, row, last, state.t, state.history, step.in_common)
 
 
 def blend(average, x, share: float) -> None:
@@ -324,7 +316,7 @@ def linear(step: Step, examples, y, order, x, state: State, loss: str, batch_siz
                 if j not in touched:
                     touched[j] = None
                     if catches_up:
-                        catch_up_weight(step, x, state, j, int(last[j]), t - 1, history)
+                        catch_up(step, x, state, j, int(last[j]), t - 1, history, step.shares)
                         last[j] = t
             prediction = decode(x[bias:])[0]
             for j, value in zip(columns, values, strict=True):
@@ -340,15 +332,15 @@ def linear(step: Step, examples, y, order, x, state: State, loss: str, batch_siz
             blend(state.average, x, acting.lr[b] / state.weight)
     if catches_up:
         for j in range(bias):
-            catch_up_weight(step, x, state, j, int(last[j]), state.t + steps, history)
+            catch_up(step, x, state, j, int(last[j]), state.t + steps, history, step.shares)
     state.t += steps
     return skipped
 
 
 def step_weights(step: Step, x, state: State, raw, chosen, acting, b: int) -> int:
     """Steps the chosen weights, and the bias, the last of them, without penalties; b is the row of the table."""
-    names = list(step.rule.slots)
-    slots = [state.slots[name] if is_shared(step, name) else state.slots[name][chosen] for name in names]
+    whole = [state.slots[name] for name in step.rule.slots]
+    slots = [slot if shares else slot[chosen] for slot, shares in zip(whole, step.shares, strict=True)]
     part, memory_before = x[chosen], [decode(slot) for slot in slots]
     around = Around(*acting.around[b])
     if math.isfinite(step.clip_norm) and (length := norm(step, raw)) > step.clip_norm:
@@ -358,12 +350,13 @@ def step_weights(step: Step, x, state: State, raw, chosen, acting, b: int) -> in
     new, memory, ok = advance(step, decode(part), raw, memory_before, acting.coefficients[b], around, g2=g2)
     alone = advance(step, decode(part), raw, memory_before, acting.spared[b], spared, g2=g2)
     new, ok = splice(new, alone[0]), splice(ok, alone[2])
-    memory = [m if is_shared(step, n) else splice(m, a) for n, m, a in zip(names, memory, alone[1], strict=True)]
+    parts = zip(memory, alone[1], step.shares, strict=True)
+    memory = [after if shares else splice(after, lone) for after, lone, shares in parts]
     skipped = commit(step, part, new, slots, memory, ok, chosen.astype(np.uint64), state.t + 1 + b)
     x[chosen] = part
-    for name, slot in zip(names, slots, strict=True):
-        if not is_shared(step, name):
-            state.slots[name][chosen] = slot
+    for slot, after, shares in zip(whole, slots, step.shares, strict=True):
+        if not shares:
+            slot[chosen] = after
     return skipped
 
 
@@ -382,16 +375,6 @@ def mean_of_weights(step: Step, x, raw, around: Around, spared: Around, size: in
 def splice(weights, bias):
     """All but the last of the one and the last of the other."""
     return np.concatenate([weights[:-1], bias[-1:]])
-
-
-def catch_up_weight(step: Step, x, state: State, j: int, last: int, until: int, history) -> None:
-    """Zero-gradient steps last + 1 … until of weight j."""
-    slots = [state.slots[name] if is_shared(step, name) else state.slots[name][j : j + 1] for name in step.rule.slots]
-    values = decode(x[j : j + 1])
-    values, memory = idle(step, values, [decode(s) for s in slots], last, until, history, values.dtype.type)
-    x[j : j + 1] = encode(values, x)
-    for slot, after in zip(slots, memory, strict=True):
-        slot[...] = encode(np.asarray(after), slot)
 
 
 def compress(first: int, acting):

@@ -273,6 +273,16 @@ class Step:
         """Whether several coordinates share one rate."""
         return self.granularity != "coordinate"
 
+    @functools.cached_property
+    def shares(self) -> tuple[bool, ...]:
+        """Whether each slot holds one number for several coordinates, in the order of the rule's slots."""
+        return tuple(self.shared and slot.kind == "scale" for slot in self.rule.slots.values())
+
+    @functools.cached_property
+    def in_common(self) -> tuple[bool, ...]:
+        """Whether each slot holds one number for the whole tensor."""
+        return tuple(self.granularity == "tensor" and shares for shares in self.shares)
+
     # Memory
 
     def init(self, x: np.ndarray, dtype: str | None = None) -> State:

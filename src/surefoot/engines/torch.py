@@ -55,14 +55,13 @@ def rows(step: Step, x: Tensor, ids: Tensor, values: Tensor, slots: list[Tensor]
     named, place = torch.unique(ids, return_inverse=True)
     values = decoded(values)
     g = values.new_zeros(len(named), *values.shape[1:]).index_add_(0, place, values)
-    common = [step.granularity == "tensor" and slot.kind == "scale" for slot in step.rule.slots.values()]
     part = x[named]
-    parts = [slot if lone else slot[named] for slot, lone in zip(slots, common, strict=True)]
+    parts = [slot if common else slot[named] for slot, common in zip(slots, step.in_common, strict=True)]
     new, memory, ok = advance(step, decoded(part), g, list(map(decoded, parts)), t, x.numel())
     skipped = commit(step, part, parts, new, memory, ok)
     x[named] = part
-    for slot, after, lone in zip(slots, parts, common, strict=True):
-        if not lone:
+    for slot, after, common in zip(slots, parts, step.in_common, strict=True):
+        if not common:
             slot[named] = after
     return skipped
 
@@ -91,6 +90,8 @@ def advance(step: Step, x, raw, slots, t: int, size: int | None = None):
     if step.shrinks:
         penalties = (x.new_full((), numbers.l1), x.new_full((), numbers.l2))
         new = bound(surroundings.proximal)(new, rate, *penalties)
+    for slot in memory:
+        ok = (ok & torch.isfinite(slot)).reshape(x.shape)
     return new, memory, ok
 
 
@@ -98,7 +99,7 @@ def mean_square(step: Step, squares: Tensor, size: int | None) -> Tensor:
     """The mean of the squares over each row, or over the tensor (of `size` coordinates)."""
     if step.granularity == "row":
         means = squares.reshape(squares.shape[0] if squares.ndim else 1, -1).double().mean(1)
-        return means.to(squares.dtype).reshape(*squares.shape[:1], *(1 for _ in squares.shape[1:]))
+        return means.to(squares.dtype).reshape((*squares.shape[:1], *(1 for _ in squares.shape[1:])))
     mean = squares.double().sum() / max(size or squares.numel(), 1)
     return mean.to(squares.dtype).reshape([1] * squares.ndim)
 
@@ -108,11 +109,11 @@ def commit(step: Step, x: Tensor, slots: list[Tensor], new: Tensor, memory: list
     stored, kept = new.to(x.dtype), [after.to(slot.dtype) for slot, after in zip(slots, memory, strict=True)]
     finite = list(map(torch.isfinite, kept))
     ok = ok & torch.isfinite(stored)
-    for slot, fine in zip(slots, finite, strict=True):
-        ok = ok & fine if slot.shape == x.shape else ok
+    for shares, fine in zip(step.shares, finite, strict=True):
+        ok = ok if shares else ok & fine
     skipped = 0 if step.nonfinite == "propagate" else x.numel() - int(ok.sum())
-    for target, after, fine in zip([x, *slots], [stored, *kept], [ok, *finite], strict=True):
-        if skipped:
-            after = torch.where(ok if target.shape == x.shape else fine, after, target)
-        target.copy_(after)
+    fine_of = [ok, *(fine if shares else ok for shares, fine in zip(step.shares, finite, strict=True))]
+    for target, after, fine in zip([x, *slots], [stored, *kept], fine_of, strict=True):
+        whole = step.nonfinite == "propagate" or bool(fine.all())
+        target.copy_(after if whole else torch.where(fine, after, target))
     return skipped

@@ -16,7 +16,7 @@ from surefoot.engines import Step, reference
 from surefoot.engines.cpu import merge
 from surefoot.engines.step import ARITHMETIC, State, decode
 from surefoot.optim import RuleOptimizer
-from surefoot.optim.memory import array, local, rows_of, storage
+from surefoot.optim.memory import array, is_aligned, local, own_gradient, rows_of, storage
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -273,8 +273,9 @@ def findings(optimizer: RuleOptimizer, names: dict[int, str]) -> Iterator[Findin
             parameter_norm=float(local(parameter).detach().double().norm()) if not parameter.is_complex() else norm(x),
         )
         look_at_rates(finding, step, x, slots, t, counted.get(parameter))
-        if parameter.grad is not None:
-            look_at_gradient(finding, step, x, slots, t, local(parameter.grad))
+        # To gather parts of a gradient that is split otherwise would be to wait for all processes.
+        if parameter.grad is not None and is_aligned(parameter):
+            look_at_gradient(finding, step, x, slots, t, own_gradient(parameter))
         finding.remedies = remedies(finding, step)
         yield finding
 
@@ -426,9 +427,9 @@ def count_visits(optimizer: RuleOptimizer) -> Any:
         for group in optimizer.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is not None:
-                    rows = parameter.shape[0] if parameter.ndim else 1
+                    rows = local(parameter).shape[0] if parameter.ndim else 1
                     visits = counts.setdefault(parameter, np.zeros(rows, np.int64))
-                    visits[visited_rows(local(parameter.grad))] += 1
+                    visits[visited_rows(own_gradient(parameter))] += 1
 
     return optimizer.register_step_post_hook(count)
 

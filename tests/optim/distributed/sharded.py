@@ -25,6 +25,7 @@ from torch.distributed.tensor import DTensor, Partial, Replicate, Shard, distrib
 from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, SequenceParallel, parallelize_module
 from torch.nn import functional as F
 
+import surefoot
 from surefoot import optim
 
 
@@ -107,6 +108,19 @@ def step_along_wholes_and_summands(mesh: DeviceMesh) -> list[float]:
     return whole(parameter).tolist()
 
 
+def counted_visits(mesh: DeviceMesh) -> list[int]:
+    """In how many steps each row of this process's part had a gradient."""
+    parameter = nn.Parameter(distribute_tensor(torch.ones(3 * PROCESSES, 2), mesh, [Shard(0)]))
+    optimizer = optim.Adagrad([("table", parameter)])
+    surefoot.count_visits(optimizer)
+    rows = torch.ones(3 * PROCESSES, 2)
+    rows[::2] = 0
+    for gradient, placement in ((torch.ones(3, 2), Shard(0)), (rows, Replicate())):
+        parameter.grad = DTensor.from_local(gradient, mesh, [placement])
+        optimizer.step()
+    return surefoot.diagnose(optimizer)["table"].rows[1].tolist()
+
+
 def train_in_backward(mesh: DeviceMesh, name: str, rank: int) -> dict[str, Tensor]:
     model = sharded(mesh)
     optimizer = make(name, model.parameters())
@@ -170,6 +184,7 @@ def main(folder: Path) -> None:
             found[name, "clipped"] = train_clipped(mesh, name, rank)
             found[name, "moving"] = train_moving(mesh, name, rank)
         found["wholes and summands",] = step_along_wholes_and_summands(mesh)
+        found["visits",] = counted_visits(mesh)
         torch.save(found | {(what,): error for what, error in errors(mesh).items()}, folder / f"{rank}.pt")
 
 

@@ -73,7 +73,7 @@ def dense(step: Step, x, g, state: State, t: int, coefficients: tuple, around: A
     kernel = specialise("dense", step.rule, kind)
     key = np.uint32(rounding_key(step.stochastic_rounding, t))
     # What the tensor shares is read by every block, and so written elsewhere until all are done.
-    fresh = [slot.copy() if common else slot for slot, common in zip(slots, in_common(step), strict=True)]
+    fresh = [slot.copy() if common else slot for slot, common in zip(slots, step.in_common, strict=True)]
 
     def run(xs, gs, before, after, place):
         edges = parts_of(step, xs)
@@ -85,26 +85,16 @@ def dense(step: Step, x, g, state: State, t: int, coefficients: tuple, around: A
         skipped = run(*flat(step, x, g, slots, fresh), 0)
     else:
         skipped = sum(run(*block) for block in copied_blocks(step, x, g, slots, fresh))
-    for slot, after, common in zip(slots, fresh, in_common(step), strict=True):
+    for slot, after, common in zip(slots, fresh, step.in_common, strict=True):
         if common:
             slot[...] = after
     return skipped
 
 
-def in_common(step: Step) -> list[bool]:
-    """Which slots hold one number for the tensor."""
-    return [step.granularity == "tensor" and slot.kind == "scale" for slot in step.rule.slots.values()]
-
-
-def per_row(step: Step) -> list[bool]:
-    """Which slots hold a number for several coordinates."""
-    return [step.shared and slot.kind == "scale" for slot in step.rule.slots.values()]
-
-
 def flat(step: Step, x, g, slots, fresh) -> tuple[Any, Any, tuple, tuple]:
     """(x, g, slots, slots to write) in two dimensions: in rows where each has its own rate, else in one row."""
     rows = x.shape[0] if step.granularity == "row" and x.ndim else 1
-    shapes = [-1 if lone else (rows, x.size // rows) for lone in per_row(step)]
+    shapes = [-1 if lone else (rows, x.size // rows) for lone in step.shares]
     before, after = (
         tuple(slot.reshape(shape) for slot, shape in zip(group, shapes, strict=True)) for group in (slots, fresh)
     )
@@ -128,10 +118,10 @@ def copied_blocks(step: Step, x, g, slots, fresh) -> Iterator[tuple[Any, Any, tu
     group = max(1, BLOCK // width)
     for b in range(0, x.shape[0], group):
         rows = slice(b, b + group)
-        parts = [x[rows], g[rows], *(s if c else s[rows] for s, c in zip(slots, in_common(step), strict=True))]
+        parts = [x[rows], g[rows], *(s if c else s[rows] for s, c in zip(slots, step.in_common, strict=True))]
         close = [together(part) for part in parts]
         before = close[2:]
-        after = [f if c else s for f, s, c in zip(fresh, before, in_common(step), strict=True)]
+        after = [f if c else s for f, s, c in zip(fresh, before, step.in_common, strict=True)]
         yield *flat(step, close[0], close[1], before, after), b * width
         for part, copy in zip(parts, close, strict=True):
             if part is not parts[1] and not np.may_share_memory(part, copy):
@@ -213,16 +203,16 @@ def two_dimensions(step: Step, x, state: State):
     """(x, slots, slots to write) as tables of rows, where they lie; only rows with gaps inside are copied and back."""
     rows_ = x.shape[0]
     arrays = [stored(x), *(stored(state.slots[name]) for name in step.rule.slots)]
-    shapes = [(rows_, x.size // rows_), *((-1,) if lone else (rows_, x.size // rows_) for lone in per_row(step))]
+    shapes = [(rows_, x.size // rows_), *((-1,) if lone else (rows_, x.size // rows_) for lone in step.shares)]
     tables = [array.reshape(shape) for array, shape in zip(arrays, shapes, strict=True)]
     before, after = tables[1:], tables[1:]
-    for k, common in enumerate(in_common(step)):
+    for k, common in enumerate(step.in_common):
         if common:
             # One number for all rows: read in place through a stride of 0, written aside until all rows are done.
             before[k] = as_strided(tables[k + 1], (rows_,), (0,))
             after[k] = as_strided(tables[k + 1].copy(), (rows_,), (0,))
     yield tables[0], tuple(before), tuple(after)
-    for k, common in enumerate(in_common(step)):
+    for k, common in enumerate(step.in_common):
         if common:
             tables[k + 1][...] = after[k][0]
     for array, table_ in zip(arrays, tables, strict=True):
@@ -313,7 +303,7 @@ def linear(step: Step, examples, y, order, x, state: State, loss: str, batch_siz
     sweeps = step.sweeps or isinstance(examples, np.ndarray)
     kind = kind_of(step, storage_of(x), sweeps=sweeps, catches_up=step.catches_up and not sweeps, loss=loss)
     slots = [stored(state.slots[name]) for name in step.rule.slots]
-    slots = tuple(slot.reshape(-1 if lone else (1, -1)) for slot, lone in zip(slots, per_row(step), strict=True))
+    slots = tuple(slot.reshape(-1 if lone else (1, -1)) for slot, lone in zip(slots, step.shares, strict=True))
     weights = np.ascontiguousarray(stored(x)).reshape(1, -1)
     lr = acting.lr if len(acting.lr) == steps else acting.lr.repeat(steps)
     weight = np.cumsum(np.append(state.weight, lr))[1:]

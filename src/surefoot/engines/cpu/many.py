@@ -116,9 +116,8 @@ class ManyTables:
         self.kernel = specialise("tables", step.rule, self.kind)
         self.sort_tables = specialise("sort_tables", REGISTRY["sgd"], Kind(self.kind.dtype))
         self.like = sample(storage.x)
-        by_row = [step.shared and slot.kind == "scale" for slot in step.rule.slots.values()]
         self.slots_like = tuple(
-            sample(name)[0] if lone else sample(name) for name, lone in zip(storage.slots, by_row, strict=True)
+            sample(name)[0] if shares else sample(name) for name, shares in zip(storage.slots, step.shares, strict=True)
         )
         self.ids_like, self.heights, self.widest = np.empty(0, np.int64), shapes[:, 0].copy(), int(shapes[:, 1].max())
 

@@ -234,8 +234,9 @@ def step_values(x, slots, before, raw, memory, i, mask, r, leads, mean, numbers,
     stored = encode(moved, x, numbers, i)
     ok = finite(raw) & finite(square) & finite(decode(stored))
     for s in tl.static_range(len(SLOTS)):
-        if not SHARES[s]:
-            ok = ok & finite(decode(encode(new[2 + s], slots[s], None, None)))
+        # What is shared, in the tile's shape: squares that are not finite are not ok anyway.
+        after = new[2 + s] + 0.0 * square if SHARES[s] else decode(encode(new[2 + s], slots[s], None, None))
+        ok = ok & finite(after)
     if PROPAGATE:
         ok = ok | (ok == 0)
     tl.store(x + i, tl.where(ok, stored, encode(before, x, None, None)), mask)
