@@ -54,8 +54,16 @@ def reference(rows: Examples, step: Step, loss: str, batch_size: int, features: 
 CASES = {
     "adagrad": ({"rule": "adagrad"}, "logistic", 1),
     "adagrad in batches": ({"rule": "adagrad"}, "squared", 7),
-    "adagrad with penalties": ({"rule": "adagrad", "l1": 0.01, "l2": 0.1}, "squared", 1),
-    "sgd with a schedule and a penalty": ({"rule": "sgd", "lr": lambda t: 1e-4 / (9.0 + t), "l1": 0.01}, "logistic", 1),
+    "adagrad with penalties": (
+        {"rule": "adagrad", "l1": 0.01, "l2": 0.1, "decoupled_weight_decay": 0.2},
+        "squared",
+        1,
+    ),
+    "sgd with a schedule and penalties": (
+        {"rule": "sgd", "lr": lambda t: 1e-4 / (9.0 + t), "l1": 0.01, "decoupled_weight_decay": 1e3},
+        "logistic",
+        1,
+    ),
     "ftrl": ({"rule": "ftrl", "l1": 0.05}, "logistic", 7),
     "momentum": ({"rule": "momentum"}, "squared", 1),
     "dual averaging": ({"rule": "dual_averaging", "l1": 0.001}, "logistic", 7),

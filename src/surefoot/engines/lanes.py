@@ -177,12 +177,13 @@ class Lanes:
         f = np.float32
         gathered, scratch = self._scratch(room, longest, tables)
         damped = np.tile(self.damped, self.outputs) if any(self.damped) and self.batch_size == 1 else np.empty(0, bool)
-        penalties = (f(self.steps[0].l1), f(self.steps[0].l2), self._keep(steps))
+        keep = self._keep(self.t + 1, steps)
+        penalties = (f(self.steps[0].l1), f(self.steps[0].l2), keep)
         settings = (CODES[self.loss], float(self.parameter), self.outputs, damped, tables, penalties)
         average = self._average(steps)
         kind = self._kind(Kind)
         arrays = ((indptr, indices, examples.values[first:stop]), examples.targets, examples.weights)
-        rest = (self.memory, settings, predictions, gathered, scratch, self._idle(tables[0]), average)
+        rest = (self.memory, settings, predictions, gathered, scratch, self._idle(tables[0], keep), average)
         if self.batch_size == 1:
             skipped = specialise("learn", self.rule, kind)(*arrays, 0, n, *rest)
         else:
@@ -213,8 +214,8 @@ class Lanes:
         if not (self.catches_up or self.averages):
             return
         first = self.settled + 1
-        table = self._table(first, max(self.t - self.settled, 1))
-        idle = self._idle(table, first, self.t + 1)
+        steps = max(self.t - self.settled, 1)
+        idle = self._idle(self._table(first, steps), self._keep(first, steps), first, self.t + 1)
         means = (self.means, self.upto, np.array([self.total])) if self.averages else ()
         rows = np.arange(len(self.memory))
         specialise("settle_lanes", self.rule, self._kind(Kind))(self.memory, idle, means, rows, self.lanes)
@@ -280,21 +281,23 @@ class Lanes:
         table = np.stack([np.broadcast_to(column, (rows, column.shape[1])) for column in columns], axis=2)
         return np.ascontiguousarray(np.tile(table, (1, 1, self.outputs)), np.float32)
 
-    def _keep(self, steps: int) -> np.ndarray:
-        """What every lane keeps of a weight before each step, for rules that decay them, (steps, lanes)."""
+    def _keep(self, first: int, steps: int) -> np.ndarray:
+        """What every lane keeps of a weight before each step, for rules that decay them, (steps or 1, lanes)."""
         if not self.steps[0].decays:
             return np.ones((1, self.lanes), np.float32)
-        ts = np.arange(self.t + 1, self.t + 1 + steps)
-        keep = [np.broadcast_to(1.0 - np.asarray(s.lr(ts)) * s.decoupled_weight_decay, steps) for s in self.steps]
+        ts = np.arange(first, first + steps)
+        keep = [np.broadcast_to(s.around(ts).keep, steps) for s in self.steps]
         return np.tile(np.stack(keep, axis=1), (1, self.outputs)).astype(np.float32)
 
-    def _idle(self, table: np.ndarray, first: int | None = None, now: int | None = None) -> tuple:
+    def _idle(self, table: np.ndarray, keep: np.ndarray, first: int | None = None, now: int | None = None) -> tuple:
+        """What kernels need to let features that have not occurred catch up; nothing where they need not."""
         if not self.catches_up:
             return ()
         first = self.t + 1 if first is None else first
         starts = np.arange(first, first + len(table)) if len(table) > 1 else np.array([min(self.settled + 1, first)])
-        penalties = (float(self.steps[0].l1), float(self.steps[0].l2))
-        return self.last, np.array([self.t + 1 if now is None else now]), starts, table, penalties
+        # The bits of float32, in which they act on features that occur.
+        penalties = (float(np.float32(self.steps[0].l1)), float(np.float32(self.steps[0].l2)))
+        return self.last, np.array([self.t + 1 if now is None else now]), starts, table, keep, penalties
 
     def _average(self, steps: int) -> tuple:
         """The averages, up to where each feature's has come, and the sum of learning rates before each step."""

@@ -444,28 +444,29 @@ def penalties_around(penalties, m):
 
 def idle_lanes(row, j, root, idle, lanes):
     """Makes a feature's row what it would be after the steps in which it did not occur."""
-    last, now, starts, tables, penalties = idle
+    last, now, starts, tables, keeps, penalties = idle
     for s in range(idle_stretch(last[j], starts), starts.size):
         count = idle_steps(s, last[j], now[0] - 1, starts)
         if count > 0:
             slots = SLOTS_OF(row, lanes)
+            kept = keeps[acting(keeps, s)]
             for k in range(lanes):
                 c = to_fixed_tuple(tables[s][:, k], COUNT)
-                IDLE_LANE(row, k, slots, c, count, penalties[0] / root, penalties[1] / (root * root))
+                IDLE_LANE(row, k, slots, c, count, kept[k], penalties[0] / root, penalties[1] / (root * root))
     last[j] = now[0]
 
 
-def lane_from_origin(row, k, slots, c, count, l1, l2):
+def lane_from_origin(row, k, slots, c, count, keep, l1, l2):
     new = RULE(row[k], F(0), F(0), *load(slots, k), *c)
     row[k] = ADVANCE(F(0), new[0], new[1])
 
 
-def lane_steady(row, k, slots, c, count, l1, l2):
+def lane_steady(row, k, slots, c, count, keep, l1, l2):
     rate = np.float64(RULE(row[k], F(0), F(0), *load(slots, k), *c)[0])
-    row[k] = F(AROUND_IDLE(np.float64(row[k]), count, rate, 1.0, l1, l2))
+    row[k] = F(AROUND_IDLE(np.float64(row[k]), count, rate, np.float64(keep), l1, l2))
 
 
-def lane_by_rule(row, k, slots, c, count, l1, l2):
+def lane_by_rule(row, k, slots, c, count, keep, l1, l2):
     new = RULE_IDLE(row[k], count, *load(slots, k), *c)
     row[k] = new[0]
     store(slots, k, new[1:], True)
