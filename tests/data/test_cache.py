@@ -44,8 +44,11 @@ def test_the_same_blocks_come_back(suffix, tmp_path):
 
 def test_several_caches_follow_one_another(tmp_path):
     _, cached = converted(tmp_path, "svm")
-    both = Reading().open([tmp_path / "blocks"] * 2)
-    assert sum(len(block) for block in both) == 2 * sum(len(block) for block in cached)
+    (tmp_path / "more").write_bytes((tmp_path / "blocks").read_bytes())
+    both = Reading().open([tmp_path / "blocks", tmp_path / "more"])
+    places = [both.where(row) for block in both for row in range(len(block))]
+    rows = sum(len(block) for block in cached)
+    assert places == [f"{tmp_path / name}: example {k:,}" for name in ("blocks", "more") for k in range(1, rows + 1)]
 
 
 @given(st.data())

@@ -134,6 +134,24 @@ def test_rows_without_a_target_are_left_out_and_counted(tmp_path):
         trained(written(tmp_path / "bad.svm", bad), on_error="skip", max_errors=2, **options)
 
 
+def test_rows_to_test_with_are_dealt_with_alike(tmp_path):
+    good, bad = written(tmp_path / "good.svm", shard(0)), written(tmp_path / "bad.svm", shard(1) + "7 1:1\n8 1:1\n")
+    options = {"classes": (-1, 1), "test": tuple(bad)}
+    found = trained(good, on_error="skip", **options).test
+    assert (found.examples, found.skipped) == (150, {"label is of no class": 2})
+    assert found.loss == trained(good, classes=(-1, 1), test=tuple(written(tmp_path / "b.svm", shard(1)))).test.loss
+    with pytest.warns(DataWarning, match="found label") as warned:
+        trained(good, on_error="warn", **options)
+    assert [str(w.message).rpartition("bad.svm:")[2][:3] for w in warned] == ["151", "152"]
+    with pytest.raises(DataError, match=r"bad\.svm:152:1: .* more than the 1 allowed"):
+        trained(good, on_error="skip", max_errors=1, **options)
+    with pytest.raises(DataError, match=r"bad\.svm:151:1: found label 7"):
+        trained(good, **options)
+    based = written(tmp_path / "based.vw", "1 1 0.5 |f a\n")
+    with pytest.raises(DataError, match=r"based\.vw:1:1: found an initial prediction"):
+        trained(written(tmp_path / "good.vw", "1 |f a\n-1 |f b\n"), test=tuple(based))
+
+
 def test_fields_are_no_matter_to_a_linear_model(tmp_path):
     with_fields = written(tmp_path / "a.ffm", "1 0:3:1 1:3:0.5 2:4:1\n-1 0:5:2\n" * 10)
     without = written(tmp_path / "a.svm", "1 3:1.5 4:1\n-1 5:2\n" * 10)

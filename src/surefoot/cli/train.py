@@ -297,7 +297,7 @@ def results(outcome: Outcome, model: Path, seconds: float) -> dict[str, Any]:
     }
     if test is not None:
         found |= {"test_examples": test.examples, "test_loss": test.loss, "test_accuracy": test.accuracy}
-        found["test_area_under_curve"] = test.area_under_curve
+        found |= {"test_area_under_curve": test.area_under_curve, "test_skipped": test.skipped}
     found |= {name: facts[name] for name in ("learning_rate", "implicit", "rates", "passes", "skipped", "diverged")}
     if "names" in facts:
         found["names"] = facts["names"]
@@ -321,9 +321,11 @@ def show(outcome: Outcome, facts: dict[str, Any], report: Path | None) -> None:
         lines.append((f"test {facts['loss']} loss", ", ".join([f"{outcome.test.loss:.4f}", *also])))
     step = " (implicit steps)" if facts["implicit"] else ""
     lines.append(("learning rate", f"{facts['learning_rate']:g}{step}"))
-    if facts["skipped"]:
-        said = ", ".join(f"{reason}: {count:,}" for reason, count in sorted(facts["skipped"].items()))
-        lines.append(("lines left out", said))
+    left_out = {"": facts["skipped"], "test ": facts.get("test_skipped", {})}
+    for part, skipped in left_out.items():
+        if skipped:
+            said = ", ".join(f"{reason}: {count:,}" for reason, count in sorted(skipped.items()))
+            lines.append((f"{part}lines left out", said))
     if facts.get("names", {}).get("collisions"):
         kept = facts["names"]
         lines.append(("names", f"{kept['kept']:,}; shared places: {kept['collisions']:,}, fewer with more --bits"))

@@ -175,6 +175,7 @@ class Cached:
         self.rows = self.entries = self.position = 0
         self.policy.counts.clear()
         for file, before in zip(self.files, self._before[:-1], strict=True):
+            rows_before = self.rows
             with _archive(file) as archive:
                 members = [info for info in archive.infolist() if info.filename.startswith("block")]
                 blocks = in_order(
@@ -185,14 +186,15 @@ class Cached:
                         self.position = before + info.header_offset + info.file_size
                         self.rows += len(block)
                         self.entries += len(block.indices)
-                        self._first = self.rows - len(block) + 1
+                        self._place = file, self.rows - len(block) + 1 - rows_before
                         yield block
         if not self.rows:
             raise DataError(f"{self.files[0]}: holds no example")
 
     def where(self, row: int) -> str:
         """The file and place of a row of the latest block."""
-        return f"{self.files[0]}: example {self._first + row:,}"
+        file, first = self._place
+        return f"{file}: example {first + row:,}"
 
 
 def _archive(file: str) -> zipfile.ZipFile:

@@ -107,9 +107,10 @@ def notices(outcome: Outcome) -> list[str]:
     facts, found = outcome.model.facts, []
     if outcome.diverged:
         found.append(f"The training stopped early: {outcome.diverged}.")
-    if facts["skipped"]:
-        said = ", ".join(f"{reason}: {count:,}" for reason, count in sorted(facts["skipped"].items()))
-        found.append(f"Lines left out: {said}.")
+    for part, skipped in (("Lines", facts["skipped"]), ("Test lines", outcome.test.skipped if outcome.test else {})):
+        if skipped:
+            said = ", ".join(f"{reason}: {count:,}" for reason, count in sorted(skipped.items()))
+            found.append(f"{part} left out: {said}.")
     return found
 
 

@@ -27,6 +27,7 @@ class Evaluation:
 
     Attributes:
         examples: how many there were.
+        skipped: how many others could not be used, for which reason.
 
     >>> found = Evaluation("logistic")
     >>> found.add(np.array([[3.0], [-2.0], [1.0]]), np.array([1.0, 0.0, 0.0]), np.ones(3))
@@ -37,6 +38,7 @@ class Evaluation:
     def __init__(self, loss: str, outputs: int = 1, parameter: float = 0.0):
         self.loss_name, self.outputs, self.parameter = loss, outputs, parameter
         self.examples, self.weight, self.lost, self.right = 0, 0.0, 0.0, 0.0
+        self.skipped: dict[str, int] = {}
         self.binary = outputs == 1 and loss in CLASSES
         self.histogram = np.zeros((2, SCORES))
         self.edges: np.ndarray | None = None

@@ -19,8 +19,9 @@ import numpy as np
 
 import surefoot
 from surefoot.data import DataError
+from surefoot.data.cache import Cached
 from surefoot.data.reading import Reading
-from surefoot.data.stream import Block, DataWarning, OnError, joined
+from surefoot.data.stream import Block, DataWarning, OnError, Stream, joined
 from surefoot.engines.lanes import Examples
 from surefoot.learn import storage
 from surefoot.learn.evaluation import Evaluation, each
@@ -325,22 +326,9 @@ class Training:
         return Examples(indptr, block.indices, block.values, self.targets.of(block.labels), weights, features)
 
     def _usable(self, block: Block) -> Block:
-        """The rows that have a target, each feature once; others are dealt with like lines that cannot be used."""
         if self.targets.loss == "auto" or (self.targets.classes is None and self.learner is None):
             self._begin_targets(block)
-        if block.bases is not None and block.bases.any():
-            row = int(np.flatnonzero(block.bases)[0])
-            raise DataError(
-                f"{self.stream.where(row)}: found an initial prediction, which nothing is learned from here; remove "
-                "the third number before the bar"
-            )
-        if block.fields is not None:
-            block = without_fields(block)
-        fits = np.isfinite(self.targets.of(block.labels))
-        if not fits.all():
-            self._leave_out(block, np.flatnonzero(~fits))
-            block = rows_of(block, fits)
-        return block
+        return usable(self.stream, self.targets, block)
 
     def _begin_targets(self, block: Block) -> None:
         try:
@@ -352,30 +340,6 @@ class Training:
                 f"The first {len(block):,} examples all have the same label: in an order by label little can be "
                 "learned; shuffle the lines."
             )
-
-    def _leave_out(self, block: Block, rows: np.ndarray) -> None:
-        """Counts rows without a target, and stops or warns as it was asked for.
-
-        Raises:
-            DataError: the first one, or one too many.
-        """
-        policy = self.stream.policy
-        for row in rows.tolist():
-            reason, found = self.targets.fault(float(block.labels[row]))
-            policy.counts[reason] += 1
-            over = policy.max_errors is not None and policy.counts.total() > policy.max_errors
-            warned = policy.on_error == "warn" and np.searchsorted(rows, row) < WARNED
-            if not (policy.on_error == "stop" or over or warned):
-                continue
-            message = f"{self.stream.where(row)}: {found}"
-            if policy.on_error == "stop":
-                raise DataError(message)
-            if over:
-                raise DataError(
-                    f"{message}; with that, {policy.counts.total():,} lines could not be used ({policy.summary()}), "
-                    f"more than the {policy.max_errors:,} allowed"
-                )
-            warnings.warn(message, DataWarning, stacklevel=2)
 
     # Divergence
 
@@ -577,18 +541,59 @@ def evaluate(
     stream = reading.open(files, on_error=on_error, max_errors=max_errors, trained=True)
     found = Evaluation(model.targets.loss, model.targets.outputs, model.parameter)
     for block in stream:
-        targets = model.targets.of(block.labels)
-        fits = np.isfinite(targets)
-        if not fits.all():
-            row = int(np.flatnonzero(~fits)[0])
-            if on_error == "stop":
-                raise DataError(f"{stream.where(row)}: {model.targets.fault(float(block.labels[row]))[1]}")
-            block, targets = rows_of(block, fits), targets[fits]
-        found.add(model.scores(block), targets, block.weights.astype(np.float64))
+        block = usable(stream, model.targets, block)
+        found.add(model.scores(block), model.targets.of(block.labels), block.weights.astype(np.float64))
+    found.skipped = dict(stream.policy.counts)
     return found
 
 
 # Blocks
+
+
+def usable(stream: Stream | Cached, targets: Targets, block: Block) -> Block:
+    """The rows that have a target, each feature once; others are dealt with like lines that cannot be used.
+
+    Raises:
+        DataError: for an initial prediction, and for rows without a target that the policy does not allow.
+    """
+    if block.bases is not None and block.bases.any():
+        row = int(np.flatnonzero(block.bases)[0])
+        raise DataError(
+            f"{stream.where(row)}: found an initial prediction, which is not used here; remove the third number before "
+            "the bar"
+        )
+    if block.fields is not None:
+        block = without_fields(block)
+    fits = np.isfinite(targets.of(block.labels))
+    if fits.all():
+        return block
+    leave_out(stream, targets, block, np.flatnonzero(~fits))
+    return rows_of(block, fits)
+
+
+def leave_out(stream: Stream | Cached, targets: Targets, block: Block, rows: np.ndarray) -> None:
+    """Counts rows without a target, and stops or warns as the stream's policy says.
+
+    Raises:
+        DataError: the first one, or one too many.
+    """
+    policy = stream.policy
+    for row in rows.tolist():
+        reason, found = targets.fault(float(block.labels[row]))
+        policy.counts[reason] += 1
+        over = policy.max_errors is not None and policy.counts.total() > policy.max_errors
+        warned = policy.on_error == "warn" and np.searchsorted(rows, row) < WARNED
+        if not (policy.on_error == "stop" or over or warned):
+            continue
+        message = f"{stream.where(row)}: {found}"
+        if policy.on_error == "stop":
+            raise DataError(message)
+        if over:
+            raise DataError(
+                f"{message}; with that, {policy.counts.total():,} lines could not be used ({policy.summary()}), "
+                f"more than the {policy.max_errors:,} allowed"
+            )
+        warnings.warn(message, DataWarning, stacklevel=2)
 
 
 def part_of(block: Block, first: int, last: int) -> Block:
