@@ -148,7 +148,7 @@ def by_hand(rule, start, gradients, **settings):
     convention = "pytorch" if "pytorch" in rules.get(rule).conventions else None
     step = Step(rule, **({"engine": "reference", "convention": convention} | settings))
     x = as_array(start)
-    state = step.init(x, "bfloat16" if start.dtype == torch.bfloat16 else None)
+    state = step.init(x)
     for gradient in gradients:
         if gradient.is_sparse:
             step.rows(x, gradient._indices()[0].numpy(), as_array(gradient._values()), state)

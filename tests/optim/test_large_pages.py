@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from surefoot import room
+from surefoot import pages
 from surefoot.optim import Adagrad, gradients
 
 ROWS, WIDTH = 40_000, 64  # 10 MB
@@ -40,7 +40,7 @@ def test_nothing_changes(monkeypatch):
     for parameter, move in ((moved, True), (kept, False)):
         with monkeypatch.context() as patch:
             if not move:
-                patch.setattr(room, "madvise", lambda: None)
+                patch.setattr(pages, "madvise", lambda: None)
             optimizer = Adagrad([parameter], lr=0.1)
             for step in range(3):
                 parameter.grad = gradient(step)
@@ -52,14 +52,14 @@ def test_nothing_changes(monkeypatch):
 
 def test_a_table_is_moved():
     parameter = table()
-    begin, _ = room.whole_pages(parameter.data_ptr(), parameter.nbytes)
-    advise = room.madvise()
-    if not advise or advise(begin, room.LARGE, room.MADV_COLLAPSE):
+    begin, _ = pages.whole_pages(parameter.data_ptr(), parameter.nbytes)
+    advise = pages.madvise()
+    if not advise or advise(begin, pages.LARGE, pages.MADV_COLLAPSE):
         pytest.skip("the system moves nothing into large pages (Linux does since 6.1, unless it is told not to)")
     optimizer = Adagrad([parameter])
     parameter.grad = gradient(0)
     optimizer.step()
-    assert in_large_pages(begin) >= 2 * room.LARGE // 1024
+    assert in_large_pages(begin) >= 2 * pages.LARGE // 1024
 
 
 def test_a_table_is_moved_once(monkeypatch):
@@ -80,12 +80,12 @@ def test_a_table_is_moved_once(monkeypatch):
 
 def test_moving_ends_after_a_while(monkeypatch):
     calls = []
-    monkeypatch.setattr(room, "madvise", lambda: lambda *arguments: calls.append(arguments))
-    monkeypatch.setattr(room, "LONGEST", 0.0)
-    room.move_to_large_pages(0, 100 * room.PIECE)
+    monkeypatch.setattr(pages, "madvise", lambda: lambda *arguments: calls.append(arguments))
+    monkeypatch.setattr(pages, "LONGEST", 0.0)
+    pages.move_to_large_pages(0, 100 * pages.PIECE)
     assert [arguments[2] for arguments in calls] == [14], "a hint alone"
-    monkeypatch.setattr(room, "LONGEST", 60.0)
-    room.move_to_large_pages(room.LARGE - 1, 2 * room.PIECE)
-    begin, end = room.whole_pages(room.LARGE - 1, 2 * room.PIECE)
+    monkeypatch.setattr(pages, "LONGEST", 60.0)
+    pages.move_to_large_pages(pages.LARGE - 1, 2 * pages.PIECE)
+    begin, end = pages.whole_pages(pages.LARGE - 1, 2 * pages.PIECE)
     assert [arguments[2] for arguments in calls[1:]] == [14, 25, 25]
     assert sum(size for _, size, _ in calls[2:]) == end - begin

@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from surefoot import pages
+from surefoot.engines.cpu.merging import copy_columns
+from surefoot.engines.cpu.specialising import Kind, specialise
 from surefoot.engines.losses import CODES
 from surefoot.engines.step import Step, stack
 
-CACHE_LINE = 64
 COMPILED_WIDTHS = (1, 2, 4, 8)
 """Numbers of lanes with kernels of their own; other numbers share one, which is a little slower."""
 
@@ -37,7 +39,7 @@ class Examples:
     features: int | None = None
 
     @property
-    def room(self) -> int:
+    def features_needed(self) -> int:
         """The features that a model needs to have."""
         return int(self.indices.max(initial=-1)) + 1 if self.features is None else self.features
 
@@ -84,10 +86,10 @@ class Lanes:
         self.loss, self.parameter, self.outputs = loss, parameter, outputs
         self.normalize, self.batch_size = normalize, batch_size
         self.t = self.skipped = 0
-        self.memory = empty_rows(0, self.width)
+        self.memory = pages.zeros((0, self.width), np.float32)
         self.means = np.empty((0, self.lanes), np.float32) if self.averages else None
         self.upto = np.empty(0)
-        self._room: dict[str, np.ndarray] = {}
+        self._spare: dict[str, np.ndarray] = {}
         self.total = 0.0
         self.last, self.settled = np.empty(0, np.int64), 0
         self.grow(features)
@@ -135,20 +137,20 @@ class Lanes:
         rows, before = features + 1, len(self.memory)
         if before and rows <= before:
             return
-        if rows > len(self._room.get("memory", ())):
+        if rows > len(self._spare.get("memory", ())):
             room = max(rows, before + before // 2)
-            self._room = {"memory": self._blank(room), "last": np.empty(room, np.int64), "upto": np.zeros(room)}
+            self._spare = {"memory": self._blank(room), "last": np.empty(room, np.int64), "upto": np.zeros(room)}
             if self.means is not None:
-                self._room["means"] = np.zeros((room, self.lanes), np.float32)
-            for name, array in self._room.items():
+                self._spare["means"] = np.zeros((room, self.lanes), np.float32)
+            for name, array in self._spare.items():
                 array[:before] = getattr(self, name)[:before]
-        for name, array in self._room.items():
+        for name, array in self._spare.items():
             setattr(self, name, array[:rows])
         self.last[before:] = self.t
 
     def _blank(self, rows: int) -> np.ndarray:
         """The memory of so many features that have not occurred."""
-        memory = empty_rows(rows, self.width)
+        memory = pages.zeros((rows, self.width), np.float32)
         for s, slot in enumerate(self.rule.slots.values(), start=1):
             for k in range(self.lanes):
                 if initial := self.steps[k % self.rates].initial(slot):
@@ -157,8 +159,6 @@ class Lanes:
 
     def learn(self, examples: Examples) -> np.ndarray:
         """Learns from the examples in their order; returns what each lane predicted before, (n, outputs, rates)."""
-        from surefoot.engines.cpu.specialising import Kind, specialise
-
         n = len(examples)
         predictions = np.empty((n, self.lanes), np.float32)
         if n == 0:
@@ -181,7 +181,7 @@ class Lanes:
         penalties = (f(self.steps[0].l1), f(self.steps[0].l2), keep)
         settings = (CODES[self.loss], float(self.parameter), self.outputs, damped, tables, penalties)
         average = self._average(steps)
-        kind = self._kind(Kind)
+        kind = self._kind()
         arrays = ((indptr, indices, examples.values[first:stop]), examples.targets, examples.weights)
         rest = (self.memory, settings, predictions, gathered, scratch, self._idle(tables[0], keep), average)
         if self.batch_size == 1:
@@ -209,8 +209,6 @@ class Lanes:
 
     def settle(self) -> None:
         """Lets features that have not occurred for a while catch up, and the averages."""
-        from surefoot.engines.cpu.specialising import Kind, specialise
-
         if not (self.catches_up or self.averages):
             return
         first = self.settled + 1
@@ -218,7 +216,7 @@ class Lanes:
         idle = self._idle(self._table(first, steps), self._keep(first, steps), first, self.t + 1)
         means = (self.means, self.upto, np.array([self.total])) if self.averages else ()
         rows = np.arange(len(self.memory))
-        specialise("settle_lanes", self.rule, self._kind(Kind))(self.memory, idle, means, rows, self.lanes)
+        specialise("settle_lanes", self.rule, self._kind())(self.memory, idle, means, rows, self.lanes)
         self.last[:] = self.t
         self.settled = self.t
 
@@ -232,13 +230,11 @@ class Lanes:
 
     def choose(self, rates: Sequence[int], steps: Sequence[Step], damped: Sequence[bool]) -> None:
         """Goes on with these of the present rates, which may be named twice, and steps for them."""
-        from surefoot.engines.cpu.merging import copy_columns
-
         self.settle()
         lanes = np.concatenate([c * self.rates + np.asarray(rates) for c in range(self.outputs)])
         columns = [s * self.lanes + lanes for s in range(1 + len(self.rule.slots))]
         columns.append(np.array([self.width - 2, self.width - 1]))
-        before, self._room = self.memory, {}
+        before, self._spare = self.memory, {}
         if self.means is not None:
             self.means = np.ascontiguousarray(self.means[:, lanes])
         self.steps, self.damped = list(steps), list(damped)
@@ -254,16 +250,16 @@ class Lanes:
 
     def restore(self, arrays: Mapping[str, np.ndarray], numbers: Mapping[str, Any]) -> None:
         """Goes on from a state of lanes of the same kind."""
-        memory = empty_rows(*arrays["memory"].shape)
+        memory = pages.zeros(arrays["memory"].shape, np.float32)
         memory[:] = arrays["memory"]
         self.memory, self.last, self.upto = memory, arrays["last"].copy(), arrays["upto"].copy()
         self.means = arrays["means"].copy() if self.averages else None
-        self._room = {}
+        self._spare = {}
         self.t, self.skipped, self.settled = (int(numbers[name]) for name in ("t", "skipped", "settled"))
         self.total = float(numbers["total"])
 
-    def _kind(self, kind):
-        return kind(
+    def _kind(self) -> Kind:
+        return Kind(
             "float32",
             decays=self.steps[0].decays,
             shrinks=self.steps[0].shrinks,
@@ -305,11 +301,3 @@ class Lanes:
             return ()
         lr = np.broadcast_to(np.asarray(self.steps[0].lr(np.arange(self.t + 1, self.t + 1 + steps)), float), steps)
         return self.means, self.upto, np.cumsum(np.append(self.total, lr))
-
-
-def empty_rows(rows: int, width: int) -> np.ndarray:
-    """Zeros that begin where a cache line does."""
-    size = rows * width
-    room = np.zeros(size + CACHE_LINE // 4, np.float32)
-    first = (-room.ctypes.data // 4) % (CACHE_LINE // 4)
-    return room[first : first + size].reshape(rows, width)

@@ -10,7 +10,7 @@ from surefoot.engines.losses import SLOPES
 from surefoot.engines.step import Around, State, Step, Table, decode, encode, rounding_key, table
 from surefoot.rules.record import ARRAY_OPS
 
-LANES = 32
+RUNNING_SUMS = 32
 BLOCK = 4096
 
 
@@ -146,18 +146,18 @@ def mean_square(step: Step, squares, size: int | None):
 def total(values) -> float:
     """The sum in float64, in an order that is the same for every engine and number of threads.
 
-    Blocks of 4,096 values; in a block running sums, each of every LANES-th value, are added up pairwise.
+    Blocks of 4,096 values; in a block 32 running sums, each of every 32nd value, are added up pairwise.
     """
     result = 0.0
     for begin in range(0, len(values), BLOCK):
         block = values[begin : begin + BLOCK].astype(np.float64)
-        block = np.concatenate([block, np.zeros(-len(block) % LANES)]).reshape(-1, LANES)
-        lanes = np.zeros(LANES)
+        block = np.concatenate([block, np.zeros(-len(block) % RUNNING_SUMS)]).reshape(-1, RUNNING_SUMS)
+        sums = np.zeros(RUNNING_SUMS)
         for line in block:
-            lanes = lanes + line
-        while len(lanes) > 1:
-            lanes = lanes[: len(lanes) // 2] + lanes[len(lanes) // 2 :]
-        result += float(lanes[0])
+            sums = sums + line
+        while len(sums) > 1:
+            sums = sums[: len(sums) // 2] + sums[len(sums) // 2 :]
+        result += float(sums[0])
     return result
 
 

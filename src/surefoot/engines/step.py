@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from surefoot import room, rules
-from surefoot.rules import Rule, RuleError, Slot
+from surefoot import pages, rules
+from surefoot.rules import Rule, Slot
 
 ENGINES = {"cpu": "surefoot.engines.cpu", "reference": "surefoot.engines.reference"}
 GRANULARITIES = ("coordinate", "row", "tensor")
@@ -57,6 +57,7 @@ class State:
         average_seen: per row, the weight of the average up to the row's last touch.
         weight: the sum of the learning rates so far.
         skipped: coordinates that were left as they were because something was not finite, in all steps.
+        columns: the history as arrays, which an engine keeps here.
     """
 
     slots: dict[str, np.ndarray]
@@ -285,15 +286,14 @@ class Step:
 
     # Memory
 
-    def init(self, x: np.ndarray, dtype: str | None = None) -> State:
+    def init(self, x: np.ndarray) -> State:
         """The state before the first step of the parameters x.
 
         Args:
             x: parameters of any shape: float64, float32, float16, or uint16 holding bfloat16.
-            dtype: the storage type of x where NumPy does not tell: "bfloat16".
         """
         x = np.asarray(x)
-        storage = dtype or storage_of(x, self.name)
+        storage = storage_of(x, self.name)
         if self.stochastic_rounding is not None and storage != "bfloat16":
             raise ValueError(f"{self.name}: stochastic_rounding is for bfloat16 parameters; these are {storage}")
         slot_type = self.state_dtype or ARITHMETIC[storage]
@@ -302,7 +302,7 @@ class Step:
         for key, slot in self.rule.slots.items():
             shape, initial = self.slot_shape(x.shape, slot.kind), self.initial(slot)
             value = to_bfloat16(np.float32(initial)) if slot_type == "bfloat16" else initial
-            slots[key] = room.empty(shape, numpy_type)
+            slots[key] = pages.empty(shape, numpy_type)
             slots[key][...] = value
         state = State(slots)
         if self.average:
@@ -364,7 +364,7 @@ class Step:
         self._check_parameters(x, state)
         gradient = self.group(x, ids, values)
         if state.t == 0 and x.flags.c_contiguous:
-            room.move_to_large_pages(x.ctypes.data, x.nbytes)
+            pages.move_to_large_pages(x.ctypes.data, x.nbytes)
         self.grouped_rows(x, gradient, state)
 
     def group(self, x: np.ndarray, ids: np.ndarray, values: np.ndarray) -> tuple:
@@ -695,6 +695,3 @@ def stack(columns: tuple, steps: int) -> np.ndarray:
     for k, column in enumerate(columns):
         stacked[:, k] = column
     return stacked
-
-
-__all__ = ["Around", "NonFiniteError", "RuleError", "State", "Step", "order"]

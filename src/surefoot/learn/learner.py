@@ -229,7 +229,7 @@ class Learner:
         """
         if self.examples == 0 and len(examples):
             self._begin(examples)
-        self.lanes.grow(examples.room)
+        self.lanes.grow(examples.features_needed)
         targets = (examples.targets - self.center) / self.spread if self._scales else examples.targets
         examples = replace(examples, targets=targets)
         predictions = np.empty((len(examples), self.settings.outputs))

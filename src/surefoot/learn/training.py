@@ -270,7 +270,7 @@ class Training:
         Raises:
             DataError: there is not so much memory in the machine.
         """
-        needed = examples.room
+        needed = examples.features_needed
         self.features = max(self.features, needed)
         if needed <= learner.lanes.features:
             return

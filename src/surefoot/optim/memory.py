@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from surefoot import room
+from surefoot import pages
 from surefoot.engines import Around, State, Step
 from surefoot.engines.cpu.many import Storage
 from surefoot.engines.step import ARITHMETIC
@@ -223,14 +223,14 @@ def new_slot(parameter: Tensor, step: Step, slot: Slot, meta: bool) -> Tensor:
 def in_large_pages(tensor: Tensor) -> Tensor:
     """A tensor that nothing was written to yet, in memory of which rows are found faster."""
     if found := span(tensor):
-        room.ask_for_large_pages(*found)
+        pages.ask_for_large_pages(*found)
     return tensor
 
 
 def move_to_large_pages(tensor: Tensor) -> None:
     """The same for a tensor in use, which stays where it is for all who hold it."""
     if found := span(tensor):
-        room.move_to_large_pages(*found)
+        pages.move_to_large_pages(*found)
 
 
 def span(tensor: Tensor) -> tuple[int, int] | None:

@@ -201,7 +201,7 @@ class Rule:
 
     @property
     def summary(self) -> str:
-        """The first sentence of the function's or its module's docstring."""
+        """The first paragraph of the function's docstring, in one line."""
         text = inspect.getdoc(self.function) or ""
         return text.split("\n\n")[0].replace("\n", " ")
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from surefoot import room, threads
+from surefoot import pages, threads
 from surefoot.engines import reference
 from surefoot.engines.cpu.many import Many, ManyTables, Sorted, count, read
 from surefoot.engines.cpu.merging import distinct_rows, sort_ids
@@ -21,7 +21,6 @@ from surefoot.engines.cpu.specialising import Kind, kind_of, numbers, specialise
 from surefoot.engines.reference import BLOCK, blend, blend_rows, blend_touched, settle_average
 from surefoot.engines.step import ARITHMETIC, Around, Columns, State, Step, encode, rounding_key, storage_of, table
 from surefoot.rules import REGISTRY
-from surefoot.threads import get_threads, set_threads
 
 __all__ = [
     "Many",
@@ -31,7 +30,6 @@ __all__ = [
     "count",
     "dense",
     "distinct_rows",
-    "get_threads",
     "grouped",
     "linear",
     "merge",
@@ -39,7 +37,6 @@ __all__ = [
     "read",
     "rows",
     "rows_norm",
-    "set_threads",
     "settle",
     "settle_average",
     "sort_ids",
@@ -189,7 +186,7 @@ def sums(order, starts, values: np.ndarray) -> np.ndarray:
     """The sum of each distinct row's values in order of occurrence, given its ids sorted and where each row begins."""
     table_ = np.ascontiguousarray(stored(values)).reshape(len(values), math.prod(values.shape[1:]))
     kind = Kind(ARITHMETIC[storage_of(values)])
-    result = room.empty((len(starts) - 1, table_.shape[1]), kind.dtype)
+    result = pages.empty((len(starts) - 1, table_.shape[1]), kind.dtype)
     if result.size:
         kernel = specialise("sums", REGISTRY["sgd"], kind)
         cuts = threads.edges(len(order) * table_.shape[1], len(order), None, each=threads.FEW)

@@ -70,7 +70,7 @@ def jitted(helper: str, names: dict) -> Callable:
 
 
 def namespace(rule: Rule, kind: Kind) -> dict:
-    """The globals of a driver's copy: every helper of `kernels`, compiled, and the names in capitals."""
+    """The globals of a driver's copy: every helper of `kernels` and `lanes`, compiled, and the names in capitals."""
     f = np.dtype(kind.dtype).type
     names = dict(vars(lanes)) | dict(vars(kernels))
 

@@ -1,9 +1,9 @@
 """One generic driver per layout. `specialising.specialise` gives the compiled, disk-cached copy of a driver for a rule.
 
-Names in capitals are filled in there: F, the type of the arithmetic; RULE, the rule's function; SLOPE, the loss's
-derivative; SHARED, whether coordinates share a rate; and functions chosen by what is done around the rule: GRADIENT,
-START and PROXIMAL act before and after it, IDLE makes up for steps in which a row was left out, TOUCH and GATHER say
-which weights of a linear model a mini-batch steps.
+Names in capitals are filled in by `compiling`: F, the type of the arithmetic; RULE, the rule's function; SLOPE, the
+loss's derivative; SHARED, whether coordinates share a rate; and functions chosen by what is done around the rule:
+GRADIENT, START and PROXIMAL act before and after it, IDLE makes up for steps in which a row was left out, TOUCH and
+GATHER say which weights of a linear model a mini-batch steps.
 """
 
 import numpy as np
@@ -23,7 +23,7 @@ from surefoot.engines.cpu.memory import (
     prefetch_row,
     prefetch_rows,
     row_of,
-    squares_in_lanes,
+    running_squares,
     squares_of,
     store,
     store_row,
@@ -448,7 +448,7 @@ def plain_squares(x, g, around, scratch):
 def full_squares(x, g, around, scratch):
     for j in range(g.size):
         scratch[j] = seen_by_rule(decode(g, g[j]), x, j, around)
-    return squares_in_lanes(scratch[: g.size])
+    return running_squares(scratch[: g.size])
 
 
 # What steps with zero gradient do to a row that was left out; `idle` is (last, now, starts, coefficients, arounds,

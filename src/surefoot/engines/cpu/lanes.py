@@ -1,4 +1,4 @@
-"""Several linear memorys at once, in lanes: `specialising.specialise` gives the copy of a driver for a rule.
+"""Several linear models at once, in lanes: `specialising.specialise` gives the copy of a driver for a rule.
 
 The examples are read once for all of them. A feature's row of `memory` holds its weight in every lane, then each of the
 rule's slots in every lane, then its root mean square and how many values that is of: adjacent cache lines. Row 0 is the
@@ -30,6 +30,7 @@ from surefoot.engines.cpu.memory import (
 # ruff: noqa: F821
 
 LINE = 16
+"""Numbers in a line of a cache."""
 FEATURES_AHEAD = 24
 ENTRIES_AHEAD = 1 << 10
 EVALUATIONS = 60

@@ -10,7 +10,7 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic, overload, register_jitable
 
-from surefoot.engines.reference import LANES
+from surefoot.engines.reference import RUNNING_SUMS
 
 INLINE = {"forceinline": True}
 PLACE = ir.IntType(32)
@@ -402,36 +402,39 @@ def chosen(builder, vector, places, second=None):
 
 
 def squares_of(array, scratch):
-    """squares_in_lanes of an array as it is stored."""
+    """running_squares of an array as it is stored."""
 
 
 @overload(squares_of, jit_options=INLINE)
 def _squares_of(array, scratch):
     if array.dtype == scratch.dtype and array.layout == "C":
-        return lambda array, scratch: squares_in_lanes(array)
+        return lambda array, scratch: running_squares(array)
 
     def impl(array, scratch):
         for j in range(array.size):
             scratch[j] = decode(array, array[j])
-        return squares_in_lanes(scratch[: array.size])
+        return running_squares(scratch[: array.size])
 
     return impl
 
 
 @intrinsic
-def squares_in_lanes(typing, values):
-    """The sum of the squares that are finite, in float64: LANES running sums, of which the second half is added to the
-    first until one is left. In vectors, as it holds up the step of a row."""
+def running_squares(typing, values):
+    """The sum of the squares that are finite, in float64: running sums, of which the second half is added to the first
+    until one is left. In vectors, as it holds up the step of a row."""
     number = values.dtype
 
     def emit(context, builder, signature, arguments):
         array = context.make_array(signature.args[0])(context, builder, arguments[0])
         (size,) = cgutils.unpack_tuple(builder, array.shape)
         index = size.type
-        narrow, wide = ir.VectorType(context.get_data_type(number), LANES), ir.VectorType(ir.DoubleType(), LANES)
-        zeros = ir.Constant(narrow, [0.0] * LANES)
+        narrow, wide = (
+            ir.VectorType(context.get_data_type(number), RUNNING_SUMS),
+            ir.VectorType(ir.DoubleType(), RUNNING_SUMS),
+        )
+        zeros = ir.Constant(narrow, [0.0] * RUNNING_SUMS)
         sums = cgutils.alloca_once(builder, wide)
-        builder.store(ir.Constant(wide, [0.0] * LANES), sums)
+        builder.store(ir.Constant(wide, [0.0] * RUNNING_SUMS), sums)
 
         def add(values):
             squares = builder.fmul(values, values)
@@ -444,17 +447,17 @@ def squares_in_lanes(typing, values):
             return builder.bitcast(builder.gep(array.data, [begin]), narrow.as_pointer())
 
         width = number.bitwidth // 8
-        whole = builder.and_(size, index(-LANES))
-        with cgutils.for_range_slice(builder, index(0), whole, index(LANES), index) as (begin, _):
+        whole = builder.and_(size, index(-RUNNING_SUMS))
+        with cgutils.for_range_slice(builder, index(0), whole, index(RUNNING_SUMS), index) as (begin, _):
             add(builder.load(at(begin), align=width))
         remaining = builder.sub(size, whole)
         with builder.if_then(builder.icmp_signed(">", remaining, index(0))):
-            places = ir.VectorType(PLACE, LANES)
+            places = ir.VectorType(PLACE, RUNNING_SUMS)
             count = builder.trunc(remaining, PLACE)
             count = builder.insert_element(ir.Constant(places, ir.Undefined), count, PLACE(0))
-            count = chosen(builder, count, [0] * LANES)
-            known = builder.icmp_unsigned("<", ir.Constant(places, list(range(LANES))), count)
-            name = f"llvm.masked.load.v{LANES}f{number.bitwidth}.p0"
+            count = chosen(builder, count, [0] * RUNNING_SUMS)
+            known = builder.icmp_unsigned("<", ir.Constant(places, list(range(RUNNING_SUMS))), count)
+            name = f"llvm.masked.load.v{RUNNING_SUMS}f{number.bitwidth}.p0"
             type_of_load = ir.FunctionType(narrow, [narrow.as_pointer(), PLACE, known.type, narrow])
             masked_load = cgutils.get_or_insert_function(builder.module, type_of_load, name)
             add(builder.call(masked_load, [at(whole), PLACE(width), known, zeros]))

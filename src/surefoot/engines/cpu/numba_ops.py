@@ -1,4 +1,4 @@
-"""`ops` for Numba: the scalar module, compiled. (For NumPy it is `numpy`, for Triton `triton.language`.)"""
+"""`ops` for Numba: the scalar module, compiled."""
 
 import math
 

@@ -15,11 +15,13 @@ import numpy as np
 
 from surefoot import ops
 from surefoot.engines import around, losses
-from surefoot.engines.reference import BLOCK, LANES
+from surefoot.engines.reference import BLOCK, RUNNING_SUMS
 from surefoot.engines.step import ARITHMETIC, Around, Step, rounding_key
 from surefoot.native import Kernel, digest
 from surefoot.rules import Rule, RuleError
 
+APART = 32
+"""Numbers between what two threads write, so that they share no line of a cache."""
 SOURCES = ("compiling", "kernels", "lanes", "memory", "merging", "numba_ops")
 """The modules beside this one that kernels are made of."""
 
@@ -102,8 +104,8 @@ def numbers_of_steps(kind: Kind, step: Step, steps: np.ndarray) -> tuple[tuple, 
 
 
 def workspaces(count: int, width: int, dtype: str) -> np.ndarray:
-    """A row for each part, so far apart that no two threads write to the same line of a cache."""
-    return np.empty((count, width + LANES), dtype)
+    """A row for each part."""
+    return np.empty((count, width + APART), dtype)
 
 
 def fingerprint(function: Callable) -> tuple:
@@ -118,7 +120,7 @@ def engine_fingerprint() -> str:
     """Stands for the files that kernels are compiled from, besides the rule's."""
     files = [pathlib.Path(module.__file__ or "") for module in (ops, around, losses)]
     files += [pathlib.Path(__file__).with_name(f"{name}.py") for name in SOURCES]
-    return digest(BLOCK, LANES, *(file.read_bytes() for file in files))
+    return digest(BLOCK, RUNNING_SUMS, *(file.read_bytes() for file in files))
 
 
 def has_file(function: Callable) -> bool:

@@ -414,7 +414,7 @@ def settle(step: Step, table: Table, now: int, lazy: Lazy) -> None:
     tile = power_of_two(width)
     kind = kind_of(step, table.storage, catches_up=True, width=tile)
     x, slots, _ = as_stored(table)
-    arguments = x, slots, height, width, now, *lazy, len(lazy.history), firsts(table)
+    arguments = x, slots, width, now, *lazy, len(lazy.history), firsts(table)
     launch(x.device, "settle", step.rule, kind, (height,), warps_of(tile), *arguments)
 
 

@@ -185,7 +185,7 @@ def rows_squares(x, ids, order, count, values, height, width, numbers, parts, su
     tl.store(parts + k, result)
 
 
-def settle(x, slots, height, width, now, last, history, stretches, shared):
+def settle(x, slots, width, now, last, history, stretches, shared):
     """Lets a row catch up with the steps before `now`."""
     row = tl.program_id(0).to(tl.int64)
     j = tl.arange(0, WIDTH)

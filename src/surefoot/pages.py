@@ -33,10 +33,23 @@ def empty(shape: tuple[int, ...], dtype) -> np.ndarray:
     >>> empty((3, 2), np.float32).shape
     (3, 2)
     """
+    return at_line(np.empty, shape, dtype)
+
+
+def zeros(shape: tuple[int, ...], dtype) -> np.ndarray:
+    """np.zeros, beginning at a line of a cache.
+
+    >>> zeros((1, 2), np.float32)
+    array([[0., 0.]], dtype=float32)
+    """
+    return at_line(np.zeros, shape, dtype)
+
+
+def at_line(make: Callable, shape: tuple[int, ...], dtype) -> np.ndarray:
     size = math.prod(shape) * np.dtype(dtype).itemsize
-    room = np.empty(size + LINE, np.uint8)
-    begin = -room.ctypes.data % LINE
-    return room[begin : begin + size].view(dtype).reshape(shape)
+    block = make(size + LINE, np.uint8)
+    begin = -block.ctypes.data % LINE
+    return block[begin : begin + size].view(dtype).reshape(shape)
 
 
 def ask_for_large_pages(address: int, size: int) -> None:
