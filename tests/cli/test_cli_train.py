@@ -198,6 +198,52 @@ def test_what_diverges_is_a_failure_with_its_reason(files, capsys):
     assert not (files / "none").exists()
 
 
+def test_with_rates_of_its_own_the_examples_are_to_blame(files, capsys):
+    lines = (files / "train.svm").read_text().splitlines() * 400
+    lines[150_000] = f"1e25{lines[150_000][2:]}"
+    (files / "wild.svm").write_text("\n".join(lines) + "\n")
+    _, err = ran(capsys, "train", "wild.svm", "--model", "m", "--loss", "squared", "-q", status=1)
+    assert "look for labels, weights or values out of all proportion; no model is written" in err
+
+
+def test_a_model_is_kept_before_it_is_tested(files, capsys):
+    (files / "typo.svm").write_text((files / "test.svm").read_text() + "1 1:x\n")
+    _, err = ran(capsys, "train", "train.svm", "--model", "kept", "--test", "typo.svm", "-q", status=2)
+    assert "typo.svm" in err
+    ran(capsys, "predict", "kept", "test.svm")
+    _, err = ran(capsys, "train", "train.svm", "--model", "none", "--test", "missing.svm", status=2)
+    assert err == "error: missing.svm: there is no such file; check the name and the folder\n"
+
+
+def test_what_can_be_read_only_once_is_not_read_twice(files, capsys):
+    os.mkfifo(files / "pipe")
+    _, err = ran(capsys, "train", "pipe", "--format", "svmlight", "--model", "m", "--passes", 2, status=2)
+    assert "passes: pipe can be read only once" in err
+    _, err = ran(capsys, "train", "-", "--test", "-", "--model", "m", status=2)
+    assert "test: standard input can be read only once" in err
+
+
+def test_labels_come_back_digit_by_digit(files, capsys):
+    labels = "16777216", "16777217", "0.1"
+    (files / "c.svm").write_text("".join(f"{label} {k}:1\n" for k, label in enumerate(labels, 1)) * 20)
+    ran(capsys, "train", "c.svm", "--model", "m", "--classes", ",".join(labels), "-q")
+    out, _ = ran(capsys, "predict", "m", "c.svm")
+    assert out.split() == [*labels] * 20
+    _, err = ran(capsys, "train", "c.svm", "--model", "m", "--classes", "16777216,16777217", status=2)
+    assert "c.svm:3:1: found label 0.1, expected 16777216 or 16777217" in err
+
+
+def test_a_cache_of_other_columns_than_the_models_is_refused(files, capsys):
+    for name, columns in (("one", "a,c,y"), ("two", "b,d,y")):
+        (files / f"{name}.csv").write_text(f"{columns}\n1,x,1\n2,z,0\n3,x,1\n4,z,0\n")
+        ran(capsys, "convert", f"{name}.csv", "--target", "y", "--out", f"{name}.cache", "-q")
+    ran(capsys, "train", "one.csv", "--target", "y", "--model", "m", "-q")
+    expected, _ = ran(capsys, "predict", "m", "one.csv", "--scores")
+    assert ran(capsys, "predict", "m", "one.cache", "--scores")[0] == expected
+    _, err = ran(capsys, "predict", "m", "two.cache", status=2)
+    assert "two.cache: is a cache of the columns numeric b; categorical d, but the model was trained with" in err
+
+
 def test_a_bar_shows_how_far_it_is(files, capsys, monkeypatch):
     monkeypatch.setattr(output, "is_terminal", lambda: True)
     monkeypatch.setenv("COLUMNS", "80")

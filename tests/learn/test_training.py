@@ -264,6 +264,11 @@ def test_a_checkpoint_of_another_training_is_refused(shards, tmp_path):
     Path(shards[1]).write_text(shard(1).replace("-1 ", "+1 ", 1))
     with pytest.raises(DataError, match="other examples than those"):
         Training(Plan(**plan, resume=True)).run()
+    Path(shards[1]).write_text(shard(1))
+    for other in (shard(0).replace(":1 ", ":3 ", 1), shard(0).replace(" 1:", " 2:", 1)):
+        Path(shards[0]).write_text(other)
+        with pytest.raises(DataError, match="other examples than those"):
+            Training(Plan(**plan, resume=True)).run()
     assert (tmp_path / CHECKPOINT).read_bytes() == kept
 
 

@@ -131,6 +131,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
             raise
         output.error(sentence)
         return WRONG
+    except MemoryError as error:
+        output.error(f"not enough memory ({error}); map features to fewer places with --bits, or read less at once")
+        return WRONG
 
 
 def pipe_closed() -> int:

@@ -45,13 +45,15 @@ def inspect(
 
 def show(facts: dict[str, Any]) -> None:
     """The table of weights, and the rest in lines."""
+    from surefoot.learn.targets import shown
+
     rows = facts["largest"]
     several = any(row["label"] is not None for row in rows)
     titles = ["feature", *(["class"] if several else []), "weight", "examples", "rate"]
     cells = [
         [
             row["name"],
-            *([f"{row['label']:g}"] if several else []),
+            *([shown(row["label"])] if several else []),
             f"{row['weight']:+.4g}",
             "" if row["count"] is None else f"{row['count']:,}",
             "" if row["rate"] is None else f"{row['rate']:.3g}",

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from surefoot.learn.model import Model
 
 
+PRECISION = "%.9g"
+"""Digits that tell numbers of float32, in which weights are kept, apart."""
+
+
 def predict(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="What surefoot train has written.")],
     files: given.Files,
@@ -68,6 +72,9 @@ def predict(
 
 def lines_of(model: Model, probabilities: bool, scores: bool) -> Callable[[Block], str]:
     """What turns a block into lines."""
+    from surefoot.learn.targets import shown
+
+    classes = {label: shown(label) for label in model.targets.classes or ()}
 
     def lines(block: Block) -> str:
         if probabilities:
@@ -75,9 +82,11 @@ def lines_of(model: Model, probabilities: bool, scores: bool) -> Callable[[Block
             table = table[:, 1:] if model.targets.outputs == 1 else table
         elif scores:
             table = model.scores(block)
+        elif classes:
+            return "".join([f"{classes[label]}\n" for label in model.predict(block).tolist()])
         else:
             table = model.predict(block)[:, None]
-        row = " ".join(["%.7g"] * table.shape[1]) + "\n"
+        row = " ".join([PRECISION] * table.shape[1]) + "\n"
         return row * len(table) % tuple(table.ravel().tolist())
 
     return lines

@@ -140,8 +140,7 @@ def train(
     note = (lambda _: None) if quiet else output.note
     try:
         with given.telling(quiet), showing(quiet) as progress:
-            outcome = Training(plan, progress, note).run()
-            outcome.model.save(model)
+            outcome = Training(plan, progress, note).run(keep=lambda learned: learned.save(model))
     except Interrupted as stopped:
         output.note(str(stopped))
         raise typer.Exit(130) from None

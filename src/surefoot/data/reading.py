@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
+import numpy as np
+
 from . import cache
 from .errors import DataError
 from .stream import Hashing, Libffm, OnError, Policy, Stream, Svmlight, Table, Vw, formats, sources
@@ -14,6 +16,7 @@ from .stream.table import TableOf
 TABLES = ("csv", "tsv", "parquet")
 OF_TABLES = ("target", "weight", "numeric", "categorical", "drop", "delimiter", "header", "quotes")
 HASHED = (*TABLES, "vw")
+KINDS = ("numeric", "categorical")
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,7 @@ class Reading:
             if trained:
                 chosen, files = _as_trained(chosen, files)
             chosen, files = chosen.opened(files)
-        return Stream(files, chosen, policy, threads, guess=guess)
+        return Stream(files, chosen, policy, threads, label_dtype=np.dtype(np.float64), guess=guess)
 
     def resolved(self, stream: Stream | cache.Cached) -> Reading:
         """The record that reads other files as this stream, which it has opened, is read: nothing is guessed."""
@@ -102,9 +105,17 @@ class Reading:
         if not isinstance(format, TableOf):
             names = {Svmlight: "svmlight", Libffm: "libffm", Vw: "vw"}
             return replace(self, format=names[type(format)], bits=bits)
-        columns = {kind: tuple(format.columns(kind)) for kind in ("numeric", "categorical")}
+        columns = {kind: tuple(format.columns(kind)) for kind in KINDS}
         name = "tsv" if format.table.delimiter == "\t" else "csv"
         return replace(self, format=name, bits=bits, drop=(), delimiter=format.table.delimiter, **columns)
+
+    @property
+    def features(self) -> str:
+        """What tells features apart, in a few words."""
+        if self.format not in TABLES:
+            return "names" if self.format == "vw" else "numbers"
+        kinds = (f"{kind} {', '.join(sorted(getattr(self, kind)))}" for kind in KINDS if getattr(self, kind))
+        return f"the columns {'; '.join(kinds)}"
 
     def _format(self, name: str) -> Any:
         hashing = Hashing(seed=self.seed) if self.bits is None else Hashing(self.bits, seed=self.seed)
@@ -142,6 +153,11 @@ class Reading:
     def _check_cache(self, stream: cache.Cached, trained: bool) -> None:
         made = Reading.of(stream.reading)
         name = sources.name_of(stream.files[0])
+        if trained and made.features != self.features:
+            raise DataError(
+                f"{name}: is a cache of {made.features}, but the model was trained with {self.features}; convert files "
+                "like those it was trained with"
+            )
         for field in fields(self):
             mine, theirs = getattr(self, field.name), getattr(made, field.name)
             if trained and field.name in ("bits", "seed") and mine != theirs:

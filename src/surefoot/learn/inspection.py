@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from surefoot.learn.model import Model
+from surefoot.learn.targets import shown
 
 QUANTILES = (0.0, 0.1, 0.5, 0.9, 1.0)
 
@@ -78,7 +79,7 @@ def summary(model: Model, top: int = 20) -> dict[str, Any]:
 def described(facts: dict[str, Any]) -> list[tuple[str, str]]:
     """The same in words, but for the largest weights: names and what is said of them."""
     training, reading = facts["training"], facts["reading"]
-    classes = "" if facts["classes"] is None else f", classes {', '.join(f'{label:g}' for label in facts['classes'])}"
+    classes = "" if facts["classes"] is None else f", classes {', '.join(map(shown, facts['classes']))}"
     lines = [("loss", facts["loss"] + classes), ("bias", ", ".join(f"{bias:+.4g}" for bias in facts["biases"]))]
     lines.append(
         (

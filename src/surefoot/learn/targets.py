@@ -105,8 +105,8 @@ class Targets:
         if np.isnan(label):
             return "no label", "found no label, expected one to learn from"
         if self.classes is None:
-            return "label is negative", f"found label {label:g}, expected 0 or more for {self.loss} loss"
-        return "label is of no class", f"found label {label:g}, expected {said(self.classes, ' or ')}"
+            return "label is negative", f"found label {shown(label)}, expected 0 or more for {self.loss} loss"
+        return "label is of no class", f"found label {shown(label)}, expected {said(self.classes, ' or ')}"
 
     def labels(self, predictions: np.ndarray) -> np.ndarray:
         """The predicted labels, (n,): the class with the largest prediction, or the number itself."""
@@ -122,4 +122,14 @@ def said(labels, between: str = ", ") -> str:
     >>> said((-1.0, 1.0, 2.5))
     '-1, 1, 2.5'
     """
-    return between.join(f"{label:g}" for label in labels[:NAMED]) + (f"{between}…" if len(labels) > NAMED else "")
+    return between.join(map(shown, labels[:NAMED])) + (f"{between}…" if len(labels) > NAMED else "")
+
+
+def shown(label: float) -> str:
+    """A label as people write it, in as few digits as tell it from every other number.
+
+    >>> shown(-1.0), shown(0.1), shown(12345670.0)
+    ('-1', '0.1', '12345670')
+    """
+    short = f"{label:g}"
+    return short if float(short) == label else repr(float(label)).removesuffix(".0")

@@ -10,7 +10,7 @@ import time
 import warnings
 import zlib
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ import surefoot
 from surefoot.data import DataError
 from surefoot.data.cache import Cached
 from surefoot.data.reading import Reading
-from surefoot.data.stream import Block, DataWarning, OnError, Stream, joined
+from surefoot.data.stream import Block, DataWarning, OnError, Stream, joined, sources
 from surefoot.engines.lanes import Examples
 from surefoot.learn import storage
 from surefoot.learn.evaluation import Evaluation, each
@@ -43,6 +43,10 @@ FIRST_LOOK = 1024
 """Examples before the loss is looked at for that."""
 AGAIN = 0.1
 """Seconds until an interrupt that was lost comes again."""
+LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+"""Where Linux says how much memory a container may take."""
+Sums = tuple[int, int, int]
+NOTHING: Sums = (0, 0, 0)
 LARGEST_SHARE = 0.9
 """Of the machine's memory, for the learner's table."""
 
@@ -83,9 +87,16 @@ class Plan:
     def __post_init__(self) -> None:
         if self.passes < 1:
             raise ValueError(f"passes: found {self.passes}, expected at least 1")
-        if self.passes > 1 and "-" in self.files:
+        once = [file for file in self.files if sources.is_read_once(file)]
+        if self.passes > 1 and once:
             raise ValueError(
-                "passes: standard input can be read only once; save it to a file, or convert it to a block cache first"
+                f"passes: {sources.name_of(once[0])} can be read only once; save it to a file, or convert it to a "
+                "block cache first"
+            )
+        if again := set(once).intersection(self.test):
+            raise ValueError(
+                f"test: {sources.name_of(*again)} can be read only once, and is learned from; save the test part to a "
+                "file"
             )
         if self.resume and self.checkpoint is None:
             raise ValueError("resume: needs the folder of the checkpoint; give --checkpoint DIR")
@@ -174,10 +185,13 @@ class Training:
         Settings(**plan.settings)  # what is wrong with them is said before any file is read
         if plan.place is not None:
             storage.check_place(plan.place)
+        for file in sources.names(plan.test) if plan.test else ():
+            if not sources.is_read_once(file):  # what is missing is said before anything is learned
+                sources.opened(file, sources.name_of(file)).close()
         self.stream = plan.reading.open(plan.files, on_error=plan.on_error, max_errors=plan.max_errors)
         self.learner: Learner | None = None
         self.features = 0
-        self.number, self.done, self.crc = 0, 0, 0
+        self.number, self.done, self.crc = 0, 0, NOTHING
         self.first_pass: dict[str, float] = {}
         self.pass_began = (0.0, 0.0)
         self.skipped: dict[str, int] = {}
@@ -192,8 +206,11 @@ class Training:
 
     # Learning
 
-    def run(self) -> Outcome:
+    def run(self, keep: Callable[[Model], None] | None = None) -> Outcome:
         """Learns, and measures the loss on the test part.
+
+        Args:
+            keep: is given the model before it is tested, which may fail.
 
         Raises:
             DataError: the files cannot be learned from.
@@ -205,7 +222,7 @@ class Training:
         try:
             while self.number < self.plan.passes:
                 self._pass()
-                self.number, self.done, self.crc = self.number + 1, 0, 0
+                self.number, self.done, self.crc = self.number + 1, 0, NOTHING
             self.targets.end()
         except DivergedError as error:
             diverged = str(error)
@@ -213,6 +230,8 @@ class Training:
         except KeyboardInterrupt:
             self._interrupted()
         model = self.model(diverged)
+        if keep is not None:
+            keep(model)
         test = self._test(model) if self.plan.test and diverged is None else None
         return Outcome(model, self.evaluation, test, diverged)
 
@@ -241,7 +260,7 @@ class Training:
             self.evaluation.add(predictions, examples.targets, examples.weights)
         self.done += len(examples)
         self.fresh += len(examples)
-        self.crc = zlib.crc32(storage.raw(examples.targets), self.crc)
+        self.crc = self._sum_of(examples.targets, examples.indices, examples.values, self.crc)
         self.whole = True
         self._look(learner, examples, predictions)
         if self.plan.place is not None and self._due():
@@ -274,7 +293,8 @@ class Training:
         self.features = max(self.features, needed)
         if needed <= learner.lanes.features:
             return
-        each_row = 4 * learner.lanes.width + 16
+        # Another table is filled while this one is still there, when it grows or rates are dropped.
+        each_row = 2 * (4 * learner.lanes.width + 16)
         memory = memory_of_machine()
         if needed * each_row > LARGEST_SHARE * memory:
             raise DataError(
@@ -289,16 +309,17 @@ class Training:
 
     def _chunks(self) -> Generator[Examples, None, None]:
         """The examples of the present pass that are not done yet, in whole mini-batches."""
-        skip, crc = self.done, 0
+        skip, crc = self.done, NOTHING
         size = self.plan.settings.get("batch_size", 1)
         at_once = max(AT_ONCE // size, 1) * size
         held: list[Block] = []
         with closing(iter(self.stream)) as blocks:
             for block in map(self._usable, blocks):
                 if skip:
-                    crc = zlib.crc32(storage.raw(self.targets.of(block.labels[:skip])), crc)
-                    skip, block = max(skip - len(block), 0), part_of(block, min(skip, len(block)), len(block))
-                    if skip == 0 and crc != self.crc:
+                    done = part_of(block, 0, min(skip, len(block)))
+                    crc = self._sum_of(self.targets.of(done.labels), done.indices, done.values, crc)
+                    skip, block = skip - len(done), part_of(block, len(done), len(block))
+                    if skip == 0 and crc != tuple(self.crc):
                         raise self._other_files()
                 if len(block) == 0:
                     continue
@@ -311,6 +332,18 @@ class Training:
             raise self._other_files()
         for block in held:
             yield self._examples(block)
+
+    def _sum_of(self, targets, indices, values, before: Sums) -> Sums:
+        """Check sums, for checkpoints, of examples from the first on: the same however they are divided."""
+        if self.plan.place is None:
+            return before
+        of_targets, of_features, of_values = before
+        bits = values.view(np.uint32 if values.itemsize == 4 else np.uint64)
+        return (
+            zlib.crc32(storage.raw(targets), of_targets),
+            (of_features + int(indices.sum(dtype=np.int64))) % (1 << 63),
+            (of_values + int(bits.sum(dtype=np.uint64))) % (1 << 63),
+        )
 
     def _other_files(self) -> DataError:
         return DataError(
@@ -643,11 +676,14 @@ def without_fields(block: Block) -> Block:
 
 
 def memory_of_machine() -> float:
-    """Bytes; a large number where the system does not tell."""
-    try:
-        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    except (AttributeError, ValueError, OSError):
-        return 1e15
+    """Bytes, or of the container that this runs in; a large number where the system does not tell."""
+    known = [1e15]
+    with suppress(AttributeError, ValueError, OSError):
+        known.append(float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")))
+    for limit in LIMITS:
+        with suppress(ValueError, OSError):  # "max": there is none
+            known.append(float(int(Path(limit).read_text())))
+    return min(known)
 
 
 # Signals

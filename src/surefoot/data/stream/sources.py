@@ -284,6 +284,13 @@ def size(file: Any) -> int | None:
     return os.path.getsize(file) if isinstance(file, str) and os.path.isfile(file) else None
 
 
+def is_read_once(file: Any) -> bool:
+    """Whether a file gives its bytes only once: standard input, a pipe, a device, or an open file."""
+    if not isinstance(file, str):
+        return not isinstance(file, os.PathLike)
+    return file == "-" or (os.path.exists(file) and not (os.path.isfile(file) or os.path.isdir(file)))
+
+
 def name_of(file: Any) -> str:
     """What messages call a file."""
     if not isinstance(file, str):
