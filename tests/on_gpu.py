@@ -10,7 +10,7 @@ from table import Concrete
 
 from surefoot.engines import Step
 from surefoot.engines.cpu.many import Storage
-from surefoot.engines.step import State, decode, storage_of
+from surefoot.engines.step import decode, storage_of
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 triton = pytest.importorskip("triton", reason="triton is not installed")
@@ -127,19 +127,21 @@ def sparse(
     table = gpu.Table(flat(tensor, tensor), tuple(flat(slot, tensor) for slot in mirror.slots[0]), mirror.storage)
     numbers, lazy = gpu.Numbers(step, DEVICE), None
     for t, (ids, values) in enumerate(parts, 1):
+        before = state.history[:]
         step.rows(x, ids, values, state)
         given = tensor_of(values, mirror.x_type)
         gradient = gpu.Gradient(torch.from_numpy(ids).to(DEVICE), given.view(len(given), table.x.shape[1]))
         if state.last is not None:
             last = torch.full((len(x),), t - 1, device=DEVICE) if lazy is None else lazy.last
-            lazy = gpu.Lazy(last, history_of(state))
+            # From the origin: by what acted in the step before.
+            lazy = gpu.Lazy(last, history_of(before if before and step.rule.from_origin else state.history))
         gpu.rows(step, table, gradient, numbers.at(np.array([t])), mirror.counts, 0, lazy)
     tolerance = tolerance_of(step, x)
     mirror.compare(what, tolerance)
     if state.last is not None:
         assert lazy is not None
         assert_identical(lazy.last.cpu().numpy(), state.last, f"{what}, last steps")
-        history = settled_history(step, state)
+        history = history_of(state.history)
         step.settle(x, state)
         gpu.settle(step, table, state.t + 1, gpu.Lazy(lazy.last, history))
         mirror.compare(f"{what}, settled", tolerance)
@@ -147,15 +149,9 @@ def sparse(
     return mirror
 
 
-def history_of(state: State):
-    rows = [[first, *coefficients, *around] for first, coefficients, around in state.history]
+def history_of(history: list):
+    rows = [[first, *coefficients, *around] for first, coefficients, around in history]
     return torch.tensor(rows, dtype=torch.float64, device=DEVICE)
-
-
-def settled_history(step: Step, state: State):
-    """What `Step.settle` lets rows catch up by."""
-    history = step._only(max(state.t, 1)) if step.rule.from_origin else state.history
-    return history_of(State({}, history=history))
 
 
 __all__ = ["DEVICE", "dense", "gpu", "interpreted", "sparse", "torch", "triton"]

@@ -4,6 +4,7 @@
 engines.cpu.numba_ops, for Triton engines.gpu.triton_ops, for torch engines.torch.TORCH_OPS.
 """
 
+import builtins
 import math
 import types
 
@@ -47,6 +48,7 @@ def bind(function, namespace, dtype=None):
     code = function.__code__
     if dtype is not None:
         code = code.replace(co_consts=tuple(dtype(c) if type(c) in (int, float) else c for c in code.co_consts))
-    bound = types.FunctionType(code, {"ops": namespace}, function.__name__, function.__defaults__)
+    names = {"ops": namespace, "__builtins__": builtins}  # torch asks the function that calls it for both
+    bound = types.FunctionType(code, names, function.__name__, function.__defaults__)
     bound.__module__, bound.__qualname__ = function.__module__, function.__qualname__
     return bound

@@ -31,5 +31,7 @@ def idle(x, k, rate, keep, l1, l2):
     threshold = ops.where(l1 > 0.0, rate * l1, 0.0) / divisor
     decay = keep / divisor
     kept = ops.power(decay, k)
-    size = ops.maximum(ops.abs(x) * kept - threshold * ops.where(decay < 1.0, (1.0 - kept) / (1.0 - decay), k), 0.0)
+    size = ops.abs(x) * kept - threshold * ops.where(decay < 1.0, (1.0 - kept) / (1.0 - decay), k)
+    # Without l1 nothing stays at zero, and steps that shrink by more than all change the sign.
+    size = ops.where(l1 > 0.0, ops.maximum(size, 0.0), size)
     return ops.where(x < 0.0, -size, size)

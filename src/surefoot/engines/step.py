@@ -397,13 +397,13 @@ class Step:
         self._remember(x, state, t)
         norm = self.engine.rows_norm(x, gradient) if math.isfinite(self.clip_norm) else None
         skipped = self.engine.rows(self, x, gradient, state, t, coefficients, self.around(t, norm))
+        if state.last is not None and self.rule.from_origin:
+            self._note(state, t)
         self._finish(x, state, t, skipped, rows=True)
 
     def settle(self, x: np.ndarray, state: State) -> None:
         """Lets every row that sparse gradients left out catch up, so that x is what dense steps would have made it."""
         if state.last is not None:
-            if self.rule.from_origin:
-                state.history = self._only(max(state.t, 1))
             self.engine.settle(self, x, state)
             state.last[:] = state.t
             state.history = state.history[-1:]
@@ -488,20 +488,24 @@ class Step:
         """Prepares the state for rows that are left out from now on."""
         if self.average and state.average_seen is None:
             state.average_seen = np.full(x.shape[0], state.weight)
-        if self.lazy == "touched" or not self.catches_up:
+        if not self.catches_up:
+            if state.last is not None:  # of steps with other settings
+                self.settle(x, state)
+                state.last, state.history = None, []
             return
         if state.last is None:
             state.last = np.full(x.shape[0], state.t, np.int64)
+        if not state.history or not self.rule.from_origin:
+            self._note(state, t)
+
+    def _note(self, state: State, t: int) -> None:
+        """Notes the numbers that act at step t, for rows that it leaves out."""
         now = (self.coefficients(t), self.around(t)._replace(scale=1.0))
         if self.rule.from_origin:
-            # The parameters are a function of the memory and the last step's coefficients alone.
-            state.history = self._only(max(t - 1, 1))
+            # The parameters are a function of the memory and of the last step's coefficients alone.
+            state.history = [(1, *now)]
         elif not state.history or state.history[-1][1:] != now:
             state.history.append((t, *now))
-
-    def _only(self, t: int) -> list[tuple[int, tuple, Around]]:
-        """A history in which all steps are like step t."""
-        return [(1, self.coefficients(t), self.around(t)._replace(scale=1.0))]
 
     def _finish(self, x, state: State, t: int, skipped: int, rows: bool = False, counted: bool = False) -> None:
         state.t = t

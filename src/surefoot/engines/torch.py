@@ -46,6 +46,8 @@ def bound(function: Callable) -> Callable:
 
 def dense(step: Step, x: Tensor, g: Tensor, slots: list[Tensor], t: int) -> int:
     """Steps x and its slots in place along g; returns how many coordinates were left as they were."""
+    if x.numel() == 0:
+        return 0
     new, memory, ok = advance(step, decoded(x), decoded(g), list(map(decoded, slots)), t)
     return commit(step, x, slots, new, memory, ok)
 
@@ -98,7 +100,8 @@ def advance(step: Step, x, raw, slots, t: int, size: int | None = None):
 def mean_square(step: Step, squares: Tensor, size: int | None) -> Tensor:
     """The mean of the squares over each row, or over the tensor (of `size` coordinates)."""
     if step.granularity == "row":
-        means = squares.reshape(squares.shape[0] if squares.ndim else 1, -1).double().mean(1)
+        rows = squares[:, None].flatten(1) if squares.ndim else squares.reshape(1, 1)
+        means = rows.double().mean(1)
         return means.to(squares.dtype).reshape((*squares.shape[:1], *(1 for _ in squares.shape[1:])))
     mean = squares.double().sum() / max(size or squares.numel(), 1)
     return mean.to(squares.dtype).reshape([1] * squares.ndim)

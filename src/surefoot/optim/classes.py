@@ -20,7 +20,13 @@ BETAS = {"beta1": ("betas", 0), "beta2": ("betas", 1)}
 AVERAGES = {"velocity": "exp_avg", "square": "exp_avg_sq", "largest": "max_exp_avg_sq"}
 
 
-class SGD(RuleOptimizer):
+class WithArguments(RuleOptimizer):
+    """What the classes here have in common: their arguments name every setting, and have the defaults."""
+
+    has_arguments = True
+
+
+class SGD(WithArguments):
     """Stochastic gradient descent, with momentum if asked for; see `rules.sgd` and `rules.momentum`.
 
     v ← β v + (1 − τ) g;  x ← x − η v
@@ -84,7 +90,7 @@ class SGD(RuleOptimizer):
             )
 
 
-class Adagrad(RuleOptimizer):
+class Adagrad(WithArguments):
     """AdaGrad: the rate is η over the root of the sum of squared gradients; see `rules.adagrad`.
 
     s ← s + g²;  x ← x − η/(1 + (t − 1) lr_decay) g / (√(s + ε_root) + ε)
@@ -137,7 +143,7 @@ class Adagrad(RuleOptimizer):
         super().__init__(params, "adagrad", **settings, differentiable=differentiable, fused=fused, **beyond)
 
 
-class RMSprop(RuleOptimizer):
+class RMSprop(WithArguments):
     """RMSProp: the rate is η over the root of a leaky average of squared gradients; see `rules.rmsprop`.
 
     s ← α s + (1 − α) g²;  x ← x − η g / (√(s + ε_root) + ε)
@@ -191,7 +197,7 @@ class RMSprop(RuleOptimizer):
         super().__init__(params, "rmsprop", **settings, differentiable=differentiable, **beyond)
 
 
-class Adadelta(RuleOptimizer):
+class Adadelta(WithArguments):
     """Adadelta: the rate is the typical past update over the typical past gradient; see `rules.adadelta`.
 
     s ← ρ s + (1 − ρ) g²;  u = √(Δ + ε)/√(s + ε) g;  x ← x − η u;  Δ ← ρ Δ + (1 − ρ) u²
@@ -245,7 +251,7 @@ class Adadelta(RuleOptimizer):
         return super()._settings({**group, "eps": plain(group["eps"]) + plain(group.get("eps_root", 0.0))})
 
 
-class Adam(RuleOptimizer):
+class Adam(WithArguments):
     """Adam: a leaky average of gradients over the root of a leaky average of their squares; see `rules.adam`.
 
     v ← β₁ v + (1 − β₁) g;  s ← β₂ s + (1 − β₂) g²;  x ← x − η v̂ / (√(ŝ + ε_root) + ε)
@@ -356,15 +362,16 @@ class AdamW(Adam):
             group = {**group, "weight_decay": 0.0}
         return super()._settings(group)
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """As in torch, a checkpoint of Adam is loaded as one of AdamW."""
-        super().__setstate__(state)
-        for group in self.param_groups:
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """As in torch, a checkpoint of Adam is loaded as one of AdamW; see `RuleOptimizer.load_state_dict`."""
+        before = [group["decoupled_weight_decay"] for group in self.param_groups]
+        super().load_state_dict(state_dict)
+        for group, own in zip(self.param_groups, before, strict=True):
             if group["decoupled_weight_decay"] is False:
-                group["decoupled_weight_decay"] = True
+                group["decoupled_weight_decay"] = own
 
 
-class NAdam(RuleOptimizer):
+class NAdam(WithArguments):
     """NAdam: Adam with Nesterov's look ahead; see `rules.nadam`.
 
     Args:
@@ -430,7 +437,7 @@ class NAdam(RuleOptimizer):
             memory.tensors.setdefault("mu_product", torch.empty((), dtype=counter_type())).fill_(product)
 
 
-class Yogi(RuleOptimizer):
+class Yogi(WithArguments):
     """Yogi: Adam with an additive change of the average square; see `rules.yogi`.
 
     v ← β₁ v + (1 − β₁) g;  s ← s + (1 − β₂) g² sgn(g² − s);  x ← x − η v̂ / (√(ŝ + ε_root) + ε)
@@ -483,7 +490,7 @@ class Yogi(RuleOptimizer):
         super().__init__(params, "yogi", **settings, foreach=foreach, differentiable=differentiable, **beyond)
 
 
-class FTRL(RuleOptimizer):
+class FTRL(WithArguments):
     """FTRL-Proximal: the regularized leader, with AdaGrad's rates and exact zeros under l1; see `rules.ftrl`.
 
     z ← z + g − σ x;  n ← n + g²;  x ← −sgn(z) max(|z| − λ₁, 0) / ((β + √n)/η + λ₂),  σ = (√(n + g²) − √n)/η

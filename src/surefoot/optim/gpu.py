@@ -341,8 +341,12 @@ def left_out(memory: Memory, t: Any, numbers: Tensor) -> Lazy:
         tensors.setdefault("step", torch.tensor(float(memory.t)))
     tensors["last"], history = (tensors[key].to(device) for key in ("last", "history"))
     if step.rule.from_origin:
-        history = of_step(memory, max(t - 1, 1))
-    elif isinstance(step.hyper["lr"], Tensor):
+        # Parameters that are recomputed from the origin are a function of the memory and of the last step's
+        # coefficients alone: those of this step are for later ones.
+        tensors["history"] = numbers.clone()
+        tensors["history"][:, 0] = 1
+        return engine().Lazy(tensors["last"], history if len(history) else tensors["history"])
+    if isinstance(step.hyper["lr"], Tensor):
         history, memory.acting = appended(history, numbers), None
     else:
         before = memory.acting or (tuple(history[-1, 1:].tolist()) if len(history) else None)
@@ -352,14 +356,6 @@ def left_out(memory: Memory, t: Any, numbers: Tensor) -> Lazy:
             history[-1, 1 + len(step.rule.coefficient_names)] = 1.0
     tensors["history"] = history
     return engine().Lazy(tensors["last"], history)
-
-
-def of_step(memory: Memory, t: int) -> Tensor:
-    """A history in which all steps are like step t: parameters that are recomputed from the origin are a function of
-    the memory and of the last step's coefficients alone."""
-    history = engine().Numbers(memory.step, memory.device).at(np.array([t])).clone()
-    history[:, 0] = 1
-    return history
 
 
 def appended(history: Tensor, row: Tensor) -> Tensor:
@@ -377,8 +373,6 @@ def appended(history: Tensor, row: Tensor) -> Tensor:
 def settle(memory: Memory) -> None:
     """Lets the rows of a parameter catch up with all steps so far; there is nothing left to make up for then."""
     last, history = (memory.tensors[key].to(memory.device) for key in ("last", "history"))
-    if memory.step.rule.from_origin:
-        history = of_step(memory, max(memory.count(), 1))
     table, tensors, close = table_of(memory)
     engine().settle(memory.step, table, memory.count() + 1, engine().Lazy(last, history))
     copy_back(tensors, close)

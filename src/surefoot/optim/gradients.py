@@ -61,13 +61,26 @@ def expect_sparse(parameter: Tensor) -> None:
 
 
 def gradients_of(parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:
-    """The parameters that have a gradient; the rows of sparse ones are merged in place of what was there."""
+    """The parameters that have a gradient; the rows of sparse ones are merged in place of what was there.
+
+    The values of those that are merged already may be somebody else's: autograd hands on what came from above.
+    """
     parameters = [parameters] if isinstance(parameters, Tensor) else list(parameters)
     having = [parameter for parameter in parameters if parameter.grad is not None]
     for parameter in having:
-        if parameter.grad.is_sparse:  # pyright: ignore[reportOptionalMemberAccess]
-            parameter.grad = merged(parameter.grad)  # pyright: ignore[reportArgumentType]
+        gradient: Any = parameter.grad
+        if gradient.is_sparse:
+            own = merged(gradient)
+            parameter.grad = own if own is not gradient else with_own_values(gradient)
     return having
+
+
+def with_own_values(gradient: Tensor) -> Tensor:
+    """The same coalesced gradient with a copy of its values."""
+    values = gradient._values().clone(memory_format=torch.contiguous_format)
+    return torch.sparse_coo_tensor(
+        gradient._indices(), values, gradient.shape, is_coalesced=True, check_invariants=False
+    )
 
 
 def stand_ins(parameters: Tensor | Iterable[Tensor]) -> list[Any]:

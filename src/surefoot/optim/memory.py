@@ -188,7 +188,7 @@ class Memory:
         state = self.__dict__.get("state")
         if state is not None and state.last is not None:
             if "step" not in self.tensors:
-                self.tensors["step"] = torch.tensor(float(self.t))
+                self.tensors["step"] = torch.tensor(float(self.t), dtype=counter_type())
             self.tensors["last"] = torch.from_numpy(state.last)
             history = [[first, *numbers, *around] for first, numbers, around in state.history]
             self.tensors["history"] = torch.tensor(history, dtype=torch.float64)

@@ -31,10 +31,11 @@ from surefoot.optim.memory import (
     own_gradient,
 )
 from surefoot.optim.running import Job, Together, TogetherByRows, alone, can_join, checked_rows
-from surefoot.rules import Rule
+from surefoot.rules import Rule, RuleError
 
 TORCHS: Any = sys.modules[torch.optim.Optimizer.__module__]
 """Where torch's own optimizer is defined, with the hooks of all optimizers."""
+ENGINES = (None, "cpu", "gpu", "reference", "torch")
 HINTS = ("foreach", "fused", "capturable", "differentiable")
 """What torch's optimizers take to choose an implementation; only `differentiable` changes what is computed here."""
 
@@ -109,17 +110,20 @@ class RuleOptimizer(torch.optim.Optimizer):
     """Under which key a state dict has a slot of the rule, where torch's name is not the rule's."""
     counts = True
     """Whether a state dict counts the steps."""
+    has_arguments = False
+    """Whether the class names every setting; otherwise those that are not given are the rule's defaults."""
     starts_with_memory = False
     """Whether there is memory before the first step."""
 
     def __init__(self, params: Iterable, rule: str | Rule, *, convention: str | None = None, **settings: Any):
         self.rule = rules.get(rule)
-        if type(self) is RuleOptimizer:
+        if not self.has_arguments:
             hyper = {key: value for key, value in settings.items() if key not in AROUND and key not in HINTS}
             hyper.pop("engine", None)
             given = {key: hyper.pop(key) for key in ("lr",) if key in hyper}
             settings = self.rule.settings(convention, **hyper) | dict(self.rule.options) | given | settings
             settings = {"weight_decay": 0.0, "maximize": False, "differentiable": False} | settings
+        self._check_names()
         self._check_keys(settings)
         if settings.get("fused") and settings.get("differentiable"):
             raise RuntimeError("`fused` does not support `differentiable`")
@@ -137,6 +141,20 @@ class RuleOptimizer(torch.optim.Optimizer):
                         self.state[parameter] = self._tensors(parameter, step)
 
     # Settings
+
+    def _check_names(self) -> None:
+        """Raises RuleError for a rule whose hyperparameters or slots are called as what optimizers have themselves."""
+        taken = {"hyperparameter": {*AROUND, *HINTS, "engine", "params", "param_names"} - {"l1", "l2"}}
+        taken["slot"] = {"step", "last", "history"}
+        named = {"hyperparameter": [self._place(name)[0] for name in self.rule.hyper]}
+        named["slot"] = [self.keys.get(slot, slot) for slot in self.rule.slots]
+        for kind, names in named.items():
+            for name in names:
+                if name in taken[kind]:
+                    raise RuleError(
+                        f"{self.rule.name}: the {kind} {name!r} would be confused with the optimizers' own; call it "
+                        "otherwise"
+                    )
 
     def _check_keys(self, settings: Iterable[str], labels: bool = False) -> None:
         """Raises TypeError for a setting that would be ignored; groups may have labels, as in torch."""
@@ -199,7 +217,7 @@ class RuleOptimizer(torch.optim.Optimizer):
             around["decoupled_weight_decay"] = decoupled
             around["weight_decay"] = 0.0 if decoupled else around["weight_decay"]
         lr = hyper.pop("lr")
-        key = (rule, *hyper.values(), *around.values(), group.get("engine"))
+        key = (rule, *hyper.values(), *around.values(), group.get("engine"), bool(group.get("differentiable")))
 
         def make() -> Step:
             if around["state_dtype"] is not None:
@@ -237,7 +255,7 @@ class RuleOptimizer(torch.optim.Optimizer):
             value = plain(group.get(key, 0.0))
             if not (isinstance(value, (int, float)) and 0 <= value < math.inf):
                 raise ValueError(f"Invalid {key} value: {value}; expected a finite number of at least 0")
-        if group.get("engine") not in (None, "cpu", "gpu", "reference", "torch"):
+        if group.get("engine") not in ENGINES:
             raise ValueError(f"Invalid engine value: {group['engine']!r}; expected cpu, gpu, reference, torch or None")
         self._settings(group)[2]()
 
@@ -311,22 +329,38 @@ class RuleOptimizer(torch.optim.Optimizer):
         counts_on_device = self._counts_on_device(self.param_groups[number], local(parameter).device)
         ours = memory is not None and (memory.tensors is tensors or not (memory.tensors or tensors))
         ours = ours and memory.counts_on_device == counts_on_device  # pyright: ignore[reportOptionalMemberAccess]
+        name = self._name(number, index)
+        if memory is not None and ours:
+            self._settle_before(memory, step, self._engine(self.param_groups[number], memory.device))
         if memory is not None and ours and memory.step.layout == step.layout:
             try:
                 if memory.look() == memory.place:
+                    if memory.step is not step:
+                        check_parameter(name, parameter, step)
                     memory.step = step
                     return memory
             except (AttributeError, KeyError):
                 pass  # somebody took a tensor away: the check below says which
         if memory is not None and ours:
             memory.keep()
-        name = self._name(number, index)
+            tensors = memory.tensors
         check_parameter(name, parameter, step)
         keys = tuple(self.keys.get(slot, slot) for slot in step.rule.slots)
         t = min(len(tensors), 1)
         tensors = self._fitted(name, parameter, step, tensors) if tensors else self._tensors(parameter, step)
         gpu.place_counter(tensors, parameter, counts_on_device)
         return Memory(name, parameter, step, tensors, keys, t, counts_on_device)
+
+    def _settle_before(self, memory: Memory, step: Step, engine: str) -> None:
+        """Lets rows catch up before a step with which, or by an engine for which, they need no longer wait."""
+        if "last" not in memory.tensors:
+            return
+        waits = step.catches_up and engine != "torch"
+        if waits and (step is memory.step or step.rule is memory.step.rule):
+            return
+        if memory.step.catches_up and memory.step.layout != step.layout and memory.step.granularity != step.granularity:
+            return  # refused below, with nothing changed
+        gpu.settle(memory) if memory.device.type != "cpu" else memory.settle()
 
     # Steps
 
@@ -356,7 +390,10 @@ class RuleOptimizer(torch.optim.Optimizer):
             NonFiniteError: after the step, naming the parameters of which some coordinates were left as they were.
         """
         if torch.compiler.is_compiling():
-            torch._dynamo.graph_break()
+            return uncompiled_step(self, closure)
+        return self._step(closure)
+
+    def _step(self, closure: Callable[[], Any] | None) -> Any:
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -421,6 +458,8 @@ class RuleOptimizer(torch.optim.Optimizer):
     def _engine(self, group: Mapping[str, Any], device: torch.device) -> str:
         """The engine that steps parameters on a device."""
         named = group.get("engine")
+        if named not in ENGINES:
+            raise ValueError(f"Invalid engine value: {named!r}; expected cpu, gpu, reference, torch or None")
         if group.get("differentiable"):
             return "torch"
         if named == "gpu" and (reason := gpu.obstacle(self._rule_of(group), device)) is not None:
@@ -538,7 +577,7 @@ class RuleOptimizer(torch.optim.Optimizer):
             for parameter in group["params"]:
                 if chosen is None or id(parameter) in chosen:
                     self._memories.pop(parameter, None)
-                    if self.state.pop(parameter, None):
+                    if self.state.pop(parameter, None) and (self.counts or self.starts_with_memory):
                         self.state[parameter] = self._tensors(parameter, self._step_of(number))
 
     def to_rule(self, rule: str | Rule, **settings: Any) -> RuleOptimizer:
@@ -556,8 +595,12 @@ class RuleOptimizer(torch.optim.Optimizer):
 
     def _keep(self) -> None:
         """Brings the state dict's tensors up to date with what is known besides them."""
-        for memory in self._memories.values():
-            memory.keep()
+        for number, group in enumerate(self.param_groups):
+            for parameter in group["params"]:
+                if (memory := self._memories.get(parameter)) is not None:
+                    if "last" in memory.tensors:
+                        self._settle_before(memory, self._step_of(number), self._engine(group, memory.device))
+                    memory.keep()
 
     def state_dict(self) -> dict[str, Any]:
         """As torch's: the memory of every parameter, by the same names, and the settings of every group."""
@@ -596,6 +639,10 @@ class RuleOptimizer(torch.optim.Optimizer):
                 f"{[len(group['params']) for group in groups]} parameters; "
                 f"expected {[len(group['params']) for group in self.param_groups]}"
             )
+        # What torch's checkpoints cannot say, a group goes on with.
+        beyond = (*AROUND, "eps_root", "engine")
+        own = [{key: group[key] for key in beyond if key in group} for group in self.param_groups]
+        state_dict["param_groups"] = groups = [a | saved for a, saved in zip(own, groups, strict=True)]
         states = dict(state_dict["state"])
         for number, (saved, group) in enumerate(zip(groups, self.param_groups, strict=True)):
             merged = self.defaults | {key: value for key, value in saved.items() if key != "params"}
@@ -647,6 +694,10 @@ def left_out(parameter: Tensor, step: Step, history: Any) -> dict[str, Tensor]:
         "last": torch.empty(local(parameter).shape[:1], dtype=torch.int64, device="meta"),
         "history": torch.empty((entries, numbers), dtype=torch.float64, device="meta"),
     }
+
+
+uncompiled_step = torch._disable_dynamo(RuleOptimizer._step)  # pyright: ignore[reportPrivateImportUsage]
+"""Which torch.compile leaves alone, with all that it calls."""
 
 
 def is_watched(optimizer: torch.optim.Optimizer) -> bool:
