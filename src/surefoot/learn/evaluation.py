@@ -70,10 +70,10 @@ class Evaluation:
         """Sums predictions and targets over groups of about the same prediction."""
         if self.loss_name == "logistic":
             predictions = probabilities("logistic", predictions[:, None])[:, 1]
-        elif self.loss_name == "poisson":
-            predictions = np.exp(np.minimum(predictions, 700.0))
         elif self.binary:
             return
+        else:
+            predictions = losses.mean_of(self.loss_name, predictions)
         if self.edges is None:
             self.edges = np.quantile(predictions, np.linspace(0, 1, GROUPS + 1)[1:-1])
         places = np.searchsorted(self.edges, predictions)

@@ -19,6 +19,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, check_scalar, validate_data
 
+from surefoot.engines.losses import mean_of
 from surefoot.learn.evaluation import probabilities
 from surefoot.learn.learner import Learner, Settings
 from surefoot.learn.passes import Passes, copied, learn, note, passes_for, predictions
@@ -570,8 +571,7 @@ class LinearRegressor(RegressorMixin, _Linear):
 
     def predict(self, X):
         """w·x + b, or exp(w·x + b) for "poisson", (n,)."""
-        scores = self._scores(X)[:, 0]
-        return np.exp(np.minimum(scores, 700.0)) if self.loss == "poisson" else scores
+        return mean_of(self.loss, self._scores(X)[:, 0])
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
