@@ -18,8 +18,6 @@ VISITS = 100_000
 """Examples that are learned from in "auto" epochs, counted once for each pass."""
 MOST = 100
 """Passes of "auto" epochs, at most."""
-SETTLED = 2_000
-"""Examples before the weights of learning rates are kept for further passes: fewer do not tell rates apart."""
 
 
 @dataclass
@@ -57,8 +55,7 @@ class Passes:
         """Learns; returns the learner after the last pass, or after the one that did best on the validation part."""
         best, best_learner, first, since = math.inf, learner, None, 0
         for _ in range(self.epochs):
-            if learner.examples >= SETTLED:
-                learner.freeze()
+            learner.freeze()
             order = self.random.permutation(len(table)) if self.shuffle else None
             note(self.history, learner, learn(learner, table, order))
             loss = self.history["progressive_loss"][-1]

@@ -35,8 +35,6 @@ CHECKPOINT, EVERY = "checkpoint.safetensors", 60.0
 KIND = "checkpoint"
 WARNED = 5
 """Rows of a block without a usable label that are named in warnings."""
-SETTLED = 2000
-"""Examples before the weights of learning rates are kept for further passes: fewer do not tell rates apart."""
 WITHOUT_BOUND = 1e4
 """Times what a constant loses: more than that over twice as many examples as before is divergence."""
 FIRST_LOOK = 1024
@@ -221,8 +219,7 @@ class Training:
         learner = self.learner
         if learner is not None and self.done == 0:
             self.pass_began = (learner.lost, learner.weight)
-            if learner.examples >= SETTLED:
-                learner.freeze()
+            learner.freeze()
         with deferred_interrupts() as calm, closing(self._chunks()) as chunks:
             for examples in chunks:
                 with calm:
