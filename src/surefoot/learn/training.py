@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import _thread
 import os
-import signal
-import threading
 import time
 import warnings
 import zlib
-from collections.abc import Callable, Generator, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Generator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,9 +19,11 @@ from surefoot.data import DataError
 from surefoot.data.cache import Cached
 from surefoot.data.reading import Reading
 from surefoot.data.stream import Block, DataWarning, OnError, Stream, joined
+from surefoot.data.stream.blocks import part_of, rows_of, without_fields
 from surefoot.engines.lanes import Examples
 from surefoot.learn import storage
 from surefoot.learn.evaluation import Evaluation, each
+from surefoot.learn.interrupts import deferred_interrupts
 from surefoot.learn.learner import DivergedError, Learner, Settings
 from surefoot.learn.model import Model
 from surefoot.learn.targets import Targets
@@ -39,8 +38,6 @@ WITHOUT_BOUND = 1e4
 """Times what a constant loses: more than that over twice as many examples as before is divergence."""
 FIRST_LOOK = 1024
 """Examples before the loss is looked at for that."""
-AGAIN = 0.1
-"""Seconds until an interrupt that was lost comes again."""
 LARGEST_SHARE = 0.9
 """Of the machine's memory, for the learner's table."""
 
@@ -593,115 +590,9 @@ def leave_out(stream: Stream | Cached, targets: Targets, block: Block, rows: np.
         warnings.warn(message, DataWarning, stacklevel=2)
 
 
-def part_of(block: Block, first: int, last: int) -> Block:
-    """The rows first … last − 1, without copies."""
-    if (first, last) == (0, len(block)):
-        return block
-    begin, end = block.indptr[first], block.indptr[last]
-    rows, entries = slice(first, last), slice(begin, end)
-    optional = {name: array[rows] for name in ("bases", "groups") if (array := getattr(block, name)) is not None}
-    fields = None if block.fields is None else block.fields[entries]
-    return Block(
-        block.indptr[first : last + 1] - begin,
-        block.indices[entries],
-        block.values[entries],
-        block.labels[rows],
-        block.weights[rows],
-        fields=fields,
-        **optional,
-    )
-
-
-def rows_of(block: Block, chosen: np.ndarray) -> Block:
-    """The rows for which `chosen` is true."""
-    lengths = np.diff(block.indptr)
-    entries = np.repeat(chosen, lengths)
-    return Block(
-        np.concatenate([[0], np.cumsum(lengths[chosen])]),
-        block.indices[entries],
-        block.values[entries],
-        block.labels[chosen],
-        block.weights[chosen],
-    )
-
-
-def without_fields(block: Block) -> Block:
-    """Entries of the same feature summed, whatever their field: to a linear model they are one."""
-    rows = np.repeat(np.arange(len(block)), np.diff(block.indptr))
-    order = np.lexsort((block.indices, rows))
-    indices, rows, values = block.indices[order], rows[order], block.values[order]
-    new = np.ones(len(indices), bool)
-    new[1:] = (indices[1:] != indices[:-1]) | (rows[1:] != rows[:-1])
-    starts = np.flatnonzero(new)
-    if len(starts):
-        values = np.add.reduceat(values.astype(np.float64), starts).astype(np.float32)
-    indptr = np.concatenate([[0], np.cumsum(np.bincount(rows[starts], minlength=len(block)))])
-    return Block(indptr, indices[starts], values, block.labels, block.weights, block.bases, block.groups)
-
-
 def memory_of_machine() -> float:
     """Bytes; a large number where the system does not tell."""
     try:
         return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
     except (AttributeError, ValueError, OSError):
         return 1e15
-
-
-# Signals
-
-
-@contextmanager
-def deferred_interrupts() -> Iterator[Any]:
-    """Gives a context within which Ctrl-C waits for its end.
-
-    Outside of that context, but within this one, it raises KeyboardInterrupt as ever.
-    """
-    calm = Calm()
-    if threading.current_thread() is not threading.main_thread():
-        yield calm
-        return
-    before = signal.signal(signal.SIGINT, calm.interrupt)
-    try:
-        yield calm
-    finally:
-        calm.end()
-        signal.signal(signal.SIGINT, before)
-
-
-class Calm:
-    """Keeps an interrupt until the end of a context."""
-
-    def __init__(self) -> None:
-        self.inside = self.waiting = False
-        self.again: threading.Timer | None = None
-
-    def interrupt(self, *_: Any) -> None:
-        self.waiting = True
-        if not self.inside:
-            # Python drops what is raised where it happens to clear something away: then this comes again.
-            self.again = threading.Timer(AGAIN, interrupt_main_thread)
-            self.again.start()
-            raise KeyboardInterrupt
-
-    def end(self) -> None:
-        """From now on, nothing is raised."""
-        self.inside = True
-        if self.again is not None:
-            self.again.cancel()
-            self.again.join()
-
-    def __enter__(self) -> None:
-        self.inside = True
-
-    def __exit__(self, *_: object) -> None:
-        self.inside = False
-        if self.waiting:
-            raise KeyboardInterrupt
-
-
-def interrupt_main_thread() -> None:
-    """As Ctrl-C does, also where the main thread waits for something."""
-    if hasattr(signal, "pthread_kill"):
-        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
-    else:
-        _thread.interrupt_main()
