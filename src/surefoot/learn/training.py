@@ -183,7 +183,7 @@ class Training:
         self.saved_at: tuple[int, float] = (0, self.began)
         self.evaluation: Evaluation | None = None
         self.good: tuple[dict[str, np.ndarray], dict[str, Any], int] | None = None
-        self.looked = (FIRST_LOOK // 2, 0.0, 0.0, 0.0)
+        self.looked = (FIRST_LOOK // 2, 0.0, 0.0)
 
     # Learning
 
@@ -345,12 +345,12 @@ class Training:
         """
         if self.plan.settings.get("lr", "auto") == "auto":
             return  # rates that diverge are dropped
-        upto, lost, constant, weight = self.looked
+        upto, lost, constant = self.looked
         settings = learner.settings
         still = np.full((len(examples), settings.outputs), learner.center)
         constant += float((each(settings.loss, still, examples.targets, settings.parameter) * examples.weights).sum())
         lost += float((each(settings.loss, predictions, examples.targets, settings.parameter) * examples.weights).sum())
-        self.looked = upto, lost, constant, weight
+        self.looked = upto, lost, constant
         if learner.examples < 2 * upto:
             return
         if not np.isfinite(lost) or lost > WITHOUT_BOUND * max(constant, 1e-30):
@@ -359,7 +359,7 @@ class Training:
                 f"examples it was {lost / max(constant, 1e-300):.2g} times that of a constant; use --lr auto or a "
                 "smaller learning rate"
             )
-        self.looked = learner.examples, 0.0, 0.0, weight
+        self.looked = learner.examples, 0.0, 0.0
         arrays, numbers = learner.state()
         self.good = {name: array.copy() for name, array in arrays.items()}, numbers, self.features
 
@@ -441,7 +441,8 @@ class Training:
         self.learner = learner
         for name in SAVED:
             setattr(self, name, facts[name])
-        self.pass_began, self.looked = tuple(self.pass_began), tuple(facts["looked"])
+        # Checkpoints of earlier versions have a fourth number there, which is always 0.
+        self.pass_began, self.looked = tuple(self.pass_began), tuple(facts["looked"][:3])
         self.seconds_before = facts["seconds"]
         self.saved_at = learner.examples, time.perf_counter()
         self.good = {name: array.copy() for name, array in arrays.items()}, facts["learner"], self.features
@@ -507,7 +508,8 @@ class Training:
             facts["names"] = {"kept": len(names), "collisions": names.collisions, "left_out": names.left_out}
         reading = self.plan.reading.resolved(self.stream).record()
         known = {"names": names or {}, "reading": reading, "facts": facts}
-        return Model.of(learner, replace_targets(self.targets), self.features, **known)
+        targets = Targets(self.targets.loss, self.targets.classes)  # of which nothing is left open any more
+        return Model.of(learner, targets, self.features, **known)
 
     def _test(self, model: Model) -> Evaluation:
         """How well the model predicts the test part."""
@@ -517,11 +519,6 @@ class Training:
 
 SAVED = ("number", "done", "crc", "features", "first_pass", "pass_began", "skipped")
 """What of a training a checkpoint holds as it is."""
-
-
-def replace_targets(targets: Targets) -> Targets:
-    """Targets of a model: nothing is left open any more."""
-    return Targets(targets.loss, targets.classes)
 
 
 def evaluate(
