@@ -16,7 +16,7 @@ from surefoot.data.stream import DataWarning
 from surefoot.learn import storage
 from surefoot.learn.learner import DivergedError
 from surefoot.learn.model import Model
-from surefoot.learn.training import CHECKPOINT, Outcome, Plan, Training
+from surefoot.learn.training import CHECKPOINT, KIND, Outcome, Plan, Training
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="signals and pipes as on Unix")
 ROWS, SHARDS = 150, 6
@@ -244,6 +244,16 @@ def test_a_process_that_was_killed_is_gone_on_with(signal_number, before, shards
     assert "Going on after" in done.stderr
     assert same(Model.load(model), Model.load(whole))
     assert not (tmp_path / "kept" / CHECKPOINT).exists()
+
+
+def test_checkpoints_of_earlier_versions_are_gone_on_with(shards, tmp_path):
+    """Which held a fourth number beside what the loss is looked at for."""
+    plan = {"files": tuple(shards), "checkpoint": str(tmp_path), "every": 1, "settings": {"lr": 0.5}}
+    with pytest.raises(Crash):
+        Training(Plan(**plan), crashing(3)).run()
+    arrays, facts = storage.read(tmp_path / CHECKPOINT, KIND)
+    storage.write(tmp_path / CHECKPOINT, KIND, arrays, facts | {"looked": [*facts["looked"], 0.0]})
+    assert same(Training(Plan(**plan, resume=True)).run().model, trained(shards, settings={"lr": 0.5}).model)
 
 
 def test_a_checkpoint_of_another_training_is_refused(shards, tmp_path):

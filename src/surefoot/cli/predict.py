@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ import typer
 
 from surefoot.cli import output
 from surefoot.cli import reading as given
+from surefoot.replacing import replacing
 
 if TYPE_CHECKING:
     from surefoot.data.stream import Block
@@ -98,14 +98,9 @@ def written(path: Path | None) -> Iterator[IO[str]]:
     if path is None:
         yield sys.stdout
         return
-    aside = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with aside.open("w", encoding="utf-8") as file:
+        with replacing(path, "w") as file:
             yield file
-        os.replace(aside, path)
     except OSError as error:
         raise ValueError(f"{path}: cannot be written: {error.strerror or error}") from None
-    finally:
-        with contextlib.suppress(OSError):
-            aside.unlink(missing_ok=True)

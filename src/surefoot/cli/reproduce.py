@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from surefoot.cli import output
+from surefoot.replacing import replacing
 
 if TYPE_CHECKING:
     from surefoot.lab.reproduction import Result
@@ -105,8 +106,9 @@ def write_json(results: list[Result], target: Path | None) -> None:
     if target is None:
         output.write_json(document)
         return
-    with writing(target):
-        target.write_text(json.dumps(output.plain(document), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    text = json.dumps(output.plain(document), indent=1, ensure_ascii=False) + "\n"
+    with writing(target), replacing(target, "w") as file:
+        file.write(text)
 
 
 def show(results: list[Result]) -> None:

@@ -14,7 +14,7 @@ from surefoot.cli import output
 from surefoot.cli import reading as given
 
 if TYPE_CHECKING:
-    from surefoot.learn.training import Outcome, Plan, Progress
+    from surefoot.learn.training import Outcome, Progress
 
 FAILED = 1
 LOSSES = (
@@ -147,7 +147,8 @@ def train(
     except DivergedError as error:
         output.error(str(error))
         raise typer.Exit(FAILED) from None
-    finish(plan)
+    if plan.place is not None:  # the checkpoint has served now that the model is written
+        plan.place.unlink(missing_ok=True)
     if report is not None:
         from surefoot.lab.learning_report import write
 
@@ -160,12 +161,6 @@ def train(
     if outcome.diverged:
         output.error(f"{outcome.diverged}; {model} holds the last good model, of {facts['examples']:,} examples")
         raise typer.Exit(FAILED)
-
-
-def finish(plan: Plan) -> None:
-    """The checkpoint has served once the model is written."""
-    if plan.place is not None:
-        plan.place.unlink(missing_ok=True)
 
 
 # Options

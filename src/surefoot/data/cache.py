@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from surefoot.replacing import replacing
 from surefoot.threads import get_threads
 
 from .errors import DataError
@@ -63,20 +64,12 @@ def write(stream: Stream | Cached, path: str | os.PathLike[str], reading: Mappin
         DataError: the file cannot be written, or the stream not be read.
     """
     path = Path(path)
-    aside = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with aside.open("wb") as file:
-            with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-                yield from _write_members(archive, stream, reading)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, path)
+        with replacing(path, sync=True) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+            yield from _write_members(archive, stream, reading)
     except OSError as error:
         raise DataError(f"{path}: cannot be written: {error.strerror or error}") from None
-    finally:
-        with contextlib.suppress(OSError):
-            aside.unlink(missing_ok=True)
 
 
 def _write_members(archive: zipfile.ZipFile, stream: Any, reading: Mapping[str, Any]) -> Iterator[int]:

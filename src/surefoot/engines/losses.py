@@ -98,7 +98,7 @@ def values(loss: str, predictions, y, parameter: float = 0.0) -> np.ndarray:
             margin = sign * p
             return np.where(margin < -1.0, -4.0 * margin, np.maximum(1.0 - margin, 0.0) ** 2)
         case "poisson":
-            return np.exp(np.minimum(p, 700.0)) - y * p
+            return mean_of(loss, p) - y * p
     residual = p - y
     match loss:
         case "squared":
@@ -111,6 +111,15 @@ def values(loss: str, predictions, y, parameter: float = 0.0) -> np.ndarray:
         case "epsilon_insensitive":
             return np.maximum(np.abs(residual) - parameter, 0.0)
     raise ValueError(f"there is no loss {loss!r}; there are {', '.join(SLOPES)}")
+
+
+def mean_of(loss: str, predictions: np.ndarray) -> np.ndarray:
+    """The mean function (inverse link) of a loss for numbers: eᵖ for poisson, of p up to 700; p itself for the others.
+
+    >>> mean_of("poisson", np.array([0.0, 1e4])).tolist()
+    [1.0, 1.0142320547350045e+304]
+    """
+    return np.exp(np.minimum(predictions, 700.0)) if loss == "poisson" else predictions
 
 
 def predict(examples, x: np.ndarray) -> np.ndarray:

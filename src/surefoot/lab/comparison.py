@@ -18,6 +18,7 @@ import numpy as np
 
 from surefoot.lab.race import VALIDATION_SHARE, Clock, Entry, Race, Rate, Settings, Task, first_rate, schedule_name
 from surefoot.lab.resolve import resolve_rule
+from surefoot.replacing import check, replacing
 from surefoot.rules import REGISTRY, Rule, RuleError
 
 if TYPE_CHECKING:
@@ -163,19 +164,14 @@ def writable(folder: str | os.PathLike[str]) -> Path:
     if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(f"{folder}: is a file, expected a folder to write to; name another one")
     folder.mkdir(parents=True, exist_ok=True)
-    # Permissions do not tell everything: the file system may be read-only or full.
-    write(folder / "results.json.part", "surefoot").unlink()
+    check(folder / "results.json")
     return folder
 
 
 def write(path: Path, text: str) -> Path:
     """Writes a file as a whole, so that an interruption leaves the old one and not half of the new one."""
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    with replacing(path, "w") as file:
+        file.write(text)
     return path
 
 

@@ -14,6 +14,7 @@ from surefoot.lab.model_figures import AGAINST, FOR, draw_rates
 from surefoot.lab.race_figures import look, plain_logarithms
 from surefoot.lab.report import THEMED, Picture, check_installed, svg, themed
 from surefoot.learn.inspection import Largest, described, largest, summary
+from surefoot.replacing import replacing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -38,8 +39,8 @@ def write(outcome: Outcome, path: Path, model: Path) -> None:
         ValueError: Matplotlib or Jinja2 is not installed, or the page cannot be written.
     """
     page = render(outcome, model)
-    with writing(path):
-        path.write_text(page, encoding="utf-8")
+    with writing(path), replacing(path, "w") as file:
+        file.write(page)
 
 
 def render(outcome: Outcome, model: Path) -> str:

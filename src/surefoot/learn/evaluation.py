@@ -8,6 +8,7 @@ import numpy as np
 
 from surefoot.engines import losses
 from surefoot.learn.learner import CLASSES
+from surefoot.learn.mixture import softmax
 
 SCORES = 4096
 """Steps in which scores of two classes are told apart."""
@@ -69,10 +70,10 @@ class Evaluation:
         """Sums predictions and targets over groups of about the same prediction."""
         if self.loss_name == "logistic":
             predictions = probabilities("logistic", predictions[:, None])[:, 1]
-        elif self.loss_name == "poisson":
-            predictions = np.exp(np.minimum(predictions, 700.0))
         elif self.binary:
             return
+        else:
+            predictions = losses.mean_of(self.loss_name, predictions)
         if self.edges is None:
             self.edges = np.quantile(predictions, np.linspace(0, 1, GROUPS + 1)[1:-1])
         places = np.searchsorted(self.edges, predictions)
@@ -126,8 +127,7 @@ def probabilities(loss: str, predictions: np.ndarray) -> np.ndarray:
         ValueError: predictions of this loss are no probabilities.
     """
     if loss == "softmax":
-        powers = np.exp(predictions - predictions.max(axis=1, keepdims=True))
-        return powers / powers.sum(axis=1, keepdims=True)
+        return softmax(predictions)
     if loss not in ("logistic", "modified_huber"):
         raise ValueError(f"{loss} loss does not predict probabilities; train with --loss logistic for these")
     if loss == "logistic":

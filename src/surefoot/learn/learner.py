@@ -40,6 +40,8 @@ CATCHING_UP = 0.95
 """It stays if it lost less than this share of what it lost before for each example."""
 NEGLIGIBLE = 1e-3
 """The weights of rates that may be dropped before further passes."""
+SETTLED = 2000
+"""Examples before the weights of learning rates are kept for further passes: fewer do not tell rates apart."""
 ROWS = 8192
 """Examples that are learned from at once."""
 FIRST_TARGETS = 4096
@@ -349,8 +351,11 @@ class Learner:
         self.handicap = np.append(np.full(len(keep), np.nan), self.behind[len(keep) :])
 
     def freeze(self) -> None:
-        """Keeps the rates and their weights, for further passes: what was learned from before is predicted too well."""
-        if self.mixture.frozen is not None:
+        """Before a further pass: keeps the rates and their weights, once there were enough examples to tell them apart.
+
+        What was learned from before is predicted too well.
+        """
+        if self.examples < SETTLED or self.mixture.frozen is not None:
             return
         largest = self.mixture.weights().max(axis=0)
         room = next(width for width in WIDTHS if width >= min(max(np.sum(largest >= NEGLIGIBLE), 1), MOST))

@@ -12,7 +12,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 from scipy import sparse
-from scipy.special import expit, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state, compute_class_weight
@@ -20,6 +19,8 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, check_scalar, validate_data
 
+from surefoot.engines.losses import mean_of
+from surefoot.learn.evaluation import probabilities
 from surefoot.learn.learner import Learner, Settings
 from surefoot.learn.passes import Passes, copied, learn, note, passes_for, predictions
 from surefoot.learn.tables import Table, checked
@@ -443,14 +444,8 @@ class LinearClassifier(ClassifierMixin, _Linear):
         1 / (1 + exp(−w·x − b)) for "logistic"; of several classes these are divided by their sum. "modified_huber":
         (1 + w·x + b) / 2 between 0 and 1 (Zhang & Oles, 2001, Text categorization).
         """
-        scores = self.decision_function(X)
-        if self.loss == "softmax" and scores.ndim > 1:
-            return softmax(scores, axis=1)
-        p = (np.clip(scores, -1.0, 1.0) + 1.0) / 2.0 if self.loss == "modified_huber" else expit(scores)
-        if p.ndim == 1:
-            return np.column_stack([1.0 - p, p])
-        total = p.sum(axis=1, keepdims=True)
-        return np.divide(p, total, out=np.full_like(p, 1.0 / p.shape[1]), where=total > 0)
+        scores = self._scores(X)  # of an estimator that is not fitted yet, this says so
+        return probabilities(self._engine_loss(), scores)
 
     @available_if(_has_probabilities)
     def predict_log_proba(self, X):
@@ -576,8 +571,7 @@ class LinearRegressor(RegressorMixin, _Linear):
 
     def predict(self, X):
         """w·x + b, or exp(w·x + b) for "poisson", (n,)."""
-        scores = self._scores(X)[:, 0]
-        return np.exp(np.minimum(scores, 700.0)) if self.loss == "poisson" else scores
+        return mean_of(self.loss, self._scores(X)[:, 0])
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from surefoot.engines import losses
+from surefoot.learn.evaluation import each
 from surefoot.learn.learner import Learner
 from surefoot.learn.tables import Table
 
@@ -18,8 +18,6 @@ VISITS = 100_000
 """Examples that are learned from in "auto" epochs, counted once for each pass."""
 MOST = 100
 """Passes of "auto" epochs, at most."""
-SETTLED = 2_000
-"""Examples before the weights of learning rates are kept for further passes: fewer do not tell rates apart."""
 
 
 @dataclass
@@ -57,8 +55,7 @@ class Passes:
         """Learns; returns the learner after the last pass, or after the one that did best on the validation part."""
         best, best_learner, first, since = math.inf, learner, None, 0
         for _ in range(self.epochs):
-            if learner.examples >= SETTLED:
-                learner.freeze()
+            learner.freeze()
             order = self.random.permutation(len(table)) if self.shuffle else None
             note(self.history, learner, learn(learner, table, order))
             loss = self.history["progressive_loss"][-1]
@@ -121,7 +118,9 @@ def note(history: dict[str, list], learner: Learner, loss: float) -> None:
 def mean_loss(learner: Learner, table: Table) -> float:
     """The mean loss of what the learner predicts now, by the examples' weights."""
     weights, biases = learner.weights()
-    return table_loss(learner, predictions(table.X, weights, biases), table)
+    settings = learner.settings
+    found = each(settings.loss, predictions(table.X, weights, biases), table.targets, settings.parameter)
+    return float(np.average(found, weights=table.weights))
 
 
 def predictions(X, weights: np.ndarray, biases: np.ndarray) -> np.ndarray:
@@ -130,15 +129,3 @@ def predictions(X, weights: np.ndarray, biases: np.ndarray) -> np.ndarray:
         return np.einsum("nf,fo->no", X, weights) + biases
     found = X @ weights
     return (found if isinstance(found, np.ndarray) else found.toarray()) + biases
-
-
-def table_loss(learner: Learner, predicted: np.ndarray, table: Table) -> float:
-    settings = learner.settings
-    if settings.outputs == 1:
-        each = losses.values(settings.loss, predicted[:, 0], table.targets, settings.parameter)
-    elif settings.loss == "softmax":
-        each = losses.values("softmax", predicted, table.targets)
-    else:
-        wanted = table.targets[:, None] == np.arange(settings.outputs)
-        each = losses.values(settings.loss, predicted, wanted, settings.parameter).sum(axis=1)
-    return float(np.average(each, weights=table.weights))

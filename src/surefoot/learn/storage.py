@@ -6,7 +6,6 @@ checksum of all arrays and facts: a file that was cut short, damaged or edited i
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
@@ -15,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from surefoot.replacing import check, replacing
 
 VERSION = 1
 DTYPES = {"<f4": "F32", "<f8": "F64", "<i4": "I32", "<i8": "I64", "|u1": "U8"}
@@ -41,24 +42,13 @@ def write(path: str | os.PathLike[str], kind: str, arrays: Mapping[str, np.ndarr
     contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     metadata = {"surefoot": f"{kind} {VERSION}", "facts": json.dumps(facts)}
     metadata["checksum"] = checksum(contiguous, metadata)
-    aside = path.with_name(path.name + ".part")
     try:
-        with aside.open("wb") as file:
+        with replacing(path, sync=True) as file:
             file.write(header(contiguous, metadata))
             for array in contiguous.values():
                 file.write(raw(array))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, path)
-        sync_folder(path.parent)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            aside.unlink(missing_ok=True)
         raise FileError(f"{path}: cannot be written: {reason(error)}{advice(path)}") from None
-    except BaseException:
-        with contextlib.suppress(OSError):
-            aside.unlink(missing_ok=True)
-        raise
 
 
 def check_place(path: str | os.PathLike[str]) -> None:
@@ -68,13 +58,11 @@ def check_place(path: str | os.PathLike[str]) -> None:
         FileError: they cannot.
     """
     path = Path(path)
-    aside = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_dir():
             raise FileError(f"{path}: is a folder, expected a file; give a file in it")
-        aside.touch()
-        aside.unlink()
+        check(path)
     except OSError as error:
         raise FileError(f"{path}: cannot be written: {reason(error)}") from None
 
@@ -138,17 +126,6 @@ def header(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> byt
 def raw(array: np.ndarray) -> memoryview:
     """The bytes of an array, which are not copied."""
     return memoryview(array.reshape(-1).view(np.uint8))  # pyright: ignore[reportArgumentType]
-
-
-def sync_folder(folder: Path) -> None:
-    """Waits until the disk has a folder's list of files."""
-    if os.name == "nt":  # there, folders cannot be opened
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def reason(error: OSError) -> str:

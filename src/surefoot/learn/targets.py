@@ -111,7 +111,7 @@ class Targets:
     def labels(self, predictions: np.ndarray) -> np.ndarray:
         """The predicted labels, (n,): the class with the largest prediction, or the number itself."""
         if self.classes is None:
-            return np.exp(predictions[:, 0]) if self.loss == "poisson" else predictions[:, 0]
+            return losses.mean_of(self.loss, predictions[:, 0])
         found = (predictions[:, 0] > 0).astype(int) if self.outputs == 1 else predictions.argmax(axis=1)
         return np.asarray(self.classes)[found]
 

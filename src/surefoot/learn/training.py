@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import _thread
 import os
-import signal
-import threading
 import time
 import warnings
 import zlib
-from collections.abc import Callable, Generator, Iterator
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable, Generator
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,9 +19,11 @@ from surefoot.data import DataError
 from surefoot.data.cache import Cached
 from surefoot.data.reading import Reading
 from surefoot.data.stream import Block, DataWarning, OnError, Stream, joined, sources
+from surefoot.data.stream.blocks import part_of, rows_of, without_fields
 from surefoot.engines.lanes import Examples
 from surefoot.learn import storage
 from surefoot.learn.evaluation import Evaluation, each
+from surefoot.learn.interrupts import deferred_interrupts
 from surefoot.learn.learner import DivergedError, Learner, Settings
 from surefoot.learn.model import Model
 from surefoot.learn.targets import Targets
@@ -35,14 +34,10 @@ CHECKPOINT, EVERY = "checkpoint.safetensors", 60.0
 KIND = "checkpoint"
 WARNED = 5
 """Rows of a block without a usable label that are named in warnings."""
-SETTLED = 2000
-"""Examples before the weights of learning rates are kept for further passes: fewer do not tell rates apart."""
 WITHOUT_BOUND = 1e4
 """Times what a constant loses: more than that over twice as many examples as before is divergence."""
 FIRST_LOOK = 1024
 """Examples before the loss is looked at for that."""
-AGAIN = 0.1
-"""Seconds until an interrupt that was lost comes again."""
 LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 """Where Linux says how much memory a container may take."""
 Sums = tuple[int, int, int]
@@ -202,7 +197,7 @@ class Training:
         self.saved_at: tuple[int, float] = (0, self.began)
         self.evaluation: Evaluation | None = None
         self.good: tuple[dict[str, np.ndarray], dict[str, Any], int] | None = None
-        self.looked = (FIRST_LOOK // 2, 0.0, 0.0, 0.0)
+        self.looked = (FIRST_LOOK // 2, 0.0, 0.0)
 
     # Learning
 
@@ -240,8 +235,7 @@ class Training:
         learner = self.learner
         if learner is not None and self.done == 0:
             self.pass_began = (learner.lost, learner.weight)
-            if learner.examples >= SETTLED:
-                learner.freeze()
+            learner.freeze()
         with deferred_interrupts() as calm, closing(self._chunks()) as chunks:
             for examples in chunks:
                 with calm:
@@ -384,12 +378,12 @@ class Training:
         """
         if self.plan.settings.get("lr", "auto") == "auto":
             return  # rates that diverge are dropped
-        upto, lost, constant, weight = self.looked
+        upto, lost, constant = self.looked
         settings = learner.settings
         still = np.full((len(examples), settings.outputs), learner.center)
         constant += float((each(settings.loss, still, examples.targets, settings.parameter) * examples.weights).sum())
         lost += float((each(settings.loss, predictions, examples.targets, settings.parameter) * examples.weights).sum())
-        self.looked = upto, lost, constant, weight
+        self.looked = upto, lost, constant
         if learner.examples < 2 * upto:
             return
         if not np.isfinite(lost) or lost > WITHOUT_BOUND * max(constant, 1e-30):
@@ -398,7 +392,7 @@ class Training:
                 f"examples it was {lost / max(constant, 1e-300):.2g} times that of a constant; use --lr auto or a "
                 "smaller learning rate"
             )
-        self.looked = learner.examples, 0.0, 0.0, weight
+        self.looked = learner.examples, 0.0, 0.0
         arrays, numbers = learner.state()
         self.good = {name: array.copy() for name, array in arrays.items()}, numbers, self.features
 
@@ -480,7 +474,8 @@ class Training:
         self.learner = learner
         for name in SAVED:
             setattr(self, name, facts[name])
-        self.pass_began, self.looked = tuple(self.pass_began), tuple(facts["looked"])
+        # Checkpoints of earlier versions have a fourth number there, which is always 0.
+        self.pass_began, self.looked = tuple(self.pass_began), tuple(facts["looked"][:3])
         self.seconds_before = facts["seconds"]
         self.saved_at = learner.examples, time.perf_counter()
         self.good = {name: array.copy() for name, array in arrays.items()}, facts["learner"], self.features
@@ -546,7 +541,8 @@ class Training:
             facts["names"] = {"kept": len(names), "collisions": names.collisions, "left_out": names.left_out}
         reading = self.plan.reading.resolved(self.stream).record()
         known = {"names": names or {}, "reading": reading, "facts": facts}
-        return Model.of(learner, replace_targets(self.targets), self.features, **known)
+        targets = Targets(self.targets.loss, self.targets.classes)  # of which nothing is left open any more
+        return Model.of(learner, targets, self.features, **known)
 
     def _test(self, model: Model) -> Evaluation:
         """How well the model predicts the test part."""
@@ -556,11 +552,6 @@ class Training:
 
 SAVED = ("number", "done", "crc", "features", "first_pass", "pass_began", "skipped")
 """What of a training a checkpoint holds as it is."""
-
-
-def replace_targets(targets: Targets) -> Targets:
-    """Targets of a model: nothing is left open any more."""
-    return Targets(targets.loss, targets.classes)
 
 
 def evaluate(
@@ -629,52 +620,6 @@ def leave_out(stream: Stream | Cached, targets: Targets, block: Block, rows: np.
         warnings.warn(message, DataWarning, stacklevel=2)
 
 
-def part_of(block: Block, first: int, last: int) -> Block:
-    """The rows first … last − 1, without copies."""
-    if (first, last) == (0, len(block)):
-        return block
-    begin, end = block.indptr[first], block.indptr[last]
-    rows, entries = slice(first, last), slice(begin, end)
-    optional = {name: array[rows] for name in ("bases", "groups") if (array := getattr(block, name)) is not None}
-    fields = None if block.fields is None else block.fields[entries]
-    return Block(
-        block.indptr[first : last + 1] - begin,
-        block.indices[entries],
-        block.values[entries],
-        block.labels[rows],
-        block.weights[rows],
-        fields=fields,
-        **optional,
-    )
-
-
-def rows_of(block: Block, chosen: np.ndarray) -> Block:
-    """The rows for which `chosen` is true."""
-    lengths = np.diff(block.indptr)
-    entries = np.repeat(chosen, lengths)
-    return Block(
-        np.concatenate([[0], np.cumsum(lengths[chosen])]),
-        block.indices[entries],
-        block.values[entries],
-        block.labels[chosen],
-        block.weights[chosen],
-    )
-
-
-def without_fields(block: Block) -> Block:
-    """Entries of the same feature summed, whatever their field: to a linear model they are one."""
-    rows = np.repeat(np.arange(len(block)), np.diff(block.indptr))
-    order = np.lexsort((block.indices, rows))
-    indices, rows, values = block.indices[order], rows[order], block.values[order]
-    new = np.ones(len(indices), bool)
-    new[1:] = (indices[1:] != indices[:-1]) | (rows[1:] != rows[:-1])
-    starts = np.flatnonzero(new)
-    if len(starts):
-        values = np.add.reduceat(values.astype(np.float64), starts).astype(np.float32)
-    indptr = np.concatenate([[0], np.cumsum(np.bincount(rows[starts], minlength=len(block)))])
-    return Block(indptr, indices[starts], values, block.labels, block.weights, block.bases, block.groups)
-
-
 def memory_of_machine() -> float:
     """Bytes, or of the container that this runs in; a large number where the system does not tell."""
     known = [1e15]
@@ -684,63 +629,3 @@ def memory_of_machine() -> float:
         with suppress(ValueError, OSError):  # "max": there is none
             known.append(float(int(Path(limit).read_text())))
     return min(known)
-
-
-# Signals
-
-
-@contextmanager
-def deferred_interrupts() -> Iterator[Any]:
-    """Gives a context within which Ctrl-C waits for its end.
-
-    Outside of that context, but within this one, it raises KeyboardInterrupt as ever.
-    """
-    calm = Calm()
-    if threading.current_thread() is not threading.main_thread():
-        yield calm
-        return
-    before = signal.signal(signal.SIGINT, calm.interrupt)
-    try:
-        yield calm
-    finally:
-        calm.end()
-        signal.signal(signal.SIGINT, before)
-
-
-class Calm:
-    """Keeps an interrupt until the end of a context."""
-
-    def __init__(self) -> None:
-        self.inside = self.waiting = False
-        self.again: threading.Timer | None = None
-
-    def interrupt(self, *_: Any) -> None:
-        self.waiting = True
-        if not self.inside:
-            # Python drops what is raised where it happens to clear something away: then this comes again.
-            self.again = threading.Timer(AGAIN, interrupt_main_thread)
-            self.again.start()
-            raise KeyboardInterrupt
-
-    def end(self) -> None:
-        """From now on, nothing is raised."""
-        self.inside = True
-        if self.again is not None:
-            self.again.cancel()
-            self.again.join()
-
-    def __enter__(self) -> None:
-        self.inside = True
-
-    def __exit__(self, *_: object) -> None:
-        self.inside = False
-        if self.waiting:
-            raise KeyboardInterrupt
-
-
-def interrupt_main_thread() -> None:
-    """As Ctrl-C does, also where the main thread waits for something."""
-    if hasattr(signal, "pthread_kill"):
-        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
-    else:
-        _thread.interrupt_main()

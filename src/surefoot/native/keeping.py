@@ -19,6 +19,8 @@ import llvmlite
 import llvmlite.binding as llvm
 import numpy as np
 
+from surefoot.replacing import replacing
+
 IRRELEVANT = ("NUMBA_CACHE_DIR", "NUMBA_NUM_THREADS")
 """Settings of Numba's that do not change what it compiles."""
 
@@ -97,21 +99,11 @@ def write(name: str, types: str, code: Code) -> None:
     content = json.dumps(facts).encode() + b"\n" + b"".join(code.objects)
     for folder in folders():
         with contextlib.suppress(OSError):
-            write_whole(folder / file_of(name, types), seal(content) + b"\n" + content)
+            folder.mkdir(parents=True, exist_ok=True)
+            with replacing(folder / file_of(name, types)) as file:
+                file.write(seal(content) + b"\n" + content)
             return
 
 
 def seal(content: bytes) -> bytes:
     return hashlib.sha256(content).hexdigest().encode()
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Writes a file that others see as a whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        aside.write_bytes(content)
-        os.replace(aside, path)
-    finally:
-        with contextlib.suppress(OSError):
-            aside.unlink(missing_ok=True)

@@ -67,3 +67,40 @@ def joined(blocks: list[Block]) -> Block:
     if len(fields) == len(blocks):
         arrays["fields"] = np.concatenate(fields)
     return Block(np.concatenate([np.zeros(1, np.int64), *indptr]), **arrays)
+
+
+def part_of(block: Block, first: int, last: int) -> Block:
+    """The rows first … last − 1, without copies."""
+    if (first, last) == (0, len(block)):
+        return block
+    begin, end = block.indptr[first], block.indptr[last]
+    return _taken(block, block.indptr[first : last + 1] - begin, slice(first, last), slice(begin, end))
+
+
+def rows_of(block: Block, chosen: np.ndarray) -> Block:
+    """The rows for which `chosen` is true."""
+    lengths = np.diff(block.indptr)
+    indptr = np.concatenate([[0], np.cumsum(lengths[chosen])])
+    return _taken(block, indptr, chosen, np.repeat(chosen, lengths))
+
+
+def _taken(block: Block, indptr: np.ndarray, rows: slice | np.ndarray, entries: slice | np.ndarray) -> Block:
+    optional = {name: array[rows] for name in ("bases", "groups") if (array := getattr(block, name)) is not None}
+    if block.fields is not None:
+        optional["fields"] = block.fields[entries]
+    arrays = block.indices[entries], block.values[entries], block.labels[rows], block.weights[rows]
+    return Block(indptr, *arrays, **optional)
+
+
+def without_fields(block: Block) -> Block:
+    """Entries of the same feature summed, whatever their field: to a linear model they are one."""
+    rows = np.repeat(np.arange(len(block)), np.diff(block.indptr))
+    order = np.lexsort((block.indices, rows))
+    indices, rows, values = block.indices[order], rows[order], block.values[order]
+    new = np.ones(len(indices), bool)
+    new[1:] = (indices[1:] != indices[:-1]) | (rows[1:] != rows[:-1])
+    starts = np.flatnonzero(new)
+    if len(starts):
+        values = np.add.reduceat(values.astype(np.float64), starts).astype(np.float32)
+    indptr = np.concatenate([[0], np.cumsum(np.bincount(rows[starts], minlength=len(block)))])
+    return Block(indptr, indices[starts], values, block.labels, block.weights, block.bases, block.groups)

@@ -1,0 +1,47 @@
+"""Parts of blocks."""
+
+import numpy as np
+import pytest
+
+from surefoot.data.stream import Block, joined
+from surefoot.data.stream.blocks import part_of, rows_of, without_fields
+
+LENGTHS = (2, 0, 3, 1, 0, 2)
+
+
+def block(optional: bool) -> Block:
+    """Rows of which no two are equal."""
+    rows, entries = len(LENGTHS), sum(LENGTHS)
+    more = {"bases": np.arange(rows, dtype=np.float32), "groups": np.arange(rows), "fields": np.arange(entries) % 2}
+    numbers = np.arange(1, entries + 1, dtype=np.float32)
+    indptr = np.concatenate([[0], np.cumsum(LENGTHS)])
+    labels = np.arange(rows, dtype=np.float64)
+    return Block(indptr, np.arange(entries), numbers, labels, labels.astype(np.float32), **(more if optional else {}))
+
+
+def assert_same(one: Block, other: Block) -> None:
+    for name, array in vars(one).items():
+        np.testing.assert_array_equal(array, getattr(other, name), name)
+
+
+@pytest.mark.parametrize("optional", [False, True])
+def test_parts_joined_are_the_whole(optional):
+    whole = block(optional)
+    for middle in range(1, len(whole)):
+        assert_same(joined([part_of(whole, 0, middle), part_of(whole, middle, len(whole))]), whole)
+
+
+@pytest.mark.parametrize("optional", [False, True])
+def test_rows_that_are_chosen_are_those_of_parts(optional):
+    whole, chosen = block(optional), [0, 2, 4, 5]
+    expected = joined([part_of(whole, row, row + 1) for row in chosen])
+    assert_same(rows_of(whole, np.isin(np.arange(len(whole)), chosen)), expected)
+    assert len(rows_of(whole, np.zeros(len(whole), bool))) == 0
+
+
+def test_without_fields_entries_of_a_feature_are_summed():
+    indices, values = np.array([3, 1, 3, 1, 7]), np.array([1, 2, 3, 4, 5], np.float32)
+    fields, ones = np.array([0, 1, 1, 0, 0]), np.ones(3, np.float32)
+    found = without_fields(Block(np.array([0, 3, 3, 5]), indices, values, ones, ones, fields=fields))
+    expected = Block(np.array([0, 2, 2, 4]), np.array([1, 3, 1, 7]), np.array([2, 4, 4, 5], np.float32), ones, ones)
+    assert_same(found, expected)
