@@ -65,8 +65,6 @@ OnError = Annotated[
 MaxErrors = Annotated[
     int | None, typer.Option(metavar="N", help="Stop after all if more lines than that are left out.")
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors, and JSON if asked for.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the results as JSON.")]
 
 
 def reading(**given: Any) -> Reading:
