@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from surefoot.lab.figures import PALETTE, curves, style, writing
+from surefoot.lab.figures import PALETTE, curves, look, plain_logarithms, style, writing
 from surefoot.lab.model_figures import AGAINST, FOR, draw_rates
-from surefoot.lab.race_figures import look, plain_logarithms
 from surefoot.lab.report import THEMED, Picture, check_installed, svg, themed
 from surefoot.learn.inspection import Largest, described, largest, summary
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from surefoot.lab.comparison import Comparison
-    from surefoot.lab.race_figures import Look
+    from surefoot.lab.figures import Look
 
     Row = dict[str, Any]
 
@@ -55,9 +55,8 @@ def render(result: Comparison) -> str:
     check_installed()
     import jinja2
 
-    from surefoot.lab.figures import PALETTE
+    from surefoot.lab.figures import PALETTE, look
     from surefoot.lab.problems import PROBLEMS
-    from surefoot.lab.race_figures import look
 
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("surefoot.lab"), autoescape=True, trim_blocks=True, lstrip_blocks=True
@@ -175,7 +174,7 @@ def pictures(result: Comparison) -> list[Picture]:
 
 def traces(result: Comparison, looks: dict[str, Look]) -> list[Picture]:
     """Where each rule goes on the textbook's elongated bowl; a rule of a user's that cannot go there is left out."""
-    from surefoot.lab.race_figures import trace_figures
+    from surefoot.lab.trace_figures import small_figures
     from surefoot.lab.tracing import Trace, trace
 
     walks: list[Trace] = []
@@ -186,7 +185,7 @@ def traces(result: Comparison, looks: dict[str, Look]) -> list[Picture]:
         return []
     together = Trace(walks[0].problem, tuple(path for walk in walks for path in walk.paths))
     shown = []
-    for path, figure in zip(together.paths, trace_figures(together, looks), strict=True):
+    for path, figure in zip(together.paths, small_figures(together, looks), strict=True):
         left = float(together.problem.distance(path.positions[-1]))
         caption = "diverged" if path.diverged else f"ends {left:.2g} from the minimum"
         picture = svg(figure, f"trace-{looks[path.rule].number}", f"Trace of {path.rule}: {caption}")

@@ -167,13 +167,13 @@ class Trace:
 
     def figure(self) -> Figure:
         """A Matplotlib figure: every path over the contours of the problem, a panel each."""
-        from surefoot.lab.figures import trace_figure
+        from surefoot.lab.trace_figures import trace_figure
 
         return trace_figure(self)
 
     def gif(self, path: str | PathLike[str], frames_per_second: int = 8) -> None:
         """Writes an animated GIF of the same panels, a frame for every step (at most about 120 frames)."""
-        from surefoot.lab.figures import trace_gif
+        from surefoot.lab.trace_figures import trace_gif
 
         trace_gif(self, path, frames_per_second)
 
