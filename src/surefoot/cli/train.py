@@ -128,7 +128,7 @@ def train(
     given.check_apart(model, [*files, *(test or ())])
     given.check_apart(report, [*files, *(test or ()), model])
     if report is not None:
-        from surefoot.lab.report import check_installed
+        from surefoot.lab.page import check_installed
 
         check_installed()
         storage.check_place(report)

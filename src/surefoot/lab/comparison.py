@@ -239,7 +239,7 @@ def compare(
     for rule in chosen:
         settings.step(rule, rates.get(rule.name))
     if out is not None:
-        from surefoot.lab.report import check_installed
+        from surefoot.lab.page import check_installed
 
         check_installed()
         writable(out)
