@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from surefoot.data.stream.kernels.compiling import inner, kernel
 from surefoot.data.stream.kernels.layout import (
     DONE,
     ENTRIES,
@@ -30,6 +29,7 @@ from surefoot.data.stream.kernels.rows import (
     sum_equal,
 )
 from surefoot.data.stream.kernels.words import byte, digits
+from surefoot.native.emitting import jitted
 
 (LABEL, LABEL_RANGE, WEIGHT, WEIGHT_RANGE, GROUP, INDEX, INDEX_RANGE, VALUE, VALUE_RANGE, ORDER, BINARY, FIELD) = range(
     1, 13
@@ -44,7 +44,7 @@ _QID = np.frombuffer(b"qid:", np.uint8)
 _COST = np.frombuffer(b"cost:", np.uint8)
 
 
-@inner
+@jitted
 def starts_with(text, i, word):
     """Whether the word stands at text[i]; a line end is in none."""
     for k in range(word.size):
@@ -53,7 +53,7 @@ def starts_with(text, i, word):
     return True
 
 
-@inner
+@jitted
 def whole_number(text, i):
     """The digits at text[i], after an optional plus sign: where they end, and their number; -1 past 18 digits.
 
@@ -72,7 +72,7 @@ def whole_number(text, i):
     return begin if i == first else i, w if i - start <= 18 else -1
 
 
-@inner
+@jitted
 def weight_at(text, start, scratch):
     """The weight at text[start]: where it ends, its value, and what is wrong with it, 0 for nothing."""
     i, weight, kind = number(text, start, True, scratch)
@@ -83,7 +83,7 @@ def weight_at(text, start, scratch):
     return i, weight, 0
 
 
-@inner
+@jitted
 def alike(text, i, width, previous, largest, indices, values):
     """Reads entries like the one before them: an index of so many digits, larger than `previous`, one digit, a space.
 
@@ -101,7 +101,7 @@ def alike(text, i, width, previous, largest, indices, values):
     return i, previous, indices.size
 
 
-@kernel
+@jitted
 def lines(text, end, settings, state, labels, weights, groups, indptr, indices, values, fields, faults, scratch):
     """Reads lines until text[end - 1], or until an array is full.
 
