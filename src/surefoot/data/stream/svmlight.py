@@ -21,13 +21,14 @@ import numpy as np
 from .faults import shown
 from .hashing import MOST_BITS
 from .kernels import compiled
+from .kernels.layout import FIELD_BITS
 from .parsing import Plain, Workspace
 
 FORMAT = "svmlight lines LABEL INDEX:VALUE …"
 FIELD_FORMAT = "libffm lines LABEL FIELD:INDEX:VALUE …"
 LARGEST_INDEX = 10**18 - 1
 """More digits do not fit an int64 for sure."""
-LARGEST_FIELD, LARGEST_INDEX_OF_A_FIELD = (1 << 20) - 1, (1 << 43) - 1
+LARGEST_FIELD, LARGEST_INDEX_OF_A_FIELD = (1 << FIELD_BITS) - 1, (1 << 63 - FIELD_BITS) - 1
 """A row is sorted by index and field in one int64."""
 REASONS = (
     "label is not a number",

@@ -29,7 +29,7 @@ from . import sources
 from .faults import shown
 from .hashing import Hashing
 from .kernels import compiled
-from .kernels.layout import PADDING
+from .kernels.layout import CATEGORICAL, DROPPED, NUMERIC, PADDING, TARGET, WEIGHT
 from .parsing import Plain, Workspace
 
 MISSING = ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "-nan", "null", "NULL", "None")
@@ -54,8 +54,7 @@ _FINITE = f"expected a finite number (at most {np.finfo(np.float32).max:.2g})"
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(inf|infinity)", re.IGNORECASE)
 BLANKS = " \t\r\v\f"
 KINDS = ("dropped", "target", "weight", "numeric", "categorical")
-DROPPED, TARGET, WEIGHT, NUMERIC, CATEGORICAL = range(5)
-"""What a column is."""
+"""What `TableOf.columns` calls the kinds of columns, in the order of `layout`."""
 
 
 @dataclass(frozen=True)

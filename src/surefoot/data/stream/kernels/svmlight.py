@@ -8,7 +8,9 @@ from surefoot.data.stream.kernels.layout import (
     ENTRIES_FULL,
     FAULTS,
     FAULTS_FULL,
+    FIELD_BITS,
     GROUPED,
+    LARGEST_FLOAT32,
     LINES,
     POSITION,
     ROWS,
@@ -36,10 +38,6 @@ from surefoot.native.emitting import jitted
 )
 """What can be wrong with a line; the ranges are for numbers that are not finite, too large or negative."""
 
-FIELD_BITS = 20
-"""Rows are sorted by index and field at once, in an int64; so many of its bits are the field's."""
-
-LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
 _QID = np.frombuffer(b"qid:", np.uint8)
 _COST = np.frombuffer(b"cost:", np.uint8)
 

@@ -5,18 +5,24 @@ import numpy as np
 from surefoot.data.stream.kernels.hashing import byte_stops, forget, hashed, is_new, note
 from surefoot.data.stream.kernels.layout import (
     ARENA,
+    CATEGORICAL,
     DONE,
+    DROPPED,
     ENTRIES,
     ENTRIES_FULL,
     FAULTS,
     FAULTS_FULL,
+    LARGEST_FLOAT32,
     LINES,
     NAMES,
     NAMES_FULL,
+    NUMERIC,
     POSITION,
     ROWS,
     ROWS_FULL,
+    TARGET,
     UNQUOTED_FULL,
+    WEIGHT,
     WEIGHTED,
 )
 from surefoot.data.stream.kernels.numbers import GOOD, MALFORMED, NOT_FINITE, number
@@ -24,13 +30,9 @@ from surefoot.data.stream.kernels.rows import distribute, has_control, is_blank,
 from surefoot.data.stream.kernels.words import byte
 from surefoot.native.emitting import jitted
 
-DROPPED, TARGET, WEIGHT, NUMERIC, CATEGORICAL = range(5)
-"""What a column is."""
-
 COLUMNS, QUOTE, LABEL, LABEL_RANGE, IMPORTANCE, IMPORTANCE_RANGE, VALUE, VALUE_RANGE, BINARY = range(1, 10)
 """What can be wrong with a line; the ranges, for numbers not finite or negative, follow what they belong to."""
 
-LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
 EQUALS = np.int64(61)
 NEW_LINE, QUOTATION = 10, 34
 

@@ -11,6 +11,7 @@ from surefoot.data.stream.kernels.layout import (
     ENTRIES_FULL,
     FAULTS,
     FAULTS_FULL,
+    LARGEST_FLOAT32,
     LINES,
     NAMES,
     NAMES_FULL,
@@ -27,7 +28,6 @@ from surefoot.native.emitting import jitted
 LABEL, LABEL_RANGE, WEIGHT, BASE, EXTRA, TOUCHING, BAR, SPACE, NAME, VALUE, VALUE_RANGE, BINARY = range(1, 13)
 """What can be wrong with a line, in the order in which it is looked for."""
 
-LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
 CARET = np.int64(94)
 NEW_LINE, QUOTE, COLON, PIPE = 10, 39, 58, 124
 
