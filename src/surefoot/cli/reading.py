@@ -94,7 +94,8 @@ def check_apart(place: Path | None, files: Iterable[Path | str]) -> None:
 @contextmanager
 def telling(quiet: bool = False) -> Iterator[None]:
     """Warnings about data become lines on standard error, and so does the compiling of kernels, which is done once."""
-    from surefoot.data.stream import DataWarning, compilation
+    from surefoot.data.stream import DataWarning
+    from surefoot.native import compilation
 
     told = (lambda _: None) if quiet else output.note
     compiling = compilation(

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from . import cache
-from .errors import DataError
-from .stream import Hashing, OnError, Policy, Stream, Table, formats, sources
-from .stream.table import TableOf
+from surefoot.data import cache
+from surefoot.data.errors import DataError
+from surefoot.data.stream import Hashing, OnError, Policy, Stream, Table, formats, sources
+from surefoot.data.stream.table import TableOf
 
 TABLES = tuple(formats.DELIMITERS)
 OF_TABLES = ("target", "weight", "numeric", "categorical", "drop", "delimiter", "header", "quotes")

@@ -7,8 +7,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, TypeAlias, get_args
 
-from ..errors import DataError
-from .kernels.layout import LARGEST_FLOAT32
+from surefoot.data.errors import DataError
+from surefoot.data.stream.kernels.layout import LARGEST_FLOAT32
 
 OnError: TypeAlias = Literal["stop", "warn", "skip"]
 

@@ -7,13 +7,13 @@ from collections import Counter
 from pathlib import PurePath
 from typing import Any, Literal, TypeAlias, get_args
 
-from ..errors import DataError
-from . import sources
-from .faults import shown
-from .parsing import Format
-from .svmlight import Libffm, Svmlight
-from .table import Table, TableOf
-from .vw import Vw
+from surefoot.data.errors import DataError
+from surefoot.data.stream import sources
+from surefoot.data.stream.faults import shown
+from surefoot.data.stream.parsing import Format
+from surefoot.data.stream.svmlight import Libffm, Svmlight
+from surefoot.data.stream.table import Table, TableOf
+from surefoot.data.stream.vw import Vw
 
 Name: TypeAlias = Literal["auto", "svmlight", "libffm", "vw", "csv", "tsv", "parquet"]
 

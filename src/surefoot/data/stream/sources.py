@@ -21,8 +21,8 @@ from typing import IO, Any, TypeAlias
 
 import numpy as np
 
-from ..errors import DataError
-from .kernels.layout import PADDING
+from surefoot.data.errors import DataError
+from surefoot.data.stream.kernels.layout import PADDING
 
 Paths: TypeAlias = "str | os.PathLike[str] | IO[bytes] | Sequence[str | os.PathLike[str] | IO[bytes]]"
 

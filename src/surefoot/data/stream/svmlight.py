@@ -18,11 +18,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from .faults import FINITE, shown, unreadable
-from .hashing import MOST_BITS
-from .kernels import compiled
-from .kernels.layout import FIELD_BITS
-from .parsing import Plain, Workspace
+from surefoot.data.stream.faults import FINITE, shown, unreadable
+from surefoot.data.stream.hashing import MOST_BITS
+from surefoot.data.stream.kernels import compiled
+from surefoot.data.stream.kernels.layout import FIELD_BITS
+from surefoot.data.stream.parsing import Plain, Workspace
 
 FORMAT = "svmlight lines LABEL INDEX:VALUE …"
 FIELD_FORMAT = "libffm lines LABEL FIELD:INDEX:VALUE …"

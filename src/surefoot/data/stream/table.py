@@ -24,13 +24,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..errors import DataError
-from . import sources
-from .faults import FINITE, shown, unreadable
-from .hashing import Hashing
-from .kernels import compiled
-from .kernels.layout import CATEGORICAL, DROPPED, NUMERIC, PADDING, TARGET, WEIGHT
-from .parsing import Plain, Workspace
+from surefoot.data.errors import DataError
+from surefoot.data.stream import sources
+from surefoot.data.stream.faults import FINITE, shown, unreadable
+from surefoot.data.stream.hashing import Hashing
+from surefoot.data.stream.kernels import compiled
+from surefoot.data.stream.kernels.layout import CATEGORICAL, DROPPED, NUMERIC, PADDING, TARGET, WEIGHT
+from surefoot.data.stream.parsing import Plain, Workspace
 
 MISSING = ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "-nan", "null", "NULL", "None")
 """Values that stand for none."""

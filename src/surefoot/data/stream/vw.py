@@ -19,10 +19,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from .faults import FINITE, shown, unreadable
-from .hashing import Hashing
-from .kernels import compiled
-from .parsing import Plain, Workspace
+from surefoot.data.stream.faults import FINITE, shown, unreadable
+from surefoot.data.stream.hashing import Hashing
+from surefoot.data.stream.kernels import compiled
+from surefoot.data.stream.parsing import Plain, Workspace
 
 FORMAT = "Vowpal Wabbit lines LABEL |NAMESPACE NAME:VALUE …"
 REASONS = (
