@@ -415,8 +415,8 @@ def test_the_report_stands_on_its_own(which):
 @pytest.mark.parametrize("low", [0.003, 0.0041, 0.00089, 1.9])
 @pytest.mark.parametrize("times", [1.01, 1.3, 2, 4, 6, 9, 20, 3e3])
 def test_ticks_of_a_logarithmic_axis_do_not_overlap(low, times):
-    from surefoot.lab.figures import curves, flaws, style
-    from surefoot.lab.race_figures import SIZE, plain_logarithms
+    from surefoot.lab.figures import curves, flaws, plain_logarithms, style
+    from surefoot.lab.race_figures import SIZE
 
     with style():
         figure, axes = curves("", "seconds", "loss", *SIZE)

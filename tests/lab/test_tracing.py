@@ -7,6 +7,8 @@ import surefoot
 from surefoot import ops, schedules
 from surefoot.lab.full_matrix import FullMatrix
 from surefoot.lab.problems import PROBLEMS, Problem
+from surefoot.lab.race import Entry, Run, Score
+from surefoot.lab.resolve import resolve_schedule
 from surefoot.rules import REGISTRY, RuleError, nonnegative, rule, scale
 
 
@@ -81,6 +83,20 @@ class TestSettings:
         assert traced["adagrad"].lr == REGISTRY["adagrad"].hyper["lr"].default
         # Every effective rate is the one of the step to come.
         np.testing.assert_allclose(traced[1].rates[:, 0], falling(np.array([2, 3, 4])))
+
+    @pytest.mark.parametrize(
+        "lr, name",
+        [
+            (0.1, None),
+            (schedules.polynomial(0.1), "polynomial"),
+            (schedules.warmup(schedules.exponential(0.1, 0.1), 3), "warmup"),
+            (resolve_schedule("exponential:0.5", 0.2), "exponential:0.5 from 0.2"),
+        ],
+    )
+    def test_a_schedule_is_called_the_same_in_traces_and_races(self, lr, name):
+        (path,) = surefoot.trace("sgd", lr=lr, steps=1)
+        entry = Entry(REGISTRY["sgd"], lr, 0.0, None, [Run(0, [Score(1.0, 1.0)], [1.0])])
+        assert path.record()["schedule"] == entry.row()["schedule"] == name
 
     def test_a_hyperparameter_reaches_the_rules_that_have_it(self):
         traced = surefoot.trace(["adagrad", "rmsprop"], gamma=0.5, lr=0.1)

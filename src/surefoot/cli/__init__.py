@@ -80,7 +80,7 @@ def show_version(wanted: bool) -> None:
 
 
 @app.callback(invoke_without_command=True)
-def options(
+def bare(
     context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", help="Show the version.", is_eager=True, callback=show_version)

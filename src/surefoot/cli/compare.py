@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from surefoot.cli import output
+from surefoot.cli import options, output
 
 if TYPE_CHECKING:
     from surefoot.lab.comparison import Comparison
@@ -24,10 +24,9 @@ def complete_data(incomplete: str) -> list[tuple[str, str]]:
 
 def complete_rules(incomplete: str) -> list[str]:
     """The last name of a list is still being typed."""
-    from surefoot.rules import REGISTRY
-
     before, comma, last = incomplete.rpartition(",")
-    return [f"{before}{comma}{name}" for name in ("all", *REGISTRY) if name.startswith(last)]
+    names = [*options.starting(last, ["all"]), *options.complete_rules(last)]
+    return [f"{before}{comma}{name}" for name in names]
 
 
 def complete_engine() -> list[str]:
@@ -98,10 +97,8 @@ def compare(
             help=f"Where report.html and results.json go; {OUT} unless given, and nowhere with --json.",
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Print nothing but errors, and JSON if asked for.")
-    ] = False,
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Race rules on the same data in the same order.
 
@@ -142,8 +139,8 @@ def compare(
 
 def command_line(data: str, given: dict[str, Any]) -> str:
     """What has to be typed to get these results again."""
-    options = [f"--{name.replace('_', '-')}={value}" for name, value in given.items()]
-    return shlex.join(["surefoot", "compare", data, *options])
+    settings = [f"--{name.replace('_', '-')}={value}" for name, value in given.items()]
+    return shlex.join(["surefoot", "compare", data, *settings])
 
 
 def parse_rates(text: str) -> float | dict[str, float]:

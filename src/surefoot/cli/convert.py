@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from surefoot.cli import output
+from surefoot.cli import options, output
 from surefoot.cli import reading as given
 
 
@@ -29,8 +29,8 @@ def convert(
     quotes: given.Quotes = True,
     on_error: given.OnError = "stop",
     max_errors: given.MaxErrors = None,
-    as_json: given.AsJson = False,
-    quiet: given.Quiet = False,
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Convert files to a block cache, for training more than once.
 

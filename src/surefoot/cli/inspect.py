@@ -7,8 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from surefoot.cli import output
-from surefoot.cli import reading as given
+from surefoot.cli import options, output
 
 
 def inspect(
@@ -18,7 +17,7 @@ def inspect(
         Path | None,
         typer.Option(metavar="FILE", help="Draw them, and effective rates: .png, .svg or .pdf.", dir_okay=False),
     ] = None,
-    as_json: given.AsJson = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Show the largest weights of a model, its effective learning rates, and how it was made."""
     from surefoot.learn.inspection import largest, summary

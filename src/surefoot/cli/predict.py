@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
 
-from surefoot.cli import output
+from surefoot.cli import options, output
 from surefoot.cli import reading as given
 from surefoot.replacing import replacing
 
@@ -39,7 +39,7 @@ def predict(
     format: given.Format = "auto",
     on_error: given.OnError = "stop",
     max_errors: given.MaxErrors = None,
-    quiet: given.Quiet = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Predict the labels of examples, one line for each.
 

@@ -65,8 +65,6 @@ OnError = Annotated[
 MaxErrors = Annotated[
     int | None, typer.Option(metavar="N", help="Stop after all if more lines than that are left out.")
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors, and JSON if asked for.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the results as JSON.")]
 
 
 def reading(**given: Any) -> Reading:
@@ -96,7 +94,8 @@ def check_apart(place: Path | None, files: Iterable[Path | str]) -> None:
 @contextmanager
 def telling(quiet: bool = False) -> Iterator[None]:
     """Warnings about data become lines on standard error, and so does the compiling of kernels, which is done once."""
-    from surefoot.data.stream import DataWarning, compilation
+    from surefoot.data.stream import DataWarning
+    from surefoot.native import compilation
 
     told = (lambda _: None) if quiet else output.note
     compiling = compilation(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from surefoot.cli import output
+from surefoot.cli import options, output
 from surefoot.replacing import replacing
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ def ids(incomplete: str) -> list[str]:
     """Ids of rows, for completion."""
     from surefoot.lab.published import ROWS
 
-    return [id for id in ROWS if id.startswith(incomplete)]
+    return options.starting(incomplete, ROWS)
 
 
 def reproduce(

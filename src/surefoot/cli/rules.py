@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from surefoot.cli import output
+from surefoot.cli import options, output
 
 if TYPE_CHECKING:
     from surefoot.rules import Rule
@@ -19,19 +19,14 @@ FORMULA_FROM, PAPER_FROM = 70, 110
 """Columns of a terminal from which the family's table has formulas and papers."""
 
 
-def names(incomplete: str) -> list[str]:
-    """Names of rules, for completion."""
-    from surefoot.rules import REGISTRY
-
-    return [name for name in REGISTRY if name.startswith(incomplete)]
-
-
 def rules(
     name: Annotated[
         str | None,
-        typer.Argument(help="One rule: a name, or path/to/file.py:name for your own.", autocompletion=names),
+        typer.Argument(
+            help="One rule: a name, or path/to/file.py:name for your own.", autocompletion=options.complete_rules
+        ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    as_json: options.JsonOrTable = False,
 ) -> None:
     """Show the family of rules, or one of them with its formula, paper, memory and hyperparameters."""
     from surefoot.lab.resolve import resolve_rule

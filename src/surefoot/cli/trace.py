@@ -7,24 +7,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from surefoot.cli import output
+from surefoot.cli import options, output
 
 if TYPE_CHECKING:
     from surefoot.lab.tracing import Trace
 
 
-def names(incomplete: str) -> list[str]:
-    """Names of rules, for completion."""
-    from surefoot.rules import REGISTRY
-
-    return [name for name in (*REGISTRY, "full_matrix") if name.startswith(incomplete)]
+def complete_rules(incomplete: str) -> list[str]:
+    return [*options.complete_rules(incomplete), *options.starting(incomplete, ["full_matrix"])]
 
 
-def problem_names(incomplete: str) -> list[str]:
-    """Names of problems, for completion."""
+def complete_problems(incomplete: str) -> list[str]:
     from surefoot.lab.problems import PROBLEMS
 
-    return [name for name in PROBLEMS if name.startswith(incomplete)]
+    return options.starting(incomplete, PROBLEMS)
 
 
 def trace(
@@ -33,12 +29,12 @@ def trace(
         typer.Argument(
             metavar="RULE...",
             help="Names of rules, path/to/file.py:name for your own, or full_matrix.",
-            autocompletion=names,
+            autocompletion=complete_rules,
         ),
     ],
     problem: Annotated[
         str,
-        typer.Option(help="elongated, bowl, rotated, rosenbrock or beale.", autocompletion=problem_names),
+        typer.Option(help="elongated, bowl, rotated, rosenbrock or beale.", autocompletion=complete_problems),
     ] = "elongated",
     lr: Annotated[
         str | None,
@@ -61,7 +57,7 @@ def trace(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Write the figure: .png, .svg or .pdf.", dir_okay=False)] = None,
     gif: Annotated[Path | None, typer.Option(help="Write an animation: .gif.", dir_okay=False)] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    as_json: options.JsonOrTable = False,
 ) -> None:
     """Follow rules over a function of two numbers."""
     from surefoot.lab.figures import check_suffix, save
@@ -143,23 +139,12 @@ def parse_start(text: str | None) -> tuple[float, ...] | None:
     return numbers
 
 
-def parse_setting(text: str) -> tuple[str, Any]:
-    """A name and its value: a number, true or false, or a word.
-
-    >>> parse_setting("gamma=0.9"), parse_setting("nesterov=true")
-    (('gamma', 0.9), ('nesterov', True))
-    """
-    name, equals, value = (part.strip() for part in text.partition("="))
-    if not (name.isidentifier() and equals and value):
-        raise ValueError(f"--set takes NAME=VALUE, such as gamma=0.9; got {text!r}")
+def parse_setting(text: str) -> tuple[str, float | bool | str]:
+    """A hyperparameter and its value; what has an option of its own is not set so."""
+    name, value = options.parse_setting(text)
     if name in ("lr", "rules", "problem", "steps", "start", "noise", "seed", "convention"):
         raise ValueError(f"--set {text}: give {name} as " + ("arguments" if name == "rules" else f"--{name}"))
-    if value.lower() in ("true", "false"):
-        return name, value.lower() == "true"
-    try:
-        return name, float(value)
-    except ValueError:
-        return name, value
+    return name, value
 
 
 def show(result: Trace, written: list[Path]) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from surefoot.cli import output
+from surefoot.cli import options, output
 from surefoot.cli import reading as given
 
 if TYPE_CHECKING:
@@ -24,15 +24,12 @@ LOSSES = (
 PARAMETERS = {"huber": 1.0, "quantile": 0.5, "epsilon_insensitive": 0.1}
 """The losses that have a number of their own, and what it is unless given."""
 
-
-def complete_rules(incomplete: str) -> list[str]:
-    from surefoot.rules import REGISTRY
-
-    return [name for name in REGISTRY if name.startswith(incomplete)]
+SETTING = "eps=1e-8"
+"""What errors give as an example of --set."""
 
 
 def complete_losses(incomplete: str) -> list[str]:
-    return [name for name in LOSSES.replace(";", ",").split(", ") if name.startswith(incomplete)]
+    return options.starting(incomplete, LOSSES.replace(";", ",").split(", "))
 
 
 def train(
@@ -51,7 +48,7 @@ def train(
         str | None, typer.Option(metavar="LABELS", help="The labels of the classes: 1,2,3 or 0-9; found unless given.")
     ] = None,
     optimizer: Annotated[
-        str, typer.Option(metavar="RULE", help="See surefoot rules.", autocompletion=complete_rules)
+        str, typer.Option(metavar="RULE", help="See surefoot rules.", autocompletion=options.complete_rules)
     ] = "adagrad",
     lr: Annotated[
         str, typer.Option(metavar="RATE", help="A learning rate, or auto: several at once, mixed by how they do.")
@@ -86,8 +83,8 @@ def train(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint, if there is one.")] = False,
     report: Annotated[Path | None, typer.Option(metavar="FILE", help="Write report.html.", dir_okay=False)] = None,
-    as_json: given.AsJson = False,
-    quiet: given.Quiet = False,
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Train a linear model on files of any size.
 
@@ -131,7 +128,7 @@ def train(
     given.check_apart(model, [*files, *(test or ())])
     given.check_apart(report, [*files, *(test or ()), model])
     if report is not None:
-        from surefoot.lab.report import check_installed
+        from surefoot.lab.page import check_installed
 
         check_installed()
         storage.check_place(report)
@@ -223,19 +220,12 @@ def parse_every(text: str) -> int | float:
         raise ValueError(f"--every takes a number of examples, or seconds such as 30s; got {text!r}") from None
 
 
-def parse_setting(text: str) -> tuple[str, Any]:
-    """A hyperparameter: a number, true or false.
-
-    >>> parse_setting("eps=1e-8"), parse_setting("nesterov=true")
-    (('eps', 1e-08), ('nesterov', True))
-    """
-    name, _, value = (part.strip() for part in text.partition("="))
-    if value.lower() in ("true", "false"):
-        return name, value.lower() == "true"
-    try:
-        return name, float(value)
-    except ValueError:
-        raise ValueError(f"--set takes NAME=VALUE, such as eps=1e-8; got {text!r}") from None
+def parse_setting(text: str) -> tuple[str, float]:
+    """A hyperparameter: a number, true or false."""
+    name, value = options.parse_setting(text, SETTING)
+    if isinstance(value, str):
+        raise ValueError(f"--set takes NAME=VALUE, such as {SETTING}; got {text!r}")
+    return name, value
 
 
 # What is shown

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from . import airfoil, docstrings, files
-from .airfoil import airfoil_textbook
-from .dataset import Dataset, Task, split
-from .errors import DataError
+from surefoot.data import airfoil, docstrings, files
+from surefoot.data.airfoil import airfoil_textbook
+from surefoot.data.dataset import Dataset, Task, split
+from surefoot.data.errors import DataError
 
 __all__ = ["BUILT_IN", "BuiltIn", "DataError", "Dataset", "Task", "airfoil_textbook", "load", "split"]
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from .dataset import Dataset
-from .errors import DataError
-from .files import first_bytes
+from surefoot.data.dataset import Dataset
+from surefoot.data.errors import DataError
+from surefoot.data.files import first_bytes
 
 FILE = "airfoil_self_noise.dat"
 URL = f"http://d2l-data.s3-accelerate.amazonaws.com/{FILE}"

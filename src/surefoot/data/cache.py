@@ -20,15 +20,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from surefoot.data.errors import DataError
+from surefoot.data.stream import Block, Names, Policy
+from surefoot.data.stream.ordered import in_order
 from surefoot.replacing import replacing
 from surefoot.threads import get_threads
 
-from .errors import DataError
-from .stream import Block, Names, Policy
-from .stream.ordered import in_order
-
 if TYPE_CHECKING:
-    from .stream import Stream
+    from surefoot.data.stream import Stream
 
 ZIP = b"PK\x03\x04"
 FIRST = "surefoot-blocks-1.json"

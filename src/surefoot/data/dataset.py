@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast, get_args
 
 import numpy as np
 
-from .errors import DataError
+from surefoot.data.errors import DataError
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array, csr_matrix

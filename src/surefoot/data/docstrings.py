@@ -19,8 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
-from .dataset import Dataset
-from .errors import DataError
+from surefoot.data.dataset import Dataset
+from surefoot.data.errors import DataError
 
 _WORD = re.compile("[a-z]{2,}")
 _BLOCKS = ("body", "orelse", "finalbody", "handlers", "cases")

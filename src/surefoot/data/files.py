@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .dataset import Dataset, Task, targets
-from .errors import DataError
+from surefoot.data.dataset import Dataset, Task, targets
+from surefoot.data.errors import DataError
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-    from .stream import Block
+    from surefoot.data.stream import Block
 
 # A file is what its first bytes say, whatever its name.
 _ZIP = b"PK\x03\x04"
@@ -88,7 +88,7 @@ def first_bytes(path: Path) -> bytes:
 
 
 def _read_text(path: Path) -> tuple[csr_array, np.ndarray, tuple[str, ...] | None]:
-    from .stream import formats
+    from surefoot.data.stream import formats
 
     try:
         format, _, _ = formats.guessed([os.fspath(path)])
@@ -101,8 +101,8 @@ def _read_stream(path: Path, format: str) -> tuple[csr_array, np.ndarray, tuple[
     """The examples of a format with names or fields, in as many columns as features occur."""
     from scipy.sparse import csr_array
 
-    from . import stream
-    from .stream import formats
+    from surefoot.data import stream
+    from surefoot.data.stream import formats
 
     chosen = formats.named(format)
     if isinstance(chosen, stream.Table):
@@ -129,7 +129,7 @@ def _read_stream(path: Path, format: str) -> tuple[csr_array, np.ndarray, tuple[
 def _read_svmlight(path: Path) -> tuple[csr_array, np.ndarray, None]:
     from scipy.sparse import csr_array
 
-    from . import stream
+    from surefoot.data import stream
 
     format = stream.Svmlight(rising=True, largest=_LARGEST_INDEX, described=_FORMAT)
     block = stream.joined(list(stream.Stream([os.fspath(path)], format, label_dtype=np.dtype(np.float64))))

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from . import cache
-from .errors import DataError
-from .stream import Hashing, Libffm, OnError, Policy, Stream, Svmlight, Table, Vw, formats, sources
-from .stream.table import TableOf
+from surefoot.data import cache
+from surefoot.data.errors import DataError
+from surefoot.data.stream import Hashing, OnError, Policy, Stream, Table, formats, sources
+from surefoot.data.stream.table import TableOf
 
-TABLES = ("csv", "tsv", "parquet")
+TABLES = tuple(formats.DELIMITERS)
 OF_TABLES = ("target", "weight", "numeric", "categorical", "drop", "delimiter", "header", "quotes")
 HASHED = (*TABLES, "vw")
 KINDS = ("numeric", "categorical")
@@ -102,12 +102,11 @@ class Reading:
             return Reading.of(stream.reading)
         format = stream.format
         bits = format.hashing.bits if format.hashing is not None else self.bits
+        named = replace(self, format=formats.known_as(format), bits=bits)
         if not isinstance(format, TableOf):
-            names = {Svmlight: "svmlight", Libffm: "libffm", Vw: "vw"}
-            return replace(self, format=names[type(format)], bits=bits)
+            return named
         columns = {kind: tuple(format.columns(kind)) for kind in KINDS}
-        name = "tsv" if format.table.delimiter == "\t" else "csv"
-        return replace(self, format=name, bits=bits, drop=(), delimiter=format.table.delimiter, **columns)
+        return replace(named, drop=(), delimiter=format.table.delimiter, **columns)
 
     @property
     def features(self) -> str:
@@ -119,23 +118,21 @@ class Reading:
 
     def _format(self, name: str) -> Any:
         hashing = Hashing(seed=self.seed) if self.bits is None else Hashing(self.bits, seed=self.seed)
-        match name:
-            case "svmlight":
-                return Svmlight(bits=self.bits)
-            case "libffm":
-                return Libffm(bits=self.bits)
-            case "vw":
-                return Vw(hashing)
-        return Table(
+        if name not in HASHED:
+            return formats.named(name, bits=self.bits)
+        if name not in TABLES:
+            return formats.named(name, hashing=hashing)
+        return formats.named(
+            name,
+            hashing=hashing,
             target=self.target,
             weight=self.weight,
             numeric=self.numeric,
             categorical=self.categorical,
             drop=self.drop,
-            delimiter=self.delimiter or ("\t" if name == "tsv" else ","),
+            delimiter=self.delimiter or formats.DELIMITERS[name],
             header=self.header,
             quotes=self.quotes,
-            hashing=hashing,
         )
 
     def _check_options(self, name: str) -> None:

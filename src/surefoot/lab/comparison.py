@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from surefoot.lab.race import VALIDATION_SHARE, Clock, Entry, Race, Rate, Settings, Task, first_rate, schedule_name
-from surefoot.lab.resolve import resolve_rule
+from surefoot.lab.race import VALIDATION_SHARE, Clock, Entry, Race, Settings, Task
+from surefoot.lab.resolve import Rate, first_rate, resolve_rule, schedule_name
 from surefoot.replacing import check, replacing
 from surefoot.rules import REGISTRY, Rule, RuleError
 
@@ -235,7 +235,7 @@ def compare(
     for rule in chosen:
         settings.step(rule, rates.get(rule.name))
     if out is not None:
-        from surefoot.lab.report import check_installed
+        from surefoot.lab.page import check_installed
 
         check_installed()
         writable(out)

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from surefoot.lab.figures import PALETTE, curves, style, writing
+from surefoot.lab.figures import PALETTE, curves, look, plain_logarithms, style, writing
 from surefoot.lab.model_figures import AGAINST, FOR, draw_rates
-from surefoot.lab.race_figures import look, plain_logarithms
-from surefoot.lab.report import THEMED, Picture, check_installed, svg, themed
+from surefoot.lab.page import Picture, colors, svg, template, themed
 from surefoot.learn.inspection import Largest, described, largest, summary
 from surefoot.replacing import replacing
 
@@ -45,14 +44,9 @@ def write(outcome: Outcome, path: Path, model: Path) -> None:
 
 def render(outcome: Outcome, model: Path) -> str:
     """The page as HTML."""
-    check_installed()
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("surefoot.lab"), autoescape=True, trim_blocks=True, lstrip_blocks=True
-    )
+    page = template("learning.html")
     facts, top = summary(outcome.model, TOP), largest(outcome.model, TOP)
-    return environment.get_template("learning.html").render(
+    return page.render(
         files=", ".join(Path(file).name for file in outcome.model.facts["files"]),
         headline=headline(outcome),
         lead=lead(outcome),
@@ -63,7 +57,7 @@ def render(outcome: Outcome, model: Path) -> str:
         several=any(weight.label is not None for weight in top),
         settings=settings(outcome, facts, model),
         made=f"Made {datetime.now().astimezone():%Y-%m-%d %H:%M} with surefoot {outcome.model.facts['version']}.",
-        colors=sorted({color.lower() for color in PALETTE} - set(THEMED)),
+        colors=colors(),
     )
 
 

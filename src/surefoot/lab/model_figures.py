@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from surefoot.lab.figures import PALETTE, new_figure, style
-from surefoot.lab.race_figures import look, plain_logarithms
+from surefoot.lab.figures import PALETTE, look, new_figure, plain_logarithms, style
 from surefoot.lab.rates_figure import binned, positive
 
 if TYPE_CHECKING:

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import functools
 import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from surefoot.engines import State, Step, mean_loss, order, predict
+from surefoot.lab.resolve import Rate, first_rate, schedule_name
 from surefoot.rules import Rule
 
 if TYPE_CHECKING:
     from surefoot.data import Dataset
-
-Rate: TypeAlias = "float | Callable[..., float]"
 
 EXPLODED = 1e3
 """A run whose training loss exceeds this times the loss before training has diverged."""
@@ -247,24 +245,6 @@ class Entry:
         for share in ("frozen", "zeros"):
             row[share] = None if self.diverged else float(np.mean([getattr(run, share) for run in self.runs]))
         return row | {"diverged": self.diverged, "diverged_seeds": sum(bool(run.diverged) for run in self.runs)}
-
-
-def first_rate(lr: Rate) -> float:
-    """The learning rate of the first step."""
-    return float(lr(1)) if callable(lr) else float(lr)
-
-
-def schedule_name(lr: Rate) -> str | None:
-    """What a schedule is called; None for a number.
-
-    >>> from surefoot import schedules
-    >>> schedule_name(schedules.polynomial(0.1)), schedule_name(0.1)
-    ('polynomial', None)
-    """
-    if not callable(lr):
-        return None
-    function = lr.func if isinstance(lr, functools.partial) else lr
-    return getattr(function, "__qualname__", type(function).__name__).partition(".")[0].lstrip("_")
 
 
 @dataclass

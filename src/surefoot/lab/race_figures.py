@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from surefoot.lab.figures import MARKERS, PALETTE, curves, new_figure, style
+from surefoot.lab.figures import Look, curves, look, plain_logarithms, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     from surefoot.lab.comparison import Comparison
     from surefoot.lab.race import Entry
-    from surefoot.lab.tracing import Path, Trace
 
 SIZE = (5.8, 4.0)
 """Of a figure, in inches: text stays legible when a page shows it on a telephone."""
@@ -32,13 +31,6 @@ MARKS = 15
 LOG_FROM = 5
 """An axis whose largest value is this many times its smallest is logarithmic."""
 
-
-NARROW = 0.8
-"""Decades of a logarithmic axis below which 1, 2 and 5 may be too few ticks."""
-
-FEW = 4
-"""Ticks of such an axis, about."""
-
 TITLES = {
     "held_out": "Held-out loss by epoch",
     "training": "Training loss by epoch",
@@ -46,33 +38,6 @@ TITLES = {
     "rates": "Effective learning rates",
     "search": "Search for the learning rates",
 }
-
-
-class Look(NamedTuple):
-    """How a rule is drawn."""
-
-    number: int
-    color: str
-    marker: str
-    dashes: str
-
-    def line(self, markersize: float = 4.5) -> dict[str, Any]:
-        """The arguments of `plot`."""
-        return {"color": self.color, "marker": self.marker, "linestyle": self.dashes, "markersize": markersize}
-
-    def gid(self, part: str) -> str:
-        """Names a part of a figure, so that the report can find all that belongs to the rule."""
-        return f"series-{self.number}-{part}"
-
-
-def look(number: int) -> Look:
-    """The look of the rule of that number; beyond the palette, its colours come again with dashes.
-
-    >>> look(0).color == look(8).color, look(0).dashes == look(8).dashes
-    (True, False)
-    """
-    turn, place = divmod(number, len(PALETTE))
-    return Look(number, PALETTE[place], MARKERS[(place + turn) % len(MARKERS)], ("-", "--", ":")[turn % 3])
 
 
 def figures(result: Comparison) -> dict[str, Figure]:
@@ -186,33 +151,6 @@ def search_for_rates(result: Comparison) -> Figure:
     return figure
 
 
-def trace_figures(trace: Trace, looks: dict[str, Look]) -> list[Figure]:
-    """Each path of a trace as a small figure of its own, in the look of its rule."""
-    with style():
-        return [small_trace(trace, path, looks[path.rule]) for path in trace.paths]
-
-
-def small_trace(trace: Trace, path: Path, way: Look) -> Figure:
-    """One path over contour lines, without a title."""
-    left, right, low, high = common_window(trace)
-    figure = new_figure(2.9, 2.2)
-    panel = figure.add_subplot()
-    x1, x2 = np.meshgrid(np.linspace(left, right, 60), np.linspace(low, high, 60))
-    values = trace.problem.at(np.stack([x1, x2], axis=-1))
-    panel.contour(x1, x2, values, levels=np.geomspace(0.02, values.max(), 9), colors="#999999", linewidths=0.6)
-    panel.plot(*trace.problem.minimizer, marker="*", markersize=9, color="#666666", linestyle="none")
-    panel.plot(*path.positions.T, color=way.color, marker=way.marker, markersize=3, linewidth=1.2)
-    panel.set(xlim=(left, right), ylim=(low, high), xlabel="x₁", ylabel="x₂")
-    return figure
-
-
-def common_window(trace: Trace) -> tuple[float, float, float, float]:
-    """The problem's window, widened for every path that did not diverge."""
-    left, right, low, high = trace.problem.window
-    x1, x2 = np.vstack([path.positions[:1] if path.diverged else path.positions for path in trace.paths]).T
-    return min(left, x1.min() - 0.3), max(right, x1.max() + 0.3), min(low, x2.min() - 0.3), max(high, x2.max() + 0.3)
-
-
 def draw(axes: Axes, way: Look, x, mean, low=None, high=None) -> None:
     """A rule's curve with its band."""
     if low is not None and high is not None and np.any(low < high):
@@ -237,33 +175,6 @@ def say(axes: Axes, text: str) -> None:
     """A panel of words where there is no curve to draw."""
     axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center")
     axes.set(xscale="linear", xticks=[], yticks=[])
-
-
-def plain_logarithms(axes: Axes) -> None:
-    """Powers of ten as people write them, with 2 and 5 between them where there is room; a few numbers where not."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
-
-    for axis in (axes.xaxis, axes.yaxis):
-        if axis.get_scale() == "log":
-            low, high = sorted(axis.get_view_interval())
-            decades = np.log10(high / low)
-            powers = LogLocator(subs=(1, 2, 5) if decades < 2.5 else (1,), numticks=9)
-            axis.set_major_locator(powers if decades > NARROW else MaxNLocator(FEW))
-            axis.set_major_formatter(FuncFormatter(lambda value, _: plain(value)))
-            axis.set_minor_formatter(NullFormatter())
-
-
-def plain(value: float) -> str:
-    """A tick label: 0.001, 20, but 10⁻⁵ and 10⁶.
-
-    >>> plain(0.001), plain(1e-5), plain(2e6)
-    ('0.001', '10⁻⁵', '2·10⁶')
-    """
-    if 1e-3 <= value < 1e5:
-        return f"{value:g}"
-    mantissa, exponent = f"{value:.0e}".split("e")
-    power = "10" + str(int(exponent)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
-    return power if mantissa == "1" else f"{mantissa}·{power}"
 
 
 def label_ends(axes: Axes, names: dict[Line2D, str]) -> None:

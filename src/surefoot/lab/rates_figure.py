@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from surefoot.lab.figures import new_figure, style
-from surefoot.lab.race_figures import look
+from surefoot.lab.figures import look, new_figure, style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -3,47 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import io
-import re
-from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from surefoot.lab import standings
+from surefoot.lab.figures import Look, look
+from surefoot.lab.page import Picture, colors, svg, template, themed
+from surefoot.lab.problems import PROBLEMS
 from surefoot.lab.race import VALIDATION_SHARE
 from surefoot.lab.standings import number
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from matplotlib.figure import Figure
-
     from surefoot.lab.comparison import Comparison
-    from surefoot.lab.race_figures import Look
 
     Row = dict[str, Any]
 
-NEEDED = {"matplotlib": "Matplotlib", "jinja2": "Jinja2"}
-
 TRACE_PROBLEM, TRACE_RATE, TRACE_STEPS = "elongated", 0.4, 20
-
-THEMED = {"#000000": "ink", "#666666": "muted", "#999999": "contour", "#dddddd": "grid", "#ffffff": "paper"}
-"""Colours of figures that stand for the page's own, which differ between light and dark."""
-
-
-class Picture(NamedTuple):
-    """A figure on the page: inline SVG, its title, and what there is to see in it."""
-
-    name: str
-    title: str
-    svg: str
-    caption: str
-
-
-def check_installed() -> None:
-    """Raises ValueError, which says what to install, if the report cannot be made here."""
-    missing = [name for module, name in NEEDED.items() if find_spec(module) is None]
-    if missing:
-        raise ValueError(f'report.html needs {" and ".join(missing)}; run pip install "surefoot[lab]"')
 
 
 def render(result: Comparison) -> str:
@@ -52,20 +28,11 @@ def render(result: Comparison) -> str:
     Raises:
         ValueError: Matplotlib or Jinja2 is not installed.
     """
-    check_installed()
-    import jinja2
-
-    from surefoot.lab.figures import PALETTE
-    from surefoot.lab.problems import PROBLEMS
-    from surefoot.lab.race_figures import look
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("surefoot.lab"), autoescape=True, trim_blocks=True, lstrip_blocks=True
-    )
+    page = template("report.html")
     rows, facts = result.table(), result.to_dict()
     columns = standings.columns(rows)
     looks = {entry.rule.name: look(number) for number, entry in enumerate(result.entries)}
-    return environment.get_template("report.html").render(
+    return page.render(
         headline=standings.headline(rows),
         runners_up=standings.runners_up(rows),
         facts=facts,
@@ -74,7 +41,7 @@ def render(result: Comparison) -> str:
         best={column.key: column.best(rows) for column in columns},
         places=places(rows),
         looks={name: way._asdict() | {"css": themed(way.color.lower())} for name, way in looks.items()},
-        colors=sorted({color.lower() for color in PALETTE} - set(THEMED)),
+        colors=colors(),
         pictures={picture.name: picture for picture in pictures(result)},
         traces=traces(result, looks),
         trace_rate=TRACE_RATE,
@@ -175,7 +142,7 @@ def pictures(result: Comparison) -> list[Picture]:
 
 def traces(result: Comparison, looks: dict[str, Look]) -> list[Picture]:
     """Where each rule goes on the textbook's elongated bowl; a rule of a user's that cannot go there is left out."""
-    from surefoot.lab.race_figures import trace_figures
+    from surefoot.lab.trace_figures import small_figures
     from surefoot.lab.tracing import Trace, trace
 
     walks: list[Trace] = []
@@ -186,40 +153,9 @@ def traces(result: Comparison, looks: dict[str, Look]) -> list[Picture]:
         return []
     together = Trace(walks[0].problem, tuple(path for walk in walks for path in walk.paths))
     shown = []
-    for path, figure in zip(together.paths, trace_figures(together, looks), strict=True):
+    for path, figure in zip(together.paths, small_figures(together, looks), strict=True):
         left = float(together.problem.distance(path.positions[-1]))
         caption = "diverged" if path.diverged else f"ends {left:.2g} from the minimum"
         picture = svg(figure, f"trace-{looks[path.rule].number}", f"Trace of {path.rule}: {caption}")
         shown.append(Picture(path.rule, path.rule, picture, caption))
     return shown
-
-
-def svg(figure: Figure, name: str, alt: str) -> str:
-    """A figure as inline SVG whose colours and font are the page's; `name` keeps its ids apart from other figures'."""
-    from markupsafe import Markup, escape
-
-    from surefoot.lab.figures import style
-
-    buffer = io.StringIO()
-    with style():
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    text = buffer.getvalue()
-    text = re.sub(r"<(metadata|style).*?</\1>", "", text[text.index("<svg") :], flags=re.DOTALL)
-    text = re.sub(r"font-family: [^;]*; ?", "", text)
-    text = re.sub(r'id="series-(\d+)-[^"]*"', r'class="series s\1"', text)
-    text = re.sub(r'(id="|url\(#|href="#)', rf"\g<1>{name}-", text)
-    text = re.sub(r"#[0-9a-f]{6}\b", lambda color: themed(color[0]), text)
-    box = re.search(r'viewBox="[^"]*"', text)
-    assert box is not None
-    start = f'<svg {box[0]} role="img" aria-label="{escape(alt)}">'
-    # HTML has no namespaces: xlink:href works as it stands.
-    return Markup(start + text[text.index(">") + 1 :].replace("\n", " "))
-
-
-def themed(color: str) -> str:
-    """The page's name for a colour of a figure.
-
-    >>> themed("#000000"), themed("#0072b2")
-    ('var(--ink)', 'var(--c-0072b2)')
-    """
-    return f"var(--{THEMED[color]})" if color in THEMED else f"var(--c-{color[1:]})"

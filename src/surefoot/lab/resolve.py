@@ -1,14 +1,19 @@
-"""Rules and schedules from what a person types: a name, a file of their own, numbers after a colon."""
+"""Rules and schedules from what a person types: a name, a file of their own, numbers after a colon; and back."""
 
 import difflib
+import functools
 import importlib.util
 import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeAlias
 
 from surefoot import rules, schedules
 from surefoot.rules import Rule, RuleError
+
+Rate: TypeAlias = float | Callable[..., float]
+"""A learning rate: a number, or a schedule."""
 
 
 def resolve_rule(text: str | Rule) -> Rule:
@@ -102,3 +107,23 @@ def resolve_schedule(text: str, lr: float) -> schedules.Schedule:
     schedule = make(lr, *numbers)
     schedule.__name__ = f"{text} from {lr:g}"  # type: ignore[attr-defined]
     return schedule
+
+
+def first_rate(lr: Rate) -> float:
+    """The learning rate of the first step."""
+    return float(lr(1)) if callable(lr) else float(lr)
+
+
+def schedule_name(lr: Rate) -> str | None:
+    """What a schedule is called, by its own `__name__` or the function that made it; None for a number.
+
+    >>> schedule_name(schedules.polynomial(0.1)), schedule_name(0.1)
+    ('polynomial', None)
+    >>> schedule_name(resolve_schedule("polynomial:1", 0.1))
+    'polynomial:1 from 0.1'
+    """
+    if not callable(lr):
+        return None
+    if isinstance(lr, functools.partial):
+        return getattr(lr, "__name__", schedule_name(lr.func))
+    return getattr(lr, "__qualname__", type(lr).__name__).partition(".")[0].lstrip("_")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 from typing import TYPE_CHECKING, Any
@@ -14,14 +14,13 @@ from surefoot.lab import problems
 from surefoot.lab.full_matrix import NAME as FULL_MATRIX
 from surefoot.lab.full_matrix import FullMatrix
 from surefoot.lab.problems import Problem
-from surefoot.lab.resolve import resolve_rule
+from surefoot.lab.resolve import Rate, first_rate, resolve_rule, schedule_name
 from surefoot.rules import Rule, RuleError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from pandas import DataFrame
 
-Rate = float | Callable[..., float]
 Rates = Rate | Sequence[Rate]
 
 AROUND = (
@@ -79,14 +78,14 @@ class Path:
         if not callable(self.lr):
             return f"η = {self.lr:g}"
         name = getattr(self.lr, "__name__", "<lambda>")
-        return f"η from {float(self.lr(1)):.4g}" if name == "<lambda>" else f"η(t) = {name}"
+        return f"η from {first_rate(self.lr):.4g}" if name == "<lambda>" else f"η(t) = {name}"
 
     def record(self) -> dict[str, Any]:
         """Everything as plain lists, numbers and words."""
         return {
             "rule": self.rule,
-            "lr": float(self.lr(1)) if callable(self.lr) else float(self.lr),
-            "schedule": getattr(self.lr, "__name__", "") if callable(self.lr) else None,
+            "lr": first_rate(self.lr),
+            "schedule": schedule_name(self.lr),
             "settings": dict(self.settings),
             "noise": self.noise,
             "steps": len(self.rates),
@@ -167,13 +166,13 @@ class Trace:
 
     def figure(self) -> Figure:
         """A Matplotlib figure: every path over the contours of the problem, a panel each."""
-        from surefoot.lab.figures import trace_figure
+        from surefoot.lab.trace_figures import trace_figure
 
         return trace_figure(self)
 
     def gif(self, path: str | PathLike[str], frames_per_second: int = 8) -> None:
         """Writes an animated GIF of the same panels, a frame for every step (at most about 120 frames)."""
-        from surefoot.lab.figures import trace_gif
+        from surefoot.lab.trace_figures import trace_gif
 
         trace_gif(self, path, frames_per_second)
 

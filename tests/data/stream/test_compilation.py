@@ -5,7 +5,8 @@ import subprocess
 import sys
 
 CODE = """
-from surefoot.data.stream import Hashing, compilation
+from surefoot.data.stream import Hashing
+from surefoot.native import compilation
 
 with compilation(lambda: print("begun"), lambda seconds: print("ended", 0 < seconds < 600)):
     for name in ("a", "b"):

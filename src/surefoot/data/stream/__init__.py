@@ -10,20 +10,18 @@ from typing import Literal
 
 import numpy as np
 
-from surefoot.native import compilation
+from surefoot.data.errors import DataError
+from surefoot.data.stream import sources
+from surefoot.data.stream.blocks import Block, joined
+from surefoot.data.stream.faults import DataWarning, OnError, Policy
+from surefoot.data.stream.formats import Name, resolved
+from surefoot.data.stream.hashing import Hashing, Names
+from surefoot.data.stream.ordered import in_order
+from surefoot.data.stream.parsing import Format, Parsed, Parser
+from surefoot.data.stream.svmlight import Libffm, Svmlight
+from surefoot.data.stream.table import Table
+from surefoot.data.stream.vw import Vw
 from surefoot.threads import get_threads
-
-from ..errors import DataError
-from . import sources
-from .blocks import Block, joined
-from .faults import DataWarning, OnError, Policy
-from .formats import Name, resolved
-from .hashing import Hashing, Names
-from .ordered import in_order
-from .parsing import Format, Parsed, Parser
-from .svmlight import Libffm, Svmlight
-from .table import Table
-from .vw import Vw
 
 __all__ = [
     "Block",
@@ -37,7 +35,6 @@ __all__ = [
     "Svmlight",
     "Table",
     "Vw",
-    "compilation",
     "joined",
     "read",
 ]

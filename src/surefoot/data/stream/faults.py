@@ -7,12 +7,14 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, TypeAlias, get_args
 
-from ..errors import DataError
+from surefoot.data.errors import DataError
+from surefoot.data.stream.kernels.layout import LARGEST_FLOAT32
 
 OnError: TypeAlias = Literal["stop", "warn", "skip"]
 
 SHOWN = 40
 """Bytes of a faulty token that a message shows at most."""
+FINITE = f"expected a finite number (at most {LARGEST_FLOAT32:.2g})"
 
 
 class DataWarning(UserWarning):
@@ -90,3 +92,14 @@ def shown(token: bytes) -> str:
     """
     text = token[:SHOWN].decode("utf-8", "replace")
     return repr(text if len(token) <= SHOWN else text + "…")
+
+
+def unreadable(line: bytes, expected: str, encoded: str) -> str:
+    """What is said of a line that is no text; `encoded` is what was expected and in which encoding.
+
+    >>> unreadable(b"\\xff\\xfe1", "numbers", "numbers in UTF-8")
+    'found UTF-16, expected numbers in UTF-8; convert it, for instance with iconv'
+    """
+    if line.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return f"found UTF-16, expected {encoded}; convert it, for instance with iconv"
+    return f"found binary data, expected {expected}"

@@ -7,13 +7,13 @@ from collections import Counter
 from pathlib import PurePath
 from typing import Any, Literal, TypeAlias, get_args
 
-from ..errors import DataError
-from . import sources
-from .faults import shown
-from .parsing import Format
-from .svmlight import Libffm, Svmlight
-from .table import Table
-from .vw import Vw
+from surefoot.data.errors import DataError
+from surefoot.data.stream import sources
+from surefoot.data.stream.faults import shown
+from surefoot.data.stream.parsing import Format
+from surefoot.data.stream.svmlight import Libffm, Svmlight
+from surefoot.data.stream.table import Table, TableOf
+from surefoot.data.stream.vw import Vw
 
 Name: TypeAlias = Literal["auto", "svmlight", "libffm", "vw", "csv", "tsv", "parquet"]
 
@@ -44,6 +44,11 @@ _LOOKS = (
 )
 """What a line looks like, the most particular first."""
 
+OF_LINES: dict[str, type[Svmlight | Libffm | Vw]] = {"svmlight": Svmlight, "libffm": Libffm, "vw": Vw}
+"""The formats of lines by name."""
+DELIMITERS = {"csv": ",", "tsv": "\t", "parquet": ","}
+"""The formats that are tables by name, and what stands between their values unless it is said."""
+
 
 def resolved(format: Name | Format | Table, files: list[Any]) -> tuple[Format, list[Any], str | None]:
     """The format of these files, the files to read (a pipe whose beginning is known is another one), and the guess.
@@ -63,10 +68,23 @@ def resolved(format: Name | Format | Table, files: list[Any]) -> tuple[Format, l
     return format, files, guess
 
 
-def named(name: str) -> Format | Table:
-    """A format as it is without settings."""
-    lines = {"svmlight": Svmlight, "libffm": Libffm, "vw": Vw}
-    return lines[name]() if name in lines else Table(delimiter="\t" if name == "tsv" else ",")
+def named(name: str, **settings: Any) -> Format | Table:
+    """The format of this name; settings are those of its class."""
+    if name in OF_LINES:
+        return OF_LINES[name](**settings)
+    settings.setdefault("delimiter", DELIMITERS[name])
+    return Table(**settings)
+
+
+def known_as(format: Format) -> str:
+    """The name under which `named` has a format; Parquet files are tables like any other.
+
+    >>> known_as(Vw()), known_as(Libffm())
+    ('vw', 'libffm')
+    """
+    if isinstance(format, TableOf):
+        return "tsv" if format.table.delimiter == DELIMITERS["tsv"] else "csv"
+    return {kind: name for name, kind in OF_LINES.items()}[type(format)]  # pyright: ignore[reportArgumentType]
 
 
 def guessed(files: list[Any]) -> tuple[Any, str, list[Any]]:

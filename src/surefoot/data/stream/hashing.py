@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .kernels import compiled
-from .kernels.layout import PADDING
+from surefoot.data.stream.kernels import compiled
+from surefoot.data.stream.kernels.layout import PADDING
 
 MOST_BITS = 31
 MOST_NAMES, MOST_BYTES = 1 << 20, 32 << 20

@@ -9,11 +9,11 @@ from typing import ClassVar, NamedTuple, Protocol
 
 import numpy as np
 
-from .blocks import Block
-from .faults import Fault
-from .hashing import Hashing
-from .kernels import layout
-from .sources import LONGEST_LINE, Buffer, Piece
+from surefoot.data.stream.blocks import Block
+from surefoot.data.stream.faults import Fault
+from surefoot.data.stream.hashing import Hashing
+from surefoot.data.stream.kernels import layout
+from surefoot.data.stream.sources import LONGEST_LINE, Buffer, Piece
 
 ROWS, ENTRIES, FAULTS, NAMES, ARENA, UNQUOTED = 1 << 12, 1 << 18, 16, 1 << 12, 1 << 17, 1 << 12
 """How much a workspace holds to begin with; it grows to what pieces need."""

@@ -21,7 +21,8 @@ from typing import IO, Any, TypeAlias
 
 import numpy as np
 
-from ..errors import DataError
+from surefoot.data.errors import DataError
+from surefoot.data.stream.kernels.layout import PADDING
 
 Paths: TypeAlias = "str | os.PathLike[str] | IO[bytes] | Sequence[str | os.PathLike[str] | IO[bytes]]"
 
@@ -29,9 +30,6 @@ PIECE = 4 << 20
 """Bytes of a piece, as far as lines allow."""
 LONGEST_LINE = 16 << 20
 """Bytes; longer lines are faults, and never held in memory as a whole."""
-PADDING = 16
-"""Line ends after a text; kernels read words of eight bytes, and need one line end."""
-
 BEGINNING = 1 << 20
 """Bytes of a file, as stored, from which its format is guessed, and the columns of a table."""
 PARQUET = b"PAR1"

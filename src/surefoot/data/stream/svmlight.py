@@ -18,16 +18,17 @@ from typing import ClassVar
 
 import numpy as np
 
-from .faults import shown
-from .hashing import MOST_BITS
-from .kernels import compiled
-from .parsing import Plain, Workspace
+from surefoot.data.stream.faults import FINITE, shown, unreadable
+from surefoot.data.stream.hashing import MOST_BITS
+from surefoot.data.stream.kernels import compiled
+from surefoot.data.stream.kernels.layout import FIELD_BITS
+from surefoot.data.stream.parsing import Plain, Workspace
 
 FORMAT = "svmlight lines LABEL INDEX:VALUE …"
 FIELD_FORMAT = "libffm lines LABEL FIELD:INDEX:VALUE …"
 LARGEST_INDEX = 10**18 - 1
 """More digits do not fit an int64 for sure."""
-LARGEST_FIELD, LARGEST_INDEX_OF_A_FIELD = (1 << 20) - 1, (1 << 43) - 1
+LARGEST_FIELD, LARGEST_INDEX_OF_A_FIELD = (1 << FIELD_BITS) - 1, (1 << 63 - FIELD_BITS) - 1
 """A row is sorted by index and field in one int64."""
 REASONS = (
     "label is not a number",
@@ -44,7 +45,6 @@ REASONS = (
     "field is not a whole number",
 )
 """What can be wrong with a line, in the order of the kernel's codes."""
-_FINITE = f"expected a finite number (at most {np.finfo(np.float32).max:.2g})"
 _TOKEN = re.compile(rb"[^\s#]*")
 
 
@@ -104,7 +104,7 @@ class Svmlight(Plain):
             case "label is not a number":
                 return f"found label {shown(token)}, expected a number, in {self.described}"
             case "label is not finite":
-                return f"found label {shown(token)}, {_FINITE}"
+                return f"found label {shown(token)}, {FINITE}"
             case "weight is not a number" | "weight is negative or not finite":
                 return f"found weight {shown(token)}, expected a finite number of 0 or more"
             case "group is not a whole number":
@@ -119,16 +119,14 @@ class Svmlight(Plain):
                 return f"found feature {index} with value {shown(token)}, expected a number"
             case "value is not finite":
                 if offset == 0:
-                    return f"found a feature whose values, summed, are not finite, {_FINITE}"
-                return f"found feature {index} with value {shown(token)}, {_FINITE}"
+                    return f"found a feature whose values, summed, are not finite, {FINITE}"
+                return f"found feature {index} with value {shown(token)}, {FINITE}"
             case "indices do not rise":
                 # A weight looks like an entry, so the label is left out.
                 earlier = re.findall(rb"\s\+?(\d+):", line[:offset])
                 entry = int(token.partition(b":")[0])
                 return f"found feature {entry} after {int(earlier[-1])}, expected rising indices, each at most once"
-        if line.startswith((b"\xff\xfe", b"\xfe\xff")):
-            return f"found UTF-16, expected {self.described} in ASCII or UTF-8; convert it, for instance with iconv"
-        return f"found binary data, expected {self.described}"
+        return unreadable(line, self.described, f"{self.described} in ASCII or UTF-8")
 
 
 @dataclass(frozen=True)

@@ -24,13 +24,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..errors import DataError
-from . import sources
-from .faults import shown
-from .hashing import Hashing
-from .kernels import compiled
-from .kernels.layout import PADDING
-from .parsing import Plain, Workspace
+from surefoot.data.errors import DataError
+from surefoot.data.stream import sources
+from surefoot.data.stream.faults import FINITE, shown, unreadable
+from surefoot.data.stream.hashing import Hashing
+from surefoot.data.stream.kernels import compiled
+from surefoot.data.stream.kernels.layout import CATEGORICAL, DROPPED, NUMERIC, PADDING, TARGET, WEIGHT
+from surefoot.data.stream.parsing import Plain, Workspace
 
 MISSING = ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "-nan", "null", "NULL", "None")
 """Values that stand for none."""
@@ -50,12 +50,10 @@ REASONS = (
     "binary data",
 )
 """What can be wrong with a line, in the order of the kernel's codes."""
-_FINITE = f"expected a finite number (at most {np.finfo(np.float32).max:.2g})"
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(inf|infinity)", re.IGNORECASE)
 BLANKS = " \t\r\v\f"
 KINDS = ("dropped", "target", "weight", "numeric", "categorical")
-DROPPED, TARGET, WEIGHT, NUMERIC, CATEGORICAL = range(5)
-"""What a column is."""
+"""What `TableOf.columns` calls the kinds of columns, in the order of `layout`."""
 
 
 @dataclass(frozen=True)
@@ -271,16 +269,15 @@ class TableOf(Plain):
             case "target is not a number":
                 return f"found {found} in the target's column {column!r}, expected a number"
             case "target is not finite":
-                return f"found {found} in the target's column {column!r}, {_FINITE}"
+                return f"found {found} in the target's column {column!r}, {FINITE}"
             case "weight is not a number of 0 or more" | "weight is not finite or negative":
                 return f"found {found} in the weight's column {column!r}, expected a finite number of 0 or more"
             case "value is not a number":
                 return f"found {found} in the numeric column {column!r}, expected a number; or make it categorical"
             case "value is not finite":
-                return f"found {found} in the numeric column {column!r}, {_FINITE}"
-        if line.startswith((b"\xff\xfe", b"\xfe\xff")):
-            return "found UTF-16, expected a table in UTF-8; convert it, for instance with iconv"
-        return f"found binary data, expected a table of text with {self.table.delimiter!r} between values"
+                return f"found {found} in the numeric column {column!r}, {FINITE}"
+        text = f"a table of text with {self.table.delimiter!r} between values"
+        return unreadable(line, text, "a table in UTF-8")
 
 
 def _fields(line: bytes, table: Table) -> tuple[list[int], list[bytes]]:

@@ -19,10 +19,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from .faults import shown
-from .hashing import Hashing
-from .kernels import compiled
-from .parsing import Plain, Workspace
+from surefoot.data.stream.faults import FINITE, shown, unreadable
+from surefoot.data.stream.hashing import Hashing
+from surefoot.data.stream.kernels import compiled
+from surefoot.data.stream.parsing import Plain, Workspace
 
 FORMAT = "Vowpal Wabbit lines LABEL |NAMESPACE NAME:VALUE …"
 REASONS = (
@@ -40,7 +40,6 @@ REASONS = (
     "binary data",
 )
 """What can be wrong with a line, in the order of the kernel's codes."""
-_FINITE = f"expected a finite number (at most {np.finfo(np.float32).max:.2g})"
 _TOKEN = re.compile(rb"[^\s|]*")
 
 
@@ -85,7 +84,7 @@ class Vw(Plain):
             case "label is not a number":
                 return f"found label {found}, expected a number, in {FORMAT}"
             case "label is not finite":
-                return f"found {found} before the bar, {_FINITE}"
+                return f"found {found} before the bar, {FINITE}"
             case "importance is not a number of 0 or more":
                 return f"found importance {found}, expected a finite number of 0 or more"
             case "base is not a number":
@@ -104,8 +103,6 @@ class Vw(Plain):
                 return f"found feature {name} with value {found}, expected a number"
             case "value is not finite":
                 if offset == 0:
-                    return f"found features whose values, summed, are not finite, {_FINITE}"
-                return f"found feature {name} with value {found}, {_FINITE}"
-        if line.startswith((b"\xff\xfe", b"\xfe\xff")):
-            return f"found UTF-16, expected {FORMAT} in UTF-8; convert it, for instance with iconv"
-        return f"found binary data, expected {FORMAT}"
+                    return f"found features whose values, summed, are not finite, {FINITE}"
+                return f"found feature {name} with value {found}, {FINITE}"
+        return unreadable(line, FORMAT, f"{FORMAT} in UTF-8")

@@ -10,8 +10,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from surefoot.data.stream.kernels.compiling import inner, kernel
 from surefoot.data.stream.kernels.words import trailing_zeros, word
+from surefoot.native.emitting import jitted
 
 LONGEST = 100
 """Bytes of a name, and of its namespace, that are noted; both are hashed as a whole."""
@@ -35,7 +35,7 @@ def folded(typing_context, a, b):
     return types.uint64(types.uint64, types.uint64), codegen
 
 
-@inner
+@jitted
 def hashed(text, begin, end, seed):
     """The hash of text[begin:end]; eight bytes after it are read, and do not count."""
     h = seed ^ (np.uint64(end - begin) * _FIRST)
@@ -47,7 +47,7 @@ def hashed(text, begin, end, seed):
     return folded(folded(h, _SECOND) ^ _FIRST, _THIRD)
 
 
-@inner
+@jitted
 def byte_stops(text, i, below, stop):
     """The first place from i on whose byte is less than `below`, or is `stop`."""
     least, wanted = _ONES * np.uint64(below), _ONES * np.uint64(stop)
@@ -61,7 +61,7 @@ def byte_stops(text, i, below, stop):
         i += 8
 
 
-@inner
+@jitted
 def end_of_name(text, i):
     """Where the name at text[i] ends: before a blank, a control character, a colon or a bar."""
     while True:
@@ -73,18 +73,18 @@ def end_of_name(text, i):
         i += 8
 
 
-@inner
+@jitted
 def fingerprint(h):
     """31 bits, never 0."""
     return max(np.int64(h >> np.uint64(32)) & 0x7FFFFFFF, 1)
 
 
-@inner
+@jitted
 def place_among_recent(h, recent):
     return np.int64(h >> np.uint64(8)) & (recent.size - 1)
 
 
-@inner
+@jitted
 def is_new(h, slot, known, recent):
     """Whether this name is neither in the table nor noted lately, and its place has one name at most."""
     place = place_among_recent(h, recent)
@@ -97,7 +97,7 @@ def is_new(h, slot, known, recent):
     return True
 
 
-@inner
+@jitted
 def note(h, recent, found, count, arena, used, spaces, space, between, text, begin, end):
     """Notes a name that the table may lack: the namespace spaces[space[0]:space[1]], a byte, text[begin:end].
 
@@ -119,14 +119,14 @@ def note(h, recent, found, count, arena, used, spaces, space, between, text, beg
     return count + 1, used
 
 
-@inner
+@jitted
 def forget(recent, found, first, count):
     """Undoes notes from `first` on."""
     for k in range(first, count):
         recent[place_among_recent(np.uint64(found[k, 0]), recent)] = np.uint64(0)
 
 
-@kernel
+@jitted
 def merge(found, arena, known, slots, ends, signs, names, sizes, most):
     """Adds names to a table, those it lacks, in order; at most so many names and bytes, later ones count only.
 
@@ -160,7 +160,7 @@ def merge(found, arena, known, slots, ends, signs, names, sizes, most):
     sizes[0], sizes[1] = n, used
 
 
-@kernel
+@jitted
 def of(text, middle, end, seed):
     """The hash of a name text[middle:end] in the namespace text[:middle]."""
     return hashed(text, middle, end, hashed(text, 0, middle, np.uint64(seed)))

@@ -1,11 +1,20 @@
 """What kernels and those who call them have to agree on; it is there without Numba."""
 
+import numpy as np
+
 DONE, ROWS_FULL, ENTRIES_FULL, FAULTS_FULL, NAMES_FULL, UNQUOTED_FULL = range(6)
 """Why a kernel returns; it goes on where it stopped when the array has been enlarged."""
 
 POSITION, LINES, ROWS, ENTRIES, FAULTS, SORTED, SUMMED, WEIGHTED, GROUPED, BASED, NAMES, ARENA = range(12)
 """Places in a kernel's state: where it is, how many it has read and found, what occurred, names and their bytes."""
 STATE = 12
+
+DROPPED, TARGET, WEIGHT, NUMERIC, CATEGORICAL = range(5)
+"""What a column of a table is."""
+FIELD_BITS = 20
+"""Rows with fields are sorted by index and field at once, in an int64; so many of its bits are the field's."""
+LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
+"""What is larger is not finite: a label, a weight, or a value in float32."""
 
 PADDING = 16
 """Bytes that must follow the end of a text, so that a word may be read anywhere in it."""

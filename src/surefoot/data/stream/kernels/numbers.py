@@ -11,9 +11,9 @@ Three ways, by how hard the number is:
 
 import numpy as np
 
-from surefoot.data.stream.kernels.compiling import inner, kernel
 from surefoot.data.stream.kernels.layout import LIMBS
 from surefoot.data.stream.kernels.words import byte, digits
+from surefoot.native.emitting import jitted
 
 GOOD, MALFORMED, NOT_FINITE = 0, 1, 2
 
@@ -46,12 +46,12 @@ def _powers_of_five() -> np.ndarray:
 _FIVES = _powers_of_five()
 
 
-@inner
+@jitted
 def is_digit(c):
     return 48 <= c <= 57
 
 
-@inner
+@jitted
 def high_product(a, b):
     """The upper and lower 64 bits of a product of two uint64."""
     half, low = np.uint64(32), np.uint64(0xFFFFFFFF)
@@ -62,7 +62,7 @@ def high_product(a, b):
     return a1 * b1 + (middle >> half) + (other >> half), (other << half) | (lower & low)
 
 
-@inner
+@jitted
 def nearest(w, q, single):
     """The float64 nearest to w · 10^q (with `single` the float32), for 0 ≤ w < 10^18 + 1; infinity past the largest."""
     if single:
@@ -107,19 +107,19 @@ def nearest(w, q, single):
     return times_power(np.float64(m), exponent - bias - mantissa_bits)
 
 
-@inner
+@jitted
 def times_power(value, exponent):
     """value · 2^exponent, where that is a float64 without rounding, for exponents that two halves of are normal."""
     half = exponent >> 1
     return value * power_of_two(half) * power_of_two(exponent - half)
 
 
-@inner
+@jitted
 def power_of_two(exponent):
     return np.int64((exponent + 1023) << 52).view(np.float64)
 
 
-@inner
+@jitted
 def multiply(big, size, factor):
     """Multiplies a number of `size` limbs by one below 2³², in place; returns its new size."""
     carry = np.uint64(0)
@@ -133,7 +133,7 @@ def multiply(big, size, factor):
     return size
 
 
-@inner
+@jitted
 def scale(big, size, factor, times, step, power):
     """Multiplies by factor^times, `step` at a time: power = factor^step."""
     for _ in range(times // step):
@@ -143,7 +143,7 @@ def scale(big, size, factor, times, step, power):
     return size
 
 
-@inner
+@jitted
 def compare_with_halfway(text, start, stop, q, lower, single, scratch):
     """The sign of a decimal minus the point halfway between `lower` and the next float, and the bits of `lower`.
 
@@ -198,7 +198,7 @@ def compare_with_halfway(text, start, stop, q, lower, single, scratch):
     return 0, m, e
 
 
-@inner
+@jitted
 def word_at(text, i):
     """Whether nan, inf or infinity is written there, in any case."""
     if byte(text, i) == 10 or byte(text, i + 1) == 10:
@@ -207,7 +207,7 @@ def word_at(text, i):
     return (a == 110 and b == 97 and c == 110) or (a == 105 and b == 110 and c == 102)
 
 
-@inner
+@jitted
 def any_number(text, i, single, scratch):
     """As `number`, for numbers of any length and with exponents."""
     start = i
@@ -252,7 +252,7 @@ def any_number(text, i, single, scratch):
     return i, -value if negative else value, GOOD
 
 
-@inner
+@jitted
 def long_number(text, first, last, w, q, single, scratch):
     """Which of two candidates, for w and for w + 1, is nearest to a number of more than 18 digits."""
     lower, upper = nearest(w, q, single), nearest(w + 1, q, single)
@@ -268,7 +268,7 @@ def long_number(text, first, last, w, q, single, scratch):
     return upper if sign > 0 or (sign == 0 and m % 2 == 1) else lower
 
 
-@inner
+@jitted
 def number(text, i, single, scratch):
     """The number that begins at text[i]: where it ends, its value (as float64) and whether it is one.
 
@@ -299,7 +299,7 @@ def number(text, i, single, scratch):
     return i, -value if negative else value, GOOD
 
 
-@kernel
+@jitted
 def parse(text, single, scratch, found):
     """The number at the beginning of a text, as `number`: where it ends and its value go to `found`."""
     found[0], found[1], kind = number(text, 0, single, scratch)

@@ -2,27 +2,27 @@
 
 import numpy as np
 
-from surefoot.data.stream.kernels.compiling import inner
 from surefoot.data.stream.kernels.layout import FAULTS, LINES, MOST_BUCKETS, SUMMED
 from surefoot.data.stream.kernels.words import byte
+from surefoot.native.emitting import jitted
 
 INSERTION = 32
 """Up to so many entries out of order are inserted one by one."""
 
 
-@inner
+@jitted
 def is_blank(c):
     """A space, a tab, a carriage return, or one of the two other blanks that Python's `split` knows."""
     return c == 32 or c == 9 or c == 13 or c == 11 or c == 12
 
 
-@inner
+@jitted
 def is_over(c):
     """Whether a token ends before this byte: a blank, a comment or the end of the line."""
     return c == 32 or c == 10 or c == 9 or c == 35 or c == 13 or c == 11 or c == 12
 
 
-@inner
+@jitted
 def line_end(text, i):
     """Where the line ends."""
     while byte(text, i) != 10:
@@ -30,7 +30,7 @@ def line_end(text, i):
     return i
 
 
-@inner
+@jitted
 def is_binary(text, i):
     """Whether the line from i on, without its comment, has a byte that is no text of numbers: NUL, or past ASCII."""
     while byte(text, i) != 10 and byte(text, i) != 35:
@@ -40,7 +40,7 @@ def is_binary(text, i):
     return False
 
 
-@inner
+@jitted
 def has_control(text, i):
     """Whether the line from i on has a control character, such as NUL, that no text has."""
     while byte(text, i) != 10:
@@ -50,7 +50,7 @@ def has_control(text, i):
     return False
 
 
-@inner
+@jitted
 def insert(indices, values, begin, end):
     """Sorts entries by index, equal ones in order of occurrence: by insertion."""
     for k in range(begin + 1, end):
@@ -61,7 +61,7 @@ def insert(indices, values, begin, end):
         indices[place], values[place] = index, value
 
 
-@inner
+@jitted
 def merge(indices, values, begin, end):
     """Sorts entries by index, equal ones in order of occurrence: runs of entries by insertion, then merged in pairs.
 
@@ -86,7 +86,7 @@ def merge(indices, values, begin, end):
         run *= 2
 
 
-@inner
+@jitted
 def distribute(indices, values, begin, end, bits, counts):
     """Sorts entries whose indices are spread evenly below 2^bits; otherwise like `merge`.
 
@@ -121,7 +121,7 @@ def distribute(indices, values, begin, end, bits, counts):
         indices[place], values[place] = index, value
 
 
-@inner
+@jitted
 def sum_equal(indices, values, begin, end, state):
     """Sums sorted entries of the same index, in order of occurrence, in float64, and counts those that are gone.
 
@@ -140,7 +140,7 @@ def sum_equal(indices, values, begin, end, state):
     return last + 1, finite
 
 
-@inner
+@jitted
 def record(faults, state, code, begin, position):
     """Notes what is wrong where: the kind, the number of the line in the piece (from 0), its begin, the position."""
     n = state[FAULTS]

@@ -2,14 +2,15 @@
 
 import numpy as np
 
-from surefoot.data.stream.kernels.compiling import inner, kernel
 from surefoot.data.stream.kernels.layout import (
     DONE,
     ENTRIES,
     ENTRIES_FULL,
     FAULTS,
     FAULTS_FULL,
+    FIELD_BITS,
     GROUPED,
+    LARGEST_FLOAT32,
     LINES,
     POSITION,
     ROWS,
@@ -30,21 +31,18 @@ from surefoot.data.stream.kernels.rows import (
     sum_equal,
 )
 from surefoot.data.stream.kernels.words import byte, digits
+from surefoot.native.emitting import jitted
 
 (LABEL, LABEL_RANGE, WEIGHT, WEIGHT_RANGE, GROUP, INDEX, INDEX_RANGE, VALUE, VALUE_RANGE, ORDER, BINARY, FIELD) = range(
     1, 13
 )
 """What can be wrong with a line; the ranges are for numbers that are not finite, too large or negative."""
 
-FIELD_BITS = 20
-"""Rows are sorted by index and field at once, in an int64; so many of its bits are the field's."""
-
-LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
 _QID = np.frombuffer(b"qid:", np.uint8)
 _COST = np.frombuffer(b"cost:", np.uint8)
 
 
-@inner
+@jitted
 def starts_with(text, i, word):
     """Whether the word stands at text[i]; a line end is in none."""
     for k in range(word.size):
@@ -53,7 +51,7 @@ def starts_with(text, i, word):
     return True
 
 
-@inner
+@jitted
 def whole_number(text, i):
     """The digits at text[i], after an optional plus sign: where they end, and their number; -1 past 18 digits.
 
@@ -72,7 +70,7 @@ def whole_number(text, i):
     return begin if i == first else i, w if i - start <= 18 else -1
 
 
-@inner
+@jitted
 def weight_at(text, start, scratch):
     """The weight at text[start]: where it ends, its value, and what is wrong with it, 0 for nothing."""
     i, weight, kind = number(text, start, True, scratch)
@@ -83,7 +81,7 @@ def weight_at(text, start, scratch):
     return i, weight, 0
 
 
-@inner
+@jitted
 def alike(text, i, width, previous, largest, indices, values):
     """Reads entries like the one before them: an index of so many digits, larger than `previous`, one digit, a space.
 
@@ -101,7 +99,7 @@ def alike(text, i, width, previous, largest, indices, values):
     return i, previous, indices.size
 
 
-@kernel
+@jitted
 def lines(text, end, settings, state, labels, weights, groups, indptr, indices, values, fields, faults, scratch):
     """Reads lines until text[end - 1], or until an array is full.
 

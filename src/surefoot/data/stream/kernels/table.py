@@ -2,40 +2,42 @@
 
 import numpy as np
 
-from surefoot.data.stream.kernels.compiling import inner, kernel
 from surefoot.data.stream.kernels.hashing import byte_stops, forget, hashed, is_new, note
 from surefoot.data.stream.kernels.layout import (
     ARENA,
+    CATEGORICAL,
     DONE,
+    DROPPED,
     ENTRIES,
     ENTRIES_FULL,
     FAULTS,
     FAULTS_FULL,
+    LARGEST_FLOAT32,
     LINES,
     NAMES,
     NAMES_FULL,
+    NUMERIC,
     POSITION,
     ROWS,
     ROWS_FULL,
+    TARGET,
     UNQUOTED_FULL,
+    WEIGHT,
     WEIGHTED,
 )
 from surefoot.data.stream.kernels.numbers import GOOD, MALFORMED, NOT_FINITE, number
 from surefoot.data.stream.kernels.rows import distribute, has_control, is_blank, line_end, record, sum_equal
 from surefoot.data.stream.kernels.words import byte
-
-DROPPED, TARGET, WEIGHT, NUMERIC, CATEGORICAL = range(5)
-"""What a column is."""
+from surefoot.native.emitting import jitted
 
 COLUMNS, QUOTE, LABEL, LABEL_RANGE, IMPORTANCE, IMPORTANCE_RANGE, VALUE, VALUE_RANGE, BINARY = range(1, 10)
 """What can be wrong with a line; the ranges, for numbers not finite or negative, follow what they belong to."""
 
-LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
 EQUALS = np.int64(61)
 NEW_LINE, QUOTATION = 10, 34
 
 
-@kernel
+@jitted
 def describe(schema, bounds, seed, spaces, missing):
     """Fills in `spaces` and `missing` as `lines` wants them; what is missing follows the columns in `schema`."""
     for column in range(len(spaces)):
@@ -47,14 +49,14 @@ def describe(schema, bounds, seed, spaces, missing):
             missing[column, which] = hashed(schema, first, bounds[len(spaces) + 2 + which], spaces[column, 1])
 
 
-@inner
+@jitted
 def skip_blanks(text, i, delimiter):
     while is_blank(byte(text, i)) and byte(text, i) != delimiter:
         i += 1
     return i
 
 
-@inner
+@jitted
 def quoted(text, i, delimiter, unquoted):
     """The value after a quote at text[i - 1]: where it ends, what follows it, whether it holds doubled quotes, a code.
 
@@ -89,7 +91,7 @@ def quoted(text, i, delimiter, unquoted):
     return size, i, doubled, 0
 
 
-@inner
+@jitted
 def plain(text, i, delimiter):
     """The value at text[i]: where it ends, without blanks after it, and what follows it."""
     start, stop = i, byte_stops(text, i, 32, delimiter)
@@ -101,7 +103,7 @@ def plain(text, i, delimiter):
     return end, stop
 
 
-@inner
+@jitted
 def whole(text, start, stop, single, scratch):
     """The number that is all of text[start:stop], and whether it is one."""
     if stop == start:
@@ -110,7 +112,7 @@ def whole(text, start, stop, single, scratch):
     return value, MALFORMED if how == GOOD and end != stop else how
 
 
-@inner
+@jitted
 def stands_for_none(h, missing):
     """Whether a value with this hash says that there is none."""
     nothing = False
@@ -119,7 +121,7 @@ def stands_for_none(h, missing):
     return nothing
 
 
-@kernel
+@jitted
 def lines(
     text, end, settings, kinds, spaces, missing, schema, bounds, state, labels, weights, indptr, indices, values,
     known, recent, found, arena, unquoted, faults, scratch, counts,

@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from surefoot.data.stream.kernels.compiling import inner, kernel
 from surefoot.data.stream.kernels.hashing import end_of_name, forget, hashed, is_new, note
 from surefoot.data.stream.kernels.layout import (
     ARENA,
@@ -12,6 +11,7 @@ from surefoot.data.stream.kernels.layout import (
     ENTRIES_FULL,
     FAULTS,
     FAULTS_FULL,
+    LARGEST_FLOAT32,
     LINES,
     NAMES,
     NAMES_FULL,
@@ -23,29 +23,29 @@ from surefoot.data.stream.kernels.layout import (
 from surefoot.data.stream.kernels.numbers import GOOD, NOT_FINITE, is_digit, number
 from surefoot.data.stream.kernels.rows import distribute, has_control, is_blank, line_end, record, sum_equal
 from surefoot.data.stream.kernels.words import byte
+from surefoot.native.emitting import jitted
 
 LABEL, LABEL_RANGE, WEIGHT, BASE, EXTRA, TOUCHING, BAR, SPACE, NAME, VALUE, VALUE_RANGE, BINARY = range(1, 13)
 """What can be wrong with a line, in the order in which it is looked for."""
 
-LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
 CARET = np.int64(94)
 NEW_LINE, QUOTE, COLON, PIPE = 10, 39, 58, 124
 
 
-@inner
+@jitted
 def is_end(c):
     """Whether a token ends before this byte."""
     return c == NEW_LINE or c == PIPE or is_blank(c)
 
 
-@inner
+@jitted
 def skip_blanks(text, i):
     while is_blank(byte(text, i)):
         i += 1
     return i
 
 
-@inner
+@jitted
 def head(text, i, single, scratch):
     """What precedes the first bar: where it is, label, weight, base, how many of them there are, and what is wrong."""
     label, weight, base, count = np.nan, 1.0, 0.0, 0
@@ -88,7 +88,7 @@ def head(text, i, single, scratch):
         count += 1
 
 
-@kernel
+@jitted
 def lines(
     text, end, settings, state, labels, weights, bases, indptr, indices, values, known, recent, found, arena, faults,
     scratch, counts,

@@ -7,7 +7,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from surefoot.data.stream.kernels.compiling import inner
+from surefoot.native.emitting import jitted
 
 _ZEROS = np.uint64(0x3030303030303030)
 _PAST_NINE = np.uint64(0x7676767676767676)
@@ -51,7 +51,7 @@ def trailing_zeros(typing_context, bits):
     return types.uint64(types.uint64), codegen
 
 
-@inner
+@jitted
 def digits(text, i):
     """How many of the eight bytes from text[i] are digits, and the number that these make; no branch decides.
 

@@ -1,0 +1,44 @@
+"""Options that several commands have, and what completes and parses them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated
+
+import typer
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print the results as JSON.")]
+JsonOrTable = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors, and JSON if asked for.")]
+
+
+def starting(incomplete: str, names: Iterable[str]) -> list[str]:
+    """The names that what was typed so far may become.
+
+    >>> starting("ada", ["adagrad", "sgd", "adam"])
+    ['adagrad', 'adam']
+    """
+    return [name for name in names if name.startswith(incomplete)]
+
+
+def complete_rules(incomplete: str) -> list[str]:
+    from surefoot.rules import REGISTRY
+
+    return starting(incomplete, REGISTRY)
+
+
+def parse_setting(text: str, example: str = "gamma=0.9") -> tuple[str, float | bool | str]:
+    """A hyperparameter and its value: a number, true or false, or a word.
+
+    >>> parse_setting("gamma=0.9"), parse_setting("nesterov=true")
+    (('gamma', 0.9), ('nesterov', True))
+    """
+    name, equals, value = (part.strip() for part in text.partition("="))
+    if not (name.isidentifier() and equals and value):
+        raise ValueError(f"--set takes NAME=VALUE, such as {example}; got {text!r}")
+    if value.lower() in ("true", "false"):
+        return name, value.lower() == "true"
+    try:
+        return name, float(value)
+    except ValueError:
+        return name, value

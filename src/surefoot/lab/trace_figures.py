@@ -1,0 +1,223 @@
+"""Figures of traces: every path of a trace over contour lines, as a figure, an animation, or small for a page."""
+
+from __future__ import annotations
+
+import textwrap
+from os import PathLike
+from pathlib import Path as FilePath
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from surefoot.lab.figures import MARKERS, PALETTE, Look, check_suffix, new_figure, style, writing
+from surefoot.lab.problems import Problem
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from surefoot.lab.tracing import Path, Trace
+
+COLUMNS = 3
+FRAMES = 120
+
+Window = tuple[float, float, float, float]
+"""x₁ from and to, x₂ from and to."""
+
+
+def trace_figure(trace: Trace) -> Figure:
+    """Every path of a trace over the contours of its problem, a panel each, all with the same axes."""
+    with style():
+        figure, panels, _ = _panels(trace)
+        for panel, path in zip(panels, trace.paths, strict=True):
+            panel.set_title(_heading(path, len(path.rates)))
+        # With fixed aspects, a layout settles at its second drawing.
+        figure.draw_without_rendering()
+        return figure
+
+
+def trace_gif(trace: Trace, path: str | PathLike[str], frames_per_second: int = 8) -> None:
+    """Writes an animation of the panels of `trace_figure`; long traces skip steps, to stay below 120 frames.
+
+    Raises:
+        ValueError: if the path does not end in .gif or cannot be written.
+    """
+    target = FilePath(path)
+    check_suffix(None, target)
+    with style():
+        from PIL import Image
+
+        images = list(_frames(trace))
+    # One palette, the last image's, so that pixels that do not move take no room.
+    palette = images[-1].quantize(128)
+    frames = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
+    with writing(target):
+        pause = 1000 // frames_per_second
+        durations = [pause] * (len(frames) - 1) + [10 * pause]
+        frames[0].save(target, save_all=True, append_images=frames[1:], duration=durations, loop=0)
+
+
+def _frames(trace: Trace):
+    """The images of an animation. The contours are drawn once; only paths and titles change from frame to frame."""
+    from PIL import Image
+
+    figure, panels, lines = _panels(trace)
+    canvas: Any = figure.canvas
+    for panel, path in zip(panels, trace.paths, strict=True):
+        panel.set_title(_heading(path, len(path.rates)))
+    canvas.draw()
+    figure.set_layout_engine("none")
+    moving = [*lines, *(panel.title for panel in panels), *(text for panel in panels for text in panel.texts)]
+    for artist in moving:
+        artist.set_animated(True)
+    canvas.draw()
+    background = canvas.copy_from_bbox(figure.bbox)
+    steps = max(len(path.rates) for path in trace.paths)
+    for t in np.unique(np.linspace(0, steps, min(steps + 1, FRAMES)).astype(int)):
+        canvas.restore_region(background)
+        for panel, line, path in zip(panels, lines, trace.paths, strict=True):
+            line.set_data(*path.positions[: t + 1].T)
+            panel.set_title(_heading(path, t))
+            for artist in (line, panel.title, *(panel.texts if t == steps else ())):
+                panel.draw_artist(artist)
+        yield Image.frombuffer("RGBA", canvas.get_width_height(), bytes(canvas.buffer_rgba())).convert("RGB")
+
+
+def _panels(trace: Trace):
+    """A figure with contours, start, minimizer and path for every path of a trace; the panels and the lines in them."""
+    count = len(trace.paths)
+    columns = 2 if count == 4 else min(count, COLUMNS)
+    rows = -(-count // columns)
+    window = window_of(trace, share=0.05)
+    left, right, low, high = window
+    panel_height = 3.4 * min(max((high - low) / (right - left), 0.6), 1.0)
+    figure = new_figure(max(3.9 * columns, 5.2), (panel_height + 0.75) * rows + 1.1)
+    panels: list[Any] = list(figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flat)
+    for panel in panels[count:]:
+        panel.set_visible(False)
+    lines = []
+    for number, (panel, path) in enumerate(zip(panels, trace.paths, strict=False)):
+        ground(panel, trace.problem, window)
+        lines.append(_draw_path(panel, path, number))
+        panel.label_outer()
+        # The lowest panel of every column says what its axis is, even where the last row is short.
+        if number + columns >= count:
+            panel.xaxis.set_tick_params(labelbottom=True)
+            panel.set_xlabel("x₁")
+    figure.suptitle(f"f(x) = {trace.problem.formula}", fontsize=12)
+    _legend(figure)
+    return figure, panels[:count], lines
+
+
+def _draw_path(panel: Axes, path: Path, number: int):
+    colour, marker = PALETTE[number % len(PALETTE)], MARKERS[number % len(MARKERS)]
+    markers: dict[str, Any] = {"marker": marker, "markersize": 4.5, "markeredgecolor": "white", "markeredgewidth": 0.4}
+    if len(path.positions) > 60:
+        markers = {"marker": marker, "markersize": 2.5, "markeredgewidth": 0}
+    (line,) = panel.plot(*path.positions.T, color=colour, label="steps", zorder=3, **markers)
+    panel.plot(*path.positions[0], marker="o", color="none", markeredgecolor="#222222", markersize=10, zorder=4)
+    if path.diverged:
+        panel.text(
+            0.5,
+            0.03,
+            "diverged",
+            transform=panel.transAxes,
+            ha="center",
+            color="white",
+            fontweight="bold",
+            bbox={"boxstyle": "round,pad=0.35", "facecolor": "#A32A00", "edgecolor": "none"},
+            zorder=6,
+        )
+    return line
+
+
+def _legend(figure: Figure) -> None:
+    from matplotlib.lines import Line2D
+
+    blank: dict[str, Any] = {"linestyle": "none", "color": "none"}
+    handles = [
+        Line2D([], [], color="#555555", marker="o", markersize=4.5, label="path, a marker each step"),
+        Line2D([], [], marker="o", markersize=9, markeredgecolor="#222222", label="start", **blank),
+        Line2D([], [], marker="*", markersize=12, color="#222222", linestyle="none", label="minimizer"),
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=3)
+
+
+def _heading(path: Path, t: int) -> str:
+    """What is traced, and where it is after step t."""
+    t = min(t, len(path.rates))
+    x1, x2 = path.positions[t]
+    name = textwrap.fill(path.label, 38)
+    if path.diverged and t == len(path.rates):
+        return f"{name}\nstep {t}: diverged"
+    return f"{name}\nstep {t}: x = ({_plain(x1)}, {_plain(x2)})"
+
+
+def _plain(value: float) -> str:
+    return (f"{value:.3f}" if abs(value) < 1000 else f"{value:.1e}").replace("-", "−")
+
+
+def small_figures(trace: Trace, looks: dict[str, Look]) -> list[Figure]:
+    """Each path of a trace as a small figure of its own, in the look of its rule."""
+    with style():
+        return [small_figure(trace, path, looks[path.rule]) for path in trace.paths]
+
+
+def small_figure(trace: Trace, path: Path, way: Look) -> Figure:
+    """One path over contour lines, without a title."""
+    window = window_of(trace, more=0.3)
+    figure = new_figure(2.9, 2.2)
+    panel = figure.add_subplot()
+    surface = surface_of(trace.problem, window, 60)
+    contours(panel, *surface, levels=np.geomspace(0.02, surface[-1].max(), 9), colors="#999999", linewidths=0.6)
+    panel.plot(*trace.problem.minimizer, marker="*", markersize=9, color="#666666", linestyle="none")
+    panel.plot(*path.positions.T, color=way.color, marker=way.marker, markersize=3, linewidth=1.2)
+    return figure
+
+
+# What paths are drawn over
+
+
+def window_of(trace: Trace, share: float = 0.0, more: float = 0.0) -> Window:
+    """The problem's window, widened to hold the start and every path that did not diverge.
+
+    Args:
+        trace: the paths.
+        share: of what the paths span, as a margin around them.
+        more: a margin besides.
+    """
+    left, right, low, high = trace.problem.window
+    points = np.vstack([path.positions[:1] if path.diverged else path.positions for path in trace.paths])
+    lowest, highest = points.min(axis=0), points.max(axis=0)
+    margin = share * (highest - lowest) + more
+    (x_low, y_low), (x_high, y_high) = lowest - margin, highest + margin
+    return min(left, x_low), max(right, x_high), min(low, y_low), max(high, y_high)
+
+
+def surface_of(problem: Problem, window: Window, points: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """x₁, x₂ and f there, on a square grid in the window."""
+    left, right, low, high = window
+    x1, x2 = np.meshgrid(np.linspace(left, right, points), np.linspace(low, high, points))
+    return x1, x2, problem.at(np.stack([x1, x2], axis=-1))
+
+
+def ground(panel: Axes, problem: Problem, window: Window) -> None:
+    """Shaded contour lines of a problem, at levels that grow geometrically from its minimum, and a star there."""
+    left, right, low, high = window
+    x1, x2, values = surface_of(problem, window, 200)
+    base = min(float(problem.at(np.asarray(problem.minimizer))), float(values.min()))
+    span = float(values[np.isfinite(values)].max()) - base
+    levels = base + np.geomspace(1e-3, 1, 13) * span if span > 0 else np.empty(0)
+    if span > 0:
+        panel.contourf(x1, x2, values, levels=[base - 1e-3 * span, *levels], cmap="Greys", alpha=0.25, zorder=0)
+    contours(panel, x1, x2, values, levels, colors="#9A9A9A", linewidths=0.7)
+    panel.plot(*problem.minimizer, marker="*", markersize=12, color="#222222", zorder=5, linestyle="none")
+    if 0.5 < (right - left) / (high - low) < 2:
+        panel.set_aspect("equal")
+
+
+def contours(panel: Axes, x1: np.ndarray, x2: np.ndarray, values: np.ndarray, levels: np.ndarray, **lines: Any) -> None:
+    """Contour lines at these levels, if there are any, and axes with names that end where the grid does."""
+    if len(levels):
+        panel.contour(x1, x2, values, levels=levels, zorder=1, **lines)
+    panel.set(xlim=(x1[0, 0], x1[0, -1]), ylim=(x2[0, 0], x2[-1, 0]), xlabel="x₁", ylabel="x₂")
