@@ -223,6 +223,32 @@ def test_what_can_be_read_only_once_is_not_read_twice(files, capsys):
     assert "test: standard input can be read only once" in err
 
 
+def test_a_model_does_not_take_the_checkpoints_place(files, capsys):
+    place = "kept/checkpoint.safetensors"
+    _, err = ran(capsys, "train", "train.svm", "--model", place, "--checkpoint", "kept", status=2)
+    assert f"{place}: is a file that is read" in err
+
+
+@pytest.mark.parametrize("every", ["nans", "infs", "x", "1.5"])
+def test_how_often_is_a_number(every, files, capsys):
+    _, err = ran(capsys, "train", "train.svm", "--model", "m", "--checkpoint", "kept", "--every", every, status=2)
+    assert f"--every takes a number of examples, or seconds such as 30s; got '{every}'" in err
+
+
+@pytest.mark.skipif(os.name != "posix", reason="closes streams in the shell's way")
+def test_streams_that_are_closed(files):
+    def surefoot(command):
+        done = subprocess.run(
+            ["sh", "-c", f'exec "{sys.executable}" -m surefoot {command}'], capture_output=True, text=True, check=False
+        )
+        return done.returncode, done.stderr
+
+    assert surefoot("rules >&-") == (0, "")
+    assert surefoot("rules nonsense 2>&-") == (2, "")
+    status, err = surefoot("train - --model m <&-")
+    assert (status, err) == (2, "error: standard input: is closed, expected something to read\n")
+
+
 def test_labels_come_back_digit_by_digit(files, capsys):
     labels = "16777216", "16777217", "0.1"
     (files / "c.svm").write_text("".join(f"{label} {k}:1\n" for k, label in enumerate(labels, 1)) * 20)

@@ -251,6 +251,19 @@ def test_weight_0_is_as_if_the_example_were_not_there(two):
     assert_identical(found.coef_, quick().fit(X[weights], y[weights]).coef_)
 
 
+def test_classes_are_balanced_without_examples_of_weight_0(two):
+    X, y = two
+    weights = np.where((y == y[0]) & (np.arange(len(y)) % 5 > 0), 0.0, 1.0)
+    mine = LinearClassifier(class_weight="balanced", random_state=0).fit(X, y, weights)
+    theirs = LinearClassifier(class_weight="balanced", random_state=0).fit(X[weights > 0], y[weights > 0])
+    assert_identical(mine.coef_, theirs.coef_)
+
+
+def test_weights_of_classes_are_numbers_of_at_least_0(two):
+    with pytest.raises(ValueError, match=r"^class_weight: found .* expected numbers of at least 0"):
+        LinearClassifier(class_weight=dict.fromkeys(np.unique(two[1]), -1)).fit(*two)
+
+
 def test_weights_of_classes_are_weights_of_their_examples(two):
     X, y = two
     names = np.array(["no", "yes"])[y]

@@ -92,6 +92,9 @@ def bare(
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Runs the command line and exits: 0, 1 (a result that fails), 2 (a mistake), 130 (Ctrl-C), 141 (pipe closed)."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever runs this
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         # A terminal that cannot show η gets a question mark rather than a traceback.
         if hasattr(stream, "reconfigure"):

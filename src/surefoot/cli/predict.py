@@ -43,8 +43,8 @@ def predict(
 ) -> None:
     """Predict the labels of examples, one line for each.
 
-    Files are read as those that the model was trained on. Their labels do not matter, and tables and Vowpal Wabbit's
-    text need not have any.
+    Files are read as those that the model was trained on. It does not matter what their labels are, but lines of
+    svmlight and libffm have to begin with one; tables and Vowpal Wabbit's text need not have any.
     """
     from dataclasses import replace
 

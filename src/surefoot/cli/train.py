@@ -125,8 +125,9 @@ def train(
         evaluate=report is not None,
         **({} if every is None else {"every": parse_every(every)}),
     )
-    given.check_apart(model, [*files, *(test or ())])
-    given.check_apart(report, [*files, *(test or ()), model])
+    read = [*files, *(test or ()), *([] if plan.place is None else [plan.place])]
+    given.check_apart(model, read)
+    given.check_apart(report, [*read, model])
     if report is not None:
         from surefoot.lab.page import check_installed
 
@@ -215,9 +216,12 @@ def parse_every(text: str) -> int | float:
     (100000, 30.0)
     """
     try:
-        return float(text[:-1]) if text.endswith("s") else int(text.replace(",", "").replace("_", ""))
+        every = float(text[:-1]) if text.endswith("s") else int(text.replace(",", "").replace("_", ""))
     except ValueError:
-        raise ValueError(f"--every takes a number of examples, or seconds such as 30s; got {text!r}") from None
+        every = float("nan")
+    if not every < float("inf"):
+        raise ValueError(f"--every takes a number of examples, or seconds such as 30s; got {text!r}")
+    return every
 
 
 def parse_setting(text: str) -> tuple[str, float]:

@@ -410,8 +410,17 @@ class LinearClassifier(ClassifierMixin, _Linear):
         self.classes_ = known
         targets = np.searchsorted(known, y)
         if self.class_weight is not None:
-            weights = weights * compute_class_weight(self.class_weight, classes=known, y=y)[targets]
+            weights = weights * self._of_classes(known, y[weights > 0])[targets]
         return targets.astype(np.float64), weights
+
+    def _of_classes(self, known, y):
+        """The weight of each class; examples without weight are not there, so a class may be without examples."""
+        there = np.isin(known, y)
+        found = np.ones(len(known))
+        found[there] = compute_class_weight(self.class_weight, classes=known[there], y=y)
+        if (found < 0).any():
+            raise ValueError(f"class_weight: found {self.class_weight!r}, expected numbers of at least 0")
+        return found
 
     def _outputs(self):
         return 1 if len(self.classes_) == 2 else len(self.classes_)

@@ -65,7 +65,10 @@ class Targets:
             return
         found = tuple(sorted(set(labels[np.isfinite(labels)].tolist())))
         if not found:
-            raise DataError("found no label among the first examples, expected some to learn from")
+            raise DataError(
+                "found no label among the first examples, expected some to learn from (of a table, --target says which "
+                "column has them)"
+            )
         if len(found) > 2:
             if self.loss == "auto" and not all(label.is_integer() for label in found):
                 self.loss = "squared"

@@ -147,7 +147,7 @@ def beginning(file: Any) -> tuple[bytes, Any]:
             with opened(file, name) as stream:
                 start = stream.read(BEGINNING)
         else:
-            stream = sys.stdin.buffer if file == "-" else file
+            stream = standard_input() if file == "-" else file
             if stream.seekable():
                 place = stream.tell()
                 start = stream.read(BEGINNING)
@@ -200,7 +200,7 @@ def parquet_columns(file: Any, name: str) -> dict[str, str]:
             return "nested"
         return "number" if types.is_integer(column) or types.is_floating(column) or types.is_decimal(column) else "text"
 
-    place = 0 if isinstance(file, str) else file.tell()
+    place = 0 if isinstance(file, str) or not file.seekable() else file.tell()
     with _parquet(file, name) as opened:
         schema = opened.schema_arrow
         if not isinstance(file, str):
@@ -307,7 +307,7 @@ def opened(file: Any, name: str) -> Any:
         if not isinstance(file, str):
             return _Kept(file)
         if file == "-":
-            return _Kept(sys.stdin.buffer)
+            return _Kept(standard_input())
         if "://" in file:
             return _fsspec().open(file, "rb").open()
         if os.path.isdir(file):
@@ -321,6 +321,12 @@ def opened(file: Any, name: str) -> Any:
         if isinstance(error, DataError):
             raise
         raise DataError(f"{name}: could not be read ({getattr(error, 'strerror', None) or error})") from None
+
+
+def standard_input() -> Any:
+    if sys.stdin is None:
+        raise DataError("standard input: is closed, expected something to read")
+    return sys.stdin.buffer
 
 
 class _Kept:
