@@ -1,6 +1,7 @@
 """Settings that change while rows wait for what they missed: each row is still where dense steps would have put it."""
 
 import copy
+import math
 
 import pytest
 from optimizers import assert_tensors_close, assert_tensors_identical, coo, optim, parameters, torch
@@ -139,6 +140,41 @@ def test_settings_by_hand_are_checked_and_not_ignored():
         ValueError, match=r"w: stochastic_rounding is for bfloat16 parameters; this one is torch.float32"
     ):
         optimizer.step()
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_a_schedule_that_fails_later_changes_nothing(together):
+    """The group before it is not stepped either."""
+    own = parameters((2,), (3,))
+    schedules = [lambda t: 0.1, lambda t: 0.1 if t < 2 else math.nan]
+    groups = [{"params": [p], "lr": lr} for p, lr in zip(own, schedules, strict=True)]
+    optimizer = optim.Adagrad(groups, engine=None if together else "reference")
+    for p in own:
+        p.grad = torch.ones_like(p)
+    optimizer.step()
+    before = [p.detach().clone() for p in own]
+    with pytest.raises(RuleError, match="nan"):
+        optimizer.step()
+    for p, kept in zip(own, before, strict=True):
+        assert_tensors_identical(p.detach(), kept)
+        assert optimizer.state[p]["step"] == 1
+
+
+def test_parameters_that_are_thawed_are_stepped_in_backward_passes():
+    model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 1))
+    model[0].requires_grad_(False)
+    handle = optim.step_in_backward(model, optim.SGD, lr=0.1)
+    assert not model[0].weight.requires_grad
+    before = model[0].weight.detach().clone()
+    model(torch.ones(1, 2)).sum().backward()
+    assert_tensors_identical(model[0].weight.detach(), before)
+    model[0].requires_grad_(True)
+    model(torch.ones(1, 2)).sum().backward()
+    assert model[0].weight.grad is None
+    assert (model[0].weight != before).any()
+    handle.remove()
+    model(torch.ones(1, 2)).sum().backward()
+    assert model[0].weight.grad is not None
 
 
 # Rules of one's own

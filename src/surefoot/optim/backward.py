@@ -26,17 +26,21 @@ class StepInBackward:
             for number, group in enumerate(optimizer.param_groups)
             for index, parameter in enumerate(group["params"])
         }
-        chosen = [parameter for parameter in parameters if parameter.requires_grad]
+        # Those that are frozen now may be thawed later.
+        chosen = [p for p in parameters if p.requires_grad or (id(p) in places and can_require_grad(p))]
         foreign = [tuple(parameter.shape) for parameter in chosen if id(parameter) not in places]
         if foreign:
             raise ValueError(
                 f"the optimizer does not have {len(foreign)} of {len(chosen)} parameters (of shapes "
                 f"{', '.join(map(str, foreign[:4]))}); expected an optimizer of all parameters to be stepped"
             )
-        self.hooks = [
-            parameter.register_post_accumulate_grad_hook(functools.partial(self._step, *places[id(parameter)]))
-            for parameter in chosen
-        ]
+        self.hooks = []
+        for parameter in chosen:
+            frozen = not parameter.requires_grad
+            parameter.requires_grad_()  # or torch takes no hook
+            hook = functools.partial(self._step, *places[id(parameter)])
+            self.hooks.append(parameter.register_post_accumulate_grad_hook(hook))
+            parameter.requires_grad_(not frozen)
 
     def _step(self, number: int, index: int, parameter: Tensor) -> None:
         try:
@@ -56,6 +60,10 @@ class StepInBackward:
         self.remove()
 
 
+def can_require_grad(parameter: Tensor) -> bool:
+    return parameter.is_leaf and (parameter.is_floating_point() or parameter.is_complex())
+
+
 def step_in_backward(
     model: torch.nn.Module | Iterable[Tensor],
     optimizer: RuleOptimizer | type[RuleOptimizer] = Adagrad,
@@ -65,7 +73,8 @@ def step_in_backward(
 
     Memory never holds more than a few gradients at once. Neither step() nor zero_grad() is needed any more; learning
     rate schedules and state dicts of the optimizer work as before. There is no accumulation over micro-batches, no
-    clipping by the norm of all gradients and no GradScaler: they need all gradients at once.
+    clipping by the norm of all gradients and no GradScaler: they need all gradients at once. Nor are the optimizer's
+    step hooks called: at no moment are all parameters stepped. Those that are frozen are stepped once they are thawed.
 
     Args:
         model: its parameters are stepped; or an iterable of parameters.

@@ -438,6 +438,8 @@ class RuleOptimizer(torch.optim.Optimizer):
                     found[kind] = self._joined(step, engine, by_rows, [*before, *memories])
                 self._together[number] = list(group["params"]), found
             ready += found.values()
+        for some in (*ready, *alone):
+            some.check_schedule()
         return ready, alone
 
     def _job(self, number: int, index: int, parameter: Tensor, step: Step) -> Job:

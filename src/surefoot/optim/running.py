@@ -25,6 +25,11 @@ class Job(NamedTuple):
     gradient: Tensor | Rows
     engine: str
 
+    def check_schedule(self) -> None:
+        """Raises RuleError where a schedule has no learning rate for the next step."""
+        if callable(self.step.hyper["lr"]) and not self.memory.counts_on_device:
+            self.step.lr(self.memory.count() + 1)
+
 
 def checked_rows(memory: Memory, gradient: Tensor, engine: str) -> Rows:
     """The rows of a sparse gradient; raises ValueError where they do not fit the parameter or the rule."""
@@ -192,6 +197,12 @@ class Together:
 
     def all_step(self) -> bool:
         return len(self.chosen) == len(self.parameters)
+
+    def check_schedule(self) -> None:
+        """Raises RuleError where a schedule has no learning rate for the next step."""
+        if callable(self.step.hyper["lr"]) and not self.memories[0].counts_on_device:
+            for taken in np.unique(self.counted()):
+                self.step.lr(int(taken) + 1)
 
     def run(self, amp: Any = None) -> list[str]:
         """One step; returns what is wrong with gradients. `amp` is for GPUs: on CPUs GradScaler itself acts on it."""
