@@ -358,8 +358,8 @@ class RuleOptimizer(torch.optim.Optimizer):
         waits = step.catches_up and engine != "torch"
         if waits and (step is memory.step or step.rule is memory.step.rule):
             return
-        if memory.step.catches_up and memory.step.layout != step.layout and memory.step.granularity != step.granularity:
-            return  # refused below, with nothing changed
+        if step.granularity != memory.step.granularity:
+            return  # which is refused, with nothing changed
         gpu.settle(memory) if memory.device.type != "cpu" else memory.settle()
 
     # Steps

@@ -321,7 +321,7 @@ def test_a_stream_may_be_left_in_the_middle(tmp_path):
     deadline = time.monotonic() + 10
     while threading.active_count() > before and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert threading.active_count() == before
+    assert threading.active_count() <= before  # a thread of an earlier test may end meanwhile
 
 
 def test_rising_indices_on_request():
