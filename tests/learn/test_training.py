@@ -247,12 +247,14 @@ def test_a_process_that_was_killed_is_gone_on_with(signal_number, before, shards
 
 
 def test_checkpoints_of_earlier_versions_are_gone_on_with(shards, tmp_path):
-    """Which held a fourth number beside what the loss is looked at for."""
+    """Which held a fourth number beside what the loss is looked at for, and one check sum."""
     plan = {"files": tuple(shards), "checkpoint": str(tmp_path), "every": 1, "settings": {"lr": 0.5}}
     with pytest.raises(Crash):
         Training(Plan(**plan), crashing(3)).run()
     arrays, facts = storage.read(tmp_path / CHECKPOINT, KIND)
-    storage.write(tmp_path / CHECKPOINT, KIND, arrays, facts | {"looked": [*facts["looked"], 0.0]})
+    storage.write(
+        tmp_path / CHECKPOINT, KIND, arrays, facts | {"looked": [*facts["looked"], 0.0], "crc": facts["crc"][0]}
+    )
     assert same(Training(Plan(**plan, resume=True)).run().model, trained(shards, settings={"lr": 0.5}).model)
 
 

@@ -313,8 +313,10 @@ class Training:
                     done = part_of(block, 0, min(skip, len(block)))
                     crc = self._sum_of(self.targets.of(done.labels), done.indices, done.values, crc)
                     skip, block = skip - len(done), part_of(block, len(done), len(block))
-                    if skip == 0 and crc != tuple(self.crc):
-                        raise self._other_files()
+                    if skip == 0:
+                        if crc[: len(self.crc)] != self.crc:
+                            raise self._other_files()
+                        self.crc = crc
                 if len(block) == 0:
                     continue
                 block = joined([*held, block]) if held else block
@@ -474,7 +476,8 @@ class Training:
         self.learner = learner
         for name in SAVED:
             setattr(self, name, facts[name])
-        # Checkpoints of earlier versions have a fourth number there, which is always 0.
+        # Checkpoints of earlier versions have the first check sum alone, and a fourth number that is always 0.
+        self.crc = NOTHING if self.done == 0 else tuple(np.atleast_1d(facts["crc"]).tolist())
         self.pass_began, self.looked = tuple(self.pass_began), tuple(facts["looked"][:3])
         self.seconds_before = facts["seconds"]
         self.saved_at = learner.examples, time.perf_counter()
