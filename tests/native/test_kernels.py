@@ -97,6 +97,30 @@ def test_tuples_of_another_length(cache):
         MIXED(table, rows, (*pair, 1.0), *rest)
 
 
+def test_functions_that_python_calls_too(cache):
+    """A function of the user's that a kernel calls is compiled as Numba does it: it goes on working outside."""
+    import numba
+
+    @numba.njit
+    def half(number):
+        return number / 2
+
+    def halves(numbers):
+        total = 0.0
+        for i in range(numbers.shape[0]):
+            total += half(numbers[i])
+        return total
+
+    @numba.njit
+    def outside(numbers):
+        return half(numbers[0])
+
+    numbers = np.arange(4.0) + 1
+    assert kernel(halves)(numbers) == 5.0
+    assert half(3.0) == 1.5
+    assert outside(numbers) == 0.5
+
+
 def raising(numbers):
     if numbers[0] > 0.0:
         raise ValueError("found a positive number", 1)

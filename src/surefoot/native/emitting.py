@@ -1,14 +1,19 @@
 """Numba compiles a kernel, and an entry is made for it. Importing this imports Numba."""
 
+import gc
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from llvmlite import binding as llvm
 from llvmlite import ir
 from numba import njit, typeof, types
+from numba.core.codegen import JITCodeLibrary, JITCPUCodegen
+from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import cpu_target
+from numba.core.targetconfig import ConfigStack
 
 from surefoot.native.calling import ALIGNED, CONTIGUOUS, ENTRY, FORTRAN, REFUSED, WRITEABLE, target_machine
 from surefoot.native.keeping import Code
@@ -41,12 +46,78 @@ def emit(function: Any, arguments: tuple) -> Code:
         NumbaError: it does not compile.
     """
     types_ = tuple(typeof(argument) for argument in arguments)
-    function.compile(types_)
-    compiled = function.overloads[types_]
-    _, _, (kernel, _) = compiled.library.serialize_using_object_code()
+    with in_parts():
+        function.compile(types_)
+        compiled = function.overloads[types_]
+        kernel = compiled.library.object_code()
+        entry = llvm.parse_assembly(str(entry_of(compiled.fndesc)))
     result = kind_of(compiled.fndesc.restype)
-    entry = llvm.parse_assembly(str(entry_of(compiled.fndesc)))
     return Code((kernel, target_machine().emit_object(entry)), result, tuple(symbols(compiled.library.get_llvm_str())))
+
+
+class Part(JITCodeLibrary):
+    """What only kernels call: it is optimized and becomes machine code within the kernel, once.
+
+    By itself Numba would do both for every function that a kernel calls, and then again for the kernel.
+    """
+
+    def _optimize_functions(self, ll_module):
+        ll_module.data_layout = self._codegen._data_layout
+
+    def _optimize_final_module(self):
+        pass
+
+    def _finalize_final_module(self):
+        self._finalized = True
+
+    def get_pointer_to_function(self, name):
+        return 0
+
+    def object_code(self) -> bytes:
+        self._ensure_finalized()
+        super()._optimize_final_module()
+        return target_machine().emit_object(self._final_module)
+
+
+class Parts(JITCPUCodegen):
+    """Makes parts; and what Python calls too, such as a user's own functions within a rule, as Numba otherwise does."""
+
+    _library_class = Part
+
+    def __init__(self, ordinary: JITCPUCodegen):
+        super().__init__("surefoot")
+        self.ordinary = ordinary
+
+    def create_library(self, name, **kwargs):
+        flags: Any = ConfigStack.top_or_none()
+        only_kernels_call_it = flags is not None and flags.no_cpython_wrapper
+        return super().create_library(name, **kwargs) if only_kernels_call_it else self.ordinary.create_library(name)
+
+    def unserialize_library(self, serialized):
+        return self.ordinary.unserialize_library(serialized)
+
+    def set_env(self, env_name, env):
+        pass
+
+
+@contextmanager
+def in_parts() -> Iterator[None]:
+    """Within it, Numba compiles parts of kernels. Other threads that have it compile something wait.
+
+    It makes a great many objects, and keeps most of them: garbage is not looked for meanwhile.
+    """
+    context = cpu_target.target_context
+    collects = gc.isenabled()
+    with global_compiler_lock:
+        ordinary = context.codegen()
+        context._internal_codegen = Parts(ordinary)
+        gc.disable()
+        try:
+            yield
+        finally:
+            context._internal_codegen = ordinary
+            if collects:
+                gc.enable()
 
 
 def kind_of(result: types.Type) -> str:
