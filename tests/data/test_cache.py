@@ -90,6 +90,8 @@ def test_options_must_be_those_it_was_made_with(tmp_path):
         ({"target": "y"}, "target: is for tables .* read as svmlight"),
         ({"seed": 3}, "seed: is for formats whose names are hashed"),
         ({"format": "arff"}, "format: found 'arff', expected one of auto, svmlight"),
+        ({"format": "parquet", "delimiter": ";"}, r"delimiter: is for tables of text \(csv, tsv\); .* read as parquet"),
+        ({"format": "parquet", "header": False}, "header: is for tables of text"),
     ],
 )
 def test_options_that_mean_nothing_are_refused(options, words, tmp_path):

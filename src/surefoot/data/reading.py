@@ -14,7 +14,8 @@ from surefoot.data.stream import Hashing, OnError, Policy, Stream, Table, format
 from surefoot.data.stream.table import TableOf
 
 TABLES = tuple(formats.DELIMITERS)
-OF_TABLES = ("target", "weight", "numeric", "categorical", "drop", "delimiter", "header", "quotes")
+OF_TEXT = ("delimiter", "header", "quotes")
+OF_TABLES = ("target", "weight", "numeric", "categorical", "drop", *OF_TEXT)
 HASHED = (*TABLES, "vw")
 KINDS = ("numeric", "categorical")
 
@@ -142,9 +143,11 @@ class Reading:
             raise ValueError(f"format: found {name!r}, expected one of auto, {', '.join(names)}")
         allowed = {"format", "bits"} | ({"seed"} if name in HASHED else set())
         allowed |= set(OF_TABLES) if name in TABLES else set()
+        allowed -= set(OF_TEXT) if name == "parquet" else set()
         for field in fields(self):
             if getattr(self, field.name) != field.default and field.name not in allowed:
-                meant = "tables (csv, tsv, parquet)" if field.name in OF_TABLES else "formats whose names are hashed"
+                tables = "tables of text (csv, tsv)" if field.name in OF_TEXT else "tables (csv, tsv, parquet)"
+                meant = tables if field.name in OF_TABLES else "formats whose names are hashed"
                 raise DataError(f"{field.name}: is for {meant}; these files are read as {name}")
 
     def _check_cache(self, stream: cache.Cached, trained: bool) -> None:

@@ -230,6 +230,20 @@ def test_columns_that_cannot_be(text, table, said):
         list(read(io.BytesIO(text), table))
 
 
+@pytest.mark.parametrize(
+    "asked, words",
+    [
+        ({"weight": "y"}, "weight: found 'y', expected another column than the target"),
+        ({"drop": ["a", "y"]}, "drop: found 'y', which is the target"),
+        ({"weight": "w", "drop": ["w"]}, "drop: found 'w', which is the weight"),
+    ],
+    ids=str,
+)
+def test_columns_that_are_asked_for_twice(asked, words):
+    with pytest.raises(ValueError, match=words):
+        Table(target="y", **asked)
+
+
 @pytest.mark.parametrize("wrong", [{"delimiter": "ab"}, {"delimiter": "1"}, {"numeric": "a"}, {"names": "ab"}])
 def test_settings_that_cannot_be(wrong):
     with pytest.raises((ValueError, TypeError), match=f"{next(iter(wrong))}: found .*, expected"):

@@ -93,6 +93,11 @@ class Table:
         for name in ("numeric", "categorical", "drop", "names", "missing"):
             if isinstance(getattr(self, name), str):
                 raise TypeError(f"{name}: found {getattr(self, name)!r}, expected a list of strings")
+        if self.target is not None and self.target == self.weight:
+            raise ValueError(f"weight: found {self.weight!r}, expected another column than the target")
+        for name in ("target", "weight"):
+            if getattr(self, name) in self.drop:
+                raise ValueError(f"drop: found {getattr(self, name)!r}, which is the {name}; expected other columns")
         byte = self.delimiter.encode()
         if len(byte) != 1 or self.delimiter.isalnum() or self.delimiter in '"\n\r.+-':
             raise ValueError(
