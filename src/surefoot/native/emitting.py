@@ -1,5 +1,6 @@
 """Numba compiles a kernel, and an entry is made for it. Importing this imports Numba."""
 
+import functools
 import gc
 import re
 from collections.abc import Iterator
@@ -84,9 +85,9 @@ class Parts(JITCPUCodegen):
 
     _library_class = Part
 
-    def __init__(self, ordinary: JITCPUCodegen):
+    def __init__(self):
         super().__init__("surefoot")
-        self.ordinary = ordinary
+        self.ordinary = cpu_target.target_context.codegen()
 
     def create_library(self, name, **kwargs):
         flags: Any = ConfigStack.top_or_none()
@@ -100,22 +101,24 @@ class Parts(JITCPUCodegen):
         pass
 
 
+parts = functools.cache(Parts)
+
+
 @contextmanager
 def in_parts() -> Iterator[None]:
     """Within it, Numba compiles parts of kernels. Other threads that have it compile something wait.
 
     It makes a great many objects, and keeps most of them: garbage is not looked for meanwhile.
     """
-    context = cpu_target.target_context
-    collects = gc.isenabled()
+    context, collects = cpu_target.target_context, gc.isenabled()
     with global_compiler_lock:
-        ordinary = context.codegen()
-        context._internal_codegen = Parts(ordinary)
+        codegen = parts()
+        context._internal_codegen = codegen
         gc.disable()
         try:
             yield
         finally:
-            context._internal_codegen = ordinary
+            context._internal_codegen = codegen.ordinary
             if collects:
                 gc.enable()
 
