@@ -99,6 +99,29 @@ def test_other_suffixes_and_folders_that_cannot_be_are_refused(tmp_path):
         figures.save(trace().figure(), tmp_path / "file" / "trace.png")
 
 
+def test_what_is_there_stays_until_the_new_one_is_whole(tmp_path, monkeypatch):
+    """Figures and animations are written beside their place."""
+    image, animation = tmp_path / "trace.png", tmp_path / "trace.gif"
+    for path in (image, animation):
+        path.write_bytes(b"the last one")
+
+    def fail(_, file, *rest, **options):
+        file.write(b"half")
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", fail)
+    with pytest.raises(ValueError, match=r"trace\.png: cannot be written: the disk is full"):
+        figures.save(trace().figure(), image)
+    monkeypatch.undo()
+    monkeypatch.setattr("PIL.Image.Image.save", fail)
+    with pytest.raises(ValueError, match=r"trace\.gif: cannot be written: the disk is full"):
+        trace().gif(animation)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {
+        "trace.png": b"the last one",
+        "trace.gif": b"the last one",
+    }
+
+
 def test_the_style_ends_with_its_block():
     before = dict(matplotlib.rcParams)
     with figures.style():

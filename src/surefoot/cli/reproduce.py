@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from surefoot.cli import options, output
-from surefoot.replacing import replacing
 
 if TYPE_CHECKING:
     from surefoot.lab.reproduction import Result
@@ -107,7 +106,7 @@ def write_json(results: list[Result], target: Path | None) -> None:
         output.write_json(document)
         return
     text = json.dumps(output.plain(document), indent=1, ensure_ascii=False) + "\n"
-    with writing(target), replacing(target, "w") as file:
+    with writing(target, "w") as file:
         file.write(text)
 
 

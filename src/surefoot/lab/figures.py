@@ -9,9 +9,11 @@ import contextlib
 from collections.abc import Iterator
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
+
+from surefoot.replacing import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -151,9 +153,10 @@ def save(figure: Figure, path: str | PathLike[str]) -> None:
     target = Path(path)
     check_suffix(target)
     # A date in the file would make equal figures differ.
-    metadata = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(target.suffix.lower())
-    with writing(target), style():
-        figure.savefig(target, metadata=metadata)
+    kind = target.suffix.lower().removeprefix(".")
+    metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind)
+    with writing(target) as file, style():
+        figure.savefig(file, format=kind, metadata=metadata)
 
 
 def check_suffix(figure: Path | None = None, animation: Path | None = None) -> None:
@@ -165,11 +168,12 @@ def check_suffix(figure: Path | None = None, animation: Path | None = None) -> N
 
 
 @contextlib.contextmanager
-def writing(target: Path) -> Iterator[None]:
-    """Makes the folder of a file; what keeps it from being written becomes one sentence."""
+def writing(target: Path, mode: Literal["w", "wb"] = "wb") -> Iterator[IO[Any]]:
+    """As `replacing`, making the folder of the file; what keeps it from being written becomes one sentence."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        yield
+        with replacing(target, mode) as file:
+            yield file
     except OSError as error:
         raise ValueError(f"{target}: cannot be written: {error.strerror or error}") from None
 

@@ -13,7 +13,6 @@ from surefoot.lab.figures import PALETTE, curves, look, plain_logarithms, style,
 from surefoot.lab.model_figures import AGAINST, FOR, draw_rates
 from surefoot.lab.page import Picture, colors, svg, template, themed
 from surefoot.learn.inspection import Largest, described, largest, summary
-from surefoot.replacing import replacing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -38,7 +37,7 @@ def write(outcome: Outcome, path: Path, model: Path) -> None:
         ValueError: Matplotlib or Jinja2 is not installed, or the page cannot be written.
     """
     page = render(outcome, model)
-    with writing(path), replacing(path, "w") as file:
+    with writing(path, "w") as file:
         file.write(page)
 
 

@@ -51,10 +51,10 @@ def trace_gif(trace: Trace, path: str | PathLike[str], frames_per_second: int = 
     # One palette, the last image's, so that pixels that do not move take no room.
     palette = images[-1].quantize(128)
     frames = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
-    with writing(target):
+    with writing(target) as file:
         pause = 1000 // frames_per_second
         durations = [pause] * (len(frames) - 1) + [10 * pause]
-        frames[0].save(target, save_all=True, append_images=frames[1:], duration=durations, loop=0)
+        frames[0].save(file, "GIF", save_all=True, append_images=frames[1:], duration=durations, loop=0)
 
 
 def _frames(trace: Trace):
