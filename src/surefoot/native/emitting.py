@@ -62,9 +62,6 @@ class Part(JITCodeLibrary):
     By itself Numba would do both for every function that a kernel calls, and then again for the kernel.
     """
 
-    def _optimize_functions(self, ll_module):
-        ll_module.data_layout = self._codegen._data_layout
-
     def _optimize_final_module(self):
         pass
 
