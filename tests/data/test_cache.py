@@ -80,7 +80,7 @@ def test_options_must_be_those_it_was_made_with(tmp_path):
         Reading(bits=12).open(tmp_path / "blocks")
     with pytest.raises(DataError, match="made with bits 10, but the model was trained with 20"):
         Reading(format="vw", bits=20).open(tmp_path / "blocks", trained=True)
-    with pytest.raises(DataError, match="is no block cache"):
+    with pytest.raises(DataError, match="not a block cache"):
         Reading().open([tmp_path / "blocks", tmp_path / "data.vw"])
 
 

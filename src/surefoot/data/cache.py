@@ -1,8 +1,8 @@
 """Block caches: examples as arrays in a file, which are read at the speed of memory.
 
 The file is a zip archive without compression, which keeps a checksum of each member: how the examples were read, then
-a block of them after the other, then the names of hashed features and what has been counted. A block is a safetensors
-document; indices are stored in 32 bits where they fit, and what is the same for all rows not at all.
+a block of them after the other, then the names of hashed features and what has been counted. Blocks and names are
+safetensors documents, whose arrays `packing` makes and checks.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from surefoot.data import packing
 from surefoot.data.errors import DataError
 from surefoot.data.stream import Block, Names, Policy
 from surefoot.data.stream.ordered import in_order
@@ -30,13 +31,14 @@ if TYPE_CHECKING:
     from surefoot.data.stream import Stream
 
 ZIP = b"PK\x03\x04"
-FIRST = "surefoot-blocks-1.json"
-"""The first member says that the file is a block cache, and of which form."""
+KIND, VERSION = "surefoot-blocks-", 2
+FIRST = f"{KIND}{VERSION}.json"
+"""The first member says that the file is a block cache, and of which version."""
 LAST, NAMES = "counts.json", "names"
-STORED = {"indices": np.uint32, "lengths": np.uint16}
-DAMAGED = (zipfile.BadZipFile, zlib.error, struct.error, KeyError, EOFError, OSError, ValueError, RuntimeError)
+DAMAGED = (
+    zipfile.BadZipFile, zlib.error, struct.error, LookupError, EOFError, OSError, ValueError, TypeError, RuntimeError,
+)  # fmt: skip
 """What is raised where an archive is not as it was written."""
-OPTIONAL = ("bases", "groups", "fields")
 
 
 def is_cache(file: Any) -> bool:
@@ -44,8 +46,8 @@ def is_cache(file: Any) -> bool:
     if not isinstance(file, str) or not os.path.isfile(file):
         return False
     with contextlib.suppress(OSError), open(file, "rb") as stream:
-        start = stream.read(30 + len(FIRST))
-        return start.startswith(ZIP) and start[30:] == FIRST.encode()
+        start = stream.read(30 + len(KIND))
+        return start.startswith(ZIP) and start[30:] == KIND.encode()
     return False
 
 
@@ -76,52 +78,12 @@ def _write_members(archive: zipfile.ZipFile, stream: Any, reading: Mapping[str, 
 
     archive.writestr(FIRST, json.dumps({"reading": dict(reading)}))
     for number, block in enumerate(stream):
-        archive.writestr(f"block{number}", save(_packed(block)))
+        archive.writestr(_of_block(number), save(packing.packed(block)))
         yield stream.rows
     if stream.names is not None:
-        names = {key: np.ascontiguousarray(array) for key, array in stream.names.arrays().items()}
-        # Most of it is a table that is nearly empty.
-        archive.writestr(NAMES, save(names), zipfile.ZIP_DEFLATED)
+        archive.writestr(NAMES, save(packing.packed_names(stream.names)))
     counts = {"rows": stream.rows, "entries": stream.entries, "left_out": dict(stream.policy.counts)}
     archive.writestr(LAST, json.dumps(counts))
-
-
-def _packed(block: Block) -> dict[str, np.ndarray]:
-    """The arrays of a block, as small as they can be without a change."""
-    arrays = {"lengths": np.diff(block.indptr), "indices": block.indices, "labels": block.labels}
-    for name, small in STORED.items():
-        if len(arrays[name]) and int(arrays[name].max()) <= np.iinfo(small).max:
-            arrays[name] = arrays[name].astype(small)
-    if (block.values != 1).any():
-        arrays["values"] = block.values
-    if (block.weights != 1).any():
-        arrays["weights"] = block.weights
-    return arrays | {name: array for name in OPTIONAL if (array := getattr(block, name)) is not None}
-
-
-def _unpacked(arrays: dict[str, np.ndarray]) -> Block:
-    """The block. Kernels trust what it says, so nothing that contradicts itself comes through."""
-    rows, entries = len(arrays["lengths"]), len(arrays["indices"])
-    sizes = {"labels": rows, "weights": rows, "bases": rows, "groups": rows, "values": entries, "fields": entries}
-    if any(len(arrays[name]) != size for name, size in sizes.items() if name in arrays):
-        raise ValueError("arrays of different lengths")
-    if int(arrays["lengths"].sum(dtype=np.uint64)) != entries or (entries and arrays["indices"].min() < 0):
-        raise ValueError("rows or indices out of range")
-    if "values" in arrays and not np.isfinite(arrays["values"]).all():
-        raise ValueError("values that are not finite")
-    indptr = np.zeros(len(arrays["lengths"]) + 1, np.int64)
-    np.cumsum(arrays["lengths"], out=indptr[1:])
-    # Kernels are compiled for arrays that may be written to and lie where their type wants it: these are copies.
-    indices = arrays["indices"].astype(np.int64)
-    values, weights = (arrays.get(name) for name in ("values", "weights"))
-    return Block(
-        indptr,
-        indices,
-        np.ones(len(indices), np.float32) if values is None else values.copy(),
-        arrays["labels"],
-        np.ones(len(indptr) - 1, np.float32) if weights is None else weights,
-        **{name: arrays[name] for name in OPTIONAL if name in arrays},
-    )
 
 
 class Cached:
@@ -155,7 +117,8 @@ class Cached:
         for file in self.files:
             with _archive(file) as archive:
                 if NAMES in archive.namelist():
-                    return Names.of_arrays(_arrays(archive, NAMES))
+                    with _undamaged(archive):
+                        return packing.unpacked_names(_arrays(archive, NAMES), int(self.reading["bits"]))
         return None
 
     def __iter__(self) -> Generator[Block, None, None]:
@@ -166,12 +129,14 @@ class Cached:
         """
         self.rows = self.entries = self.position = 0
         self.policy.counts.clear()
+        bits = self.reading.get("bits")
+        features = None if bits is None else 1 << bits
         for file, before in zip(self.files, self._before[:-1], strict=True):
             rows_before = self.rows
             with _archive(file) as archive:
                 members = [info for info in archive.infolist() if info.filename.startswith("block")]
                 blocks = in_order(
-                    iter(members), lambda info: (info, _block(archive, info)), self.threads or get_threads()
+                    iter(members), lambda info: (info, _block(archive, info, features)), self.threads or get_threads()
                 )
                 with contextlib.closing(blocks):
                     for info, block in blocks:
@@ -180,6 +145,7 @@ class Cached:
                         self.entries += len(block.indices)
                         self._place = file, self.rows - len(block) + 1 - rows_before
                         yield block
+                _check_rows(archive, self.rows - rows_before)
         if not self.rows:
             raise DataError(f"{self.files[0]}: holds no example")
 
@@ -189,32 +155,66 @@ class Cached:
         return f"{file}: example {first + row:,}"
 
 
+def _of_block(number: int) -> str:
+    """The name of a member."""
+    return f"block{number}"
+
+
 def _archive(file: str) -> zipfile.ZipFile:
+    """The archive, with the members of a block cache in their order.
+
+    Nothing in it is compressed, so that no member is larger than the file.
+
+    Raises:
+        DataError: it is damaged.
+    """
     try:
-        return zipfile.ZipFile(file)
+        archive = zipfile.ZipFile(file)
     except DAMAGED as error:
-        raise DataError(
-            f"{file}: is damaged, or a part of a block cache only ({error}); convert the files again"
-        ) from None
+        raise DataError(_damaged(file, error)) from None
+    members = archive.infolist()
+    names = [info.filename for info in members]
+    blocks = [_of_block(number) for number in range(sum(name not in (FIRST, NAMES, LAST) for name in names))]
+    if names not in ([FIRST, *blocks, LAST], [FIRST, *blocks, NAMES, LAST]):
+        archive.close()
+        raise DataError(_damaged(file, "its members are not those of a block cache"))
+    if any(info.compress_type != zipfile.ZIP_STORED or info.compress_size != info.file_size for info in members):
+        archive.close()
+        raise DataError(_damaged(file, "a member is compressed"))
+    return archive
 
 
 def _head(file: str) -> dict[str, Any]:
     if not is_cache(file):
-        raise DataError(f"{file}: is no block cache, as the first file is; give either caches or other files")
+        raise DataError(f"{file}: not a block cache, although the first file is one; give only caches, or none")
+    with open(file, "rb") as stream:
+        start = stream.read(30 + len(FIRST))[30:]
+    if start != FIRST.encode():
+        raise DataError(f"{file}: a block cache of another version of Surefoot; convert the files again")
     with _archive(file) as archive, _undamaged(archive):
-        return json.loads(archive.read(FIRST))
+        head = json.loads(archive.read(FIRST))
+        if not isinstance(head["reading"], dict):
+            raise ValueError("how it was read is not recorded")
+        return head
 
 
-def _block(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Block:
+def _check_rows(archive: zipfile.ZipFile, rows: int) -> None:
+    """Whether the blocks of a file hold as many examples as were counted when it was written."""
     with _undamaged(archive):
-        return _unpacked(_arrays(archive, member))
+        counted = json.loads(archive.read(LAST))["rows"]
+        if counted != rows:
+            raise ValueError(f"{rows:,} examples where {counted!r} were written")
+
+
+def _block(archive: zipfile.ZipFile, member: zipfile.ZipInfo, features: int | None) -> Block:
+    with _undamaged(archive):
+        return packing.unpacked(_arrays(archive, member), features)
 
 
 def _arrays(archive: zipfile.ZipFile, member: zipfile.ZipInfo | str) -> dict[str, np.ndarray]:
     from safetensors.numpy import load
 
-    with _undamaged(archive):
-        return load(archive.read(member))
+    return load(archive.read(member))
 
 
 @contextlib.contextmanager
@@ -226,4 +226,8 @@ def _undamaged(archive: zipfile.ZipFile) -> Iterator[None]:
     except (*DAMAGED, SafetensorError) as error:
         if isinstance(error, DataError):
             raise
-        raise DataError(f"{archive.filename}: is damaged ({error}); convert the files again") from None
+        raise DataError(_damaged(archive.filename, error)) from None
+
+
+def _damaged(file: str | None, reason: object) -> str:
+    return f"{file}: damaged ({reason}); convert the files again"

@@ -50,9 +50,19 @@ class Reading:
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> Reading:
-        """The record as it comes back from JSON."""
-        known = {field.name for field in fields(cls)}
-        given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in record.items() if k in known}
+        """The record as it comes back from JSON.
+
+        Raises:
+            ValueError: a value is of a type that the option cannot have.
+        """
+        given: dict[str, Any] = {}
+        for field in fields(cls):
+            if field.name not in record:
+                continue
+            value = record[field.name]
+            given[field.name] = tuple(value) if isinstance(value, list) else value
+            if not _fits(given[field.name], field.name, field.default):
+                raise ValueError(f"{field.name}: found {value!r}, which no option of this name is")
         return cls(**given)
 
     def record(self) -> dict[str, Any]:
@@ -118,7 +128,7 @@ class Reading:
         return f"the columns {'; '.join(kinds)}"
 
     def _format(self, name: str) -> Any:
-        hashing = Hashing(seed=self.seed) if self.bits is None else Hashing(self.bits, seed=self.seed)
+        hashing = _hashing(self)
         if name not in HASHED:
             return formats.named(name, bits=self.bits)
         if name not in TABLES:
@@ -151,7 +161,11 @@ class Reading:
                 raise DataError(f"{field.name}: is for {meant}; these files are read as {name}")
 
     def _check_cache(self, stream: cache.Cached, trained: bool) -> None:
-        made = Reading.of(stream.reading)
+        try:
+            made = Reading.of(stream.reading)
+            _hashing(made)
+        except ValueError as error:
+            raise DataError(f"{stream.files[0]}: damaged ({error}); convert the files again") from None
         name = sources.name_of(stream.files[0])
         if trained and made.features != self.features:
             raise DataError(
@@ -170,6 +184,21 @@ class Reading:
                     f"{name}: is a cache made with {field.name} {theirs!r}, found {mine!r}; leave that option out, or "
                     "convert the files again"
                 )
+
+
+def _hashing(reading: Reading) -> Hashing:
+    return Hashing(seed=reading.seed) if reading.bits is None else Hashing(reading.bits, seed=reading.seed)
+
+
+def _fits(value: Any, name: str, default: Any) -> bool:
+    """Whether an option may have this value, by the type that it has by default."""
+    if isinstance(default, tuple):
+        return isinstance(value, tuple) and all(isinstance(part, str) for part in value)
+    if isinstance(default, bool):
+        return isinstance(value, bool)
+    if name in ("bits", "seed"):
+        return value is default or (isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 63)
+    return isinstance(value, str) or (default is None and value is None)
 
 
 def _as_trained(table: Table, files: list[Any]) -> tuple[Table, list[Any]]:

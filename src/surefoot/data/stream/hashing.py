@@ -17,6 +17,10 @@ from surefoot.data.stream.kernels.layout import PADDING
 MOST_BITS = 31
 MOST_NAMES, MOST_BYTES = 1 << 20, 32 << 20
 """How many names a table keeps at most, and their bytes."""
+TYPES = {
+    "slots": np.int64, "ends": np.int64, "signs": np.int8, "text": np.uint8, "known": np.uint32, "sizes": np.int64,
+}  # fmt: skip
+"""The arrays of a table of names."""
 
 
 @dataclass(frozen=True)
@@ -165,14 +169,16 @@ class Names:
         Raises:
             ValueError: they do not fit together.
         """
+        for name, dtype in TYPES.items():
+            if arrays[name].dtype != dtype or arrays[name].ndim != 1:
+                raise ValueError(
+                    f"{name} of the table of names have type {arrays[name].dtype}, expected {np.dtype(dtype)}"
+                )
         known, sizes = arrays["known"], arrays["sizes"]
-        if known.dtype != np.uint32 or known.ndim != 1 or len(known).bit_count() != 1 or sizes.shape != (6,):
+        if len(known).bit_count() != 1 or len(sizes) != 6 or (sizes < 0).any():
             raise ValueError("the table of names has no power of 2 as its size, or lacks its counts")
         table = cls(len(known).bit_length() - 1, int(sizes[4]), int(sizes[5]))
-        slots, ends, signs, text = (
-            np.array(arrays[name], dtype)
-            for name, dtype in (("slots", np.int64), ("ends", np.int64), ("signs", np.int8), ("text", np.uint8))
-        )
+        slots, ends, signs, text = (np.array(arrays[name]) for name in ("slots", "ends", "signs", "text"))
         fits = len(slots) == len(ends) == len(signs) == sizes[0] and len(text) == sizes[1]
         steps = np.diff(ends, prepend=0)
         if not fits or (steps < 0).any() or (len(ends) and ends[-1] != len(text)):

@@ -21,13 +21,11 @@ import numpy as np
 from surefoot.data.stream.faults import FINITE, shown, unreadable
 from surefoot.data.stream.hashing import MOST_BITS
 from surefoot.data.stream.kernels import compiled
-from surefoot.data.stream.kernels.layout import FIELD_BITS
+from surefoot.data.stream.kernels.layout import FIELD_BITS, LARGEST_INDEX
 from surefoot.data.stream.parsing import Plain, Workspace
 
 FORMAT = "svmlight lines LABEL INDEX:VALUE …"
 FIELD_FORMAT = "libffm lines LABEL FIELD:INDEX:VALUE …"
-LARGEST_INDEX = 10**18 - 1
-"""More digits do not fit an int64 for sure."""
 LARGEST_FIELD, LARGEST_INDEX_OF_A_FIELD = (1 << FIELD_BITS) - 1, (1 << 63 - FIELD_BITS) - 1
 """A row is sorted by index and field in one int64."""
 REASONS = (

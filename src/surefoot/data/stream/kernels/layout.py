@@ -13,6 +13,8 @@ DROPPED, TARGET, WEIGHT, NUMERIC, CATEGORICAL = range(5)
 """What a column of a table is."""
 FIELD_BITS = 20
 """Rows with fields are sorted by index and field at once, in an int64; so many of its bits are the field's."""
+LARGEST_INDEX = 10**18 - 1
+"""More digits do not fit an int64 for sure."""
 LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
 """What is larger is not finite: a label, a weight, or a value in float32."""
 
