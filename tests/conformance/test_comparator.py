@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from numerics import assert_close, assert_identical, assert_same_memory
+from support.numerics import assert_close, assert_identical, assert_same_memory
 
 from surefoot.engines import Step
 

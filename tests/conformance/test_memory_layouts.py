@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from numerics import assert_identical, assert_same_memory
-from table import CONCRETE, MEMORY, both, dense_run, gradients, laziness, parameters, rows_run, touches
+from support.numerics import assert_identical, assert_same_memory
+from support.table import CONCRETE, MEMORY, both, dense_run, gradients, laziness, parameters, rows_run, touches
 
 from surefoot.engines import Step
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from table import (
+from support.table import (
     FULL,
     LENGTHS,
     TABLE,

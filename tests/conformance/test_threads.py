@@ -8,8 +8,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from numerics import assert_identical, assert_same_memory
-from table import CONCRETE, both, dense_run, parameters, rows_run
+from support.numerics import assert_identical, assert_same_memory
+from support.table import CONCRETE, both, dense_run, parameters, rows_run
 
 from surefoot import threads
 from surefoot.native import kernel

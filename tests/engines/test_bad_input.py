@@ -5,8 +5,8 @@ import re
 
 import numpy as np
 import pytest
-from numerics import assert_identical, assert_same_memory
 from scipy.sparse import csc_matrix, csr_matrix
+from support.numerics import assert_identical, assert_same_memory
 
 from surefoot.engines import Step
 

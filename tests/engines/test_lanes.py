@@ -5,9 +5,9 @@ import dataclasses
 
 import numpy as np
 import pytest
-from numerics import assert_close, assert_identical
 from scipy.optimize import brentq
 from scipy.sparse import csr_array
+from support.numerics import assert_close, assert_identical
 
 from surefoot.engines import Step, losses
 from surefoot.engines.lanes import Examples, Lanes

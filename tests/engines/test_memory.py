@@ -4,7 +4,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from table import MEMORY
+from support.table import MEMORY
 
 from surefoot.engines import Step
 

@@ -7,8 +7,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from on_gpu import triton
-from table import CONCRETE, FULL, Concrete, granularities
+from support.on_gpu import triton
+from support.table import CONCRETE, FULL, Concrete, granularities
 
 from surefoot.engines.gpu.compiling import AHEAD, BLOCK, OPTIONS, WARPS, Kind, made, warps_of
 

@@ -10,10 +10,10 @@ import itertools
 
 import numpy as np
 import pytest
-from numerics import assert_close
-from on_gpu import DEVICE, dense, gpu, sparse, torch
-from on_gpu import interpreted as interpreted
-from table import CONCRETE, DTYPES, FULL, LENGTHS, gradients, granularities, laziness, parameters, touches
+from support.numerics import assert_close
+from support.on_gpu import DEVICE, dense, gpu, sparse, torch
+from support.on_gpu import interpreted as interpreted
+from support.table import CONCRETE, DTYPES, FULL, LENGTHS, gradients, granularities, laziness, parameters, touches
 
 from surefoot import ops
 from surefoot.engines.cpu import numba_ops

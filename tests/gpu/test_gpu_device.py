@@ -3,7 +3,7 @@
 import contextlib
 
 import pytest
-from on_gpu import torch
+from support.on_gpu import torch
 
 from surefoot import optim
 from surefoot.engines import NonFiniteError

@@ -5,8 +5,8 @@ import types
 
 import numpy as np
 import pytest
-from on_gpu import gpu, torch, triton
-from table import CONCRETE
+from support.on_gpu import gpu, torch, triton
+from support.table import CONCRETE
 
 from surefoot.engines.cpu.many import Storage
 from surefoot.engines.gpu import compiling

@@ -4,8 +4,8 @@ import copy
 import warnings
 
 import pytest
-from on_gpu import DEVICE, torch
-from on_gpu import interpreted as interpreted
+from support.on_gpu import DEVICE, torch
+from support.on_gpu import interpreted as interpreted
 
 from surefoot import optim
 from surefoot.engines import NonFiniteError

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from table import FULL
+from support.table import FULL
 
 from surefoot.engines.lanes import Examples
 from surefoot.learn.learner import FIRST_REVIEW, LOOKS, MOST, TRIAL, DivergedError, Learner, Settings

@@ -11,7 +11,7 @@ import threading
 
 import numpy as np
 import pytest
-from numerics import assert_identical
+from support.numerics import assert_identical
 
 from surefoot.native import Team, compilation, kernel
 from surefoot.native.keeping import seal

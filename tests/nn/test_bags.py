@@ -5,8 +5,8 @@ import itertools
 import pickle
 
 import pytest
-from optimizers import assert_tensors_close as assert_close_within
-from optimizers import assert_tensors_identical, optim, torch
+from support.optimizers import assert_tensors_close as assert_close_within
+from support.optimizers import assert_tensors_identical, optim, torch
 
 from surefoot import nn
 from surefoot.optim.gradients import merged

@@ -7,7 +7,7 @@ import math
 import re
 
 import pytest
-from optimizers import (
+from support.optimizers import (
     CLASSES,
     ENGINES,
     assert_states_identical,

@@ -4,7 +4,7 @@ import copy
 import math
 
 import pytest
-from optimizers import assert_tensors_close, assert_tensors_identical, coo, optim, parameters, torch
+from support.optimizers import assert_tensors_close, assert_tensors_identical, coo, optim, parameters, torch
 
 from surefoot import ops
 from surefoot.rules import RuleError, nonnegative, rule, scale

@@ -6,13 +6,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from numerics import assert_close, assert_identical
+from support.numerics import assert_close, assert_identical
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 if not torch.distributed.is_available():
     pytest.skip("this torch was built without torch.distributed", allow_module_level=True)
 
-parallel = pytest.importorskip("parallel")
+parallel = pytest.importorskip("support.parallel")
 optim = pytest.importorskip("surefoot.optim")
 
 pytestmark = [

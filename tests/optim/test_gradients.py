@@ -1,7 +1,7 @@
 """Every kind of gradient: sparse ones do what dense ones do, whatever the layout, the type or the shape."""
 
 import pytest
-from optimizers import (
+from support.optimizers import (
     CLASSES,
     ENGINES,
     RULES,

@@ -11,7 +11,7 @@ import weakref
 from collections import defaultdict
 
 import pytest
-from optimizers import (
+from support.optimizers import (
     CLASSES,
     ENGINES,
     SHARED,

@@ -1,7 +1,7 @@
 """Tables with sparse gradients are stepped in one call, with the bits of one by one."""
 
 import pytest
-from optimizers import (
+from support.optimizers import (
     assert_states_identical,
     assert_tensors_identical,
     clones,

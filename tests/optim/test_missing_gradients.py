@@ -1,7 +1,7 @@
 """Parameters of which some have no gradient at times are stepped together all the same, each with steps of its own."""
 
 import pytest
-from optimizers import assert_states_identical, assert_tensors_identical, clones, coo, optim, parameters, torch
+from support.optimizers import assert_states_identical, assert_tensors_identical, clones, coo, optim, parameters, torch
 
 from surefoot.engines import NonFiniteError
 from surefoot.engines.cpu import Many, ManyTables

@@ -8,7 +8,7 @@ import sys
 
 import numpy as np
 import pytest
-from optimizers import (
+from support.optimizers import (
     ENGINES,
     assert_tensors_close,
     assert_tensors_identical,

@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from optimizers import (
+from support.optimizers import (
     CLASSES,
     RULES,
     SHARED,

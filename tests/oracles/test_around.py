@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 import pytest
-from numerics import assert_close, assert_identical
 from scipy.sparse import csr_matrix
+from support.numerics import assert_close, assert_identical
 
 from surefoot.engines import NonFiniteError, Step, mean_loss, order, predict
 from surefoot.schedules import polynomial

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from numerics import assert_close, assert_identical
-from table import CONCRETE, gradients, granularities, parameters
+from support.numerics import assert_close, assert_identical
+from support.table import CONCRETE, gradients, granularities, parameters
 
 from surefoot.engines import Step
 

@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 import pytest
-from numerics import assert_close
 from scipy.optimize import minimize_scalar
+from support.numerics import assert_close
 
 from surefoot.engines import Step
 

@@ -4,7 +4,7 @@ import inspect
 
 import numpy as np
 import pytest
-from numerics import assert_close
+from support.numerics import assert_close
 
 from surefoot.engines import Step
 

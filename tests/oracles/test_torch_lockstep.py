@@ -5,7 +5,7 @@ import functools
 import io
 
 import pytest
-from optimizers import (
+from support.optimizers import (
     ENGINES,
     SHARED,
     all_on,

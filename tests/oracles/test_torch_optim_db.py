@@ -9,7 +9,7 @@ import io
 
 import pytest
 from hypothesis import settings
-from optimizers import (
+from support.optimizers import (
     ENGINES,
     SHARED,
     assert_states_identical,

@@ -8,8 +8,8 @@ import math
 
 import numpy as np
 import pytest
-from numerics import assert_close
-from table import CONCRETE
+from support.numerics import assert_close
+from support.table import CONCRETE
 
 # μ_t = β₁ (1 − ½ · 2^{−t}) for this ψ.
 HALVING = math.log(0.5) / math.log(0.96)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numerics import assert_close
 from scipy.sparse import csr_matrix
+from support.numerics import assert_close
 
 from surefoot.engines import Step
 from surefoot.schedules import constant, polynomial, warmup

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numerics import assert_close, assert_identical, assert_same_memory
 from scipy.sparse import csr_matrix
-from table import CONCRETE
+from support.numerics import assert_close, assert_identical, assert_same_memory
+from support.table import CONCRETE
 
 from surefoot.engines import Step
 from surefoot.schedules import chain, constant, exponential, piecewise_constant, polynomial, warmup

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numerics import TOLERANCE, assert_close, assert_identical
+from support.numerics import TOLERANCE, assert_close, assert_identical
 
 from surefoot.engines import NonFiniteError, Step, from_bfloat16, to_bfloat16
 from surefoot.engines.cpu import memory

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from numerics import assert_close
+from support.numerics import assert_close
 
 from surefoot.engines import Step
 from surefoot.schedules import chain, constant, exponential, known_horizon, piecewise_constant, polynomial, warmup

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from numerics import assert_identical
+from support.numerics import assert_identical
 
 from surefoot import threads
 from surefoot.engines import Step

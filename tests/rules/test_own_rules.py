@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from numerics import assert_close, assert_identical, assert_same_memory
+from support.numerics import assert_close, assert_identical, assert_same_memory
 
 import surefoot
 from surefoot.engines import Step

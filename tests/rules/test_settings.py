@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from table import CONCRETE
+from support.table import CONCRETE
 
 from surefoot import rules
 from surefoot.engines import Step

@@ -14,7 +14,7 @@ import re
 import time
 from pathlib import Path
 
-import slow_readers
+from support import slow_readers
 
 from surefoot.data.stream import sources
 

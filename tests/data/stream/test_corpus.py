@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-import slow_readers
+from support import slow_readers
 
 
 @pytest.mark.parametrize("format", slow_readers.FORMATS)

@@ -3,9 +3,9 @@
 import io
 
 import pytest
-import slow_readers
 from hypothesis import given
 from hypothesis import strategies as st
+from support import slow_readers
 
 from surefoot.data import DataError
 from surefoot.data.stream import Libffm, Svmlight, joined, read

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from slow_readers import nearest_float32
+from support.slow_readers import nearest_float32
 
 from surefoot.data.stream.kernels import compiled, numbers
 from surefoot.data.stream.kernels.layout import PADDING, SCRATCH

@@ -10,10 +10,10 @@ import sys
 import numpy as np
 import pyarrow
 import pytest
-import slow_readers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
+from support import slow_readers
 
 from surefoot.data import DataError
 from surefoot.data.stream import Hashing, Table, joined, read, sources

@@ -7,9 +7,9 @@ from collections import Counter
 
 import numpy as np
 import pytest
-import slow_readers
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import slow_readers
 
 from surefoot.data import DataError
 from surefoot.data.stream import Hashing, Names, Vw, joined, read, sources

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import torch
-from parallel import (
+from support.parallel import (
     LAYOUTS,
     OPTIMIZERS,
     PROCESSES,

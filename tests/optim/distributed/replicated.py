@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-from parallel import FIRST_HALF, OPTIMIZERS, SECOND_HALF, Recommender, contents, make, message, together, train
+from support.parallel import FIRST_HALF, OPTIMIZERS, SECOND_HALF, Recommender, contents, make, message, together, train
 from torch import Tensor
 from torch.distributed.optim import ZeroRedundancyOptimizer
 from torch.nn.parallel import DistributedDataParallel

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 import torch
-from parallel import (
+from support.parallel import (
     OPTIMIZERS,
     PROCESSES,
     STEPS,

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse
-from numerics import assert_identical, assert_same_memory
 
+from support.numerics import assert_identical, assert_same_memory
 from surefoot import rules
 from surefoot.engines import Step, to_bfloat16
 

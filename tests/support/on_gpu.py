@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numerics import assert_close, assert_identical
-from table import Concrete
 
+from support.numerics import assert_close, assert_identical
+from support.table import Concrete
 from surefoot.engines import Step
 from surefoot.engines.cpu.many import Storage
 from surefoot.engines.step import decode, storage_of

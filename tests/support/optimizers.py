@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numerics import assert_close, assert_identical
 
+from support.numerics import assert_close, assert_identical
 from surefoot import rules
 from surefoot.engines import Step
 
