@@ -1,0 +1,43 @@
+"""State dicts that version 0.1 wrote load, and training goes on to the bits that version 0.1 went on to."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from optimizers import optim, torch
+
+FOLDER = Path(__file__).parent / "checkpoints"
+FILES = sorted(FOLDER.glob("*.pt"))
+
+
+def optimizer_of(case: dict[str, Any], parameters) -> Any:
+    groups = [{"params": parameters[:1]}, {"params": parameters[1:], "lr": 0.02}]
+    return getattr(optim, case["class"])(groups[: len(parameters)], **case["settings"])
+
+
+def resumed(case: dict[str, Any]) -> list:
+    """The parameters after the steps that follow the checkpoint."""
+    parameters = [torch.nn.Parameter(x.clone()) for x in case["parameters"]]
+    optimizer = optimizer_of(case, parameters)
+    optimizer.load_state_dict(case["state_dict"])
+    for gradients in case["gradients"]:
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            if isinstance(gradient, tuple):
+                gradient = torch.sparse_coo_tensor(*gradient, parameter.shape, check_invariants=True)
+            parameter.grad = gradient
+        optimizer.step()
+    optimizer.settle()
+    return [parameter.detach() for parameter in parameters]
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_a_state_dict_of_version_0_1_is_resumed_to_the_same_bits(file):
+    case = torch.load(file, weights_only=True)
+    for k, (found, expected) in enumerate(zip(resumed(case), case["expected"], strict=True)):
+        assert torch.equal(found, expected), f"parameter {k}: {found} is not {expected}"
+
+
+def test_there_is_a_checkpoint_of_every_class():
+    assert {torch.load(file, weights_only=True)["class"] for file in FILES} == {
+        name for name in optim.__all__ if isinstance(getattr(optim, name), type) and name != "Beyond"
+    }
