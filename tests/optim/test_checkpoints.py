@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from optimizers import optim, torch
+from support.optimizers import optim, torch
 
 FOLDER = Path(__file__).parent / "checkpoints"
 FILES = sorted(FOLDER.glob("*.pt"))
