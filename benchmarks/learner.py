@@ -9,7 +9,8 @@ from pathlib import Path
 from benchmarks import corpora
 from benchmarks.harness import Figure, Row, Times, installed, race, times_as_fast
 from surefoot.engines.lanes import Examples
-from surefoot.learn.learner import Learner, Settings
+from surefoot.learn.learner import Learner
+from surefoot.learn.settings import Settings
 from surefoot.threads import set_threads
 
 TITLE = "Linear learner: quality in one pass with all defaults, and speed from memory"

@@ -12,7 +12,9 @@ import pytest
 from support.table import FULL
 
 from surefoot.engines.lanes import Examples
-from surefoot.learn.learner import FIRST_REVIEW, LOOKS, MOST, TRIAL, DivergedError, Learner, Settings
+from surefoot.learn.learner import DivergedError, Learner
+from surefoot.learn.rates import FIRST_REVIEW, MOST
+from surefoot.learn.settings import Settings
 
 VOWPAL_WABBIT = {"a9a": 0.3322, "rcv1_small.dat": 0.3515, "SMSSpamCollection": 0.0772}
 """The best progressive log loss of Vowpal Wabbit 9.11.9 at learning rates of 2^-4 … 2^4, measured."""
@@ -93,19 +95,6 @@ def test_rates_are_dropped_and_the_best_stays():
     assert min(counts) < MOST
 
 
-def test_long_streams_are_looked_at_between_doublings():
-    """A rate that has lost does not cost its time until there are twice as many examples."""
-    learner, due = Learner(Settings()), []
-    while learner.examples < 4 * LOOKS * TRIAL:
-        learner.examples += learner._until_review()
-        due.append(learner.examples)
-    last = LOOKS * TRIAL
-    assert due[:5] == [FIRST_REVIEW, FIRST_REVIEW * 5 // 4, 2 * FIRST_REVIEW, FIRST_REVIEW * 5 // 2, 4 * FIRST_REVIEW]
-    assert [n for n in due if last <= n < 2 * last] == [last + k * TRIAL for k in range(LOOKS)]
-    later = [2 * last * (LOOKS + k) // LOOKS for k in range(LOOKS)]
-    assert [n for n in due if 2 * last <= n < 4 * last] == sorted({*later, 2 * last + TRIAL})
-
-
 def test_the_grid_moves_where_its_edge_wins():
     """Huge features that are not divided by their scale need tiny rates of SGD."""
     rows = generated(3000)
@@ -180,7 +169,7 @@ def test_l1_makes_exact_zeros():
         ({"lr": -1.0}, "lr must lie in"),
         ({"batch_size": 0}, "batch_size: found 0"),
         ({"optimizer": "adagard"}, "did you mean"),
-        ({"optimizer": "adam", "l1": 0.1}, "cannot make up for penalties"),
+        ({"optimizer": "adam", "l1": 0.1}, "cannot catch up on penalties"),
         ({"l2": -0.1}, "l2 must be a finite number"),
         ({"hyper": {"momentum": 0.9}}, "no hyperparameter 'momentum'"),
         ({"optimizer": "ftrl", "lr": 0.1, "implicit": True}, "implicit"),

@@ -13,8 +13,9 @@ from safetensors.numpy import save_file
 
 from surefoot.data.stream import Block
 from surefoot.learn import storage
+from surefoot.learn.feature_stats import FeatureStats
 from surefoot.learn.inspection import described, largest, summary
-from surefoot.learn.model import Model, Seen
+from surefoot.learn.model import Model
 from surefoot.learn.targets import Targets
 
 
@@ -22,7 +23,7 @@ def model(features: int = 30, outputs: int = 1, share: float = 1.0, seed: int = 
     rng = np.random.default_rng(seed)
     weights = rng.normal(size=(features, outputs)).astype(np.float32) * (rng.random((features, 1)) < share)
     occurred = np.flatnonzero(rng.random(features) < 0.8)
-    seen = Seen(
+    stats = FeatureStats(
         occurred,
         rng.integers(1, 9, len(occurred)).astype(np.float32),
         rng.random((len(occurred), outputs)).astype(np.float32),
@@ -31,7 +32,7 @@ def model(features: int = 30, outputs: int = 1, share: float = 1.0, seed: int = 
     classes = (-1, 1) if outputs == 1 else tuple(range(outputs))
     names = {int(feature): f"naïve {feature}" for feature in occurred[::2]}
     targets = Targets("auto", classes)
-    return Model(weights, rng.normal(size=outputs), targets, seen=seen, names=names, reading={"format": "vw"})
+    return Model(weights, rng.normal(size=outputs), targets, stats=stats, names=names, reading={"format": "vw"})
 
 
 @given(st.integers(0, 40), st.sampled_from([1, 3]), st.sampled_from([0.0, 0.1, 1.0]), st.integers(0, 99))
@@ -43,8 +44,8 @@ def test_a_model_comes_back_as_it_was(tmp_path_factory, features, outputs, share
     after = Model.load(path)
     np.testing.assert_array_equal(after.weights, before.weights)
     np.testing.assert_array_equal(after.biases, before.biases)
-    for name, array in vars(before.seen).items():
-        np.testing.assert_array_equal(getattr(after.seen, name), array)
+    for name, array in vars(before.stats).items():
+        np.testing.assert_array_equal(getattr(after.stats, name), array)
     assert dict(after.names) == before.names
     assert (after.targets, after.reading) == (before.targets, before.reading)
     again = path.with_name("again.safetensors")
@@ -144,5 +145,5 @@ def test_inspection_names_the_largest_weights_first():
         assert weight.name == learned.names.get(weight.feature, str(weight.feature))
     facts = summary(learned)
     assert facts["seen"] + facts["never_seen"] == 30
-    assert facts["frozen"] == learned.seen.frozen.sum()
+    assert facts["frozen"] == learned.stats.frozen.sum()
     assert ("loss", "softmax, classes 0, 1, 2") in described(facts)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from surefoot.engines.lanes import Examples
-from surefoot.learn.learner import Learner, Settings
+from surefoot.learn.learner import Learner
+from surefoot.learn.settings import Settings
 
 WAYS = {
     "auto": {},

@@ -16,7 +16,8 @@ from surefoot.data.stream import DataWarning
 from surefoot.learn import storage
 from surefoot.learn.learner import DivergedError
 from surefoot.learn.model import Model
-from surefoot.learn.training import CHECKPOINT, KIND, Outcome, Plan, Training
+from surefoot.learn.settings import Method
+from surefoot.learn.training import CHECKPOINT, Outcome, Plan, Training
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="signals and pipes as on Unix")
 ROWS, SHARDS = 150, 6
@@ -54,7 +55,7 @@ def written(path: Path, text: str) -> list[str]:
 
 def same(one: Model, other: Model) -> bool:
     """Whether two models have the same bits."""
-    arrays = [(model.weights, model.biases, *vars(model.seen).values()) for model in (one, other)]
+    arrays = [(model.weights, model.biases, *vars(model.stats).values()) for model in (one, other)]
     return all(a.tobytes() == b.tobytes() for a, b in zip(*arrays, strict=True))
 
 
@@ -163,9 +164,9 @@ def test_fields_are_no_matter_to_a_linear_model(tmp_path):
 WAYS = {
     "auto": {},
     "two passes": {"passes": 2},
-    "penalty": {"settings": {"lr": 0.1, "l1": 1e-3}},
-    "average": {"settings": {"lr": 0.1, "average": True}},
-    "batches": {"settings": {"batch_size": 7, "lr": 0.1, "optimizer": "ftrl"}, "passes": 2},
+    "penalty": {"method": Method(lr=0.1, l1=1e-3)},
+    "average": {"method": Method(lr=0.1, average=True)},
+    "batches": {"method": Method(batch_size=7, lr=0.1, optimizer="ftrl"), "passes": 2},
     "squared": {"loss": "squared"},
     "left out": {"on_error": "skip", "classes": (-1, 1)},
 }
@@ -246,25 +247,13 @@ def test_a_process_that_was_killed_is_gone_on_with(signal_number, before, shards
     assert not (tmp_path / "kept" / CHECKPOINT).exists()
 
 
-def test_checkpoints_of_earlier_versions_are_gone_on_with(shards, tmp_path):
-    """Which held a fourth number beside what the loss is looked at for, and one check sum."""
-    plan = {"files": tuple(shards), "checkpoint": str(tmp_path), "every": 1, "settings": {"lr": 0.5}}
-    with pytest.raises(Crash):
-        Training(Plan(**plan), crashing(3)).run()
-    arrays, facts = storage.read(tmp_path / CHECKPOINT, KIND)
-    storage.write(
-        tmp_path / CHECKPOINT, KIND, arrays, facts | {"looked": [*facts["looked"], 0.0], "crc": facts["crc"][0]}
-    )
-    assert same(Training(Plan(**plan, resume=True)).run().model, trained(shards, settings={"lr": 0.5}).model)
-
-
 def test_a_checkpoint_of_another_training_is_refused(shards, tmp_path):
     plan = {"files": tuple(shards), "checkpoint": str(tmp_path), "every": 1}
     with pytest.raises(Crash):
         Training(Plan(**plan), crashing(2)).run()
     kept = (tmp_path / CHECKPOINT).read_bytes()
     for change, words in [
-        ({"settings": {"l2": 0.5}}, "made with l2 None, found 0.5"),
+        ({"method": Method(l2=0.5)}, "made with l2 0.0, found 0.5"),
         ({"files": tuple(shards[:3])}, "made with files"),
         ({"resume": False}, "go on with --resume, or remove"),
     ]:
@@ -325,7 +314,7 @@ def test_divergence_is_said_and_the_last_good_model_is_kept(tmp_path):
             for row in rows
         )
         files += written(tmp_path / f"{number}.svm", text)
-    plan = {"loss": "squared", "settings": {"optimizer": "sgd", "lr": 0.6}}
+    plan = {"loss": "squared", "method": Method(optimizer="sgd", lr=0.6)}
     outcome = trained(files, **plan)
     assert "smaller learning rate" in outcome.diverged
     assert outcome.model.facts["examples"] == 1500

@@ -93,6 +93,7 @@ def train(
     """
     from surefoot.learn import storage
     from surefoot.learn.learner import DivergedError
+    from surefoot.learn.settings import Method
     from surefoot.learn.training import Interrupted, Plan, Training
 
     if every is not None and checkpoint is None:
@@ -110,16 +111,16 @@ def train(
         test=tuple(test or ()),
         on_error=on_error,  # pyright: ignore[reportArgumentType]
         max_errors=max_errors,
-        settings={
-            "optimizer": optimizer,
-            "lr": parse_lr(lr),
-            "l1": l1,
-            "l2": l2,
-            "batch_size": batch_size,
-            "average": average,
-            "parameter": parse_parameter(loss, loss_parameter),
-            "hyper": dict(parse_setting(text) for text in settings or []),
-        },
+        parameter=parse_parameter(loss, loss_parameter),
+        method=Method(
+            optimizer=optimizer,
+            lr=parse_lr(lr),
+            l1=l1,
+            l2=l2,
+            batch_size=batch_size,
+            average=average,
+            hyper=dict(parse_setting(text) for text in settings or []),
+        ),
         checkpoint=None if checkpoint is None else str(checkpoint),
         resume=resume,
         evaluate=report is not None,
@@ -279,7 +280,7 @@ def results(outcome: Outcome, model: Path, seconds: float) -> dict[str, Any]:
         "loss": outcome.model.targets.loss,
         "classes": outcome.model.targets.classes,
         "examples": facts["examples"],
-        "features": len(outcome.model.seen.features) if outcome.model.seen is not None else len(weights),
+        "features": len(outcome.model.stats.features) if outcome.model.stats is not None else len(weights),
         "nonzero_weights": int((weights != 0).sum()),
         "progressive_loss": facts["progressive_loss"],
     }

@@ -68,8 +68,8 @@ def draw_rates(axes: Axes, model: Model) -> None:
     axes.set(xlabel="examples in which a feature occurs", ylabel="effective learning rate")
     axes.grid(True)
     counts = rates = np.empty(0)
-    if model.seen is not None:
-        counts, rates = model.seen.counts.astype(float), np.median(model.seen.rates.astype(float), axis=1)
+    if model.stats is not None:
+        counts, rates = model.stats.counts.astype(float), np.median(model.stats.rates.astype(float), axis=1)
     if not positive(counts, rates).any():
         axes.text(0.5, 0.5, "no feature has occurred", transform=axes.transAxes, ha="center")
         return

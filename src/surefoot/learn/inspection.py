@@ -43,9 +43,9 @@ def largest(model: Model, top: int) -> list[Largest]:
         if weight == 0.0:
             break
         count = rate = None
-        if model.seen is not None:
-            place = int(np.searchsorted(model.seen.features, feature))
-            count, rate = int(model.seen.counts[place]), float(model.seen.rates[place, output])
+        if model.stats is not None:
+            place = int(np.searchsorted(model.stats.features, feature))
+            count, rate = int(model.stats.counts[place]), float(model.stats.rates[place, output])
         classes = model.targets.classes
         label = None if model.targets.outputs == 1 or classes is None else classes[output]
         found.append(Largest(int(feature), model.names.get(int(feature), str(feature)), label, weight, count, rate))
@@ -65,12 +65,12 @@ def summary(model: Model, top: int = 20) -> dict[str, Any]:
         "nonzero_weights": nonzero,
         "sparsity": 1.0 - nonzero / max(model.weights.size, 1),
     }
-    if model.seen is not None:
-        seen = model.seen
-        found |= {"seen": len(seen.features), "never_seen": features - len(seen.features)}
-        found["frozen"] = int(np.count_nonzero(seen.frozen))
-        if len(seen.features):
-            values = np.quantile(seen.rates, QUANTILES)
+    if model.stats is not None:
+        stats = model.stats
+        found |= {"seen": len(stats.features), "never_seen": features - len(stats.features)}
+        found["frozen"] = int(np.count_nonzero(stats.frozen))
+        if len(stats.features):
+            values = np.quantile(stats.rates, QUANTILES)
             found["effective_rates"] = dict(zip(("least", "10%", "median", "90%", "largest"), values, strict=True))
     found["largest"] = [vars(weight) for weight in largest(model, top)]
     return found | {"reading": model.reading, "training": model.facts}

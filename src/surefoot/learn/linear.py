@@ -21,8 +21,9 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, chec
 
 from surefoot.engines.losses import mean_of
 from surefoot.learn.evaluation import probabilities
-from surefoot.learn.learner import Learner, Settings
+from surefoot.learn.learner import Learner
 from surefoot.learn.passes import Passes, copied, learn, note, passes_for, predictions
+from surefoot.learn.settings import Settings
 from surefoot.learn.tables import Table, checked
 
 FLOATS = (np.float64, np.float32)

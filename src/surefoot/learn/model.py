@@ -5,48 +5,19 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
 
 from surefoot.data.stream import Block, Names
-from surefoot.engines.step import State
 from surefoot.learn import storage
 from surefoot.learn.evaluation import probabilities
+from surefoot.learn.feature_stats import FeatureStats
 from surefoot.learn.learner import Learner
 from surefoot.learn.targets import Targets
 
 KIND = "model"
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What is known of the features that have occurred.
-
-    Attributes:
-        features: which, rising, (n,).
-        counts: examples in which each occurred, exact up to 2^24, (n,).
-        rates: effective learning rates of the next step, at the learning rate with the largest weight, of features
-            divided by their root mean square; (n, outputs).
-        frozen: a gradient of 1 would change none of its weights, (n,).
-    """
-
-    features: np.ndarray
-    counts: np.ndarray
-    rates: np.ndarray
-    frozen: np.ndarray
-
-    @classmethod
-    def of(cls, learner: Learner) -> Seen:
-        lanes, best = learner.lanes, learner.rates.index(learner.learning_rate)
-        features = np.flatnonzero(lanes.memory[1:, -1] > 0)
-        columns = np.arange(lanes.outputs) * lanes.rates + best
-        rows = lanes.memory[features + 1]
-        x, *slots = (np.ascontiguousarray(rows[:, s * lanes.lanes + columns]) for s in range(1 + len(lanes.rule.slots)))
-        state = State(dict(zip(lanes.rule.slots, slots, strict=True)), t=lanes.t)
-        rates = lanes.steps[best].rates(x, state).astype(np.float32)
-        return cls(features, rows[:, -1].copy(), rates, ((np.abs(x) + rates) == np.abs(x)).all(axis=1))
 
 
 @dataclass(frozen=True)
@@ -58,7 +29,7 @@ class Model:
         biases: float64, (outputs,).
         targets: the loss, and the classes if it has some.
         parameter: the loss's own number.
-        seen: what is known of features; None in models that only predict.
+        stats: what is known of features; None in models that only predict.
         names: of hashed features, by index.
         reading: how the examples were read, as `Reading.record` has it.
         facts: how it was learned, and with what success.
@@ -68,23 +39,17 @@ class Model:
     biases: np.ndarray
     targets: Targets
     parameter: float = 0.0
-    seen: Seen | None = None
+    stats: FeatureStats | None = None
     names: Mapping[int, str] = field(default_factory=dict)
     reading: dict[str, Any] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, learner: Learner, targets: Targets, features: int, **known: Any) -> Model:
-        """What a learner has learned so far; features from that number on have not occurred."""
+    def of(cls, learner: Learner, targets: Targets, **known: Any) -> Model:
+        """What a learner has learned so far."""
         weights, biases = learner.weights()
-        return cls(
-            weights[:features].astype(np.float32),
-            biases,
-            targets,
-            learner.settings.parameter,
-            Seen.of(learner),
-            **known,
-        )
+        parameter, stats = learner.settings.parameter, learner.feature_stats()
+        return cls(weights.astype(np.float32), biases, targets, parameter, stats, **known)
 
     def scores(self, block: Block) -> np.ndarray:
         """weights · features + bias of each row, in float64, (n, outputs); features that did not occur add nothing."""
@@ -130,9 +95,9 @@ class Model:
             FileError: it cannot be written; what was there before still is.
         """
         arrays = {"biases": self.biases} | compact("weights", self.weights)
-        if self.seen is not None:
-            arrays |= {f"seen.{name}": array for name, array in vars(self.seen).items()}
-            arrays["seen.frozen"] = self.seen.frozen.astype(np.uint8)
+        if self.stats is not None:
+            arrays |= {f"stats.{name}": array for name, array in vars(self.stats).items()}
+            arrays["stats.frozen"] = self.stats.frozen.astype(np.uint8)
         if self.names:
             arrays |= written(self.names)
         facts = {
@@ -149,18 +114,18 @@ class Model:
         """Reads a model. Its file holds numbers and text, nothing that could run.
 
         Raises:
-            FileError: it is no model, or is not as it was written.
+            FileError: it is not a model, or is corrupt.
         """
         arrays, facts = storage.read(path, KIND)
-        seen = None
-        if "seen.features" in arrays:
-            seen = Seen(**{name: arrays[f"seen.{name}"] for name in ("features", "counts", "rates", "frozen")})
+        stats = None
+        if "stats.features" in arrays:
+            stats = FeatureStats(**{entry.name: arrays[f"stats.{entry.name}"] for entry in fields(FeatureStats)})
         return cls(
             expanded("weights", arrays),
             arrays["biases"],
             Targets(facts["loss"], facts["classes"]),
             facts["parameter"],
-            seen,
+            stats,
             Written(arrays) if "names.features" in arrays else {},
             facts["reading"],
             facts["facts"],

@@ -17,7 +17,7 @@ import numpy as np
 
 from surefoot.replacing import check, replacing
 
-VERSION = 1
+VERSION = 2
 DTYPES = {"<f4": "F32", "<f8": "F64", "<i4": "I32", "<i8": "I64", "|u1": "U8"}
 """What safetensors calls the types of arrays."""
 

@@ -24,8 +24,9 @@ from surefoot.engines.lanes import Examples
 from surefoot.learn import storage
 from surefoot.learn.evaluation import Evaluation, each
 from surefoot.learn.interrupts import deferred_interrupts
-from surefoot.learn.learner import DivergedError, Learner, Settings
+from surefoot.learn.learner import DivergedError, Learner
 from surefoot.learn.model import Model
+from surefoot.learn.settings import Method, Settings
 from surefoot.learn.targets import Targets
 
 AT_ONCE = 1 << 13
@@ -54,11 +55,12 @@ class Plan:
         files: paths, globs, URLs, or "-" for standard input.
         reading: how they are read.
         loss: a key of losses.SLOPES, or "auto", see `Targets`.
+        parameter: the loss's own number.
         classes: the labels there may be.
         passes: through the files.
         test: files whose loss is measured in the end.
         on_error, max_errors: lines that cannot be used.
-        settings: of the learner, but for loss and outputs.
+        method: how weights are learned.
         checkpoint: the folder for checkpoints, one of which is kept.
         every: at least so many examples (a whole number) or seconds (a fraction) between checkpoints.
         resume: go on from the checkpoint in the folder where there is one.
@@ -68,12 +70,13 @@ class Plan:
     files: tuple[str, ...]
     reading: Reading = field(default_factory=Reading)
     loss: str = "auto"
+    parameter: float = 0.0
     classes: tuple[float, ...] | None = None
     passes: int = 1
     test: tuple[str, ...] = ()
     on_error: OnError = "stop"
     max_errors: int | None = None
-    settings: dict[str, Any] = field(default_factory=dict)
+    method: Method = field(default_factory=Method)
     checkpoint: str | None = None
     every: int | float = EVERY
     resume: bool = False
@@ -105,14 +108,14 @@ class Plan:
 
     def record(self) -> dict[str, Any]:
         """What decides the bits of the model, as JSON gives it back."""
-        decides = ("loss", "passes", "on_error", "max_errors")
+        decides = ("loss", "parameter", "passes", "on_error", "max_errors")
         classes = None if self.classes is None else list(self.classes)
         reading = {name: list(v) if isinstance(v, tuple) else v for name, v in self.reading.record().items()}
         return {name: getattr(self, name) for name in decides} | {
             "files": list(self.files),
             "classes": classes,
             **{f"reading.{name}": value for name, value in reading.items()},
-            **self.settings,
+            **self.method.record(),
         }
 
 
@@ -177,7 +180,6 @@ class Training:
         self.plan, self.progress = plan, progress or (lambda _: None)
         self.note = note or (lambda _: None)
         self.targets = Targets(plan.loss, plan.classes)
-        Settings(**plan.settings)  # what is wrong with them is said before any file is read
         if plan.place is not None:
             storage.check_place(plan.place)
         for file in sources.names(plan.test) if plan.test else ():
@@ -185,7 +187,6 @@ class Training:
                 sources.opened(file, sources.name_of(file)).close()
         self.stream = plan.reading.open(plan.files, on_error=plan.on_error, max_errors=plan.max_errors)
         self.learner: Learner | None = None
-        self.features = 0
         self.number, self.done, self.crc = 0, 0, NOTHING
         self.first_pass: dict[str, float] = {}
         self.pass_began = (0.0, 0.0)
@@ -196,7 +197,7 @@ class Training:
         self.whole = True
         self.saved_at: tuple[int, float] = (0, self.began)
         self.evaluation: Evaluation | None = None
-        self.good: tuple[dict[str, np.ndarray], dict[str, Any], int] | None = None
+        self.good: tuple[dict[str, np.ndarray], dict[str, Any]] | None = None
         self.looked = (FIRST_LOOK // 2, 0.0, 0.0)
 
     # Learning
@@ -271,11 +272,14 @@ class Training:
 
     def _begun(self) -> Learner:
         """A learner for what the first labels ask for."""
-        settings = Settings(loss=self.targets.loss, outputs=self.targets.outputs, **self.plan.settings)
+        settings = self._settings()
         self.learner = Learner(settings)
         if self.plan.evaluate:
             self.evaluation = Evaluation(settings.loss, settings.outputs, settings.parameter)
         return self.learner
+
+    def _settings(self) -> Settings:
+        return self.plan.method.learning(self.targets.loss, self.plan.parameter, self.targets.outputs)
 
     def _make_room(self, learner: Learner, examples: Examples) -> None:
         """Room for the features of a chunk, and for as many again: it is seldom copied then.
@@ -284,12 +288,9 @@ class Training:
             DataError: there is not so much memory in the machine.
         """
         needed = examples.features_needed
-        self.features = max(self.features, needed)
-        if needed <= learner.lanes.features:
+        if needed <= learner.room:
             return
-        # Another table is filled while this one is still there, when it grows or rates are dropped.
-        each_row = 2 * (4 * learner.lanes.width + 16)
-        memory = memory_of_machine()
+        each_row, memory = learner.bytes_per_feature, memory_of_machine()
         if needed * each_row > LARGEST_SHARE * memory:
             raise DataError(
                 f"found feature {needed - 1}, whose table would take {needed * each_row / 1e9:,.1f} GB of the "
@@ -297,14 +298,14 @@ class Training:
             )
         hashed = self.stream.names.bits if self.stream.names is not None else None
         room = 1 << hashed if hashed is not None else min(2 * needed, int(LARGEST_SHARE * memory / each_row))
-        learner.lanes.grow(max(room, needed))
+        learner.make_room(max(room, needed))
 
     # Examples
 
     def _chunks(self) -> Generator[Examples, None, None]:
         """The examples of the present pass that are not done yet, in whole mini-batches."""
         skip, crc = self.done, NOTHING
-        size = self.plan.settings.get("batch_size", 1)
+        size = self.plan.method.batch_size
         at_once = max(AT_ONCE // size, 1) * size
         held: list[Block] = []
         with closing(iter(self.stream)) as blocks:
@@ -313,10 +314,8 @@ class Training:
                     done = part_of(block, 0, min(skip, len(block)))
                     crc = self._sum_of(self.targets.of(done.labels), done.indices, done.values, crc)
                     skip, block = skip - len(done), part_of(block, len(done), len(block))
-                    if skip == 0:
-                        if crc[: len(self.crc)] != self.crc:
-                            raise self._other_files()
-                        self.crc = crc
+                    if skip == 0 and crc != self.crc:
+                        raise self._other_files()
                 if len(block) == 0:
                     continue
                 block = joined([*held, block]) if held else block
@@ -378,7 +377,7 @@ class Training:
         Raises:
             DivergedError: it does.
         """
-        if self.plan.settings.get("lr", "auto") == "auto":
+        if self.plan.method.auto:
             return  # rates that diverge are dropped
         upto, lost, constant = self.looked
         settings = learner.settings
@@ -396,7 +395,7 @@ class Training:
             )
         self.looked = learner.examples, 0.0, 0.0
         arrays, numbers = learner.state()
-        self.good = {name: array.copy() for name, array in arrays.items()}, numbers, self.features
+        self.good = {name: array.copy() for name, array in arrays.items()}, numbers
 
     def _go_back(self, reason: str) -> None:
         """To the last state that was good.
@@ -406,7 +405,7 @@ class Training:
         """
         if self.good is None or self.learner is None:
             raise DivergedError(f"{reason}; no model is written")
-        arrays, numbers, self.features = self.good
+        arrays, numbers = self.good
         self.learner = Learner.from_state(self.learner.settings, arrays, numbers)
 
     # Checkpoints
@@ -470,18 +469,16 @@ class Training:
         loss, classes, single = facts["targets"]
         self.targets.loss, self.targets.single = loss, single
         self.targets.classes = None if classes is None else tuple(classes)
-        learner = Learner.from_state(
-            Settings(loss=loss, outputs=self.targets.outputs, **self.plan.settings), arrays, facts["learner"]
-        )
+        learner = Learner.from_state(self._settings(), arrays, facts["learner"])
         self.learner = learner
         for name in SAVED:
             setattr(self, name, facts[name])
-        # Checkpoints of earlier versions have the first check sum alone, and a fourth number that is always 0.
-        self.crc = NOTHING if self.done == 0 else tuple(np.atleast_1d(facts["crc"]).tolist())
-        self.pass_began, self.looked = tuple(self.pass_began), tuple(facts["looked"][:3])
+        of_targets, of_features, of_values = self.crc
+        self.crc = of_targets, of_features, of_values
+        self.pass_began, self.looked = tuple(self.pass_began), tuple(facts["looked"])
         self.seconds_before = facts["seconds"]
         self.saved_at = learner.examples, time.perf_counter()
-        self.good = {name: array.copy() for name, array in arrays.items()}, facts["learner"], self.features
+        self.good = {name: array.copy() for name, array in arrays.items()}, facts["learner"]
         self.note(f"Going on after {learner.examples:,} examples.")
         if self.plan.evaluate:
             self.note("The report's curves of the training part begin at the checkpoint.")
@@ -525,7 +522,7 @@ class Training:
         facts = {
             "version": surefoot.__version__,
             "files": [str(file) if isinstance(file, str) else "an open file" for file in self.plan.files],
-            "settings": self.plan.settings,
+            "settings": self.plan.method.record() | {"parameter": self.plan.parameter},
             "passes": self.plan.passes,
             "examples": learner.examples,
             "progressive_loss": self.first_pass.get("loss", learner.loss),
@@ -534,7 +531,7 @@ class Training:
             "implicit": best.implicit,
             "rates": [
                 {"lr": rate.lr, "implicit": rate.implicit, "weight": float(weight)}
-                for rate, weight in zip(learner.rates, learner.mixture.weights().mean(axis=0), strict=True)
+                for rate, weight in zip(learner.rates, learner.shares(), strict=True)
             ],
             "skipped": self.skipped or dict(self.stream.policy.counts),
             "diverged": diverged,
@@ -545,7 +542,7 @@ class Training:
         reading = self.plan.reading.resolved(self.stream).record()
         known = {"names": names or {}, "reading": reading, "facts": facts}
         targets = Targets(self.targets.loss, self.targets.classes)  # of which nothing is left open any more
-        return Model.of(learner, targets, self.features, **known)
+        return Model.of(learner, targets, **known)
 
     def _test(self, model: Model) -> Evaluation:
         """How well the model predicts the test part."""
@@ -553,7 +550,7 @@ class Training:
         return evaluate(model, reading, self.plan.test, self.plan.on_error, self.plan.max_errors)
 
 
-SAVED = ("number", "done", "crc", "features", "first_pass", "pass_began", "skipped")
+SAVED = ("number", "done", "crc", "first_pass", "pass_began", "skipped")
 """What of a training a checkpoint holds as it is."""
 
 

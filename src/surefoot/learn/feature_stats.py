@@ -1,0 +1,25 @@
+"""What is known of the features that have occurred: how often, and how fast their weights still move."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class FeatureStats:
+    """Statistics of the features that have occurred.
+
+    Attributes:
+        features: which, rising, (n,).
+        counts: examples in which each occurred, exact up to 2^24, (n,).
+        rates: effective learning rates of the next step, at the learning rate with the largest weight, of features
+            divided by their root mean square; (n, outputs).
+        frozen: a gradient of 1 would change none of its weights, (n,).
+    """
+
+    features: np.ndarray
+    counts: np.ndarray
+    rates: np.ndarray
+    frozen: np.ndarray
