@@ -11,7 +11,7 @@ from surefoot.data import DataError, cache
 from surefoot.data.reading import Reading
 
 TEXT = {
-    "svm": "1 qid:3 1:0.5 7:1\n-1 4294967299:2\n1:0.25 2:1 # note\n",
+    "svm": "1 qid:3 1:0.5 7:1\n-1 4294967299:2\n1 cost:0.25 2:1 # note\n",
     "vw": "1 0.5 0.25 'tag|f rain wind:3\n-1 |g sun\n|f rain\n",
     "ffm": "1 0:1:1 2:7:0.5\n-1 1:1:2\n",
     "csv": "y,a,b\n1,0.5,x\n0,,y\n1,2,x\n",
@@ -88,6 +88,7 @@ def test_options_must_be_those_it_was_made_with(tmp_path):
     "options, words",
     [
         ({"target": "y"}, "target: is for tables .* read as svmlight"),
+        ({"format": "vw", "label_weights": True}, "label_weights: is for svmlight, libffm; these files are read as vw"),
         ({"seed": 3}, "seed: is for formats whose names are hashed"),
         ({"format": "arff"}, "format: found 'arff', expected one of auto, svmlight"),
         ({"format": "parquet", "delimiter": ";"}, r"delimiter: is for tables of text \(csv, tsv\); .* read as parquet"),

@@ -96,7 +96,7 @@ def summed(entries: list[tuple[int, float]]) -> dict[int, float]:
     return rounded
 
 
-def svmlight(line: bytes, fielded: bool = False):
+def svmlight(line: bytes, fielded: bool = False, weighted: bool = False):
     """(label, weight, base, entries) of a line; None for a blank one.
 
     With fields, the keys of entries are (index, field).
@@ -105,6 +105,8 @@ def svmlight(line: bytes, fielded: bool = False):
     if tokens == [b""]:
         return None
     label, colon, importance = tokens.pop(0).partition(b":")
+    if colon and not weighted:
+        raise Refused(line)
     row_label, row_weight, entries = number(label), weight(importance) if colon else 1.0, []
     for token in tokens:
         if token.startswith(b"qid:") and not entries:
@@ -123,6 +125,10 @@ def svmlight(line: bytes, fielded: bool = False):
                 raise Refused(token)
             entries.append((key, number(value)))
     return row_label, row_weight, 0.0, summed(entries)
+
+
+def weighted(line: bytes):
+    return svmlight(line, weighted=True)
 
 
 def libffm(line: bytes):
@@ -229,7 +235,7 @@ def csv(line: bytes):
     return table(line, KINDS, NAMES)
 
 
-ORACLES = {"csv": csv, "svmlight": svmlight, "libffm": libffm, "vw": vw}
+ORACLES = {"csv": csv, "svmlight": svmlight, "weighted": weighted, "libffm": libffm, "vw": vw}
 
 
 def rows(content: bytes, format: str) -> tuple[list, int]:
@@ -269,6 +275,7 @@ def is_number(text: bytes) -> bool:
 
 FORMATS = {
     "svmlight": Svmlight(),
+    "weighted": Svmlight(weighted=True),
     "libffm": Libffm(),
     "vw": Vw(),
     "csv": Table("label", "w", numeric=["n*"], categorical=["c*"]),
@@ -294,7 +301,7 @@ class Collected(Policy):
 def is_nothing(line: bytes, format: str) -> bool:
     """Whether a line is blank or a comment."""
     rest = line.strip(BLANKS)
-    return not rest or (format in ("svmlight", "libffm") and rest.startswith(b"#"))
+    return not rest or (format in ("svmlight", "weighted", "libffm") and rest.startswith(b"#"))
 
 
 def check(content: bytes, format: str, compare: bool = True, threads: int = 1) -> list[Fault]:

@@ -19,6 +19,7 @@ def convert(
     format: given.Format = "auto",
     bits: given.Bits = None,
     seed: given.Seed = 0,
+    label_weights: given.LabelWeights = False,
     target: given.Target = None,
     weight: given.Weight = None,
     numeric: given.Numeric = None,
@@ -39,8 +40,8 @@ def convert(
     from surefoot.data import cache
 
     chosen = given.reading(
-        format=format, bits=bits, seed=seed, target=target, weight=weight, numeric=numeric, categorical=categorical,
-        drop=drop, delimiter=delimiter, header=header, quotes=quotes,
+        format=format, bits=bits, seed=seed, label_weights=label_weights, target=target, weight=weight, numeric=numeric,
+        categorical=categorical, drop=drop, delimiter=delimiter, header=header, quotes=quotes,
     )  # fmt: skip
     given.check_apart(out, files)
     began = time.perf_counter()

@@ -43,6 +43,9 @@ Bits = Annotated[
     ),
 ]
 Seed = Annotated[int, typer.Option(metavar="N", help="Of the hash of names: another one gives other places.", min=0)]
+LabelWeights = Annotated[
+    bool, typer.Option("--label-weights", help="svmlight, libffm: a weight may follow the label, as in 1:0.25.")
+]
 Target = Annotated[str | None, typer.Option(metavar="COLUMN", help="Tables: the column to predict.")]
 Weight = Annotated[str | None, typer.Option(metavar="COLUMN", help="Tables: the column of importances.")]
 Numeric = Annotated[

@@ -65,6 +65,7 @@ def train(
     format: given.Format = "auto",
     bits: given.Bits = None,
     seed: given.Seed = 0,
+    label_weights: given.LabelWeights = False,
     target: given.Target = None,
     weight: given.Weight = None,
     numeric: given.Numeric = None,
@@ -99,8 +100,8 @@ def train(
     if every is not None and checkpoint is None:
         raise ValueError("--every says how often a checkpoint is made; give its folder with --checkpoint DIR")
     chosen = given.reading(
-        format=format, bits=bits, seed=seed, target=target, weight=weight, numeric=numeric, categorical=categorical,
-        drop=drop, delimiter=delimiter, header=header, quotes=quotes,
+        format=format, bits=bits, seed=seed, label_weights=label_weights, target=target, weight=weight, numeric=numeric,
+        categorical=categorical, drop=drop, delimiter=delimiter, header=header, quotes=quotes,
     )  # fmt: skip
     plan = Plan(
         files=tuple(files),

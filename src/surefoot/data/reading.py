@@ -14,6 +14,8 @@ from surefoot.data.stream import Hashing, OnError, Policy, Stream, Table, format
 from surefoot.data.stream.table import TableOf
 
 TABLES = tuple(formats.DELIMITERS)
+OF_LABELS = ("svmlight", "libffm")
+"""Formats whose labels may be followed by a weight."""
 OF_TEXT = ("delimiter", "header", "quotes")
 OF_TABLES = ("target", "weight", "numeric", "categorical", "drop", *OF_TEXT)
 HASHED = (*TABLES, "vw")
@@ -28,6 +30,7 @@ class Reading:
         format: "auto", or a name of `stream.formats`.
         bits: indices and hashed names lie below 2^bits; 20 for names unless given, indices as written.
         seed: of the hash of names.
+        label_weights: labels of svmlight and libffm may be followed by a weight, LABEL:WEIGHT.
         target, weight, numeric, categorical, drop, delimiter, header, quotes: of tables, as in `stream.Table`.
 
     >>> import io
@@ -39,6 +42,7 @@ class Reading:
     format: str = "auto"
     bits: int | None = None
     seed: int = 0
+    label_weights: bool = False
     target: str | None = None
     weight: str | None = None
     numeric: tuple[str, ...] = ()
@@ -130,7 +134,7 @@ class Reading:
     def _format(self, name: str) -> Any:
         hashing = _hashing(self)
         if name not in HASHED:
-            return formats.named(name, bits=self.bits)
+            return formats.named(name, bits=self.bits, weighted=self.label_weights)
         if name not in TABLES:
             return formats.named(name, hashing=hashing)
         return formats.named(
@@ -152,12 +156,14 @@ class Reading:
         if name not in names:
             raise ValueError(f"format: found {name!r}, expected one of auto, {', '.join(names)}")
         allowed = {"format", "bits"} | ({"seed"} if name in HASHED else set())
+        allowed |= {"label_weights"} if name in OF_LABELS else set()
         allowed |= set(OF_TABLES) if name in TABLES else set()
         allowed -= set(OF_TEXT) if name == "parquet" else set()
         for field in fields(self):
             if getattr(self, field.name) != field.default and field.name not in allowed:
                 tables = "tables of text (csv, tsv)" if field.name in OF_TEXT else "tables (csv, tsv, parquet)"
                 meant = tables if field.name in OF_TABLES else "formats whose names are hashed"
+                meant = ", ".join(OF_LABELS) if field.name == "label_weights" else meant
                 raise DataError(f"{field.name}: is for {meant}; these files are read as {name}")
 
     def _check_cache(self, stream: cache.Cached, trained: bool) -> None:

@@ -16,7 +16,7 @@ CSV, TSV = b"y,x\n1,2\n-1,4\n", b"y\tx\n1\t2\n-1\t4\n"
     "content, format",
     [
         (SVMLIGHT, "svmlight"),
-        (b"# a comment\n\n1:2 qid:3 cost:4 1:2\n", "svmlight"),
+        (b"# a comment\n\n1 qid:3 cost:4 1:2\n", "svmlight"),
         (b"1\n" + SVMLIGHT, "svmlight"),
         (b"foo\n" + SVMLIGHT, "svmlight"),
         (b"\xef\xbb\xbf" + SVMLIGHT, "svmlight"),
@@ -50,6 +50,10 @@ def test_a_guess_that_does_not_fit_is_told(tmp_path):
     (tmp_path / "file.vw").write_bytes(SVMLIGHT)
     with pytest.raises(DataError, match=r"vw:1:3: found .* \(read as vw, by its name's ending; say another"):
         list(read(tmp_path / "file.vw"))
+    with pytest.raises(
+        DataError, match=r"1:1: found '1:2' in place of the label, .*\(read as svmlight, which its first"
+    ):
+        list(read(io.BytesIO(b"1:2 3:4\n5:6\n")))
     with pytest.raises(DataError, match=r"cannot be guessed \(it begins with 'hello'\); say which it is, one of"):
         read(io.BytesIO(b"hello\n"))
     assert read(io.BytesIO(SVMLIGHT), "svmlight").guess is None

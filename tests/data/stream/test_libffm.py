@@ -13,7 +13,7 @@ from surefoot.data.stream import Libffm, Svmlight, joined, read
 entries = st.tuples(st.integers(0, 20), st.integers(0, 50), st.sampled_from(["1", "0.25", "-3e2"]))
 lines = st.builds(
     lambda label, row: " ".join([label, *(f"{field}:{index}:{value}" for field, index, value in row)]),
-    st.sampled_from(["0", "1", "-1:2"]),
+    st.sampled_from(["0", "1", "-1"]),
     st.lists(entries, max_size=60),
 )
 
@@ -53,6 +53,11 @@ def test_indices_modulo_a_power_of_two():
         Libffm(bits=32)
 
 
+def test_weights_after_labels_on_request():
+    found = examples(b"1:0.25 2:3:4\n-1 1:1:1\n", Libffm(weighted=True))
+    assert (found.labels.tolist(), found.weights.tolist(), found.fields.tolist()) == ([1, -1], [0.25, 1], [2, 1])
+
+
 @pytest.mark.parametrize(
     "line, column, said",
     [
@@ -62,6 +67,8 @@ def test_indices_modulo_a_power_of_two():
         (b"1 1:8796093022208:3", 3, "found '1:8796093022208:3', expected FIELD:INDEX:VALUE with a whole number from"),
         (b"1 1:2:3 4:5:x", 13, "found feature 5 with value 'x', expected a number"),
         (b"1 1:2:3:4", 7, "found feature 2 with value '3:4', expected a number"),
+        (b"0:1:1 2:3:4", 1, "found '0:1:1' in place of the label, expected a number, in libffm lines LABEL FIELD"),
+        (b"1:2 2:3:4", 1, "found '1:2' in place of the label"),
         (b"x 1:2:3", 1, "found label 'x', expected a number, in libffm lines LABEL FIELD:INDEX:VALUE"),
     ],
 )

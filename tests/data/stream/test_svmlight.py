@@ -122,7 +122,8 @@ def test_counts_rows_that_were_sorted_and_entries_that_were_summed():
 
 
 def test_weights_groups_and_comments():
-    found = examples(b"1:0.5 qid:7 1:2 # note\n-1 qid:8 cost:3 2:1#5:1\n+1\n")
+    text = b"1:0.5 qid:7 1:2 # note\n-1 qid:8 cost:3 2:1#5:1\n+1\n"
+    found = examples(text, format=Svmlight(weighted=True))
     assert found.weights.tolist() == [0.5, 3, 1]
     assert found.groups is not None
     assert found.groups.tolist() == [7, 8, -1]
@@ -142,8 +143,10 @@ def test_byte_order_mark_carriage_returns_and_no_last_line_end(tmp_path):
         (b"foo 1:2", 1, "found label 'foo', expected a number, in svmlight lines LABEL INDEX:VALUE"),
         (b"nan 1:2", 1, "found label 'nan', expected a finite number"),
         (b"1e400 1:2", 1, "found label '1e400', expected a finite number"),
-        (b"1:x 1:2", 3, "found weight 'x', expected a finite number of 0 or more"),
-        (b"1:-2 1:2", 3, "found weight '-2', expected"),
+        (b"1:0.25 2:0.3", 1, "found '1:0.25' in place of the label, expected a number, in svmlight lines LABEL"),
+        (b"+1:1", 1, "found '+1:1' in place of the label"),
+        (b"1: 2", 1, "found '1:' in place of the label"),
+        (b"qid:3 1:2", 1, "found label 'qid:3', expected a number"),
         (b"1 cost:-2 1:2", 8, "found weight '-2', expected"),
         (b"1 qid:x 1:2", 7, "found qid 'x', expected a whole number"),
         (b"1 -5:1", 3, "found '-5:1', expected INDEX:VALUE with a whole number from 0 to"),
@@ -175,6 +178,15 @@ def test_every_fault_says_where_what_and_what_was_expected(tmp_path, line, colum
     assert stream.policy.counts.total() == 1
 
 
+@pytest.mark.parametrize("weight", ["x", "-2", "1e40", "nan", ""])
+def test_weights_after_labels_are_read_on_request_and_checked(weight):
+    weighted = functools.partial(examples, format=Svmlight(weighted=True))
+    found = weighted(b"1:0.25 2:0.3\n-1 1:1\n")
+    assert (found.labels.tolist(), found.weights.tolist(), found.indices.tolist()) == ([1, -1], [0.25, 1], [2, 1])
+    with pytest.raises(DataError, match=f"1:3: found weight '{weight}', expected a finite number of 0 or more"):
+        weighted(f"1:{weight} 1:2".encode())
+
+
 def test_faults_are_numbered_within_their_file_and_warned_of_in_order(tmp_path, monkeypatch):
     (tmp_path / "a.svm").write_bytes(b"1 1:1\nx\n")
     (tmp_path / "b.svm").write_bytes(b"1 1:1\n2:\n" * 50)
@@ -183,8 +195,8 @@ def test_faults_are_numbered_within_their_file_and_warned_of_in_order(tmp_path, 
     with pytest.warns(DataWarning) as told:
         assert sum(map(len, stream)) == 51
     places = [str(warning.message).removeprefix(f"{tmp_path}/").partition(": ")[0] for warning in told]
-    assert places == ["a.svm:2:1", *(f"b.svm:{line}:3" for line in range(2, 101, 2))]
-    assert stream.policy.summary() == "label is not a number: 1, weight is not a number: 50"
+    assert places == ["a.svm:2:1", *(f"b.svm:{line}:1" for line in range(2, 101, 2))]
+    assert stream.policy.summary() == "label is not a number: 1, no label: 50"
 
 
 def test_too_many_faults():

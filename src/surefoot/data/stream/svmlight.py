@@ -1,5 +1,8 @@
-"""svmlight text, as libsvm and many others write it: LABEL[:WEIGHT] [qid:GROUP] [cost:WEIGHT] INDEX:VALUE … # comment;
+"""svmlight text, as libsvm and many others write it: LABEL [qid:GROUP] [cost:WEIGHT] INDEX:VALUE … # comment;
 and libffm's text, in which every entry has a field: LABEL FIELD:INDEX:VALUE ….
+
+A line without a label, `1:0.25 2:0.3`, cannot be told from one of XGBoost's, whose label 1 has the weight 0.25. So a
+weight after the label is read only on request (`weighted`); otherwise such a line is a fault, and not another example.
 
 Blanks are spaces and tabs; lines end with or without a carriage return. Blank lines and comments count as lines only.
 Indices stay as they are written, and need not rise: rows are sorted, and values of the same index summed in order of
@@ -41,6 +44,7 @@ REASONS = (
     "indices do not rise",
     "binary data",
     "field is not a whole number",
+    "no label",
 )
 """What can be wrong with a line, in the order of the kernel's codes."""
 _TOKEN = re.compile(rb"[^\s#]*")
@@ -55,12 +59,14 @@ class Svmlight(Plain):
         rising: indices that do not rise from left to right, each at most once, are a fault.
         largest: the largest index there may be.
         described: what messages call the format.
+        weighted: labels may be followed by the weight of their line, as in 1:0.25.
     """
 
     bits: int | None = None
     rising: bool = False
     largest: int = LARGEST_INDEX
     described: str = FORMAT
+    weighted: bool = False
 
     reasons: ClassVar[dict[int, str]] = dict(enumerate(REASONS, start=1))
     fielded: ClassVar[bool] = False
@@ -79,7 +85,7 @@ class Svmlight(Plain):
         return compiled("svmlight", "lines")(
             text,
             end,
-            (self.rising, self.largest, mask, self.fielded),
+            (self.rising, self.largest, mask, self.fielded, self.weighted),
             space.state,
             space.labels,
             space.weights,
@@ -103,6 +109,11 @@ class Svmlight(Plain):
                 return f"found label {shown(token)}, expected a number, in {self.described}"
             case "label is not finite":
                 return f"found label {shown(token)}, {FINITE}"
+            case "no label":
+                return (
+                    f"found {shown(token)} in place of the label, expected a number, in {self.described}; if it is "
+                    "LABEL:WEIGHT, request that by label_weights (--label-weights)"
+                )
             case "weight is not a number" | "weight is negative or not finite":
                 return f"found weight {shown(token)}, expected a finite number of 0 or more"
             case "group is not a whole number":

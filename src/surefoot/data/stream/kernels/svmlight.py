@@ -33,9 +33,10 @@ from surefoot.data.stream.kernels.rows import (
 from surefoot.data.stream.kernels.words import byte, digits
 from surefoot.native.emitting import jitted
 
-(LABEL, LABEL_RANGE, WEIGHT, WEIGHT_RANGE, GROUP, INDEX, INDEX_RANGE, VALUE, VALUE_RANGE, ORDER, BINARY, FIELD) = range(
-    1, 13
-)
+(
+    LABEL, LABEL_RANGE, WEIGHT, WEIGHT_RANGE, GROUP, INDEX, INDEX_RANGE, VALUE, VALUE_RANGE, ORDER, BINARY, FIELD,
+    UNLABELED,
+) = range(1, 14)  # fmt: skip
 """What can be wrong with a line; the ranges are for numbers that are not finite, too large or negative."""
 
 _QID = np.frombuffer(b"qid:", np.uint8)
@@ -106,7 +107,8 @@ def lines(text, end, settings, state, labels, weights, groups, indptr, indices, 
     Args:
         text: bytes; text[end - 1] is the end of a line.
         settings: whether indices that do not rise from left to right are a fault (otherwise they are sorted and
-            summed), the largest index there may be, which of its bits are kept, whether fields precede indices.
+            summed), the largest index there may be, which of its bits are kept, whether fields precede indices, whether
+            a weight may follow the label.
         state: see `rows`.
         labels, weights, groups: one for each row; the group is -1 where the line has none.
         indptr, indices, values, fields: the rows in CSR form; no room for fields where they are to be forgotten.
@@ -115,7 +117,7 @@ def lines(text, end, settings, state, labels, weights, groups, indptr, indices, 
     """
     i, k, row = state[POSITION], state[ENTRIES], state[ROWS]
     single, single_label = values.itemsize == 4, labels.itemsize == 4
-    rising, largest, mask, fielded = settings
+    rising, largest, mask, fielded, weighted = settings
     kept = fields.size > 0
     most = largest if mask < 0 else min(largest, mask)
     while i < end:
@@ -132,10 +134,12 @@ def lines(text, end, settings, state, labels, weights, groups, indptr, indices, 
         weight, group, previous, rises = 1.0, np.int64(-1), np.int64(-1), True
         start = i
         i, label, kind = number(text, i, single_label, scratch)
-        if kind == GOOD and byte(text, i) == 58:
+        if kind == GOOD and byte(text, i) == 58 and weighted:
             start = i + 1
             i, weight, code = weight_at(text, start, scratch)
             state[WEIGHTED] = 1
+        elif kind == GOOD and byte(text, i) == 58:
+            i, code = start, UNLABELED
         elif kind != GOOD or not is_over(byte(text, i)):
             i, code = start, LABEL_RANGE if kind == NOT_FINITE else LABEL
         if code == 0 and abs(label) > LARGEST_FLOAT32:
