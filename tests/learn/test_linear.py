@@ -160,7 +160,7 @@ def test_warm_starts_go_on_as_further_passes_do(two):
     assert_identical(steps.coef_, whole.coef_)
     assert steps.history_ == whole.history_
     steps.set_params(l2=0.1)
-    with pytest.raises(ValueError, match=r"l2: found 0.1, but the model has been learned with 0.0"):
+    with pytest.raises(ValueError, match=r"l2: found 0.1, but the model was trained with 0.0"):
         steps.fit(X, y)
     assert_identical(steps.coef_, whole.coef_)
 
@@ -184,10 +184,10 @@ def test_any_form_of_the_table_gives_the_same_bits(two):
 
 
 def test_csr_in_single_precision_is_not_copied(two):
-    from surefoot.learn.tables import Table, checked
+    from surefoot.learn.arrays import ArrayDataset, checked
 
     X = sparse.csr_array(two[0].astype(np.float32))
-    [block] = Table(checked(X), two[1].astype(float), np.ones(ROWS)).blocks()
+    [block] = ArrayDataset(checked(X), two[1].astype(float), np.ones(ROWS)).blocks()
     assert np.shares_memory(block.values, X.data)
     assert np.shares_memory(block.indices, X.indices)
 
@@ -295,7 +295,7 @@ def test_passes_end_when_the_loss_stops_falling(two):
     model = LinearClassifier(epochs=200, tol=1e-2, random_state=0).fit(X, y)
     assert model.n_iter_ < 200
     assert len(model.history_["progressive_loss"]) == model.n_iter_
-    with pytest.warns(ConvergenceWarning, match="still falling in pass 2"):
+    with pytest.warns(ConvergenceWarning, match="still falling in epoch 2"):
         LinearClassifier(epochs=2, random_state=0).fit(X, y)
 
 
@@ -391,7 +391,7 @@ def wrong(parameters, message, method="fit", kind=ValueError, estimator=LinearCl
     wrong({"batch_size": 0}, "batch_size: found 0, expected a whole number of at least 1"),
     wrong({"validation_fraction": 1.0}, "validation_fraction == 1.0, must be < 1"),
     wrong({"class_weight": "balanced"}, "partial_fit cannot know how often", "partial_fit", AttributeError),
-    wrong({"early_stopping": True}, "partial_fit holds no examples back", "partial_fit", AttributeError),
+    wrong({"early_stopping": True}, "partial_fit does not hold out a validation setback", "partial_fit", AttributeError),
     wrong({"optimizer": "adam", "l2": 0.1}, "leave out l1 and l2"),
     wrong({"loss": "quantile", "quantile": 1.5}, "quantile == 1.5, must be < 1", estimator=LinearRegressor),
     wrong({"loss": "huber", "delta": 0.0}, "delta == 0.0, must be > 0", estimator=LinearRegressor),
@@ -438,7 +438,7 @@ def test_after_divergence_the_model_is_as_it_was(numbers):
         model.partial_fit(X, y * 1e38)
     assert_identical(model.coef_, before)
     assert model.history_ == history
-    with pytest.raises(ValueError, match=r"lr: found 2.0, but the model has been learned with 1.0"):
+    with pytest.raises(ValueError, match=r"lr: found 2.0, but the model was trained with 1.0"):
         model.set_params(lr=2.0).partial_fit(X, y)
 
 

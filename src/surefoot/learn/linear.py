@@ -3,268 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from contextlib import contextmanager
-from dataclasses import fields
-from functools import cached_property
-from numbers import Integral, Real
-from typing import Any, ClassVar
+from numbers import Real
+from typing import ClassVar
 
 import numpy as np
 from scipy import sparse
-from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
-from sklearn.model_selection import train_test_split
-from sklearn.utils import check_random_state, compute_class_weight
+from sklearn.base import ClassifierMixin, RegressorMixin
+from sklearn.utils import compute_class_weight
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, check_scalar, validate_data
+from sklearn.utils.validation import check_scalar
 
 from surefoot.engines.losses import mean_of
+from surefoot.learn.estimator import LinearEstimator, takes_parts
 from surefoot.learn.evaluation import probabilities
-from surefoot.learn.learner import Learner
-from surefoot.learn.passes import Passes, copied, learn, note, passes_for, predictions
-from surefoot.learn.settings import Settings
-from surefoot.learn.tables import Table, checked
-
-FLOATS = (np.float64, np.float32)
-
-
-class _Weights:
-    """A learner's weights: computed when they are first asked for, which streams need not pay."""
-
-    def __init__(self, learner: Learner):
-        self.learner = learner
-
-    @cached_property
-    def dense(self) -> tuple[Any, np.ndarray]:
-        """(outputs, features) and (outputs,)."""
-        weights, biases = self.learner.weights()
-        return np.ascontiguousarray(weights.T), biases
-
-    @cached_property
-    def sparse(self) -> tuple[Any, np.ndarray]:
-        """The same, the weights in CSR form."""
-        coef, intercept = self.dense
-        return sparse.csr_matrix(coef), intercept
-
-
-class _Linear(BaseEstimator):
-    """What the two estimators share: parameters, passes, weights."""
-
-    LOSSES: tuple[str, ...] = ()
-    PARAMETERS: ClassVar[dict[str, str]] = {}
-    """What the loss's own number is called."""
-    loss: str
-    optimizer: Any
-    optimizer_params: Mapping[str, Any] | None
-    lr: Any
-    l1: float
-    l2: float
-    epochs: int | str
-    batch_size: int
-    shuffle: bool
-    early_stopping: bool
-    validation_fraction: float
-    n_iter_no_change: int
-    tol: float | None
-    average: bool
-    normalize: bool
-    warm_start: bool
-    random_state: Any
-
-    # Learning
-
-    def fit(self, X, y, sample_weight=None):
-        """Learns from a table, in one pass or several.
-
-        Args:
-            X: (n, features), an array, a SciPy sparse matrix or a data frame.
-            y: (n,), targets.
-            sample_weight: (n,), at least 0: what the losses of the examples are multiplied by. Weight 0 is as if the
-                example were not there. Weight 2 is not quite as if it were there twice, which is two steps.
-
-        Returns:
-            The estimator itself.
-
-        Raises:
-            ValueError: something does not fit or is not finite; the message says what.
-            DivergedError: the learning rate is too large. The estimator is then as it was before.
-        """
-        with self._all_or_nothing():
-            self._check()
-            go_on = bool(self.warm_start) and hasattr(self, "_learner")
-            table = self._table(X, y, sample_weight, reset=not go_on)
-            learner = self._continued() if go_on else Learner(self._settings(), table.features)
-            random = check_random_state(self.random_state)
-            table, validation = self._split(table, random) if self.early_stopping else (table, None)
-            epochs = passes_for(len(table), table.features) if isinstance(self.epochs, str) else self.epochs
-            passes = Passes(epochs, self.shuffle, random, self.tol, self.n_iter_no_change, validation)
-            self._take(passes.run(learner, table), passes.history, keep=go_on)
-        if not isinstance(self.epochs, str):
-            passes.warn_unless_converged()
-        return self
-
-    def _learn_part(self, X, y, sample_weight, classes=None):
-        with self._all_or_nothing():
-            self._check()
-            first = not hasattr(self, "_learner")
-            table = self._table(X, y, sample_weight, reset=first, classes=classes)
-            learner = Learner(self._settings(), table.features) if first else self._continued()
-            history = {"examples": [], "progressive_loss": []}
-            note(history, learner, learn(learner, table))
-            self._take(learner, history, keep=not first)
-        return self
-
-    @contextmanager
-    def _all_or_nothing(self):
-        """After an error, everything is as it was."""
-        before = dict(vars(self))
-        try:
-            yield
-        except BaseException:
-            vars(self).clear()
-            vars(self).update(before)
-            raise
-
-    def _check(self) -> None:
-        """Parameters that the learner's settings do not check."""
-        if self.loss not in self.LOSSES:
-            raise ValueError(f"loss: found {self.loss!r}, expected one of {', '.join(self.LOSSES)}")
-        if not (isinstance(self.epochs, str) and self.epochs == "auto"):
-            if isinstance(self.epochs, str):
-                raise ValueError(f'epochs: found {self.epochs!r}, expected "auto" or a number')
-            check_scalar(self.epochs, "epochs", Integral, min_val=1)
-        check_scalar(self.l1, "l1", Real, min_val=0)
-        check_scalar(self.l2, "l2", Real, min_val=0)
-        check_scalar(self.n_iter_no_change, "n_iter_no_change", Integral, min_val=1)
-        check_scalar(
-            self.validation_fraction, "validation_fraction", Real, min_val=0, max_val=1, include_boundaries="neither"
-        )
-        if self.tol is not None:
-            check_scalar(self.tol, "tol", Real, min_val=0)
-        if not isinstance(self.optimizer_params, Mapping | None):
-            raise TypeError(f"optimizer_params: found {self.optimizer_params!r}, expected a dict or None")
-
-    def _settings(self) -> Settings:
-        name = self.PARAMETERS.get(self.loss)
-        return Settings(
-            loss=self._engine_loss(),
-            parameter=float(getattr(self, name)) if name else 0.0,
-            outputs=self._outputs(),
-            optimizer=self.optimizer,
-            lr=self.lr,
-            l1=float(self.l1),
-            l2=float(self.l2),
-            batch_size=self.batch_size,
-            average=bool(self.average),
-            normalize=bool(self.normalize),
-            hyper=dict(self.optimizer_params or {}),
-        )
-
-    def _continued(self) -> Learner:
-        """A copy of the learner, to go on with.
-
-        Raises:
-            ValueError: the parameters have been changed since it began.
-        """
-        settings, begun = self._settings(), self._learner.settings
-        for field in fields(Settings):
-            old, new = getattr(begun, field.name), getattr(settings, field.name)
-            if old != new:
-                name = "optimizer_params" if field.name == "hyper" else self.PARAMETERS.get(self.loss, field.name)
-                name = name if field.name in ("hyper", "parameter") else field.name
-                raise ValueError(
-                    f"{name}: found {new!r}, but the model has been learned with {old!r}; to go on, leave it at that, "
-                    "or begin anew by fit with warm_start=False"
-                )
-        return copied(self._learner)
-
-    def _table(self, X, y, sample_weight, reset: bool, classes=None) -> Table:
-        X, y = validate_data(
-            self, X, y, accept_sparse="csr", dtype=FLOATS, reset=reset, y_numeric=isinstance(self, RegressorMixin)
-        )
-        weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-        targets, weights = self._targets(y, weights, reset, classes)
-        table = Table(checked(X), targets, weights).weighted()
-        if not len(table):
-            raise ValueError("sample_weight: found no weight above 0, so there is no example to learn from")
-        return table
-
-    def _split(self, table: Table, random: np.random.RandomState) -> tuple[Table, Table]:
-        """The training and the validation part."""
-        strata = table.targets if isinstance(self, ClassifierMixin) else None
-        parts = train_test_split(
-            np.arange(len(table)), test_size=self.validation_fraction, random_state=random, stratify=strata
-        )
-        return table.part(np.sort(parts[0])), table.part(np.sort(parts[1]))
-
-    def _take(self, learner: Learner, history: dict[str, list], keep: bool) -> None:
-        before = self.history_ if keep else {}
-        self.history_ = {key: [*before.get(key, []), *values] for key, values in history.items()}
-        self.n_iter_ = len(history["examples"])
-        self._learner, self._weights, self._is_sparse = learner, _Weights(learner), False
-        self.learning_rate_ = learner.learning_rate.lr
-
-    def _engine_loss(self) -> str:
-        return self.loss
-
-    def _outputs(self) -> int:
-        return 1
-
-    def _targets(self, y, weights, reset: bool, classes) -> tuple[np.ndarray, np.ndarray]:
-        raise NotImplementedError
-
-    # Weights
-
-    def _of_fitted(self) -> tuple[Any, np.ndarray]:
-        """(outputs, features) and (outputs,)."""
-        if not hasattr(self, "_learner"):
-            raise AttributeError(
-                f"this {type(self).__name__} is not fitted yet: it has weights after fit or partial_fit"
-            )
-        return self._weights.sparse if self._is_sparse else self._weights.dense
-
-    def sparsify(self):
-        """Turns `coef_` into a sparse matrix, which is smaller and faster where l1 has left few weights.
-
-        Returns:
-            The estimator itself. What is learned next makes `coef_` dense again.
-        """
-        check_is_fitted(self)
-        self._is_sparse = True
-        return self
-
-    def densify(self):
-        """Turns `coef_` back into an array."""
-        check_is_fitted(self)
-        self._is_sparse = False
-        return self
-
-    def _scores(self, X) -> np.ndarray:
-        """(n, outputs)."""
-        check_is_fitted(self)
-        X = validate_data(self, X, accept_sparse="csr", dtype=FLOATS, reset=False)
-        coef, intercept = self._of_fitted()
-        return predictions(X, coef.T, intercept)
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "_learner")
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
-        return tags
-
-
-def _takes_parts(estimator: _Linear) -> bool:
-    if estimator.early_stopping:
-        raise AttributeError("early_stopping: partial_fit holds no examples back to validate on; expected False")
-    if isinstance(getattr(estimator, "class_weight", None), str):
-        raise AttributeError(
-            "class_weight: partial_fit cannot know how often classes will occur; expected None or a dict, such as "
-            "sklearn.utils.compute_class_weight has the numbers for"
-        )
-    return True
 
 
 def _has_probabilities(classifier: LinearClassifier) -> bool:
@@ -276,7 +28,7 @@ def _has_probabilities(classifier: LinearClassifier) -> bool:
     return True
 
 
-class LinearClassifier(ClassifierMixin, _Linear):
+class LinearClassifier(ClassifierMixin, LinearEstimator):
     """A linear classifier that learns from a stream, with a learning rate that need not be tuned.
 
     It minimizes (1/n) Σ cᵢ L(yᵢ, w·xᵢ + b) + l1 ‖w‖₁ + ½ l2 ‖w‖² by steps of an adaptive rule, one for each
@@ -291,33 +43,33 @@ class LinearClassifier(ClassifierMixin, _Linear):
         lr: "auto" trains several learning rates at once and mixes them by how well they predict what comes next; or a
             number, or a schedule: a function of the step t.
         l1, l2: penalties of each weight. l1 gives exact zeros, the most of them with "dual_averaging"; of "ftrl" both
-            are penalties beside the sum of the losses, not their mean (McMahan et al., 2013).
-        epochs: passes through the table at most. "auto": as many as learn from 100,000 examples, between 1 and 100; but
-            one where there are as many features as examples, of which further passes would learn the noise.
+            are penalties on the sum of the losses, not on their mean (McMahan et al., 2013).
+        epochs: passes through the data at most. "auto": enough to learn from 100,000 examples, between 1 and 100; but
+            one where there are as many features as examples, since further epochs would learn the noise.
         batch_size: examples for each step.
-        shuffle: whether fit takes the examples in another order in each pass; partial_fit never does.
-        early_stopping: hold a part of the table back, stop when the loss on it stops falling, and keep the best model.
-        validation_fraction: how much is held back.
-        n_iter_no_change: passes without progress before it stops.
-        tol: progress is a loss lower than the best by more than tol times that of the first pass; None: all passes.
+        shuffle: whether fit takes the examples in a new order in each epoch; partial_fit never does.
+        early_stopping: hold out a validation set, stop when the loss on it stops falling, and keep the best model.
+        validation_fraction: the share of the examples that is held out.
+        n_iter_no_change: epochs without progress before it stops.
+        tol: progress is a loss lower than the best by more than tol times that of the first epoch; None: all epochs.
         average: predict with the average of the weights over all steps.
-        normalize: divide each feature by its root mean square so far; scales then do not matter.
+        normalize: divide each feature by its root mean square so far; the scales of features then do not matter.
         class_weight: a dict of weights by class, or "balanced" (fit only): n / (classes · count).
-        warm_start: fit goes on from where the last one ended.
-        random_state: of the orders and the part held back.
+        warm_start: fit continues from where the last one ended.
+        random_state: for the orders and the validation set.
 
     Attributes:
         coef_: (1, features) for two classes, or (classes, features), float64.
         intercept_: (1,) or (classes,), float64.
         classes_: the classes, sorted.
-        history_: for each pass of fit, or call of partial_fit, the number of "examples" learned from so far, and the
-            mean "progressive_loss": each example is predicted, then learned from, so in the first pass this is the loss
-            on new examples; "validation_loss" with early stopping.
+        history_: for each epoch of fit, or call of partial_fit, the number of "examples" learned from so far, and the
+            mean "progressive_loss": each example is predicted, then learned from, so in the first epoch this is the
+            loss on new examples; "validation_loss" with early stopping.
         learning_rate_: the rate with the largest weight.
-        n_iter_: passes of the last fit.
-        n_features_in_, feature_names_in_: of the table.
+        n_iter_: epochs of the last fit.
+        n_features_in_, feature_names_in_: of the data.
 
-    The result is the same with any number of threads, and partial_fit over the parts of a table comes to the same bits
+    The result is the same with any number of threads, and partial_fit on the parts of a data set gives the same bits
     as fit with shuffle=False and epochs=1, if the parts are whole mini-batches.
 
     >>> X = np.array([[0.0, 1.0], [1.0, 0.0], [1.0, 1.0], [0.0, 0.0]] * 5)
@@ -373,9 +125,9 @@ class LinearClassifier(ClassifierMixin, _Linear):
         self.warm_start = warm_start
         self.random_state = random_state
 
-    @available_if(_takes_parts)
+    @available_if(takes_parts)
     def partial_fit(self, X, y, classes=None, sample_weight=None):
-        """Learns from more examples, in their order, in one pass.
+        """Learns from more examples, in their order, once.
 
         Args:
             X, y, sample_weight: as in fit.
@@ -385,7 +137,7 @@ class LinearClassifier(ClassifierMixin, _Linear):
             The estimator itself.
 
         Raises:
-            ValueError, DivergedError: as in fit; the estimator is then as it was before.
+            ValueError, DivergedError: as in fit; the estimator is then unchanged.
         """
         return self._learn_part(X, y, sample_weight, classes)
 
@@ -464,7 +216,7 @@ class LinearClassifier(ClassifierMixin, _Linear):
             return np.log(self.predict_proba(X))
 
 
-class LinearRegressor(RegressorMixin, _Linear):
+class LinearRegressor(RegressorMixin, LinearEstimator):
     """A linear regression that learns from a stream, with a learning rate that need not be tuned.
 
     It minimizes (1/n) Σ cᵢ L(yᵢ, w·xᵢ + b) + l1 ‖w‖₁ + ½ l2 ‖w‖² by steps of an adaptive rule, one for each
@@ -487,7 +239,7 @@ class LinearRegressor(RegressorMixin, _Linear):
         intercept_: a number.
         history_, learning_rate_, n_iter_, n_features_in_, feature_names_in_: as for LinearClassifier.
 
-    partial_fit over the parts of a table comes to the same bits as fit with shuffle=False and epochs=1, if the parts
+    partial_fit on the parts of a data set gives the same bits as fit with shuffle=False and epochs=1, if the parts
     are whole mini-batches and the first has 4,096 rows, by which targets are centred and scaled.
 
     >>> X = np.array([[0.0], [1.0], [2.0], [3.0]] * 5)
@@ -544,9 +296,9 @@ class LinearRegressor(RegressorMixin, _Linear):
         self.warm_start = warm_start
         self.random_state = random_state
 
-    @available_if(_takes_parts)
+    @available_if(takes_parts)
     def partial_fit(self, X, y, sample_weight=None):
-        """Learns from more examples, in their order, in one pass.
+        """Learns from more examples, in their order, once.
 
         Args:
             X, y, sample_weight: as in fit.
@@ -555,7 +307,7 @@ class LinearRegressor(RegressorMixin, _Linear):
             The estimator itself.
 
         Raises:
-            ValueError, DivergedError: as in fit; the estimator is then as it was before.
+            ValueError, DivergedError: as in fit; the estimator is then unchanged.
         """
         return self._learn_part(X, y, sample_weight)
 

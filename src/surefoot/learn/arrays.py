@@ -1,4 +1,4 @@
-"""Tables in memory, dense or CSR, as blocks of examples that a learner takes, in any order."""
+"""Data sets in memory, dense or CSR, as blocks of examples that a learner takes, in any order."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NUMBERS = 1 << 22
 
 
 @dataclass(frozen=True, eq=False)
-class Table:
+class ArrayDataset:
     """Examples in memory; what a learner needs in another form is made a block at a time.
 
     Attributes:
@@ -26,8 +26,8 @@ class Table:
         targets: (n,), float64, as the engines take them.
         weights: (n,), float64, at least 0.
 
-    >>> table = Table(np.array([[0.0, 2.0], [3.0, 0.0]]), np.array([1.0, 0.0]), np.ones(2))
-    >>> [block] = table.blocks(order=np.array([1, 0]))
+    >>> data = ArrayDataset(np.array([[0.0, 2.0], [3.0, 0.0]]), np.array([1.0, 0.0]), np.ones(2))
+    >>> [block] = data.blocks(order=np.array([1, 0]))
     >>> block.indices.tolist(), block.values.tolist(), block.targets.tolist()
     ([0, 1], [3.0, 2.0], [0.0, 1.0])
     """
@@ -43,12 +43,12 @@ class Table:
     def features(self) -> int:
         return self.X.shape[1]
 
-    def part(self, rows: np.ndarray) -> Table:
+    def part(self, rows: np.ndarray) -> ArrayDataset:
         """The rows with these numbers, a copy."""
-        return Table(self.X[rows], self.targets[rows], self.weights[rows])
+        return ArrayDataset(self.X[rows], self.targets[rows], self.weights[rows])
 
-    def weighted(self) -> Table:
-        """Without the rows of weight 0: they are not there, for anything that counts or scales."""
+    def weighted(self) -> ArrayDataset:
+        """Without the rows of weight 0, which must not count, in averages and scales either."""
         kept = self.weights > 0
         return self if kept.all() else self.part(np.flatnonzero(kept))
 
@@ -64,9 +64,9 @@ class Table:
 
 
 def checked(X: Any) -> Any:
-    """A table that kernels may read: CSR with indices in range, every feature at most once in a row, and no zeros.
+    """What kernels may read: an array, or CSR with indices in range, no feature twice in a row, and no zeros.
 
-    Kernels do not check bounds. A matrix that is so already is not copied; duplicates are summed, as SciPy does.
+    Kernels do not check bounds. A matrix that fits already is not copied; duplicates are summed, as SciPy does.
 
     Raises:
         ValueError: a CSR matrix names rows or features that it does not have.
@@ -103,7 +103,7 @@ def csr(X: Any, rows: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     else:
         block = X[rows]
         indptr, indices, data = block.indptr, block.indices, block.data
-    # Kernels would be compiled anew for arrays that are read-only, which takes longer than to copy them.
+    # Kernels would be compiled again for arrays that are read-only, which takes longer than to copy them.
     return indptr, np.require(indices, requirements=["C", "W"]), np.require(_float32(data), requirements=["C", "W"])
 
 

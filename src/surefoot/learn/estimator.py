@@ -1,0 +1,262 @@
+"""What the estimators share: parameters, epochs, weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import contextmanager
+from dataclasses import fields
+from functools import cached_property
+from numbers import Integral, Real
+from typing import Any, ClassVar
+
+import numpy as np
+from scipy import sparse
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.model_selection import train_test_split
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, check_scalar, validate_data
+
+from surefoot.learn.arrays import ArrayDataset, checked
+from surefoot.learn.epochs import Epochs, copied, epochs_for, learn, note, predictions
+from surefoot.learn.learner import Learner
+from surefoot.learn.settings import Settings
+
+FLOATS = (np.float64, np.float32)
+
+
+class MixedWeights:
+    """A learner's weights: computed when they are first asked for, which streams need not pay."""
+
+    def __init__(self, learner: Learner):
+        self.learner = learner
+
+    @cached_property
+    def dense(self) -> tuple[Any, np.ndarray]:
+        """(outputs, features) and (outputs,)."""
+        weights, biases = self.learner.weights()
+        return np.ascontiguousarray(weights.T), biases
+
+    @cached_property
+    def sparse(self) -> tuple[Any, np.ndarray]:
+        """The same, the weights in CSR form."""
+        coef, intercept = self.dense
+        return sparse.csr_matrix(coef), intercept
+
+
+class LinearEstimator(BaseEstimator):
+    """What the two estimators share: parameters, epochs, weights."""
+
+    LOSSES: tuple[str, ...] = ()
+    PARAMETERS: ClassVar[dict[str, str]] = {}
+    """What the loss's own number is called."""
+    loss: str
+    optimizer: Any
+    optimizer_params: Mapping[str, Any] | None
+    lr: Any
+    l1: float
+    l2: float
+    epochs: int | str
+    batch_size: int
+    shuffle: bool
+    early_stopping: bool
+    validation_fraction: float
+    n_iter_no_change: int
+    tol: float | None
+    average: bool
+    normalize: bool
+    warm_start: bool
+    random_state: Any
+
+    # Learning
+
+    def fit(self, X, y, sample_weight=None):
+        """Learns from a data set, in one epoch or several.
+
+        Args:
+            X: (n, features), an array, a SciPy sparse matrix or a data frame.
+            y: (n,), targets.
+            sample_weight: (n,), at least 0: factors of the examples' losses. An example of weight 0 is ignored. One of
+                weight 2 is one step, and so not quite the same as two examples.
+
+        Returns:
+            The estimator itself.
+
+        Raises:
+            ValueError: something does not fit or is not finite; the message says what.
+            DivergedError: the learning rate is too large. The estimator is then unchanged.
+        """
+        with self._all_or_nothing():
+            self._check()
+            go_on = bool(self.warm_start) and hasattr(self, "_learner")
+            data = self._dataset(X, y, sample_weight, reset=not go_on)
+            learner = self._continued() if go_on else Learner(self._settings(), data.features)
+            random = check_random_state(self.random_state)
+            data, validation = self._split(data, random) if self.early_stopping else (data, None)
+            limit = epochs_for(len(data), data.features) if isinstance(self.epochs, str) else self.epochs
+            epochs = Epochs(limit, self.shuffle, random, self.tol, self.n_iter_no_change, validation)
+            self._take(epochs.run(learner, data), epochs.history, keep=go_on)
+        if not isinstance(self.epochs, str):
+            epochs.warn_unless_converged()
+        return self
+
+    def _learn_part(self, X, y, sample_weight, classes=None):
+        with self._all_or_nothing():
+            self._check()
+            first = not hasattr(self, "_learner")
+            data = self._dataset(X, y, sample_weight, reset=first, classes=classes)
+            learner = Learner(self._settings(), data.features) if first else self._continued()
+            history = {"examples": [], "progressive_loss": []}
+            note(history, learner, learn(learner, data))
+            self._take(learner, history, keep=not first)
+        return self
+
+    @contextmanager
+    def _all_or_nothing(self):
+        """Restores the estimator after an error."""
+        before = dict(vars(self))
+        try:
+            yield
+        except BaseException:
+            vars(self).clear()
+            vars(self).update(before)
+            raise
+
+    def _check(self) -> None:
+        """Parameters that the learner's settings do not check."""
+        if self.loss not in self.LOSSES:
+            raise ValueError(f"loss: found {self.loss!r}, expected one of {', '.join(self.LOSSES)}")
+        if not (isinstance(self.epochs, str) and self.epochs == "auto"):
+            if isinstance(self.epochs, str):
+                raise ValueError(f'epochs: found {self.epochs!r}, expected "auto" or a number')
+            check_scalar(self.epochs, "epochs", Integral, min_val=1)
+        check_scalar(self.l1, "l1", Real, min_val=0)
+        check_scalar(self.l2, "l2", Real, min_val=0)
+        check_scalar(self.n_iter_no_change, "n_iter_no_change", Integral, min_val=1)
+        check_scalar(
+            self.validation_fraction, "validation_fraction", Real, min_val=0, max_val=1, include_boundaries="neither"
+        )
+        if self.tol is not None:
+            check_scalar(self.tol, "tol", Real, min_val=0)
+        if not isinstance(self.optimizer_params, Mapping | None):
+            raise TypeError(f"optimizer_params: found {self.optimizer_params!r}, expected a dict or None")
+
+    def _settings(self) -> Settings:
+        name = self.PARAMETERS.get(self.loss)
+        return Settings(
+            loss=self._engine_loss(),
+            parameter=float(getattr(self, name)) if name else 0.0,
+            outputs=self._outputs(),
+            optimizer=self.optimizer,
+            lr=self.lr,
+            l1=float(self.l1),
+            l2=float(self.l2),
+            batch_size=self.batch_size,
+            average=bool(self.average),
+            normalize=bool(self.normalize),
+            hyper=dict(self.optimizer_params or {}),
+        )
+
+    def _continued(self) -> Learner:
+        """A copy of the learner, which training continues with.
+
+        Raises:
+            ValueError: the parameters have been changed since it began.
+        """
+        settings, begun = self._settings(), self._learner.settings
+        for field in fields(Settings):
+            old, new = getattr(begun, field.name), getattr(settings, field.name)
+            if old != new:
+                name = "optimizer_params" if field.name == "hyper" else self.PARAMETERS.get(self.loss, field.name)
+                name = name if field.name in ("hyper", "parameter") else field.name
+                raise ValueError(
+                    f"{name}: found {new!r}, but the model was trained with {old!r}; keep that value to continue, or "
+                    "call fit with warm_start=False to start again"
+                )
+        return copied(self._learner)
+
+    def _dataset(self, X, y, sample_weight, reset: bool, classes=None) -> ArrayDataset:
+        X, y = validate_data(
+            self, X, y, accept_sparse="csr", dtype=FLOATS, reset=reset, y_numeric=isinstance(self, RegressorMixin)
+        )
+        weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+        targets, weights = self._targets(y, weights, reset, classes)
+        data = ArrayDataset(checked(X), targets, weights).weighted()
+        if not len(data):
+            raise ValueError("sample_weight: found no weight above 0, so there is no example to learn from")
+        return data
+
+    def _split(self, data: ArrayDataset, random: np.random.RandomState) -> tuple[ArrayDataset, ArrayDataset]:
+        """The training and the validation part."""
+        strata = data.targets if isinstance(self, ClassifierMixin) else None
+        parts = train_test_split(
+            np.arange(len(data)), test_size=self.validation_fraction, random_state=random, stratify=strata
+        )
+        return data.part(np.sort(parts[0])), data.part(np.sort(parts[1]))
+
+    def _take(self, learner: Learner, history: dict[str, list], keep: bool) -> None:
+        before = self.history_ if keep else {}
+        self.history_ = {key: [*before.get(key, []), *values] for key, values in history.items()}
+        self.n_iter_ = len(history["examples"])
+        self._learner, self._weights, self._is_sparse = learner, MixedWeights(learner), False
+        self.learning_rate_ = learner.learning_rate.lr
+
+    def _engine_loss(self) -> str:
+        return self.loss
+
+    def _outputs(self) -> int:
+        return 1
+
+    def _targets(self, y, weights, reset: bool, classes) -> tuple[np.ndarray, np.ndarray]:
+        raise NotImplementedError
+
+    # Weights
+
+    def _of_fitted(self) -> tuple[Any, np.ndarray]:
+        """(outputs, features) and (outputs,)."""
+        if not hasattr(self, "_learner"):
+            raise AttributeError(
+                f"this {type(self).__name__} is not fitted yet: it has weights after fit or partial_fit"
+            )
+        return self._weights.sparse if self._is_sparse else self._weights.dense
+
+    def sparsify(self):
+        """Turns `coef_` into a sparse matrix, which is smaller and faster where l1 has left few weights.
+
+        Returns:
+            The estimator itself. What is learned next makes `coef_` dense again.
+        """
+        check_is_fitted(self)
+        self._is_sparse = True
+        return self
+
+    def densify(self):
+        """Turns `coef_` back into an array."""
+        check_is_fitted(self)
+        self._is_sparse = False
+        return self
+
+    def _scores(self, X) -> np.ndarray:
+        """(n, outputs)."""
+        check_is_fitted(self)
+        X = validate_data(self, X, accept_sparse="csr", dtype=FLOATS, reset=False)
+        coef, intercept = self._of_fitted()
+        return predictions(X, coef.T, intercept)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "_learner")
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+
+def takes_parts(estimator: LinearEstimator) -> bool:
+    if estimator.early_stopping:
+        raise AttributeError("early_stopping: partial_fit does not hold out a validation set; expected False")
+    if isinstance(getattr(estimator, "class_weight", None), str):
+        raise AttributeError(
+            "class_weight: partial_fit cannot know how often classes will occur; expected None or a dict, such as "
+            "sklearn.utils.compute_class_weight has the numbers for"
+        )
+    return True
