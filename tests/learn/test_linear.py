@@ -391,7 +391,7 @@ def wrong(parameters, message, method="fit", kind=ValueError, estimator=LinearCl
     wrong({"batch_size": 0}, "batch_size: found 0, expected a whole number of at least 1"),
     wrong({"validation_fraction": 1.0}, "validation_fraction == 1.0, must be < 1"),
     wrong({"class_weight": "balanced"}, "partial_fit cannot know how often", "partial_fit", AttributeError),
-    wrong({"early_stopping": True}, "partial_fit does not hold out a validation setback", "partial_fit", AttributeError),
+    wrong({"early_stopping": True}, "partial_fit does not hold out a validation set", "partial_fit", AttributeError),
     wrong({"optimizer": "adam", "l2": 0.1}, "leave out l1 and l2"),
     wrong({"loss": "quantile", "quantile": 1.5}, "quantile == 1.5, must be < 1", estimator=LinearRegressor),
     wrong({"loss": "huber", "delta": 0.0}, "delta == 0.0, must be > 0", estimator=LinearRegressor),
