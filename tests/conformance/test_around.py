@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from support.covering import marked
 from support.table import (
     CONCRETE,
-    FULL,
+    FAST,
     LENGTHS,
     TABLE,
     both,
@@ -107,7 +108,7 @@ def test_everything_around_every_rule(c):
         both(c, parameters(shape, "float32"), run, (shape, options), **options)
 
 
-@pytest.mark.parametrize("name", ["sgd", "momentum", *(["ftrl"] * FULL)])
+@pytest.mark.parametrize("name", ["sgd", "momentum", pytest.param("ftrl", marks=pytest.mark.slow)])
 def test_rows_that_catch_up_with_something_around_the_rule(name):
     options = {"clip_value": 0.3} if name != "sgd" else {"l1": 0.01, "decoupled_weight_decay": 0.1}
     shape, run = run_of("rows", "float64", steps=20)
@@ -155,7 +156,7 @@ def test_values_that_are_not_finite(layout, granularity, policy):
 
 
 @pytest.mark.parametrize(
-    "case", [case for case in TABLE if case.layout == "dense" and case.granularity == "row"], ids=str
+    "case", marked([case for case in TABLE if case.layout == "dense" and case.granularity == "row"], FAST)
 )
 def test_rows_of_one_coordinate_with_a_gradient_that_is_not_finite(case):
     grads = [np.array([[1, g]], case.dtype).T for g in (2, np.nan, 1)]

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from support.covering import marked
 from support.table import (
-    FULL,
+    FAST,
     LENGTHS,
     TABLE,
     both,
@@ -24,7 +25,7 @@ TABLES = ((1, 1), (9,), (7, 1), *((6, width) for width in LENGTHS), (5, 2, 3), (
 
 
 def cases(*layouts):
-    return pytest.mark.parametrize("case", [case for case in TABLE if case.layout in layouts], ids=str)
+    return pytest.mark.parametrize("case", marked([case for case in TABLE if case.layout in layouts], FAST))
 
 
 @cases("dense")
@@ -42,7 +43,7 @@ def test_sparse_gradients(case):
         lazy = laziness(case.concrete, granularity=case.granularity, **settings)
         for shape in TABLES[case.granularity == "tensor" :]:
             # To settle all rows is one more kernel, for the same catching up.
-            run = rows_run(touches(shape, case.dtype, STEPS), settle=FULL or case.dtype == "float64")
+            run = rows_run(touches(shape, case.dtype, STEPS), settle=case.dtype == "float64")
             x = parameters(shape, case.dtype)
             both(case.concrete, x, run, (shape, settings), granularity=case.granularity, lazy=lazy, **settings)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from support.on_gpu import triton
-from support.table import CONCRETE, FULL, Concrete, granularities
+from support.table import CONCRETE, Concrete, granularities
 
 from surefoot.engines.gpu.compiling import AHEAD, BLOCK, OPTIONS, WARPS, Kind, made, warps_of
 
@@ -87,13 +87,15 @@ def kind_of(c: Concrete, granularity: str = "coordinate", x: str = "float32", **
 
 
 def cases(every: int):
-    """Every rule and granularity; unless FULL, generations of GPUs take turns, shared rates are those of one rule, and
-    of the other rules every so many-th is taken."""
+    """Every rule, granularity and generation of GPUs. Fast are shared rates of one rule, and of other rules every
+    `every`-th; generations take turns."""
     for k, c in enumerate(CONCRETE.values()):
         for j, granularity in enumerate(granularities(c, "row", "tensor")):
-            for architecture in ARCHITECTURES if FULL else ARCHITECTURES[(k + j) % 2 :][:1]:
-                if FULL or c.name == "adagrad" or (granularity == "coordinate" and k % every == 0):
-                    yield pytest.param(c, granularity, architecture, id=f"{c.name}-{granularity}-sm_{architecture}")
+            chosen = c.name == "adagrad" or (granularity == "coordinate" and k % every == 0)
+            for i, architecture in enumerate(ARCHITECTURES):
+                fast = chosen and i == (k + j) % 2
+                name = f"{c.name}-{granularity}-sm_{architecture}"
+                yield pytest.param(c, granularity, architecture, id=name, marks=() if fast else pytest.mark.slow)
 
 
 @pytest.mark.parametrize("c, granularity, architecture", list(cases(1)))
@@ -148,7 +150,7 @@ def test_rows(c, granularity, architecture, tmp_path):
 
 
 @pytest.mark.parametrize("driver", ["squares", "sums", "common", "rows_squares", "settle"])
-@pytest.mark.parametrize("architecture", ARCHITECTURES if FULL else ARCHITECTURES[1:])
+@pytest.mark.parametrize("architecture", [pytest.param(ARCHITECTURES[0], marks=pytest.mark.slow), *ARCHITECTURES[1:]])
 def test_other_drivers(driver, architecture, tmp_path):
     c = CONCRETE["adagrad"]
     kind = kind_of(c, "tensor", adjusts=True, catches_up=driver == "settle", shrinks=True, width=WIDTH)

@@ -7,13 +7,15 @@ order, also on a GPU, where the order is the same in every run.
 import ast
 import inspect
 import itertools
+from typing import NamedTuple
 
 import numpy as np
 import pytest
+from support.covering import covering, marked
 from support.numerics import assert_close
 from support.on_gpu import DEVICE, dense, gpu, sparse, torch
 from support.on_gpu import interpreted as interpreted
-from support.table import CONCRETE, DTYPES, FULL, LENGTHS, gradients, granularities, laziness, parameters, touches
+from support.table import CONCRETE, DTYPES, LENGTHS, gradients, granularities, laziness, parameters, touches
 
 from surefoot import ops
 from surefoot.engines.cpu import numba_ops
@@ -31,13 +33,22 @@ MORE_SHAPES = (*((n,) for n in LENGTHS), (0, 3), (2, 3, 4), (2, gpu.BLOCK + 5), 
 TYPES = (*DTYPES, "bfloat16", "float16")
 
 
-def cases(always: str = ""):
-    """Every rule; unless FULL, types and granularities take turns, but for the granularity that is always taken."""
-    for k, c in enumerate(CONCRETE.values()):
-        for j, granularity in enumerate(choices := granularities(c, "row", "tensor")):
-            for dtype in TYPES if FULL else (TYPES[(k + j) % len(TYPES)],):
-                if FULL or granularity == always or k % len(choices) == j:
-                    yield pytest.param(c, granularity, dtype, id=f"{c.name}-{granularity}-{dtype}")
+class Case(NamedTuple):
+    name: str
+    granularity: str
+    dtype: str
+
+    def __str__(self) -> str:
+        return "-".join(self)
+
+
+CASES = [
+    Case(name, granularity, dtype)
+    for name, c in CONCRETE.items()
+    for granularity in granularities(c, "row", "tensor")
+    for dtype in TYPES
+]
+EACH_CASE = pytest.mark.parametrize("case", marked(CASES, covering(CASES)))
 
 
 def dense_of(shapes, dtype: str, steps: int):
@@ -46,9 +57,10 @@ def dense_of(shapes, dtype: str, steps: int):
     return [parameters(shape, dtype) for shape in shapes], map(list, grads)
 
 
-@pytest.mark.parametrize("c, granularity, dtype", list(cases("coordinate")))
-def test_dense_gradients(c, granularity, dtype):
-    dense(c, *dense_of(SHAPES, dtype, 2), granularity=granularity, **c.other_settings())
+@EACH_CASE
+def test_dense_gradients(case):
+    c = CONCRETE[case.name]
+    dense(c, *dense_of(SHAPES, case.dtype, 2), granularity=case.granularity, **c.other_settings())
 
 
 @pytest.mark.parametrize("granularity", ["coordinate", "row", "tensor"])
@@ -56,11 +68,12 @@ def test_dense_gradients_of_all_shapes(granularity):
     dense(CONCRETE["adagrad"], *dense_of(MORE_SHAPES, "float32", 2), granularity=granularity)
 
 
-@pytest.mark.parametrize("c, granularity, dtype", list(cases()))
-def test_sparse_gradients(c, granularity, dtype):
-    settings = c.other_settings() | {"granularity": granularity}
+@EACH_CASE
+def test_sparse_gradients(case):
+    c = CONCRETE[case.name]
+    settings = c.other_settings() | {"granularity": case.granularity}
     lazy = laziness(c, **settings)
-    sparse(c, parameters((4, 5), dtype), touches((4, 5), dtype, 3), lazy=lazy, **settings)
+    sparse(c, parameters((4, 5), case.dtype), touches((4, 5), case.dtype, 3), lazy=lazy, **settings)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (9, 1), (6, 33), (5, 2, 3), (7, gpu.WIDEST + 2)])

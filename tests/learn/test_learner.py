@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.table import FULL
 
 from surefoot.engines.lanes import Examples
 from surefoot.learn.learner import DivergedError, Learner
@@ -76,7 +75,7 @@ def test_auto_keeps_its_guarantee_against_the_rates_it_begins_with(noise):
     assert auto.mixture.bound() <= math.log(MOST) + 0.01
 
 
-@pytest.mark.parametrize("name", ["adagrad", "sgd", *(["ftrl"] * FULL)])
+@pytest.mark.parametrize("name", ["adagrad", "sgd", pytest.param("ftrl", marks=pytest.mark.slow)])
 def test_auto_comes_close_to_the_best_fixed_rate(name):
     rows = generated(2000)
     auto = learned(rows, optimizer=name)

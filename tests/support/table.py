@@ -1,12 +1,11 @@
 """The one table of what the engines must agree on: rule × type × layout × granularity, and how a case is run.
 
 The table is made from the registry: a new rule is tested the day it is written. Compiling one kernel takes one to
-three seconds, so not every combination is tested by default: from rule to rule the type alternates, and so do loss and
-examples of linear models. SUREFOOT_TABLE=full tests them all.
+three seconds, so `make test` runs cases in which every pair of values occurs (`support.covering`), and the others are
+marked as slow.
 """
 
 import itertools
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,11 +13,11 @@ from typing import Any
 import numpy as np
 import scipy.sparse
 
+from support.covering import covering
 from support.numerics import assert_identical, assert_same_memory
 from surefoot import rules
 from surefoot.engines import Step, to_bfloat16
 
-FULL = os.environ.get("SUREFOOT_TABLE") == "full"
 DTYPES = ("float32", "float64")
 LENGTHS = (1, *range(31, 38))
 LINEAR = ("csr-squared", "array-logistic", "csr-logistic", "array-squared")
@@ -77,34 +76,29 @@ class Case:
     granularity: str = "coordinate"
 
     def __str__(self) -> str:
-        return f"{self.concrete.name}-{self.layout}-{self.dtype}-{self.granularity}"
+        return "-".join(self)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter((self.concrete.name, self.layout, self.dtype, self.granularity))
 
 
 def granularities(c: Concrete, *which: str) -> tuple[str, ...]:
     return ("coordinate", *which) if c.shares else ("coordinate",)
 
 
-def product() -> Iterator[Case]:
-    """Every rule × layout × granularity, and both types; unless FULL, they take turns from rule to rule.
-
-    Then float64 is left out of no rule's dense steps; of rows with a shared rate, each rule has either rows or tensor;
-    and of linear models with one, half of the rules have none.
-    """
-    for k, c in enumerate(CONCRETE.values()):
-        for (d, dtype), granularity in itertools.product(enumerate(DTYPES), granularities(c, "row", "tensor")):
-            shared = granularity != "coordinate"
-            if FULL or (k + d) % 2 or (dtype == "float64" and not shared):
-                yield Case(c, "dense", dtype, granularity)
-            turn = (k // 2 + d) % 2 == 0 and granularity == ("row", "tensor")[k % 2] if shared else (k + d) % 2 == 0
-            if FULL or turn:
-                yield Case(c, "rows", dtype, granularity)
-            for j, layout in enumerate(LINEAR):
-                turn = (k + j + shared) % 4 == 0 and (k // 4 + d + j) % 2 == 0 and not (shared and k // 4 % 2)
-                if granularity != "row" and (FULL or turn):
-                    yield Case(c, layout, dtype, granularity)
+def product(*layouts: str) -> Iterator[Case]:
+    """Every rule × layout × type × granularity."""
+    for c, layout, dtype in itertools.product(CONCRETE.values(), layouts, DTYPES):
+        for granularity in granularities(c, *(("tensor",) if layout in LINEAR else ("row", "tensor"))):
+            yield Case(c, layout, dtype, granularity)
 
 
-TABLE = list(product())
+TABLE = list(product("dense", "rows", *LINEAR))
+FAST = covering([case for case in TABLE if case.layout not in LINEAR])
+# Of linear models one for each rule; layouts, types and granularities take turns.
+for k, group in enumerate(CONCRETE.values()):
+    models = [case for case in TABLE if case.layout in LINEAR and case.concrete is group]
+    FAST.append(models[k % len(models)])
 
 
 # Numbers to step on

@@ -1,0 +1,23 @@
+"""The fast part of a table misses no pair of values, and is a part."""
+
+import itertools
+
+from support.covering import covering, pairs
+from support.table import FAST, LINEAR, TABLE
+
+
+def test_every_pair_of_the_table_occurs_in_its_fast_part():
+    whole = [case for case in TABLE if case.layout not in LINEAR]
+    assert set().union(*map(pairs, FAST)) >= set().union(*map(pairs, whole))
+    assert len(FAST) < len(whole) / 2
+
+
+def test_three_switches_need_four_cases():
+    cases = list(itertools.product((0, 1), repeat=3))
+    chosen = covering(cases)
+    assert len(chosen) == 4
+    assert {(a, b) for a, b, _ in chosen} == {(b, c) for _, b, c in chosen} == {(0, 0), (0, 1), (1, 0), (1, 1)}
+
+
+def test_values_that_never_meet_need_no_case():
+    assert covering([(0, 0), (1, 1)]) == [(0, 0), (1, 1)]
