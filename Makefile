@@ -1,38 +1,42 @@
-# Everything from a bare Python 3.11 or later; another one: make test PYTHON=python3.12
+# Everything from a bare Python 3.11 or later; to choose another one: make test PYTHON=python3.12
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PYTEST_ARGS ?= -n 2 --dist worksteal
 ARGS ?=
 
-# The tests' real data, where this checkout has it beside it; without it those tests skip.
+# Real data for the tests, if it lies next to this checkout; tests that need it skip without it.
 SUREFOOT_DATA ?= $(shell cd ../shared/data 2>/dev/null && pwd)
 ifneq ($(SUREFOOT_DATA),)
 export SUREFOOT_DATA
 endif
 
-# pyright would ask for its newest version.
+# Otherwise pyright asks to be updated.
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 RUN := $(VENV)/.installed-all
 DEV := $(VENV)/.installed-all-dev
 
-.PHONY: help run test lint format bench clean distclean
+.PHONY: help run test test-all lint format bench clean distclean
 .DEFAULT_GOAL := help
 
 help:
-	@echo 'make run     train every rule on built-in data and write a report (surefoot compare; more arguments: ARGS="...")'
-	@echo 'make test    lint, types, import contracts and tests'
-	@echo 'make lint    the first three of these'
-	@echo 'make format  let ruff mend what it can'
-	@echo 'make bench   speed beside other libraries (never part of the tests)'
-	@echo 'make clean   remove caches and build output; make distclean: $(VENV) too'
+	@echo 'make run       train every rule on built-in data and write a report (surefoot compare; more arguments: ARGS="...")'
+	@echo 'make test      lint, types, import contracts and the fast tests'
+	@echo 'make test-all  make test, then the slow tests'
+	@echo 'make lint      lint, types and import contracts alone'
+	@echo 'make format    fix formatting and imports with ruff'
+	@echo 'make bench     compare speed with other libraries (not part of the tests)'
+	@echo 'make clean     remove caches and build output; make distclean: $(VENV) too'
 
 run: $(RUN)
 	$(BIN)/surefoot compare $(ARGS)
 
 test: lint
-	$(BIN)/python -m pytest $(PYTEST_ARGS) $(ARGS)
+	$(BIN)/python -m pytest $(PYTEST_ARGS) -m 'not slow' $(ARGS)
+
+test-all: test
+	$(BIN)/python -m pytest $(PYTEST_ARGS) -m slow $(ARGS)
 
 lint: $(DEV)
 	$(BIN)/ruff check

@@ -41,6 +41,7 @@ def test_wrong_arguments_are_one_sentence(arguments):
     assert done.stderr.strip().splitlines()[-1].startswith("python -m benchmarks: error:")
 
 
+@pytest.mark.slow
 def test_quick_run_on_a_gpu_or_interpreted(tmp_path):
     pytest.importorskip("triton", reason="triton is not installed")
     file = tmp_path / "figures.json"

@@ -3,10 +3,12 @@
 import contextlib
 import copy
 import inspect
+import itertools
 import math
 import re
 
 import pytest
+from support.covering import covering, unpacked
 from support.optimizers import (
     CLASSES,
     ENGINES,
@@ -104,6 +106,7 @@ def takes(name, key):
 
 
 def wrong():
+    """(class, settings, what torch calls them)"""
     for name in CLASSES:
         for key, called in NUMBERS.items():
             values = WRONG_NUMBERS + ((1.5,) if key in FRACTIONS else ())
@@ -114,7 +117,17 @@ def wrong():
             yield name, {"betas": (0.9, value)}, "beta parameter at index 1"
 
 
-@pytest.mark.parametrize("name, settings, called", list(wrong()), ids=str)
+def wrong_once():
+    """All values of each setting for the first class that takes it, and one for every class; the others are slow, as
+    all classes share one check."""
+    first = {}
+    for name, settings, called in wrong():
+        (key,) = settings
+        fast = first.setdefault(key, name) == name or settings == {"lr": -0.5}
+        yield pytest.param(name, settings, called, marks=() if fast else pytest.mark.slow)
+
+
+@pytest.mark.parametrize("name, settings, called", list(wrong_once()), ids=str)
 def test_numbers_out_of_bounds(name, settings, called):
     """To the class, and in a group that is added, which is then not added; in torch's words."""
     (value,) = settings.values()
@@ -127,8 +140,10 @@ def test_numbers_out_of_bounds(name, settings, called):
         optimizer.add_param_group({"params": [("late", parameters((2,))[0])], **settings})
 
 
-@pytest.mark.parametrize("key", WRONG_CHOICES)
-@EACH
+CHOICES = [(name, key) for name in CLASSES for key in WRONG_CHOICES]
+
+
+@pytest.mark.parametrize("name, key", unpacked(CHOICES, [case for case in CHOICES if {"Adagrad", "lazy"} & {*case}]))
 def test_choices_that_there_are_not(name, key):
     value, expected = WRONG_CHOICES[key]
     expected = expected.replace("row, tensor", "row, tensor")
@@ -186,9 +201,10 @@ SPOILT = {
 }
 
 
-@pytest.mark.parametrize("how", ["loaded", "by hand"])
-@pytest.mark.parametrize("spoilt", SPOILT)
-@pytest.mark.parametrize("name, key", SLOTS)
+SPOILT_SLOTS = [(*slot, spoilt, how) for slot in SLOTS for spoilt in SPOILT for how in ("loaded", "by hand")]
+
+
+@pytest.mark.parametrize("name, key, spoilt, how", unpacked(SPOILT_SLOTS, covering(SPOILT_SLOTS)))
 def test_memory_that_does_not_fit(name, key, spoilt, how):
     optimizer, some = started(name, **WITH_MEMORY[name])
     spoil, expected = SPOILT[spoilt]
@@ -389,10 +405,12 @@ def test_memory_that_overflows_is_left_as_it_was(shape, granularity, engine):
     assert (optimizer.state[w]["sum"] == torch.tensor(3e38)).all()
 
 
-@pytest.mark.parametrize("policy", ["raise", "skip", "propagate"])
-@pytest.mark.parametrize("poison", POISON)
-@pytest.mark.parametrize("kind", ["dense", "sparse", "alone"])
-@pytest.mark.parametrize("name", ["SGD", "Adagrad", "Adam"])
+POISONED = list(
+    itertools.product(("SGD", "Adagrad", "Adam"), ("dense", "sparse", "alone"), POISON, ("raise", "skip", "propagate"))
+)
+
+
+@pytest.mark.parametrize("name, kind, poison, policy", unpacked(POISONED, covering(POISONED)))
 def test_gradients_that_are_not_finite(name, kind, poison, policy):
     """Such coordinates and their memory are left as they were, all others are stepped; or all goes through."""
     alone = kind == "alone" or (kind == "sparse" and name != "Adagrad")

@@ -28,6 +28,11 @@ def covering(cases: Sequence[Case]) -> list[Case]:
     return chosen
 
 
+def unpacked(cases: Iterable[tuple], fast: Collection) -> list:
+    """As `marked`, for a test that takes the values of a case one by one."""
+    return [pytest.param(*case, marks=() if case in fast else pytest.mark.slow) for case in cases]
+
+
 def marked(cases: Iterable, fast: Collection) -> list:
     """Parameters of a test; those that are not among the fast ones are marked as slow."""
     return [pytest.param(case, id=str(case), marks=() if case in fast else pytest.mark.slow) for case in cases]
