@@ -51,6 +51,26 @@ def test_several_caches_follow_one_another(tmp_path):
     assert places == [f"{tmp_path / name}: example {k:,}" for name in ("blocks", "more") for k in range(1, rows + 1)]
 
 
+def test_values_are_float64_and_take_half_the_room_where_that_does_not_change_them(tmp_path):
+    for name, value in (("half", "0.5"), ("tenth", "0.1")):
+        (tmp_path / "data.svm").write_text(f"1 3:{value}\n" * 10_000)
+        reading = Reading()
+        stream = reading.open(tmp_path / "data.svm")
+        list(cache.write(stream, tmp_path / name, reading.resolved(stream).record()))
+        for blocks in (stream, reading.open(tmp_path / name)):
+            assert {block.values.dtype for block in blocks} == {np.dtype(np.float64)}
+            assert {value for block in blocks for value in block.values.tolist()} == {float(value)}
+    assert (tmp_path / "tenth").stat().st_size - (tmp_path / "half").stat().st_size == 40_000
+
+
+@pytest.mark.parametrize("suffix, options", [("ffm", {}), ("csv", {"fields": True})])
+def test_fields_are_kept(suffix, options, tmp_path):
+    stream, cached = converted(tmp_path, suffix, **options)
+    for one, other in zip(stream, cached, strict=True):
+        assert one.fields is not None
+        np.testing.assert_array_equal(one.fields, other.fields)
+
+
 @given(st.data())
 @settings(max_examples=100, deadline=None)
 def test_a_damaged_cache_is_refused_or_reads_the_same(tmp_path_factory, data):

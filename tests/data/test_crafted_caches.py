@@ -121,6 +121,7 @@ CHANGES = {
         "values that are whole numbers": as_type("values", np.int64),
         "values in half precision": as_type("values", np.float16),
         "a value that is NaN": entry("values", 0, np.nan),
+        "a value beyond float32": entry("values", 0, 1e39, np.float64),
         "a group below -1": entry("groups", 0, -2),
         "no labels": without("labels"),
         "no lengths": without("lengths"),

@@ -28,6 +28,7 @@ def convert(
     delimiter: given.Delimiter = None,
     header: given.Header = True,
     quotes: given.Quotes = True,
+    fields: given.Fields = False,
     on_error: given.OnError = "stop",
     max_errors: given.MaxErrors = None,
     as_json: options.AsJson = False,
@@ -41,7 +42,7 @@ def convert(
 
     chosen = given.reading(
         format=format, bits=bits, seed=seed, label_weights=label_weights, target=target, weight=weight, numeric=numeric,
-        categorical=categorical, drop=drop, delimiter=delimiter, header=header, quotes=quotes,
+        categorical=categorical, drop=drop, delimiter=delimiter, header=header, quotes=quotes, fields=fields,
     )  # fmt: skip
     given.check_apart(out, files)
     began = time.perf_counter()

@@ -57,6 +57,9 @@ Drop = Annotated[str | None, typer.Option(metavar="COLUMNS", help="Tables: colum
 Delimiter = Annotated[str | None, typer.Option(metavar="CHARACTER", help="Tables: what stands between values.")]
 Header = Annotated[bool, typer.Option(help="Tables: whether the first line names the columns.")]
 Quotes = Annotated[bool, typer.Option(help="Tables: whether values may stand between double quotes.")]
+Fields = Annotated[
+    bool, typer.Option("--fields", help="Tables: keep the column of each entry, for models that use fields.")
+]
 OnError = Annotated[
     str,
     typer.Option(

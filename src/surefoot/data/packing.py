@@ -34,21 +34,22 @@ DTYPES: Mapping[str, tuple[type[np.generic], ...]] = {
 
 
 def packed(block: Block) -> dict[str, np.ndarray]:
-    """The arrays of a block; what is 1 throughout is left out."""
+    """The arrays of a block, whose numbers are narrowed where that does not change them; 1 throughout is left out."""
     arrays = {"lengths": np.diff(block.indptr), "indices": block.indices, "labels": block.labels}
     arrays |= {name: array for name in OPTIONAL if (array := getattr(block, name)) is not None}
     for name, small in SMALL.items():
         if name in arrays and len(arrays[name]) and int(arrays[name].max()) <= np.iinfo(small).max:
             arrays[name] = arrays[name].astype(small)
     if (block.values != 1).any():
-        arrays["values"] = block.values
+        single = block.values.astype(np.float32)
+        arrays["values"] = single if (single == block.values).all() else block.values
     if (block.weights != 1).any():
         arrays["weights"] = block.weights
     return arrays
 
 
 def unpacked(arrays: dict[str, np.ndarray], features: int | None = None) -> Block:
-    """The block that `packed` was given.
+    """The block that `packed` was given, with values in float64.
 
     Args:
         arrays: of a file that anybody may have written.
@@ -71,7 +72,7 @@ def unpacked(arrays: dict[str, np.ndarray], features: int | None = None) -> Bloc
     indices = arrays["indices"].astype(np.int64)
     fields = arrays["fields"].astype(np.int64) if "fields" in arrays else None
     _check_places(indptr, indices, fields, LARGEST_INDEX if features is None else features - 1)
-    values = arrays["values"].copy() if "values" in arrays else np.ones(entries, np.float32)
+    values = arrays["values"].astype(np.float64) if "values" in arrays else np.ones(entries)
     weights = arrays["weights"].copy() if "weights" in arrays else np.ones(rows, np.float32)
     block = Block(
         indptr,
@@ -118,7 +119,7 @@ def _check_places(indptr: np.ndarray, indices: np.ndarray, fields: np.ndarray | 
 
 def _check_numbers(block: Block) -> None:
     """Whether all numbers are such as readers give: finite, but for labels that are missing."""
-    if not np.isfinite(block.values).all():
+    if not (np.abs(block.values) <= LARGEST_FLOAT32).all():
         raise ValueError("values that are not finite")
     if not (block.weights >= 0).all() or np.isinf(block.weights).any():
         raise ValueError("weights that are negative or not finite")

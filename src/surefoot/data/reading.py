@@ -17,7 +17,7 @@ TABLES = tuple(formats.DELIMITERS)
 OF_LABELS = ("svmlight", "libffm")
 """Formats whose labels may be followed by a weight."""
 OF_TEXT = ("delimiter", "header", "quotes")
-OF_TABLES = ("target", "weight", "numeric", "categorical", "drop", *OF_TEXT)
+OF_TABLES = ("target", "weight", "numeric", "categorical", "drop", "fields", *OF_TEXT)
 HASHED = (*TABLES, "vw")
 KINDS = ("numeric", "categorical")
 
@@ -31,7 +31,7 @@ class Reading:
         bits: indices and hashed names lie below 2^bits; 20 for names unless given, indices as written.
         seed: of the hash of names.
         label_weights: labels of svmlight and libffm may be followed by a weight, LABEL:WEIGHT.
-        target, weight, numeric, categorical, drop, delimiter, header, quotes: of tables, as in `stream.Table`.
+        target, weight, numeric, categorical, drop, delimiter, header, quotes, fields: of tables, as in `stream.Table`.
 
     >>> import io
     >>> stream = Reading().open(io.BytesIO(b"1 |f rain\\n-1 |f sun\\n"))
@@ -51,6 +51,7 @@ class Reading:
     delimiter: str | None = None
     header: bool = True
     quotes: bool = True
+    fields: bool = False
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> Reading:
@@ -109,7 +110,7 @@ class Reading:
             if trained:
                 chosen, files = _as_trained(chosen, files)
             chosen, files = chosen.opened(files)
-        return Stream(files, chosen, policy, threads, label_dtype=np.dtype(np.float64), guess=guess)
+        return Stream(files, chosen, policy, threads, np.dtype(np.float64), guess=guess)
 
     def resolved(self, stream: Stream | cache.Cached) -> Reading:
         """The record that reads other files as this stream, which it has opened, is read: nothing is guessed."""
@@ -148,6 +149,7 @@ class Reading:
             delimiter=self.delimiter or formats.DELIMITERS[name],
             header=self.header,
             quotes=self.quotes,
+            fields=self.fields,
         )
 
     def _check_options(self, name: str) -> None:

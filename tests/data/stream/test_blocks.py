@@ -1,5 +1,7 @@
 """Parts of blocks."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -40,8 +42,18 @@ def test_rows_that_are_chosen_are_those_of_parts(optional):
 
 
 def test_without_fields_entries_of_a_feature_are_summed():
-    indices, values = np.array([3, 1, 3, 1, 7]), np.array([1, 2, 3, 4, 5], np.float32)
-    fields, ones = np.array([0, 1, 1, 0, 0]), np.ones(3, np.float32)
-    found = without_fields(Block(np.array([0, 3, 3, 5]), indices, values, ones, ones, fields=fields))
-    expected = Block(np.array([0, 2, 2, 4]), np.array([1, 3, 1, 7]), np.array([2, 4, 4, 5], np.float32), ones, ones)
+    indices, values = np.array([1, 3, 3, 3, 7, 7]), np.array([1.0, 2, 3, 4, 5, 6])
+    fields, ones = np.array([1, 0, 1, 0, 0, 2]), np.ones(4)
+    found = without_fields(Block(np.array([0, 3, 3, 6, 6]), indices, values, ones, ones, fields=fields))
+    expected = Block(np.array([0, 2, 2, 4, 4]), np.array([1, 3, 3, 7]), np.array([1.0, 5, 4, 11]), ones, ones)
     assert_same(found, expected)
+
+
+@pytest.mark.parametrize("optional", [False, True])
+def test_without_fields_nothing_else_changes(optional):
+    """A feature in two rows that follow one another is not summed."""
+    whole = block(optional)
+    whole = replace(whole, indices=whole.indices[np.array([0, 1, 1, 2, 3, 3, 5, 6])])
+    found = without_fields(whole)
+    assert found.fields is None
+    assert_same(found, replace(whole, fields=None))

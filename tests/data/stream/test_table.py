@@ -6,6 +6,7 @@ import math
 import os
 import random
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pyarrow
@@ -17,6 +18,7 @@ from support import slow_readers
 
 from surefoot.data import DataError
 from surefoot.data.stream import Hashing, Table, joined, read, sources
+from surefoot.data.stream.blocks import without_fields
 
 numbers = st.one_of(
     st.sampled_from(["", "0", "1", "-1", "NA", "nan", ' "2.5" ', "1e3", "-2.5E-3"]),
@@ -262,3 +264,42 @@ def test_real_files():
     avazu = read(os.path.join(folder, "avazu_sample.txt"), Table(target="click", categorical=["*"], drop=["id"]))
     assert len(joined(list(avazu))) == 999
     assert set(joined(list(avazu)).values) <= {1, 2}
+
+
+def test_fields_are_the_places_of_columns_in_the_order_of_their_names():
+    """The same field whatever the order of a file's columns; entries that share an index keep their fields apart."""
+    asked = Table(target="y", numeric=["n"], categorical=["a", "b"], fields=True, hashing=Hashing(bits=1))
+    first = joined(list(read(io.BytesIO(b"b,n,y,a\nx,0.5,1,u\n,2,0,v\n"), asked)))
+    other = joined(list(read(io.BytesIO(b"y,a,n,b\n1,u,0.5,x\n0,v,2,\n"), asked)))
+    for name, array in vars(first).items():
+        np.testing.assert_array_equal(array, getattr(other, name), name)
+    hashing = Hashing(bits=1)
+    a, b, n = hashing.index("u", "a"), hashing.index("x", "b"), hashing.index("n")
+    expected = sorted([(a, 0, 1.0), (b, 1, 1.0), (n, 2, 0.5)])
+    row = zip(first.indices[:3].tolist(), first.fields[:3].tolist(), first.values[:3].tolist(), strict=True)
+    assert list(row) == expected
+    assert np.diff(first.indptr).tolist() == [3, 3]
+
+
+def test_without_fields_they_are_what_is_read_without_them():
+    rng = random.Random(3)
+    lines = [f"{rng.random()},{rng.choice('abc')},{rng.choice('abc')},{rng.random()}" for _ in range(200)]
+    text = "\n".join(["y,p,q,n", *lines]).encode()
+    asked = Table(target="y", hashing=Hashing(bits=2))
+    plain, fielded = (
+        joined(list(read(io.BytesIO(text), replace(asked, fields=fields), dtype="float64"))) for fields in (False, True)
+    )
+    assert len(fielded.indices) > len(plain.indices)
+    summed = without_fields(fielded)
+    for name, array in vars(plain).items():
+        np.testing.assert_array_equal(array, getattr(summed, name), name)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_numbers_beyond_float32_are_faults_in_both_types(dtype):
+    for line in (b"1,1e39", b"1e39,1"):
+        with pytest.raises(DataError, match=r"found '1e39'.*expected a finite number"):
+            list(read(io.BytesIO(b"y,x\n" + line), Table(target="y", numeric=["x"]), dtype=dtype))
+    for format, text in (("svmlight", b"1 1:1e39"), ("vw", b"1 |a x:1e39"), ("svmlight", b"1 1:3e38 1:3e38")):
+        with pytest.raises(DataError, match="finite"):
+            list(read(io.BytesIO(text), format, dtype=dtype))

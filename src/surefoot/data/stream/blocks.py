@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,13 +17,13 @@ class Block:
 
     Attributes:
         indptr: int64, where each row begins in `indices`, and where the last one ends.
-        indices: int64, features.
-        values: float32 or float64, what the features are; always finite.
+        indices: int64, the ids of features.
+        values: float64, or float32 on request: of the features; at most the largest float32 in size.
         labels: of each row; NaN where the file gives none (Vowpal Wabbit text admits that).
         weights: float32, the importance of each row, 1 where the file gives none.
         bases: float32, the initial prediction of each row and 0 where it has none; None where no row has one.
         groups: int64, the query id of each row and -1 where it has none; None where no row has one.
-        fields: int64, the field of each entry, for formats that have fields.
+        fields: int64, the field of each entry, of libffm, and of tables on request (`Table.fields`); None otherwise.
     """
 
     indptr: np.ndarray
@@ -93,14 +93,16 @@ def _taken(block: Block, indptr: np.ndarray, rows: slice | np.ndarray, entries: 
 
 
 def without_fields(block: Block) -> Block:
-    """Entries of the same feature summed, whatever their field: to a linear model they are one."""
-    rows = np.repeat(np.arange(len(block)), np.diff(block.indptr))
-    order = np.lexsort((block.indices, rows))
-    indices, rows, values = block.indices[order], rows[order], block.values[order]
-    new = np.ones(len(indices), bool)
-    new[1:] = (indices[1:] != indices[:-1]) | (rows[1:] != rows[:-1])
+    """Entries of the same feature summed, whatever their field: for models to which they are one."""
+    if block.fields is None:
+        return block
+    new = np.ones(len(block.indices), bool)
+    new[1:] = block.indices[1:] != block.indices[:-1]
+    begins = block.indptr[:-1]
+    new[begins[begins < len(new)]] = True
+    if new.all():
+        return replace(block, fields=None)
     starts = np.flatnonzero(new)
-    if len(starts):
-        values = np.add.reduceat(values.astype(np.float64), starts).astype(np.float32)
-    indptr = np.concatenate([[0], np.cumsum(np.bincount(rows[starts], minlength=len(block)))])
-    return Block(indptr, indices[starts], values, block.labels, block.weights, block.bases, block.groups)
+    values = np.add.reduceat(block.values.astype(np.float64), starts).astype(block.values.dtype)
+    indptr = np.concatenate([[0], np.cumsum(new)])[block.indptr]
+    return replace(block, indptr=indptr, indices=block.indices[starts], values=values, fields=None)

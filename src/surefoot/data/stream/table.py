@@ -74,6 +74,8 @@ class Table:
         header: whether the first line of each file has the names; otherwise columns are called 1, 2, 3 and so on.
         names: of the columns, in place of those of the first line.
         missing: values that stand for none.
+        fields: whether each entry has a field, the number of its column among the features' columns in the order of
+            their names, from 0: the same in every file of the same columns.
         hashing: of features.
     """
 
@@ -87,6 +89,7 @@ class Table:
     header: bool = True
     names: Sequence[str] | None = None
     missing: Sequence[str] = MISSING
+    fields: bool = False
     hashing: Hashing = field(default_factory=Hashing)
 
     def __post_init__(self) -> None:
@@ -199,6 +202,10 @@ class TableOf(Plain):
         return self.table.hashing
 
     @property
+    def fields(self) -> bool:
+        return self.table.fields
+
+    @property
     def header(self) -> Callable[[bytes, str], None] | None:
         return None if self.head is None else self._check
 
@@ -233,7 +240,9 @@ class TableOf(Plain):
         spaces = np.empty((columns, 2), np.uint64)
         missing = np.empty((columns, len(words) - columns - 1), np.uint64)
         compiled("table", "describe")(text, bounds, self.hashing.seed, spaces, missing)
-        return np.array(self.kinds), spaces, missing, text, bounds
+        features = sorted(self.columns("numeric") + self.columns("categorical"))
+        numbers = [features.index(name) if name in features else -1 for name in self.names]
+        return np.array(self.kinds), np.array(numbers), spaces, missing, text, bounds
 
     def run(self, text: np.ndarray, end: int, space: Workspace) -> int:
         longest = max((len(value.encode()) for value in self.table.missing), default=0)
@@ -248,6 +257,7 @@ class TableOf(Plain):
             space.indptr,
             space.indices,
             space.values,
+            space.fields,
             space.known,
             space.recent,
             space.found,

@@ -16,7 +16,7 @@ FIELD_BITS = 20
 LARGEST_INDEX = 10**18 - 1
 """More digits do not fit an int64 for sure."""
 LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
-"""What is larger is not finite: a label, a weight, or a value in float32."""
+"""What is larger is not finite: a label, a weight or a value, read as float64 too; models hold float32."""
 
 PADDING = 16
 """Bytes that must follow the end of a text, so that a word may be read anywhere in it."""

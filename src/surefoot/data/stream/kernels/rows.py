@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from surefoot.data.stream.kernels.layout import FAULTS, LINES, MOST_BUCKETS, SUMMED
+from surefoot.data.stream.kernels.layout import FAULTS, FIELD_BITS, LARGEST_FLOAT32, LINES, MOST_BUCKETS, SUMMED
 from surefoot.data.stream.kernels.words import byte
 from surefoot.native.emitting import jitted
 
@@ -125,19 +125,27 @@ def distribute(indices, values, begin, end, bits, counts):
 def sum_equal(indices, values, begin, end, state):
     """Sums sorted entries of the same index, in order of occurrence, in float64, and counts those that are gone.
 
-    Returns the new end of the row, and whether all sums are finite.
+    Returns the new end of the row, and whether all sums are finite as float32.
     """
     last, total, finite = begin, np.float64(values[begin]), True
     for k in range(begin + 1, end):
         if indices[k] == indices[last]:
             total += np.float64(values[k])
             values[last] = total
-            finite &= np.isfinite(values[last])
+            finite &= abs(values[last]) <= LARGEST_FLOAT32
         else:
             last += 1
             indices[last], values[last], total = indices[k], values[k], np.float64(values[k])
     state[SUMMED] += end - last - 1
     return last + 1, finite
+
+
+@jitted
+def split(indices, fields, begin, end):
+    """Moves the field of each entry, by which the row was sorted too, out of its index."""
+    for k in range(begin, end):
+        fields[k] = indices[k] & ((1 << FIELD_BITS) - 1)
+        indices[k] >>= FIELD_BITS
 
 
 @jitted

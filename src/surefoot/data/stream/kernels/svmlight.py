@@ -28,6 +28,7 @@ from surefoot.data.stream.kernels.rows import (
     line_end,
     merge,
     record,
+    split,
     sum_equal,
 )
 from surefoot.data.stream.kernels.words import byte, digits
@@ -194,6 +195,9 @@ def lines(text, end, settings, state, labels, weights, groups, indptr, indices, 
                 if kind != GOOD or not is_over(byte(text, i)):
                     i, code = start, VALUE_RANGE if kind == NOT_FINITE else VALUE
                     break
+                if abs(value) > LARGEST_FLOAT32:
+                    i, code = start, VALUE_RANGE
+                    break
             if k == indices.size:
                 state[POSITION], state[ENTRIES], state[ROWS] = begin, first, row
                 return ENTRIES_FULL
@@ -233,9 +237,7 @@ def lines(text, end, settings, state, labels, weights, groups, indptr, indices, 
             row += 1
             indptr[row] = k
             if kept:
-                for place in range(first, k):
-                    fields[place] = indices[place] & ((1 << FIELD_BITS) - 1)
-                    indices[place] >>= FIELD_BITS
+                split(indices, fields, first, k)
         i = line_end(text, i) + 1
         state[LINES] += 1
     state[POSITION], state[ENTRIES], state[ROWS] = i, k, row

@@ -12,6 +12,7 @@ from surefoot.data.stream.kernels.layout import (
     ENTRIES_FULL,
     FAULTS,
     FAULTS_FULL,
+    FIELD_BITS,
     LARGEST_FLOAT32,
     LINES,
     NAMES,
@@ -26,7 +27,7 @@ from surefoot.data.stream.kernels.layout import (
     WEIGHTED,
 )
 from surefoot.data.stream.kernels.numbers import GOOD, MALFORMED, NOT_FINITE, number
-from surefoot.data.stream.kernels.rows import distribute, has_control, is_blank, line_end, record, sum_equal
+from surefoot.data.stream.kernels.rows import distribute, has_control, is_blank, line_end, record, split, sum_equal
 from surefoot.data.stream.kernels.words import byte
 from surefoot.native.emitting import jitted
 
@@ -123,8 +124,8 @@ def stands_for_none(h, missing):
 
 @jitted
 def lines(
-    text, end, settings, kinds, spaces, missing, schema, bounds, state, labels, weights, indptr, indices, values,
-    known, recent, found, arena, unquoted, faults, scratch, counts,
+    text, end, settings, kinds, numbers, spaces, missing, schema, bounds, state, labels, weights, indptr, indices,
+    values, fields, known, recent, found, arena, unquoted, faults, scratch, counts,
 ):  # fmt: skip
     """Reads lines until text[end - 1], or until an array is full.
 
@@ -133,13 +134,15 @@ def lines(
         settings: bits of an index, whether hashes decide signs, the seed, the delimiter, whether values may be quoted,
             bytes of a value that stands for a missing one at most.
         kinds: what each column is.
+        numbers: for each column, which field it is.
         spaces: for each column, the hash of its name as a feature and as a namespace of values.
         missing: for each column, the hashes of values that stand for a missing one; the last stands for all of them.
         schema: the names of all columns, and last the name of the missing value.
         bounds: where each of these begins in `schema`, and where the last one ends.
         state: see `rows`.
         labels, weights: one for each row; the label is NaN where the line has none.
-        indptr, indices, values: the rows in CSR form.
+        indptr, indices, values, fields: the rows in CSR form; no room for fields where they are not wanted. With them,
+            entries that share an index are summed only where they share the field, too.
         known: see `hashing.merge`; of no size where names are not wanted.
         recent, found, arena: see `hashing.note`.
         unquoted: see `quoted`.
@@ -150,7 +153,7 @@ def lines(
     i, k, row = state[POSITION], state[ENTRIES], state[ROWS]
     bits, signed, _, delimiter, quotes, longest = settings
     mask, last = (1 << bits) - 1, missing.shape[1] - 1
-    single, single_label = values.itemsize == 4, labels.itemsize == 4
+    single, single_label, kept = values.itemsize == 4, labels.itemsize == 4, fields.size > 0
     noted, used = state[NAMES], state[ARENA]
     while i < end:
         begin, first, first_noted, first_used, full, code = i, k, noted, used, DONE, 0
@@ -192,19 +195,18 @@ def lines(
                 nothing = how != GOOD and stands_for_none(
                     hashed(source, start, stop, spaces[column, 1]), missing[column]
                 )
+                if how == GOOD and abs(value) > LARGEST_FLOAT32:
+                    how = NOT_FINITE
                 if how != GOOD and not nothing:
                     code = LABEL if kind == TARGET else IMPORTANCE if kind == WEIGHT else VALUE
                     code += how == NOT_FINITE
                     break
             if kind == TARGET:
                 label = np.nan if nothing else value
-                if abs(label) > LARGEST_FLOAT32:
-                    code = LABEL_RANGE
-                    break
             elif kind == WEIGHT:
                 weight = value
                 state[WEIGHTED] = 1
-                if nothing or value < 0.0 or value > LARGEST_FLOAT32:
+                if nothing or value < 0.0:
                     code = IMPORTANCE if nothing else IMPORTANCE_RANGE
                     break
             elif kind != DROPPED:
@@ -218,7 +220,8 @@ def lines(
                 if k == indices.size:
                     full = ENTRIES_FULL
                     break
-                indices[k], values[k] = slot, -value if signed and h >> np.uint64(63) else value
+                indices[k] = slot << FIELD_BITS | numbers[column] if kept else slot
+                values[k] = -value if signed and h >> np.uint64(63) else value
                 k += 1
                 if known.size and is_new(h, slot, known, recent):
                     noted, used = note(h, recent, found, noted, arena, used, schema, space, EQUALS, source, start, stop)
@@ -236,7 +239,7 @@ def lines(
             if 2 * k - first > indices.size:
                 full = ENTRIES_FULL
             else:
-                distribute(indices, values, first, k, bits, counts)
+                distribute(indices, values, first, k, bits + FIELD_BITS if kept else bits, counts)
                 k, finite = sum_equal(indices, values, first, k, state)
                 if not finite:
                     i, code = begin, VALUE_RANGE
@@ -255,6 +258,8 @@ def lines(
             labels[row], weights[row] = label, weight
             row += 1
             indptr[row] = k
+            if kept:
+                split(indices, fields, first, k)
         i = line_end(text, i) + 1
         state[LINES] += 1
     state[POSITION], state[ENTRIES], state[ROWS], state[NAMES], state[ARENA] = i, k, row, noted, used

@@ -111,7 +111,6 @@ def lines(
     bits, signed, seed = settings
     mask = (1 << bits) - 1
     single, single_label = values.itemsize == 4, labels.itemsize == 4
-    largest = LARGEST_FLOAT32 if single else np.inf
     noted, used = state[NAMES], state[ARENA]
     while i < end:
         begin, first, first_noted, first_used, full = i, k, noted, used, DONE
@@ -147,7 +146,7 @@ def lines(
                         i, code = start, NAME
                         break
                     value *= scale
-                    if not abs(value) <= largest or abs(value) == np.inf:
+                    if not abs(value) <= LARGEST_FLOAT32:
                         i, code = stop + 1, VALUE_RANGE
                         break
                     h = hashed(text, start, stop, seed_of_space)
