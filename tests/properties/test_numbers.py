@@ -11,7 +11,8 @@ from support.numerics import TOLERANCE, assert_close, assert_identical
 
 from surefoot.engines import NonFiniteError, Step, from_bfloat16, to_bfloat16
 from surefoot.engines.cpu import memory
-from surefoot.engines.reference import BLOCK, store, total
+from surefoot.engines.numerics import BLOCK
+from surefoot.engines.reference import store, total
 
 HALVES = np.arange(1 << 16, dtype=np.uint16)
 seeds = st.integers(0, 2**32 - 1)

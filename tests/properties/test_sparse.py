@@ -9,7 +9,8 @@ from support.numerics import assert_identical
 from surefoot import threads
 from surefoot.engines import Step
 from surefoot.engines.cpu import kernels
-from surefoot.engines.cpu.merging import COUNTS, distinct_rows, sort_ids
+from surefoot.engines.cpu.layout import COUNTS
+from surefoot.engines.cpu.merging import distinct_rows, sort_ids
 from surefoot.engines.reference import merge
 
 engines = pytest.mark.parametrize("engine", ["reference", "cpu"])

@@ -10,7 +10,7 @@ from support.numerics import assert_close, assert_identical
 from support.table import Concrete
 from surefoot.engines import Step
 from surefoot.engines.cpu.many import Storage
-from surefoot.engines.step import decode, storage_of
+from surefoot.engines.numerics import decode, storage_of
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 triton = pytest.importorskip("triton", reason="triton is not installed")

@@ -1,6 +1,24 @@
 """The arithmetic around a rule, the same for every rule and engine: plain functions, in which engines rebind `ops`."""
 
+import math
+from typing import NamedTuple
+
 from surefoot import ops
+
+
+class Around(NamedTuple):
+    """The numbers around the rule at one step, in the order in which they act.
+
+    g ← clip(scale · g, ±clip) + weight_decay · x;  x ← keep · x;  the rule;
+    x ← sgn(x) max(|x| − rate · l1, 0) / (1 + rate · l2).
+    """
+
+    scale: float = 1.0
+    clip: float = math.inf
+    weight_decay: float = 0.0
+    keep: float = 1.0
+    l1: float = 0.0
+    l2: float = 0.0
 
 
 def gradient(raw, x, scale, clip, weight_decay):

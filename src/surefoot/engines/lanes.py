@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 
 from surefoot import pages
+from surefoot.engines.cpu.kind import Kind
 from surefoot.engines.cpu.merging import copy_columns
-from surefoot.engines.cpu.specialising import Kind, specialise
+from surefoot.engines.cpu.specialising import specialise
 from surefoot.engines.losses import CODES
-from surefoot.engines.step import Step, stack
+from surefoot.engines.step import Step
+from surefoot.engines.tables import stack
 
 COMPILED_WIDTHS = (1, 2, 4, 8)
 """Numbers of lanes with kernels of their own; other numbers share one, which is a little slower."""

@@ -6,15 +6,17 @@ import numpy as np
 
 from surefoot import ops
 from surefoot.engines import around as surroundings
+from surefoot.engines.around import Around
+from surefoot.engines.averaging import blend
 from surefoot.engines.losses import SLOPES
-from surefoot.engines.step import Around, State, Step, Table, decode, encode, rounding_key, table
+from surefoot.engines.numerics import BLOCK, RUNNING_SUMS, decode, encode, rounding_key
+from surefoot.engines.settings import Settings
+from surefoot.engines.state import State
+from surefoot.engines.tables import Table, table
 from surefoot.rules.record import ARRAY_OPS
 
-RUNNING_SUMS = 32
-BLOCK = 4096
 
-
-def dense(step: Step, x, g, state: State, t: int, coefficients: tuple, around: Around) -> int:
+def dense(step: Settings, x, g, state: State, t: int, coefficients: tuple, around: Around) -> int:
     """Steps all of x; returns how many coordinates were left as they were."""
     slots = [state.slots[name] for name in step.rule.slots]
     new, memory, ok = advance(step, decode(x), decode(g), [decode(s) for s in slots], coefficients, around)
@@ -29,11 +31,13 @@ def grouped(ids, values, rows: int):
     return merge(ids, decode(values))
 
 
-def rows(step: Step, x, gradient, state: State, t: int, coefficients: tuple, around: Around) -> int:
+def distinct(gradient):
+    return gradient[0]
+
+
+def rows(step: Settings, x, gradient, state: State, t: int, coefficients: tuple, around: Around) -> int:
     """Steps the rows that a gradient names; returns how many coordinates were left as they were."""
     unique, totals = gradient
-    if step.average:
-        blend_rows(x, state, unique)
     if state.last is not None:
         for row in unique:
             catch_up(step, x, state, row, int(state.last[row]), t - 1, state.history, step.in_common)
@@ -49,8 +53,6 @@ def rows(step: Step, x, gradient, state: State, t: int, coefficients: tuple, aro
     for slot, after, common in zip(whole, slots, step.in_common, strict=True):
         if not common:
             slot[unique] = after
-    if step.average:
-        blend_touched(step, x, state, unique, t)
     return skipped
 
 
@@ -70,7 +72,7 @@ def merge(ids, values):
     return unique, totals
 
 
-def advance(step: Step, x, raw, slots, coefficients, around: Around, size: int | None = None, g2=None):
+def advance(step: Settings, x, raw, slots, coefficients, around: Around, size: int | None = None, g2=None):
     """One step of the values x: their new values, the new memory, and where all of it is finite."""
     f = x.dtype.type
     numbers = Around(*map(f, around))
@@ -97,7 +99,7 @@ def bound(name: str, f):
     return ops.bind(getattr(surroundings, name), ARRAY_OPS, f)
 
 
-def commit(step: Step, x, new, slots, memory, ok, places, t: int) -> int:
+def commit(step: Settings, x, new, slots, memory, ok, places, t: int) -> int:
     """Writes what is finite back into x and its memory; returns how many coordinates were left as they were."""
     stored = store(new, x, places, rounding_key(step.stochastic_rounding, t))
     kept = [encode(np.asarray(after), slot) for slot, after in zip(slots, memory, strict=True)]
@@ -131,7 +133,7 @@ def noise(places, key: int):
     return h ^ (h >> np.uint32(16))
 
 
-def mean_square(step: Step, squares, size: int | None):
+def mean_square(step: Settings, squares, size: int | None):
     """The mean of the squares over each row, or over the tensor (of `size` coordinates where only some are at hand)."""
     f = squares.dtype.type
     if step.granularity == "row":
@@ -161,7 +163,7 @@ def total(values) -> float:
     return result
 
 
-def norm(step: Step, g) -> float:
+def norm(step: Settings, g) -> float:
     """The Euclidean norm of a gradient, without coordinates whose square is not finite."""
     return math.sqrt(total(finite_squares(decode(g)).reshape(-1)))
 
@@ -182,7 +184,7 @@ def finite_squares(g):
         return np.where(np.isfinite(g * g), g * g, g.dtype.type(0))
 
 
-def catch_up(step: Step, x, state: State, row: int, last: int, until: int, history, in_common) -> None:
+def catch_up(step: Settings, x, state: State, row: int, last: int, until: int, history, in_common) -> None:
     """Makes a row, or a weight, what zero-gradient steps last + 1 … until would have made it."""
     values = decode(x[row : row + 1])
     whole = [state.slots[name] for name in step.rule.slots]
@@ -194,7 +196,7 @@ def catch_up(step: Step, x, state: State, row: int, last: int, until: int, histo
             slot[...] = encode(np.asarray(after), slot)
 
 
-def idle(step: Step, values, memory, last: int, until: int, history, f):
+def idle(step: Settings, values, memory, last: int, until: int, history, f):
     """Zero-gradient steps last + 1 … until, in closed form for each stretch of constant coefficients."""
     rule, zero = step.rule.bound(dtype=f), np.zeros_like(values)
     with np.errstate(all="ignore"):
@@ -223,49 +225,12 @@ def stretches(last: int, until: int, history):
             yield k, coefficients, around
 
 
-def settle(step: Step, x, state: State) -> None:
+def settle(step: Settings, x, state: State) -> None:
     for row, last in enumerate([] if state.last is None else state.last.tolist()):
         catch_up(step, x, state, row, last, state.t, state.history, step.in_common)
 
 
-def blend(average, x, share: float) -> None:
-    """average ← average + share · (x − average), a few rows at a time."""
-    rows = max(1, BLOCK * max(len(x), 1) // max(x.size, 1)) if x.ndim else 1
-    for b in range(0, len(x) if x.ndim else 1, rows):
-        part = np.s_[b : b + rows] if x.ndim else ()
-        average[part] += share * (decode(x[part]).astype(np.float64) - average[part])
-
-
-def blend_rows(x, state: State, rows) -> None:
-    """Gives the rows' averages the weight of the steps in which the rows stood still."""
-    average, seen = averages(state)
-    if state.weight > 0:
-        share = (1 - seen[rows] / state.weight).reshape(-1, *(1 for _ in x.shape[1:]))
-        average[rows] += share * (decode(x[rows]).astype(np.float64) - average[rows])
-
-
-def blend_touched(step: Step, x, state: State, rows, t: int) -> None:
-    """Takes the rows just stepped into the average."""
-    average, seen = averages(state)
-    weight = state.weight + float(step.lr(t))
-    if weight > 0:
-        average[rows] += (step.lr(t) / weight) * (decode(x[rows]).astype(np.float64) - average[rows])
-    seen[rows] = weight
-
-
-def settle_average(x, state: State) -> None:
-    blend_rows(x, state, np.arange(x.shape[0]))
-    averages(state)[1][:] = state.weight
-
-
-def averages(state: State) -> tuple[np.ndarray, np.ndarray]:
-    """The average of the iterates, and the weight of each row's last touch, of a state that keeps them."""
-    if state.average is None or state.average_seen is None:
-        raise ValueError("the state keeps no average; expected one made with average=True")
-    return state.average, state.average_seen
-
-
-def preview(step: Step, x, g, slots: list, t: int, g2=None):
+def preview(step: Settings, x, g, slots: list, t: int, g2=None):
     """What step t would make of x and its memory, and where it would take place; nothing is written.
 
     Args:
@@ -284,18 +249,7 @@ def preview(step: Step, x, g, slots: list, t: int, g2=None):
     return stored, new, kept, ok & np.isfinite(decode(stored))
 
 
-def rates(step: Step, x, state: State) -> np.ndarray:
-    """The rate of each coordinate at the next step, if its gradient were zero."""
-    values = decode(x)
-    f = values.dtype.type
-    memory = [decode(state.slots[name]) for name in step.rule.slots]
-    zero = np.zeros_like(values)
-    with np.errstate(all="ignore"):
-        rate = step.rule.bound(dtype=f)(values, zero, zero, *memory, *map(f, step.coefficients(state.t + 1)))[0]
-    return np.broadcast_to(np.asarray(rate, np.float64), x.shape).copy()
-
-
-def linear(step: Step, examples, y, order, x, state: State, loss: str, batch_size: int) -> int:
+def linear(step: Settings, examples, y, order, x, state: State, loss: str, batch_size: int) -> int:
     """One pass of mini-batches through the examples; returns how many coordinates were left as they were."""
     bias = x.size - 1
     steps = -(-len(order) // batch_size)
@@ -337,7 +291,7 @@ def linear(step: Step, examples, y, order, x, state: State, loss: str, batch_siz
     return skipped
 
 
-def step_weights(step: Step, x, state: State, raw, chosen, acting, b: int) -> int:
+def step_weights(step: Settings, x, state: State, raw, chosen, acting, b: int) -> int:
     """Steps the chosen weights, and the bias, the last of them, without penalties; b is the row of the table."""
     whole = [state.slots[name] for name in step.rule.slots]
     slots = [slot if shares else slot[chosen] for slot, shares in zip(whole, step.shares, strict=True)]
@@ -360,7 +314,7 @@ def step_weights(step: Step, x, state: State, raw, chosen, acting, b: int) -> in
     return skipped
 
 
-def mean_of_weights(step: Step, x, raw, around: Around, spared: Around, size: int):
+def mean_of_weights(step: Settings, x, raw, around: Around, spared: Around, size: int):
     """The mean square of the weights' gradient as the rule sees it; weights that are not touched count as zero."""
     f = x.dtype.type
     with np.errstate(all="ignore"):

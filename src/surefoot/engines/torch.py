@@ -12,7 +12,8 @@ from torch import Tensor
 
 from surefoot import ops
 from surefoot.engines import around as surroundings
-from surefoot.engines.step import ARITHMETIC, Step
+from surefoot.engines.numerics import ARITHMETIC
+from surefoot.engines.settings import Settings
 
 
 def both(function: Callable[[Tensor, Tensor], Tensor]) -> Callable[..., Tensor]:
@@ -44,7 +45,7 @@ def bound(function: Callable) -> Callable:
     return ops.bind(function, TORCH_OPS)
 
 
-def dense(step: Step, x: Tensor, g: Tensor, slots: list[Tensor], t: int) -> int:
+def dense(step: Settings, x: Tensor, g: Tensor, slots: list[Tensor], t: int) -> int:
     """Steps x and its slots in place along g; returns how many coordinates were left as they were."""
     if x.numel() == 0:
         return 0
@@ -52,7 +53,7 @@ def dense(step: Step, x: Tensor, g: Tensor, slots: list[Tensor], t: int) -> int:
     return commit(step, x, slots, new, memory, ok)
 
 
-def rows(step: Step, x: Tensor, ids: Tensor, values: Tensor, slots: list[Tensor], t: int) -> int:
+def rows(step: Settings, x: Tensor, ids: Tensor, values: Tensor, slots: list[Tensor], t: int) -> int:
     """Steps the rows that ids name; equal ids are summed before. Rows left out are left alone."""
     named, place = torch.unique(ids, return_inverse=True)
     values = decoded(values)
@@ -74,7 +75,7 @@ def decoded(tensor: Tensor) -> Tensor:
     return tensor.to(getattr(torch, ARITHMETIC[name]), copy=torch.is_grad_enabled())
 
 
-def advance(step: Step, x, raw, slots, t: int, size: int | None = None):
+def advance(step: Settings, x, raw, slots, t: int, size: int | None = None):
     """One step of the values x: their new values, the new memory, and where all of it is finite."""
     numbers = step.around(t)
     g, start = raw, x
@@ -97,7 +98,7 @@ def advance(step: Step, x, raw, slots, t: int, size: int | None = None):
     return new, memory, ok
 
 
-def mean_square(step: Step, squares: Tensor, size: int | None) -> Tensor:
+def mean_square(step: Settings, squares: Tensor, size: int | None) -> Tensor:
     """The mean of the squares over each row, or over the tensor (of `size` coordinates)."""
     if step.granularity == "row":
         rows = squares[:, None].flatten(1) if squares.ndim else squares.reshape(1, 1)
@@ -107,7 +108,7 @@ def mean_square(step: Step, squares: Tensor, size: int | None) -> Tensor:
     return mean.to(squares.dtype).reshape([1] * squares.ndim)
 
 
-def commit(step: Step, x: Tensor, slots: list[Tensor], new: Tensor, memory: list[Tensor], ok: Tensor) -> int:
+def commit(step: Settings, x: Tensor, slots: list[Tensor], new: Tensor, memory: list[Tensor], ok: Tensor) -> int:
     """Writes what is finite into x and its slots; returns how many coordinates were left as they were."""
     stored, kept = new.to(x.dtype), [after.to(slot.dtype) for slot, after in zip(slots, memory, strict=True)]
     finite = list(map(torch.isfinite, kept))

@@ -75,7 +75,7 @@ class Comparison:
         """Matplotlib figures by name: loss against epoch and time, effective learning rates, the search for rates."""
         from surefoot.lab.race_figures import figures
 
-        return figures(self)
+        return figures(self.entries)
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, as numbers, strings, lists and dicts. No number is NaN or infinite; what diverged is None."""

@@ -12,9 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from surefoot.engines import Step, reference
+from surefoot.engines import Step, driver, reference
 from surefoot.engines.cpu import merge
-from surefoot.engines.step import ARITHMETIC, State, decode
+from surefoot.engines.numerics import ARITHMETIC, decode
+from surefoot.engines.state import State
+from surefoot.lab.rates_figure import Rows, rates_figure
 from surefoot.optim import RuleOptimizer
 from surefoot.optim.memory import array, is_aligned, local, own_gradient, rows_of, storage
 
@@ -79,7 +81,7 @@ class Finding:
         skipped_so_far: how many coordinates were left as they were, in all steps.
         gradient_norm, update_norm, parameter_norm: Euclidean norms.
         remedies: what can be done about frozen and saturated coordinates.
-        rows: for figures: per row looked at, the visits (or what the memory holds) and the median rate.
+        rows: for figures.
     """
 
     name: str
@@ -98,7 +100,7 @@ class Finding:
     update_norm: float | None
     parameter_norm: float
     remedies: list[Remedy] = field(default_factory=list)
-    rows: tuple[str, np.ndarray, np.ndarray] | None = field(default=None, repr=False)
+    rows: Rows | None = field(default=None, repr=False)
 
 
 WIDE = 118
@@ -211,9 +213,7 @@ class Diagnosis:
         Raises:
             ValueError: if Matplotlib is not installed, or there is nothing to draw.
         """
-        from surefoot.lab.rates_figure import rates_figure
-
-        return rates_figure(self)
+        return rates_figure([(f.name, f.rows) for f in self.findings if f.rows is not None])
 
 
 def diagnose(optimizer: RuleOptimizer, model: torch.nn.Module | None = None) -> Diagnosis:
@@ -290,7 +290,7 @@ def look_at_rates(finding: Finding, step: Step, x, slots, t: int, visits: np.nda
     part = x[::every]
     parts = [slot if common(slot, x) else slot[::every] for slot in slots]
     state = State(dict(zip(step.rule.slots, parts, strict=True)), t)
-    rates = reference.rates(step, part, state)
+    rates = driver.rates(step, part, state)
     seen = np.ones(part.shape, bool)
     if slots:
         finding.never_visited = never_visited(step, x, slots)
@@ -302,11 +302,11 @@ def look_at_rates(finding: Finding, step: Step, x, slots, t: int, visits: np.nda
     if rows and seen.any():
         median = np.median(rates.reshape(rows, -1), axis=1)
         if visits is not None:
-            finding.rows = ("steps in which a row had a gradient", visits[::every], median)
+            finding.rows = Rows("steps in which a row had a gradient", visits[::every], median)
         elif slots:
             held = decode(parts[0]).astype(np.float64)
             held = np.abs(np.broadcast_to(held, part.shape).reshape(rows, -1)).mean(axis=1)
-            finding.rows = (f"memory of a row: mean |{next(iter(step.rule.slots))}|", held, median)
+            finding.rows = Rows(f"memory of a row: mean |{next(iter(step.rule.slots))}|", held, median)
 
 
 def common(slot: np.ndarray, x: np.ndarray) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-    from surefoot.lab.comparison import Comparison
     from surefoot.lab.race import Entry
 
 SIZE = (5.8, 4.0)
@@ -40,7 +40,7 @@ TITLES = {
 }
 
 
-def figures(result: Comparison) -> dict[str, Figure]:
+def figures(entries: Sequence[Entry]) -> dict[str, Figure]:
     """The figures by name. Rules that diverged are drawn up to the epoch before.
 
     Raises:
@@ -48,13 +48,13 @@ def figures(result: Comparison) -> dict[str, Figure]:
     """
     with style():
         made = {
-            "held_out": loss_by_epoch(result, "test_loss", "held-out loss"),
-            "training": loss_by_epoch(result, "train_loss", "training loss"),
-            "time": loss_by_time(result),
-            "rates": effective_rates(result),
+            "held_out": loss_by_epoch(entries, "test_loss", "held-out loss"),
+            "training": loss_by_epoch(entries, "train_loss", "training loss"),
+            "time": loss_by_time(entries),
+            "rates": effective_rates(entries),
         }
-        if any(entry.search for entry in result.entries):
-            made["search"] = search_for_rates(result)
+        if any(entry.search for entry in entries):
+            made["search"] = search_for_rates(entries)
         for name, figure in made.items():
             figure.axes[0].set_title(TITLES[name], loc="left")
         return made
@@ -67,57 +67,57 @@ def mean_curve(entry: Entry, measure: str) -> tuple[np.ndarray, np.ndarray, np.n
     return values.mean(axis=0), values.min(axis=0), values.max(axis=0)
 
 
-def loss_by_epoch(result: Comparison, measure: str, label: str) -> Figure:
+def loss_by_epoch(entries: Sequence[Entry], measure: str, label: str) -> Figure:
     """Loss after each epoch: the mean over the seeds, and a band from the lowest to the highest."""
     from matplotlib.ticker import MaxNLocator
 
     figure, axes = curves("", "epoch", label, *SIZE)
-    for number, entry in enumerate(result.entries):
+    for number, entry in enumerate(entries):
         mean, low, high = mean_curve(entry, measure)
         epochs = np.arange(1, len(mean) + 1)
         draw(axes, look(number), epochs, mean, low, high)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    finish(axes, result)
+    finish(axes, entries)
     return figure
 
 
-def loss_by_time(result: Comparison) -> Figure:
+def loss_by_time(entries: Sequence[Entry]) -> Figure:
     """Training loss against the seconds that training took: means over the seeds."""
     figure, axes = curves("", "seconds of training", "training loss", *SIZE)
-    for number, entry in enumerate(result.entries):
+    for number, entry in enumerate(entries):
         mean, _, _ = mean_curve(entry, "train_loss")
         seconds = np.mean([np.cumsum(run.seconds[: len(mean)]) for run in entry.runs], axis=0)
         draw(axes, look(number), seconds, mean)
     axes.set_xscale("log")
-    finish(axes, result)
+    finish(axes, entries)
     return figure
 
 
-def effective_rates(result: Comparison) -> Figure:
+def effective_rates(entries: Sequence[Entry]) -> Figure:
     """Effective learning rates after training against how often a feature occurs: medians, and the middle half."""
-    if not counts_differ(result):
-        return rates_by_rule(result)
-    entries = [(look(number), entry.runs[0].rates) for number, entry in enumerate(result.entries)]
+    if not counts_differ(entries):
+        return rates_by_rule(entries)
     figure, axes = curves("", "training examples in which a feature occurs", "effective learning rate", *SIZE)
-    for way, rates in entries:
+    for number, entry in enumerate(entries):
+        rates = entry.runs[0].rates
         if rates is not None and min(rates.low, default=0.0) > 0:
-            draw(axes, way, np.array(rates.occurrences), *map(np.array, (rates.median, rates.low, rates.high)))
+            draw(axes, look(number), np.array(rates.occurrences), *map(np.array, (rates.median, rates.low, rates.high)))
     axes.set_xscale("log")
     axes.set_yscale("log")
-    finish(axes, result)
+    finish(axes, entries)
     return figure
 
 
-def counts_differ(result: Comparison) -> bool:
+def counts_differ(entries: Sequence[Entry]) -> bool:
     """Whether some features occur more often than others, so that rates can be drawn against how often they do."""
-    return any(entry.runs[0].rates is not None and len(entry.runs[0].rates.median) > 1 for entry in result.entries)
+    return any(entry.runs[0].rates is not None and len(entry.runs[0].rates.median) > 1 for entry in entries)
 
 
-def rates_by_rule(result: Comparison) -> Figure:
+def rates_by_rule(entries: Sequence[Entry]) -> Figure:
     """The same where every feature occurs equally often: a line for each rule."""
-    figure, axes = curves("", "effective learning rate", "", height=0.4 * len(result.entries) + 1.4)
+    figure, axes = curves("", "effective learning rate", "", height=0.4 * len(entries) + 1.4)
     axes.set_xscale("log")
-    ranges = {number: entry.runs[0].rates for number, entry in enumerate(result.entries)}
+    ranges = {number: entry.runs[0].rates for number, entry in enumerate(entries)}
     for number, rates in ranges.items():
         if rates is not None and rates.low and rates.low[0] > 0:
             way, ends = look(number), [rates.low[0], rates.high[0]]
@@ -126,16 +126,16 @@ def rates_by_rule(result: Comparison) -> Figure:
     if not axes.lines:
         say(axes, "no rule has a rate above zero to show")
         return figure
-    axes.set_yticks(range(len(result.entries)), [entry.rule.name for entry in result.entries], parse_math=False)
-    axes.set_ylim(len(result.entries) - 0.5, -0.5)
+    axes.set_yticks(range(len(entries)), [entry.rule.name for entry in entries], parse_math=False)
+    axes.set_ylim(len(entries) - 0.5, -0.5)
     plain_logarithms(axes)
     return figure
 
 
-def search_for_rates(result: Comparison) -> Figure:
+def search_for_rates(entries: Sequence[Entry]) -> Figure:
     """Validation loss against the learning rate; a large marker is the chosen one, a cross a rate that diverged."""
     figure, axes = curves("", "learning rate η", "validation loss", *SIZE)
-    for number, entry in enumerate(result.entries):
+    for number, entry in enumerate(entries):
         if entry.search is None:
             continue
         way, tried = look(number), sorted(entry.search.tried.items())
@@ -147,7 +147,7 @@ def search_for_rates(result: Comparison) -> Figure:
         for lr in (lr for lr, loss in tried if loss is None):
             axes.plot(lr, 0.98, "x", color=way.color, transform=axes.get_xaxis_transform(), gid=way.gid(f"cross{lr:g}"))
     axes.set_xscale("log")
-    finish(axes, result, "every rate diverged")
+    finish(axes, entries, "every rate diverged")
     return figure
 
 
@@ -158,9 +158,9 @@ def draw(axes: Axes, way: Look, x, mean, low=None, high=None) -> None:
     axes.plot(x, mean, gid=way.gid("line"), markevery=max(1, len(x) // MARKS), **way.line())
 
 
-def finish(axes: Axes, result: Comparison, otherwise: str = "every rule diverged in its first epoch") -> None:
+def finish(axes: Axes, entries: Sequence[Entry], otherwise: str = "every rule diverged in its first epoch") -> None:
     """A logarithmic y-axis where the values ask for it, plain tick labels, and the rules' names at their curves."""
-    names = {look(number).gid("line"): entry.rule.name for number, entry in enumerate(result.entries)}
+    names = {look(number).gid("line"): entry.rule.name for number, entry in enumerate(entries)}
     lines = {line: names[str(line.get_gid())] for line in axes.lines if line.get_gid() in names}
     values = np.concatenate([np.empty(0), *(np.asarray(line.get_ydata(), float) for line in lines)])
     if not len(values):

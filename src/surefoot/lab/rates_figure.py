@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -11,33 +12,38 @@ from surefoot.lab.figures import look, new_figure, style
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from surefoot.lab.diagnosing import Diagnosis
-
 BINS = 24
 SHOWN = 8
 """Parameters that are drawn: those with the most rows."""
 
 
-def rates_figure(diagnosis: Diagnosis) -> Figure:
+class Rows(NamedTuple):
+    """The rows of a parameter: what `visits` counts, the visits (or what the memory holds), and the median rates."""
+
+    label: str
+    visits: np.ndarray
+    rates: np.ndarray
+
+
+def rates_figure(parameters: Sequence[tuple[str, Rows]]) -> Figure:
     """Per parameter, the median rate of the rows with about as many visits, between the 10 % and the 90 % quantile.
 
     Raises:
         ValueError: if Matplotlib is not installed, or there is nothing to draw.
     """
-    drawn = [f for f in diagnosis.findings if f.rows is not None and positive(f.rows[1], f.rows[2]).any()]
+    drawn = [(name, rows) for name, rows in parameters if positive(rows.visits, rows.rates).any()]
     if not drawn:
         raise ValueError("there is nothing to draw: no parameter has a memory that was ever visited; step it first")
-    drawn = sorted(drawn, key=lambda f: -len(f.rows[1]))[:SHOWN]  # pyright: ignore[reportOptionalSubscript]
+    drawn = sorted(drawn, key=lambda named: -len(named[1].visits))[:SHOWN]
     with style():
         figure = new_figure(6.8, 4.6)
         axes = figure.add_subplot()
-        for k, finding in enumerate(drawn):
-            assert finding.rows is not None
-            x, low, middle, high = binned(*finding.rows[1:])
+        for k, (name, rows) in enumerate(drawn):
+            x, low, middle, high = binned(rows.visits, rows.rates)
             drawn_as = look(k)
             axes.fill_between(x, low, high, color=drawn_as.color, alpha=0.15, linewidth=0)
-            axes.plot(x, middle, label=finding.name, **drawn_as.line())
-        labels = sorted({f.rows[0] for f in drawn if f.rows is not None})
+            axes.plot(x, middle, label=name, **drawn_as.line())
+        labels = sorted({rows.label for _, rows in drawn})
         axes.set(xscale="log", yscale="log", xlabel=" / ".join(labels), ylabel="effective learning rate")
         axes.set_title("Effective learning rate of rows: median, and 10 to 90 %", loc="left")
         axes.grid(True)

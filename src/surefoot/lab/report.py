@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from surefoot.lab import standings
 from surefoot.lab.figures import Look, look
@@ -15,11 +15,30 @@ from surefoot.lab.standings import number
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from surefoot.lab.comparison import Comparison
+    from surefoot.data import Dataset
+    from surefoot.lab.paths import Path
+    from surefoot.lab.race import Entry, Settings
 
     Row = dict[str, Any]
 
 TRACE_PROBLEM, TRACE_RATE, TRACE_STEPS = "elongated", 0.4, 20
+
+
+class Comparison(Protocol):
+    """What a report is made from; see `comparison.Comparison`."""
+
+    @property
+    def data(self) -> Dataset: ...
+
+    @property
+    def settings(self) -> Settings: ...
+
+    @property
+    def entries(self) -> Sequence[Entry]: ...
+
+    def table(self) -> list[Row]: ...
+
+    def to_dict(self) -> dict[str, Any]: ...
 
 
 def render(result: Comparison) -> str:
@@ -104,7 +123,7 @@ def captions(result: Comparison) -> dict[str, str]:
         "the rule's step.",
         "rates": "A flat line steps every feature alike. AdaGrad's falls: the rarer a feature, the bolder its step. "
         "Lines are medians over features, bands their middle half." + steepest(result)
-        if counts_differ(result)
+        if counts_differ(result.entries)
         else "Every feature occurs equally often here, so there is one range for each rule: the marker is the median "
         "over features, the bar their middle half. A rule without a bar steps every feature alike.",
         "search": f"Each rule's loss on {VALIDATION_SHARE:.0%} of the training part, held back for this, after "
@@ -134,7 +153,7 @@ def pictures(result: Comparison) -> list[Picture]:
     from surefoot.lab.race_figures import TITLES, figures
 
     said, shown = captions(result), []
-    for name, figure in figures(result).items():
+    for name, figure in figures(result.entries).items():
         figure.axes[0].set_title("", loc="left")
         shown.append(Picture(name, TITLES[name], svg(figure, name, f"{TITLES[name]}. {said[name]}"), said[name]))
     return shown
@@ -143,18 +162,17 @@ def pictures(result: Comparison) -> list[Picture]:
 def traces(result: Comparison, looks: dict[str, Look]) -> list[Picture]:
     """Where each rule goes on the textbook's elongated bowl; a rule of a user's that cannot go there is left out."""
     from surefoot.lab.trace_figures import small_figures
-    from surefoot.lab.tracing import Trace, trace
+    from surefoot.lab.tracing import trace
 
-    walks: list[Trace] = []
+    paths: list[Path] = []
     for entry in result.entries:
         with contextlib.suppress(ValueError):
-            walks.append(trace(entry.rule, TRACE_PROBLEM, TRACE_RATE, TRACE_STEPS))
-    if not walks:
+            paths += trace(entry.rule, TRACE_PROBLEM, TRACE_RATE, TRACE_STEPS)
+    if not paths:
         return []
-    together = Trace(walks[0].problem, tuple(path for walk in walks for path in walk.paths))
-    shown = []
-    for path, figure in zip(together.paths, small_figures(together, looks), strict=True):
-        left = float(together.problem.distance(path.positions[-1]))
+    problem, shown = PROBLEMS[TRACE_PROBLEM], []
+    for path, figure in zip(paths, small_figures(problem, paths, looks), strict=True):
+        left = float(problem.distance(path.positions[-1]))
         caption = "diverged" if path.diverged else f"ends {left:.2g} from the minimum"
         picture = svg(figure, f"trace-{looks[path.rule].number}", f"Trace of {path.rule}: {caption}")
         shown.append(Picture(path.rule, path.rule, picture, caption))

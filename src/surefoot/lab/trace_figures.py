@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from surefoot.lab.tracing import Path, Trace
+    from surefoot.lab.paths import Path
 
 COLUMNS = 3
 FRAMES = 120
@@ -25,18 +26,18 @@ Window = tuple[float, float, float, float]
 """x₁ from and to, x₂ from and to."""
 
 
-def trace_figure(trace: Trace) -> Figure:
+def trace_figure(problem: Problem, paths: Sequence[Path]) -> Figure:
     """Every path of a trace over the contours of its problem, a panel each, all with the same axes."""
     with style():
-        figure, panels, _ = _panels(trace)
-        for panel, path in zip(panels, trace.paths, strict=True):
+        figure, panels, _ = _panels(problem, paths)
+        for panel, path in zip(panels, paths, strict=True):
             panel.set_title(_heading(path, len(path.rates)))
         # With fixed aspects, a layout settles at its second drawing.
         figure.draw_without_rendering()
         return figure
 
 
-def trace_gif(trace: Trace, path: str | PathLike[str], frames_per_second: int = 8) -> None:
+def trace_gif(problem: Problem, paths: Sequence[Path], path: str | PathLike[str], frames_per_second: int = 8) -> None:
     """Writes an animation of the panels of `trace_figure`; long traces skip steps, to stay below 120 frames.
 
     Raises:
@@ -47,7 +48,7 @@ def trace_gif(trace: Trace, path: str | PathLike[str], frames_per_second: int = 
     with style():
         from PIL import Image
 
-        images = list(_frames(trace))
+        images = list(_frames(problem, paths))
     # One palette, the last image's, so that pixels that do not move take no room.
     palette = images[-1].quantize(128)
     frames = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
@@ -57,13 +58,13 @@ def trace_gif(trace: Trace, path: str | PathLike[str], frames_per_second: int = 
         frames[0].save(file, "GIF", save_all=True, append_images=frames[1:], duration=durations, loop=0)
 
 
-def _frames(trace: Trace):
+def _frames(problem: Problem, paths: Sequence[Path]):
     """The images of an animation. The contours are drawn once; only paths and titles change from frame to frame."""
     from PIL import Image
 
-    figure, panels, lines = _panels(trace)
+    figure, panels, lines = _panels(problem, paths)
     canvas: Any = figure.canvas
-    for panel, path in zip(panels, trace.paths, strict=True):
+    for panel, path in zip(panels, paths, strict=True):
         panel.set_title(_heading(path, len(path.rates)))
     canvas.draw()
     figure.set_layout_engine("none")
@@ -72,10 +73,10 @@ def _frames(trace: Trace):
         artist.set_animated(True)
     canvas.draw()
     background = canvas.copy_from_bbox(figure.bbox)
-    steps = max(len(path.rates) for path in trace.paths)
+    steps = max(len(path.rates) for path in paths)
     for t in np.unique(np.linspace(0, steps, min(steps + 1, FRAMES)).astype(int)):
         canvas.restore_region(background)
-        for panel, line, path in zip(panels, lines, trace.paths, strict=True):
+        for panel, line, path in zip(panels, lines, paths, strict=True):
             line.set_data(*path.positions[: t + 1].T)
             panel.set_title(_heading(path, t))
             for artist in (line, panel.title, *(panel.texts if t == steps else ())):
@@ -83,12 +84,12 @@ def _frames(trace: Trace):
         yield Image.frombuffer("RGBA", canvas.get_width_height(), bytes(canvas.buffer_rgba())).convert("RGB")
 
 
-def _panels(trace: Trace):
+def _panels(problem: Problem, paths: Sequence[Path]):
     """A figure with contours, start, minimizer and path for every path of a trace; the panels and the lines in them."""
-    count = len(trace.paths)
+    count = len(paths)
     columns = 2 if count == 4 else min(count, COLUMNS)
     rows = -(-count // columns)
-    window = window_of(trace, share=0.05)
+    window = window_of(problem, paths, share=0.05)
     left, right, low, high = window
     panel_height = 3.4 * min(max((high - low) / (right - left), 0.6), 1.0)
     figure = new_figure(max(3.9 * columns, 5.2), (panel_height + 0.75) * rows + 1.1)
@@ -96,15 +97,15 @@ def _panels(trace: Trace):
     for panel in panels[count:]:
         panel.set_visible(False)
     lines = []
-    for number, (panel, path) in enumerate(zip(panels, trace.paths, strict=False)):
-        ground(panel, trace.problem, window)
+    for number, (panel, path) in enumerate(zip(panels, paths, strict=False)):
+        ground(panel, problem, window)
         lines.append(_draw_path(panel, path, number))
         panel.label_outer()
         # The lowest panel of every column says what its axis is, even where the last row is short.
         if number + columns >= count:
             panel.xaxis.set_tick_params(labelbottom=True)
             panel.set_xlabel("x₁")
-    figure.suptitle(f"f(x) = {trace.problem.formula}", fontsize=12)
+    figure.suptitle(f"f(x) = {problem.formula}", fontsize=12)
     _legend(figure)
     return figure, panels[:count], lines
 
@@ -157,20 +158,20 @@ def _plain(value: float) -> str:
     return (f"{value:.3f}" if abs(value) < 1000 else f"{value:.1e}").replace("-", "−")
 
 
-def small_figures(trace: Trace, looks: dict[str, Look]) -> list[Figure]:
+def small_figures(problem: Problem, paths: Sequence[Path], looks: dict[str, Look]) -> list[Figure]:
     """Each path of a trace as a small figure of its own, in the look of its rule."""
     with style():
-        return [small_figure(trace, path, looks[path.rule]) for path in trace.paths]
+        return [small_figure(problem, paths, path, looks[path.rule]) for path in paths]
 
 
-def small_figure(trace: Trace, path: Path, way: Look) -> Figure:
+def small_figure(problem: Problem, paths: Sequence[Path], path: Path, way: Look) -> Figure:
     """One path over contour lines, without a title."""
-    window = window_of(trace, more=0.3)
+    window = window_of(problem, paths, more=0.3)
     figure = new_figure(2.9, 2.2)
     panel = figure.add_subplot()
-    surface = surface_of(trace.problem, window, 60)
+    surface = surface_of(problem, window, 60)
     contours(panel, *surface, levels=np.geomspace(0.02, surface[-1].max(), 9), colors="#999999", linewidths=0.6)
-    panel.plot(*trace.problem.minimizer, marker="*", markersize=9, color="#666666", linestyle="none")
+    panel.plot(*problem.minimizer, marker="*", markersize=9, color="#666666", linestyle="none")
     panel.plot(*path.positions.T, color=way.color, marker=way.marker, markersize=3, linewidth=1.2)
     return figure
 
@@ -178,16 +179,17 @@ def small_figure(trace: Trace, path: Path, way: Look) -> Figure:
 # What paths are drawn over
 
 
-def window_of(trace: Trace, share: float = 0.0, more: float = 0.0) -> Window:
+def window_of(problem: Problem, paths: Sequence[Path], share: float = 0.0, more: float = 0.0) -> Window:
     """The problem's window, widened to hold the start and every path that did not diverge.
 
     Args:
-        trace: the paths.
+        problem: has a window of its own.
+        paths: all that are drawn over it.
         share: of what the paths span, as a margin around them.
         more: a margin besides.
     """
-    left, right, low, high = trace.problem.window
-    points = np.vstack([path.positions[:1] if path.diverged else path.positions for path in trace.paths])
+    left, right, low, high = problem.window
+    points = np.vstack([path.positions[:1] if path.diverged else path.positions for path in paths])
     lowest, highest = points.min(axis=0), points.max(axis=0)
     margin = share * (highest - lowest) + more
     (x_low, y_low), (x_high, y_high) = lowest - margin, highest + margin

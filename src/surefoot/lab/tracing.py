@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +13,9 @@ from surefoot.engines import Step
 from surefoot.lab import problems
 from surefoot.lab.full_matrix import NAME as FULL_MATRIX
 from surefoot.lab.full_matrix import FullMatrix
+from surefoot.lab.paths import Path
 from surefoot.lab.problems import Problem
-from surefoot.lab.resolve import Rate, first_rate, resolve_rule, schedule_name
+from surefoot.lab.resolve import Rate, resolve_rule
 from surefoot.rules import Rule, RuleError
 
 if TYPE_CHECKING:
@@ -37,66 +38,6 @@ AROUND = (
 
 FAR = 1e12
 """A path that gets this far from the minimizer ends: the squares of its gradients would soon overflow."""
-
-
-@dataclass(frozen=True, eq=False)
-class Path:
-    """Where one rule went.
-
-    Attributes:
-        rule: its name.
-        lr: the learning rate; a function of the step where it follows a schedule.
-        positions: (steps + 1, 2), the start first.
-        values: f there, (steps + 1,).
-        rates: (steps, 2), the effective learning rate of both coordinates after each step.
-        diverged: whether it left for values above ten times the highest in the problem's window. The path is held
-            where it was before numbers overflow, so everything in it is finite.
-        settings: the other hyperparameters that were given, and the convention.
-        noise: the standard deviation of the noise in each coordinate of the gradient.
-    """
-
-    rule: str
-    lr: Rate
-    positions: np.ndarray
-    values: np.ndarray
-    rates: np.ndarray
-    diverged: bool
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    noise: float = 0.0
-
-    @property
-    def label(self) -> str:
-        """The rule and what was chosen for it, in a few words."""
-        rest = [value if key == "convention" else f"{key} = {_short(value)}" for key, value in self.settings.items()]
-        if self.noise:
-            rest.append(f"noise = {self.noise:g}")
-        return ", ".join([self.rule, self.rate, *rest])
-
-    @property
-    def rate(self) -> str:
-        """The learning rate as a person writes it; a schedule by its name, or by where it starts."""
-        if not callable(self.lr):
-            return f"η = {self.lr:g}"
-        name = getattr(self.lr, "__name__", "<lambda>")
-        return f"η from {first_rate(self.lr):.4g}" if name == "<lambda>" else f"η(t) = {name}"
-
-    def record(self) -> dict[str, Any]:
-        """Everything as plain lists, numbers and words."""
-        return {
-            "rule": self.rule,
-            "lr": first_rate(self.lr),
-            "schedule": schedule_name(self.lr),
-            "settings": dict(self.settings),
-            "noise": self.noise,
-            "steps": len(self.rates),
-            "x1": float(self.positions[-1, 0]),
-            "x2": float(self.positions[-1, 1]),
-            "value": float(self.values[-1]),
-            "diverged": self.diverged,
-            "positions": self.positions.tolist(),
-            "values": self.values.tolist(),
-            "rates": self.rates.tolist(),
-        }
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,13 +109,13 @@ class Trace:
         """A Matplotlib figure: every path over the contours of the problem, a panel each."""
         from surefoot.lab.trace_figures import trace_figure
 
-        return trace_figure(self)
+        return trace_figure(self.problem, self.paths)
 
     def gif(self, path: str | PathLike[str], frames_per_second: int = 8) -> None:
         """Writes an animated GIF of the same panels, a frame for every step (at most about 120 frames)."""
         from surefoot.lab.trace_figures import trace_gif
 
-        trace_gif(self, path, frames_per_second)
+        trace_gif(self.problem, self.paths, path, frames_per_second)
 
     def record(self) -> dict[str, Any]:
         """Everything as plain lists, numbers and words."""
@@ -341,7 +282,3 @@ def _start(start: Sequence[float]) -> np.ndarray:
     if begin.shape != (2,) or not np.isfinite(begin).all() or np.abs(begin).max() > FAR:
         raise ValueError(f"start must be two finite numbers, got {start!r}")
     return begin
-
-
-def _short(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)

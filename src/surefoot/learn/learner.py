@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from surefoot.engines.lanes import Examples, Lanes
-from surefoot.engines.step import State, Step
+from surefoot.engines.state import State
+from surefoot.engines.step import Step
 from surefoot.learn.feature_stats import FeatureStats
 from surefoot.learn.mixture import Mixture
 from surefoot.learn.rates import Choice, Rate, RateGrid, due, until_review, winner

@@ -12,7 +12,7 @@ from torch import Tensor
 from surefoot import pages
 from surefoot.engines import Around, State, Step
 from surefoot.engines.cpu.many import Storage
-from surefoot.engines.step import ARITHMETIC
+from surefoot.engines.numerics import ARITHMETIC
 from surefoot.rules import Slot
 
 DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16, torch.complex128, torch.complex64)

@@ -15,20 +15,24 @@ from numpy.lib.stride_tricks import as_strided
 
 from surefoot import pages, threads
 from surefoot.engines import reference
+from surefoot.engines.around import Around
+from surefoot.engines.cpu.kind import Kind, kind_of, numbers, workspaces
 from surefoot.engines.cpu.many import Many, ManyTables, Sorted, count, read
 from surefoot.engines.cpu.merging import distinct_rows, sort_ids
-from surefoot.engines.cpu.specialising import Kind, kind_of, numbers, specialise, workspaces
-from surefoot.engines.reference import BLOCK, blend, blend_rows, blend_touched, settle_average
-from surefoot.engines.step import ARITHMETIC, Around, Columns, State, Step, encode, rounding_key, storage_of, table
+from surefoot.engines.cpu.specialising import specialise
+from surefoot.engines.numerics import ARITHMETIC, BLOCK, encode, rounding_key, storage_of
+from surefoot.engines.settings import Settings
+from surefoot.engines.state import Columns, State
+from surefoot.engines.tables import table
 from surefoot.rules import REGISTRY
 
 __all__ = [
     "Many",
     "ManyTables",
     "Sorted",
-    "blend",
     "count",
     "dense",
+    "distinct",
     "distinct_rows",
     "grouped",
     "linear",
@@ -38,7 +42,6 @@ __all__ = [
     "rows",
     "rows_norm",
     "settle",
-    "settle_average",
     "sort_ids",
     "sums",
 ]
@@ -56,7 +59,7 @@ def stored(array: np.ndarray) -> np.ndarray:
 # Dense gradients
 
 
-def dense(step: Step, x, g, state: State, t: int, coefficients: tuple, around: Around) -> int:
+def dense(step: Settings, x, g, state: State, t: int, coefficients: tuple, around: Around) -> int:
     """Steps all of x; returns how many coordinates were left as they were."""
     if x.size == 0:
         return 0
@@ -88,7 +91,7 @@ def dense(step: Step, x, g, state: State, t: int, coefficients: tuple, around: A
     return skipped
 
 
-def flat(step: Step, x, g, slots, fresh) -> tuple[Any, Any, tuple, tuple]:
+def flat(step: Settings, x, g, slots, fresh) -> tuple[Any, Any, tuple, tuple]:
     """(x, g, slots, slots to write) in two dimensions: in rows where each has its own rate, else in one row."""
     rows = x.shape[0] if step.granularity == "row" and x.ndim else 1
     shapes = [-1 if lone else (rows, x.size // rows) for lone in step.shares]
@@ -98,7 +101,7 @@ def flat(step: Step, x, g, slots, fresh) -> tuple[Any, Any, tuple, tuple]:
     return x.reshape(rows, -1), g.reshape(rows, -1), before, after
 
 
-def parts_of(step: Step, x) -> np.ndarray:
+def parts_of(step: Settings, x) -> np.ndarray:
     """Where the threads' parts of dense parameters in two dimensions begin and end."""
     if len(x) > 1:
         return threads.edges(x.size, len(x), step.threads)
@@ -106,7 +109,7 @@ def parts_of(step: Step, x) -> np.ndarray:
     return np.array([0, x.size]) if step.granularity == "row" else threads.edges(x.size, x.size, step.threads)
 
 
-def copied_blocks(step: Step, x, g, slots, fresh) -> Iterator[tuple[Any, Any, tuple, tuple, int]]:
+def copied_blocks(step: Settings, x, g, slots, fresh) -> Iterator[tuple[Any, Any, tuple, tuple, int]]:
     """The same for memory with gaps: groups of rows are copied together, stepped, and copied back, one by one.
 
     A long row is stepped where it lies, if it is evenly spaced.
@@ -143,16 +146,19 @@ def grouped(ids, values, rows: int) -> tuple[np.ndarray, np.ndarray]:
     return np.ascontiguousarray(stored(values)).reshape(len(ids), width), sort_ids(ids, rows)
 
 
-def rows(step: Step, x, gradient, state: State, t: int, coefficients: tuple, around: Around) -> int:
+def distinct(gradient) -> np.ndarray:
+    """The rows that a sparse gradient names, in order."""
+    return distinct_rows(gradient[1])[0]
+
+
+def rows(step: Settings, x, gradient, state: State, t: int, coefficients: tuple, around: Around) -> int:
     """Steps the rows that a gradient names; returns how many coordinates were left as they were."""
     values, order = gradient
-    distinct = distinct_rows(order)[0] if step.average or not values.size else NOBODY
     kind = kind_of(step, storage_of(x), catches_up=state.last is not None)
     if not values.size:
-        sums = np.empty((len(distinct), *x.shape[1:]), kind.dtype)
-        return reference.rows(step, x, (distinct, sums), state, t, coefficients, around)
-    if step.average:
-        blend_rows(x, state, distinct)
+        named = distinct(gradient)
+        sums = np.empty((len(named), *x.shape[1:]), kind.dtype)
+        return reference.rows(step, x, (named, sums), state, t, coefficients, around)
     c, a = numbers(kind, coefficients, around)
     with two_dimensions(step, x, state) as (table_, slots, after):
         means = np.empty(0, kind.dtype)
@@ -165,10 +171,7 @@ def rows(step: Step, x, gradient, state: State, t: int, coefficients: tuple, aro
         work = workspaces(parts, table_.shape[1], kind.dtype), workspaces(parts, BLOCK, kind.dtype)
         idle = idle_arguments(state, t, kind, parts, table_, slots)
         arguments = table_, *gradient, slots, after, c, a, means, key, work, idle, edges
-        skipped = threads.run(kernel, parts, *arguments, threads=step.threads)
-    if step.average:
-        blend_touched(step, x, state, distinct, t)
-    return skipped
+        return threads.run(kernel, parts, *arguments, threads=step.threads)
 
 
 def merge(ids: np.ndarray, values: np.ndarray, rows: int) -> tuple[np.ndarray, np.ndarray]:
@@ -196,7 +199,7 @@ def sums(order, starts, values: np.ndarray) -> np.ndarray:
 
 
 @contextlib.contextmanager
-def two_dimensions(step: Step, x, state: State):
+def two_dimensions(step: Settings, x, state: State):
     """(x, slots, slots to write) as tables of rows, where they lie; only rows with gaps inside are copied and back."""
     rows_ = x.shape[0]
     arrays = [stored(x), *(stored(state.slots[name]) for name in step.rule.slots)]
@@ -237,7 +240,7 @@ def wide(parts: int, x, slots) -> tuple:
     return room_for(x), tuple(map(room_for, slots))
 
 
-def settle(step: Step, x, state: State) -> None:
+def settle(step: Settings, x, state: State) -> None:
     """Lets every row catch up, as if it were touched by the next step."""
     if x.size == 0:
         return
@@ -270,7 +273,7 @@ def squares(x, g, around: tuple, kind: Kind, limit: int | None) -> float:
     return sum(map(float, sums_), 0.0)
 
 
-def norm(step: Step, g) -> float:
+def norm(step: Settings, g) -> float:
     """The Euclidean norm of the finite part of a gradient."""
     kind = Kind(ARITHMETIC[storage_of(g)])
     return math.sqrt(squares(stored(g), stored(g), (), kind, step.threads))
@@ -292,7 +295,7 @@ def rows_norm(x, gradient) -> float:
 # Linear models
 
 
-def linear(step: Step, examples, y, order, x, state: State, loss: str, batch_size: int) -> int:
+def linear(step: Settings, examples, y, order, x, state: State, loss: str, batch_size: int) -> int:
     """One pass of mini-batches through the examples; returns how many coordinates were left as they were."""
     steps = -(-len(order) // batch_size)
     first = state.t + 1

@@ -13,7 +13,7 @@ import numpy as np
 from surefoot import ops
 from surefoot.engines import around, losses
 from surefoot.engines.cpu import kernels, lanes, memory, numba_ops
-from surefoot.engines.cpu.specialising import Kind
+from surefoot.engines.cpu.kind import Kind
 from surefoot.native.emitting import OPTIONS
 from surefoot.rules import Rule
 

@@ -9,6 +9,7 @@ GATHER say which weights of a linear model a mini-batch steps.
 import numpy as np
 from numba.np.unsafe.ndarray import to_fixed_tuple
 
+from surefoot.engines.cpu.layout import MOST_BITS
 from surefoot.engines.cpu.memory import (
     array_at,
     arrays_at,
@@ -28,8 +29,7 @@ from surefoot.engines.cpu.memory import (
     store,
     store_row,
 )
-from surefoot.engines.cpu.merging import MOST_BITS
-from surefoot.engines.reference import BLOCK
+from surefoot.engines.numerics import BLOCK
 
 # ruff: noqa: F821
 

@@ -8,17 +8,11 @@ from typing import NamedTuple
 import numpy as np
 
 from surefoot import threads
-from surefoot.engines.cpu.merging import COUNTS
-from surefoot.engines.cpu.specialising import (
-    Kind,
-    engine_fingerprint,
-    kind_of,
-    numbers_of_steps,
-    specialise,
-    workspaces,
-)
-from surefoot.engines.reference import BLOCK
-from surefoot.engines.step import Step
+from surefoot.engines.cpu.kind import Kind, kind_of, numbers_of_steps, workspaces
+from surefoot.engines.cpu.layout import COUNTS
+from surefoot.engines.cpu.specialising import engine_fingerprint, specialise
+from surefoot.engines.numerics import BLOCK
+from surefoot.engines.settings import Settings
 from surefoot.native import Kernel
 from surefoot.rules import REGISTRY
 
@@ -44,7 +38,7 @@ class Many:
         sizes: (k,), int64: how many coordinates each has.
     """
 
-    def __init__(self, step: Step, storage: Storage, sizes: np.ndarray):
+    def __init__(self, step: Settings, storage: Storage, sizes: np.ndarray):
         self.kind = kind_of(step, storage.x)
         self.step, self.kernel = step, specialise("many", step.rule, self.kind)
         self.like = [sample(name) for name in (storage.x, *storage.slots)]
@@ -111,7 +105,7 @@ class ManyTables:
         shapes: (k, 2), int64: how many rows each has, and how many coordinates a row.
     """
 
-    def __init__(self, step: Step, storage: Storage, shapes: np.ndarray):
+    def __init__(self, step: Settings, storage: Storage, shapes: np.ndarray):
         self.kind, self.step, self.shapes = kind_of(step, storage.x), step, shapes
         self.kernel = specialise("tables", step.rule, self.kind)
         self.sort_tables = specialise("sort_tables", REGISTRY["sgd"], Kind(self.kind.dtype))

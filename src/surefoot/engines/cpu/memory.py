@@ -10,7 +10,7 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic, overload, register_jitable
 
-from surefoot.engines.reference import RUNNING_SUMS
+from surefoot.engines.numerics import RUNNING_SUMS
 
 INLINE = {"forceinline": True}
 PLACE = ir.IntType(32)

@@ -2,16 +2,12 @@
 
 import numpy as np
 
-from surefoot.engines.cpu.specialising import Kind, specialise
+from surefoot.engines.cpu.kind import Kind
+from surefoot.engines.cpu.layout import COUNTS, MOST
+from surefoot.engines.cpu.specialising import specialise
 from surefoot.native import kernel
 from surefoot.rules import REGISTRY
 
-MOST_BITS = 11
-"""Of a digit: with more, its counts no longer fit into the nearest cache."""
-COUNTS = 3, 1 << MOST_BITS
-"""The shape of what a sort counts with: ids have up to 32 bits, in three digits."""
-MOST = 1 << 32
-"""Rows, and ids."""
 IN_ORDER = np.empty(0, np.int64)
 
 

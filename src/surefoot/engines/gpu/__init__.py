@@ -26,7 +26,8 @@ from surefoot.engines.gpu.compiling import (
     specialise,
     warps_of,
 )
-from surefoot.engines.step import ARITHMETIC, Step
+from surefoot.engines.numerics import ARITHMETIC
+from surefoot.engines.step import Step
 from surefoot.rules import Rule
 
 __all__ = ["Amp", "Lazy", "Many", "Numbers", "is_capturing", "is_interpreted", "rows", "settle", "source_of"]

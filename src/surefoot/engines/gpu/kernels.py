@@ -357,7 +357,7 @@ def noise(place, numbers):
 
 
 def rounding_key(t):
-    """`engines.step.rounding_key`, for a t that may be known to the device alone."""
+    """`numerics.rounding_key`, for a t that may be known to the device alone."""
     mixed = t * 0xD1B54A32D192ED03 + SEED
     mixed = (mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9
     key = (mixed ^ (mixed >> 31)).to(tl.uint32)

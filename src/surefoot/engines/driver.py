@@ -1,0 +1,267 @@
+"""One step of parameters, whatever the engine: checks, the choice of the engine, and the bookkeeping around it."""
+
+import functools
+import importlib
+import math
+from typing import Protocol, cast
+
+import numpy as np
+
+from surefoot import pages
+from surefoot.engines import averaging
+from surefoot.engines.around import Around
+from surefoot.engines.numerics import ARITHMETIC, decode, storage_of, to_bfloat16
+from surefoot.engines.settings import Settings
+from surefoot.engines.state import NonFiniteError, State
+
+ENGINES = {"cpu": "surefoot.engines.cpu", "reference": "surefoot.engines.reference"}
+
+
+class Engine(Protocol):
+    """What the modules named in ENGINES do. `dense` and `rows` return how many coordinates were skipped."""
+
+    def norm(self, step: Settings, g: np.ndarray) -> float:
+        """The Euclidean norm of the finite part of a dense gradient."""
+        ...
+
+    def dense(
+        self, step: Settings, x: np.ndarray, g: np.ndarray, state: State, t: int, coefficients: tuple, around: Around
+    ) -> int:
+        """Steps all of x."""
+        ...
+
+    def grouped(self, ids: np.ndarray, values: np.ndarray, rows: int) -> tuple:
+        """A sparse gradient as the functions below take it; IndexError for an id outside 0 … rows − 1."""
+        ...
+
+    def distinct(self, gradient: tuple) -> np.ndarray:
+        """The rows that a sparse gradient names, in order."""
+        ...
+
+    def rows_norm(self, x: np.ndarray, gradient: tuple) -> float:
+        """The Euclidean norm of the finite part of a sparse gradient."""
+        ...
+
+    def rows(
+        self, step: Settings, x: np.ndarray, gradient: tuple, state: State, t: int, coefficients: tuple, around: Around
+    ) -> int:
+        """Steps the rows that a gradient names; those that waited catch up first."""
+        ...
+
+    def settle(self, step: Settings, x: np.ndarray, state: State) -> None:
+        """Lets every row catch up."""
+        ...
+
+
+@functools.cache
+def engine(name: str) -> Engine:
+    """The engine with a name, imported when it is first needed."""
+    return cast(Engine, importlib.import_module(ENGINES[name]))
+
+
+# Memory
+
+
+def init(step: Settings, x: np.ndarray) -> State:
+    """The state before the first step of the parameters x."""
+    x = np.asarray(x)
+    storage = storage_of(x, step.name)
+    if step.stochastic_rounding is not None and storage != "bfloat16":
+        raise ValueError(f"{step.name}: stochastic_rounding is for bfloat16 parameters; these are {storage}")
+    slot_type = step.state_dtype or ARITHMETIC[storage]
+    numpy_type = np.uint16 if slot_type == "bfloat16" else np.dtype(slot_type)
+    slots = {}
+    for key, slot in step.rule.slots.items():
+        shape, initial = step.slot_shape(x.shape, slot.kind), step.initial(slot)
+        value = to_bfloat16(np.float32(initial)) if slot_type == "bfloat16" else initial
+        slots[key] = pages.empty(shape, numpy_type)
+        slots[key][...] = value
+    state = State(slots)
+    if step.average:
+        state.average = decode(x).astype(np.float64)
+    return state
+
+
+def rates(step: Settings, x: np.ndarray, state: State) -> np.ndarray:
+    """The rate of each coordinate at the next step, if its gradient were zero."""
+    values = decode(x)
+    f = values.dtype.type
+    memory = [decode(state.slots[name]) for name in step.rule.slots]
+    zero = np.zeros_like(values)
+    with np.errstate(all="ignore"):
+        rate = step.rule.bound(dtype=f)(values, zero, zero, *memory, *map(f, step.coefficients(state.t + 1)))[0]
+    return np.broadcast_to(np.asarray(rate, np.float64), x.shape).copy()
+
+
+# Steps
+
+
+def dense(step: Settings, engine: Engine, x: np.ndarray, g: np.ndarray, state: State) -> None:
+    """Steps x in place along a dense gradient of the same shape and type."""
+    check_parameters(step, x, state)
+    check_arrays(step, gradient=g)
+    if g.shape != x.shape or g.dtype != x.dtype:
+        raise ValueError(
+            f"{step.name}: the gradient has shape {g.shape} and type {g.dtype}; expected {x.shape} and {x.dtype}"
+        )
+    t = state.t + 1
+    settle(step, engine, x, state)
+    norm = engine.norm(step, g) if math.isfinite(step.clip_norm) else None
+    skipped = engine.dense(step, x, g, state, t, step.coefficients(t), step.around(t, norm))
+    weigh(step, state, t)
+    if state.average is not None and state.weight > 0:
+        averaging.blend(state.average, x, float(step.lr(t)) / state.weight)
+    all_took_part(state, t)
+    report(step, x, state, t, skipped)
+
+
+def rows(step: Settings, engine: Engine, x: np.ndarray, ids: np.ndarray, values: np.ndarray, state: State) -> None:
+    """Steps the rows of x that a sparse gradient names; equal ids are summed first, in order of occurrence."""
+    check_parameters(step, x, state)
+    gradient = group(step, engine, x, ids, values)
+    if state.t == 0 and x.flags.c_contiguous:
+        pages.move_to_large_pages(x.ctypes.data, x.nbytes)
+    grouped_rows(step, engine, x, gradient, state)
+
+
+def group(step: Settings, engine: Engine, x: np.ndarray, ids: np.ndarray, values: np.ndarray) -> tuple:
+    """A sparse gradient as the engine takes it, equal ids side by side."""
+    ids = np.asarray(ids)
+    check_arrays(step, values=values)
+    if x.ndim == 0:
+        raise ValueError(f"{step.name}: a sparse gradient needs parameters with rows, got a single number")
+    if ids.ndim != 1 or ids.dtype not in (np.int32, np.int64):
+        raise ValueError(f"{step.name}: ids must be 1-D int32 or int64, got {ids.ndim}-D {ids.dtype}")
+    if values.shape != (len(ids), *x.shape[1:]) or values.dtype != x.dtype:
+        raise ValueError(
+            f"{step.name}: values have shape {values.shape} and type {values.dtype}; "
+            f"expected {(len(ids), *x.shape[1:])} and {x.dtype}"
+        )
+    step.check_left_out()
+    try:
+        return engine.grouped(ids, values, x.shape[0])
+    except IndexError as wrong:
+        raise ValueError(f"{step.name}: {wrong}") from None
+
+
+def grouped_rows(step: Settings, engine: Engine, x: np.ndarray, gradient: tuple, state: State) -> None:
+    """The same as rows, along what group made of a gradient; the memory must fit."""
+    t = state.t + 1
+    coefficients = step.coefficients(t)
+    remember(step, engine, x, state, t)
+    touched = engine.distinct(gradient) if step.average else None
+    norm = engine.rows_norm(x, gradient) if math.isfinite(step.clip_norm) else None
+    if touched is not None:
+        averaging.blend_rows(x, state, touched)
+    skipped = engine.rows(step, x, gradient, state, t, coefficients, step.around(t, norm))
+    if touched is not None:
+        averaging.blend_touched(float(step.lr(t)), x, state, touched)
+    if state.last is not None and step.rule.from_origin:
+        note(step, state, t)
+    weigh(step, state, t)
+    report(step, x, state, t, skipped)
+
+
+def settle(step: Settings, engine: Engine, x: np.ndarray, state: State) -> None:
+    """Lets every row that sparse gradients left out catch up."""
+    if state.last is not None:
+        engine.settle(step, x, state)
+        state.last[:] = state.t
+        state.history = state.history[-1:]
+    if state.average_seen is not None:
+        averaging.settle(x, state)
+
+
+# Bookkeeping
+
+
+def remember(step: Settings, engine: Engine, x: np.ndarray, state: State, t: int) -> None:
+    """Prepares the state for rows that are left out from now on."""
+    if step.average and state.average_seen is None:
+        state.average_seen = np.full(x.shape[0], state.weight)
+    if not step.catches_up:
+        if state.last is not None:  # of steps with other settings
+            settle(step, engine, x, state)
+            state.last, state.history = None, []
+        return
+    if state.last is None:
+        state.last = np.full(x.shape[0], state.t, np.int64)
+    if not state.history or not step.rule.from_origin:
+        note(step, state, t)
+
+
+def note(step: Settings, state: State, t: int) -> None:
+    """Notes the numbers that act at step t, for rows that it leaves out."""
+    now = (step.coefficients(t), step.around(t)._replace(scale=1.0))
+    if step.rule.from_origin:
+        # The parameters are a function of the memory and of the last step's coefficients alone.
+        state.history = [(1, *now)]
+    elif not state.history or state.history[-1][1:] != now:
+        state.history.append((t, *now))
+
+
+def weigh(step: Settings, state: State, t: int) -> None:
+    """Counts step t, and its learning rate among the weights of the average."""
+    state.t = t
+    state.weight += float(step.lr(t))
+
+
+def all_took_part(state: State, t: int) -> None:
+    if state.last is not None:
+        state.last[:] = t
+    if state.average_seen is not None:
+        state.average_seen[:] = state.weight
+
+
+def report(step: Settings, x: np.ndarray, state: State, t: int, skipped: int) -> None:
+    """Counts coordinates that were skipped.
+
+    Raises:
+        NonFiniteError: if there are any and nonfinite="raise".
+    """
+    if not skipped:
+        return
+    state.skipped += skipped
+    if step.nonfinite == "raise":
+        raise NonFiniteError(
+            f"{step.name}: {skipped:,} of {x.size:,} coordinates had a gradient, square or step that is not "
+            f"finite at step {t}; they were left as they were, all others were stepped "
+            "(nonfinite='skip' only counts them)"
+        )
+
+
+# Checks
+
+
+def check_arrays(step: Settings, **arrays: object) -> None:
+    for what, array in arrays.items():
+        if not isinstance(array, np.ndarray):
+            raise ValueError(f"{step.name}: {what} must be a NumPy array, got a {type(array).__name__}")
+
+
+def check_parameters(step: Settings, x: np.ndarray, state: State) -> None:
+    check_arrays(step, parameters=x)
+    storage_of(x, step.name)
+    if not x.flags.writeable:
+        raise ValueError(f"{step.name}: the parameters are read-only; expected an array that can be written")
+    for key, slot in step.rule.slots.items():
+        if key not in state.slots:
+            raise ValueError(
+                f"{step.name}: the memory has no slot {key!r}, it has {', '.join(state.slots) or 'none'}; "
+                "expected the state that init(x) made"
+            )
+        shape = step.slot_shape(x.shape, slot.kind)
+        if state.slots[key].shape != shape:
+            raise ValueError(f"{step.name}: slot {key!r} has shape {state.slots[key].shape}; expected {shape}")
+        storage_of(state.slots[key], f"{step.name}: slot {key!r}")
+        if not state.slots[key].flags.writeable:
+            raise ValueError(f"{step.name}: slot {key!r} is read-only; expected an array that can be written")
+
+
+def order(examples: int, rng: np.random.Generator, replacement: bool = False) -> np.ndarray:
+    """The order of one epoch: every example once, or as many draws with replacement.
+
+    >>> sorted(order(3, np.random.default_rng(0)).tolist())
+    [0, 1, 2]
+    """
+    return rng.integers(examples, size=examples) if replacement else rng.permutation(examples)

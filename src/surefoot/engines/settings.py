@@ -1,0 +1,254 @@
+"""The settings of a step: a rule, its hyperparameters and everything that is done around it."""
+
+from __future__ import annotations
+
+import functools
+import math
+import numbers
+from collections.abc import Collection
+from typing import Any
+
+from surefoot import rules
+from surefoot.engines.around import Around
+from surefoot.engines.numerics import ARITHMETIC
+from surefoot.rules import Rule, Slot
+
+GRANULARITIES = ("coordinate", "row", "tensor")
+
+
+class Settings:
+    """A rule, its hyperparameters, and everything that is done around it, checked.
+
+    Args:
+        rule: a Rule or the name of one.
+        granularity: "coordinate", "row" (one rate per row of the parameters) or "tensor" (one rate).
+        convention: take the defaults of that library ("pytorch", "keras", …), see Rule.conventions.
+        weight_decay: coupled L2: this times the parameter is added to the gradient.
+        decoupled_weight_decay: the parameter is first multiplied by 1 − lr · this.
+        l1, l2: penalties, applied by a proximal step in the metric of the rule (exact zeros under l1).
+        clip_value, clip_norm: bounds for each gradient coordinate, and for the gradient's Euclidean norm.
+        maximize: step uphill.
+        nonfinite: "raise" (leave such coordinates as they are, then raise), "skip" (and only count), "propagate".
+        stochastic_rounding: a seed; bfloat16 parameters are then rounded up or down at random, right on average.
+        lazy: for sparse gradients. "exact": rows that take no part catch up when next touched, as if they had been
+            stepped with zero gradients; "touched": rows that take no part are left alone.
+        average: keep the average of the iterates, weighted by their learning rates, in state.average.
+        state_dtype: the type of the memory; by default float64 for float64 parameters and float32 for all others.
+        threads: how many threads to use; by default all that engines.set_threads allows.
+        name: what errors call the parameters.
+        **hyper: the rule's hyperparameters; `lr` may be a schedule, a function of t.
+
+    Raises:
+        RuleError, ValueError: for settings that the rule cannot honour; nothing is ignored.
+    """
+
+    def __init__(
+        self,
+        rule: str | Rule,
+        *,
+        granularity: str = "coordinate",
+        convention: str | None = None,
+        weight_decay: float = 0.0,
+        decoupled_weight_decay: float | None = None,
+        l1: float = 0.0,
+        l2: float = 0.0,
+        clip_value: float = math.inf,
+        clip_norm: float = math.inf,
+        maximize: bool = False,
+        nonfinite: str = "raise",
+        stochastic_rounding: int | None = None,
+        lazy: str = "exact",
+        average: bool = False,
+        state_dtype: str | None = None,
+        threads: int | None = None,
+        name: str = "parameters",
+        **hyper,
+    ):
+        base = rules.get(rule)
+        # A rule with penalties of its own takes them; otherwise they are a proximal step around it.
+        own = {key: value for key, value in (("l1", l1), ("l2", l2)) if key in base.hyper and value}
+        self.hyper = base.settings(convention, **hyper, **own)
+        self.rule = base.resolve(self.hyper)
+        self.l1, self.l2 = (0.0 if "l1" in base.hyper else l1), (0.0 if "l2" in base.hyper else l2)
+        if decoupled_weight_decay is None:
+            decoupled_weight_decay = base.options.get("decoupled_weight_decay", 0.0)
+        self.weight_decay, self.decoupled_weight_decay = weight_decay, decoupled_weight_decay
+        self.clip_value, self.clip_norm, self.maximize = clip_value, clip_norm, maximize
+        self.granularity, self.lazy, self.nonfinite, self.name = granularity, lazy, nonfinite, name
+        self.stochastic_rounding, self.average, self.state_dtype = stochastic_rounding, average, state_dtype
+        self.threads = threads
+        self._check_choices()
+        self._check_numbers()
+        self._check_together(base)
+
+    def _one_of(self, key: str, value: Any, allowed: Collection[str]) -> None:
+        if value not in allowed:
+            raise ValueError(f"{self.name}: {key} must be one of {', '.join(allowed)}, got {value!r}")
+
+    def _check_choices(self) -> None:
+        self._one_of("granularity", self.granularity, GRANULARITIES)
+        self._one_of("lazy", self.lazy, ("exact", "touched"))
+        self._one_of("nonfinite", self.nonfinite, ("raise", "skip", "propagate"))
+        if self.state_dtype is not None:
+            self._one_of("state_dtype", self.state_dtype, ARITHMETIC)
+
+    def _check_numbers(self) -> None:
+        for key in ("weight_decay", "decoupled_weight_decay", "l1", "l2"):
+            value = getattr(self, key)
+            if not (is_number(value) and math.isfinite(value) and value >= 0):
+                raise ValueError(f"{self.name}: {key} must be a finite number of at least 0, got {value!r}")
+        for key in ("clip_value", "clip_norm"):
+            value = getattr(self, key)
+            if not (is_number(value) and value > 0):
+                raise ValueError(f"{self.name}: {key} must be above 0, got {value!r}")
+        if self.threads is not None and not (isinstance(self.threads, int) and self.threads >= 1):
+            raise ValueError(f"{self.name}: threads must be a whole number of at least 1, got {self.threads!r}")
+        seed = self.stochastic_rounding
+        if seed is not None and not isinstance(seed, int):
+            raise ValueError(f"{self.name}: stochastic_rounding must be a seed, a whole number, got {seed!r}")
+
+    def _check_together(self, base: Rule) -> None:
+        """Raises ValueError for settings that the rule cannot honour."""
+        if self.granularity != "coordinate" and not any(slot.kind == "scale" for slot in self.rule.slots.values()):
+            raise ValueError(
+                f"{self.name}: granularity {self.granularity!r} would change nothing: {self.rule.name} has no memory "
+                "of squared gradients to share; leave it at 'coordinate'"
+            )
+        if self.rule.from_origin and (self.l1 or self.l2 or self.decoupled_weight_decay):
+            own = ", ".join(key for key in ("l1", "l2") if key in base.hyper) or "settings"
+            raise ValueError(
+                f"{self.name}: {self.rule.name} recomputes the parameters from the origin at each step, so l1, l2 or "
+                f"decoupled_weight_decay cannot act on them afterwards; use the rule's own {own}"
+            )
+
+    # What acts at step t
+
+    def coefficients(self, t) -> tuple:
+        """The rule's coefficients at step t, in float64."""
+        return self.rule.evaluate(t, self.hyper)
+
+    def spared_coefficients(self, t) -> tuple:
+        """The same for a bias, which the rule's own penalties spare."""
+        return self.rule.evaluate(t, self.hyper | {key: 0.0 for key in ("l1", "l2") if key in self.hyper})
+
+    def lr(self, t) -> float:
+        """The learning rate at step t."""
+        return self.rule.lr(t, self.hyper)
+
+    def around(self, t, norm: float | None = None) -> Around:
+        """The numbers around the rule at step t; `norm` is the gradient's norm, for clip_norm."""
+        scale = -1.0 if self.maximize else 1.0
+        if norm is not None and norm > self.clip_norm:
+            scale *= self.clip_norm / norm
+        keep = 1.0 - self.lr(t) * self.decoupled_weight_decay if self.decoupled_weight_decay else 1.0
+        return Around(scale, self.clip_value, self.weight_decay, keep, self.l1, self.l2)
+
+    def change_lr(self, lr) -> None:
+        """Takes another learning rate, or a schedule, from the next step on.
+
+        Raises:
+            RuleError: if it lies out of its bounds.
+        """
+        if lr is not self.hyper["lr"] and lr != self.hyper["lr"]:
+            self.hyper["lr"] = self.rule.settings(lr=lr)["lr"]
+
+    @functools.cached_property
+    def adjusts(self) -> bool:
+        """Whether the gradient is changed before the rule sees it."""
+        bounded = math.isfinite(self.clip_norm) or math.isfinite(self.clip_value)
+        return bounded or self.maximize or self.weight_decay > 0
+
+    @functools.cached_property
+    def decays(self) -> bool:
+        """Whether parameters are shrunk before the rule."""
+        return self.decoupled_weight_decay > 0
+
+    @functools.cached_property
+    def shrinks(self) -> bool:
+        """Whether a proximal step follows the rule."""
+        return bool(self.l1 or self.l2)
+
+    @functools.cached_property
+    def regularized(self) -> bool:
+        """Whether a coordinate with zero gradient still shrinks."""
+        return self.decays or self.shrinks
+
+    @functools.cached_property
+    def shared(self) -> bool:
+        """Whether several coordinates share one rate."""
+        return self.granularity != "coordinate"
+
+    @functools.cached_property
+    def shares(self) -> tuple[bool, ...]:
+        """Whether each slot holds one number for several coordinates, in the order of the rule's slots."""
+        return tuple(self.shared and slot.kind == "scale" for slot in self.rule.slots.values())
+
+    @functools.cached_property
+    def in_common(self) -> tuple[bool, ...]:
+        """Whether each slot holds one number for the whole tensor."""
+        return tuple(self.granularity == "tensor" and shares for shares in self.shares)
+
+    # The memory
+
+    @property
+    def layout(self) -> tuple:
+        """What decides how the memory is laid out."""
+        return self.rule, self.granularity, self.state_dtype
+
+    def initial(self, slot: Slot) -> float:
+        """What a slot holds before the first step."""
+        return self.hyper[slot.initial] if isinstance(slot.initial, str) else slot.initial
+
+    def slot_shape(self, shape: tuple[int, ...], kind: str) -> tuple[int, ...]:
+        """The shape of a slot for parameters of that shape."""
+        if kind == "direction" or self.granularity == "coordinate":
+            return shape
+        if self.granularity == "row":
+            return (*shape[:1], *(1 for _ in shape[1:]))
+        return tuple(1 for _ in shape)
+
+    # Rows that a sparse gradient leaves out
+
+    @functools.cached_property
+    def catches_up(self) -> bool:
+        """Whether rows that a sparse gradient leaves out have something to make up for."""
+        if self.lazy == "touched":
+            return False
+        return self.regularized or callable(self.rule.idle) or self.rule.from_origin
+
+    @functools.cached_property
+    def no_closed_form(self) -> str | None:
+        """Why rows left out cannot catch up exactly; None if they can."""
+        rule = self.rule
+        if self.weight_decay:
+            return "weight_decay adds to every gradient (decoupled_weight_decay or l2 have a closed form)"
+        if not rule.steady and rule.idle is None:
+            return f"{rule.name} has no closed form for steps with zero gradient"
+        if self.regularized and not rule.steady:
+            return f"the rate of {rule.name} changes while a row is left out"
+        if (self.regularized or rule.from_origin) and self.granularity == "tensor":
+            return "the tensor's common rate changes while a row is left out"
+        if self.average and self.catches_up:
+            return "the average needs rows that stand still while they are left out"
+        return None
+
+    def check_left_out(self) -> None:
+        """Raises ValueError where rows that a sparse gradient leaves out have to catch up exactly and cannot."""
+        if self.lazy == "exact" and (reason := self.no_closed_form) is not None:
+            raise ValueError(
+                f"{self.name}: rows that a sparse gradient leaves out cannot catch up exactly: {reason}; "
+                "ask for lazy='touched' to leave them alone"
+            )
+
+    @functools.cached_property
+    def sweeps(self) -> bool:
+        """Whether a linear model's every weight is stepped in every mini-batch: none can be left out exactly."""
+        if self.lazy == "touched":
+            return False
+        # What a tensor shares moves on in every mini-batch, so a weight cannot take it back to its own last one.
+        shared_memory_moves = self.shared and callable(self.rule.idle)
+        return self.average or shared_memory_moves or self.no_closed_form is not None
+
+
+def is_number(value) -> bool:
+    return isinstance(value, numbers.Real)
