@@ -140,7 +140,7 @@ def test_a_report_shows_what_was_learned(files, capsys):
         (["train", "train.svm", "--model", "m", "--target", "y"], "target: is for tables"),
         (["train", "train.svm", "--model", "m", "--on-error", "ignore"], "on_error: found 'ignore'"),
         (["train", "-", "--model", "m", "--passes", "2"], "standard input can be read only once"),
-        (["predict", "train.svm", "train.svm"], "train.svm: is no model of surefoot"),
+        (["predict", "train.svm", "train.svm"], "train.svm: not a Surefoot model"),
         (["inspect", "none"], "none: there is no such file"),
         (["convert", "none.svm", "--out", "c"], "none.svm: there is no such file"),
     ],
@@ -191,10 +191,10 @@ def test_what_diverges_is_a_failure_with_its_reason(files, capsys):
         (files / f"{number}.svm").write_text("\n".join(lines) + "\n")
     sgd = ["--loss", "squared", "--optimizer", "sgd", "--lr", 0.6, "-q"]
     _, err = ran(capsys, "train", "[0-5].svm", "--model", "m", *sgd, status=1)
-    assert "smaller learning rate; m holds the last good model, of 1,500 examples" in err
+    assert "smaller learning rate; m holds the last good model, after 1,500 examples" in err
     assert (files / "m").exists()
     _, err = ran(capsys, "train", "[3-5].svm", "--model", "none", *sgd, status=1)
-    assert "no model is written" in err
+    assert "no model was written" in err
     assert not (files / "none").exists()
 
 
@@ -203,7 +203,7 @@ def test_with_rates_of_its_own_the_examples_are_to_blame(files, capsys):
     lines[150_000] = f"1e25{lines[150_000][2:]}"
     (files / "wild.svm").write_text("\n".join(lines) + "\n")
     _, err = ran(capsys, "train", "wild.svm", "--model", "m", "--loss", "squared", "-q", status=1)
-    assert "look for labels, weights or values out of all proportion; no model is written" in err
+    assert "check for labels, weights or values of extreme size; no model was written" in err
 
 
 def test_a_model_is_kept_before_it_is_tested(files, capsys):

@@ -1,4 +1,4 @@
-"""Kills trainings at random moments and goes on with them; the models must have the same bits as one that ran through.
+"""Kills trainings at random moments and resumes them; the models must have the same bits as an uninterrupted one.
 
 Not part of the tests: python tests/learn/killed.py FILE [TIMES]. Arguments after -- go to surefoot train.
 """

@@ -1,4 +1,4 @@
-"""Files to models: what labels ask for, bad rows, crashes at any moment, divergence, several passes."""
+"""Files to models: what labels decide, unusable rows, crashes at any moment, divergence, several passes."""
 
 import json
 import os
@@ -16,8 +16,9 @@ from surefoot.data.stream import DataWarning
 from surefoot.learn import storage
 from surefoot.learn.learner import DivergedError
 from surefoot.learn.model import Model
+from surefoot.learn.plan import CHECKPOINT, Outcome, Plan
 from surefoot.learn.settings import Method
-from surefoot.learn.training import CHECKPOINT, Outcome, Plan, Training
+from surefoot.learn.training import Training
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="signals and pipes as on Unix")
 ROWS, SHARDS = 150, 6
@@ -83,7 +84,7 @@ def test_fractions_are_numbers_to_predict(tmp_path):
     assert (model.targets.loss, model.targets.classes) == ("squared", None)
 
 
-def test_classes_that_are_named_are_learned_together(tmp_path):
+def test_given_classes_are_learned_together(tmp_path):
     files = written(tmp_path / "three.svm", "".join(f"{k} {k}:1\n" for k in (1, 2, 3) * 20))
     outcome = trained(files, classes=(3, 1, 2), test=tuple(files))
     assert outcome.model.targets.loss == "softmax"
@@ -103,7 +104,7 @@ def test_classes_that_are_named_are_learned_together(tmp_path):
     ],
     ids=str,
 )
-def test_what_cannot_be_learned_is_said(text, options, words, tmp_path):
+def test_unusable_input_is_reported(text, options, words, tmp_path):
     with pytest.raises(DataError, match=words):
         trained(written(tmp_path / "y.svm", text), **options)
 
@@ -112,12 +113,12 @@ def test_what_cannot_be_learned_is_said(text, options, words, tmp_path):
     "text, words",
     [("|f a\n", r"y\.vw:3:1: found no label"), ("1 1 0.5 |f a\n", r"y\.vw:3:1: found an initial prediction")],
 )
-def test_rows_that_nothing_can_be_learned_from_are_faults(text, words, tmp_path):
+def test_rows_without_a_label_or_with_a_base_are_faults(text, words, tmp_path):
     with pytest.raises(DataError, match=words):
         trained(written(tmp_path / "y.vw", "1 |f a\n-1 |f b\n" + text))
 
 
-def test_rows_without_a_target_are_left_out_and_counted(tmp_path):
+def test_rows_without_a_target_are_skipped_and_counted(tmp_path):
     clean, bad = shard(0), shard(0) + "7 1:1\n-1 1:x\nnan 2:1\n"
     options = {"classes": (-1, 1)}
     outcome = trained(written(tmp_path / "bad.svm", bad), on_error="skip", **options)
@@ -135,7 +136,15 @@ def test_rows_without_a_target_are_left_out_and_counted(tmp_path):
         trained(written(tmp_path / "bad.svm", bad), on_error="skip", max_errors=2, **options)
 
 
-def test_rows_to_test_with_are_dealt_with_alike(tmp_path):
+def test_a_training_without_a_usable_row_says_why(tmp_path):
+    files = written(tmp_path / "bad.svm", "5 1:1\n6 1:1\n")
+    with pytest.raises(
+        DataError, match=r"bad\.svm: found no example to learn from; lines skipped: label is of no class"
+    ):
+        trained(files, on_error="skip", classes=(-1, 1), passes=2)
+
+
+def test_rows_of_the_test_part_are_treated_in_the_same_way(tmp_path):
     good, bad = written(tmp_path / "good.svm", shard(0)), written(tmp_path / "bad.svm", shard(1) + "7 1:1\n8 1:1\n")
     options = {"classes": (-1, 1), "test": tuple(bad)}
     found = trained(good, on_error="skip", **options).test
@@ -153,7 +162,7 @@ def test_rows_to_test_with_are_dealt_with_alike(tmp_path):
         trained(written(tmp_path / "good.vw", "1 |f a\n-1 |f b\n"), test=tuple(based))
 
 
-def test_fields_are_no_matter_to_a_linear_model(tmp_path):
+def test_a_linear_model_ignores_fields(tmp_path):
     with_fields = written(tmp_path / "a.ffm", "1 0:3:1 1:3:0.5 2:4:1\n-1 0:5:2\n" * 10)
     without = written(tmp_path / "a.svm", "1 3:1.5 4:1\n-1 5:2\n" * 10)
     assert same(trained(with_fields).model, trained(without).model)
@@ -173,11 +182,11 @@ WAYS = {
 
 
 class Crash(Exception):
-    """The end of a process, to the training."""
+    """Ends a training as the end of its process would."""
 
 
 def crashing(after: int):
-    """A listener that ends the training after so many chunks."""
+    """A callback that ends the training after this number of chunks."""
     count = 0
 
     def progress(_) -> None:
@@ -190,7 +199,7 @@ def crashing(after: int):
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_training_that_crashed_goes_on_with_the_same_bits(way, shards, tmp_path):
+def test_a_training_that_crashed_resumes_with_the_same_bits(way, shards, tmp_path):
     if way == "left out":
         Path(shards[2]).write_text("5 1:1\n" + shard(2) + "-1 x\n")
     plan = {"files": tuple(shards), "checkpoint": str(tmp_path / "kept"), "every": 1, **WAYS[way]}
@@ -198,28 +207,28 @@ def test_a_training_that_crashed_goes_on_with_the_same_bits(way, shards, tmp_pat
         with pytest.raises(Crash):
             Training(Plan(**plan, resume=True), crashing(after)).run()
     assert (tmp_path / "kept" / CHECKPOINT).exists()
-    gone_on = Training(Plan(**plan, resume=True)).run()
+    resumed = Training(Plan(**plan, resume=True)).run()
     through = trained(shards, **WAYS[way])
-    assert same(gone_on.model, through.model)
+    assert same(resumed.model, through.model)
     for name in ("examples", "progressive_loss", "history", "skipped", "rates"):
-        assert json.dumps(gone_on.model.facts[name]) == json.dumps(through.model.facts[name]), name
+        assert json.dumps(resumed.model.facts[name]) == json.dumps(through.model.facts[name]), name
 
 
-def test_names_of_features_come_back_too(tmp_path):
+def test_names_of_features_are_restored(tmp_path):
     text = "".join(f"{1 if k % 3 else -1} |f w{k % 7} x{k}\n" for k in range(40))
     files = [written(tmp_path / f"{k}.vw", text.replace("x", f"x{k}"))[0] for k in range(3)]
     plan = {"files": tuple(files), "checkpoint": str(tmp_path), "every": 1, "reading": Reading(bits=12)}
     with pytest.raises(Crash):
         Training(Plan(**plan), crashing(2)).run()
-    gone_on, through = Training(Plan(**plan, resume=True)).run(), trained(files, reading=Reading(bits=12))
-    found, expected = ({k: outcome.model.names[k] for k in outcome.model.names} for outcome in (gone_on, through))
+    resumed, through = Training(Plan(**plan, resume=True)).run(), trained(files, reading=Reading(bits=12))
+    found, expected = ({k: outcome.model.names[k] for k in outcome.model.names} for outcome in (resumed, through))
     assert found == expected
     assert len(found) == 7 + 3 * 40
 
 
 @POSIX
 @pytest.mark.parametrize("signal_number, before", [(signal.SIGKILL, 1), (signal.SIGKILL, 3), (signal.SIGINT, 4)])
-def test_a_process_that_was_killed_is_gone_on_with(signal_number, before, shards, tmp_path):
+def test_a_process_that_was_killed_is_resumed(signal_number, before, shards, tmp_path):
     """A pipe in the place of a shard holds the process until it is killed, just after its n-th checkpoint."""
     whole, model = tmp_path / "whole.safetensors", tmp_path / "model.safetensors"
     trained(shards).model.save(whole)
@@ -242,12 +251,12 @@ def test_a_process_that_was_killed_is_gone_on_with(signal_number, before, shards
     os.remove(shards[before])
     os.rename(tmp_path / "aside", shards[before])
     done = subprocess.run([*command, "--resume"], capture_output=True, text=True, check=True)
-    assert "Going on after" in done.stderr
+    assert "Resuming after" in done.stderr
     assert same(Model.load(model), Model.load(whole))
     assert not (tmp_path / "kept" / CHECKPOINT).exists()
 
 
-def test_a_checkpoint_of_another_training_is_refused(shards, tmp_path):
+def test_a_checkpoint_of_another_training_is_rejected(shards, tmp_path):
     plan = {"files": tuple(shards), "checkpoint": str(tmp_path), "every": 1}
     with pytest.raises(Crash):
         Training(Plan(**plan), crashing(2)).run()
@@ -255,7 +264,7 @@ def test_a_checkpoint_of_another_training_is_refused(shards, tmp_path):
     for change, words in [
         ({"method": Method(l2=0.5)}, "made with l2 0.0, found 0.5"),
         ({"files": tuple(shards[:3])}, "made with files"),
-        ({"resume": False}, "go on with --resume, or remove"),
+        ({"resume": False}, "continue with --resume, or remove"),
     ]:
         with pytest.raises(ValueError, match=words):
             Training(Plan(**({"resume": True} | plan | change))).run()
@@ -263,18 +272,18 @@ def test_a_checkpoint_of_another_training_is_refused(shards, tmp_path):
     with pytest.raises(DataError, match=r"1\.svm: had .* bytes when the checkpoint was made"):
         Training(Plan(**plan, resume=True)).run()
     Path(shards[1]).write_text(shard(1).replace("-1 ", "+1 ", 1))
-    with pytest.raises(DataError, match="other examples than those"):
+    with pytest.raises(DataError, match="do not hold the examples that"):
         Training(Plan(**plan, resume=True)).run()
     Path(shards[1]).write_text(shard(1))
     for other in (shard(0).replace(":1 ", ":3 ", 1), shard(0).replace(" 1:", " 2:", 1)):
         Path(shards[0]).write_text(other)
-        with pytest.raises(DataError, match="other examples than those"):
+        with pytest.raises(DataError, match="do not hold the examples that"):
             Training(Plan(**plan, resume=True)).run()
     assert (tmp_path / CHECKPOINT).read_bytes() == kept
 
 
 @POSIX
-def test_a_full_disk_stops_in_one_sentence_and_leaves_the_older_checkpoint(shards, tmp_path):
+def test_a_full_disk_is_one_sentence_and_keeps_the_previous_checkpoint(shards, tmp_path):
     import resource
 
     plan = {"files": tuple(shards), "checkpoint": str(tmp_path), "every": 1}
@@ -284,7 +293,7 @@ def test_a_full_disk_stops_in_one_sentence_and_leaves_the_older_checkpoint(shard
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
     try:
-        with pytest.raises(storage.FileError, match="cannot be written: File too large; the older one"):
+        with pytest.raises(storage.FileError, match="cannot be written: File too large; the previous file is intact"):
             Training(Plan(**plan, resume=True)).run()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
@@ -293,7 +302,7 @@ def test_a_full_disk_stops_in_one_sentence_and_leaves_the_older_checkpoint(shard
     assert same(Training(Plan(**plan, resume=True)).run().model, trained(shards).model)
 
 
-def test_a_folder_that_cannot_be_written_is_said_before_anything_is_read(tmp_path):
+def test_an_unwritable_folder_is_reported_before_anything_is_read(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(storage.FileError, match="cannot be written"):
         Training(Plan(files=("no such file",), checkpoint=str(tmp_path / "file" / "folder")))
@@ -302,7 +311,7 @@ def test_a_folder_that_cannot_be_written_is_said_before_anything_is_read(tmp_pat
 # Divergence
 
 
-def test_divergence_is_said_and_the_last_good_model_is_kept(tmp_path):
+def test_after_divergence_the_last_good_model_is_kept(tmp_path):
     """Steps that are stable for rows of a single feature are not for rows of five."""
     rng = np.random.default_rng(0)
     files = []
@@ -319,7 +328,7 @@ def test_divergence_is_said_and_the_last_good_model_is_kept(tmp_path):
     assert "smaller learning rate" in outcome.diverged
     assert outcome.model.facts["examples"] == 1500
     assert same(outcome.model, trained(files[:3], **plan).model)
-    with pytest.raises(DivergedError, match="no model is written"):
+    with pytest.raises(DivergedError, match="no model was written"):
         trained(files[4:], **plan)
     assert trained(files, loss="squared").diverged is None
 

@@ -1,4 +1,4 @@
-"""surefoot inspect: what there is to see in a model."""
+"""surefoot inspect: the largest weights of a model, its effective learning rates, and how it was trained."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from surefoot.cli import options, output
 
 
 def inspect(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="What surefoot train has written.")],
-    top: Annotated[int, typer.Option(metavar="N", help="How many of the largest weights to show.", min=0)] = 20,
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A file written by surefoot train.")],
+    top: Annotated[int, typer.Option(metavar="N", help="The number of largest weights to show.", min=0)] = 20,
     figure: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Draw them, and effective rates: .png, .svg or .pdf.", dir_okay=False),
+        typer.Option(metavar="FILE", help="Plot them and the effective rates: .png, .svg or .pdf.", dir_okay=False),
     ] = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Show the largest weights of a model, its effective learning rates, and how it was made."""
+    """Show the largest weights of a model, its effective learning rates, and how it was trained."""
     from surefoot.learn.inspection import largest, summary
     from surefoot.learn.model import Model
 

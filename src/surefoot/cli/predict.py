@@ -1,4 +1,4 @@
-"""surefoot predict: predictions of a model, a line for each example."""
+"""surefoot predict: the predictions of a model, one per line."""
 
 from __future__ import annotations
 
@@ -24,16 +24,17 @@ PRECISION = "%.9g"
 
 
 def predict(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="What surefoot train has written.")],
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A file written by surefoot train.")],
     files: given.Files,
     probabilities: Annotated[
-        bool, typer.Option("--probabilities", "-p", help="Of the larger of two labels; of all classes in their order.")
+        bool,
+        typer.Option("--probabilities", "-p", help="Print probabilities: of the larger label, or of every class."),
     ] = False,
-    scores: Annotated[bool, typer.Option("--scores", help="Sums of weights as such.")] = False,
+    scores: Annotated[bool, typer.Option("--scores", help="Print raw scores (w·x + b).")] = False,
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", "-o", metavar="FILE", help="Write them there, and not to standard output.", dir_okay=False
+            "--out", "-o", metavar="FILE", help="Write to this file instead of standard output.", dir_okay=False
         ),
     ] = None,
     format: given.Format = "auto",
@@ -43,8 +44,8 @@ def predict(
 ) -> None:
     """Predict the labels of examples, one line for each.
 
-    Files are read as those that the model was trained on. It does not matter what their labels are, but lines of
-    svmlight and libffm have to begin with one; tables and Vowpal Wabbit's text need not have any.
+    Files are read in the same way as those that the model was trained on. Labels are ignored; lines of svmlight and
+    libffm must begin with one, while tables and Vowpal Wabbit's text need none.
     """
     from dataclasses import replace
 
@@ -52,7 +53,7 @@ def predict(
     from surefoot.learn.model import Model
 
     if probabilities and scores:
-        raise ValueError("--probabilities and --scores exclude each other; give one of them")
+        raise ValueError("--probabilities and --scores are mutually exclusive; give one of them")
     given.check_apart(out, [model, *files])
     learned = Model.load(model)
     reading = Reading.of(learned.reading)
@@ -67,7 +68,7 @@ def predict(
             for block in stream:
                 file.write(lines(block))
     if stream.policy.counts and not quiet:
-        output.note(f"Lines left out, which have no prediction: {stream.policy.summary()}.")
+        output.note(f"Lines skipped, which have no prediction: {stream.policy.summary()}.")
 
 
 def lines_of(model: Model, probabilities: bool, scores: bool) -> Callable[[Block], str]:

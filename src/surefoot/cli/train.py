@@ -14,7 +14,7 @@ from surefoot.cli import options, output
 from surefoot.cli import reading as given
 
 if TYPE_CHECKING:
-    from surefoot.learn.training import Outcome, Progress
+    from surefoot.learn.plan import Outcome, Progress
 
 FAILED = 1
 LOSSES = (
@@ -22,7 +22,7 @@ LOSSES = (
     "epsilon_insensitive"
 )
 PARAMETERS = {"huber": 1.0, "quantile": 0.5, "epsilon_insensitive": 0.1}
-"""The losses that have a number of their own, and what it is unless given."""
+"""The losses that have a number of their own, and its default."""
 
 SETTING = "eps=1e-8"
 """What errors give as an example of --set."""
@@ -35,32 +35,36 @@ def complete_losses(incomplete: str) -> list[str]:
 def train(
     files: given.Files,
     model: Annotated[
-        Path, typer.Option("--model", "-m", metavar="FILE", help="Where the model goes: M.safetensors.", dir_okay=False)
+        Path,
+        typer.Option("--model", "-m", metavar="FILE", help="The file to write: M.safetensors.", dir_okay=False),
     ],
     test: Annotated[
-        list[str] | None, typer.Option(metavar="FILE", help="Measure the loss on this file too; may be given again.")
+        list[str] | None, typer.Option(metavar="FILE", help="Measure the loss on this file too; may be repeated.")
     ] = None,
     loss: Annotated[str, typer.Option(metavar="NAME", help=f"{LOSSES}.", autocompletion=complete_losses)] = "auto",
     loss_parameter: Annotated[
         float | None, typer.Option(metavar="NUMBER", help="δ of huber, q of quantile, ε of epsilon_insensitive.")
     ] = None,
     classes: Annotated[
-        str | None, typer.Option(metavar="LABELS", help="The labels of the classes: 1,2,3 or 0-9; found unless given.")
+        str | None, typer.Option(metavar="LABELS", help="The labels of the classes: 1,2,3 or 0-9; inferred by default.")
     ] = None,
     optimizer: Annotated[
         str, typer.Option(metavar="RULE", help="See surefoot rules.", autocompletion=options.complete_rules)
     ] = "adagrad",
     lr: Annotated[
-        str, typer.Option(metavar="RATE", help="A learning rate, or auto: several at once, mixed by how they do.")
+        str,
+        typer.Option(
+            metavar="RATE", help="A learning rate, or auto: several rates at once, weighted by their progressive loss."
+        ),
     ] = "auto",
     l1: Annotated[float, typer.Option(help="L1 penalty: many weights become exactly 0.")] = 0.0,
     l2: Annotated[float, typer.Option(help="L2 penalty.")] = 0.0,
-    passes: Annotated[int, typer.Option(help="Through the files.")] = 1,
-    batch_size: Annotated[int, typer.Option(help="Examples for each step.")] = 1,
+    passes: Annotated[int, typer.Option(help="Passes through the files.")] = 1,
+    batch_size: Annotated[int, typer.Option(help="Examples per step.")] = 1,
     average: Annotated[bool, typer.Option("--average", help="Predict with the average of the weights.")] = False,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="A hyperparameter of the rule; may be given again."),
+        typer.Option("--set", metavar="NAME=VALUE", help="A hyperparameter of the rule; may be repeated."),
     ] = None,
     format: given.Format = "auto",
     bits: given.Bits = None,
@@ -77,28 +81,31 @@ def train(
     on_error: given.OnError = "stop",
     max_errors: given.MaxErrors = None,
     checkpoint: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Keep a checkpoint there.", file_okay=False)
+        Path | None, typer.Option(metavar="DIR", help="Write checkpoints to this folder.", file_okay=False)
     ] = None,
     every: Annotated[
-        str | None, typer.Option(metavar="N|SECONDSs", help="How often: 100000 examples, or 30s; 60s unless given.")
+        str | None,
+        typer.Option(metavar="N|SECONDSs", help="Checkpoint interval: 100000 (examples) or 30s; 60s by default."),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint, if there is one.")] = False,
-    report: Annotated[Path | None, typer.Option(metavar="FILE", help="Write report.html.", dir_okay=False)] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue from the checkpoint, if there is one.")] = False,
+    report: Annotated[Path | None, typer.Option(metavar="FILE", help="Write an HTML report.", dir_okay=False)] = None,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Train a linear model on files of any size.
 
-    One pass with one step for each example. Labels decide the loss: two different ones are classes; numbers that are
-    not all whole are predicted as numbers. With a checkpoint, Ctrl-C or a crash can be gone on from.
+    By default, one pass with a step for each example. The labels decide the loss: two distinct labels are classes;
+    numbers that are not all integers are regression targets. With --checkpoint, training can be resumed after Ctrl-C
+    or a crash.
     """
     from surefoot.learn import storage
     from surefoot.learn.learner import DivergedError
+    from surefoot.learn.plan import Plan
     from surefoot.learn.settings import Method
-    from surefoot.learn.training import Interrupted, Plan, Training
+    from surefoot.learn.training import Interrupted, Training
 
     if every is not None and checkpoint is None:
-        raise ValueError("--every says how often a checkpoint is made; give its folder with --checkpoint DIR")
+        raise ValueError("--every is the interval of checkpoints; give their folder with --checkpoint DIR")
     chosen = given.reading(
         format=format, bits=bits, seed=seed, label_weights=label_weights, target=target, weight=weight, numeric=numeric,
         categorical=categorical, drop=drop, delimiter=delimiter, header=header, quotes=quotes,
@@ -147,7 +154,7 @@ def train(
     except DivergedError as error:
         output.error(str(error))
         raise typer.Exit(FAILED) from None
-    if plan.place is not None:  # the checkpoint has served now that the model is written
+    if plan.place is not None:  # not needed now that the model is written
         plan.place.unlink(missing_ok=True)
     if report is not None:
         from surefoot.lab.learning_report import write
@@ -159,7 +166,7 @@ def train(
     elif not quiet:
         show(outcome, facts, report)
     if outcome.diverged:
-        output.error(f"{outcome.diverged}; {model} holds the last good model, of {facts['examples']:,} examples")
+        output.error(f"{outcome.diverged}; {model} holds the last good model, after {facts['examples']:,} examples")
         raise typer.Exit(FAILED)
 
 
@@ -239,7 +246,7 @@ def parse_setting(text: str) -> tuple[str, float]:
 
 @contextmanager
 def showing(quiet: bool) -> Iterator[Any]:
-    """How far the training is, on standard error: a bar on a terminal, otherwise lines when examples have doubled."""
+    """Progress on standard error: a bar on a terminal, otherwise a line whenever the number of examples has doubled."""
     if quiet:
         yield None
     elif output.is_terminal():
@@ -299,7 +306,7 @@ def show(outcome: Outcome, facts: dict[str, Any], report: Path | None) -> None:
     out = output.console()
     lines = [
         ("examples", f"{facts['examples']:,} in {facts['seconds']:.2f} s"),
-        ("features", f"{facts['features']:,}, {facts['nonzero_weights']:,} weights that are not 0"),
+        ("features", f"{facts['features']:,}, {facts['nonzero_weights']:,} nonzero weights"),
         (f"progressive {facts['loss']} loss", f"{facts['progressive_loss']:.4f}"),
     ]
     if outcome.test is not None:
@@ -315,10 +322,10 @@ def show(outcome: Outcome, facts: dict[str, Any], report: Path | None) -> None:
     for part, skipped in left_out.items():
         if skipped:
             said = ", ".join(f"{reason}: {count:,}" for reason, count in sorted(skipped.items()))
-            lines.append((f"{part}lines left out", said))
+            lines.append((f"{part}lines skipped", said))
     if facts.get("names", {}).get("collisions"):
         kept = facts["names"]
-        lines.append(("names", f"{kept['kept']:,}; shared places: {kept['collisions']:,}, fewer with more --bits"))
+        lines.append(("names", f"{kept['kept']:,}; collisions: {kept['collisions']:,}, fewer with more --bits"))
     lines.append(("model", str(facts["model"])))
     if report is not None:
         lines.append(("report", str(report)))

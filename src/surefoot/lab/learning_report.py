@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from surefoot.learn.evaluation import Evaluation
-    from surefoot.learn.training import Outcome
+    from surefoot.learn.plan import Outcome
 
 TOP = 20
 SIZE = (5.8, 4.0)

@@ -171,7 +171,7 @@ class Learner:
             predicted = np.where(finite, predicted, np.float32(1e30))
         mixed, _ = self.mixture.take(predicted, part.targets, part.weights)
         if not np.isfinite(mixed).all() or self.mixture.total > 1e30:
-            of_examples = "look for labels, weights or values out of all proportion"
+            of_examples = "check for labels, weights or values of extreme size"
             advice = of_examples if self.settings.auto else 'use lr="auto" or a smaller learning rate'
             raise DivergedError(f"predictions are no longer finite after {self.examples:,} examples; {advice}")
         before = self.examples

@@ -1,7 +1,7 @@
 """Arrays and facts in one file, for models and checkpoints: written whole or not at all, and checked when it is read.
 
-The file is a safetensors file, which holds arrays and cannot run code. The facts are JSON in its metadata, beside a
-checksum of all arrays and facts: a file that was cut short, damaged or edited is refused.
+The file is a safetensors file, which holds arrays and cannot run code. The facts are JSON in its metadata, with a
+checksum of all arrays and facts: a file that was truncated, damaged or edited is rejected.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class FileError(ValueError):
 
 
 def write(path: str | os.PathLike[str], kind: str, arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> None:
-    """Writes the file beside its place, makes sure that the disk has it, and puts it there in one step.
+    """Writes the file under a temporary name, flushes it to the disk, and renames it.
 
     Args:
         path: where to.
@@ -36,7 +36,7 @@ def write(path: str | os.PathLike[str], kind: str, arrays: Mapping[str, np.ndarr
         facts: what JSON can hold.
 
     Raises:
-        FileError: it could not be written. What was at the place before still is.
+        FileError: it could not be written. The previous file is intact.
     """
     path = Path(path)
     contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
@@ -71,7 +71,7 @@ def read(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, np.ndarray]
     """The arrays and facts of a file of that kind.
 
     Raises:
-        FileError: it is not there, is something else, or is not as it was written.
+        FileError: it is missing, is something else, or is corrupt.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -87,15 +87,18 @@ def read(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, np.ndarray]
         raise FileError(f"{path}: cannot be read: {reason(error)}") from None
     except (SafetensorError, TypeError, ValueError) as error:
         raise FileError(
-            f"{path}: is no {kind} of surefoot, or only a part of one ({error}); copy it again, or make it anew"
+            f"{path}: not a Surefoot {kind}, or truncated ({error}); copy it again, or train again"
         ) from None
     found, _, version = metadata.get("surefoot", "").partition(" ")
     if found != kind:
         raise FileError(f"{path}: is {f'a {found}' if found else 'another safetensors file'}, expected a {kind}")
     if version != str(VERSION):
-        raise FileError(f"{path}: was written by another version of surefoot (form {version}, expected {VERSION})")
+        raise FileError(
+            f"{path}: was written by another version of Surefoot (file version {version}, expected {VERSION}); train "
+            "again"
+        )
     if metadata.pop("checksum", None) != checksum(arrays, metadata):
-        raise FileError(f"{path}: is not as it was written: its checksum does not fit; copy it again, or make it anew")
+        raise FileError(f"{path}: checksum mismatch; the file is corrupt: copy it again, or train again")
     return arrays, json.loads(metadata["facts"])
 
 
@@ -111,7 +114,7 @@ def checksum(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> s
 def header(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> bytes:
     """The beginning of a safetensors file.
 
-    The library's own writer copies all arrays, and makes files that nobody but their owner can read.
+    The library's own writer copies all arrays, and makes files that only their owner can read.
     """
     entries: dict[str, Any] = {"__metadata__": dict(metadata)}
     end = 0
@@ -134,4 +137,4 @@ def reason(error: OSError) -> str:
 
 
 def advice(path: Path) -> str:
-    return "; the older one there is still complete" if path.is_file() else ""
+    return "; the previous file is intact" if path.is_file() else ""

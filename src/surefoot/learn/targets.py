@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -97,6 +99,15 @@ class Targets:
             self.classes = BITS if other == {0.0} else SIGNS
         place = np.minimum(np.searchsorted(self.classes, labels), len(self.classes) - 1)
         return np.where(np.asarray(self.classes)[place] == labels, place, np.nan)
+
+    def record(self) -> dict[str, Any]:
+        """What is known so far, as JSON holds it."""
+        return {"loss": self.loss, "classes": self.classes, "single": self.single}
+
+    def restore(self, record: Mapping[str, Any]) -> None:
+        """Knows what a record has."""
+        self.loss, self.single = record["loss"], record["single"]
+        self.classes = None if record["classes"] is None else tuple(record["classes"])
 
     def end(self) -> None:
         """Raises DataError if there never was more than one label."""

@@ -1,0 +1,34 @@
+"""How well a model predicts the labels of files."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from surefoot.data.reading import Reading
+from surefoot.data.stream import OnError
+from surefoot.learn.evaluation import Evaluation
+from surefoot.learn.examples import for_linear_model
+from surefoot.learn.model import Model
+
+
+def evaluate(
+    model: Model, reading: Reading, files: tuple[str, ...], on_error: OnError = "stop", max_errors: int | None = None
+) -> Evaluation:
+    """Measures a model on files.
+
+    Args:
+        model: what predicts.
+        reading: how the files are read.
+        files: paths, globs, URLs, or "-" for standard input.
+        on_error, max_errors: lines that cannot be used.
+
+    Raises:
+        DataError: they cannot be read, or have labels that the model does not know.
+    """
+    stream = reading.open(files, on_error=on_error, max_errors=max_errors, trained=True)
+    found = Evaluation(model.targets.loss, model.targets.outputs, model.parameter)
+    for block in stream:
+        block = for_linear_model(stream, model.targets, block)
+        found.add(model.scores(block), model.targets.of(block.labels), block.weights.astype(np.float64))
+    found.skipped = dict(stream.policy.counts)
+    return found

@@ -1,0 +1,274 @@
+"""The parts of a training on files: cursor and check sums, checkpoints, divergence, mini-batches, room, plans."""
+
+import dataclasses
+import itertools
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from surefoot import system
+from surefoot.data import DataError
+from surefoot.data.stream import Block, DataWarning, joined
+from surefoot.data.stream.blocks import part_of
+from surefoot.data.stream.faults import Policy
+from surefoot.data.stream.usable import WARNED, usable
+from surefoot.engines.lanes import Examples
+from surefoot.learn.checkpoint import Checkpoint, Checkpointer
+from surefoot.learn.cursor import CheckSums, Cursor
+from surefoot.learn.divergence import FIRST, Divergence, Window
+from surefoot.learn.examples import AT_ONCE, examples_of, in_batches
+from surefoot.learn.learner import DivergedError, Learner
+from surefoot.learn.plan import CHECKPOINT, Plan
+from surefoot.learn.room import make_room
+from surefoot.learn.settings import Method, Settings
+from surefoot.learn.targets import Targets
+
+TARGETS = Targets("logistic", (-1, 1))
+
+
+def block(rows: int = 50, seed: int = 0) -> Block:
+    """Rows of no, one or two features."""
+    rng = np.random.default_rng(seed)
+    lengths = rng.integers(0, 3, rows)
+    indptr = np.concatenate([[0], np.cumsum(lengths)])
+    indices = np.concatenate([np.sort(rng.choice(9, length, replace=False)) for length in lengths] + [np.empty(0, int)])
+    values = rng.normal(size=len(indices)).astype(np.float32)
+    return Block(indptr, indices, values, rng.choice([-1.0, 1.0], rows), np.ones(rows, np.float32))
+
+
+def divided(whole: Block, seed: int) -> list[Block]:
+    """The block in pieces, some of which are empty."""
+    cuts = np.sort(np.random.default_rng(seed).integers(0, len(whole) + 1, 6)).tolist()
+    return [part_of(whole, first, last) for first, last in itertools.pairwise([0, *cuts, len(whole)])]
+
+
+def sums_of(rows: Block) -> CheckSums:
+    return CheckSums().add(TARGETS.of(rows.labels), rows.indices, rows.values)
+
+
+def same(one: Block, other: Block) -> bool:
+    names = ("indptr", "indices", "values", "labels", "weights")
+    return all(np.array_equal(getattr(one, name), getattr(other, name)) for name in names)
+
+
+# Cursor
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 50), st.integers(0, 99))
+def test_a_cursor_gives_the_rest_of_the_examples(done, seed):
+    whole = block()
+    begun = part_of(whole, 0, done)
+    cursor = Cursor().advanced(done, sums_of(begun))
+    rest = list(cursor.remaining(divided(whole, seed), TARGETS, None))
+    assert same(joined([part_of(begun, done, done), *rest]), part_of(whole, done, 50))
+
+
+@pytest.mark.parametrize("array", ["labels", "indices", "values"])
+def test_a_cursor_notices_other_examples(array):
+    whole = block()
+    cursor = Cursor().advanced(30, sums_of(part_of(whole, 0, 30)))
+    changed = getattr(whole, array).copy()
+    changed[3] = -changed[3] if array != "indices" else changed[3] + 1
+    with pytest.raises(DataError, match=r"kept: the files do not hold the examples"):
+        list(cursor.remaining([dataclasses.replace(whole, **{array: changed})], TARGETS, "kept"))
+
+
+def test_a_cursor_notices_that_examples_are_missing():
+    whole = block()
+    cursor = Cursor().advanced(50, sums_of(whole))
+    with pytest.raises(DataError, match="do not hold the examples"):
+        list(cursor.remaining([part_of(whole, 0, 49)], TARGETS, "kept"))
+
+
+def test_a_pass_begins_with_no_example_done():
+    cursor = Cursor().advanced(50, sums_of(block())).next_pass(lost=30.0, weight=50.0)
+    assert cursor == Cursor(1, 0, CheckSums(), 30.0, 50.0)
+
+
+# Checkpoints
+
+
+def checkpoint(**changes) -> Checkpoint:
+    cursor = Cursor(1, 7, CheckSums(1, 2, 3), 0.5, 7.0)
+    facts = {"plan": {"loss": "auto"}, "sizes": {"a": 3}, "learner": {"examples": 7}, "targets": TARGETS.record()}
+    facts |= {"window": Window(), "first_loss": None, "skipped": {"no label": 2}, "seconds": 1.5}
+    return Checkpoint(arrays={"x": np.arange(3.0)}, cursor=cursor, **facts | changes)
+
+
+def test_a_checkpoint_is_read_as_it_was_written(tmp_path):
+    before = checkpoint()
+    before.write(tmp_path / "kept")
+    after = Checkpoint.read(tmp_path / "kept")
+    np.testing.assert_array_equal(after.arrays["x"], before.arrays["x"])
+    facts = [vars(one) | {"arrays": None, "targets": None} for one in (before, after)]
+    assert facts[0] == facts[1]
+    targets = Targets()
+    targets.restore(after.targets)
+    assert targets == TARGETS
+
+
+def test_a_checkpoint_of_other_settings_or_files_is_rejected(tmp_path):
+    made = checkpoint()
+    made.check(tmp_path, {"loss": "auto"}, {"a": 3, "another": 5})
+    with pytest.raises(DataError, match=r"was made with loss 'auto', found 'hinge'; give the same to continue"):
+        made.check(tmp_path, {"loss": "hinge"}, {})
+    with pytest.raises(DataError, match=r"a: had 3 bytes when the checkpoint was made, found 4"):
+        made.check(tmp_path, {"loss": "auto"}, {"a": 4})
+
+
+def test_checkpoints_are_due_at_intervals(tmp_path):
+    keeper = Checkpointer(tmp_path / "folder" / "kept", every=100)
+    assert [examples for examples in (1, 99, 100, 500) if keeper.due(examples)] == [100, 500]
+    keeper.save(checkpoint(), 500)
+    assert keeper.path.exists()
+    assert [examples for examples in (500, 599, 600) if keeper.due(examples)] == [600]
+    assert not Checkpointer(tmp_path / "kept", every=1e6).due(10**9)
+    assert Checkpointer(tmp_path / "kept", every=1e-9).due(1)
+
+
+# Divergence
+
+
+def learned(divergence: Divergence, scale: float, rows: int = 2 * FIRST) -> Learner:
+    """A learner of numbers, whose predictions are off by this much from some example on."""
+    learner = Learner(Settings(loss="squared", lr=0.01, optimizer="sgd"))
+    rng = np.random.default_rng(0)
+    for first in range(0, rows, 128):
+        targets = rng.normal(size=128)
+        examples = Examples(np.arange(129), np.zeros(128, int), np.ones(128, np.float32), targets, np.ones(128))
+        predictions = learner.learn(examples)
+        divergence.look(learner, examples, predictions * (scale if first >= FIRST else 1.0))
+    return learner
+
+
+def test_a_loss_without_bound_is_noticed_and_the_last_good_state_kept():
+    divergence = Divergence(watch=True)
+    with pytest.raises(DivergedError, match="the loss grew without bound: over the last 1,024 of 2,048 examples"):
+        learned(divergence, 1e6)
+    assert divergence.last_good(Settings(loss="squared", lr=0.01, optimizer="sgd"), "it diverged").examples == FIRST
+
+
+def test_a_loss_that_does_not_grow_is_no_divergence():
+    divergence = Divergence(watch=True)
+    assert learned(divergence, 1.0).examples == divergence.window.begin == 2 * FIRST
+
+
+def test_without_a_comparison_there_is_no_good_state():
+    divergence = Divergence(watch=False)
+    learned(divergence, 1e6)
+    with pytest.raises(DivergedError, match="it diverged; no model was written"):
+        divergence.last_good(Settings(), "it diverged")
+
+
+# Examples
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.sampled_from([1, 3, 7, 100]), st.integers(0, 99))
+def test_blocks_are_divided_into_whole_mini_batches(size, seed):
+    whole = block()
+    found = list(in_batches(filter(len, divided(whole, seed)), size))
+    assert same(joined(found), whole)
+    assert all(len(rows) % size == 0 for rows in found[:-1])
+
+
+def test_no_more_rows_are_learned_from_at_once_than_allowed():
+    whole = joined([block(rows=1000, seed=seed) for seed in range(20)])
+    assert max(len(rows) for rows in in_batches([whole], 3)) == AT_ONCE // 3 * 3
+    assert [len(rows) for rows in in_batches([whole], 9000)] == [9000, 9000, 2000]
+
+
+def test_examples_know_their_largest_feature():
+    for seed in range(20):
+        rows = part_of(block(seed=seed), 10, 14)
+        examples = examples_of(rows, TARGETS)
+        assert examples.features == int(rows.indices.max(initial=-1)) + 1
+
+
+class Numbered:
+    """A source of blocks whose rows have numbers."""
+
+    def __init__(self, policy: Policy):
+        self.policy = policy
+
+    def where(self, row: int) -> str:
+        return f"row {row}"
+
+
+def test_rows_without_a_target_are_handled_as_the_policy_says():
+    labels = np.array([1.0, 5.0, -1.0, 6.0, 7.0, 8.0, 9.0, 10.0, 1.0])
+    rows = dataclasses.replace(block(9), labels=labels)
+    skipping = Numbered(Policy("skip"))
+    assert usable(skipping, TARGETS, rows).labels.tolist() == [1.0, -1.0, 1.0]
+    assert skipping.policy.counts == {"label is of no class": 6}
+    with pytest.raises(DataError, match=r"row 1: found label 5, expected -1 or 1"):
+        usable(Numbered(Policy("stop")), TARGETS, rows)
+    with pytest.raises(DataError, match=r"row 4: .* 3 lines could not be used .* more than the 2 allowed"):
+        usable(Numbered(Policy("skip", max_errors=2)), TARGETS, rows)
+    with pytest.warns(DataWarning) as warned:
+        usable(Numbered(Policy("warn")), TARGETS, rows)
+    assert len(warned) == WARNED
+
+
+# Room
+
+
+def test_room_is_made_in_steps_and_not_beyond_the_machine(monkeypatch):
+    learner = Learner(Settings(lr=0.1))
+    make_room(learner, 100)
+    assert learner.room == 200
+    make_room(learner, 150)
+    assert learner.room == 200
+    make_room(learner, 201, bits=10)
+    assert learner.room == 1024
+    monkeypatch.setattr(system, "memory", lambda: 2000.0 * learner.bytes_per_feature)
+    make_room(learner, 1500)
+    assert learner.room == 1800
+    with pytest.raises(DataError, match=r"found feature 1999, .* GB of memory; map features .* --bits"):
+        make_room(learner, 2000)
+
+
+def test_the_memory_of_the_machine_is_known_or_taken_for_large(monkeypatch, tmp_path):
+    assert 1e7 < system.memory() <= system.UNKNOWN
+    limit = tmp_path / "memory.max"
+    monkeypatch.setattr(system, "LIMITS", (str(limit),))
+    limit.write_text("123456\n")
+    assert system.memory() == 123456.0
+    limit.write_text("max\n")
+    assert system.memory() > 1e7
+
+
+# Plans
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        ({"passes": 0}, "passes: found 0"),
+        ({"every": 0}, "every: found 0"),
+        ({"resume": True}, "resume: needs the folder"),
+        ({"files": ("-",), "passes": 2}, "standard input can be read only once"),
+        ({"files": ("-",), "test": ("-",)}, "test: standard input can be read only once, and is read for training"),
+    ],
+    ids=str,
+)
+def test_plans_that_do_not_fit_together_are_rejected(options, words):
+    with pytest.raises(ValueError, match=words):
+        Plan(**{"files": ("a",)} | options)
+
+
+def test_a_plan_writes_down_what_decides_the_bits():
+    plan = Plan(("a", "b"), classes=(-1.0, 1.0), method=Method(lr=0.1, hyper={"eps": 1e-8}), checkpoint="kept")
+    record = plan.record()
+    assert json.loads(json.dumps(record)) == record
+    assert {"files", "loss", "classes", "passes", "lr", "l1", "optimizer", "hyper", "reading.format"} <= record.keys()
+    assert record["hyper"] == {"eps": 1e-8}
+    assert plan.place.name == CHECKPOINT
+    for change in ({"passes": 2}, {"method": Method(lr=0.2)}, {"loss": "hinge"}, {"files": ("a",)}):
+        assert dataclasses.replace(plan, **change).record() != record
+    for change in ({"every": 5}, {"resume": True}, {"evaluate": True}, {"test": ("c",)}):
+        assert dataclasses.replace(plan, **change).record() == record
