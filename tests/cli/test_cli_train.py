@@ -1,4 +1,4 @@
-"""surefoot train, predict, inspect, convert: what is printed, for people and for programs."""
+"""surefoot train, predict, inspect, convert: their output, as text and as JSON."""
 
 import json
 import os
@@ -56,7 +56,7 @@ def test_train_prints_a_few_lines_for_people(files, capsys):
     assert (out, err) == ("", "")
 
 
-def test_predictions_are_a_line_each(files, capsys):
+def test_predictions_are_one_per_line(files, capsys):
     ran(capsys, "train", "train.svm", "--model", "m", "-q")
     labels, _ = ran(capsys, "predict", "m", "test.svm")
     chances, _ = ran(capsys, "predict", "m", "test.svm", "--probabilities")
@@ -89,7 +89,7 @@ def test_a_model_is_inspected(files, capsys):
 
 
 @pytest.mark.parametrize("classes", [1, 3])
-def test_figures_of_a_model_have_room_for_their_words(classes, files, capsys):
+def test_labels_fit_into_the_figures_of_a_model(classes, files, capsys):
     from surefoot.lab.model_figures import weights_and_rates
     from surefoot.learn.inspection import largest
     from surefoot.learn.model import Model
@@ -101,7 +101,7 @@ def test_figures_of_a_model_have_room_for_their_words(classes, files, capsys):
     assert flaws(weights_and_rates(model, largest(model, 20))) == []
 
 
-def test_a_cache_takes_the_place_of_the_files(files, capsys):
+def test_a_cache_replaces_the_files(files, capsys):
     out, _ = ran(capsys, "convert", "train.svm", "--out", "blocks")
     assert "500 examples, 2,000 entries" in out
     facts = json.loads(ran(capsys, "convert", "train.svm", "--out", "blocks", "--json")[0])
@@ -168,7 +168,7 @@ def test_mistakes_are_one_sentence(arguments, words, files, capsys):
     ],
     ids=" ".join,
 )
-def test_no_file_that_is_read_is_written_over(arguments, files, capsys):
+def test_input_files_are_not_overwritten(arguments, files, capsys):
     (files / "link").symlink_to("train.svm")
     before = [(files / name).read_bytes() for name in ("train.svm", "test.svm")]
     _, err = ran(capsys, *arguments, status=2)
@@ -198,7 +198,7 @@ def test_what_diverges_is_a_failure_with_its_reason(files, capsys):
     assert not (files / "none").exists()
 
 
-def test_with_rates_of_its_own_the_examples_are_to_blame(files, capsys):
+def test_divergence_of_auto_blames_the_examples(files, capsys):
     lines = (files / "train.svm").read_text().splitlines() * 400
     lines[150_000] = f"1e25{lines[150_000][2:]}"
     (files / "wild.svm").write_text("\n".join(lines) + "\n")
@@ -206,7 +206,7 @@ def test_with_rates_of_its_own_the_examples_are_to_blame(files, capsys):
     assert "check for labels, weights or values of extreme size; no model was written" in err
 
 
-def test_a_model_is_kept_before_it_is_tested(files, capsys):
+def test_a_model_is_saved_before_it_is_tested(files, capsys):
     (files / "typo.svm").write_text((files / "test.svm").read_text() + "1 1:x\n")
     _, err = ran(capsys, "train", "train.svm", "--model", "kept", "--test", "typo.svm", "-q", status=2)
     assert "typo.svm" in err
@@ -230,7 +230,7 @@ def test_a_model_does_not_take_the_checkpoints_place(files, capsys):
 
 
 @pytest.mark.parametrize("every", ["nans", "infs", "x", "1.5"])
-def test_how_often_is_a_number(every, files, capsys):
+def test_the_checkpoint_interval_is_a_number(every, files, capsys):
     _, err = ran(capsys, "train", "train.svm", "--model", "m", "--checkpoint", "kept", "--every", every, status=2)
     assert f"--every takes a number of examples, or seconds such as 30s; got '{every}'" in err
 
@@ -249,7 +249,7 @@ def test_streams_that_are_closed(files):
     assert (status, err) == (2, "error: standard input: is closed, expected something to read\n")
 
 
-def test_labels_come_back_digit_by_digit(files, capsys):
+def test_labels_are_predicted_digit_by_digit(files, capsys):
     labels = "16777216", "16777217", "0.1"
     (files / "c.svm").write_text("".join(f"{label} {k}:1\n" for k, label in enumerate(labels, 1)) * 20)
     ran(capsys, "train", "c.svm", "--model", "m", "--classes", ",".join(labels), "-q")
@@ -259,7 +259,7 @@ def test_labels_come_back_digit_by_digit(files, capsys):
     assert "c.svm:3:1: found label 0.1, expected 16777216 or 16777217" in err
 
 
-def test_a_cache_of_other_columns_than_the_models_is_refused(files, capsys):
+def test_a_cache_of_other_columns_is_rejected(files, capsys):
     for name, columns in (("one", "a,c,y"), ("two", "b,d,y")):
         (files / f"{name}.csv").write_text(f"{columns}\n1,x,1\n2,z,0\n3,x,1\n4,z,0\n")
         ran(capsys, "convert", f"{name}.csv", "--target", "y", "--out", f"{name}.cache", "-q")
@@ -270,7 +270,7 @@ def test_a_cache_of_other_columns_than_the_models_is_refused(files, capsys):
     assert "two.cache: is a cache of the columns numeric b; categorical d, but the model was trained with" in err
 
 
-def test_a_bar_shows_how_far_it_is(files, capsys, monkeypatch):
+def test_a_bar_shows_the_progress(files, capsys, monkeypatch):
     monkeypatch.setattr(output, "is_terminal", lambda: True)
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setenv("FORCE_COLOR", "1")
@@ -279,7 +279,7 @@ def test_a_bar_shows_how_far_it_is(files, capsys, monkeypatch):
     assert "loss 0." in err
 
 
-def test_a_reader_that_goes_away_is_no_failure():
+def test_a_closed_pipe_is_not_a_failure():
     """As of `surefoot rules adagrad | head -1`: 141, as the shell has it for a closed pipe, and nothing said."""
     from surefoot.cli import PIPE_CLOSED
 

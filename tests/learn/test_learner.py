@@ -109,7 +109,7 @@ def test_the_scale_of_features_changes_nothing():
     assert learned(other).loss == pytest.approx(learned(rows).loss, rel=1e-4)
 
 
-def test_the_same_numbers_for_any_pieces():
+def test_the_division_into_pieces_changes_nothing():
     rows = generated(1000)
     whole, cut = learned(rows), learned(rows, pieces=37)
     for found, expected in zip(cut.weights(), whole.weights(), strict=True):
@@ -130,7 +130,7 @@ def test_history_is_the_loss_of_predictions_made_before_learning():
 
 
 @pytest.mark.parametrize("loss, parameter", [("squared", 0.0), ("huber", 100.0), ("quantile", 0.5)])
-def test_the_unit_of_numbers_to_predict_changes_nothing(loss, parameter):
+def test_the_unit_of_the_targets_changes_nothing(loss, parameter):
     rows = generated()
     rng = np.random.default_rng(2)
     numbers = dataclasses.replace(rows, targets=rows.targets + rng.normal(size=len(rows)))
@@ -144,7 +144,7 @@ def test_the_unit_of_numbers_to_predict_changes_nothing(loss, parameter):
     np.testing.assert_allclose(b.weights()[0], 1000.0 * a.weights()[0], rtol=2e-2, atol=1.0)
 
 
-def test_weights_predict_what_was_learned():
+def test_weights_fit_the_training_data():
     rows = generated(3000, noise=0.2)
     weights, bias = learned(rows).weights()
     row = np.repeat(np.arange(len(rows)), np.diff(rows.indptr))
@@ -175,18 +175,18 @@ def test_l1_makes_exact_zeros():
         ({"average": True, "l1": 0.1}, "average"),
     ],
 )
-def test_settings_that_cannot_be_honoured_say_so(settings, said):
+def test_invalid_settings_are_rejected(settings, said):
     with pytest.raises(ValueError, match=re.escape(said)):
         Settings(**settings)
 
 
-def test_a_loss_without_bound_stops_with_advice():
+def test_divergence_is_an_error_with_advice():
     rows = dataclasses.replace(generated(), targets=np.arange(600.0))
     with pytest.raises(DivergedError, match="smaller learning rate"):
         learned(rows, loss="squared", optimizer="sgd", lr=1e3, normalize=False)
 
 
-def test_rates_that_diverge_do_no_harm_from_the_first_examples_on():
+def test_rates_that_diverge_do_not_harm_the_others():
     """A thousand dense features: explicit steps of SGD overshoot by factors, implicit ones do not."""
     rng = np.random.default_rng(0)
     X = rng.normal(size=(400, 1000)).astype(np.float32)

@@ -67,7 +67,7 @@ def objective(model, X, y, l1=0.0, l2=0.0, loss=None, parameter=0.0):
     return losses.values(loss or model.loss, predictions, y, parameter).mean() + penalty
 
 
-def test_many_passes_come_to_the_optimum_of_logistic_regression(two):
+def test_many_epochs_reach_the_optimum_of_logistic_regression(two):
     X, y = two
     exact = LogisticRegression(C=1 / (0.01 * ROWS), tol=1e-10).fit(X, y)
     model = LinearClassifier(l2=0.01, epochs=300, tol=None, random_state=0).fit(X, y)
@@ -81,7 +81,7 @@ def test_many_passes_come_to_the_optimum_of_logistic_regression(two):
     ("quantile", QuantileRegressor(quantile=0.8, alpha=0.0), {"quantile": 0.8}, 0.8),
     ("quantile", QuantileRegressor(quantile=0.3, alpha=0.1), {"quantile": 0.3, "l1": 0.1}, 0.3),
 ])  # fmt: skip
-def test_many_passes_come_to_the_optimum_of_regressions(numbers, loss, exact, settings, parameter):
+def test_many_epochs_reach_the_optimum_of_regressions(numbers, loss, exact, settings, parameter):
     X, y = numbers
     exact.fit(X, y)
     if parameter is None:  # of this loss scikit-learn finds δ too
@@ -94,7 +94,7 @@ def test_many_passes_come_to_the_optimum_of_regressions(numbers, loss, exact, se
     assert expected * (1 - 1e-6) <= found <= expected * (1.005 if loss == "quantile" else 1.0001)
 
 
-def test_many_passes_come_to_the_optimum_of_poisson_regression(two):
+def test_many_epochs_reach_the_optimum_of_poisson_regression(two):
     X = two[0]
     y = np.random.default_rng(2).poisson(np.exp(X @ [0.5, -0.5, 0.2, 0.0, 0.0] + 1.0))
     exact = PoissonRegressor(alpha=0.01, tol=1e-8).fit(X, y)
@@ -114,7 +114,7 @@ def test_l1_gives_the_zeros_of_the_optimum(two):
     assert np.all(model.coef_[exact.coef_ == 0.0] == 0.0)
 
 
-def test_out_of_the_box_small_tables_are_fitted_well():
+def test_defaults_fit_small_data_sets_well():
     for table in (load_iris, load_breast_cancer):
         X, y = table(return_X_y=True)
         scores = cross_val_score(LinearClassifier("softmax", random_state=0), X, y, scoring="neg_log_loss")
@@ -127,7 +127,7 @@ def test_out_of_the_box_small_tables_are_fitted_well():
 
 
 @pytest.mark.parametrize("loss", ["logistic", "softmax", "hinge"])
-def test_parts_come_to_the_same_bits_as_the_whole(two, loss):
+def test_partial_fit_gives_the_same_bits_as_fit(two, loss):
     X = two[0]
     y = np.digitize(X @ [1.0, -2.0, 0.5, 0.0, 0.0], [-1.0, 1.0])
     whole = LinearClassifier(loss, epochs=1, shuffle=False).fit(X, y)
@@ -142,7 +142,7 @@ def test_parts_come_to_the_same_bits_as_the_whole(two, loss):
     assert mean == pytest.approx(whole.history_["progressive_loss"][0])
 
 
-def test_parts_of_a_regression_do_too_once_the_first_tells_the_unit(numbers):
+def test_partial_fit_of_a_regression_does_too_if_the_first_part_sets_the_unit(numbers):
     X, y = (np.tile(part, (45,) + (1,) * (part.ndim - 1)) for part in numbers)
     whole = LinearRegressor(epochs=1, shuffle=False).fit(X, y)
     parts = LinearRegressor()
@@ -151,7 +151,7 @@ def test_parts_of_a_regression_do_too_once_the_first_tells_the_unit(numbers):
     assert_identical(parts.coef_, whole.coef_)
 
 
-def test_warm_starts_go_on_as_further_passes_do(two):
+def test_warm_starts_continue_as_further_epochs_do(two):
     X, y = two
     whole = quick(shuffle=False).fit(X, y)
     steps = quick(shuffle=False, epochs=1, warm_start=True)
@@ -165,7 +165,7 @@ def test_warm_starts_go_on_as_further_passes_do(two):
     assert_identical(steps.coef_, whole.coef_)
 
 
-def test_any_form_of_the_table_gives_the_same_bits(two):
+def test_every_container_of_the_data_gives_the_same_bits(two):
     X, y = two
     expected = quick().fit(X, y).coef_
     wide = sparse.csr_array(X)
@@ -180,7 +180,7 @@ def test_any_form_of_the_table_gives_the_same_bits(two):
     for form in [*forms, sparse.csc_array(X), X.tolist()]:
         assert_identical(quick().fit(form, y).coef_, expected)
     assert quick().fit(frame, y).feature_names_in_.tolist() == [*"abcde"]
-    assert not repeated.has_canonical_format  # what is given is left as it was
+    assert not repeated.has_canonical_format  # the caller's matrix is unchanged
 
 
 def test_csr_in_single_precision_is_not_copied(two):
@@ -206,7 +206,7 @@ def test_units_of_targets_do_not_matter(numbers):
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
-def test_a_regression_may_come_row_by_row(numbers):
+def test_a_regression_can_be_fitted_row_by_row(numbers):
     X, y = numbers
     model = LinearRegressor()
     for i in range(ROWS):
@@ -244,7 +244,7 @@ def test_threads_do_not_matter(two):
 # Weights
 
 
-def test_weight_0_is_as_if_the_example_were_not_there(two):
+def test_examples_of_weight_0_are_ignored(two):
     X, y = two
     weights = np.arange(ROWS) % 3 > 0
     found = quick().fit(X, y, sample_weight=weights.astype(float))
@@ -290,7 +290,7 @@ def test_the_progressive_loss_is_of_examples_before_they_are_learned_from(two):
     assert whole.history_["progressive_loss"][0] == pytest.approx(np.mean(lost), rel=1e-5)
 
 
-def test_passes_end_when_the_loss_stops_falling(two):
+def test_epochs_end_when_the_loss_stops_falling(two):
     X, y = two
     model = LinearClassifier(epochs=200, tol=1e-2, random_state=0).fit(X, y)
     assert model.n_iter_ < 200
@@ -299,7 +299,7 @@ def test_passes_end_when_the_loss_stops_falling(two):
         LinearClassifier(epochs=2, random_state=0).fit(X, y)
 
 
-def test_early_stopping_keeps_the_model_that_did_best_on_the_part_held_back():
+def test_early_stopping_keeps_the_best_model_on_the_validation_set():
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(200, 60)), rng.integers(2, size=200)
     model = LinearClassifier(early_stopping=True, epochs=30, random_state=0).fit(X, y)
@@ -396,13 +396,13 @@ def wrong(parameters, message, method="fit", kind=ValueError, estimator=LinearCl
     wrong({"loss": "quantile", "quantile": 1.5}, "quantile == 1.5, must be < 1", estimator=LinearRegressor),
     wrong({"loss": "huber", "delta": 0.0}, "delta == 0.0, must be > 0", estimator=LinearRegressor),
 ])  # fmt: skip
-def test_wrong_parameters_are_told_in_a_sentence(two, estimator, parameters, method, kind, message):
+def test_invalid_parameters_are_reported_in_a_sentence(two, estimator, parameters, method, kind, message):
     with pytest.raises(kind) as caught:
         getattr(estimator(**parameters), method)(*two)
     assert message in str(caught.value) + str(caught.value.__cause__)
 
 
-def test_wrong_examples_are_told_in_a_sentence(two):
+def test_invalid_examples_are_reported_in_a_sentence(two):
     X, y = two
     model = quick().fit(X, y)
     before = model.coef_
@@ -430,7 +430,7 @@ def test_wrong_examples_are_told_in_a_sentence(two):
     assert_identical(model.coef_, before)
 
 
-def test_after_divergence_the_model_is_as_it_was(numbers):
+def test_divergence_leaves_the_model_unchanged(numbers):
     X, y = numbers
     model = LinearRegressor(lr=1.0).partial_fit(X[:10], y[:10])
     before, history = model.coef_, copy.deepcopy(model.history_)

@@ -24,9 +24,7 @@ def taken(mixture: Mixture, predictions, targets, pieces: int):
 
 @given(ROWS, SEEDS, st.integers(1, 8), st.floats(0.01, 100.0), st.integers(1, 5))
 @settings(max_examples=60, deadline=None)
-def test_log_loss_exceeds_the_best_models_by_hardly_more_than_ln_of_their_number_at_most(
-    rows, seed, rates, size, pieces
-):
+def test_log_loss_exceeds_the_best_models_by_ln_of_their_number_at_most(rows, seed, rates, size, pieces):
     rng = np.random.default_rng(seed)
     predictions = rng.normal(size=(rows, 1, rates)) * size
     targets = rng.integers(2, size=rows).astype(float)
@@ -63,7 +61,7 @@ def test_other_losses_exceed_it_by_the_stated_bound_at_most(rows, seed, loss, si
     assert mixture.total <= best + mixture.bound() + 1e-9 * (1 + best)
 
 
-def test_the_best_is_followed_where_models_did_not_differ_at_first():
+def test_the_best_is_followed_where_models_agree_at_first():
     """η is then so large that one model soon has all the weight; what it loses next must still count."""
     predictions = np.array([[[0.0, 0.0]]] * 4 + [[[0.0, 0.1]]] + [[[0.0, 3.0]]] * 3)
     targets = np.array([0.0] * 4 + [1.0] + [0.0] * 3)
@@ -73,7 +71,7 @@ def test_the_best_is_followed_where_models_did_not_differ_at_first():
     assert best + 1.0 < mixture.total <= best + mixture.bound() + 1e-9
 
 
-def test_the_bound_of_other_losses_is_of_use():
+def test_the_bound_of_other_losses_is_not_vacuous():
     """A good and a bad model over many examples: the bound grows much slower than the losses."""
     rng = np.random.default_rng(0)
     predictions = rng.normal(size=(20_000, 1, 2)) * [0.1, 1.0]
@@ -84,7 +82,7 @@ def test_the_bound_of_other_losses_is_of_use():
 
 
 @pytest.mark.parametrize("loss", ["logistic", "squared", "hinge"])
-def test_numbers_are_the_same_for_any_pieces(loss):
+def test_the_division_into_pieces_changes_nothing(loss):
     rng = np.random.default_rng(1)
     predictions, targets = rng.normal(size=(50, 1, 3)), rng.integers(2, size=50).astype(float)
     whole, cut = Mixture(loss, 3), Mixture(loss, 3)
@@ -115,7 +113,7 @@ def test_frozen_weights_stay():
     np.testing.assert_array_equal(mixture.weights(), before)
 
 
-def test_copies_of_a_model_share_a_half_of_what_was_held_back():
+def test_copies_of_a_model_share_half_of_the_reserve():
     mixture = Mixture("logistic", 3)
     mixture.take(np.array([[[3.0, 0.0, -3.0]]]), np.ones(1), np.ones(1))
     before = mixture.weights()[0] * (1 - RESERVE)
@@ -127,7 +125,7 @@ def test_copies_of_a_model_share_a_half_of_what_was_held_back():
 
 @given(SEEDS, st.lists(st.integers(1, 30), min_size=1, max_size=6))
 @settings(max_examples=40, deadline=None)
-def test_the_guarantee_for_the_first_models_holds_whatever_comes_later(seed, lengths):
+def test_the_guarantee_for_the_first_models_holds_when_others_are_added(seed, lengths):
     rng = np.random.default_rng(seed)
     mixture, first, lost = Mixture("logistic", 4), np.zeros((1, 4)), 0.0
     for length in lengths:

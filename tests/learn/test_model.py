@@ -115,7 +115,7 @@ def test_counts_that_overflow_are_predicted_as_e_to_700_without_a_warning():
 
 @given(st.integers(0, 12), st.sampled_from([1, 3]), st.integers(0, 99))
 @settings(max_examples=40, deadline=None)
-def test_scores_are_sums_of_weights_whatever_the_rows(rows, outputs, seed):
+def test_scores_are_sums_of_weights(rows, outputs, seed):
     rng = np.random.default_rng(seed)
     lengths = rng.integers(0, 5, rows)
     indptr = np.concatenate([[0], np.cumsum(lengths)])

@@ -123,7 +123,7 @@ def test_rates_with_negligible_weights_end_with_the_first_pass():
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 2**32 - 1))
-def test_there_are_always_as_many_rates_as_kernels_are_compiled_for(seed):
+def test_the_number_of_rates_is_one_that_kernels_are_compiled_for(seed):
     """And the best of them stays, none is there twice, and the order of those that stay is theirs."""
     rng = np.random.default_rng(seed)
     now, examples = grid(), 0

@@ -1,4 +1,4 @@
-"""A learner's state: what goes on from it, after a detour through JSON, ends in the same bits."""
+"""A learner's state: one that is restored from it, by way of JSON, continues with the same bits."""
 
 import json
 
@@ -30,7 +30,7 @@ def generated(rows: int) -> Examples:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_it_goes_on_with_the_same_bits(way):
+def test_a_restored_learner_continues_with_the_same_bits(way):
     settings, rows = Settings(**WAYS[way]), generated(400)
     through, first = Learner(settings), Learner(settings)
     through.learn(rows.part(0, 240))

@@ -64,7 +64,7 @@ def same(one: Model, other: Model) -> bool:
 
 
 @pytest.mark.parametrize("labels", [(-1, 1), (0, 1), (1, 2), (-3, 7)], ids=str)
-def test_two_labels_are_classes_and_come_back_as_they_are(labels, tmp_path):
+def test_two_labels_are_classes_and_are_predicted_as_written(labels, tmp_path):
     files = written(tmp_path / "two.svm", shard(0, labels) + shard(1, labels))
     model = trained(files).model
     assert (model.targets.loss, model.targets.classes) == ("logistic", labels)
@@ -73,13 +73,13 @@ def test_two_labels_are_classes_and_come_back_as_they_are(labels, tmp_path):
 
 
 @pytest.mark.parametrize("other", [-1, 0])
-def test_the_other_label_may_come_late(other, tmp_path):
+def test_the_second_label_may_occur_late(other, tmp_path):
     ones = written(tmp_path / "ones.svm", "1 1:1\n" * 5)
     both = written(tmp_path / "both.svm", f"{other} 2:1\n1 1:1\n")
     assert trained(ones + both).model.targets.classes == (other, 1)
 
 
-def test_fractions_are_numbers_to_predict(tmp_path):
+def test_fractions_are_regression_targets(tmp_path):
     model = trained(written(tmp_path / "y.svm", "1.5 1:1\n2 2:1\n-0.25 3:1\n")).model
     assert (model.targets.loss, model.targets.classes) == ("squared", None)
 

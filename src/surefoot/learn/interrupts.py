@@ -1,4 +1,4 @@
-"""Ctrl-C that waits until what must not be interrupted is done."""
+"""Ctrl-C that waits for the end of a section that must not be interrupted."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from contextlib import contextmanager
 from typing import Any
 
 AGAIN = 0.1
-"""Seconds until an interrupt that was lost comes again."""
+"""Seconds after which an interrupt is raised again, in case it was lost."""
 
 
 @contextmanager
 def deferred_interrupts() -> Iterator[Any]:
-    """Gives a context within which Ctrl-C waits for its end.
+    """Yields a context at whose end a Ctrl-C within it is raised.
 
-    Outside of that context, but within this one, it raises KeyboardInterrupt as ever.
+    Outside of that context, but within this one, Ctrl-C raises KeyboardInterrupt as usual.
     """
-    calm = Calm()
+    deferred = Deferral()
     if threading.current_thread() is not threading.main_thread():
-        yield calm
+        yield deferred
         return
-    before = signal.signal(signal.SIGINT, calm.interrupt)
+    before = signal.signal(signal.SIGINT, deferred.interrupt)
     try:
-        yield calm
+        yield deferred
     finally:
-        calm.end()
+        deferred.end()
         signal.signal(signal.SIGINT, before)
 
 
-class Calm:
-    """Keeps an interrupt until the end of a context."""
+class Deferral:
+    """Holds an interrupt back until the end of a context."""
 
     def __init__(self) -> None:
         self.inside = self.waiting = False
@@ -41,13 +41,13 @@ class Calm:
     def interrupt(self, *_: Any) -> None:
         self.waiting = True
         if not self.inside:
-            # Python drops what is raised where it happens to clear something away: then this comes again.
+            # Python drops an exception that is raised in a finalizer; raise it again in that case.
             self.again = threading.Timer(AGAIN, interrupt_main_thread)
             self.again.start()
             raise KeyboardInterrupt
 
     def end(self) -> None:
-        """From now on, nothing is raised."""
+        """Stops raising interrupts."""
         self.inside = True
         if self.again is not None:
             self.again.cancel()
@@ -63,7 +63,7 @@ class Calm:
 
 
 def interrupt_main_thread() -> None:
-    """As Ctrl-C does, also where the main thread waits for something."""
+    """Interrupts the main thread as Ctrl-C does, even in a blocking call."""
     if hasattr(signal, "pthread_kill"):
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
     else:

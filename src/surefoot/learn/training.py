@@ -100,9 +100,9 @@ class Training:
         """The rest of the present pass."""
         if self.learner is not None and self.cursor.done == 0:
             self.learner.freeze()
-        with deferred_interrupts() as calm, closing(self._chunks()) as chunks:
+        with deferred_interrupts() as deferred, closing(self._chunks()) as chunks:
             for examples in chunks:
-                with calm:
+                with deferred:
                     self._learn(examples)
         self.skipped = dict(self.stream.policy.counts)
         if self.learner is None:
