@@ -1,6 +1,7 @@
 """Surefoot: AdaGrad and its family of optimizers, that fit each step to the ground.
 
 surefoot.rules       the update rules, one plain function each
+surefoot.losses      what linear models minimize, a slope and a value each
 surefoot.schedules   learning rates that change with time
 surefoot.optim       the rules as PyTorch optimizers
 surefoot.engines     where a rule meets memory: dense, sparse rows, linear models
@@ -18,9 +19,12 @@ __version__ = "0.1.0"
 _HOMES = {
     "LinearClassifier": "surefoot.learn",
     "LinearRegressor": "surefoot.learn",
+    "Loss": "surefoot.losses",
+    "LossError": "surefoot.losses",
     "Monitor": "surefoot.lab",
     "Rule": "surefoot.rules",
     "RuleError": "surefoot.rules",
+    "loss": "surefoot.losses",
     "rule": "surefoot.rules",
     "Step": "surefoot.engines",
     "compare": "surefoot.lab",
@@ -29,7 +33,7 @@ _HOMES = {
     "reproduce": "surefoot.lab",
     "trace": "surefoot.lab",
 }
-_ROOMS = ("data", "engines", "lab", "learn", "nn", "ops", "optim", "rules", "schedules")
+_ROOMS = ("data", "engines", "lab", "learn", "losses", "nn", "ops", "optim", "rules", "schedules")
 
 __all__ = [*_HOMES, *_ROOMS, "__version__"]
 

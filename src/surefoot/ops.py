@@ -1,6 +1,6 @@
 """The operations a rule may use, for plain floats; every engine rebinds `ops` to its own namespace of the same names.
 
-`bind` makes the copy of a rule in which `ops` means something else: for NumPy rules.record.ARRAY_OPS, for Numba
+`bind` makes the copy of a rule in which `ops` means something else: for NumPy records.functions.ARRAY_OPS, for Numba
 engines.cpu.numba_ops, for Triton engines.gpu.triton_ops, for torch engines.torch.TORCH_OPS.
 """
 

@@ -49,7 +49,7 @@ def test_train_prints_json_for_programs(files, capsys):
 
 def test_train_prints_a_few_lines_for_people(files, capsys):
     out, err = ran(capsys, "train", "train.svm", "--model", "m", "--test", "test.svm", "--lr", 0.1)
-    for name in ("examples", "features", "progressive logistic loss", "test logistic loss", "learning rate", "model"):
+    for name in ("examples", "features", "progressive log loss", "test log loss", "learning rate", "model"):
         assert re.search(rf"^{name} ", out, re.MULTILINE)
     assert re.search(r"^ +500 +0\.\d+ +0\.\d+ +[\d,]+$", err, re.MULTILINE)
     out, err = ran(capsys, "train", "train.svm", "--model", "m", "--quiet")
@@ -131,11 +131,17 @@ def test_a_report_shows_what_was_learned(files, capsys):
         (["train", "train.svm", "--model", "."], "is a directory"),
         (["train", "train.svm", "--model", "train.svm/m"], "cannot be written"),
         (["train", "train.svm", "--model", "m", "--lr", "fast"], "--lr takes auto or a number above 0"),
-        (["train", "train.svm", "--model", "m", "--loss", "squarred"], "loss: found 'squarred'"),
+        (
+            ["train", "train.svm", "--model", "m", "--loss", "squarred"],
+            "there is no loss 'squarred'; did you mean 'squared'?",
+        ),
         (["train", "train.svm", "--model", "m", "--classes", "a,b"], "--classes takes labels"),
         (["train", "train.svm", "--model", "m", "--every", "5"], "--checkpoint DIR"),
         (["train", "train.svm", "--model", "m", "--resume"], "--checkpoint DIR"),
-        (["train", "train.svm", "--model", "m", "--loss-parameter", "2"], "--loss-parameter is for"),
+        (
+            ["train", "train.svm", "--model", "m", "--loss-parameter", "2"],
+            "found the parameter 2, but this loss does not have one",
+        ),
         (["train", "train.svm", "--model", "m", "--set", "epsilon=1"], "there is no hyperparameter 'epsilon'"),
         (["train", "train.svm", "--model", "m", "--target", "y"], "target: is for tables"),
         (["train", "train.svm", "--model", "m", "--on-error", "ignore"], "on_error: found 'ignore'"),

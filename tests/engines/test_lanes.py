@@ -9,7 +9,8 @@ from scipy.optimize import brentq
 from scipy.sparse import csr_array
 from support.numerics import assert_close, assert_identical
 
-from surefoot.engines import Step, losses
+from surefoot import losses
+from surefoot.engines import Step
 from surefoot.engines.lanes import Examples, Lanes
 
 F = np.float32
@@ -141,7 +142,7 @@ def test_an_implicit_step_takes_the_slope_where_it_leads(loss):
     rows = Examples(np.array([0, 1]), np.array([0]), np.array([x], F), np.array([y]), np.ones(1))
     lanes = Lanes([Step("sgd", lr=lr)], loss=loss, damped=[True], features=1, normalize=False)
     lanes.learn(rows)
-    slope = losses.SLOPES[loss]
+    slope = losses.get(loss).slope
     move = lr * (x * x + 1.0) * slope(0.0, y)
     share = brentq(lambda t: slope(-t * move, y) - t * slope(0.0, y), 0.0, 1.0)
     assert_close(lanes.memory[:, 0], [-share * lr * slope(0.0, y), -share * lr * slope(0.0, y) * x], "torch float32")

@@ -21,7 +21,7 @@ from surefoot import ops
 from surefoot.engines.cpu import numba_ops
 from surefoot.engines.cpu.many import Storage
 from surefoot.engines.gpu.compiling import RUN, translated
-from surefoot.rules.record import ARRAY_OPS
+from surefoot.records.functions import ARRAY_OPS
 
 pytestmark = pytest.mark.usefixtures("interpreted")
 

@@ -163,7 +163,7 @@ def test_l1_makes_exact_zeros():
 @pytest.mark.parametrize(
     "settings, said",
     [
-        ({"loss": "logistical"}, "loss: found 'logistical'"),
+        ({"loss": "logistical"}, "there is no loss 'logistical'; did you mean 'logistic'"),
         ({"lr": "fast"}, "lr: found 'fast'"),
         ({"lr": -1.0}, "lr must lie in"),
         ({"batch_size": 0}, "batch_size: found 0"),

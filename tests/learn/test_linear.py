@@ -28,8 +28,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from support.numerics import assert_identical
 
-from surefoot import LinearClassifier, LinearRegressor, schedules
-from surefoot.engines import get_threads, losses, set_threads
+from surefoot import LinearClassifier, LinearRegressor, losses, schedules
+from surefoot.engines import get_threads, set_threads
 from surefoot.engines.lanes import Lanes
 from surefoot.learn.learner import DivergedError
 from surefoot.rules import adagrad
@@ -64,7 +64,7 @@ def objective(model, X, y, l1=0.0, l2=0.0, loss=None, parameter=0.0):
     """What is minimized, at the weights of any linear model."""
     predictions = X @ np.ravel(model.coef_) + np.ravel(model.intercept_)[0]
     penalty = l1 * np.abs(model.coef_).sum() + 0.5 * l2 * np.square(model.coef_).sum()
-    return losses.values(loss or model.loss, predictions, y, parameter).mean() + penalty
+    return losses.get(loss or model.loss).values(predictions, y, parameter).mean() + penalty
 
 
 def test_many_epochs_reach_the_optimum_of_logistic_regression(two):
@@ -283,7 +283,7 @@ def test_the_progressive_loss_is_of_examples_before_they_are_learned_from(two):
     model.partial_fit(X[:1], y[:1], classes=[0, 1])
     lost = [np.log(2.0)]
     for i in range(1, 30):
-        lost.append(float(losses.values("logistic", model.decision_function(X[i : i + 1]), y[i : i + 1])[0]))
+        lost.append(float(losses.logistic.values(model.decision_function(X[i : i + 1]), y[i : i + 1])[0]))
         model.partial_fit(X[i : i + 1], y[i : i + 1])
     np.testing.assert_allclose(model.history_["progressive_loss"], lost, rtol=1e-5)
     whole = LinearClassifier(lr=0.2, epochs=1, shuffle=False).fit(X[:30], y[:30])
@@ -337,10 +337,10 @@ def test_pipelines_searches_and_calibration(two):
     assert cross_val_score(quick(), X, y).mean() > 0.7
     calibrated = CalibratedClassifierCV(quick(loss="hinge")).fit(X, y)
     p = calibrated.predict_proba(X)
-    assert losses.values("logistic", np.log(p[:, 1] / p[:, 0]), y).mean() < 0.6
+    assert losses.logistic.values(np.log(p[:, 1] / p[:, 0]), y).mean() < 0.6
 
 
-@pytest.mark.parametrize("loss", LinearClassifier.PROBABILITIES)
+@pytest.mark.parametrize("loss", [name for name, loss in losses.REGISTRY.items() if loss.probability is not None])
 def test_probabilities(two, loss):
     X = two[0]
     y = np.digitize(X @ [1.0, -2.0, 0.5, 0.0, 0.0], [-1.0, 1.0])
@@ -379,7 +379,7 @@ def wrong(parameters, message, method="fit", kind=ValueError, estimator=LinearCl
 
 
 @pytest.mark.parametrize("estimator, parameters, method, kind, message", [
-    wrong({"loss": "log"}, "loss: found 'log', expected one of logistic, hinge"),
+    wrong({"loss": "log"}, "there is no loss 'log'; there are squared, logistic"),
     wrong({"lr": "fast"}, 'lr: found \'fast\', expected "auto", a number or a schedule'),
     wrong({"lr": -1.0}, "lr must lie in"),
     wrong({"optimizer": "adagard"}, "did you mean 'adagrad'"),
@@ -393,8 +393,8 @@ def wrong(parameters, message, method="fit", kind=ValueError, estimator=LinearCl
     wrong({"class_weight": "balanced"}, "partial_fit cannot know how often", "partial_fit", AttributeError),
     wrong({"early_stopping": True}, "partial_fit does not hold out a validation set", "partial_fit", AttributeError),
     wrong({"optimizer": "adam", "l2": 0.1}, "leave out l1 and l2"),
-    wrong({"loss": "quantile", "quantile": 1.5}, "quantile == 1.5, must be < 1", estimator=LinearRegressor),
-    wrong({"loss": "huber", "delta": 0.0}, "delta == 0.0, must be > 0", estimator=LinearRegressor),
+    wrong({"loss": "quantile", "quantile": 1.5}, "quantile must lie in (0, 1), got 1.5", estimator=LinearRegressor),
+    wrong({"loss": "huber", "delta": 0.0}, "delta must lie in (0, inf), got 0.0", estimator=LinearRegressor),
 ])  # fmt: skip
 def test_invalid_parameters_are_reported_in_a_sentence(two, estimator, parameters, method, kind, message):
     with pytest.raises(kind) as caught:
@@ -421,7 +421,7 @@ def test_invalid_examples_are_reported_in_a_sentence(two):
         (lambda: model.fit(X, y, sample_weight=-np.ones(ROWS)), "Negative values in data passed to `sample_weight`"),
         (lambda: model.fit(X, y, sample_weight=np.zeros(ROWS)), "eight"),
         (lambda: model.fit(outside, y), "X: found feature -7 in a CSR matrix, expected 0 … 4"),
-        (lambda: LinearRegressor("poisson").fit(X, -y), "expected numbers of at least 0"),
+        (lambda: LinearRegressor("poisson").fit(X, -y), "expected at least 0: poisson loss is for counts"),
         (lambda: LinearClassifier().predict(X), "not fitted yet"),
     ]:
         with pytest.raises((ValueError, NotFittedError)) as caught:

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from surefoot.engines import losses
+from surefoot import losses
 from surefoot.learn.mixture import RESERVE, Mixture
 
 ROWS = st.integers(1, 60)
 SEEDS = st.integers(0, 2**32 - 1)
-CONVEX = [name for name in losses.SLOPES if name not in ("logistic", "softmax", "poisson")]
+CONVEX = [name for name, loss in losses.REGISTRY.items() if not loss.logarithmic and loss.target != "count"]
 
 
 def taken(mixture: Mixture, predictions, targets, pieces: int):
@@ -30,8 +30,8 @@ def test_log_loss_exceeds_the_best_models_by_ln_of_their_number_at_most(rows, se
     targets = rng.integers(2, size=rows).astype(float)
     mixture = Mixture("logistic", rates)
     mixed = taken(mixture, predictions, targets, pieces)
-    best = losses.values("logistic", predictions[:, 0], targets[:, None]).sum(axis=0).min()
-    total = losses.values("logistic", mixed[:, 0], targets).sum()
+    best = losses.logistic.values(predictions[:, 0], targets[:, None]).sum(axis=0).min()
+    total = losses.logistic.values(mixed[:, 0], targets).sum()
     assert total <= best + mixture.bound() + 1e-9 * (1 + best)
     assert mixture.total == pytest.approx(total)
     assert mixture.bound() <= math.log(rates) + 1.02 * RESERVE
@@ -45,7 +45,7 @@ def test_softmax_has_the_same_guarantee(rows, seed, classes, pieces):
     targets = rng.integers(classes, size=rows).astype(float)
     mixture = Mixture("softmax", 4, classes)
     taken(mixture, predictions, targets, pieces)
-    each = [losses.values("softmax", predictions[:, :, r], targets).sum() for r in range(4)]
+    each = [losses.softmax.values(predictions[:, :, r], targets).sum() for r in range(4)]
     assert mixture.total <= min(each) + mixture.bound() + 1e-9 * (1 + min(each))
 
 
@@ -57,7 +57,7 @@ def test_other_losses_exceed_it_by_the_stated_bound_at_most(rows, seed, loss, si
     targets = rng.integers(2, size=rows).astype(float)
     mixture = Mixture(loss, 5, parameter=0.3)
     taken(mixture, predictions, targets, pieces)
-    best = losses.values(loss, predictions[:, 0], targets[:, None], 0.3).sum(axis=0).min()
+    best = losses.get(loss).values(predictions[:, 0], targets[:, None], 0.3).sum(axis=0).min()
     assert mixture.total <= best + mixture.bound() + 1e-9 * (1 + best)
 
 
@@ -67,7 +67,7 @@ def test_the_best_is_followed_where_models_agree_at_first():
     targets = np.array([0.0] * 4 + [1.0] + [0.0] * 3)
     mixture = Mixture("squared", 2)
     taken(mixture, predictions, targets, 8)
-    best = losses.values("squared", predictions[:, 0], targets[:, None]).sum(axis=0).min()
+    best = losses.squared.values(predictions[:, 0], targets[:, None]).sum(axis=0).min()
     assert best + 1.0 < mixture.total <= best + mixture.bound() + 1e-9
 
 
@@ -132,6 +132,6 @@ def test_the_guarantee_for_the_first_models_holds_when_others_are_added(seed, le
         predictions = rng.normal(size=(length, 1, len(mixture.prior[0]))) * 4
         targets = rng.integers(2, size=length).astype(float)
         lost += mixture.take(predictions, targets, np.ones(length))[1].sum()
-        first += losses.values("logistic", predictions[:, 0, :4], targets[:, None]).sum(axis=0)
+        first += losses.logistic.values(predictions[:, 0, :4], targets[:, None]).sum(axis=0)
         mixture.choose(list(range(len(mixture.prior[0]))), int(rng.integers(4)), int(rng.integers(3)))
     assert lost <= first.min() + mixture.bound() + 1e-9 * (1 + lost)

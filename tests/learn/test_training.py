@@ -67,7 +67,7 @@ def same(one: Model, other: Model) -> bool:
 def test_two_labels_are_classes_and_are_predicted_as_written(labels, tmp_path):
     files = written(tmp_path / "two.svm", shard(0, labels) + shard(1, labels))
     model = trained(files).model
-    assert (model.targets.loss, model.targets.classes) == ("logistic", labels)
+    assert (model.targets.loss.name, model.targets.classes) == ("logistic", labels)
     predicted = np.concatenate([model.predict(block) for block in Reading().open(files)])
     assert set(predicted.tolist()) == set(labels)
 
@@ -81,20 +81,20 @@ def test_the_second_label_may_occur_late(other, tmp_path):
 
 def test_fractions_are_regression_targets(tmp_path):
     model = trained(written(tmp_path / "y.svm", "1.5 1:1\n2 2:1\n-0.25 3:1\n")).model
-    assert (model.targets.loss, model.targets.classes) == ("squared", None)
+    assert (model.targets.loss.name, model.targets.classes) == ("squared", None)
 
 
 def test_given_classes_are_learned_together(tmp_path):
     files = written(tmp_path / "three.svm", "".join(f"{k} {k}:1\n" for k in (1, 2, 3) * 20))
     outcome = trained(files, classes=(3, 1, 2), test=tuple(files))
-    assert outcome.model.targets.loss == "softmax"
+    assert outcome.model.targets.loss.name == "softmax"
     assert outcome.test.accuracy == 1.0
 
 
 @pytest.mark.parametrize(
     "text, options, words",
     [
-        ("1 1:1\n2 1:1\n3 1:1\n", {}, "the labels 1, 2, 3, which are more than two; .* --classes 1,2,3, or .* squared"),
+        ("1 1:1\n2 1:1\n3 1:1\n", {}, "more than two labels: 1, 2, 3; .* --classes 1,2,3, or .* squared"),
         ("5 1:1\n", {}, "only the label 5 .* --classes"),
         ("1 1:1\n1 2:1\n", {}, "only the label 1 in all examples"),
         ("1 1:1\n-1 1:1\n7 1:1\n", {"classes": (-1, 1)}, r"y\.svm:3:1: found label 7, expected -1 or 1"),
@@ -123,7 +123,7 @@ def test_rows_without_a_target_are_skipped_and_counted(tmp_path):
     options = {"classes": (-1, 1)}
     outcome = trained(written(tmp_path / "bad.svm", bad), on_error="skip", **options)
     assert outcome.model.facts["skipped"] == {
-        "label is of no class": 1,
+        "unknown class": 1,
         "value is not a number": 1,
         "label is not finite": 1,
     }
@@ -138,9 +138,7 @@ def test_rows_without_a_target_are_skipped_and_counted(tmp_path):
 
 def test_a_training_without_a_usable_row_says_why(tmp_path):
     files = written(tmp_path / "bad.svm", "5 1:1\n6 1:1\n")
-    with pytest.raises(
-        DataError, match=r"bad\.svm: found no example to learn from; lines skipped: label is of no class"
-    ):
+    with pytest.raises(DataError, match=r"bad\.svm: found no example to learn from; lines skipped: unknown class"):
         trained(files, on_error="skip", classes=(-1, 1), passes=2)
 
 
@@ -148,7 +146,7 @@ def test_rows_of_the_test_part_are_treated_in_the_same_way(tmp_path):
     good, bad = written(tmp_path / "good.svm", shard(0)), written(tmp_path / "bad.svm", shard(1) + "7 1:1\n8 1:1\n")
     options = {"classes": (-1, 1), "test": tuple(bad)}
     found = trained(good, on_error="skip", **options).test
-    assert (found.examples, found.skipped) == (150, {"label is of no class": 2})
+    assert (found.examples, found.skipped) == (150, {"unknown class": 2})
     assert found.loss == trained(good, classes=(-1, 1), test=tuple(written(tmp_path / "b.svm", shard(1)))).test.loss
     with pytest.warns(DataWarning, match="found label") as warned:
         trained(good, on_error="warn", **options)

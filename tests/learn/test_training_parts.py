@@ -204,7 +204,7 @@ def test_rows_without_a_target_are_handled_as_the_policy_says():
     rows = dataclasses.replace(block(9), labels=labels)
     skipping = Numbered(Policy("skip"))
     assert usable(skipping, TARGETS, rows).labels.tolist() == [1.0, -1.0, 1.0]
-    assert skipping.policy.counts == {"label is of no class": 6}
+    assert skipping.policy.counts == {"unknown class": 6}
     with pytest.raises(DataError, match=r"row 1: found label 5, expected -1 or 1"):
         usable(Numbered(Policy("stop")), TARGETS, rows)
     with pytest.raises(DataError, match=r"row 4: .* 3 lines could not be used .* more than the 2 allowed"):

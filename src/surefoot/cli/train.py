@@ -17,19 +17,14 @@ if TYPE_CHECKING:
     from surefoot.learn.plan import Outcome, Progress
 
 FAILED = 1
-LOSSES = (
-    "auto, logistic, hinge, squared_hinge, modified_huber, softmax; squared, huber, quantile, poisson, "
-    "epsilon_insensitive"
-)
-PARAMETERS = {"huber": 1.0, "quantile": 0.5, "epsilon_insensitive": 0.1}
-"""The losses that have a number of their own, and its default."""
-
 SETTING = "eps=1e-8"
 """What errors give as an example of --set."""
 
 
 def complete_losses(incomplete: str) -> list[str]:
-    return options.starting(incomplete, LOSSES.replace(";", ",").split(", "))
+    from surefoot.losses import REGISTRY
+
+    return options.starting(incomplete, ["auto", *REGISTRY])
 
 
 def train(
@@ -41,9 +36,11 @@ def train(
     test: Annotated[
         list[str] | None, typer.Option(metavar="FILE", help="Measure the loss on this file too; may be repeated.")
     ] = None,
-    loss: Annotated[str, typer.Option(metavar="NAME", help=f"{LOSSES}.", autocompletion=complete_losses)] = "auto",
+    loss: Annotated[
+        str, typer.Option(metavar="NAME", help="auto, or one of surefoot losses.", autocompletion=complete_losses)
+    ] = "auto",
     loss_parameter: Annotated[
-        float | None, typer.Option(metavar="NUMBER", help="δ of huber, q of quantile, ε of epsilon_insensitive.")
+        float | None, typer.Option(metavar="NUMBER", help="The loss's own, such as δ of huber; its default otherwise.")
     ] = None,
     classes: Annotated[
         str | None, typer.Option(metavar="LABELS", help="The labels of the classes: 1,2,3 or 0-9; inferred by default.")
@@ -119,7 +116,7 @@ def train(
         test=tuple(test or ()),
         on_error=on_error,  # pyright: ignore[reportArgumentType]
         max_errors=max_errors,
-        parameter=parse_parameter(loss, loss_parameter),
+        parameter=loss_parameter,
         method=Method(
             optimizer=optimizer,
             lr=parse_lr(lr),
@@ -207,17 +204,6 @@ def parse_classes(text: str | None) -> tuple[float, ...] | None:
         raise ValueError(f"--classes takes labels, such as 1,2,3 or 0-9; got {text!r}") from None
 
 
-def parse_parameter(loss: str, number: float | None) -> float:
-    """The loss's own number."""
-    if number is None:
-        return PARAMETERS.get(loss, 0.0)
-    if loss not in PARAMETERS:
-        raise ValueError(f"--loss-parameter is for --loss {', '.join(PARAMETERS)}; the loss is {loss}")
-    if not (0.0 < number < (1.0 if loss == "quantile" else float("inf"))):
-        raise ValueError(f"--loss-parameter: found {number:g}, expected a number that {loss} can have")
-    return number
-
-
 def parse_every(text: str) -> int | float:
     """Examples, or seconds with an s.
 
@@ -285,15 +271,19 @@ def results(outcome: Outcome, model: Path, seconds: float) -> dict[str, Any]:
     weights = outcome.model.weights
     found: dict[str, Any] = {
         "model": model,
-        "loss": outcome.model.targets.loss,
+        "loss": outcome.model.targets.loss.name,
+        "metric": outcome.model.targets.loss.metric.name,
         "classes": outcome.model.targets.classes,
         "examples": facts["examples"],
         "features": len(outcome.model.stats.features) if outcome.model.stats is not None else len(weights),
         "nonzero_weights": int((weights != 0).sum()),
         "progressive_loss": facts["progressive_loss"],
     }
+    metric = outcome.model.targets.loss.metric
+    found |= {f"progressive_{name.lower()}": root for name, root in metric.roots(facts["progressive_loss"]).items()}
     if test is not None:
         found |= {"test_examples": test.examples, "test_loss": test.loss, "test_accuracy": test.accuracy}
+        found |= {f"test_{name.lower()}": root for name, root in metric.roots(test.loss).items()}
         found |= {"test_area_under_curve": test.area_under_curve, "test_skipped": test.skipped}
     found |= {name: facts[name] for name in ("learning_rate", "implicit", "rates", "passes", "skipped", "diverged")}
     if "names" in facts:
@@ -303,11 +293,11 @@ def results(outcome: Outcome, model: Path, seconds: float) -> dict[str, Any]:
 
 def show(outcome: Outcome, facts: dict[str, Any], report: Path | None) -> None:
     """The results in a few lines."""
-    out = output.console()
+    out, metric = output.console(), outcome.model.targets.loss.metric
     lines = [
         ("examples", f"{facts['examples']:,} in {facts['seconds']:.2f} s"),
         ("features", f"{facts['features']:,}, {facts['nonzero_weights']:,} nonzero weights"),
-        (f"progressive {facts['loss']} loss", f"{facts['progressive_loss']:.4f}"),
+        (f"progressive {metric.name}", metric.text(facts["progressive_loss"])),
     ]
     if outcome.test is not None:
         also = [
@@ -315,7 +305,7 @@ def show(outcome: Outcome, facts: dict[str, Any], report: Path | None) -> None:
             for name, value in (("accuracy", outcome.test.accuracy), ("AUC", outcome.test.area_under_curve))
             if value is not None
         ]
-        lines.append((f"test {facts['loss']} loss", ", ".join([f"{outcome.test.loss:.4f}", *also])))
+        lines.append((f"test {metric.name}", ", ".join([metric.text(outcome.test.loss), *also])))
     step = " (implicit steps)" if facts["implicit"] else ""
     lines.append(("learning rate", f"{facts['learning_rate']:g}{step}"))
     left_out = {"": facts["skipped"], "test ": facts.get("test_skipped", {})}

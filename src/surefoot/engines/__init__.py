@@ -6,7 +6,6 @@ Both engines have the same drivers: `dense`, `rows` (sparse gradients) and `line
 
 from surefoot.engines.around import Around
 from surefoot.engines.driver import ENGINES, order
-from surefoot.engines.losses import mean_loss, predict
 from surefoot.engines.numerics import from_bfloat16, to_bfloat16
 from surefoot.engines.state import NonFiniteError, State
 from surefoot.engines.step import Step
@@ -20,9 +19,7 @@ __all__ = [
     "Step",
     "from_bfloat16",
     "get_threads",
-    "mean_loss",
     "order",
-    "predict",
     "set_threads",
     "to_bfloat16",
 ]

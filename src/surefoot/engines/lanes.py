@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from surefoot import pages
+from surefoot import losses, pages
 from surefoot.engines.cpu.kind import Kind
 from surefoot.engines.cpu.merging import copy_columns
 from surefoot.engines.cpu.specialising import specialise
-from surefoot.engines.losses import CODES
 from surefoot.engines.step import Step
 from surefoot.engines.tables import stack
+from surefoot.losses import Loss
 
 COMPILED_WIDTHS = (1, 2, 4, 8)
 """Numbers of lanes with kernels of their own; other numbers share one, which is a little slower."""
@@ -63,7 +63,7 @@ class Lanes:
 
     Args:
         steps: one for each rate; the rule must be the same.
-        loss: a key of losses.SLOPES.
+        loss: a Loss or the name of one.
         parameter: the loss's own number.
         outputs: numbers predicted for each example: 1, or the number of classes.
         damped: for each rate, whether it takes the slope that the loss has where the step leads (an implicit step).
@@ -76,7 +76,7 @@ class Lanes:
         self,
         steps: Sequence[Step],
         *,
-        loss: str = "logistic",
+        loss: str | Loss = losses.FOR_TWO_CLASSES,
         parameter: float = 0.0,
         outputs: int = 1,
         damped: Sequence[bool] = (),
@@ -85,7 +85,7 @@ class Lanes:
         batch_size: int = 1,
     ):
         self.steps, self.damped = list(steps), [bool(d) for d in damped] or [False] * len(steps)
-        self.loss, self.parameter, self.outputs = loss, parameter, outputs
+        self.loss, self.parameter, self.outputs = losses.get(loss), parameter, outputs
         self.normalize, self.batch_size = normalize, batch_size
         self.t = self.skipped = 0
         self.memory = pages.zeros((0, self.width), np.float32)
@@ -181,7 +181,7 @@ class Lanes:
         damped = np.tile(self.damped, self.outputs) if any(self.damped) and self.batch_size == 1 else np.empty(0, bool)
         keep = self._keep(self.t + 1, steps)
         penalties = (f(self.steps[0].l1), f(self.steps[0].l2), keep)
-        settings = (CODES[self.loss], float(self.parameter), self.outputs, damped, tables, penalties)
+        settings = (losses.CODES.get(self.loss, 0), float(self.parameter), self.outputs, damped, tables, penalties)
         average = self._average(steps)
         kind = self._kind()
         arrays = ((indptr, indices, examples.values[first:stop]), examples.targets, examples.weights)
@@ -269,6 +269,7 @@ class Lanes:
             lanes=self.lanes if self.lanes in COMPILED_WIDTHS else 0,
             normalizes=self.normalize,
             averages=self.averages,
+            loss=None if self.loss in losses.CODES else self.loss,
         )
 
     def _table(self, first: int, steps: int, spared: bool = False) -> np.ndarray:

@@ -4,16 +4,15 @@ import math
 
 import numpy as np
 
-from surefoot import ops
+from surefoot import losses, ops
 from surefoot.engines import around as surroundings
 from surefoot.engines.around import Around
 from surefoot.engines.averaging import blend
-from surefoot.engines.losses import SLOPES
 from surefoot.engines.numerics import BLOCK, RUNNING_SUMS, decode, encode, rounding_key
 from surefoot.engines.settings import Settings
 from surefoot.engines.state import State
 from surefoot.engines.tables import Table, table
-from surefoot.rules.record import ARRAY_OPS
+from surefoot.records.functions import ARRAY_OPS
 
 
 def dense(step: Settings, x, g, state: State, t: int, coefficients: tuple, around: Around) -> int:
@@ -275,7 +274,7 @@ def linear(step: Settings, examples, y, order, x, state: State, loss: str, batch
             prediction = decode(x[bias:])[0]
             for j, value in zip(columns, values, strict=True):
                 prediction = prediction + decode(x[j : j + 1])[0] * value
-            r = f(SLOPES[loss](float(prediction), float(y[i])))
+            r = f(losses.get(loss).slope(float(prediction), float(y[i])))
             for j, value in zip(columns, values, strict=True):
                 gradient[j] += r * value
             gradient[bias] += r

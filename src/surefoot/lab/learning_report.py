@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
     from surefoot.learn.evaluation import Evaluation
     from surefoot.learn.plan import Outcome
+    from surefoot.losses import Metric
 
 TOP = 20
 SIZE = (5.8, 4.0)
-UNITS = {"logistic": "log loss", "softmax": "log loss", "squared": "squared loss ½(ŷ − y)²"}
 
 
 def write(outcome: Outcome, path: Path, model: Path) -> None:
@@ -71,17 +71,16 @@ def measured(outcome: Outcome) -> tuple[Evaluation | None, str]:
 
 
 def headline(outcome: Outcome) -> str:
-    facts, unit = outcome.model.facts, unit_of(outcome)
+    facts, unit = outcome.model.facts, metric_of(outcome)
     if outcome.diverged:
         return f"Diverged; the last good model is of {facts['examples']:,} examples"
     if outcome.test is not None:
-        return f"Test {unit}: {outcome.test.loss:.4g}"
-    return f"Progressive {unit}: {facts['progressive_loss']:.4g}"
+        return f"Test {unit.name}: {unit.text(outcome.test.loss, '.4g')}"
+    return f"Progressive {unit.name}: {unit.text(facts['progressive_loss'], '.4g')}"
 
 
-def unit_of(outcome: Outcome) -> str:
-    loss = outcome.model.targets.loss
-    return UNITS.get(loss, f"{loss.replace('_', ' ')} loss")
+def metric_of(outcome: Outcome) -> Metric:
+    return outcome.model.targets.loss.metric
 
 
 def lead(outcome: Outcome) -> str:
@@ -112,9 +111,10 @@ def numbers(outcome: Outcome, facts: dict[str, Any]) -> dict[str, str]:
     """The numbers at the top."""
     training, test = outcome.model.facts, outcome.test
     found = {"examples": f"{training['examples']:,}", "features that occurred": f"{facts.get('seen', 0):,}"}
-    found["progressive loss"] = f"{training['progressive_loss']:.4g}"
+    metric = metric_of(outcome)
+    found[f"progressive {metric.name}"] = metric.text(training["progressive_loss"], ".4g")
     if test is not None:
-        found["test loss"] = f"{test.loss:.4g}"
+        found[f"test {metric.name}"] = metric.text(test.loss, ".4g")
     evaluation, of = measured(outcome)
     if evaluation is not None:
         of = "test" if test is not None else "progressive"
@@ -127,7 +127,7 @@ def numbers(outcome: Outcome, facts: dict[str, Any]) -> dict[str, str]:
 
 
 def settings(outcome: Outcome, facts: dict[str, Any], model: Path) -> list[tuple[str, str]]:
-    lines = [(name, text) for name, text in described(facts) if name not in ("progressive loss", "left out")]
+    lines = [line for line in described(facts) if not line[0].startswith(("progressive", "left out"))]
     return [*lines, ("time", f"{outcome.model.facts['seconds']:.1f} s"), ("model", str(model))]
 
 
@@ -180,7 +180,7 @@ def pictures(outcome: Outcome) -> list[Picture]:
 
 def loss_curve(outcome: Outcome) -> Figure:
     examples, losses = np.array(outcome.model.facts["history"]).T
-    figure, axes = curves("", "examples", unit_of(outcome), *SIZE)
+    figure, axes = curves("", "examples", metric_of(outcome).name, *SIZE)
     axes.plot(examples, losses, **look(0).line())
     if outcome.test is not None:
         axes.axhline(outcome.test.loss, color=PALETTE[1], linestyle="--", linewidth=1.2)

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from surefoot.engines import State, Step, mean_loss, order, predict
+from surefoot import losses
+from surefoot.engines import State, Step, order
 from surefoot.lab.resolve import Rate, first_rate, schedule_name
+from surefoot.losses import Loss
 from surefoot.rules import Rule
 
 if TYPE_CHECKING:
@@ -101,19 +103,23 @@ class Task:
     y: np.ndarray
     X_test: Any
     y_test: np.ndarray
-    loss: str
+    loss: Loss
 
     @classmethod
     def of(cls, data: Dataset) -> Task:
         """The training and the held-out part of a data set."""
-        loss = "logistic" if data.task == "classification" else "squared"
+        loss = losses.FOR_TWO_CLASSES if data.task == "classification" else losses.FOR_NUMBERS
         return cls(*data.part(data.train), *data.part(data.test), loss)
+
+    @property
+    def classifies(self) -> bool:
+        return self.loss.target == "class"
 
     def for_search(self) -> Task:
         """The training part alone, a fifth of which now judges."""
         from surefoot.data import split
 
-        rest, held_out = split(self.y, "classification" if self.loss == "logistic" else "regression")
+        rest, held_out = split(self.y, "classification" if self.classifies else "regression")
         return Task(self.X[rest], self.y[rest], self.X[held_out], self.y[held_out], self.loss)
 
     def start(self) -> np.ndarray:
@@ -128,8 +134,14 @@ class Task:
         """How good the weights x are."""
         with np.errstate(over="ignore", invalid="ignore"):
             seen, unseen = predict(self.X, x), predict(self.X_test, x)
-            right = float(np.mean((unseen > 0) == (self.y_test > 0.5))) if self.loss == "logistic" else None
-            return Score(mean_loss(self.loss, seen, self.y), mean_loss(self.loss, unseen, self.y_test), right)
+            right = float(np.mean((unseen > 0) == (self.y_test > 0.5))) if self.classifies else None
+            train, test = (self.loss.reported(p[:, None], y) for p, y in ((seen, self.y), (unseen, self.y_test)))
+            return Score(float(train.mean()), float(test.mean()), right)
+
+
+def predict(examples, x: np.ndarray) -> np.ndarray:
+    """examples · weights + bias, (m,), for x = weights then bias."""
+    return examples @ x[:-1] + x[-1]
 
 
 @dataclass(frozen=True)
@@ -329,7 +341,7 @@ class Race:
         task = self.task
         # What overflows has diverged, which is recorded; NumPy need not warn of it.
         with np.errstate(over="ignore", invalid="ignore"):
-            step.linear(task.X, task.y, turns, x, state, loss=task.loss, batch_size=self.settings.batch_size)
+            step.linear(task.X, task.y, turns, x, state, loss=task.loss.name, batch_size=self.settings.batch_size)
 
     def compile(self, step: Step) -> None:
         """Takes a step with a copy of everything, so that no epoch pays for compiling the rule."""

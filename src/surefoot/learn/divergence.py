@@ -8,7 +8,6 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from surefoot.engines.lanes import Examples
-from surefoot.learn.evaluation import each
 from surefoot.learn.learner import DivergedError, Learner
 from surefoot.learn.settings import Settings
 
@@ -60,8 +59,10 @@ class Divergence:
         begin, lost, constant = self.window
         settings = learner.settings
         same = np.full(predictions.shape, learner.center)
-        constant += float((each(settings.loss, same, examples.targets, settings.parameter) * examples.weights).sum())
-        lost += float((each(settings.loss, predictions, examples.targets, settings.parameter) * examples.weights).sum())
+        constant += float((settings.loss.reported(same, examples.targets, settings.parameter) * examples.weights).sum())
+        lost += float(
+            (settings.loss.reported(predictions, examples.targets, settings.parameter) * examples.weights).sum()
+        )
         self.window = Window(begin, lost, constant)
         if learner.examples < 2 * begin:
             return

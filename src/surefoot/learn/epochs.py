@@ -11,7 +11,6 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from surefoot.learn.arrays import ArrayDataset
-from surefoot.learn.evaluation import each
 from surefoot.learn.learner import Learner
 
 VISITS = 100_000
@@ -116,10 +115,10 @@ def note(history: dict[str, list], learner: Learner, loss: float) -> None:
 
 
 def mean_loss(learner: Learner, data: ArrayDataset) -> float:
-    """The mean loss of what the learner predicts now, by the examples' weights."""
+    """The mean loss of what the learner predicts now, by the examples' weights and as its metric has it."""
     weights, biases = learner.weights()
     settings = learner.settings
-    found = each(settings.loss, predictions(data.X, weights, biases), data.targets, settings.parameter)
+    found = settings.loss.reported(predictions(data.X, weights, biases), data.targets, settings.parameter)
     return float(np.average(found, weights=data.weights))
 
 

@@ -16,10 +16,12 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, check_scalar, validate_data
 
+from surefoot import losses
 from surefoot.learn.arrays import ArrayDataset, checked
 from surefoot.learn.epochs import Epochs, copied, epochs_for, learn, note, predictions
 from surefoot.learn.learner import Learner
 from surefoot.learn.settings import Settings
+from surefoot.losses import Loss, LossError
 
 FLOATS = (np.float64, np.float32)
 
@@ -46,10 +48,10 @@ class MixedWeights:
 class LinearEstimator(BaseEstimator):
     """What the two estimators share: parameters, epochs, weights."""
 
-    LOSSES: tuple[str, ...] = ()
-    PARAMETERS: ClassVar[dict[str, str]] = {}
-    """What the loss's own number is called."""
-    loss: str
+    TARGETS: ClassVar[tuple[str, ...]] = ()
+    """The kinds of targets that losses may be for."""
+    loss: str | Loss
+    loss_parameter: float | None
     optimizer: Any
     optimizer_params: Mapping[str, Any] | None
     lr: Any
@@ -123,8 +125,9 @@ class LinearEstimator(BaseEstimator):
 
     def _check(self) -> None:
         """Parameters that the learner's settings do not check."""
-        if self.loss not in self.LOSSES:
-            raise ValueError(f"loss: found {self.loss!r}, expected one of {', '.join(self.LOSSES)}")
+        self._loss()
+        for loss in self._named():
+            loss.settings(getattr(self, loss.parameter.name))  # pyright: ignore[reportOptionalMemberAccess]
         if not (isinstance(self.epochs, str) and self.epochs == "auto"):
             if isinstance(self.epochs, str):
                 raise ValueError(f'epochs: found {self.epochs!r}, expected "auto" or a number')
@@ -141,10 +144,9 @@ class LinearEstimator(BaseEstimator):
             raise TypeError(f"optimizer_params: found {self.optimizer_params!r}, expected a dict or None")
 
     def _settings(self) -> Settings:
-        name = self.PARAMETERS.get(self.loss)
         return Settings(
-            loss=self._engine_loss(),
-            parameter=float(getattr(self, name)) if name else 0.0,
+            loss=self._loss_of_outputs(),
+            parameter=self._parameter(),
             outputs=self._outputs(),
             optimizer=self.optimizer,
             lr=self.lr,
@@ -166,8 +168,7 @@ class LinearEstimator(BaseEstimator):
         for field in fields(Settings):
             old, new = getattr(begun, field.name), getattr(settings, field.name)
             if old != new:
-                name = "optimizer_params" if field.name == "hyper" else self.PARAMETERS.get(self.loss, field.name)
-                name = name if field.name in ("hyper", "parameter") else field.name
+                name = {"hyper": "optimizer_params", "parameter": self._name_of_parameter()}.get(field.name, field.name)
                 raise ValueError(
                     f"{name}: found {new!r}, but the model was trained with {old!r}; keep that value to continue, or "
                     "call fit with warm_start=False to start again"
@@ -200,8 +201,42 @@ class LinearEstimator(BaseEstimator):
         self._learner, self._weights, self._is_sparse = learner, MixedWeights(learner), False
         self.learning_rate_ = learner.learning_rate.lr
 
-    def _engine_loss(self) -> str:
-        return self.loss
+    def _loss(self) -> Loss:
+        """The loss.
+
+        Raises:
+            LossError: there is no such loss, or it is not for these targets.
+        """
+        loss = losses.get(self.loss)
+        if loss.target not in self.TARGETS:
+            known = [name for name, loss in losses.REGISTRY.items() if loss.target in self.TARGETS]
+            raise LossError(f"loss: found {loss.name!r}, which predicts a {loss.target}; expected {', '.join(known)}")
+        return loss
+
+    def _loss_of_outputs(self) -> Loss:
+        """The loss that is learned: of a joint one and two classes, the one with a single output."""
+        loss = self._loss()
+        return loss.for_two if loss.for_two is not None and self._outputs() == 1 else loss
+
+    def _named(self) -> list[Loss]:
+        """The losses for whose own number the estimator has an argument of that name."""
+        return [loss for loss in losses.REGISTRY.values() if loss.parameter and hasattr(self, loss.parameter.name)]
+
+    def _name_of_parameter(self) -> str:
+        """What the estimator calls the loss's own number."""
+        loss = self._loss()
+        return loss.parameter.name if loss.parameter is not None and loss in self._named() else "loss_parameter"
+
+    def _parameter(self) -> float:
+        """The loss's own number.
+
+        Raises:
+            LossError: it has none, or not this one.
+        """
+        name, loss = self._name_of_parameter(), self._loss()
+        if name != "loss_parameter" and self.loss_parameter is not None:
+            raise LossError(f"loss_parameter: {loss.name} calls its number {name}; give {name}={self.loss_parameter!r}")
+        return loss.settings(getattr(self, name))
 
     def _outputs(self) -> int:
         return 1

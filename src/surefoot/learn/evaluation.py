@@ -6,9 +6,8 @@ import math
 
 import numpy as np
 
-from surefoot.engines import losses
-from surefoot.learn.learner import CLASSES
-from surefoot.learn.mixture import softmax
+from surefoot import losses
+from surefoot.losses import Loss
 
 SCORES = 4096
 """Steps in which scores of two classes are told apart."""
@@ -19,10 +18,10 @@ GROUPS = 20
 
 
 class Evaluation:
-    """Of predictions beside targets.
+    """How good predictions of targets are.
 
     Args:
-        loss: a key of losses.SLOPES.
+        loss: a Loss or the name of one.
         outputs: numbers predicted for each example.
         parameter: the loss's own number.
 
@@ -36,11 +35,11 @@ class Evaluation:
     (0.6666666666666666, 1.0)
     """
 
-    def __init__(self, loss: str, outputs: int = 1, parameter: float = 0.0):
-        self.loss_name, self.outputs, self.parameter = loss, outputs, parameter
+    def __init__(self, loss: str | Loss, outputs: int = 1, parameter: float = 0.0):
+        self.kind, self.outputs, self.parameter = losses.get(loss), outputs, parameter
         self.examples, self.weight, self.lost, self.right = 0, 0.0, 0.0, 0.0
         self.skipped: dict[str, int] = {}
-        self.binary = outputs == 1 and loss in CLASSES
+        self.binary = outputs == 1 and self.kind.target == "class"
         self.histogram = np.zeros((2, SCORES))
         self.edges: np.ndarray | None = None
         self.groups = np.zeros((3, GROUPS))
@@ -51,7 +50,7 @@ class Evaluation:
             return
         self.examples += len(targets)
         self.weight += float(weights.sum())
-        self.lost += float((each(self.loss_name, predictions, targets, self.parameter) * weights).sum())
+        self.lost += float((self.kind.reported(predictions, targets, self.parameter) * weights).sum())
         if self.binary:
             right = (predictions[:, 0] > 0) == (targets > 0)
             share = (np.clip(predictions[:, 0], -LARGEST, LARGEST) + LARGEST) / (2 * LARGEST)
@@ -68,12 +67,12 @@ class Evaluation:
 
     def _group(self, predictions: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> None:
         """Sums predictions and targets over groups of about the same prediction."""
-        if self.loss_name == "logistic":
-            predictions = probabilities("logistic", predictions[:, None])[:, 1]
-        elif self.binary:
-            return
+        if not self.binary:
+            predictions = self.kind.means(predictions)
+        elif self.kind.probability is not None:
+            predictions = self.kind.probabilities(predictions[:, None])[:, 1]
         else:
-            predictions = losses.mean_of(self.loss_name, predictions)
+            return
         if self.edges is None:
             self.edges = np.quantile(predictions, np.linspace(0, 1, GROUPS + 1)[1:-1])
         places = np.searchsorted(self.edges, predictions)
@@ -82,7 +81,7 @@ class Evaluation:
 
     @property
     def loss(self) -> float:
-        """The mean loss."""
+        """The mean loss, as its metric has it."""
         return self.lost / self.weight if self.weight else math.nan
 
     @property
@@ -108,34 +107,3 @@ class Evaluation:
         there = self.groups[2] > 0
         predicted, wanted, weight = self.groups[:, there]
         return predicted / weight, wanted / weight, weight / max(self.weight, 1e-300)
-
-
-def each(loss: str, predictions: np.ndarray, targets: np.ndarray, parameter: float = 0.0) -> np.ndarray:
-    """The loss of each example, (n,); of several outputs that are learned one against the rest, their sum."""
-    if loss == "softmax":
-        return losses.values(loss, predictions, targets)
-    if predictions.shape[1] == 1:
-        return losses.values(loss, predictions[:, 0], targets, parameter)
-    wanted = targets[:, None] == np.arange(predictions.shape[1])
-    return losses.values(loss, predictions, wanted, parameter).sum(axis=1)
-
-
-def probabilities(loss: str, predictions: np.ndarray) -> np.ndarray:
-    """Probabilities of the classes, (n, classes), from predictions, (n, outputs).
-
-    Raises:
-        ValueError: predictions of this loss are no probabilities.
-    """
-    if loss == "softmax":
-        return softmax(predictions)
-    if loss not in ("logistic", "modified_huber"):
-        raise ValueError(f"{loss} loss does not predict probabilities; train with --loss logistic for these")
-    if loss == "logistic":
-        z = np.exp(-np.abs(predictions))
-        positive = np.where(predictions >= 0, 1.0, z) / (1.0 + z)
-    else:
-        positive = (np.clip(predictions, -1.0, 1.0) + 1.0) / 2.0
-    if predictions.shape[1] == 1:
-        return np.hstack([1.0 - positive, positive])
-    total = positive.sum(axis=1, keepdims=True)
-    return np.where(total > 0, positive / np.where(total > 0, total, 1.0), 1.0 / predictions.shape[1])

@@ -47,7 +47,7 @@ def largest(model: Model, top: int) -> list[Largest]:
             place = int(np.searchsorted(model.stats.features, feature))
             count, rate = int(model.stats.counts[place]), float(model.stats.rates[place, output])
         classes = model.targets.classes
-        label = None if model.targets.outputs == 1 or classes is None else classes[output]
+        label = None if model.targets.outputs == 1 or not classes else float(classes[output])
         found.append(Largest(int(feature), model.names.get(int(feature), str(feature)), label, weight, count, rate))
     return found
 
@@ -57,7 +57,8 @@ def summary(model: Model, top: int = 20) -> dict[str, Any]:
     features, outputs = model.weights.shape
     nonzero = int(np.count_nonzero(model.weights))
     found: dict[str, Any] = {
-        "loss": model.targets.loss,
+        "loss": model.targets.loss.name,
+        "metric": model.targets.loss.metric.name,
         "classes": model.targets.classes,
         "features": features,
         "outputs": outputs,
@@ -102,13 +103,14 @@ def described(facts: dict[str, Any]) -> list[tuple[str, str]]:
         step = " (implicit steps)" if training["implicit"] else ""
         lines.append(("learning rate", f"{training['learning_rate']:g}{step}"))
         lines.append(("trained on", f"{training['examples']:,} examples of {', '.join(training['files'])}"))
-        lines.append(("progressive loss", f"{training['progressive_loss']:.4f}"))
+        lines.append((f"progressive {facts['metric']}", f"{training['progressive_loss']:.4f}"))
         if training.get("names"):
             names = training["names"]
             lines.append(("names", f"{names['kept']:,}; shared places: {names['collisions']:,}"))
         if training["skipped"]:
             lines.append(("left out", ", ".join(f"{why}: {n:,}" for why, n in sorted(training["skipped"].items()))))
-        given = [f"{name} {value}" for name, value in training["settings"].items() if value not in ({}, 0.0, False)]
+        settings = training["settings"].items()
+        given = [f"{name} {value}" for name, value in settings if value not in (None, {}, 0.0, False)]
         lines.append(("settings", ", ".join([*given, f"passes {training['passes']}"])))
     if reading:
         told = [f"{name} {value}" for name, value in reading.items() if name == "format" or (name == "bits" and value)]

@@ -13,7 +13,7 @@ from surefoot.engines.lanes import Examples, Lanes
 from surefoot.engines.state import State
 from surefoot.engines.step import Step
 from surefoot.learn.feature_stats import FeatureStats
-from surefoot.learn.mixture import Mixture
+from surefoot.learn.mixture import Mixture, running_sums
 from surefoot.learn.rates import Choice, Rate, RateGrid, due, until_review, winner
 from surefoot.learn.settings import Settings
 
@@ -23,8 +23,8 @@ ROWS = 8192
 """Examples that are learned from at once."""
 FIRST_TARGETS = 4096
 """Examples whose targets are centred and scaled by."""
-CENTRED = ("squared", "huber", "quantile", "epsilon_insensitive")
-NUMBERS = ("center", "spread", "examples", "weight", "features")
+CENTERS = {"mean": np.mean, "median": np.median}
+NUMBERS = ("center", "spread", "examples", "weight", "least", "features")
 """What of a learner's state are plain numbers."""
 CLASSES = ("logistic", "hinge", "squared_hinge", "modified_huber", "softmax")
 
@@ -62,7 +62,7 @@ class Learner:
         self.features = features
         self.lanes = self._lanes(features)
         self.mixture = self._mixture()
-        self.examples, self.weight = 0, 0.0
+        self.examples, self.weight, self.least = 0, 0.0, 0.0
         self.history: list[tuple[int, float]] = []
         self._since = (0.0, 0.0)
 
@@ -82,8 +82,11 @@ class Learner:
 
     @property
     def lost(self) -> float:
-        """The progressive loss so far: of each example predicted before it was learned from, times its weight."""
-        return self.mixture.total * self._unit
+        """The progressive loss so far, as its metric has it, of each example times its weight.
+
+        Each is predicted before it is learned from.
+        """
+        return self.settings.loss.metric.factor * (self.mixture.total * self._unit - self.least)
 
     @property
     def loss(self) -> float:
@@ -92,13 +95,12 @@ class Learner:
 
     @property
     def _parameter(self) -> float:
-        scaled = self.settings.loss in ("huber", "epsilon_insensitive")
-        return self.settings.parameter / self.spread if scaled else self.settings.parameter
+        return self.settings.loss.scaled(self.settings.parameter, self.spread)
 
     @property
     def _unit(self) -> float:
         """What a loss of scaled targets is multiplied by."""
-        return self.spread**2 if self.settings.loss in ("squared", "huber") else self.spread
+        return self.settings.loss.unit(self.spread)
 
     def _steps(self, rates: Sequence[Rate]) -> list[Step]:
         """A step for each of the rates; weights of scaled targets are so many times smaller, and their losses too."""
@@ -155,14 +157,16 @@ class Learner:
 
     def _begin(self, examples: Examples) -> None:
         """Numbers to predict are centred and scaled by the first examples', so that no rate depends on their unit."""
+        if not self.settings.normalize:
+            return
         loss, y = self.settings.loss, examples.targets[:FIRST_TARGETS]
-        if loss in CENTRED and self.settings.normalize:
-            self.center = float(np.mean(y)) if loss == "squared" else float(np.median(y))
+        if loss.center is not None:
+            self.center = float(CENTERS[loss.center](y))
             self.spread = float(np.std(y)) or abs(self.center) or 1.0
             self.lanes.parameter, self.lanes.steps = self._parameter, self._steps(self.rates)
             self.mixture = self._mixture()
-        elif loss == "poisson" and self.settings.normalize and not self.lanes.rule.from_origin:
-            self.lanes.memory[0, : self.lanes.lanes] = math.log(max(float(np.mean(y)), 1e-3))
+        elif loss.initial is not None and not self.lanes.rule.from_origin:
+            self.lanes.memory[0, : self.lanes.lanes] = loss.initial(y)
 
     def _take(self, part: Examples, predicted: np.ndarray) -> np.ndarray:
         """Mixes what the lanes predicted, and looks at the grid when it is time to."""
@@ -177,6 +181,7 @@ class Learner:
         before = self.examples
         self.examples += len(part)
         self.weight += float(part.weights.sum())
+        self._add_least(part)
         now = due(before, self.examples)
         if now.doubled:
             self._note()
@@ -184,11 +189,18 @@ class Learner:
             self._choose(self.grid.review(self.mixture.scores, self.examples, explore=now.doubled))
         return mixed
 
+    def _add_least(self, part: Examples) -> None:
+        """Adds up the least losses of the targets, where the metric leaves these out."""
+        least = self.settings.loss.metric.least
+        if least is not None:
+            targets = part.targets * self.spread + self.center
+            self.least = float(running_sums(np.array(self.least), least(targets) * part.weights)[-1])
+
     def _note(self) -> None:
-        total, weight = self._since
+        lost, weight = self._since
         if self.weight > weight:
-            self.history.append((self.examples, (self.mixture.total - total) * self._unit / (self.weight - weight)))
-        self._since = (self.mixture.total, self.weight)
+            self.history.append((self.examples, (self.lost - lost) / (self.weight - weight)))
+        self._since = (self.lost, self.weight)
 
     def _choose(self, choice: Choice) -> None:
         """Goes on with these rates, and with copies of the best one at others."""

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import math
-from numbers import Real
-from typing import ClassVar
-
 import numpy as np
 from scipy import sparse
 from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.utils import compute_class_weight
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_scalar
 
-from surefoot.engines.losses import mean_of
+from surefoot import losses
 from surefoot.learn.estimator import LinearEstimator, takes_parts
-from surefoot.learn.evaluation import probabilities
 
 
 def _has_probabilities(classifier: LinearClassifier) -> bool:
-    if classifier.loss not in classifier.PROBABILITIES:
+    loss = losses.get(classifier.loss)
+    if loss.probability is None:
+        known = [name for name, loss in losses.REGISTRY.items() if loss.probability is not None]
         raise AttributeError(
-            f"loss={classifier.loss!r} has no probabilities; take one of {', '.join(classifier.PROBABILITIES)}, or "
+            f"loss={loss.name!r} does not predict probabilities; use one of {', '.join(known)}, or "
             "CalibratedClassifierCV"
         )
     return True
@@ -81,13 +77,13 @@ class LinearClassifier(ClassifierMixin, LinearEstimator):
     True
     """
 
-    LOSSES = ("logistic", "hinge", "squared_hinge", "modified_huber", "softmax")
-    PROBABILITIES = ("logistic", "modified_huber", "softmax")
+    TARGETS = ("class",)
 
     def __init__(
         self,
         loss="logistic",
         *,
+        loss_parameter=None,
         optimizer="adagrad",
         optimizer_params=None,
         lr="auto",
@@ -107,6 +103,7 @@ class LinearClassifier(ClassifierMixin, LinearEstimator):
         random_state=None,
     ):
         self.loss = loss
+        self.loss_parameter = loss_parameter
         self.optimizer = optimizer
         self.optimizer_params = optimizer_params
         self.lr = lr
@@ -178,9 +175,6 @@ class LinearClassifier(ClassifierMixin, LinearEstimator):
     def _outputs(self):
         return 1 if len(self.classes_) == 2 else len(self.classes_)
 
-    def _engine_loss(self):
-        return "logistic" if self.loss == "softmax" and len(self.classes_) == 2 else self.loss
-
     @property
     def coef_(self):
         return self._of_fitted()[0]
@@ -207,7 +201,7 @@ class LinearClassifier(ClassifierMixin, LinearEstimator):
         (1 + w·x + b) / 2 between 0 and 1 (Zhang & Oles, 2001, Text categorization).
         """
         scores = self._scores(X)  # of an estimator that is not fitted yet, this says so
-        return probabilities(self._engine_loss(), scores)
+        return self._loss_of_outputs().probabilities(scores)
 
     @available_if(_has_probabilities)
     def predict_log_proba(self, X):
@@ -248,8 +242,7 @@ class LinearRegressor(RegressorMixin, LinearEstimator):
     array([13.])
     """
 
-    LOSSES = ("squared", "huber", "quantile", "poisson", "epsilon_insensitive")
-    PARAMETERS: ClassVar[dict[str, str]] = {"huber": "delta", "quantile": "quantile", "epsilon_insensitive": "epsilon"}
+    TARGETS = ("number", "count")
 
     def __init__(
         self,
@@ -258,6 +251,7 @@ class LinearRegressor(RegressorMixin, LinearEstimator):
         delta=1.0,
         quantile=0.5,
         epsilon=0.1,
+        loss_parameter=None,
         optimizer="adagrad",
         optimizer_params=None,
         lr="auto",
@@ -276,6 +270,7 @@ class LinearRegressor(RegressorMixin, LinearEstimator):
         random_state=None,
     ):
         self.loss = loss
+        self.loss_parameter = loss_parameter
         self.delta = delta
         self.quantile = quantile
         self.epsilon = epsilon
@@ -311,15 +306,10 @@ class LinearRegressor(RegressorMixin, LinearEstimator):
         """
         return self._learn_part(X, y, sample_weight)
 
-    def _check(self):
-        super()._check()
-        check_scalar(self.delta, "delta", Real, min_val=0, max_val=math.inf, include_boundaries="neither")
-        check_scalar(self.quantile, "quantile", Real, min_val=0, max_val=1, include_boundaries="neither")
-        check_scalar(self.epsilon, "epsilon", Real, min_val=0)
-
     def _targets(self, y, weights, reset, classes):
-        if self.loss == "poisson" and np.any(y < 0):
-            raise ValueError(f'y: found {y.min():g}, but loss="poisson" is for counts; expected numbers of at least 0')
+        loss = self._loss()
+        if loss.target == "count" and np.any(y < 0):
+            raise ValueError(f"y: found {y.min():g}, expected at least 0: {loss.name} loss is for counts")
         return y.astype(np.float64), weights
 
     @property
@@ -333,9 +323,9 @@ class LinearRegressor(RegressorMixin, LinearEstimator):
 
     def predict(self, X):
         """w·x + b, or exp(w·x + b) for "poisson", (n,)."""
-        return mean_of(self.loss, self._scores(X)[:, 0])
+        return self._loss().means(self._scores(X)[:, 0])
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.target_tags.positive_only = self.loss == "poisson"
+        tags.target_tags.positive_only = self._loss().target == "count"
         return tags

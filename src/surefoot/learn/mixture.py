@@ -20,31 +20,32 @@ from typing import Any
 
 import numpy as np
 
-from surefoot.engines import losses
+from surefoot import losses
+from surefoot.losses import Loss
+from surefoot.losses.arrays import log_sum_exp, softmax_of
 
 FIRST = 1
 """Examples before models have different weights where the loss is not logarithmic."""
 RESERVE = 1.0 / 128.0
 """The share that is held back."""
 LARGEST_ETA = 1e12
-LOGARITHMIC = ("logistic", "softmax")
 
 
 class Mixture:
     """Weights of R models for each of M mixtures, and what has been lost.
 
-    Several binary problems (one for each class, against the rest) are a mixture each; softmax is a single one.
+    Several binary problems (one for each class, against the rest) are a mixture each; a joint loss has a single one.
 
     Args:
-        loss: a key of losses.SLOPES.
+        loss: a Loss or the name of one.
         rates: the number R of models.
         outputs: what each model predicts, 1 or one for each class.
         parameter: the loss's own number.
     """
 
-    def __init__(self, loss: str, rates: int, outputs: int = 1, parameter: float = 0.0):
-        self.loss, self.rates, self.outputs, self.parameter = loss, rates, outputs, parameter
-        count = 1 if loss == "softmax" else outputs
+    def __init__(self, loss: str | Loss, rates: int, outputs: int = 1, parameter: float = 0.0):
+        self.loss, self.rates, self.outputs, self.parameter = losses.get(loss), rates, outputs, parameter
+        count = 1 if self.loss.joint else outputs
         self.reserve = np.full(count, RESERVE if rates > 1 else 0.0)
         # −ln of each model's share before the first example; what is held back is a share of all.
         self.prior = np.full((count, rates), math.log(rates) - math.log1p(-self.reserve[0]))
@@ -57,7 +58,7 @@ class Mixture:
 
     @property
     def logarithmic(self) -> bool:
-        return self.loss in LOGARITHMIC
+        return self.loss.logarithmic
 
     @property
     def scores(self) -> np.ndarray:
@@ -66,7 +67,7 @@ class Mixture:
 
     def weights(self) -> np.ndarray:
         """The weight of each model in each mixture, (M, R); each row adds up to 1."""
-        return softmax(-self.scores)
+        return softmax_of(-self.scores)
 
     def bound(self) -> float:
         """How much more the mixtures have lost at most than the best of the models that were there from the start."""
@@ -113,7 +114,7 @@ class Mixture:
             mixed, lost = p[:, :, 0], each[:, :, 0]
         else:
             scores = self.prior + self.eta * sums[:-1] if self.frozen is None else self.frozen[None]
-            share = softmax(-scores)
+            share = softmax_of(-scores)
             mixed, lost = self._mix(p, share, targets)
             lost = lost * weights[:, None]
             if not self.logarithmic and self.frozen is None:
@@ -166,45 +167,21 @@ class Mixture:
 
     def _losses(self, p: np.ndarray, targets: np.ndarray) -> np.ndarray:
         """(n, M, R)."""
-        if self.loss == "softmax":
-            # Classes last.
-            return losses.values("softmax", p.transpose(0, 2, 1), np.repeat(targets[:, None], p.shape[2], 1))[:, None]
-        return losses.values(self.loss, p, self._wanted(targets)[:, :, None], self.parameter)
-
-    def _wanted(self, targets: np.ndarray) -> np.ndarray:
-        """What each output is to predict, (n, outputs)."""
-        if self.outputs == 1:
-            return targets[:, None]
-        return (targets[:, None] == np.arange(self.outputs)).astype(float)
+        if self.loss.joint:
+            classes_last = p.transpose(0, 2, 1)
+            wanted = np.repeat(targets[:, None], p.shape[2], 1)
+            return self.loss.values(classes_last, wanted, self.parameter)[:, None]
+        return self.loss.values(p, self.loss.wanted(targets, self.outputs)[:, :, None], self.parameter)
 
     def _mix(self, p: np.ndarray, share: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mixed predictions, (n, outputs), and the losses of the mixtures, (n, M)."""
-        if not self.logarithmic:
+        if self.loss.mix is None:
             mixed = (share * p).sum(axis=2)
-            return mixed, losses.values(self.loss, mixed, self._wanted(targets), self.parameter)
-        log_share = np.log(np.maximum(share, 1e-300))
-        if self.loss == "softmax":
-            log_p = p - log_sum_exp(p, axis=1)
-            mixed = log_sum_exp(log_share + log_p, axis=2)[:, :, 0]
-            return mixed, losses.values("softmax", mixed, targets)[:, None]
-        # log of the mixed probability of 1 and of 0; their difference is the mixed prediction.
-        one = log_sum_exp(log_share - np.logaddexp(0.0, -p), axis=2)[:, :, 0]
-        zero = log_sum_exp(log_share - np.logaddexp(0.0, p), axis=2)[:, :, 0]
-        mixed = one - zero
-        return mixed, losses.values("logistic", mixed, self._wanted(targets))
+        else:
+            mixed = self.loss.mix(p, np.log(np.maximum(share, 1e-300)))
+        return mixed, self._losses(mixed[:, :, None], targets)[:, :, 0]
 
 
 def running_sums(start: np.ndarray, terms: np.ndarray) -> np.ndarray:
     """The sums of the terms so far, the start before them, added one by one."""
     return np.cumsum(np.concatenate([np.asarray(start)[None], terms]), axis=0)
-
-
-def softmax(scores: np.ndarray) -> np.ndarray:
-    """exp of the scores, normalized along the last axis."""
-    powers = np.exp(scores - scores.max(axis=-1, keepdims=True))
-    return powers / powers.sum(axis=-1, keepdims=True)
-
-
-def log_sum_exp(values: np.ndarray, axis: int) -> np.ndarray:
-    largest = values.max(axis=axis, keepdims=True)
-    return largest + np.log(np.exp(values - largest).sum(axis=axis, keepdims=True))

@@ -12,7 +12,6 @@ import numpy as np
 
 from surefoot.data.stream import Block, Names
 from surefoot.learn import storage
-from surefoot.learn.evaluation import probabilities
 from surefoot.learn.feature_stats import FeatureStats
 from surefoot.learn.learner import Learner
 from surefoot.learn.targets import Targets
@@ -82,11 +81,11 @@ class Model:
         Raises:
             ValueError: the loss does not give probabilities.
         """
-        return probabilities(self.targets.loss, self.scores(block))
+        return self.targets.loss.probabilities(self.scores(block))
 
     def check_probabilities(self) -> None:
         """Raises ValueError if the loss does not give probabilities."""
-        probabilities(self.targets.loss, np.zeros((1, self.targets.outputs)))
+        self.targets.loss.probabilities(np.zeros((1, self.targets.outputs)))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the model as a safetensors file.
@@ -101,7 +100,7 @@ class Model:
         if self.names:
             arrays |= written(self.names)
         facts = {
-            "loss": self.targets.loss,
+            "loss": self.targets.loss.name,
             "classes": self.targets.classes,
             "parameter": self.parameter,
             "reading": self.reading,

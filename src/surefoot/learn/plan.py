@@ -24,8 +24,8 @@ class Plan:
     Args:
         files: paths, globs, URLs, or "-" for standard input.
         reading: how they are read.
-        loss: a key of losses.SLOPES, or "auto", see `Targets`.
-        parameter: the loss's own number.
+        loss: the name of a loss, or "auto", see `Targets`.
+        parameter: the loss's own number; None: its default.
         classes: the labels there may be.
         method: how weights are learned.
         passes: through the files.
@@ -43,7 +43,7 @@ class Plan:
     files: tuple[str, ...]
     reading: Reading = field(default_factory=Reading)
     loss: str = "auto"
-    parameter: float = 0.0
+    parameter: float | None = None
     classes: tuple[float, ...] | None = None
     method: Method = field(default_factory=Method)
     passes: int = 1

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from surefoot.learn.mixture import softmax
+from surefoot.losses.arrays import softmax_of
 
 EXPLICIT = (2.0**-5, 2.0**-2)
 IMPLICIT = (2.0**-5, 2.0**-4, 2.0**-3, 2.0**-2, 2.0**-1, 2.0**1)
@@ -164,7 +164,7 @@ class RateGrid:
 
     def without_negligible(self, scores: np.ndarray) -> Choice:
         """The rates to keep for further passes; see `review` for the scores."""
-        largest = softmax(-scores).max(axis=0)
+        largest = softmax_of(-scores).max(axis=0)
         room = _width(max(int(np.sum(largest >= NEGLIGIBLE)), 1))
         return Choice(tuple(sorted(np.argsort(-largest, kind="stable")[:room].tolist())), winner(scores))
 
@@ -217,7 +217,7 @@ def lag(scores: np.ndarray) -> np.ndarray:
 
 def winner(scores: np.ndarray) -> int:
     """The position of the rate with the largest weight over all mixtures."""
-    return int(softmax(-scores).sum(axis=0).argmax())
+    return int(softmax_of(-scores).sum(axis=0).argmax())
 
 
 def _width(rates: int) -> int:

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from surefoot import rules
-from surefoot.engines import losses
+from surefoot import losses, rules
 from surefoot.engines.step import Step
 from surefoot.learn.rates import EXPLICIT, Rate, first_rates
+from surefoot.losses import Loss
 from surefoot.rules import Rule
 from surefoot.schedules import Schedule
 
@@ -94,7 +94,7 @@ class Method:
         lr = repr(self.lr) if callable(self.lr) else self.lr
         return own | {"optimizer": rules.get(self.optimizer).name, "lr": lr, "hyper": dict(self.hyper)}
 
-    def learning(self, loss: str, parameter: float, outputs: int) -> Settings:
+    def learning(self, loss: Loss, parameter: float | None, outputs: int) -> Settings:
         """The settings of a learner with this method."""
         own = {entry.name: getattr(self, entry.name) for entry in fields(Method)}
         return Settings(loss=loss, parameter=parameter, outputs=outputs, **own)
@@ -105,17 +105,17 @@ class Settings(Method):
     """What a learner is told.
 
     Args:
-        loss: a key of losses.SLOPES.
-        parameter: the loss's own number: δ of huber, q of quantile, ε of epsilon_insensitive.
+        loss: what is minimized: a Loss, or the name of one.
+        parameter: the loss's own number, such as δ of huber; by default the loss's default.
         outputs: 1, or the number of classes.
         others: see Method.
     """
 
-    loss: str = "logistic"
-    parameter: float = 0.0
+    loss: Loss = losses.FOR_TWO_CLASSES
+    parameter: Any = None
     outputs: int = 1
 
     def __post_init__(self) -> None:
-        if self.loss not in losses.SLOPES:
-            raise ValueError(f"loss: found {self.loss!r}, expected one of {', '.join(losses.SLOPES)}")
+        object.__setattr__(self, "loss", losses.get(self.loss))
+        object.__setattr__(self, "parameter", self.loss.settings(self.parameter))
         super().__post_init__()

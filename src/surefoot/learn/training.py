@@ -8,6 +8,7 @@ from contextlib import closing
 from typing import Any
 
 import surefoot
+from surefoot import losses
 from surefoot.data import DataError
 from surefoot.data.stream import Block, sources
 from surefoot.engines.lanes import Examples
@@ -52,6 +53,7 @@ class Training:
         self.plan, self.progress = plan, progress or (lambda _: None)
         self.note = note or (lambda _: None)
         self.targets = Targets(plan.loss, plan.classes)
+        (self.targets.decided or losses.FOR_TWO_CLASSES).settings(plan.parameter)  # those of "auto" do not have one
         self.checkpointer = None if plan.place is None else Checkpointer(plan.place, plan.every)
         for file in sources.names(plan.test) if plan.test else ():
             if not sources.is_read_once(file):  # a missing file is reported before anything is learned
@@ -119,7 +121,7 @@ class Training:
                 yield examples_of(block, self.targets)
 
     def _usable(self, block: Block) -> Block:
-        if self.targets.loss == "auto" or (self.targets.classes is None and self.learner is None):
+        if self.targets.decided is None or (self.targets.classes is None and self.learner is None):
             self._begin_targets(block)
         return for_linear_model(self.stream, self.targets, block)
 

@@ -4,8 +4,8 @@ Begin with `rules/adagrad.py`. `REGISTRY` is the table from which tests, command
 made; `record.py` says what a rule is.
 """
 
-import difflib
-
+from surefoot.records.hyper import Hyper, flag, fraction, nonnegative, positive
+from surefoot.records.registry import find
 from surefoot.rules.adadelta import adadelta
 from surefoot.rules.adagrad import adagrad
 from surefoot.rules.adam import adam, adamw
@@ -14,19 +14,7 @@ from surefoot.rules.ftrl import ftrl
 from surefoot.rules.mean_adagrad import mean_adagrad
 from surefoot.rules.momentum import momentum
 from surefoot.rules.nadam import nadam
-from surefoot.rules.record import (
-    Hyper,
-    Rule,
-    RuleError,
-    Slot,
-    direction,
-    flag,
-    fraction,
-    nonnegative,
-    positive,
-    rule,
-    scale,
-)
+from surefoot.rules.record import Rule, RuleError, Slot, direction, rule, scale
 from surefoot.rules.rmsprop import rmsprop
 from surefoot.rules.sgd import sgd
 from surefoot.rules.visits import visits
@@ -61,16 +49,7 @@ def get(name: str | Rule) -> Rule:
     >>> get("adagrad").slots
     {'total': Slot(kind='scale', initial='initial_accumulator_value')}
     """
-    if isinstance(name, Rule):
-        return name
-    if callable(name):
-        called = getattr(name, "__name__", name)
-        raise RuleError(f"{called} is a function, not yet a rule; decorate it with surefoot.rule")
-    if name not in REGISTRY:
-        near = difflib.get_close_matches(str(name), REGISTRY, 1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(REGISTRY)}"
-        raise RuleError(f"there is no rule {name!r}; {hint}")
-    return REGISTRY[name]
+    return find(name, REGISTRY, "rule", RuleError)
 
 
 __all__ = [

@@ -1,7 +1,8 @@
 """Adadelta: the rate is the ratio of the typical past update to the typical past gradient; no learning rate to set."""
 
 from surefoot import ops
-from surefoot.rules.record import fraction, nonnegative, rule, scale
+from surefoot.records.hyper import fraction, nonnegative
+from surefoot.rules.record import rule, scale
 
 
 def coefficients(t, lr, rho, eps, eps_root):

@@ -4,7 +4,8 @@ Frequent features are stepped gently, rare ones boldly. The sum never falls, so 
 """
 
 from surefoot import ops
-from surefoot.rules.record import nonnegative, rule, scale
+from surefoot.records.hyper import nonnegative
+from surefoot.rules.record import rule, scale
 
 
 def coefficients(t, lr, lr_decay, initial_accumulator_value, eps, eps_root):

@@ -7,7 +7,8 @@ decay taken off the weights themselves instead of being added to the gradient.
 from dataclasses import replace
 
 from surefoot import ops
-from surefoot.rules.record import direction, flag, fraction, nonnegative, rule, scale
+from surefoot.records.hyper import flag, fraction, nonnegative
+from surefoot.rules.record import direction, rule, scale
 
 
 def coefficients(t, lr, beta1, beta2, amsgrad, eps, eps_root):

@@ -5,7 +5,8 @@ start at the origin: any other starting value is forgotten at the first step.
 """
 
 from surefoot import ops
-from surefoot.rules.record import direction, nonnegative, rule, scale
+from surefoot.records.hyper import nonnegative
+from surefoot.rules.record import direction, rule, scale
 
 
 def coefficients(t, lr, l1, initial_accumulator_value, eps, eps_root):

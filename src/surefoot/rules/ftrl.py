@@ -4,7 +4,8 @@ The step starts from the origin, so the weights are a function of the memory: st
 """
 
 from surefoot import ops
-from surefoot.rules.record import direction, nonnegative, positive, rule, scale
+from surefoot.records.hyper import nonnegative, positive
+from surefoot.rules.record import direction, rule, scale
 
 
 def coefficients(t, lr, beta, l1, l2, initial_accumulator_value):

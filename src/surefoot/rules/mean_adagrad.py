@@ -1,7 +1,8 @@
 """Mean AdaGrad: the mean of the squared gradients in place of their sum, so that the rate need not die out."""
 
 from surefoot import ops
-from surefoot.rules.record import nonnegative, rule, scale
+from surefoot.records.hyper import nonnegative
+from surefoot.rules.record import rule, scale
 
 
 def coefficients(t, lr, eps, eps_root):

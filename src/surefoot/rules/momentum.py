@@ -5,7 +5,8 @@ leaves out can catch up exactly.
 """
 
 from surefoot import ops
-from surefoot.rules.record import direction, flag, fraction, nonnegative, rule
+from surefoot.records.hyper import flag, fraction, nonnegative
+from surefoot.rules.record import direction, rule
 
 
 def coefficients(t, lr, momentum, dampening, nesterov):

@@ -5,7 +5,8 @@ import functools
 import numpy as np
 
 from surefoot import ops
-from surefoot.rules.record import direction, fraction, nonnegative, rule, scale
+from surefoot.records.hyper import fraction, nonnegative
+from surefoot.rules.record import direction, rule, scale
 
 
 @functools.lru_cache(maxsize=16)

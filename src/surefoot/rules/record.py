@@ -1,14 +1,8 @@
 """What a rule is: a function of scalars, its memory, its hyperparameters with bounds, and where it was published."""
 
 import difflib
-import dis
 import functools
-import importlib
 import inspect
-import itertools
-import math
-import sys
-import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -16,18 +10,9 @@ from typing import Any, Literal
 import numpy as np
 
 from surefoot import ops
-
-ARRAY_OPS = types.SimpleNamespace(
-    sqrt=np.sqrt,
-    where=np.where,
-    abs=np.abs,
-    maximum=np.maximum,
-    minimum=np.minimum,
-    exp=np.exp,
-    log=np.log,
-    power=ops.power,
-)
-"""`ops` for NumPy arrays. `power` is ours in every engine, for equal bits."""
+from surefoot.records.base import Record
+from surefoot.records.functions import ARRAY_OPS, check_operations
+from surefoot.records.hyper import Hyper
 
 
 class RuleError(ValueError):
@@ -66,74 +51,8 @@ def direction(initial: float | str = 0.0) -> Slot:
     return Slot("direction", initial)
 
 
-@dataclass(frozen=True)
-class Hyper:
-    """A hyperparameter: its default, the interval it must lie in, and what it means in a few words."""
-
-    default: float | bool | None = None
-    bounds: tuple[float, float] | None = None
-    meaning: str = ""
-    open_low: bool = False
-    open_high: bool = False
-
-    @property
-    def is_flag(self) -> bool:
-        return isinstance(self.default, bool)
-
-    def interval(self) -> str:
-        """The allowed values, as a person writes them.
-
-        >>> fraction(0.9).interval(), flag(False).interval()
-        ('[0, 1)', 'True or False')
-        """
-        if self.is_flag or self.bounds is None:
-            return "True or False"
-        low, high = self.bounds
-        return f"{'(' if self.open_low else '['}{low:g}, {high:g}{')' if self.open_high or math.isinf(high) else ']'}"
-
-    def admits(self, value) -> bool:
-        if self.is_flag or self.bounds is None:
-            return isinstance(value, (bool, np.bool_)) or value in (0, 1)
-        low, high = self.bounds
-        above = value > low if self.open_low else value >= low
-        below = value < high if self.open_high else value <= high
-        return bool(above and below and math.isfinite(value))
-
-
-def nonnegative(default: float | None = None, meaning: str = "") -> Hyper:
-    """A hyperparameter of at least 0.
-
-    >>> nonnegative(0.1).admits(-1)
-    False
-    """
-    return Hyper(default, (0.0, math.inf), meaning)
-
-
-def positive(default: float | None = None, meaning: str = "") -> Hyper:
-    """A hyperparameter above 0.
-
-    >>> positive(0.1).admits(0)
-    False
-    """
-    return Hyper(default, (0.0, math.inf), meaning, open_low=True)
-
-
-def fraction(default: float | None = None, meaning: str = "") -> Hyper:
-    """A hyperparameter in [0, 1).
-
-    >>> fraction(0.9).admits(1)
-    False
-    """
-    return Hyper(default, (0.0, 1.0), meaning, open_high=True)
-
-
-def flag(default: bool = False, meaning: str = "") -> Hyper:
-    """A hyperparameter that is on or off."""
-    return Hyper(bool(default), (0.0, 1.0), meaning)
-
-
 @dataclass(frozen=True, eq=False, repr=False)
-class Rule:
+class Rule(Record):
     """An update rule: x ← x − rate · direction, with the rate and the direction given by one function of scalars.
 
     Args:
@@ -155,6 +74,7 @@ class Rule:
     Raises:
         RuleError: naming the rule and what is wrong with it.
 
+    >>> from surefoot.rules import positive
     >>> def halving(x, g, g2, lr):
     ...     return lr / 2, g
     >>> Rule(halving, hyper={"lr": positive(0.1)})(1.0, 3.0, 9.0, 0.1)
@@ -188,22 +108,9 @@ class Rule:
     def __repr__(self) -> str:
         return f"<rule {self.name}: {self.formula}>" if self.formula else f"<rule {self.name}>"
 
-    def __reduce_ex__(self, protocol):
-        """By name, if its module has it: it is pickled as functions are, and comes back as the same rule."""
-        module = self.function.__module__
-        for name in (self.name, self.function.__name__):
-            if getattr(sys.modules.get(module), name, None) is self:
-                return named, (module, name)
-        return super().__reduce_ex__(protocol)
-
-    def __deepcopy__(self, memo) -> "Rule":
-        return self  # it never changes, and engines know it by its identity
-
     @property
-    def summary(self) -> str:
-        """The first paragraph of the function's docstring, in one line."""
-        text = inspect.getdoc(self.function) or ""
-        return text.split("\n\n")[0].replace("\n", " ")
+    def main(self) -> Callable[..., tuple]:
+        return self.function
 
     @property
     def defaults(self) -> dict[str, float]:
@@ -294,18 +201,10 @@ class Rule:
         return ops.bind(self.function, namespace, dtype)
 
 
-def named(module: str, name: str) -> Rule:
-    """The rule of that name in a module.
-
-    >>> named("surefoot.rules.sgd", "sgd")
-    <rule sgd: x ← x − η g>
-    """
-    return getattr(importlib.import_module(module), name)
-
-
 def rule(**description) -> Callable[[Callable[..., tuple]], Rule]:
     """Decorator that makes a Rule of a function; the arguments are those of Rule.
 
+    >>> from surefoot.rules import positive
     >>> @rule(slots={"total": scale()}, hyper={"lr": positive(0.1), "eps": positive(1e-8)})
     ... def mine(x, g, g2, total, lr, eps):
     ...     total = total + g2
@@ -319,9 +218,9 @@ def rule(**description) -> Callable[[Callable[..., tuple]], Rule]:
 def check(rule: Rule) -> None:
     """Raises RuleError unless every engine can run the rule: its signature, its hyperparameters, then a trial step."""
     check_signature(rule)
-    check_operations(rule, rule.function)
+    check_operations(rule.function, rule.name, "rule", RuleError)
     if callable(rule.idle):
-        check_operations(rule, rule.idle)
+        check_operations(rule.idle, rule.name, "rule", RuleError)
     check_trial(rule)
 
 
@@ -359,30 +258,6 @@ def check_signature(rule: Rule) -> None:
         for name in parameters[len(expected) :]:
             if name not in rule.hyper:
                 raise RuleError(f"{rule.name}: the function takes {name!r}, which is neither slot nor hyperparameter")
-
-
-def check_operations(rule: Rule, function: Callable) -> None:
-    """Every engine knows arithmetic, comparison and the names of `ops`; anything else would fail in one of them."""
-    allowed = f"a rule may use arithmetic, comparisons and ops.{', ops.'.join(ops.NAMES)}"
-    if not isinstance(function, types.FunctionType):
-        raise RuleError(f"{rule.name}: expected a plain Python function, got {function!r}")
-    if function.__code__.co_freevars:
-        outside = ", ".join(function.__code__.co_freevars)
-        raise RuleError(f"{rule.name}: uses {outside} of an enclosing function; make it a hyperparameter")
-    instructions = list(dis.get_instructions(function))
-    for here, after in itertools.pairwise(instructions):
-        if here.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
-            if here.argval != "ops":
-                name = here.argval
-                if after.opname in ("LOAD_ATTR", "LOAD_METHOD"):
-                    name += f".{after.argval}"
-                raise RuleError(f"{rule.name}: uses {name}; {allowed}")
-            if after.argval not in ops.NAMES:
-                raise RuleError(f"{rule.name}: uses ops.{after.argval}; {allowed}")
-        elif here.opname == "BINARY_OP" and "**" in here.argrepr:
-            raise RuleError(f"{rule.name}: uses **, which engines round differently; multiply, or take ops.sqrt")
-        elif here.opname in ("FOR_ITER", "IMPORT_NAME", "MAKE_FUNCTION", "STORE_GLOBAL", "RAISE_VARARGS"):
-            raise RuleError(f"{rule.name}: loops, imports, inner functions and raise are not possible; {allowed}")
 
 
 def check_trial(rule: Rule) -> None:

@@ -5,7 +5,8 @@ gradients are summed up in a velocity.
 """
 
 from surefoot import ops
-from surefoot.rules.record import direction, flag, fraction, nonnegative, rule, scale
+from surefoot.records.hyper import flag, fraction, nonnegative
+from surefoot.rules.record import direction, rule, scale
 
 
 def coefficients(t, lr, gamma, centered, momentum, eps, eps_root):

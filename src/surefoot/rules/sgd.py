@@ -1,6 +1,7 @@
 """Stochastic gradient descent: the rate is η for every coordinate at every step."""
 
-from surefoot.rules.record import nonnegative, rule
+from surefoot.records.hyper import nonnegative
+from surefoot.rules.record import rule
 
 
 @rule(

@@ -4,7 +4,8 @@ The hack that AdaGrad replaces: it counts how often a feature occurs, but not ho
 """
 
 from surefoot import ops
-from surefoot.rules.record import nonnegative, positive, rule, scale
+from surefoot.records.hyper import nonnegative, positive
+from surefoot.rules.record import rule, scale
 
 
 @rule(

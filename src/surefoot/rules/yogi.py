@@ -5,7 +5,8 @@ does not.
 """
 
 from surefoot import ops
-from surefoot.rules.record import direction, fraction, nonnegative, rule, scale
+from surefoot.records.hyper import fraction, nonnegative
+from surefoot.rules.record import direction, rule, scale
 
 
 def coefficients(t, lr, beta1, beta2, initial_accumulator_value, eps, eps_root):

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from surefoot import pages, threads
+from surefoot import losses, pages, threads
 from surefoot.engines import reference
 from surefoot.engines.around import Around
 from surefoot.engines.cpu.kind import Kind, kind_of, numbers, workspaces
@@ -301,7 +301,7 @@ def linear(step: Settings, examples, y, order, x, state: State, loss: str, batch
     first = state.t + 1
     acting = table(step, first, steps)
     sweeps = step.sweeps or isinstance(examples, np.ndarray)
-    kind = kind_of(step, storage_of(x), sweeps=sweeps, catches_up=step.catches_up and not sweeps, loss=loss)
+    kind = kind_of(step, storage_of(x), sweeps=sweeps, catches_up=step.catches_up and not sweeps, loss=losses.get(loss))
     slots = [stored(state.slots[name]) for name in step.rule.slots]
     slots = tuple(slot.reshape(-1 if lone else (1, -1)) for slot, lone in zip(slots, step.shares, strict=True))
     weights = np.ascontiguousarray(stored(x)).reshape(1, -1)

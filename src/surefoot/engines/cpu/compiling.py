@@ -10,10 +10,11 @@ from typing import Any
 import numba
 import numpy as np
 
-from surefoot import ops
-from surefoot.engines import around, losses
+from surefoot import losses, ops
+from surefoot.engines import around
 from surefoot.engines.cpu import kernels, lanes, memory, numba_ops
 from surefoot.engines.cpu.kind import Kind
+from surefoot.losses import Loss
 from surefoot.native.emitting import OPTIONS
 from surefoot.rules import Rule
 
@@ -89,7 +90,7 @@ def namespace(rule: Rule, kind: Kind) -> dict:
         "AROUND_GRADIENT": compiled(around.gradient),
         "AROUND_PROXIMAL": compiled(around.proximal),
         "AROUND_IDLE": compiled(around.idle, np.float64),
-        "SLOPE": compiled(losses.SLOPES[kind.loss], np.float64) if kind.loss else None,
+        "SLOPE": compiled(kind.loss.slope, np.float64) if kind.loss is not None else None,
     }
     names |= common_helpers(kind.dtype)
     for helper in helpers().keys() - common():
@@ -115,8 +116,8 @@ def namespace(rule: Rule, kind: Kind) -> dict:
     names |= {
         "LANE_COUNT": kind.lanes,
         "WIDTH": (1 + len(rule.slots)) * kind.lanes + 2 if kind.lanes else 0,
-        "SLOPE_OF": slope_by_code(),
-        "SOFTMAX": losses.CODES["softmax"],
+        "SLOPE_OF": slope_by_code(kind.loss),
+        "FIRST_JOINT": first_joint(kind.loss),
         "TAKE_ROWS": names["take_rows_of_one" if kind.lanes == 1 else "take_rows"],
         "PUT_ROWS": names["put_rows_of_one" if kind.lanes == 1 else "put_rows"],
         "PREDICT": names["predict_one" if kind.lanes == 1 else "predict"],
@@ -136,15 +137,25 @@ def namespace(rule: Rule, kind: Kind) -> dict:
     return names
 
 
+def codes(own: Loss | None) -> dict[Loss, int]:
+    """The losses that a kernel knows: all that share kernels, or one that has kernels of its own."""
+    return losses.CODES if own is None else {own: 0}
+
+
+def first_joint(own: Loss | None) -> int:
+    """The code from which on losses are joint."""
+    return sum(not loss.joint for loss in codes(own))
+
+
 @functools.cache
-def slope_by_code() -> Callable:
+def slope_by_code(own: Loss | None) -> Callable:
     """The slope of the loss with a given code."""
-    names = {
-        f"slope_{code}": numba.njit(ops.bind(slope, numba_ops, np.float64), **INNER)
-        for code, slope in enumerate(losses.SLOPES.values())
-    }
-    chain = " else ".join(f"slope_{code}(prediction, y, parameter) if loss == {code}" for code in range(len(names) - 1))
-    source = f"lambda loss, prediction, y, parameter: {chain} else slope_{len(names) - 1}(prediction, y, parameter)"
+    names, calls = {}, []
+    for loss, code in codes(own).items():
+        names[f"slope_{code}"] = numba.njit(ops.bind(loss.slope, numba_ops, np.float64), **INNER)
+        calls.append(f"slope_{code}(prediction, y{', parameter' if loss.parameter is not None else ''})")
+    chain = "".join(f"{call} if loss == {code} else " for code, call in enumerate(calls[:-1]))
+    source = f"lambda loss, prediction, y, parameter: {chain}{calls[-1]}"
     return numba.njit(eval(source, names), **APART)
 
 

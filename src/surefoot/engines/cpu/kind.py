@@ -7,6 +7,8 @@ import numpy as np
 from surefoot.engines.around import Around
 from surefoot.engines.numerics import ARITHMETIC, rounding_key
 from surefoot.engines.settings import Settings
+from surefoot.losses import Loss
+from surefoot.records.functions import fingerprint, plain_name
 
 APART = 32
 """Numbers between what two threads write, so that they share no line of a cache."""
@@ -25,7 +27,7 @@ class Kind:
         catches_up: rows that were left out make up for it.
         propagate: values that are not finite go through.
         sweeps: a linear model steps all weights in every mini-batch.
-        loss: the loss of a linear model.
+        loss: the loss of a linear model, unless it is one that the kernels of several share; see losses.CODES.
         lanes: how many linear models learn at once, where that is known when compiling.
         normalizes: features are divided by their root mean square.
         averages: averages of the iterates are kept.
@@ -39,7 +41,7 @@ class Kind:
     catches_up: bool = False
     propagate: bool = False
     sweeps: bool = False
-    loss: str = ""
+    loss: Loss | None = None
     lanes: int = 0
     normalizes: bool = False
     averages: bool = False
@@ -47,7 +49,13 @@ class Kind:
     def __str__(self) -> str:
         flags = [name for name, value in vars(self).items() if value is True]
         lanes = f"{self.lanes}_lanes" if self.lanes else ""
-        return "_".join(part for part in (self.dtype, *flags, self.loss, lanes) if part)
+        loss = plain_name(self.loss.name) if self.loss is not None else ""
+        return "_".join(part for part in (self.dtype, *flags, loss, lanes) if part)
+
+    def made_of(self) -> tuple:
+        """All that decides what is compiled."""
+        loss = () if self.loss is None else (fingerprint(self.loss.slope), self.loss.joint)
+        return *(value for name, value in vars(self).items() if name != "loss"), loss
 
     @property
     def plain(self) -> bool:

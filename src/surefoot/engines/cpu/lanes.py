@@ -287,11 +287,11 @@ def target_of(target, k, outputs, lanes):
 def slopes_of(loss, parameter, outputs, predicted, target, weight, slopes, shifted, lanes):
     """The derivative of the loss by every lane's prediction, times the example's weight.
 
-    Of softmax it is that of the logistic loss for the prediction less the log-sum-exp of the others, that is `shifted`.
+    Of a joint loss it is the slope at the prediction less the log-sum-exp of the others, that is `shifted`.
     """
     for k in range(lanes):
         shifted[k] = np.float64(predicted[k])
-    if outputs > 1 and loss == SOFTMAX:
+    if outputs > 1 and loss >= FIRST_JOINT:
         against_others(predicted, shifted, outputs, lanes // outputs)
     for k in range(lanes):
         slopes[k] = F(SLOPE_OF(loss, shifted[k], target_of(target, k, outputs, lanes), parameter) * weight)
