@@ -58,12 +58,51 @@ def trained(own, case, sparse, dense_at=None):
 @pytest.mark.parametrize("case", CHANGES)
 def test_sparse_steps_are_dense_steps(case, dense_at):
     (mine,), (theirs,) = parameters((3, 2)), parameters((3, 2))
-    if case.startswith("lr of FTRL"):
-        mine.data.zero_(), theirs.data.zero_()
     found, expected = trained(mine, case, True, dense_at), trained(theirs, case, False)
     assert_tensors_close(mine.detach(), theirs.detach(), "torch float32", case)
     for key, value in expected.state[theirs].items():
         assert_tensors_close(found.state[mine][key], value, "torch float32", key)
+
+
+SCHEDULES = {
+    "steps": lambda o: torch.optim.lr_scheduler.StepLR(o, 20, 0.1),
+    "warm restarts": lambda o: torch.optim.lr_scheduler.CosineAnnealingWarmRestarts(o, 20, eta_min=1e-4),
+    "one cycle": lambda o: torch.optim.lr_scheduler.OneCycleLR(o, 0.1, total_steps=100, cycle_momentum=False),
+    "warm-up from nearly 0": lambda o: torch.optim.lr_scheduler.LinearLR(o, 1e-8, total_iters=3),
+    "warm-up from 0": lambda o: torch.optim.lr_scheduler.LambdaLR(o, lambda t: min(1.0, t / 5)),
+    "down to 0": lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(o, 80),
+}
+
+
+@pytest.mark.parametrize("engine", ["cpu", "torch"])
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_ftrl_keeps_what_it_learned_under_any_schedule(schedule, engine):
+    """The loss never rises far above its best, also from random weights."""
+    inputs = torch.randn(64, 6, generator=torch.Generator().manual_seed(1))
+    targets, weight = inputs.sum(1), torch.nn.Parameter(torch.linspace(-0.5, 0.5, 6))
+    optimizer = optim.FTRL([weight], lr=0.1, engine=engine)
+    scheduler, losses = SCHEDULES[schedule](optimizer), []
+    for _ in range(80):
+        optimizer.zero_grad()
+        loss = (inputs @ weight - targets).square().mean()
+        loss.backward()
+        optimizer.step()
+        scheduler.step()
+        losses.append(loss.item())
+    assert max(losses) <= losses[0]
+    assert losses[-1] <= 1.01 * min(losses) < 0.5 * losses[0]
+
+
+@pytest.mark.parametrize("settings", [{}, {"l1": 0.5, "l2": 0.1}, {"granularity": "row"}])
+def test_ftrl_steps_from_where_parameters_are(settings):
+    """A tiny gradient is a tiny step, from initial values and after they were changed by hand."""
+    (p,) = parameters((20, 5))
+    optimizer = optim.FTRL([p], lr=0.1, **settings)
+    for _ in range(3):
+        before, p.grad = p.detach().clone(), 1e-3 * torch.ones_like(p)
+        optimizer.step()
+        assert (p - before).norm() < 0.01 * before.norm()
+        p.data += 1.0
 
 
 def test_a_state_dict_of_changed_settings_can_be_loaded():

@@ -214,7 +214,7 @@ class Settings:
         """Whether rows that a sparse gradient leaves out have something to make up for."""
         if self.lazy == "touched":
             return False
-        return self.regularized or callable(self.rule.idle) or self.rule.from_origin
+        return self.regularized or callable(self.rule.idle) or self.rule.follows_rate
 
     @functools.cached_property
     def no_closed_form(self) -> str | None:
@@ -226,7 +226,7 @@ class Settings:
             return f"{rule.name} has no closed form for steps with zero gradient"
         if self.regularized and not rule.steady:
             return f"the rate of {rule.name} changes while a row is left out"
-        if (self.regularized or rule.from_origin) and self.granularity == "tensor":
+        if (self.regularized or rule.follows_rate) and self.granularity == "tensor":
             return "the tensor's common rate changes while a row is left out"
         if self.average and self.catches_up:
             return "the average needs rows that stand still while they are left out"
