@@ -1,6 +1,7 @@
 """torch optimizers stepped by the GPU engine: the same bits as the reference; on a GPU, or interpreted."""
 
 import copy
+import linecache
 import warnings
 
 import pytest
@@ -11,7 +12,7 @@ from surefoot import optim
 from surefoot.engines import NonFiniteError
 from surefoot.engines.gpu import source_of
 from surefoot.optim import gpu as steps_on_gpu
-from surefoot.rules import RuleError
+from surefoot.rules import RuleError, nonnegative, rule
 
 pytestmark = pytest.mark.usefixtures("interpreted")
 SHAPES = ((4, 3), (5,), (), (2, 3))
@@ -315,14 +316,14 @@ def test_rows_out_of_range_are_told_too():
 
 
 def test_the_engine_is_chosen_by_the_device(monkeypatch):
-    rule = optim.Adagrad(parameters()).rule
-    assert steps_on_gpu.chosen(rule, torch.device("mps")) == "torch"
+    adagrad = optim.Adagrad(parameters()).rule
+    assert steps_on_gpu.chosen(adagrad, torch.device("mps")) == "torch"
     monkeypatch.setattr(steps_on_gpu, "obstacle", lambda rule, device: None)
-    assert steps_on_gpu.chosen(rule, torch.device("cuda")) == "gpu"
+    assert steps_on_gpu.chosen(adagrad, torch.device("cuda")) == "gpu"
 
 
 def test_without_triton_there_is_one_warning_that_says_how_to_get_it(monkeypatch):
-    rule = optim.Adagrad(parameters()).rule
+    adagrad = optim.Adagrad(parameters()).rule
 
     def missing():
         raise ImportError("No module named 'triton'")
@@ -336,10 +337,10 @@ def test_without_triton_there_is_one_warning_that_says_how_to_get_it(monkeypatch
     with pytest.warns(
         UserWarning, match="slower than the gpu engine: Triton cannot be imported .* `pip install triton`"
     ):
-        assert steps_on_gpu.chosen(rule, device) == "torch"
+        assert steps_on_gpu.chosen(adagrad, device) == "torch"
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert steps_on_gpu.chosen(rule, device) == "torch"
+        assert steps_on_gpu.chosen(adagrad, device) == "torch"
     steps_on_gpu.obstacle_on_gpu.cache_clear()
 
 
@@ -350,6 +351,43 @@ def test_parameters_on_a_cpu_are_not_for_it(monkeypatch):
     optimizer = optim.Adagrad([parameter], engine="gpu")
     with pytest.raises(ValueError, match="the gpu engine cannot step parameters on cpu"):
         optimizer.step()
+
+
+def defined(source, place):
+    """The rule `mine` of a source, which lies where `place` says, as that of a notebook's cell does."""
+    linecache.cache[place] = len(source), None, source.splitlines(keepends=True), place
+    names = {"rule": rule, "nonnegative": nonnegative, "__name__": "__main__"}
+    exec(compile(source, place, "exec"), names)
+    return names["mine"]
+
+
+SCALED = """
+@rule(hyper={{"lr": nonnegative(1.0)}})
+def mine(x, g, g2, lr):
+    return lr * {factor}, g
+"""
+
+
+def test_a_rule_that_is_defined_again_leaves_the_first_one_its_formula():
+    """Both are called `mine` in the same module; the first is compiled for another type after the second."""
+    first, second = (defined(SCALED.format(factor=factor), f"<cell {factor}>") for factor in (1.0, 1000.0))
+    for some, expected, dtype in (
+        (first, -1.0, torch.float32),
+        (second, -1000.0, torch.float32),
+        (first, -1.0, torch.bfloat16),
+        (second, -1000.0, torch.float64),
+    ):
+        parameter = torch.nn.Parameter(torch.zeros(3, dtype=dtype, device=DEVICE))
+        parameter.grad = torch.ones_like(parameter)
+        optim.RuleOptimizer([parameter], some, engine="gpu").step()
+        assert parameter.tolist() == [expected] * 3, (expected, dtype)
+
+
+def test_a_rule_whose_file_has_changed_since_is_refused():
+    first = defined(SCALED.format(factor=1.0), "<module>")
+    defined(SCALED.format(factor=1000.0), "<module>")
+    with pytest.raises(RuleError, match="mine: <module> has changed since the rule was defined"):
+        source_of(first.function)
 
 
 def test_a_rule_without_a_source_is_refused_with_the_reason():

@@ -775,3 +775,27 @@ def test_a_profiler_sees_steps():
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
         optimizer.step()
     assert "Optimizer.step#SGD.step" in [event.name for event in profiler.events()]
+
+
+@pytest.mark.parametrize("sparse_next", [True, False])
+def test_a_torch_checkpoint_with_sparse_momentum(sparse_next):
+    """torch's SGD makes its buffer of the first gradient: a sparse one, of rows that come twice."""
+    own = parameters((4, 2))
+    theirs = clones(own)
+    peer = torch.optim.SGD(theirs, lr=0.1, momentum=0.9)
+    theirs[0].grad = coo([[1, 1, 3]], torch.ones(3, 2), (4, 2))
+    peer.step()
+    assert peer.state[theirs[0]]["momentum_buffer"].layout is torch.sparse_coo
+    own[0].data.copy_(theirs[0].data)
+    optimizer = optim.SGD(own, lr=0.1, momentum=0.9)
+    optimizer.load_state_dict(peer.state_dict())
+    gradient = coo([[3, 0]], torch.ones(2, 2), (4, 2))
+    own[0].grad = gradient if sparse_next else gradient.to_dense()
+    theirs[0].grad = gradient
+    optimizer.step(), peer.step()
+    optimizer.settle()
+    assert_tensors_close(own[0].detach(), theirs[0].detach(), "torch float32")
+    optimizer.state[own[0]]["momentum_buffer"] = optimizer.state[own[0]]["momentum_buffer"].to_sparse()
+    theirs[0].grad, own[0].grad = gradient, gradient.to_dense()
+    optimizer.step(), peer.step()
+    assert_tensors_close(own[0].detach(), theirs[0].detach(), "torch float32")

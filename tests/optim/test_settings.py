@@ -269,6 +269,28 @@ def test_a_group_with_a_setting_that_would_be_ignored(key):
     assert len(optimizer.param_groups) == 1
 
 
+@pytest.mark.parametrize("key, value", [("rule", "adam"), ("convention", "keras")])
+def test_a_group_with_a_rule_of_its_own(key, value):
+    for make in (optim.Adagrad, lambda groups: optim.RuleOptimizer(groups, "sgd")):
+        with pytest.raises(ValueError, match=f"{key}='{value}', .*make an optimizer for each rule"):
+            make([{"params": parameters((2,)), key: value}])
+        optimizer = make(parameters((2,)))
+        with pytest.raises(ValueError, match="make an optimizer for each rule"):
+            optimizer.add_param_group({"params": parameters((3,)), key: value})
+        assert len(optimizer.param_groups) == 1
+
+
+@pytest.mark.parametrize("value", [False, True])
+def test_stochastic_rounding_is_a_seed_and_not_a_switch(value):
+    (p,) = parameters((2,), dtype=torch.bfloat16)
+    with pytest.raises(ValueError, match=f"a seed, a whole number, or None for rounding to nearest; got {value}"):
+        optim.SGD([p], stochastic_rounding=value)
+    optimizer = optim.SGD([p], stochastic_rounding=3)
+    with pytest.raises(ValueError, match="or None for rounding to nearest"):
+        optimizer.change(stochastic_rounding=value)
+    assert optimizer.param_groups[0]["stochastic_rounding"] == 3
+
+
 @EACH
 def test_a_group_with_a_label(name):
     """What a script keeps in a group for itself stays there, as in torch."""

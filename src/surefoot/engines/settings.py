@@ -101,11 +101,15 @@ class Settings:
             value = getattr(self, key)
             if not (is_number(value) and value > 0):
                 raise ValueError(f"{self.name}: {key} must be above 0, got {value!r}")
-        if self.threads is not None and not (isinstance(self.threads, int) and self.threads >= 1):
+        counted = isinstance(self.threads, int) and not isinstance(self.threads, bool)
+        if self.threads is not None and not (counted and self.threads >= 1):
             raise ValueError(f"{self.name}: threads must be a whole number of at least 1, got {self.threads!r}")
         seed = self.stochastic_rounding
-        if seed is not None and not isinstance(seed, int):
-            raise ValueError(f"{self.name}: stochastic_rounding must be a seed, a whole number, got {seed!r}")
+        if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int)):
+            raise ValueError(
+                f"{self.name}: stochastic_rounding must be a seed, a whole number, or None for rounding to nearest; "
+                f"got {seed!r}"
+            )
 
     def _check_together(self, base: Rule) -> None:
         """Raises ValueError for settings that the rule cannot honour."""
