@@ -117,7 +117,7 @@ def test_a_state_dict_of_changed_settings_can_be_loaded():
     optimizer.step()
 
 
-def test_a_restart_is_a_fresh_beginning():
+def test_a_restart_equals_a_new_optimizer():
     settings = {"lr": 0.1, "momentum": 0.9, "dampening": 0.5}
     for again in (False, True):
         p = torch.nn.Parameter(torch.ones(1))
@@ -131,7 +131,7 @@ def test_a_restart_is_a_fresh_beginning():
         assert p.item() == pytest.approx(0.9)
 
 
-def test_adamw_that_couples_its_decay_remains_so():
+def test_adamw_with_coupled_decay_stays_coupled():
     optimizer = optim.AdamW(parameters((2,)), decoupled_weight_decay=False)
     assert copy.deepcopy(optimizer).param_groups[0]["decoupled_weight_decay"] is False
     optimizer.load_state_dict(torch.optim.Adam(parameters((2,))).state_dict())
@@ -141,7 +141,7 @@ def test_adamw_that_couples_its_decay_remains_so():
     assert decoupled.param_groups[0]["decoupled_weight_decay"] is True
 
 
-def test_groups_keep_what_checkpoints_of_torch_cannot_say():
+def test_groups_keep_settings_that_torch_checkpoints_lack():
     own = parameters((2,), (3,))
     theirs = torch.optim.Adagrad([{"params": [p], "lr": 0.5} for p in own])
     groups = [{"params": [own[0]], "decoupled_weight_decay": 0.5}, {"params": [own[1]], "engine": "reference"}]
@@ -152,7 +152,7 @@ def test_groups_keep_what_checkpoints_of_torch_cannot_say():
     assert (second["lr"], second.get("decoupled_weight_decay", 0.0), second["engine"]) == (0.5, 0.0, "reference")
 
 
-def test_counters_load_again_whatever_the_default_type():
+def test_counters_load_under_another_default_dtype():
     torch.set_default_dtype(torch.bfloat16)
     try:
         p = torch.nn.Parameter(torch.ones(3, 2, dtype=torch.float32))
@@ -199,7 +199,7 @@ def test_a_schedule_that_fails_later_changes_nothing(together):
         assert optimizer.state[p]["step"] == 1
 
 
-def test_parameters_that_are_thawed_are_stepped_in_backward_passes():
+def test_unfrozen_parameters_are_stepped_in_backward_passes():
     model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 1))
     model[0].requires_grad_(False)
     handle = optim.step_in_backward(model, optim.SGD, lr=0.1)
@@ -219,7 +219,7 @@ def test_parameters_that_are_thawed_are_stepped_in_backward_passes():
 # Rules of one's own
 
 
-def test_names_that_optimizers_have_themselves_are_refused():
+def test_names_reserved_by_optimizers_are_rejected():
     @rule(hyper={"lr": nonnegative(1.0), "weight_decay": nonnegative(0.5)})
     def decaying(x, g, g2, lr, weight_decay):
         return lr, g + weight_decay * x
@@ -251,7 +251,7 @@ def test_subclasses_have_the_defaults_of_the_rule():
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", ["SGD", "Adagrad", "Adam"])
-def test_a_compiled_training_step_is_what_it_was(name):
+def test_a_compiled_training_step_equals_the_eager_one(name):
     results = []
     for compiled in (False, True):
         model = torch.nn.Linear(3, 1)
@@ -275,7 +275,7 @@ def test_a_compiled_training_step_is_what_it_was(name):
 
 
 @pytest.mark.parametrize("clip", ["norm", "value"])
-def test_clipping_writes_into_nobody_elses_gradient(clip):
+def test_clipping_does_not_write_into_shared_gradients(clip):
     """A single row is merged by itself, and its values may be what came from above."""
     tables = [torch.nn.Embedding.from_pretrained(torch.zeros(4, 2), freeze=False, sparse=True) for _ in "ab"]
     ids, above = torch.tensor([1]), torch.tensor([[3.0, 4.0]])
@@ -303,7 +303,7 @@ def test_clipping_values_that_are_expanded():
 
 @pytest.mark.parametrize("granularity", ["coordinate", "row", "tensor"])
 @pytest.mark.parametrize("shape", [(), (0,), (0, 3), (2, 0), (3, 1)])
-def test_the_torch_engine_takes_every_shape(shape, granularity):
+def test_the_torch_engine_accepts_all_shapes(shape, granularity):
     results = []
     for engine in ("torch", "reference"):
         own = parameters((2, 2), shape)

@@ -122,7 +122,7 @@ def test_settling_in_between_changes_nothing(pattern, seed, settle_at):
 @pytest.mark.parametrize("engine", ["reference", "cpu"])
 @settings(max_examples=15)
 @given(pattern=touches, seed=seeds)
-def test_settling_twice_is_settling_once(engine, pattern, seed):
+def test_settling_twice_equals_settling_once(engine, pattern, seed):
     for rule, options in (
         ("adagrad", {"l1": 0.05, "l2": 0.1}),
         ("rmsprop", {}),
@@ -184,7 +184,7 @@ def test_dense_and_sparse_steps_in_turn(rule, options, pattern, seed, dense_at):
     batch_size=st.integers(1, 5),
     seed=seeds,
 )
-def test_a_sparse_linear_model_is_the_dense_one(rule, lr, l1, l2, decay, granularity, loss, batch_size, seed):
+def test_a_sparse_linear_model_equals_the_dense_one(rule, lr, l1, l2, decay, granularity, loss, batch_size, seed):
     """Weights of features that do not occur in a mini-batch catch up."""
     c = CONCRETE[rule]
     if c.rule.from_origin:
