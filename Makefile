@@ -43,6 +43,7 @@ lint: $(DEV)
 	$(BIN)/ruff format --check
 	$(BIN)/pyright
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/python tools/kernel_names.py
 
 format: $(DEV)
 	$(BIN)/ruff check --fix

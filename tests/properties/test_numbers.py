@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from support.numerics import TOLERANCE, assert_close, assert_identical
 
 from surefoot.engines import NonFiniteError, Step, from_bfloat16, to_bfloat16
-from surefoot.engines.cpu import memory
+from surefoot.engines.cpu import codecs
 from surefoot.engines.numerics import BLOCK
 from surefoot.engines.reference import store, total
 
@@ -53,25 +53,25 @@ def float16(bits):
 @numba.njit
 def decode_bfloat16(bits, out):
     for i in range(bits.size):
-        out[i] = memory.bfloat16_to_float(bits[i])
+        out[i] = codecs.bfloat16_to_float(bits[i])
 
 
 @numba.njit
 def encode_bfloat16(values, out):
     for i in range(values.size):
-        out[i] = memory.float_to_bfloat16(values[i], np.uint32(0), 0)
+        out[i] = codecs.float_to_bfloat16(values[i], np.uint32(0), 0)
 
 
 @numba.njit
 def decode_float16(bits, out):
     for i in range(bits.size):
-        out[i] = memory.float16_to_float(bits[i])
+        out[i] = codecs.float16_to_float(bits[i])
 
 
 @numba.njit
 def encode_float16(values, out):
     for i in range(values.size):
-        out[i] = memory.float_to_float16(values[i])
+        out[i] = codecs.float_to_float16(values[i])
 
 
 def compiled(function, values, dtype):

@@ -8,7 +8,7 @@ from support.numerics import assert_identical
 
 from surefoot import threads
 from surefoot.engines import Step
-from surefoot.engines.cpu import kernels
+from surefoot.engines.cpu.drivers.sort import sort
 from surefoot.engines.cpu.layout import COUNTS
 from surefoot.engines.cpu.merging import distinct_rows, sort_ids
 from surefoot.engines.reference import merge
@@ -52,7 +52,7 @@ def test_sorting_stays_within_its_memory(rows, ids, ascending):
     named = np.array([int(rows * share) for share in ids], np.int64)
     named = np.unique(named) if ascending else named
     order = np.empty((2, len(named)), np.uint64)
-    assert kernels.sort(named, named[:0], rows, np.empty(COUNTS, np.uint64), *order) == 0
+    assert sort(named, named[:0], rows, np.empty(COUNTS, np.uint64), *order) == 0
     assert_identical(order[0], sort_ids(named, rows))
 
 

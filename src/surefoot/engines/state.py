@@ -54,7 +54,7 @@ class Columns:
         coefficients, around = (len(numbers) for numbers in history[0][1:])
         self.arrays = np.empty(0, np.int64), np.empty((0, coefficients), dtype), np.empty((0, around), dtype)
 
-    def upto_now(self) -> tuple[np.ndarray, ...]:
+    def upto_now(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The first step of each entry, its coefficients, and its numbers around the rule."""
         size = len(self.history)
         if size > len(self.arrays[0]):
@@ -63,4 +63,5 @@ class Columns:
             if self.count < size:
                 array[self.count : size] = [entry[column] for entry in self.history[self.count :]]
         self.count = size
-        return tuple(array[:size] for array in self.arrays)
+        starts, coefficients, around = self.arrays
+        return starts[:size], coefficients[:size], around[:size]

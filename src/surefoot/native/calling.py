@@ -69,7 +69,8 @@ def form(value: Any) -> str:
     '(C2<f4,i8,f8)'
     """
     if isinstance(value, tuple):
-        return f"({','.join(map(form, value))})"
+        named = f"{type(value).__name__}:{' '.join(fields)}" if (fields := getattr(value, "_fields", ())) else ""
+        return f"{named}({','.join(map(form, value))})"
     if isinstance(value, np.ndarray):
         return f"{layout(value)}{'' if value.flags.writeable else 'r'}{value.ndim}{value.dtype.str}"
     if isinstance(value, np.generic):
@@ -101,7 +102,8 @@ def word(number: Any) -> str:
 def ordinary(value: Any) -> Any:
     """The argument with arrays as the entry knows them: of no subclass, with a type of which there is one object."""
     if isinstance(value, tuple):
-        return tuple(map(ordinary, value))
+        parts = map(ordinary, value)
+        return value._make(parts) if hasattr(value, "_make") else tuple(parts)  # pyright: ignore[reportAttributeAccessIssue]
     return value.view(dtype_of(value), np.ndarray) if isinstance(value, np.ndarray) else value
 
 

@@ -1,8 +1,8 @@
 """The CPU engine, in Numba: the reference's bits at the speed of memory.
 
-`kernels.py` holds one generic driver per layout, `lanes.py` those of several linear models at once; `memory.py` reads
-and writes storage types. `specialising.py` gives a driver's copy for a rule, and `compiling.py` makes it where that has
-not been done before. Here memory is laid out for them and shared among threads.
+`drivers/` holds one generic driver per layout, `lanes.py` those of several linear models at once; `codecs.py` reads and
+writes storage types, `slots.py` a rule's memory. `specialising.py` gives a driver's copy for a rule, and `compiling.py`
+makes it where that has not been done before. Here memory is laid out for them and shared among threads.
 """
 
 import contextlib
@@ -16,6 +16,7 @@ from numpy.lib.stride_tricks import as_strided
 from surefoot import losses, pages, threads
 from surefoot.engines import reference
 from surefoot.engines.around import Around
+from surefoot.engines.cpu.arguments import Acting, Waiting, Workspace
 from surefoot.engines.cpu.kind import Kind, kind_of, numbers, workspaces
 from surefoot.engines.cpu.many import Many, ManyTables, Sorted, count, read
 from surefoot.engines.cpu.merging import distinct_rows, sort_ids
@@ -47,8 +48,8 @@ __all__ = [
 ]
 
 
-NOBODY = np.empty(0)
-"""In place of rows, and of what rows have to make up for."""
+EMPTY = np.empty(0)
+"""In place of what no rows wait for."""
 
 
 def stored(array: np.ndarray) -> np.ndarray:
@@ -168,9 +169,9 @@ def rows(step: Settings, x, gradient, state: State, t: int, coefficients: tuple,
         key = np.uint32(rounding_key(step.stochastic_rounding, t))
         edges = threads.edges(values.size, len(order), step.threads, each=threads.FEW)
         parts = len(edges) - 1
-        work = workspaces(parts, table_.shape[1], kind.dtype), workspaces(parts, BLOCK, kind.dtype)
-        idle = idle_arguments(state, t, kind, parts, table_, slots)
-        arguments = table_, *gradient, slots, after, c, a, means, key, work, idle, edges
+        work = Workspace(workspaces(parts, table_.shape[1], kind.dtype), workspaces(parts, BLOCK, kind.dtype))
+        acting, waiting_ = Acting(c, a, means, key), waiting(state, t, kind, parts, table_, slots)
+        arguments = table_, *gradient, slots, after, acting, work, waiting_, edges
         return threads.run(kernel, parts, *arguments, threads=step.threads)
 
 
@@ -220,17 +221,19 @@ def two_dimensions(step: Settings, x, state: State):
             array[...] = table_.reshape(array.shape)
 
 
-def idle_arguments(state: State, now: int, kind: Kind, parts: int, x, slots):
+def waiting(state: State, now: int, kind: Kind, parts: int, x, slots) -> Waiting | np.ndarray:
     """What kernels need to let rows that were left out catch up; nothing where they need not."""
     if state.last is None:
-        return NOBODY
+        return EMPTY
     known = state.columns
     if known is None or known.history is not state.history or known.dtype != kind.dtype:
         known = state.columns = Columns(state.history, kind.dtype)
-    return state.last, np.array([now]), *known.upto_now(), *wide(parts, x, slots)
+    starts, coefficients, around = known.upto_now()
+    row, memory = wide(parts, x, slots)
+    return Waiting(state.last, np.array([now]), starts, coefficients, around, row, memory)
 
 
-def wide(parts: int, x, slots) -> tuple:
+def wide(parts: int, x, slots) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
     """For each part, room for a row and its memory in the types in which they are computed."""
 
     def room_for(array):
@@ -247,8 +250,8 @@ def settle(step: Settings, x, state: State) -> None:
     kind = kind_of(step, storage_of(x), catches_up=True)
     with two_dimensions(step, x, state) as (table_, slots, _):
         unchanged = tuple(slot.copy() if slot.ndim == 1 and step.granularity == "tensor" else slot for slot in slots)
-        idle = idle_arguments(state, state.t + 1, kind, 1, table_, slots)
-        specialise("settle", step.rule, kind)(table_, slots, unchanged, idle)
+        rest = waiting(state, state.t + 1, kind, 1, table_, slots)
+        specialise("settle", step.rule, kind)(table_, slots, unchanged, rest)
 
 
 # Norms and mean squares
@@ -307,13 +310,15 @@ def linear(step: Settings, examples, y, order, x, state: State, loss: str, batch
     weights = np.ascontiguousarray(stored(x)).reshape(1, -1)
     lr = acting.lr if len(acting.lr) == steps else acting.lr.repeat(steps)
     weight = np.cumsum(np.append(state.weight, lr))[1:]
-    average, shares = NOBODY, NOBODY
+    average, shares = EMPTY, EMPTY
     if state.average is not None:
         average, shares = state.average, np.divide(lr, weight, out=np.zeros(steps), where=weight > 0)
     seed = step.stochastic_rounding
     keys = np.array([rounding_key(seed, first + b) for b in range(1 if seed is None else steps)], np.uint32)
     numbers_of_pass = (acting.coefficients.astype(kind.dtype), acting.spared.astype(kind.dtype), acting.around)
     work = (*np.zeros((3, x.size), kind.dtype), np.arange(x.size))
+    last, now, starts, changing, around = stretches(acting, first, kind, x.size)
+    weight, memory = wide(1, weights[:, :1], [slot[..., :1] for slot in slots])
     skipped = specialise("linear", step.rule, kind)(
         examples,
         y,
@@ -328,7 +333,7 @@ def linear(step: Settings, examples, y, order, x, state: State, loss: str, batch
         average,
         work,
         np.empty(BLOCK, kind.dtype),
-        (*stretches(acting, first, kind, x.size), *wide(1, weights[:, :1], [slot[..., :1] for slot in slots])),
+        Waiting(last, now, starts, changing, around, weight, memory),
     )
     if weights.base is not x and weights is not x:
         stored(x)[...] = weights[0]
@@ -347,7 +352,7 @@ def stretches(acting, first: int, kind: Kind, size: int):
             [np.broadcast_to(part, (steps, part.shape[1])) for part in (acting.coefficients, acting.around)]
         )
         changes = np.flatnonzero(np.r_[True, (numbers_[1:] != numbers_[:-1]).any(axis=1)])
-    parts = (
+    coefficients, around = (
         part[np.minimum(changes, len(part) - 1)].astype(kind.dtype) for part in (acting.coefficients, acting.around)
     )
-    return last, np.array([first]), changes + first, *parts
+    return last, np.array([first]), changes + first, coefficients, around

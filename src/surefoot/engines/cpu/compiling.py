@@ -12,7 +12,8 @@ import numpy as np
 
 from surefoot import losses, ops
 from surefoot.engines import around
-from surefoot.engines.cpu import kernels, lanes, memory, numba_ops
+from surefoot.engines.cpu import lanes, numba_ops, slots
+from surefoot.engines.cpu.drivers import coordinate, deferred, dense, linear, modifiers, rows, sort, squares
 from surefoot.engines.cpu.kind import Kind
 from surefoot.losses import Loss
 from surefoot.native.emitting import OPTIONS
@@ -24,10 +25,13 @@ INNER: dict[str, Any] = OPTIONS | {"forceinline": True}
 APART: dict[str, Any] = OPTIONS
 """Of helpers that are not worth a copy wherever they are called."""
 
+MODULES = (lanes, coordinate, deferred, dense, linear, modifiers, rows, sort, squares)
+"""The modules that drivers and their helpers stand in."""
+
 
 def copy_of(driver: str, rule: Rule, kind: Kind, name: str) -> Callable:
-    """The driver of `kernels` or `lanes` for a rule, under a name of its own; not compiled yet."""
-    original = getattr(kernels, driver, None) or getattr(lanes, driver)
+    """The driver for a rule, under a name of its own; not compiled yet."""
+    original = helpers()[driver]
     copy = types.FunctionType(original.__code__.replace(co_name=name, co_qualname=name), namespace(rule, kind), name)
     copy.__module__, copy.__qualname__ = original.__module__, name
     return numba.njit(copy, **OPTIONS)
@@ -35,16 +39,25 @@ def copy_of(driver: str, rule: Rule, kind: Kind, name: str) -> Callable:
 
 @functools.cache
 def helpers() -> dict[str, types.FunctionType]:
-    """The functions of `kernels` and `lanes`."""
-    homes = kernels.__name__, lanes.__name__
-    found = (vars(lanes) | vars(kernels)).items()
-    return {name: function for name, function in found if getattr(function, "__module__", None) in homes}
+    """The functions of MODULES: drivers, and helpers of theirs."""
+    return {
+        name: value
+        for module in MODULES
+        for name, value in vars(module).items()
+        if isinstance(value, types.FunctionType) and value.__module__ == module.__name__
+    }
+
+
+@functools.cache
+def module_names() -> dict[str, Any]:
+    """All that MODULES define or import."""
+    return {name: value for module in MODULES for name, value in vars(module).items()}
 
 
 @functools.cache
 def common() -> frozenset[str]:
     """The helpers that are the same for all rules and kinds, but for the type of the arithmetic."""
-    known = vars(builtins).keys() | vars(lanes).keys() | vars(kernels).keys() | {"F"}
+    known = vars(builtins).keys() | module_names().keys() | {"F"}
     used = {name: globals_of(function) for name, function in helpers().items()}
     found = {name for name in used if used[name] <= known}
     while uncommon := {name for name in found if used[name] & helpers().keys() - found}:
@@ -59,7 +72,7 @@ def globals_of(function: types.FunctionType) -> set[str]:
 @functools.cache
 def common_helpers(dtype: str) -> dict[str, Callable]:
     """Those, compiled once for all that use them."""
-    names = dict(vars(lanes)) | dict(vars(kernels)) | {"F": np.dtype(dtype).type}
+    names = module_names() | {"F": np.dtype(dtype).type}
     names |= {helper: jitted(helper, names) for helper in common()}
     return {helper: names[helper] for helper in common()}
 
@@ -71,9 +84,9 @@ def jitted(helper: str, names: dict) -> Callable:
 
 
 def namespace(rule: Rule, kind: Kind) -> dict:
-    """The globals of a driver's copy: every helper of `kernels` and `lanes`, compiled, and the names in capitals."""
+    """The globals of a driver's copy: every helper, compiled, and the names in capitals."""
     f = np.dtype(kind.dtype).type
-    names = dict(vars(lanes)) | dict(vars(kernels))
+    names = dict(module_names())
 
     def compiled(function, dtype=f):
         return numba.njit(ops.bind(function, numba_ops, dtype), **INNER)
@@ -130,8 +143,8 @@ def namespace(rule: Rule, kind: Kind) -> dict:
         "IDLE_LANE": names[idle_lane],
         "AVERAGE": names["blend_lanes" if kind.averages else "no_average"],
     }
-    names["SPREAD"] = numba.njit(memory.lane_coefficients(len(rule.coefficient_names)), **INNER)
-    for name, function in zip(("SLOTS_OF", "TAKE_SLOTS", "PUT_SLOTS"), memory.lane_slots(len(rule.slots)), strict=True):
+    names["SPREAD"] = numba.njit(slots.lane_coefficients(len(rule.coefficient_names)), **INNER)
+    for name, function in zip(("SLOTS_OF", "TAKE_SLOTS", "PUT_SLOTS"), slots.lane_slots(len(rule.slots)), strict=True):
         names[name] = numba.njit(function, **INNER)
     names["RAW_SQUARES"] = raw_squares(f) if kind.adjusts else names["sum_squares"]
     return names
@@ -161,6 +174,6 @@ def slope_by_code(own: Loss | None) -> Callable:
 
 def raw_squares(f) -> Callable:
     """The sum of the squares of a gradient as it is, before anything is done to it."""
-    names = dict(vars(kernels)) | {"F": f}
+    names = module_names() | {"F": f}
     names["BLOCK_SQUARES"] = jitted("plain_squares", names)
     return jitted("sum_squares", names)

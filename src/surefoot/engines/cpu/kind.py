@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from surefoot.engines.around import Around
+from surefoot.engines.cpu.arguments import Numbers
 from surefoot.engines.numerics import ARITHMETIC, rounding_key
 from surefoot.engines.settings import Settings
 from surefoot.losses import Loss
@@ -76,25 +77,25 @@ def kind_of(step: Settings, storage: str, **more) -> Kind:
     )
 
 
-def numbers(kind: Kind, coefficients: tuple, around: Around) -> tuple[tuple, tuple]:
+def numbers(kind: Kind, coefficients: tuple, around: Around) -> tuple[tuple, Around | tuple[()]]:
     """The coefficients and the numbers around the rule in the type of the arithmetic."""
     f = np.dtype(kind.dtype).type
-    return tuple(map(f, coefficients)), () if kind.plain else tuple(map(f, around))
+    return tuple(map(f, coefficients)), () if kind.plain else Around(*map(f, around))
 
 
-def numbers_of_steps(kind: Kind, step: Settings, steps: np.ndarray) -> tuple[tuple, np.ndarray]:
+def numbers_of_steps(kind: Kind, step: Settings, steps: np.ndarray) -> tuple[Numbers, np.ndarray]:
     """Tables of the coefficients, of the numbers around the rule and of the keys of rounding, with a row for each of
     the different steps; and which row acts on each parameter, of which (k,) `steps` has the number of its step.
     """
     if (steps == steps[0]).all():
-        different, acting = steps[:1], np.zeros(len(steps), np.int64)
+        different, which = steps[:1], np.zeros(len(steps), np.int64)
     else:
-        different, acting = np.unique(steps, return_inverse=True)
+        different, which = np.unique(steps, return_inverse=True)
     moments = list(map(int, different))
     coefficients = np.array([tuple(map(float, step.coefficients(t))) for t in moments], kind.dtype)
     arounds = np.array([tuple(map(float, step.around(t))) for t in moments])
     keys = np.array([rounding_key(step.stochastic_rounding, t) for t in moments], np.uint32)
-    return (coefficients, arounds, keys), acting
+    return Numbers(coefficients, arounds, keys), which
 
 
 def workspaces(count: int, width: int, dtype: str) -> np.ndarray:

@@ -15,17 +15,12 @@ asked for.
 import numpy as np
 from numba.np.unsafe.ndarray import to_fixed_tuple
 
-from surefoot.engines.cpu.kernels import idle_steps, idle_stretch, step_coordinate
-from surefoot.engines.cpu.memory import (
-    AT_ONCE,
-    load,
-    not_finite,
-    prefetch,
-    prefetch_number,
-    put_columns,
-    store,
-    take_columns,
-)
+from surefoot.engines.around import Around
+from surefoot.engines.cpu.drivers.coordinate import step_coordinate
+from surefoot.engines.cpu.drivers.deferred import acting, idle_steps, idle_stretch
+from surefoot.engines.cpu.prefetch import prefetch, prefetch_number
+from surefoot.engines.cpu.slots import load, not_finite, store
+from surefoot.engines.cpu.vectors import AT_ONCE, put_columns, take_columns
 
 # ruff: noqa: F821
 
@@ -437,7 +432,7 @@ def nothing_around(penalties, m):
 
 def penalties_around(penalties, m):
     """The numbers around the rule as `kernels` takes them."""
-    return F(1), F(np.inf), F(0), penalties[2, m], penalties[0, m], penalties[1, m]
+    return Around(F(1), F(np.inf), F(0), penalties[2, m], penalties[0, m], penalties[1, m])
 
 
 # Features that have not occurred for a while

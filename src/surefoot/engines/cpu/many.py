@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from surefoot import threads
+from surefoot.engines.cpu.arguments import Workspace
 from surefoot.engines.cpu.kind import Kind, kind_of, numbers_of_steps, workspaces
 from surefoot.engines.cpu.layout import COUNTS
 from surefoot.engines.cpu.specialising import engine_fingerprint, specialise
@@ -149,10 +150,10 @@ class ManyTables:
         edges = threads.edges(len(order) * self.widest, len(order), step.threads, each=threads.FEW)
         parts = len(edges) - 1
         skipped = np.zeros((parts, len(found)), np.int64)
-        numbers, acting = numbers_of_steps(self.kind, step, np.maximum(steps, 1))
-        work = workspaces(parts, self.widest, dtype), workspaces(parts, BLOCK, dtype)
-        nobody = np.empty(0, dtype)
-        arguments = addresses, self.shapes, found, self.like, self.slots_like, order, numbers, acting, work, nobody
+        numbers, which = numbers_of_steps(self.kind, step, np.maximum(steps, 1))
+        work = Workspace(workspaces(parts, self.widest, dtype), workspaces(parts, BLOCK, dtype))
+        empty = np.empty(0, dtype)
+        arguments = addresses, self.shapes, found, self.like, self.slots_like, order, numbers, which, work, empty
         total = threads.run(self.kernel, parts, *arguments, skipped, edges, threads=step.threads)
         return skipped.sum(0) if total else None
 
@@ -171,13 +172,13 @@ def count(addresses: np.ndarray, like: np.ndarray) -> None:
 
 @functools.cache
 def at_addresses(name: str) -> Kernel:
-    """A function of `memory`."""
+    """A function of `addresses`."""
 
     def compiled(arguments):
-        from surefoot.engines.cpu import memory
+        from surefoot.engines.cpu import addresses
         from surefoot.native.emitting import emit, jitted
 
-        return emit(jitted(getattr(memory, name)), arguments)
+        return emit(jitted(getattr(addresses, name)), arguments)
 
     return Kernel(f"{name}__{engine_fingerprint()}", compiled)
 

@@ -11,22 +11,36 @@ from surefoot.native import Kernel, digest
 from surefoot.records.functions import fingerprint, has_file, plain_name
 from surefoot.rules import Rule, RuleError
 
-SOURCES = ("compiling", "kernels", "lanes", "layout", "memory", "numba_ops")
-"""The modules beside this one that kernels are made of."""
+SOURCES = (
+    "addresses",
+    "arguments",
+    "codecs",
+    "compiling",
+    "examples",
+    "lanes",
+    "layout",
+    "numba_ops",
+    "prefetch",
+    "slots",
+    "unrolling",
+    "vectors",
+)
+"""The modules here that kernels are made of, besides all drivers."""
 
 
 @functools.cache
 def engine_fingerprint() -> str:
     """Stands for the files that kernels are compiled from, besides the rule's."""
     files = [pathlib.Path(module.__file__ or "") for module in (ops, around)]
-    files += [pathlib.Path(__file__).with_name(f"{name}.py") for name in SOURCES]
+    folder = pathlib.Path(__file__).parent
+    files += [folder / f"{name}.py" for name in SOURCES] + sorted(folder.glob("drivers/*.py"))
     slopes = [(fingerprint(loss.slope), loss.joint) for loss in losses.CODES]
     return digest(BLOCK, RUNNING_SUMS, slopes, *(file.read_bytes() for file in files))
 
 
 @functools.cache
 def specialise(driver: str, rule: Rule, kind: Kind) -> Kernel:
-    """The compiled copy of a driver of `kernels` or `lanes` for a rule.
+    """The compiled copy of a driver for a rule.
 
     It carries the rule's name and the fingerprint of all it is made of in its own name, by which it is kept on disk. A
     rule or loss that no file backs is compiled for this process only.

@@ -1,8 +1,8 @@
 """The GPU engine, in Triton: the reference's arithmetic at the speed of a GPU's memory, without waiting for the GPU.
 
-`kernels.py` holds one generic driver per layout, `compiling.py` makes its copy for a rule. Here memory is laid out for
-them. Nothing is read back: what depends on the gradient (norms, coordinates that were left as they were) stays on the
-device until somebody asks.
+`kernels.py` and `row_kernels.py` hold one generic driver per layout, `compiling.py` makes its copy for a rule. Here
+memory is laid out for them. Nothing is read back: what depends on the gradient (norms, skipped coordinates) stays on
+the device until it is requested.
 """
 
 import contextlib
@@ -396,7 +396,7 @@ def rows(
 
 
 def sums_of_long_runs(rule: Rule, kind: Kind, gradient: tuple, width: int, scale: Tensor, distinct: bool) -> Tensor:
-    """What `kernels.long_runs` makes of a gradient (ids in order, order, count, values)."""
+    """What `row_kernels.long_runs` makes of a gradient (ids in order, order, count, values)."""
     ids, _, count, _ = gradient
     size = -(-count // RUN)
     sums = torch.empty((size, width), dtype=getattr(torch, kind.dtype), device=ids.device)

@@ -8,11 +8,10 @@ be float32 to Triton).
 import ast
 import functools
 import inspect
-import itertools
 import linecache
 import textwrap
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,16 +20,13 @@ import triton.language as tl
 from triton import knobs
 
 from surefoot.engines import around
-from surefoot.engines.gpu import kernels, triton_ops
+from surefoot.engines.gpu import kernels, row_kernels, triton_ops
 from surefoot.rules import Rule, RuleError
 
 TYPES = {"float64": tl.float64, "float32": tl.float32, "float16": tl.float16, "bfloat16": tl.uint16}
 
 OPTIONS: dict[str, Any] = {"enable_fp_fusion": False}
 """a · b + c is rounded twice, as in the reference: no fused multiply-add. (Triton's default is to fuse.)"""
-
-TRANSLATIONS = itertools.count()
-"""Numbers the functions that were translated."""
 
 SEED_FACTOR = 0x9E3779B97F4A7C15
 
@@ -67,6 +63,9 @@ class Kind:
     width: int = 32
 
 
+MODULES = (kernels, row_kernels)
+"""The modules that drivers and their helpers stand in."""
+
 BLOCK = 1024
 """Coordinates that one program steps."""
 
@@ -77,7 +76,7 @@ AHEAD = 64
 """Coordinates of a row's duplicates that a thread asks for at once."""
 
 RUN = 64
-"""Equal ids that lie at two multiples of this, by position, are summed before; see `kernels.long_runs`."""
+"""Equal ids that lie at two multiples of this, by position, are summed before; see `row_kernels.long_runs`."""
 
 UNSPECIALISED = ("stride", "count", "height", "stretches", "now", "place", "outside")
 """Numbers that change often: Triton would compile anew where one is 1, or a multiple of 16."""
@@ -132,24 +131,7 @@ def source_of(function: Callable) -> ast.FunctionDef:
     if not isinstance(definition, ast.FunctionDef):
         raise RuleError(f"{name}: Triton compiles functions made by def; this one is not")
     definition.decorator_list = []
-    if meaning(function.__code__) not in map(meaning, compiled_codes(definition)):
-        raise RuleError(
-            f"{name}: {function.__code__.co_filename} has changed since the rule was defined, and Triton compiles from "
-            "the source; define the rule again"
-        )
     return definition
-
-
-def compiled_codes(definition: ast.FunctionDef) -> Iterator[types.CodeType]:
-    """The code that Python makes of a definition: after an import of `ops` in the same text, and without one."""
-    for before in (ast.parse("from surefoot import ops").body, []):
-        module = compile(ast.Module([*before, definition], []), "<a rule>", "exec")
-        yield next(constant for constant in module.co_consts if isinstance(constant, types.CodeType))
-
-
-def meaning(code: types.CodeType) -> tuple:
-    """What a function computes: its code without places in the source and without its docstring."""
-    return code.co_code, code.co_names, code.co_varnames, [c for c in code.co_consts if not isinstance(c, str)]
 
 
 @functools.cache
@@ -157,9 +139,8 @@ def translated(function: Callable, dtype: str) -> Callable:
     """The function for Triton, in arithmetic of that type; its names are yet to be filled in."""
     definition = Exact().visit(source_of(function))
     text = ast.unparse(ast.fix_missing_locations(definition)) + "\n"
-    # Triton reads a function's source again: here it is found. Another function may have the same name, as when a
-    # notebook's cell runs again, and Triton may ask for the source of the first one after the second was defined.
-    place = f"<{function.__module__}.{function.__qualname__} for Triton, {dtype}, {next(TRANSLATIONS)}>"
+    # Triton reads a function's source again: here it is found.
+    place = f"<{function.__module__}.{function.__qualname__} for Triton, {dtype}>"
     linecache.cache[place] = len(text), None, text.splitlines(keepends=True), place
     names: dict[str, Any] = {"tl": tl, "F": tl.constexpr(TYPES[dtype])}
     exec(compile(text, place, "exec"), names)
@@ -182,7 +163,7 @@ def ops_module(interpret: bool) -> types.ModuleType:
 
 
 def specialise(driver: str, rule: Rule, kind: Kind) -> Any:
-    """The copy of a driver of `kernels` for a rule, to be launched as kernel[grid](…)."""
+    """The copy of a driver for a rule, to be launched as kernel[grid](…)."""
     return made(driver, rule, kind, is_interpreted())
 
 
@@ -192,8 +173,15 @@ def made(driver: str, rule: Rule, kind: Kind, interpret: bool) -> Any:
 
 
 @functools.cache
+def helpers() -> dict[str, types.FunctionType]:
+    """The functions of MODULES: drivers, and helpers of theirs."""
+    found = {name: value for module in MODULES for name, value in vars(module).items()}
+    return {name: value for name, value in found.items() if isinstance(value, types.FunctionType)}
+
+
+@functools.cache
 def namespace(rule: Rule, kind: Kind, interpret: bool) -> dict[str, Any]:
-    """The globals of a driver's copy: every function of `kernels`, for Triton, and the names in capitals."""
+    """The globals of a driver's copy: every helper, for Triton, and the names in capitals."""
     names: dict[str, Any] = {"tl": tl}
     ops = ops_module(interpret)
 
@@ -239,12 +227,11 @@ def namespace(rule: Rule, kind: Kind, interpret: bool) -> dict[str, Any]:
         "AROUND_IDLE": compiled(around.idle, "float64"),
         "DIVIDE": ops.divide,
     }
-    for helper, function in vars(kernels).items():
-        if isinstance(function, types.FunctionType):
-            copy = types.FunctionType(function.__code__, names, helper, function.__defaults__)
-            copy.__module__, copy.__annotations__ = function.__module__, function.__annotations__
-            changing = [name for name in UNSPECIALISED if name in inspect.signature(copy).parameters]
-            names[helper] = triton.jit(do_not_specialize=changing)(copy)
+    for helper, function in helpers().items():
+        copy = types.FunctionType(function.__code__, names, helper, function.__defaults__)
+        copy.__module__, copy.__annotations__ = function.__module__, function.__annotations__
+        changing = [name for name in UNSPECIALISED if name in inspect.signature(copy).parameters]
+        names[helper] = triton.jit(do_not_specialize=changing)(copy)
     idle = "idle_from_origin" if rule.from_origin else "idle_steady" if rule.steady else "idle_by_rule"
     names |= {
         "GRADIENT": names["full_gradient" if kind.adjusts else "plain_gradient"],

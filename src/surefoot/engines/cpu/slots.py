@@ -1,0 +1,166 @@
+"""Slots that belong to a coordinate, a row or the tensor.
+
+A tuple of slots holds a 2-D array for a slot of its own number per coordinate, and a 1-D array for one number per row.
+"""
+
+import numpy as np
+from numba import njit, types
+from numba.extending import overload
+
+from surefoot.engines.cpu.codecs import decode, encode
+from surefoot.engines.cpu.unrolling import INLINE, together
+
+
+def row_of(slots, i):
+    """What the slots hold for row i: a 1-D view of a number per coordinate, the number itself where there is one."""
+
+
+def cut(views, begin, end):
+    """The part of a row from begin to before end."""
+
+
+def load(views, j):
+    """The slots' values at coordinate j of a row."""
+
+
+def store(views, j, values, ok):
+    """Write values to the slots that hold a number per coordinate, if ok."""
+
+
+def store_row(slots, i, values, always):
+    """Write values to the slots that hold a number per row, where finite or always."""
+
+
+def not_finite(views, values, total):
+    """total, or NaN if one of the values is not finite, also as it is stored."""
+
+
+def column_of(slots, j):
+    """The slots as they are for the single coordinate j of a one-row array."""
+
+
+@overload(row_of, jit_options=INLINE)
+def _row_of(slots, i):
+    of_kind = {2: "slots[{k}][i]", 1: "decode(slots[{k}], slots[{k}][i])"}
+    return together("slots, i", [of_kind[slot.ndim] for slot in slots], globals())
+
+
+@overload(cut, jit_options=INLINE)
+def _cut(views, begin, end):
+    parts = ["views[{k}][begin:end]" if isinstance(view, types.Array) else "views[{k}]" for view in views]
+    return together("views, begin, end", parts, globals())
+
+
+@overload(load, jit_options=INLINE)
+def _load(views, j):
+    return together("views, j", ["load_one(views[{k}], j)"] * len(views), globals())
+
+
+@overload(store, jit_options=INLINE)
+def _store(views, j, values, ok):
+    return together("views, j, values, ok", ["store_one(views[{k}], j, values[{k}], ok)"] * len(views), globals())
+
+
+@overload(store_row, jit_options=INLINE)
+def _store_row(slots, i, values, always):
+    return together(
+        "slots, i, values, always", ["store_row_one(slots[{k}], i, values[{k}], always)"] * len(slots), globals()
+    )
+
+
+@overload(not_finite, jit_options=INLINE)
+def _not_finite(views, values, total):
+    terms = "".join(f" + excess(views[{k}], values[{k}])" for k in range(len(values)))
+    return eval(f"lambda views, values, total: total{terms}", globals())
+
+
+@overload(column_of, jit_options=INLINE)
+def _column_of(slots, j):
+    of_kind = {2: "slots[{k}][:, j : j + 1]", 1: "slots[{k}]"}
+    return together("slots, j", [of_kind[slot.ndim] for slot in slots], globals())
+
+
+def excess(view, value):
+    """0, or NaN if the value is not finite, also as it is stored."""
+
+
+@overload(excess, jit_options=INLINE)
+def _excess(view, value):
+    if not isinstance(view, types.Array) or view.dtype == value:
+        return lambda view, value: value - value
+
+    dtype = value
+
+    def impl(view, value):
+        back = decode(view, encode(view, value, np.uint32(0), 0))
+        return (value - value) + dtype(back - back)
+
+    return impl
+
+
+def load_one(view, j): ...
+
+
+def store_one(view, j, value, ok): ...
+
+
+def store_row_one(slot, i, value, always): ...
+
+
+@overload(load_one, jit_options=INLINE)
+def _load_one(view, j):
+    return (lambda view, j: decode(view, view[j])) if isinstance(view, types.Array) else (lambda view, j: view)
+
+
+@overload(store_one, jit_options=INLINE)
+def _store_one(view, j, value, ok):
+    if not isinstance(view, types.Array):
+        return lambda view, j, value, ok: 0
+
+    def impl(view, j, value, ok):
+        stored = encode(view, value, np.uint32(0), 0)
+        view[j] = stored if ok else view[j]
+        return 0
+
+    return impl
+
+
+@overload(store_row_one, jit_options=INLINE)
+def _store_row_one(slot, i, value, always):
+    if slot.ndim == 2:
+        return lambda slot, i, value, always: 0
+
+    def impl(slot, i, value, always):
+        stored = encode(slot, value, np.uint32(0), 0)
+        if always or np.isfinite(decode(slot, stored)):
+            slot[i] = stored
+        return 0
+
+    return impl
+
+
+def lane_coefficients(count: int):
+    """A function that copies `count` coefficients of every lane to their arrays for many features."""
+    spread = ["copy_lanes(row[{k}], 0, arrays[{k}], place, lanes)"] * count
+    return together("row, arrays, place, lanes", spread, globals())
+
+
+def lane_slots(count: int):
+    """Functions of a feature's row, which holds its weight in every lane and then each of `count` slots in every lane.
+
+    They give the slots, copy them to arrays of many features' slots, and copy them back.
+    """
+    views = ["row[(1 + {k}) * lanes : (2 + {k}) * lanes]"] * count
+    take = ["copy_lanes(row, (1 + {k}) * lanes, slots[{k}], place, lanes)"] * count
+    put = ["copy_lanes(slots[{k}], place, row, (1 + {k}) * lanes, lanes)"] * count
+    return (
+        together("row, lanes", views, globals()),
+        together("row, place, slots, lanes", take, globals()),
+        together("row, place, slots, lanes", put, globals()),
+    )
+
+
+@njit(forceinline=True)
+def copy_lanes(source, first, target, place, lanes):
+    for k in range(lanes):
+        target[place + k] = source[first + k]

@@ -1,0 +1,18 @@
+"""Functions of tuples, written out for tuples of a known length."""
+
+from collections.abc import Callable
+from typing import Any
+
+INLINE = {"forceinline": True}
+
+
+def together(arguments: str, elements: list[str], names: dict[str, Any]) -> Callable:
+    """A function of `arguments` that returns the tuple of the elements, each with its own number for {k}.
+
+    Written out, because recursion over a tuple of arrays is slow to compile and to run.
+
+    Args:
+        names: the globals that the elements refer to.
+    """
+    written_out = "".join(element.replace("{k}", str(k)) + ", " for k, element in enumerate(elements))
+    return eval(f"lambda {arguments}: ({written_out})", names)

@@ -1,0 +1,60 @@
+"""`make lint` finds a name of a kernel that is misspelled, missing or not needed; see tools/kernel_names.py."""
+
+import importlib.util
+import inspect
+import types
+from pathlib import Path
+
+import pytest
+
+from surefoot.engines.cpu import compiling
+from surefoot.engines.cpu.drivers import modifiers
+from surefoot.engines.cpu.kind import Kind
+from surefoot.rules import REGISTRY
+
+TOOL = Path(__file__).parents[2] / "tools" / "kernel_names.py"
+NAMES = compiling.namespace(REGISTRY["adagrad"], Kind("float32"))
+
+
+@pytest.fixture(scope="module")
+def tool():
+    spec = importlib.util.spec_from_file_location("kernel_names", TOOL)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def changed(before: str, after: str) -> list[types.ModuleType]:
+    """The modules of the CPU engine, with a change in the source of one."""
+    source = inspect.getsource(modifiers)
+    assert before in source
+    module = types.ModuleType(modifiers.__name__)
+    exec(compile(source.replace(before, after), modifiers.__file__, "exec"), vars(module))
+    return [module if each is modifiers else each for each in compiling.MODULES]
+
+
+def test_all_names_are_filled_in_and_read(tool, capfd):
+    assert tool.main() == 0, capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "before, after, fault",
+    [
+        ("AROUND_GRADIENT(", "AROUND_GRADENT(", "full_gradient: the name AROUND_GRADENT is not filled in"),
+        ("AROUND_GRADIENT(", "AROUND_GRADENT(", "AROUND_GRADIENT is filled in, but no kernel reads it"),
+        ("return Around(", "return Arround(", "full_numbers: the name Arround is not filled in"),
+    ],
+)
+def test_a_misspelled_name_is_found(tool, before, after, fault):
+    assert any(fault in found for found in tool.faults(changed(before, after), NAMES))
+
+
+def test_a_name_that_no_kernel_reads_is_found(tool):
+    assert tool.faults(compiling.MODULES, [*NAMES, "UNREAD"]) == ["UNREAD is filled in, but no kernel reads it"]
+
+
+def test_two_meanings_of_one_name_are_found(tool):
+    module = types.ModuleType("another")
+    module.HIGH = 1
+    (fault,) = tool.clashes([*compiling.MODULES, module])
+    assert fault == "HIGH means one thing in surefoot.engines.cpu.drivers.sort and another in another"
