@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from surefoot import losses
+from surefoot.lab.published import ROWS
+
 ROOT = Path(__file__).parents[2]
 PAGES = ("README.md", "CONTRIBUTING.md", "docs/train.md")
 OPTIONAL = ("torch",)
@@ -96,6 +99,13 @@ def test_examples_exist():
     """Other tests run them."""
     named = {script for block in SHELL for script, *_ in block.commands("python") if script.endswith(".py")}
     assert named == {f"examples/{path.name}" for path in (ROOT / "examples").glob("*.py")}
+
+
+def test_numbers_of_losses_and_of_published_results():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(losses.REGISTRY) == 10
+    assert "with ten losses" in text
+    assert f"recomputes {len(ROWS)} results" in text
 
 
 @pytest.mark.parametrize("block", blocks("python"), ids=str)
