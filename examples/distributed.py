@@ -54,7 +54,7 @@ def processes() -> Iterator[tuple[int, int]]:
     dist.init_process_group("gloo")
     try:
         yield dist.get_rank(), dist.get_world_size()
-        dist.barrier()  # nobody leaves while another still waits for what was sent last
+        dist.barrier()  # no process exits while another still waits for the last message
     finally:
         dist.destroy_process_group()
 

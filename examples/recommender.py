@@ -1,6 +1,6 @@
 """A recommender: who likes what, from embedding tables with sparse gradients, stepped by surefoot.optim.Adagrad.
 
-The data are made up: people and films of which a few are very popular (Zipf's law), and a planted taste of a few
+The data are generated: people and films, a few of them very popular (Zipf's law), and a planted taste of a few
 numbers each. Or they are real: MovieLens-100K, if you have it; a rating of 4 or 5 is a like.
 
     python examples/recommender.py
@@ -91,7 +91,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="A recommender with sparse embedding tables.")
     parser.add_argument("--granularity", choices=["coordinate", "row"], default="coordinate")
     parser.add_argument("--movielens", type=Path, metavar="PATH", help="MovieLens-100K's u.data, or its folder")
-    parser.add_argument("--likes", type=int, default=150_000, help="how many likes and dislikes to make up")
+    parser.add_argument("--likes", type=int, default=150_000, help="number of likes and dislikes to generate")
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--weight-decay", type=float, default=0.01, help="decoupled: parameters × (1 − lr · this)")
     parser.add_argument("--seed", type=int, default=0)
@@ -110,7 +110,7 @@ def main() -> None:
     print(f"{len(known):,} likes and dislikes of {users:,} users and {films:,} films, {len(held_out):,} held out")
 
     model = Recommender(users, films, size=8)
-    # With weight decay every row moves at every step. Those that a step leaves out make up for it when next touched.
+    # With weight decay every row moves at every step. Rows without a gradient catch up when they are next touched.
     optimizer = Adagrad(
         model.parameters(),
         lr=0.2,

@@ -119,7 +119,7 @@ def test_lenet_reads_digits():
 
 
 @pytest.mark.parametrize("optimizer", ["RMSprop", "Yogi"])
-def test_lenet_takes_other_optimizers(call, optimizer):
+def test_lenet_accepts_other_optimizers(call, optimizer):
     lr = {"RMSprop": "0.002", "Yogi": "0.01"}[optimizer]
     printed = call("lenet", "--optimizer", optimizer, "--lr", lr, "--epochs", "2")
     assert numbers(r"epoch 2: loss ([\d.]+), accuracy ([\d.]+)%", printed)[1] > 60
@@ -158,7 +158,7 @@ def test_lenet_says_what_is_missing_or_damaged(call, clothing):
         call("lenet", "--fashion-mnist", str(clothing / "none"))
 
 
-def test_lenet_downloads_what_has_the_right_sum(clothing, tmp_path, monkeypatch):
+def test_lenet_downloads_data_with_the_right_checksum(clothing, tmp_path, monkeypatch):
     pytest.importorskip("pooch")
     lenet = example("lenet")
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(clothing)))

@@ -57,7 +57,7 @@ def test_a_file_is_replaced_when_it_is_complete(path, sync):
     assert alone(path)
 
 
-def test_what_another_process_writes_at_once_is_whole(path):
+def test_concurrent_writes_of_processes_are_complete(path):
     with replacing(path, "w") as file:
         file.write("first")
         file.flush()
@@ -68,7 +68,7 @@ def test_what_another_process_writes_at_once_is_whole(path):
     assert alone(path)
 
 
-def test_what_threads_write_at_once_is_whole(path):
+def test_concurrent_writes_of_threads_are_complete(path):
     meeting, texts = threading.Barrier(8, timeout=60), {f"{number}" * 10_000 for number in range(8)}
 
     def write_text(text: str) -> None:
@@ -103,7 +103,7 @@ def test_a_full_disk_leaves_the_older_file_and_nothing_else(path):
     assert alone(path)
 
 
-def test_a_check_leaves_everything_as_it_is(path):
+def test_a_check_changes_nothing(path):
     check(path)
     check(path.with_name("other"))
     assert path.read_text() == "old"

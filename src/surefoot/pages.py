@@ -1,7 +1,7 @@
-"""Memory for large tables, of which steps read and write rows that lie anywhere.
+"""Huge pages and cache-line alignment for tables whose rows are accessed at random.
 
-A row takes as few lines of a cache as can be where it begins with one. And where the system maps memory in large pages,
-finding a row takes no time besides that for reading it: with ordinary pages it takes about as long once more.
+A row that starts at a cache line occupies as few of them as possible. With huge pages it is found without a TLB miss;
+with ordinary pages the miss takes about as long as reading the row.
 """
 
 import ctypes
@@ -21,14 +21,14 @@ LARGE = 1 << 21
 PIECE = 8 * LARGE
 """Bytes that are moved at a time."""
 LONGEST = 1.0
-"""Seconds that moving may take; the system goes on with what is left, slowly."""
+"""Seconds that moving may take; the system slowly moves what is left."""
 MADV_COLLAPSE = 25
 """Linux's number, since version 6.1; Python has no name for it."""
 SETTING = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
 
 def empty(shape: tuple[int, ...], dtype) -> np.ndarray:
-    """np.empty, beginning at a line of a cache. (NumPy itself asks for large pages.)
+    """np.empty, aligned to a cache line. (NumPy itself requests huge pages.)
 
     >>> empty((3, 2), np.float32).shape
     (3, 2)
@@ -70,7 +70,7 @@ def move_to_large_pages(address: int, size: int) -> None:
 
 
 def whole_pages(address: int, size: int) -> tuple[int, int]:
-    """Where the large pages begin and end that lie within memory.
+    """Where the huge pages within the memory start and end.
 
     >>> whole_pages(LARGE - 64, 2 * LARGE) == (LARGE, 2 * LARGE)
     True
@@ -80,7 +80,7 @@ def whole_pages(address: int, size: int) -> tuple[int, int]:
 
 @functools.cache
 def madvise() -> Callable | None:
-    """The system's own function, unless its administrator wants no large pages."""
+    """The system's own function, unless huge pages are disabled."""
     try:
         unwanted = "[never]" in SETTING.read_text()
         function = ctypes.CDLL(None).madvise if hasattr(mmap, "MADV_HUGEPAGE") else None

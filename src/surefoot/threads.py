@@ -24,9 +24,9 @@ FEW = 4
 """The same for rows that lie anywhere, where threads are never side by side."""
 
 LATE = 0.001
-"""Seconds for which a team may go on when one of its threads is done, besides an eighth of all its time."""
+"""Seconds that a team may take after its first thread is done, in addition to an eighth of its whole time."""
 APART = 1.0
-"""Seconds for which torch's threads are left alone when two teams in a row were late."""
+"""Seconds for which torch's threads are not used after two late teams in a row."""
 
 FORKED = 0x40
 """Linux's flag of a process that was forked and has executed no other program since (PF_FORKNOEXEC)."""
@@ -42,7 +42,7 @@ def set_threads(count: int | None) -> None:
     """Limits how many threads a step uses.
 
     Args:
-        count: None for SUREFOOT_NUM_THREADS where that is set, else as many as torch uses where it is loaded, else all
+        count: None for SUREFOOT_NUM_THREADS if it is set, else the number that torch uses if it is loaded, else all
             processors.
 
     Raises:
@@ -72,7 +72,7 @@ def get_threads() -> int:
 
 @functools.cache
 def limit_of_environment() -> int:
-    """The number that SUREFOOT_NUM_THREADS gives when it is first asked for; 0 where it gives none."""
+    """The number in SUREFOOT_NUM_THREADS when it is first requested; 0 without one."""
     named = os.environ.get("SUREFOOT_NUM_THREADS", "")
     return int(named) if named.isdecimal() else 0
 
@@ -100,7 +100,7 @@ def run(kernel: Kernel, parts: int, *arguments: Any, threads: int | None = None)
     if workers < 2:
         return drain(kernel, arguments, iter(range(parts)))
     torch, alone = loaded_torch(), time.perf_counter() >= _crowded_until
-    # A team of another size would be made anew, for us and then for torch.
+    # A team of another size would be created again, for us and then for torch.
     if torch and alone and count == torch.get_num_threads() and (found := openmp()):
         return run_in_team(Team(*found, count, parts), kernel, arguments)
     rest, others = iter(range(parts)), []
@@ -111,7 +111,7 @@ def run(kernel: Kernel, parts: int, *arguments: Any, threads: int | None = None)
         total = drain(kernel, shared, rest)
         return total + sum(other.result() for other in others if not other.cancel())
     finally:
-        # After an interrupt nobody may go on writing to memory that the caller is about to leave.
+        # After an interrupt no thread may write to memory that the caller is about to release.
         for _ in rest:
             pass
         wait([other for other in others if not other.cancel()])
@@ -126,7 +126,7 @@ def drain(kernel: Kernel, arguments: Sequence, parts: Iterator[int]) -> int:
 
 
 def pool(workers: int) -> ThreadPoolExecutor:
-    """The pool, made anew after a fork (threads do not survive it) or when more workers are asked for."""
+    """The pool, created again after a fork (threads do not survive it) or for more workers."""
     global _pool
     if _pool is None or _pool[0] != os.getpid() or _pool[1] < workers:
         _pool = (os.getpid(), workers, ThreadPoolExecutor(workers, thread_name_prefix="surefoot"))
@@ -160,7 +160,7 @@ def openmp() -> tuple[int, int] | None:
 
 
 def was_forked() -> bool:
-    """Whether this process began as a copy of another and still runs its program, as far as Linux tells."""
+    """Whether this process was forked from another and still runs its program, as far as Linux reports."""
     try:
         flags = pathlib.Path("/proc/self/stat").read_text().rpartition(")")[2].split()[6]
         return bool(int(flags) & FORKED)

@@ -34,7 +34,7 @@ def test_quick_run_measures_every_topic(tmp_path):
 
 
 @pytest.mark.parametrize("arguments", [("dance",), ("--page", "docs/benchmarks.md", "--quick")])
-def test_wrong_arguments_are_one_sentence(arguments):
+def test_wrong_arguments_are_reported_in_one_sentence(arguments):
     done = benchmarks(*arguments)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr

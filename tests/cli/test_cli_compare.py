@@ -84,7 +84,7 @@ def test_a_diverging_rule_is_shown_as_diverged(data, capsys):
     assert not re.search(r"\b(nan|inf)\b", text)
 
 
-def test_where_all_diverge_that_is_the_headline(data, capsys):
+def test_divergence_of_all_rules_is_the_headline(data, capsys):
     assert run(["compare", data, "--rules", "sgd,momentum", "--lr", "1e30", *SMALL]) == 0
     text = capsys.readouterr().out
     assert "Every rule diverged." in text
@@ -134,7 +134,7 @@ def test_narrow_terminals_get_every_column(width, data, capsys, monkeypatch):
     ],
     ids=str,
 )
-def test_mistakes_are_one_sentence(arguments, sentence, tmp_path, capsys):
+def test_mistakes_are_reported_in_one_sentence(arguments, sentence, tmp_path, capsys):
     (tmp_path / "broken.svm").write_text("1 1:2\n0 3:x\n")
     (tmp_path / "empty.svm").touch()
     (tmp_path / "constant.svm").write_text("1 1:2\n" * 9)

@@ -152,7 +152,7 @@ def test_a_report_shows_what_was_learned(files, capsys):
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
-def test_mistakes_are_one_sentence(arguments, words, files, capsys):
+def test_mistakes_are_reported_in_one_sentence(arguments, words, files, capsys):
     out, err = ran(capsys, *arguments, status=2)
     assert out == ""
     assert words in err
@@ -189,7 +189,7 @@ def test_hinge_loss_has_no_probabilities(files, capsys):
     assert "hinge loss does not predict probabilities" in err
 
 
-def test_what_diverges_is_a_failure_with_its_reason(files, capsys):
+def test_divergence_is_a_failure_with_its_reason(files, capsys):
     rng = np.random.default_rng(0)
     for number in range(6):
         rows = rng.normal(size=(500, 5))[:, : 1 if number < 3 else 5]
@@ -221,7 +221,7 @@ def test_a_model_is_saved_before_it_is_tested(files, capsys):
     assert err == "error: missing.svm: there is no such file; check the name and the folder\n"
 
 
-def test_what_can_be_read_only_once_is_not_read_twice(files, capsys):
+def test_single_pass_inputs_are_not_read_twice(files, capsys):
     os.mkfifo(files / "pipe")
     _, err = ran(capsys, "train", "pipe", "--format", "svmlight", "--model", "m", "--passes", 2, status=2)
     assert "passes: pipe can be read only once" in err

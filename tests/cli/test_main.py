@@ -69,7 +69,7 @@ def test_the_command_line_is_light():
     ],
     ids=str,
 )
-def test_a_mistake_is_one_sentence(arguments, sentence, capsys):
+def test_a_mistake_is_reported_in_one_sentence(arguments, sentence, capsys):
     assert run(arguments) == 2
     assert sentence in told(capsys)
 
@@ -89,7 +89,7 @@ def test_a_fault_of_the_program_keeps_its_traceback(fault):
 
 
 @pytest.mark.parametrize("module", ["matplotlib", "jinja2"])
-def test_what_is_not_installed_is_named_with_the_command_to_install_it(module, tmp_path):
+def test_missing_packages_are_named_with_the_command_to_install_them(module, tmp_path):
     code = f"import sys; sys.modules[{module!r}] = None; import surefoot.cli; surefoot.cli.main(sys.argv[1:])"
     arguments = ["compare", "--rules", "sgd", "--lr", "1", "--out", tmp_path / "out"]
     status, out, err = finished(surefoot_process(*arguments, program=("-c", code)))
@@ -99,7 +99,7 @@ def test_what_is_not_installed_is_named_with_the_command_to_install_it(module, t
     assert 'pip install "surefoot[lab]"' in err
 
 
-def test_every_optional_module_is_known_to_bring_an_extra():
+def test_optional_modules_are_mapped_to_an_extra():
     import tomllib
 
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -122,14 +122,14 @@ def test_a_pipe_that_closes_early_ends_it_quietly():
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full")
-def test_a_full_disk_is_one_sentence():
+def test_a_full_disk_is_reported_in_one_sentence():
     with open("/dev/full", "w") as full:
         status, _, err = finished(surefoot_process("rules", "--json", stdout=full))
     assert status == 2
     assert err == "error: output: No space left on device\n"
 
 
-def test_a_stream_that_cannot_show_a_letter_shows_something():
+def test_a_stream_without_a_character_shows_a_replacement():
     environment = os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
     status, out, err = finished(surefoot_process("rules", "adagrad", env=environment))
     assert status == 0, err
@@ -193,7 +193,7 @@ def test_the_completion_script_calls_surefoot():
 
 
 @POSIX
-def test_ctrl_c_is_130():
+def test_ctrl_c_exits_with_130():
     code = (
         "import signal, surefoot.cli, surefoot.lab.comparison\n"
         "def wait(*_, **__):\n    print('waiting', flush=True)\n    signal.pause()\n"

@@ -86,19 +86,19 @@ def test_sparse_gradients(layout, options):
     "layout, granularity",
     [("dense", "row"), ("dense", "tensor"), ("rows", "row"), ("csr", "tensor"), ("array", "coordinate")],
 )
-def test_everything_in_every_layout(layout, granularity):
+def test_all_modifiers_in_every_layout(layout, granularity):
     shape, run = run_of(layout, "float32")
     options = {"granularity": granularity, "lazy": "touched", **OPTIONS["everything"]}
     both(ADAGRAD, parameters(shape, "float32"), run, **options)
 
 
-def test_rows_left_alone():
+def test_untouched_rows():
     shape, run = run_of("rows", "float32")
     both(ADAGRAD, parameters(shape, "float32"), run, lazy="touched", **OPTIONS["everything"])
 
 
 @pytest.mark.parametrize("c", CONCRETE.values(), ids=CONCRETE)
-def test_everything_around_every_rule(c):
+def test_all_modifiers_around_every_rule(c):
     options = OPTIONS["everything"]
     if c.rule.from_origin:
         options = {k: v for k, v in options.items() if k not in ("l1", "l2", "decoupled_weight_decay")}
@@ -109,7 +109,7 @@ def test_everything_around_every_rule(c):
 
 
 @pytest.mark.parametrize("name", ["sgd", "momentum", pytest.param("ftrl", marks=pytest.mark.slow)])
-def test_rows_that_catch_up_with_something_around_the_rule(name):
+def test_rows_that_catch_up_with_modifiers(name):
     options = {"clip_value": 0.3} if name != "sgd" else {"l1": 0.01, "decoupled_weight_decay": 0.1}
     shape, run = run_of("rows", "float64", steps=20)
     both(CONCRETE[name], parameters(shape, "float64"), run, options, **options)
@@ -127,7 +127,7 @@ def test_memory_of_another_type(state_dtype):
 @pytest.mark.parametrize("policy", ["skip", "propagate"])
 @pytest.mark.parametrize("granularity", ["coordinate", "row", "tensor"])
 @pytest.mark.parametrize("layout", ["dense", "rows"])
-def test_values_that_are_not_finite(layout, granularity, policy):
+def test_nonfinite_values(layout, granularity, policy):
     shape, rng = (6, 7), np.random.default_rng(3)
     bad = np.array([np.nan, np.inf, -np.inf, 1e30, -3e38], np.float32)
 
@@ -158,13 +158,13 @@ def test_values_that_are_not_finite(layout, granularity, policy):
 @pytest.mark.parametrize(
     "case", marked([case for case in TABLE if case.layout == "dense" and case.granularity == "row"], FAST)
 )
-def test_rows_of_one_coordinate_with_a_gradient_that_is_not_finite(case):
+def test_rows_of_one_coordinate_with_a_nonfinite_gradient(case):
     grads = [np.array([[1, g]], case.dtype).T for g in (2, np.nan, 1)]
     both(case.concrete, np.ones((2, 1), case.dtype), dense_run(grads), granularity="row", nonfinite="skip")
 
 
 @pytest.mark.parametrize("layout", ["csr", "array"])
-def test_examples_that_are_not_finite(layout):
+def test_nonfinite_examples(layout):
     examples, y = examples_of(layout, 17, 9, "float64")
     values = examples.data if layout == "csr" else examples
     values[np.unravel_index(5, values.shape)] = np.nan

@@ -9,7 +9,7 @@ from surefoot.engines import Step
 
 @pytest.mark.parametrize("compare", [assert_identical, lambda a, b: assert_close(a, b, "float64")])
 @pytest.mark.parametrize("found, expected", [(np.nan, np.nan), (np.nan, 1.0), (1.0, np.nan)])
-def test_nan_equals_nothing(compare, found, expected):
+def test_nan_equals_no_value(compare, found, expected):
     with pytest.raises(AssertionError, match="holds 1 NaN, which equals nothing"):
         compare(np.array([0.0, found]), np.array([0.0, expected]))
 
@@ -28,7 +28,7 @@ def test_nan_equals_nothing(compare, found, expected):
         (np.uint16([1]), np.uint16([2]), "1 of 1 differ"),
     ],
 )
-def test_differences_are_found(found, expected, message):
+def test_differences_are_detected(found, expected, message):
     with pytest.raises(AssertionError, match=message):
         assert_identical(found, expected)
 
@@ -46,7 +46,7 @@ def test_tolerances_are_not_exceeded():
 
 
 @pytest.mark.parametrize("change", ["slots", "t", "skipped", "weight", "average"])
-def test_memory_that_differs_is_found(change):
+def test_memory_that_differs_is_detected(change):
     step = Step("adagrad", engine="reference", average=True)
     states = [step.init(np.ones(3)) for _ in range(2)]
     assert_same_memory(*states)

@@ -84,7 +84,7 @@ def test_expanded_values_of_a_sparse_gradient():
 
 @pytest.mark.parametrize("name", ["adagrad", "momentum"])
 @pytest.mark.parametrize("memory", MEMORY)
-def test_memory_of_a_rule_with_gaps(name, memory):
+def test_noncontiguous_memory_of_a_rule(name, memory):
     """A state may come from elsewhere: its slots may have gaps too."""
     c, x = CONCRETE[name], parameters((6, 5), "float32")
     grads, parts = gradients(x.shape, "float32", 2), touches(x.shape, "float32", 2)
@@ -109,7 +109,7 @@ def test_parameters_as_their_own_gradient():
 
 
 @pytest.mark.parametrize("granularity", GRANULARITIES)
-def test_a_part_of_a_larger_array_is_all_that_changes(granularity):
+def test_only_the_given_part_of_a_larger_array_changes(granularity):
     whole = parameters((8, 8), "float32")
     before, part = whole.copy(), whole[2:5, 1::3]
     step = Step("adagrad", granularity=granularity, l1=0.01)

@@ -105,7 +105,7 @@ def test_an_infinitely_small_epsilon_is_not_rounded_away(dtype):
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-def test_a_step_beyond_the_storage_type_is_left_out_and_counted(dtype):
+def test_a_step_beyond_the_storage_type_is_skipped_and_counted(dtype):
     largest = {"float16": np.float16(65504), "bfloat16": np.uint16(0x7F7F)}[dtype]
     x = np.array([largest, 0], np.uint16 if dtype == "bfloat16" else np.float16)
     g = np.array([-1.0, -1.0], np.float32).view(np.uint16)[1::2] if dtype == "bfloat16" else np.float16([-1, -1])

@@ -67,13 +67,13 @@ def test_a_single_row_with_all_the_ids():
     assert_identical(results[1][0], results[0][0])
 
 
-def test_rounding_at_random_depends_on_the_place_and_not_on_the_thread(parts_of_steps):
+def test_stochastic_rounding_depends_on_the_position_and_not_on_the_thread(parts_of_steps):
     rng = np.random.default_rng(2)
     x = (rng.standard_normal(SIZE, np.float32).view(np.uint32) >> 16).astype(np.uint16)
     compare(parts_of_steps, x, dense_run([x[::-1].copy()]), stochastic_rounding=11)
 
 
-def test_the_limit_holds_for_steps_that_do_not_say(parts_of_steps):
+def test_the_limit_is_the_default_of_steps(parts_of_steps):
     g = np.ones(SIZE, np.float32)
     threads.set_threads(2)
     try:
@@ -118,7 +118,7 @@ def torchs_threads(monkeypatch):
     monkeypatch.setattr(threads, "_was_late", False)
 
 
-def test_parts_run_side_by_side(own_threads):
+def test_parts_run_in_parallel(own_threads):
     barrier = Barrier(2)
 
     def meet(part):
@@ -130,7 +130,7 @@ def test_parts_run_side_by_side(own_threads):
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
-def test_what_a_part_raises_arrives(own_threads, error):
+def test_exceptions_of_parts_are_raised(own_threads, error):
     here, barrier = get_ident(), Barrier(2)
 
     def failing(fails_here, part):
@@ -146,7 +146,7 @@ def test_what_a_part_raises_arrives(own_threads, error):
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
-def test_nobody_works_on_once_an_exception_has_arrived(own_threads, error):
+def test_threads_stop_after_an_exception(own_threads, error):
     """The caller may free the memory then."""
     here, barrier, begun, ended = get_ident(), Barrier(2), [], []
 
@@ -185,7 +185,7 @@ def count(done, part):
 COUNT = kernel(count)
 
 
-def test_a_team_that_is_late_is_left_alone_for_a_while(torchs_threads, monkeypatch):
+def test_a_late_team_is_not_used_for_a_while(torchs_threads, monkeypatch):
     """It is late where one of its threads had nothing left to do long before the other was done, twice in a row."""
     monkeypatch.setattr(threads, "pool", POOL)
     monkeypatch.setattr(threads, "LATE", 0.001)
@@ -218,7 +218,7 @@ def test_a_team_that_is_late_is_left_alone_for_a_while(torchs_threads, monkeypat
         assert clock.teams == teams
 
 
-def test_openmp_is_left_alone_after_a_fork(monkeypatch):
+def test_openmp_is_not_used_after_a_fork(monkeypatch):
     monkeypatch.setattr(threads, "_process", -1)
     threads.openmp.cache_clear()
     assert threads.openmp() is None
@@ -242,18 +242,18 @@ assert os.waitpid(child, 0)[1] == 0
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells that a process was forked")
-def test_openmp_is_left_alone_where_this_package_is_imported_after_a_fork():
+def test_openmp_is_not_used_when_imported_after_a_fork():
     pytest.importorskip("torch")
     subprocess.run([sys.executable, "-W", "ignore", "-c", AFTER_A_FORK], check=True, timeout=120)
 
 
-def test_torchs_threads_are_as_many_as_torch_says(monkeypatch):
+def test_torchs_threads_are_as_many_as_set(monkeypatch):
     torch = pytest.importorskip("torch")
     monkeypatch.setattr(torch, "get_num_threads", lambda: 7)
     assert threads.get_threads() == 7
 
 
-def test_the_pool_lets_go_of_what_it_was_given(monkeypatch):
+def test_the_pool_releases_its_arguments(monkeypatch):
     """Its threads hold on to their last call until the next one."""
     given = []
 

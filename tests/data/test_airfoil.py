@@ -97,7 +97,7 @@ def test_downloaded_once(content, serve):
     np.testing.assert_allclose(np.column_stack([X, y]), whitened[:1500], rtol=1e-12)
 
 
-def test_the_folder_comes_before_the_network(content, serve, tmp_path, monkeypatch):
+def test_the_folder_is_tried_before_the_network(content, serve, tmp_path, monkeypatch):
     server = serve(404)
     (tmp_path / airfoil.FILE).write_bytes(content)
     monkeypatch.setenv("SUREFOOT_DATA", str(tmp_path))
@@ -131,7 +131,7 @@ def test_a_login_page_instead_of_the_file(content, serve, tmp_path):
     assert not (tmp_path / "cache" / "surefoot" / airfoil.FILE).exists()
 
 
-def test_a_cache_that_may_not_be_written(content, monkeypatch):
+def test_a_cache_without_write_permission(content, monkeypatch):
     def refuse(*args, **kwargs):
         raise PermissionError(13, "Permission denied")
 

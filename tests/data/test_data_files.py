@@ -94,7 +94,7 @@ def test_npz_round_trip(tmp_path, table, layout, save):
 @many_files
 @given(st.integers(0, 10**6), st.binary(min_size=1, max_size=4), st.booleans())
 @example(3, b"\xff\xff", True)
-def test_damaged_files_are_read_or_refused_never_worse(write, position, junk, cut):
+def test_damaged_files_are_read_or_rejected_and_never_crash(write, position, junk, cut):
     X = csr_array(np.eye(6, dtype=np.float32))
     npz = archive(data=X.data, indices=X.indices, indptr=X.indptr, shape=X.shape, y=np.arange(6.0))
     for content in (GOOD, gzip.compress(GOOD), bz2.compress(GOOD), npz):
@@ -120,7 +120,7 @@ def test_windows_line_ends_and_a_home_folder(write, tmp_path, monkeypatch):
     assert load("~/toy").n_examples == 5
 
 
-def test_the_task_can_be_insisted_on(write):
+def test_the_task_can_be_set(write):
     path = write(GOOD)
     assert load(path, task="regression").y.tolist() == [-1, 1, 1, -1, -1]
     path = write(GOOD.replace(b"-1 3", b"5 3"))
@@ -129,7 +129,7 @@ def test_the_task_can_be_insisted_on(write):
         load(path, task="classification")
 
 
-def test_a_test_part_beside_is_left_alone(write):
+def test_a_test_set_in_the_same_folder_is_not_read(write):
     write(b"junk", "toy.t")
     assert load(write(GOOD)).n_examples == 5
 
@@ -260,7 +260,7 @@ def test_names_words_and_repeated_entries_in_an_npz(write):
     assert (data.classes, data.feature_names, data.X.nnz) == (("ham", "spam"), ("free", "lunch"), 4)
 
 
-def test_what_scipy_saved_needs_only_a_target(tmp_path):
+def test_scipys_files_need_only_a_target(tmp_path):
     for kind, said in ((csr_array, None), (csc_array, "of format b'csc', expected csr")):
         save_npz(tmp_path / "matrix.npz", kind(EYE))
         with np.load(tmp_path / "matrix.npz") as saved:
@@ -272,7 +272,7 @@ def test_what_scipy_saved_needs_only_a_target(tmp_path):
                 load(tmp_path / "toy.npz")
 
 
-def test_names_and_paths_that_lead_nowhere(tmp_path, write, monkeypatch):
+def test_unknown_names_and_paths(tmp_path, write, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name, said in {
         "Docstring": r"Docstring: is neither a built-in data set \(docstrings, airfoil\) nor a file; did you mean",
@@ -289,7 +289,7 @@ def test_names_and_paths_that_lead_nowhere(tmp_path, write, monkeypatch):
             load(name)
 
 
-def test_a_file_called_like_a_built_in_set(write, tmp_path, monkeypatch):
+def test_a_file_with_the_name_of_a_built_in_set(write, tmp_path, monkeypatch):
     path = write(GOOD, "docstrings")
     monkeypatch.chdir(tmp_path)
     assert load("./docstrings").n_examples == load(path).n_examples == 5
@@ -307,7 +307,7 @@ def test_no_permission(write, monkeypatch):
         load(path)
 
 
-def test_importing_the_room_loads_nothing_heavy():
+def test_importing_the_package_loads_nothing_heavy():
     code = "import sys, surefoot.data; print(*{'scipy', 'sklearn', 'pooch', 'numba', 'torch'} & set(sys.modules))"
     env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     assert subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True).stdout == "\n"
@@ -343,7 +343,7 @@ def test_other_formats(write, format):
     assert data.feature_names is None if names is None else sorted(data.feature_names) == sorted(names)
 
 
-def test_what_a_data_set_has_no_place_for(write):
+def test_fields_that_a_data_set_cannot_hold(write):
     for head, said in (
         (b"2", "example 1 .* has the importance 2"),
         (b"1 3", "some examples have an initial prediction"),

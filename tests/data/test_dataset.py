@@ -58,7 +58,7 @@ def bad_csr(**changes):
         ("target is constant", {"y": LABELS, "train": np.array([0, 2]), "test": SOME + 3}),
     ],
 )
-def test_data_that_do_not_fit_are_refused(said, change):
+def test_data_that_do_not_fit_are_rejected(said, change):
     with pytest.raises(DataError, match=f"^toy: .*{said}"):
         Dataset(**{"name": "toy", "X": X, "y": Y, "task": "regression"} | change)
 
@@ -86,7 +86,7 @@ def test_stored_zeros_are_not_counted():
     assert data.counts().tolist() == [0, 4]
 
 
-def test_a_line_for_a_person():
+def test_a_human_readable_line():
     described = Dataset(
         "mail", csr_array(X), LABELS, "classification", classes=("ham", "spam"), noun="words"
     ).describe()
@@ -131,7 +131,7 @@ def test_two_distinct_labels_are_classes_in_ascending_order(labels, classes):
     assert y.tolist() == [float(label == max(labels)) for label in labels * 3]
 
 
-def test_more_labels_are_numbers_and_the_task_can_be_insisted_on():
+def test_more_labels_are_numbers_and_the_task_can_be_set():
     y, task, classes = targets(np.array([1, 2, 3]), None, "toy")
     assert (y.tolist(), task, classes) == ([1, 2, 3], "regression", None)
     y, task, classes = targets(np.array([1, 2, 1]), "regression", "toy")
@@ -149,6 +149,6 @@ def test_more_labels_are_numbers_and_the_task_can_be_insisted_on():
         ("dtype complex128", [1j, 2], None),
     ],
 )
-def test_labels_that_are_no_target(said, labels, task):
+def test_labels_that_are_not_a_target(said, labels, task):
     with pytest.raises(DataError, match=f"^toy: .*{said}"):
         targets(np.array(labels), task, "toy")

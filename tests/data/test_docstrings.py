@@ -20,7 +20,7 @@ print(hashlib.sha256(b"".join(map(bytes, parts))).hexdigest())
 """
 
 
-def test_two_processes_see_the_same_whatever_the_hash_seed():
+def test_two_processes_agree_under_different_hash_seeds():
     # The second also runs with -OO, which strips docstrings from modules but must not from data.
     commands = [(["-c"], "1"), (["-OO", "-c"], "2")]
     runs = [
@@ -52,7 +52,7 @@ def test_shape_of_the_real_set():
     assert list(data.feature_names) == sorted(data.feature_names)
 
 
-def test_no_example_is_there_twice():
+def test_hardly_any_example_occurs_twice():
     data = load("docstrings")
     rows = np.split(data.X.indices, data.X.indptr[1:-1])
     examples = Counter((row.tobytes(), label) for row, label in zip(rows, data.y, strict=True))

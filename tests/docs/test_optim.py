@@ -24,6 +24,6 @@ def test_every_public_name_is_mentioned():
         assert re.search(rf"\b{name}\b", TEXT), name
 
 
-def test_links_lead_somewhere():
+def test_links_resolve():
     for link in re.findall(r"\]\((?!http)([^)#]+)\)", TEXT):
         assert (PAGE.parent / link).exists(), link

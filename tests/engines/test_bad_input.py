@@ -164,7 +164,7 @@ def test_memory_that_cannot_be_written(engine):
 
 @pytest.mark.parametrize("engine", ["reference", "cpu"])
 @pytest.mark.parametrize("dtype", [np.int64, bool])
-def test_memory_of_a_type_that_holds_no_memory(engine, dtype):
+def test_memory_of_an_unsupported_type(engine, dtype):
     step, x, state = started(engine, SHAPE)
     state.slots["total"] = np.ones(SHAPE, dtype)
     for call in drivers(step, x, state):
@@ -172,7 +172,7 @@ def test_memory_of_a_type_that_holds_no_memory(engine, dtype):
 
 
 @pytest.mark.parametrize("dtype", ["int32", "int64", "bool", "complex64", "uint8", ">f4"])
-def test_parameters_of_a_type_that_cannot_be_stepped(dtype):
+def test_parameters_of_unsupported_types(dtype):
     step = Step("adagrad", engine="reference", name="embedding.weight")
     with pytest.raises(ValueError, match=f"embedding.weight: type {dtype} is not supported; expected float64, float32"):
         step.init(np.ones(3, dtype))

@@ -104,7 +104,7 @@ def test_nothing_recompiles_except_what_changed(own_rules, tmp_path):
     assert files(cache) == now
 
 
-def test_a_change_of_the_engine_is_noticed(tmp_path):
+def test_a_change_of_the_engine_is_detected(tmp_path):
     """Numba itself looks at the driver's file only; the arithmetic around a rule is in another."""
     package = tmp_path / "src" / "surefoot"
     shutil.copytree(Path(surefoot.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
@@ -148,7 +148,7 @@ def test_the_first_step_after_a_fork():
     assert found == x[[0, -1]].tobytes()
 
 
-def test_threads_of_ones_own_may_step_at_once():
+def test_user_threads_can_step_at_the_same_time():
     """Two threads, each with its own parameters, share the pool."""
 
     def work(seed):

@@ -136,7 +136,7 @@ def test_penalties_are_those_of_the_weights_as_they_are():
 
 
 @pytest.mark.parametrize("loss", ["logistic", "squared", "hinge"])
-def test_an_implicit_step_takes_the_slope_where_it_leads(loss):
+def test_an_implicit_step_uses_the_slope_at_its_end(loss):
     """One example with one feature: the step along the slope s at its end, found by another root finder."""
     x, lr, y = 3.0, 0.5, 1.0
     rows = Examples(np.array([0, 1]), np.array([0]), np.array([x], F), np.array([y]), np.ones(1))
@@ -216,7 +216,7 @@ def test_weights_of_examples_multiply_their_slopes():
         x = lanes.memory[:, 0].astype(float)
 
 
-def test_a_rate_goes_on_alone_as_it_would_have():
+def test_a_rate_continues_alone_as_it_would_have():
     rows = examples()
     rates = (0.1, 0.3, 0.5)
     several = Lanes([Step("adagrad", lr=lr, l1=0.01) for lr in rates], features=FEATURES)
@@ -230,7 +230,7 @@ def test_a_rate_goes_on_alone_as_it_would_have():
     assert_identical(several.weights()[0], alone.weights()[0])
 
 
-def test_what_is_not_finite_leaves_the_model_as_it_was():
+def test_nonfinite_values_leave_the_model_unchanged():
     rows = examples()
     lanes = Lanes([Step("adagrad", lr=0.1)], features=FEATURES)
     lanes.learn(rows)

@@ -47,7 +47,7 @@ def test_dense_steps(memory, settings):
 
 
 @pytest.mark.parametrize("shape", [(SIZE,), (1, SIZE), (2, SIZE >> 1)], ids=["vector", "row", "two rows"])
-def test_dense_steps_of_long_rows_with_gaps(shape):
+def test_dense_steps_of_long_noncontiguous_rows(shape):
     x = MEMORY["with gaps"](np.ones(shape, np.float32))
     step = Step("adagrad")
     state = step.init(x)
@@ -73,7 +73,7 @@ def test_sparse_steps(settings):
     assert peak(lambda: step.rows(x, ids, values, state)) < LITTLE
 
 
-def test_sparse_steps_of_a_table_with_gaps():
+def test_sparse_steps_of_a_noncontiguous_table():
     x, ids = MEMORY["with gaps"](np.ones((SIZE >> 6, 64), np.float32)), np.arange(0, 2000, 7)
     values = np.ones((len(ids), 64), np.float32)
     step = Step("adagrad")

@@ -118,24 +118,24 @@ AROUND = {
 
 
 @pytest.mark.parametrize("options", AROUND.values(), ids=AROUND)
-def test_around_dense_gradients(options):
+def test_modifiers_of_dense_gradients(options):
     dense(CONCRETE["adagrad"], *dense_of(SHAPES, "float32", 3), **options)
 
 
 @pytest.mark.parametrize("granularity", ["row", "tensor"])
-def test_norms_beside_shared_rates(granularity):
+def test_norms_with_shared_rates(granularity):
     shapes = ((31,), (5, 7), (0,), (2, gpu.BLOCK + 5), (40, 33))
     dense(CONCRETE["adagrad"], *dense_of(shapes, "float32", 2), granularity=granularity, clip_norm=0.7)
 
 
 @pytest.mark.parametrize("options", AROUND.values(), ids=AROUND)
-def test_around_sparse_gradients(options):
+def test_modifiers_of_sparse_gradients(options):
     lazy = laziness(CONCRETE["adagrad"], **options)
     sparse(CONCRETE["adagrad"], parameters((6, 5), "float32"), touches((6, 5), "float32", 5), lazy=lazy, **options)
 
 
 @pytest.mark.parametrize("granularity", ["row", "tensor"])
-def test_everything_around_shared_rates(granularity):
+def test_all_modifiers_around_shared_rates(granularity):
     options = {"granularity": granularity, "lazy": "touched", **AROUND["everything"]}
     dense(CONCRETE["adagrad"], *dense_of(SHAPES, "float32", 3), **options)
     sparse(CONCRETE["adagrad"], parameters((6, 5), "float32"), touches((6, 5), "float32", 3), **options)
@@ -165,7 +165,7 @@ def test_rows_of_16_bits_that_catch_up_by_the_rules_own_closed_form():
 
 @pytest.mark.parametrize("policy", ["skip", "propagate"])
 @pytest.mark.parametrize("granularity", ["coordinate", "row", "tensor"])
-def test_values_that_are_not_finite(granularity, policy):
+def test_nonfinite_values(granularity, policy):
     rng = np.random.default_rng(3)
     # NaN equals nothing: where such values go through, only squares overflow.
     bad = np.float32([np.nan, np.inf, -np.inf, 1e30, -3e38] if policy == "skip" else [1e30, -3e38])
@@ -194,7 +194,7 @@ def test_memory_that_overflows(granularity):
     sparse(CONCRETE["adagrad"], parameters(shape, "float32"), [(ids, grads[ids])], **settings)
 
 
-def test_rows_out_of_range_are_counted_and_name_nothing():
+def test_rows_out_of_range_are_counted_without_a_name():
     step = CONCRETE["adagrad"].step(engine="reference")
     x, total, counts = torch.ones(3, 2, device=DEVICE), torch.zeros(3, 2, device=DEVICE), torch.zeros(2, 1).long()
     counts = counts.to(DEVICE)

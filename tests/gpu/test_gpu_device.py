@@ -91,7 +91,7 @@ def test_the_cpu_engines_bits_of_sparse_steps(settings):
 
 
 @pytest.mark.parametrize("kind", [optim.Adagrad, optim.Adam])
-def test_nobody_waits(kind):
+def test_threads_do_not_wait(kind):
     own = parameters()
     table = parameters(((1000, 16),))[0]
     optimizer = kind([*own, table], lr=0.1, lazy="touched")
@@ -145,7 +145,7 @@ def test_a_cuda_graph_replays_steps(kind):
         torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-7)
 
 
-def test_a_graph_of_all_of_training():
+def test_a_graph_of_a_whole_training_step():
     """Gradients that are made anew while a graph is captured lie where no step has found them before."""
     data = torch.randn(64, 33, device="cuda")
     trained = []
@@ -223,7 +223,7 @@ def test_a_graph_of_a_sparse_step():
     assert torch.equal(ours[0], theirs[0])
 
 
-def test_what_a_replay_could_not_step_is_told():
+def test_coordinates_skipped_in_a_replay_are_reported():
     own = parameters()
     optimizer = optim.Adagrad([(str(k), p) for k, p in enumerate(own)], capturable=True)
     set_gradients(own, 0)
@@ -269,7 +269,7 @@ def test_parameters_on_two_devices():
         pair[1].synchronize()
 
 
-def test_a_graph_that_would_repeat_one_step_is_refused():
+def test_a_graph_that_would_repeat_one_step_is_rejected():
     own = parameters()
     optimizer = optim.Adam(own)
     set_gradients(own, 0)
@@ -341,7 +341,7 @@ def test_two_optimizers_on_two_streams():
         assert torch.equal(p, q)
 
 
-def test_what_is_not_finite_is_told_without_waiting():
+def test_nonfinite_values_are_reported_without_waiting():
     own = parameters()
     optimizer = optim.Adagrad([(str(k), p) for k, p in enumerate(own)])
     set_gradients(own, 0)

@@ -1,6 +1,7 @@
 """torch optimizers stepped by the GPU engine: the same bits as the reference; on a GPU, or interpreted."""
 
 import copy
+import linecache
 import warnings
 
 import pytest
@@ -11,7 +12,7 @@ from surefoot import optim
 from surefoot.engines import NonFiniteError
 from surefoot.engines.gpu import source_of
 from surefoot.optim import gpu as steps_on_gpu
-from surefoot.rules import RuleError
+from surefoot.rules import RuleError, nonnegative, rule
 
 pytestmark = pytest.mark.usefixtures("interpreted")
 SHAPES = ((4, 3), (5,), (), (2, 3))
@@ -72,7 +73,7 @@ def test_dense_steps(kind, granularity):
     assert_same(made)
 
 
-def test_parameters_that_join_later_and_gradients_that_are_missing():
+def test_parameters_added_later_and_missing_gradients():
     made = twins(optim.Adam)
     for step in range(4):
         gradients = [None if (step + k) % 3 == 0 else g for k, g in enumerate(some_gradients(step))]
@@ -81,7 +82,7 @@ def test_parameters_that_join_later_and_gradients_that_are_missing():
     assert_same(made)
 
 
-def test_memory_with_gaps_and_gradients_laid_out_otherwise():
+def test_noncontiguous_memory_and_gradients_of_another_layout():
     made = twins(shapes=((6, 4),), cut=lambda data: data[::2].t()[:, :2])
     for step in range(2):
         step_both(made, some_gradients(step, ((4, 2),)))
@@ -132,7 +133,7 @@ def test_a_sparse_gradient_without_rows_is_a_zero_gradient(settings):
     assert_same(made)
 
 
-def test_a_saved_state_goes_on_where_it_was():
+def test_a_saved_state_continues_where_it_was():
     made = twins(optim.SGD, shapes=((6, 3),), lr=0.1, momentum=0.9)
     for step in range(2):
         step_both(made, [sparse_gradient(step)])
@@ -169,7 +170,7 @@ def test_steps_counted_on_the_device(kind):
         assert made[0][1].state[a]["step"].item() == 3
 
 
-def test_a_rule_whose_coefficients_the_device_cannot_compute_is_refused():
+def test_a_rule_whose_coefficients_the_device_cannot_compute_is_rejected():
     own = parameters()
     optimizer = optim.NAdam(own, engine="gpu", capturable=True)
     for p in own:
@@ -189,7 +190,7 @@ def test_rows_cannot_catch_up_with_steps_counted_on_the_device():
 
 
 @pytest.mark.parametrize("sparse", [False, True])
-def test_what_gradscaler_hands_over(sparse):
+def test_gradients_scaled_by_gradscaler(sparse):
     """Gradients are divided by its scale; where it found one that is not finite, there is no step."""
     shape = (6, 3)
     gradient = sparse_gradient(0) if sparse else some_gradients(0, (shape,))[0]
@@ -221,7 +222,7 @@ def capturing(monkeypatch):
     return answer
 
 
-def test_what_a_graph_was_captured_with_is_kept_and_not_taken_by_later_steps(capturing):
+def test_the_tensors_of_a_graph_are_kept_and_not_reused(capturing):
     """Until a graph is replayed, the addresses that it copies are not where its launches look for them."""
     own = parameters()
     optimizer = optim.Adam(own, engine="gpu", capturable=True)
@@ -265,7 +266,7 @@ def test_sparse_gradients_can_be_captured_but_not_first_steps_or_gaps(capturing)
         optimizer.step()
 
 
-def test_strides_along_sizes_of_one_mean_nothing():
+def test_strides_of_dimensions_of_size_one_are_ignored():
     own = parameters(((4, 3, 1, 1),))
     optimizer = optim.Adagrad(own, engine="gpu")
     own[0].grad = torch.ones(4, 1, 1, 3, device=DEVICE).permute(0, 3, 1, 2)
@@ -277,7 +278,7 @@ def test_strides_along_sizes_of_one_mean_nothing():
 # What could not be stepped
 
 
-def test_gradients_that_are_not_finite_are_told_at_a_later_step_or_when_asked():
+def test_nonfinite_gradients_are_reported_at_a_later_step_or_on_request():
     own = parameters()
     optimizer = optim.Adagrad([(f"p{k}", p) for k, p in enumerate(own)], engine="gpu")
     for p in own:
@@ -301,7 +302,7 @@ def test_gradients_that_are_not_finite_are_told_at_a_later_step_or_when_asked():
     assert found == {"p0": 1, "p1": 1, "p2": 0, "p3": 0}
 
 
-def test_rows_out_of_range_are_told_too():
+def test_rows_out_of_range_are_reported_too():
     table = parameters(((3, 2),))[0]
     optimizer = optim.Adagrad([("table", table)], engine="gpu")
     ids, values = torch.tensor([[0, 5]]), torch.ones(2, 2)
@@ -315,14 +316,14 @@ def test_rows_out_of_range_are_told_too():
 
 
 def test_the_engine_is_chosen_by_the_device(monkeypatch):
-    rule = optim.Adagrad(parameters()).rule
-    assert steps_on_gpu.chosen(rule, torch.device("mps")) == "torch"
+    adagrad = optim.Adagrad(parameters()).rule
+    assert steps_on_gpu.chosen(adagrad, torch.device("mps")) == "torch"
     monkeypatch.setattr(steps_on_gpu, "obstacle", lambda rule, device: None)
-    assert steps_on_gpu.chosen(rule, torch.device("cuda")) == "gpu"
+    assert steps_on_gpu.chosen(adagrad, torch.device("cuda")) == "gpu"
 
 
 def test_without_triton_there_is_one_warning_that_says_how_to_get_it(monkeypatch):
-    rule = optim.Adagrad(parameters()).rule
+    adagrad = optim.Adagrad(parameters()).rule
 
     def missing():
         raise ImportError("No module named 'triton'")
@@ -336,14 +337,14 @@ def test_without_triton_there_is_one_warning_that_says_how_to_get_it(monkeypatch
     with pytest.warns(
         UserWarning, match="slower than the gpu engine: Triton cannot be imported .* `pip install triton`"
     ):
-        assert steps_on_gpu.chosen(rule, device) == "torch"
+        assert steps_on_gpu.chosen(adagrad, device) == "torch"
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert steps_on_gpu.chosen(rule, device) == "torch"
+        assert steps_on_gpu.chosen(adagrad, device) == "torch"
     steps_on_gpu.obstacle_on_gpu.cache_clear()
 
 
-def test_parameters_on_a_cpu_are_not_for_it(monkeypatch):
+def test_parameters_on_a_cpu_are_rejected(monkeypatch):
     monkeypatch.setattr(steps_on_gpu, "is_interpreted", lambda: False)
     parameter = torch.nn.Parameter(torch.zeros(2))
     parameter.grad = torch.ones(2)
@@ -352,7 +353,44 @@ def test_parameters_on_a_cpu_are_not_for_it(monkeypatch):
         optimizer.step()
 
 
-def test_a_rule_without_a_source_is_refused_with_the_reason():
+def defined(source, place):
+    """The rule `mine` of a source, which lies where `place` says, as that of a notebook's cell does."""
+    linecache.cache[place] = len(source), None, source.splitlines(keepends=True), place
+    names = {"rule": rule, "nonnegative": nonnegative, "__name__": "__main__"}
+    exec(compile(source, place, "exec"), names)
+    return names["mine"]
+
+
+SCALED = """
+@rule(hyper={{"lr": nonnegative(1.0)}})
+def mine(x, g, g2, lr):
+    return lr * {factor}, g
+"""
+
+
+def test_a_rule_that_is_defined_again_leaves_the_first_one_its_formula():
+    """Both are called `mine` in the same module; the first is compiled for another type after the second."""
+    first, second = (defined(SCALED.format(factor=factor), f"<cell {factor}>") for factor in (1.0, 1000.0))
+    for some, expected, dtype in (
+        (first, -1.0, torch.float32),
+        (second, -1000.0, torch.float32),
+        (first, -1.0, torch.bfloat16),
+        (second, -1000.0, torch.float64),
+    ):
+        parameter = torch.nn.Parameter(torch.zeros(3, dtype=dtype, device=DEVICE))
+        parameter.grad = torch.ones_like(parameter)
+        optim.RuleOptimizer([parameter], some, engine="gpu").step()
+        assert parameter.tolist() == [expected] * 3, (expected, dtype)
+
+
+def test_a_rule_whose_file_has_changed_since_is_rejected():
+    first = defined(SCALED.format(factor=1.0), "<module>")
+    defined(SCALED.format(factor=1000.0), "<module>")
+    with pytest.raises(RuleError, match="mine: <module> has changed since the rule was defined"):
+        source_of(first.function)
+
+
+def test_a_rule_without_a_source_is_rejected_with_the_reason():
     names = {}
     exec("def halving(x, g, g2, lr):\n    return lr / 2.0, g", names)
     with pytest.raises(RuleError, match="halving: its source cannot be read"):

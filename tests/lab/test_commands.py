@@ -156,7 +156,7 @@ class TestReproduce:
         "arguments, message",
         [
             (["--only", "trace-adagrad-3"], "did you mean 'trace-adagrad-2'"),
-            (["sampling"], "one result is asked for by --only sampling"),
+            (["sampling"], "select one result with --only sampling"),
         ],
     )
     def test_mistakes_are_one_sentence(self, capsys, arguments, message):

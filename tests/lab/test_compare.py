@@ -115,13 +115,13 @@ def test_memory_is_that_of_the_rule():
     assert {row["rule"]: row["bytes_per_coordinate"] for row in rows} == {"sgd": 0, "adagrad": 4, "adam": 8}
 
 
-def test_schedules_are_taken_and_named():
+def test_schedules_are_accepted_and_named():
     (row,) = surefoot.compare(words(), "sgd", lr=surefoot.schedules.polynomial(0.5), **QUICK).table()
     assert row["schedule"] == "polynomial"
     assert row["lr"] == pytest.approx(0.5 / math.sqrt(2))
 
 
-def test_rules_of_ones_own_take_part(tmp_path):
+def test_custom_rules_take_part(tmp_path):
     file = tmp_path / "mine.py"
     file.write_text(
         "from surefoot.rules import positive, rule\n"
@@ -169,7 +169,7 @@ def test_results_never_hold_nan():
     assert json.loads(result.to_json(), parse_constant=pytest.fail)["table"][0]["diverged"] == 1
 
 
-def test_where_all_rates_diverge_the_search_still_ends():
+def test_the_search_ends_if_all_rates_diverge():
     enormous = numbers()
     X = (enormous.X * 1e15).astype(np.float32)
     data = Dataset("enormous", X, enormous.y, "regression")
@@ -221,7 +221,7 @@ def test_the_search_never_sees_what_is_held_out(monkeypatch):
     assert validation / len(data.train) == pytest.approx(race.VALIDATION_SHARE, abs=0.02)
 
 
-def test_only_rates_that_are_not_given_are_searched():
+def test_given_rates_are_not_searched():
     result = surefoot.compare(words(), ["sgd", "adagrad"], lr={"sgd": 0.5}, **QUICK)
     assert [entry.search is None for entry in result.entries] == [True, False]
     assert "as given for sgd" in standings.how_rates_were_found(result.to_dict()["rules"])
@@ -253,26 +253,26 @@ def test_only_rates_that_are_not_given_are_searched():
     ],
     ids=str,
 )
-def test_mistakes_are_told_before_training(wrong, message, monkeypatch):
+def test_mistakes_are_reported_before_training(wrong, message, monkeypatch):
     monkeypatch.setattr(Race, "enter", lambda *_: pytest.fail("began to train"))
     with pytest.raises(ValueError, match=re.escape(message)):
         surefoot.compare(**{"data": words()} | QUICK | wrong)
 
 
-def test_two_rules_of_one_name_are_refused():
+def test_two_rules_of_one_name_are_rejected():
     mine = rule(hyper={"lr": positive(0.1)}, name="sgd")(REGISTRY["sgd"].function)
     with pytest.raises(RuleError, match="sgd: two rules have this name"):
         surefoot.compare(words(), ["sgd", mine], **QUICK)
 
 
-def test_a_selection_leaves_out_what_cannot_honour_a_setting():
+def test_a_selection_skips_rules_that_cannot_honour_a_setting():
     result = surefoot.compare(words(), lr=0.1, granularity="tensor", **QUICK)
     assert set(result.left_out) == {"sgd", "momentum"}
     assert "would change nothing" in result.left_out["sgd"]
     assert {row["rule"] for row in result.table()} == set(comparison.SELECTION) - {"sgd", "momentum"}
 
 
-def test_out_that_is_a_file_is_told_before_training(tmp_path, monkeypatch):
+def test_an_out_folder_that_is_a_file_is_reported_before_training(tmp_path, monkeypatch):
     monkeypatch.setattr(Race, "enter", lambda *_: pytest.fail("began to train"))
     file = tmp_path / "file"
     file.touch()
@@ -302,7 +302,7 @@ def test_ctrl_c_keeps_what_is_finished(monkeypatch, tmp_path):
     assert "adam, ftrl did not finish" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
-def test_ctrl_c_before_the_first_rule_has_finished_goes_through(monkeypatch):
+def test_ctrl_c_before_the_first_rule_has_finished_is_raised(monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
@@ -340,7 +340,7 @@ def test_results_are_written_as_they_are(tmp_path):
     assert sorted(file.name for file in tmp_path.iterdir()) == ["report.html", "results.json"]
 
 
-def test_the_call_is_written_down():
+def test_the_call_is_recorded():
     result = surefoot.compare(words(), ["sgd", REGISTRY["adagrad"]], lr={"sgd": 0.5, "adagrad": 1.0}, **QUICK)
     assert result.command == (
         "surefoot.compare('words', rules=['sgd', 'adagrad'], lr={'sgd': 0.5, 'adagrad': 1.0}, batch_size=4, epochs=3, "
@@ -392,7 +392,7 @@ class Page(HTMLParser):
 
 
 @pytest.mark.parametrize("which", RACES)
-def test_the_report_stands_on_its_own(which):
+def test_the_report_is_self_contained(which):
     result = raced(which)
     text = report.render(result)
     page = Page(text)
@@ -437,7 +437,7 @@ def test_nothing_in_a_figure_is_cut_off_or_overlaps(which):
         assert flaws(figure) == [], name
 
 
-def test_what_comes_from_data_is_escaped():
+def test_text_from_data_is_escaped():
     name = "<img src=x onerror=alert(1)>&\"'$_{"
     mine = rule(hyper={"lr": positive(0.1)}, name=name, formula=name, source=name)(REGISTRY["sgd"].function)
     text = report.render(surefoot.compare(words(name=name), [mine, "adagrad"], lr=0.1, command=name, **QUICK))

@@ -64,7 +64,7 @@ def test_nothing_is_changed():
     assert json.dumps(str(optimizer.state_dict())) == before[1]
 
 
-def test_frozen_where_the_update_rounds_to_nothing():
+def test_frozen_if_the_update_rounds_to_nothing():
     optimizer, parameter = stepped([1e8, 1.0, 1e8, 1.0], [1.0, 1.0, 0.0, 0.0], lr=1.0)
     assert surefoot.diagnose(optimizer)["w"].frozen == 0.5
     before = parameter.detach().clone()
@@ -72,7 +72,7 @@ def test_frozen_where_the_update_rounds_to_nothing():
     assert (parameter.detach() == before).tolist() == [True, False, True, True]
 
 
-def test_saturated_where_the_memory_no_longer_grows():
+def test_saturated_if_the_memory_no_longer_grows():
     settings = {"state_dtype": torch.bfloat16, "lr": 0.1}
     optimizer, _ = stepped([1.0, 1.0], [1.0, 0.0], steps=300, **settings)
     found = surefoot.diagnose(optimizer)["w"]
@@ -80,7 +80,7 @@ def test_saturated_where_the_memory_no_longer_grows():
     assert "optimizer.change(state_dtype=torch.float32)" in [remedy.call for remedy in found.remedies]
 
 
-def test_not_finite_gradients_are_counted():
+def test_nonfinite_gradients_are_counted():
     optimizer, _ = stepped([1.0, 1.0, 1.0], [1.0, float("nan"), 1e25], steps=2, nonfinite="skip")
     found = surefoot.diagnose(optimizer)["w"]
     assert found.skipped == pytest.approx(2 / 3)
@@ -88,7 +88,7 @@ def test_not_finite_gradients_are_counted():
 
 
 @pytest.mark.parametrize("granularity", ["coordinate", "row", "tensor"])
-def test_sparse_gradients_are_looked_at_row_by_row(granularity):
+def test_sparse_gradients_are_checked_row_by_row(granularity):
     table = torch.nn.Embedding(50, 4, sparse=True)
     optimizer = optim.Adagrad(table.parameters(), lr=0.5, granularity=granularity)
     table(torch.tensor([3, 3, 7])).sum().backward()
@@ -99,7 +99,7 @@ def test_sparse_gradients_are_looked_at_row_by_row(granularity):
     assert found.never_visited == (0.0 if granularity == "tensor" else 48 / 50)
 
 
-def test_without_gradients_what_memory_tells_remains():
+def test_without_gradients_the_memory_is_still_reported():
     optimizer, parameter = stepped([1.0], [2.0], lr=1.0)
     parameter.grad = None
     found = surefoot.diagnose(optimizer)["w"]
@@ -124,7 +124,7 @@ def test_a_scalar_parameter():
 # Remedies
 
 
-def test_each_remedy_is_one_call_that_sets_the_parameter_in_motion():
+def test_each_remedy_is_one_call_that_moves_the_parameter_again():
     def frozen():
         return stepped([1.0], [1.0], dtype=torch.bfloat16, steps=400, lr=0.2, lr_decay=0.5)
 
@@ -252,7 +252,7 @@ class Writer:
         self.written[tag, global_step] = scalar_value
 
 
-def test_a_monitor_writes_every_so_many_steps():
+def test_a_monitor_writes_every_n_steps():
     parameter, writer = torch.nn.Parameter(torch.ones(2)), Writer()
     optimizer = optim.Adagrad([("w", parameter)], lr=1.0)
     with surefoot.Monitor(optimizer, every=3, writer=writer) as monitor:
@@ -279,7 +279,7 @@ def test_a_monitor_calls_a_function():
 
 
 @pytest.mark.parametrize("wrong", [{"every": 0}, {"every": 1.5}, {"every": True}])
-def test_a_monitor_refuses_what_it_cannot_do(wrong):
+def test_a_monitor_rejects_what_it_cannot_do(wrong):
     optimizer, _ = stepped([1.0], [1.0])
     with pytest.raises(ValueError, match="whole number of at least 1"):
         surefoot.Monitor(optimizer, **wrong)

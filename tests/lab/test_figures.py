@@ -43,7 +43,7 @@ def test_nothing_is_cut_off_or_crowded(arguments):
             assert (path.positions <= (right, high)).all()
 
 
-def test_a_problem_of_ones_own_without_a_minimum_or_contours():
+def test_a_custom_problem_without_a_minimum_or_contours():
     slope = Problem("slope", "x₁", lambda a, b: a, lambda a, b: (1 + 0 * a, 0 * b))
     flat = Problem("flat", "0", lambda a, b: 0 * a, lambda a, b: (0 * a, 0 * b))
     for problem in (slope, flat):
@@ -56,7 +56,7 @@ def test_a_diverging_path_is_labelled_and_clipped():
     assert figure.axes[0].get_ylim()[1] < 10
 
 
-def test_flaws_sees_what_runs_into_another_text():
+def test_flaws_finds_overlapping_text():
     figure, axes = figures.curves("title", "x", "y")
     axes.text(0.5, 0.5, "one")
     axes.text(0.5, 0.5, "two")
@@ -89,7 +89,7 @@ def test_an_animation_has_a_frame_for_every_step(tmp_path):
     assert all((one != two).any() for one, two in itertools.pairwise(frames))
 
 
-def test_other_suffixes_and_folders_that_cannot_be_are_refused(tmp_path):
+def test_other_suffixes_and_invalid_folders_are_rejected(tmp_path):
     with pytest.raises(ValueError, match=r"trace\.jpg: a figure is written as \.png, \.svg, \.pdf; found \.jpg"):
         figures.save(trace().figure(), "trace.jpg")
     with pytest.raises(ValueError, match=r"trace: an animation is written as \.gif; found no suffix"):
@@ -99,7 +99,7 @@ def test_other_suffixes_and_folders_that_cannot_be_are_refused(tmp_path):
         figures.save(trace().figure(), tmp_path / "file" / "trace.png")
 
 
-def test_what_is_there_stays_until_the_new_one_is_whole(tmp_path, monkeypatch):
+def test_the_old_file_stays_until_the_new_one_is_complete(tmp_path, monkeypatch):
     """Figures and animations are written beside their place."""
     image, animation = tmp_path / "trace.png", tmp_path / "trace.gif"
     for path in (image, animation):
@@ -122,7 +122,7 @@ def test_what_is_there_stays_until_the_new_one_is_whole(tmp_path, monkeypatch):
     }
 
 
-def test_the_style_ends_with_its_block():
+def test_the_style_is_restored_after_its_block():
     before = dict(matplotlib.rcParams)
     with figures.style():
         assert matplotlib.rcParams["svg.fonttype"] == "none"

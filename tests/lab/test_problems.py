@@ -49,7 +49,7 @@ def test_a_quadratic_needs_a_symmetric_matrix():
         problems.quadratic("skewed", "", [[1, 2], [3, 4]])
 
 
-def test_an_unknown_name_names_the_nearest():
+def test_an_unknown_name_suggests_the_nearest():
     with pytest.raises(ValueError, match="did you mean 'rosenbrock'"):
         problems.get("rosenbrok")
     own = Problem("own", "x₁", lambda x1, x2: x1, lambda x1, x2: (1 + 0 * x1, 0 * x2))

@@ -86,7 +86,7 @@ def test_an_airfoil_row_fails_in_another_setting(id):
 class TestCounting:
     """What the speed-up rows rest on."""
 
-    def test_the_driver_counts_as_a_plain_loop_does(self):
+    def test_the_driver_counts_like_a_plain_loop(self):
         Q = conditioning.unbalanced(3, 4, 0.5)
         x, total, steps = np.ones(4), np.zeros(4), 0
         while np.linalg.norm(x) > 0.01 * 2:
@@ -96,7 +96,7 @@ class TestCounting:
             steps += 1
         assert conditioning.steps_taken(conditioning.adagrad(0.1), Q) == steps
 
-    def test_the_closed_form_counts_as_the_driver_does(self):
+    def test_the_closed_form_counts_like_the_driver(self):
         Q = conditioning.unbalanced(1, 3, 0.2)
         step = surefoot.Step("sgd", lr=1 / float(np.linalg.eigvalsh(Q)[-1]))
         assert abs(conditioning.steps_taken(step, Q) - conditioning.descent_steps(Q)) <= 1
@@ -112,7 +112,7 @@ class TestReproduce:
         results = reproduce(only=["trace-adagrad", "schedule"])
         assert [result.section for result in results] == ["2 schedules"] * 4 + ["3 traces"] * 2
 
-    def test_progress_is_told_before_and_after_every_row(self):
+    def test_progress_is_reported_before_and_after_every_row(self):
         seen = []
         reproduce("trace-adagrad", progress=lambda row, result, done, total: seen.append((row.id, bool(result), done)))
         assert seen == [
@@ -125,7 +125,7 @@ class TestReproduce:
     @pytest.mark.parametrize(
         "only, near", [("trace-adagrad-3", "trace-adagrad-2"), ("sampling-", "sampling"), ("", "")]
     )
-    def test_an_unknown_id_names_the_nearest(self, only, near):
+    def test_an_unknown_id_suggests_the_nearest(self, only, near):
         with pytest.raises(ValueError, match=f"no published result '{only}'; did you mean '{near}"):
             reproduce(only=only)
 
@@ -170,7 +170,7 @@ class TestReproduce:
         reproduce(only="figure-scalar", figures=tmp_path / "new")
         assert sorted(file.name for file in (tmp_path / "new").iterdir()) == ["figure-scalar.png", "figure-scalar.svg"]
 
-    def test_a_folder_that_cannot_be_made_is_refused_first(self, tmp_path):
+    def test_a_folder_that_cannot_be_created_is_rejected_first(self, tmp_path):
         (tmp_path / "file").touch()
         with pytest.raises(ValueError, match="cannot be made a folder"):
             reproduce(only="figure-scalar", figures=tmp_path / "file")
@@ -230,5 +230,5 @@ def test_the_texts_loop_learns_what_ours_learns():
         np.testing.assert_allclose(ours, x, rtol=2e-4, atol=2e-5, err_msg=rule)
 
 
-def test_skipped_is_no_failure():
+def test_skipped_rows_are_not_a_failure():
     assert not issubclass(Skipped, (ValueError, ArithmeticError))

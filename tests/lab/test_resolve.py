@@ -51,7 +51,7 @@ class TestRules:
             ("{folder}/wrong.py:bad", "bad: the hyperparameter 'lr' is missing"),
         ],
     )
-    def test_refused_in_one_sentence(self, own, text, message):
+    def test_rejected_in_one_sentence(self, own, text, message):
         folder = own.parent
         (folder / "empty.py").write_text("", encoding="utf-8")
         two = OWN.replace("halving", "one") + OWN.replace("halving", "two")
@@ -84,6 +84,6 @@ class TestSchedules:
     @pytest.mark.parametrize(
         "text", ["cosine", "exponential", "exponential:fast", "exponential:1:2", "constant:1", "polynomial:-1"]
     )
-    def test_refused(self, text):
+    def test_rejected(self, text):
         with pytest.raises(ValueError, match=r"schedule|decay must be"):
             resolve_schedule(text, 0.1)

@@ -23,5 +23,5 @@ def expected_failed_checks(estimator) -> dict[str, str]:
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @parametrize_with_checks(ESTIMATORS, expected_failed_checks=expected_failed_checks)
-def test_checks_of_scikit_learn(estimator, check):
+def test_scikit_learns_estimator_checks(estimator, check):
     check(estimator)

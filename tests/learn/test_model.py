@@ -108,7 +108,7 @@ def test_other_files_are_rejected_with_the_reason(tmp_path):
         Model.load(path)
 
 
-def test_counts_that_overflow_are_predicted_as_e_to_700_without_a_warning():
+def test_overflowing_counts_are_predicted_as_e_to_700_without_a_warning():
     learned = Model(np.full((1, 1), 1000.0, np.float32), np.zeros(1), Targets("poisson"))
     block = Block(np.array([0, 1, 2]), np.zeros(2, int), np.array([2.0, 1e-3], np.float32), np.zeros(2), np.ones(2))
     np.testing.assert_allclose(learned.predict(block), np.exp([700.0, 1.0]))

@@ -203,7 +203,7 @@ def test_a_loss_is_one_object(loss):
 
 @EACH
 @pytest.mark.parametrize("factor", [0.5, -1.0, 1.001])
-def test_a_wrong_slope_is_refused(loss, factor):
+def test_a_wrong_slope_is_rejected(loss, factor):
     """The value is another one, so that the slope is no longer its derivative."""
 
     def other(*arguments):

@@ -84,7 +84,7 @@ def test_arrays_of_other_kinds(cache):
 
 
 @pytest.mark.parametrize("wrong", ["1", b"1", [1.0], {}], ids=str)
-def test_what_is_no_argument(cache, wrong):
+def test_invalid_kernel_arguments(cache, wrong):
     with pytest.raises(TypeError, match="kernels take arrays, numbers and tuples of them; got"):
         MIXED(*arguments()[:3], wrong, *arguments()[4:])
 
@@ -209,7 +209,7 @@ def file(cache):
     return file
 
 
-def test_kept_for_other_processes(cache, file):
+def test_kernels_are_cached_for_other_processes(cache, file):
     assert not compiles()
     file.unlink()
     assert compiles()
@@ -217,7 +217,7 @@ def test_kept_for_other_processes(cache, file):
 
 
 @pytest.mark.parametrize("damage", ["truncated", "a bit", "no head", "empty"])
-def test_a_damaged_file_counts_for_nothing(file, damage):
+def test_a_damaged_file_is_ignored(file, damage):
     """The kernel is compiled again, and the file replaced."""
     whole = file.read_bytes()
     middle = len(whole) // 2
@@ -227,7 +227,7 @@ def test_a_damaged_file_counts_for_nothing(file, damage):
     assert not compiles()
 
 
-def test_code_for_another_process_counts_for_nothing(file):
+def test_code_with_missing_symbols_is_ignored(file):
     """LLVM would end the process where it misses a function."""
     _, head, body = file.read_bytes().split(b"\n", 2)
     facts = json.loads(head) | {"symbols": ["surefoot_has_no_such_function"]}
@@ -237,7 +237,7 @@ def test_code_for_another_process_counts_for_nothing(file):
     assert not compiles()
 
 
-def test_where_nothing_can_be_kept(tmp_path, monkeypatch):
+def test_without_a_writable_cache(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "file"))
     assert compiles()
@@ -253,7 +253,7 @@ print(*sorted({"numba", "scipy", "sklearn", "rich", "pyarrow"} & set(sys.modules
 """
 
 
-def test_training_needs_no_compiler(tmp_path):
+def test_training_does_not_import_the_compiler(tmp_path):
     """Once its kernels are compiled."""
     data = tmp_path / "data.svm"
     data.write_text("1 1:0.5 3:2\n-1 2:1\n1 3:1.5\n")

@@ -68,7 +68,7 @@ def test_sums_means_and_gradients(settings, dtype):
     same_gradient(merged(ours.weight.grad) if elsewhere else ours.weight.grad, theirs.weight.grad)
 
 
-def test_no_row_comes_twice():
+def test_rows_are_unique():
     theirs, ours = pair(mode="sum")
     for module in (theirs, ours):
         module(IDS, OFFSETS).sum().backward()
@@ -186,7 +186,7 @@ def test_function_transforms_take_torchs_path():
     assert_tensors_identical(results[1], results[0])
 
 
-def test_a_second_derivative_is_refused():
+def test_a_second_derivative_is_rejected():
     _, ours = pair(mode="sum")
     result = ours(IDS, OFFSETS)
     direction = torch.ones_like(result, requires_grad=True)
@@ -216,7 +216,7 @@ def test_bad_input_changes_nothing(ids, offsets, error, message):
     assert ours.weight.grad is None
 
 
-def test_a_fake_table_is_not_asked_where_it_lies():
+def test_a_fake_table_is_not_asked_for_its_address():
     """It has no memory; torch warns of it, and warnings are errors here."""
     fake = pytest.importorskip("torch._subclasses.fake_tensor")
     with fake.FakeTensorMode():

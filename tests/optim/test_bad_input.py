@@ -144,7 +144,7 @@ CHOICES = [(name, key) for name in CLASSES for key in WRONG_CHOICES]
 
 
 @pytest.mark.parametrize("name, key", unpacked(CHOICES, [case for case in CHOICES if {"Adagrad", "lazy"} & {*case}]))
-def test_choices_that_there_are_not(name, key):
+def test_unknown_choices(name, key):
     value, expected = WRONG_CHOICES[key]
     expected = expected.replace("row, tensor", "row, tensor")
     with pytest.raises(ValueError, match=f"(?s){key}.*({expected}|{re.escape(str(value))})"):
@@ -165,7 +165,7 @@ def test_changes_are_all_or_none():
 
 @pytest.mark.parametrize("value", [-0.1, math.nan, math.inf])
 @EACH
-def test_a_rate_that_a_schedule_spoils(name, value):
+def test_an_invalid_rate_from_a_schedule(name, value):
     """Written into the group, past all checks: found before the step."""
     optimizer, some = started(name)
     optimizer.param_groups[0]["lr"] = value
@@ -268,7 +268,7 @@ LEFT_OUT = {
 
 
 @pytest.mark.parametrize("case", LEFT_OUT)
-def test_checkpoints_of_rows_left_out_that_do_not_fit(case):
+def test_checkpoints_of_waiting_rows_that_do_not_fit(case):
     """A kernel would read where they say, or past their end."""
     key, spoil, expected = LEFT_OUT[case]
     parameter = torch.nn.Parameter(torch.ones(SHAPE))
@@ -393,7 +393,7 @@ POISON = {
 @pytest.mark.parametrize("engine", ["reference", "cpu", "torch"])
 @pytest.mark.parametrize("granularity", ["coordinate", "row", "tensor"])
 @pytest.mark.parametrize("shape", [(2, 3), (4, 1), ()])
-def test_memory_that_overflows_is_left_as_it_was(shape, granularity, engine):
+def test_overflowing_memory_is_unchanged(shape, granularity, engine):
     """Squares that are finite are not when they are added to what is there."""
     settings = {"granularity": granularity, "initial_accumulator_value": 3e38}
     (w,) = parameters(shape)
@@ -411,7 +411,7 @@ POISONED = list(
 
 
 @pytest.mark.parametrize("name, kind, poison, policy", unpacked(POISONED, covering(POISONED)))
-def test_gradients_that_are_not_finite(name, kind, poison, policy):
+def test_nonfinite_gradients(name, kind, poison, policy):
     """Such coordinates and their memory are left as they were, all others are stepped; or all goes through."""
     alone = kind == "alone" or (kind == "sparse" and name != "Adagrad")
     settings = {"nonfinite": policy, "lazy": "touched", "engine": "reference" if alone else None}
@@ -447,7 +447,7 @@ def test_gradients_that_are_not_finite(name, kind, poison, policy):
     assert some[1][2, 1] != before[2, 1]
 
 
-def test_what_was_skipped_is_counted():
+def test_skipped_coordinates_are_counted():
     optimizer, some = started(nonfinite="skip")
     for _ in range(3):
         ones(some)
@@ -456,7 +456,7 @@ def test_what_was_skipped_is_counted():
     assert [memory.skipped for memory in optimizer.known()] == [0, 9]
 
 
-def test_all_that_is_not_finite_is_named():
+def test_all_nonfinite_parameters_are_named():
     optimizer, some = started()
     ones(some)
     some[0].grad[0] = some[1].grad[1] = math.inf
@@ -527,7 +527,7 @@ PARAMETERS = {
 @pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta state:UserWarning")
 @pytest.mark.parametrize("case", PARAMETERS)
 @EACH
-def test_parameters_that_cannot_be_stepped(name, case):
+def test_unsupported_parameters(name, case):
     make, expected = PARAMETERS[case]
     (fine,) = parameters((2, 2))
     optimizer = getattr(optim, name)([("linear.weight", fine), ("odd.weight", make())])
@@ -539,7 +539,7 @@ def test_parameters_that_cannot_be_stepped(name, case):
     assert not optimizer.state.get(fine, {}).get("step")
 
 
-def test_parameters_on_the_meta_device_that_come_to_be():
+def test_parameters_materialized_from_the_meta_device():
     """As with deferred initialization: nothing is asked of a parameter before it is stepped."""
     module = torch.nn.Linear(3, 2, device="meta")
     optimizer = optim.Adagrad(module.parameters(), lr=0.5, initial_accumulator_value=0.25)

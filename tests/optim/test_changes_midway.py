@@ -58,12 +58,51 @@ def trained(own, case, sparse, dense_at=None):
 @pytest.mark.parametrize("case", CHANGES)
 def test_sparse_steps_are_dense_steps(case, dense_at):
     (mine,), (theirs,) = parameters((3, 2)), parameters((3, 2))
-    if case.startswith("lr of FTRL"):
-        mine.data.zero_(), theirs.data.zero_()
     found, expected = trained(mine, case, True, dense_at), trained(theirs, case, False)
     assert_tensors_close(mine.detach(), theirs.detach(), "torch float32", case)
     for key, value in expected.state[theirs].items():
         assert_tensors_close(found.state[mine][key], value, "torch float32", key)
+
+
+SCHEDULES = {
+    "steps": lambda o: torch.optim.lr_scheduler.StepLR(o, 20, 0.1),
+    "warm restarts": lambda o: torch.optim.lr_scheduler.CosineAnnealingWarmRestarts(o, 20, eta_min=1e-4),
+    "one cycle": lambda o: torch.optim.lr_scheduler.OneCycleLR(o, 0.1, total_steps=100, cycle_momentum=False),
+    "warm-up from nearly 0": lambda o: torch.optim.lr_scheduler.LinearLR(o, 1e-8, total_iters=3),
+    "warm-up from 0": lambda o: torch.optim.lr_scheduler.LambdaLR(o, lambda t: min(1.0, t / 5)),
+    "down to 0": lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(o, 80),
+}
+
+
+@pytest.mark.parametrize("engine", ["cpu", "torch"])
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_ftrl_keeps_what_it_learned_under_any_schedule(schedule, engine):
+    """The loss never rises far above its best, also from random weights."""
+    inputs = torch.randn(64, 6, generator=torch.Generator().manual_seed(1))
+    targets, weight = inputs.sum(1), torch.nn.Parameter(torch.linspace(-0.5, 0.5, 6))
+    optimizer = optim.FTRL([weight], lr=0.1, engine=engine)
+    scheduler, losses = SCHEDULES[schedule](optimizer), []
+    for _ in range(80):
+        optimizer.zero_grad()
+        loss = (inputs @ weight - targets).square().mean()
+        loss.backward()
+        optimizer.step()
+        scheduler.step()
+        losses.append(loss.item())
+    assert max(losses) <= losses[0]
+    assert losses[-1] <= 1.01 * min(losses) < 0.5 * losses[0]
+
+
+@pytest.mark.parametrize("settings", [{}, {"l1": 0.5, "l2": 0.1}, {"granularity": "row"}])
+def test_ftrl_steps_from_where_parameters_are(settings):
+    """A tiny gradient is a tiny step, from initial values and after they were changed by hand."""
+    (p,) = parameters((20, 5))
+    optimizer = optim.FTRL([p], lr=0.1, **settings)
+    for _ in range(3):
+        before, p.grad = p.detach().clone(), 1e-3 * torch.ones_like(p)
+        optimizer.step()
+        assert (p - before).norm() < 0.01 * before.norm()
+        p.data += 1.0
 
 
 def test_a_state_dict_of_changed_settings_can_be_loaded():
@@ -78,7 +117,7 @@ def test_a_state_dict_of_changed_settings_can_be_loaded():
     optimizer.step()
 
 
-def test_a_restart_is_a_fresh_beginning():
+def test_a_restart_equals_a_new_optimizer():
     settings = {"lr": 0.1, "momentum": 0.9, "dampening": 0.5}
     for again in (False, True):
         p = torch.nn.Parameter(torch.ones(1))
@@ -92,7 +131,7 @@ def test_a_restart_is_a_fresh_beginning():
         assert p.item() == pytest.approx(0.9)
 
 
-def test_adamw_that_couples_its_decay_remains_so():
+def test_adamw_with_coupled_decay_stays_coupled():
     optimizer = optim.AdamW(parameters((2,)), decoupled_weight_decay=False)
     assert copy.deepcopy(optimizer).param_groups[0]["decoupled_weight_decay"] is False
     optimizer.load_state_dict(torch.optim.Adam(parameters((2,))).state_dict())
@@ -102,7 +141,7 @@ def test_adamw_that_couples_its_decay_remains_so():
     assert decoupled.param_groups[0]["decoupled_weight_decay"] is True
 
 
-def test_groups_keep_what_checkpoints_of_torch_cannot_say():
+def test_groups_keep_settings_that_torch_checkpoints_lack():
     own = parameters((2,), (3,))
     theirs = torch.optim.Adagrad([{"params": [p], "lr": 0.5} for p in own])
     groups = [{"params": [own[0]], "decoupled_weight_decay": 0.5}, {"params": [own[1]], "engine": "reference"}]
@@ -113,7 +152,7 @@ def test_groups_keep_what_checkpoints_of_torch_cannot_say():
     assert (second["lr"], second.get("decoupled_weight_decay", 0.0), second["engine"]) == (0.5, 0.0, "reference")
 
 
-def test_counters_load_again_whatever_the_default_type():
+def test_counters_load_under_another_default_dtype():
     torch.set_default_dtype(torch.bfloat16)
     try:
         p = torch.nn.Parameter(torch.ones(3, 2, dtype=torch.float32))
@@ -160,7 +199,7 @@ def test_a_schedule_that_fails_later_changes_nothing(together):
         assert optimizer.state[p]["step"] == 1
 
 
-def test_parameters_that_are_thawed_are_stepped_in_backward_passes():
+def test_unfrozen_parameters_are_stepped_in_backward_passes():
     model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 1))
     model[0].requires_grad_(False)
     handle = optim.step_in_backward(model, optim.SGD, lr=0.1)
@@ -180,7 +219,7 @@ def test_parameters_that_are_thawed_are_stepped_in_backward_passes():
 # Rules of one's own
 
 
-def test_names_that_optimizers_have_themselves_are_refused():
+def test_names_reserved_by_optimizers_are_rejected():
     @rule(hyper={"lr": nonnegative(1.0), "weight_decay": nonnegative(0.5)})
     def decaying(x, g, g2, lr, weight_decay):
         return lr, g + weight_decay * x
@@ -212,7 +251,7 @@ def test_subclasses_have_the_defaults_of_the_rule():
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", ["SGD", "Adagrad", "Adam"])
-def test_a_compiled_training_step_is_what_it_was(name):
+def test_a_compiled_training_step_equals_the_eager_one(name):
     results = []
     for compiled in (False, True):
         model = torch.nn.Linear(3, 1)
@@ -236,7 +275,7 @@ def test_a_compiled_training_step_is_what_it_was(name):
 
 
 @pytest.mark.parametrize("clip", ["norm", "value"])
-def test_clipping_writes_into_nobody_elses_gradient(clip):
+def test_clipping_does_not_write_into_shared_gradients(clip):
     """A single row is merged by itself, and its values may be what came from above."""
     tables = [torch.nn.Embedding.from_pretrained(torch.zeros(4, 2), freeze=False, sparse=True) for _ in "ab"]
     ids, above = torch.tensor([1]), torch.tensor([[3.0, 4.0]])
@@ -264,7 +303,7 @@ def test_clipping_values_that_are_expanded():
 
 @pytest.mark.parametrize("granularity", ["coordinate", "row", "tensor"])
 @pytest.mark.parametrize("shape", [(), (0,), (0, 3), (2, 0), (3, 1)])
-def test_the_torch_engine_takes_every_shape(shape, granularity):
+def test_the_torch_engine_accepts_all_shapes(shape, granularity):
     results = []
     for engine in ("torch", "reference"):
         own = parameters((2, 2), shape)

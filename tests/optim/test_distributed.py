@@ -76,7 +76,7 @@ def assert_agree(found, expected, what, tolerance=None):
             assert_close(found[key], values, tolerance, f"{what}: {key}")
 
 
-def test_replicas_do_what_one_process_does(tmp_path):
+def test_replicated_training_equals_training_on_one_process(tmp_path):
     """DistributedDataParallel, and ZeroRedundancyOptimizer with its memory gathered and divided anew: bit for bit."""
     expected = contents(train(fresh("dense", "sparse")))
     found = launch("replicated.py", tmp_path)
@@ -85,7 +85,7 @@ def test_replicas_do_what_one_process_does(tmp_path):
         assert_agree(tensors, expected[name, kind], f"{name}, {kind}, {way}")
 
 
-def test_parts_do_what_the_whole_does(tmp_path):
+def test_sharded_training_equals_training_on_one_process(tmp_path):
     """fully_shard: bit for bit. Tensor parallelism and norms sum in another order than one process does."""
     # Here first: what is compiled for them, the two processes need not compile twice.
     expected = contents(train(fresh("dense")))

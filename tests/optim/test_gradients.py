@@ -140,7 +140,7 @@ ALWAYS = [0, 2, 3]
 
 
 @pytest.mark.parametrize("name", CLASSES)
-def test_rows_that_always_take_part(name):
+def test_rows_with_a_gradient_in_every_step(name):
     """They are stepped as by dense gradients, bit for bit, bias corrections and all."""
     sparse, dense = parameters((6, 3), dtype=torch.float64), parameters((6, 3), dtype=torch.float64)
     gradients = [coo([ALWAYS], values(3, 3, seed=t), (6, 3)) for t in range(STEPS)]
@@ -166,7 +166,7 @@ def test_sparse_rows_by_hand(name, lazy, granularity):
 
 
 @pytest.mark.parametrize("name", ["Adam", "AdamW", "NAdam", "Yogi"])
-def test_what_has_no_closed_form_says_so(name):
+def test_rules_without_a_closed_form_say_so(name):
     (parameter,) = parameters((6, 3), dtype=torch.float64)
     with pytest.raises(ValueError, match=r"parameter 0 of group 0: rows .* no closed form .*lazy='touched'"):
         stepped(getattr(optim, name)([parameter]), parameter, [SPARSE["uncoalesced"][1](0, torch.float64)])
@@ -195,7 +195,7 @@ def test_dense_and_sparse_in_one_group(rule):
 
 @pytest.mark.parametrize("settings", [{"decoupled_weight_decay": 0.5}, {"l2": 0.5}, {"l1": 0.05}], ids=str)
 @pytest.mark.parametrize("name", ["SGD", "Adagrad"])
-def test_regularization_of_rows_left_out(name, settings):
+def test_regularization_of_rows_without_a_gradient(name, settings):
     """Made up for when they are next touched, by the rates of the steps that they missed."""
     sparse, dense = parameters((6, 3), dtype=torch.float64), parameters((6, 3), dtype=torch.float64)
     make = SPARSE["uncoalesced"][1]
@@ -269,7 +269,7 @@ def test_micro_batches_are_merged():
     assert_tensors_close(table.weight, dense.weight, "float64")
 
 
-def test_what_cannot_be_merged_is_still_summed():
+def test_gradients_that_cannot_be_merged_are_still_summed():
     """Rows of which none occurs twice, and several sparse dimensions."""
     (parameter,) = parameters((6, 3), dtype=torch.float64)
     optimizer = optim.SGD([parameter], lr=0.1)
@@ -351,7 +351,7 @@ def test_layouts(settings, of_parameter, of_gradient):
 
 
 @pytest.mark.parametrize("of_parameter", ["transposed", "with gaps", "cut out"])
-def test_sparse_gradients_of_parameters_with_gaps(of_parameter):
+def test_sparse_gradients_of_noncontiguous_parameters(of_parameter):
     start = values(6, 3, 4, 5)
     laid, plain = torch.nn.Parameter(LAYOUTS[of_parameter](start.clone())), torch.nn.Parameter(start.clone())
     gradients = [rows(6, 3, 4, 5)[1](t, torch.float64) for t in range(STEPS)]
@@ -403,7 +403,7 @@ def test_sparse_gradients_in_half_precision(dtype):
 # Parameters without a gradient, and some with
 
 
-def test_parameters_that_come_and_go():
+def test_parameters_with_gradients_from_time_to_time():
     """Some have no gradient at some steps: theirs is not a step, and counts as none."""
     ours, theirs = parameters((2,), (3,), (4,), dtype=torch.float64), parameters((2,), (3,), (4,), dtype=torch.float64)
     pairs = [(optim.Adam(ours), ours), (torch.optim.Adam(theirs), theirs)]
@@ -570,7 +570,7 @@ def test_clipping_one_parameter_or_none():
     optim.clip_grad_value_([mixed[5]], 1.0)
 
 
-def test_clipping_what_is_not_finite():
+def test_clipping_nonfinite_gradients():
     mixed, _ = with_gradients()
     mixed[0].grad._values()[0, 0] = float("inf")
     before = [p.grad.to_dense() for p in mixed[:5]]

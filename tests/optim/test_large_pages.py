@@ -34,7 +34,7 @@ def in_large_pages(address):
     return 0
 
 
-def test_nothing_changes(monkeypatch):
+def test_moving_to_large_pages_changes_nothing(monkeypatch):
     moved, kept = table(), table()
     view, address = moved.data[:, :1], moved.data_ptr()
     for parameter, move in ((moved, True), (kept, False)):
@@ -78,7 +78,7 @@ def test_a_table_is_moved_once(monkeypatch):
     assert len(calls) == 1
 
 
-def test_moving_ends_after_a_while(monkeypatch):
+def test_moving_pages_ends_after_a_while(monkeypatch):
     calls = []
     monkeypatch.setattr(pages, "madvise", lambda: lambda *arguments: calls.append(arguments))
     monkeypatch.setattr(pages, "LONGEST", 0.0)

@@ -107,7 +107,7 @@ def saved_whole(optimizer):
 
 @pytest.mark.parametrize("copied", [deep, pickled, saved_whole])
 @EACH
-def test_copies_go_on_alone(name, copied):
+def test_copies_continue_independently(name, copied):
     optimizer, some = started(name)
     other = copied(optimizer)
     mine, before = owned(other), [parameter.detach().clone() for parameter in some]
@@ -179,7 +179,7 @@ def test_models_with_sparse_gradients_are_copied():
         optim.Adagrad(other.parameters()).step()
 
 
-def test_parameters_are_let_go():
+def test_parameters_are_freed():
     """Nothing outlives the optimizer and its parameters."""
     optimizer, some = started("Adagrad")
     alive = [weakref.ref(some[0]), weakref.ref(optimizer)]
@@ -215,7 +215,7 @@ def move_memory(parameter, state):
 
 @pytest.mark.parametrize("move", [move_storage, move_twice, transpose])
 @EACH
-def test_parameters_that_move(name, move):
+def test_parameters_that_are_reallocated(name, move):
     """Their storage is looked up anew; nothing is written where they lay before."""
     optimizer, some = started(name, engine=ENGINES[name])
     other, still = started(name, engine=ENGINES[name])
@@ -235,7 +235,7 @@ def test_parameters_that_move(name, move):
 
 
 @EACH
-def test_memory_that_moves(name):
+def test_memory_that_is_reallocated(name):
     optimizer, some = started(name)
     other, still = started(name)
     for t in range(3, 6):
@@ -333,7 +333,7 @@ def forget_one(optimizer):
 
 @pytest.mark.parametrize("lose", [clear, replace, forget_one])
 @EACH
-def test_lost_memory_starts_anew(name, lose):
+def test_lost_memory_starts_from_scratch(name, lose):
     optimizer, some = started(name)
     lose(optimizer)
     fresh = clones(some)
@@ -345,7 +345,7 @@ def test_lost_memory_starts_anew(name, lose):
 
 
 @pytest.mark.parametrize("name", [name for name in CLASSES if name != "SGD"])
-def test_memory_written_by_hand_counts(name):
+def test_memory_written_by_hand_is_used(name):
     """In place and replaced alike, the counter of steps too."""
     optimizer, some = started(name)
     other, still = started(name)
@@ -360,7 +360,7 @@ def test_memory_written_by_hand_counts(name):
 
 
 @pytest.mark.parametrize("engine", [None, "reference", "torch"])
-def test_a_counter_of_steps_put_in_by_hand(engine):
+def test_a_step_counter_set_by_hand(engine):
     """Nothing else about the memory is new."""
     some, still = parameters(*SHAPES), parameters(*SHAPES)
     runs = (optim.Adam(some, engine=engine), some), (optim.Adam(still, engine=engine), still)
@@ -376,7 +376,7 @@ def test_a_counter_of_steps_put_in_by_hand(engine):
 
 
 @pytest.mark.parametrize("name", SHARED)
-def test_a_torch_optimizers_memory_taken_over(name):
+def test_state_taken_over_from_a_torch_optimizer(name):
     """By assignment, without a checkpoint."""
     some = parameters(*SHAPES, dtype=torch.float64)
     theirs = getattr(torch.optim, name)(some, **all_on(name))
@@ -395,7 +395,7 @@ def test_a_torch_optimizers_memory_taken_over(name):
 
 
 @EACH
-def test_groups_that_join_later(name):
+def test_groups_added_later(name):
     early, late = parameters((3,), (2, 2), dtype=torch.float64)
     optimizer = getattr(optim, name)([early], **SOME[name])
     go(optimizer, [early], 0, 1)
@@ -428,7 +428,7 @@ def another_list(optimizer):
 
 @pytest.mark.parametrize("take", [take_one_out, take_a_group_out, another_list])
 @pytest.mark.parametrize("name", ["SGD", "Adagrad"])
-def test_parameters_taken_out_are_left_alone(name, take):
+def test_removed_parameters_are_unchanged(name, take):
     some = parameters((3,), (4,), (5,), dtype=torch.float64)
     groups = [{"params": [some[0]]}, {"params": some[1:]}] if take is take_a_group_out else some
     optimizer = getattr(optim, name)(groups, lr=0.1)
@@ -441,7 +441,7 @@ def test_parameters_taken_out_are_left_alone(name, take):
         assert (parameter != old).all()
 
 
-def test_a_parameter_put_in_anothers_place():
+def test_a_parameter_that_replaces_another():
     old, new = parameters((3,), (3,))
     optimizer = optim.Adagrad([old])
     go(optimizer, [old], 0)
@@ -456,7 +456,7 @@ def test_a_parameter_put_in_anothers_place():
     assert_tensors_identical(new.detach(), expected.detach())
 
 
-def test_groups_that_change_places():
+def test_groups_in_another_order():
     some = parameters((3,), (4,), dtype=torch.float64)
     still = clones(some)
     optimizers = [
@@ -514,7 +514,7 @@ def test_shared_memory():
 
 @pytest.mark.parametrize("gradient", ["dense", "sparse"])
 @EACH
-def test_a_second_backward_after_a_step_is_noticed(name, gradient):
+def test_a_second_backward_after_a_step_is_detected(name, gradient):
     (weight,) = parameters((3, 2))
     optimizer = getattr(optim, name)([weight], lazy="touched", engine=ENGINES[name])
     loss = (weight**3).sum()
@@ -527,7 +527,7 @@ def test_a_second_backward_after_a_step_is_noticed(name, gradient):
 
 
 @EACH
-def test_steps_leave_no_graph(name):
+def test_steps_do_not_record_a_graph(name):
     optimizer, some = started(name)
     assert all(parameter.is_leaf and parameter.requires_grad for parameter in some)
     assert not any(value.requires_grad for state in optimizer.state.values() for value in state.values())
@@ -577,7 +577,7 @@ SCHEDULES = {
 """Every schedule of torch; CyclicLR and OneCycleLR change the momentum too."""
 
 
-def test_no_schedule_is_forgotten():
+def test_all_schedules_are_tested():
     known = {name for name, value in vars(lr_scheduler).items() if isinstance(value, type) and not name.startswith("_")}
     schedules = {name for name in known if issubclass(getattr(lr_scheduler, name), lr_scheduler.LRScheduler)}
     assert schedules - {"LRScheduler"} == set(SCHEDULES) - {"SWALR"}
@@ -715,7 +715,7 @@ def test_step_in_backward_says_which_gradient_is_not_finite():
         (some[1] * math.nan).sum().backward()
 
 
-def test_step_in_backward_wants_an_optimizer_of_all_parameters():
+def test_step_in_backward_requires_an_optimizer_of_all_parameters():
     some = parameters((3,), (4,))
     with pytest.raises(ValueError, match=r"does not have 1 of 2 parameters \(of shapes \(4,\)\)"):
         optim.step_in_backward(some, optim.SGD(some[:1]))
@@ -736,7 +736,7 @@ def test_tensors_are_compared_one_by_one_where_torch_cannot_compare_them_at_once
 
 @pytest.mark.parametrize("engine", [None, "reference"])
 @pytest.mark.parametrize("sparse", [True, False], ids=["sparse", "dense"])
-def test_a_restart_without_memory_counts_anew(engine, sparse):
+def test_a_restart_without_memory_counts_steps_from_zero(engine, sparse):
     """SGD keeps nothing but the number of the step, which its schedule asks for."""
     parameter = torch.nn.Parameter(torch.zeros(2, 1))
     optimizer = optim.SGD([parameter], lr=lambda t: 1 / t, engine=engine)
@@ -769,9 +769,33 @@ def test_a_single_hook_is_called(register):
     assert calls == [1]
 
 
-def test_a_profiler_sees_steps():
+def test_steps_appear_in_a_profiler():
     optimizer = optim.SGD([torch.nn.Parameter(torch.zeros(2))], lr=0.1)
     optimizer.step()
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
         optimizer.step()
     assert "Optimizer.step#SGD.step" in [event.name for event in profiler.events()]
+
+
+@pytest.mark.parametrize("sparse_next", [True, False])
+def test_a_torch_checkpoint_with_sparse_momentum(sparse_next):
+    """torch's SGD makes its buffer of the first gradient: a sparse one, of rows that come twice."""
+    own = parameters((4, 2))
+    theirs = clones(own)
+    peer = torch.optim.SGD(theirs, lr=0.1, momentum=0.9)
+    theirs[0].grad = coo([[1, 1, 3]], torch.ones(3, 2), (4, 2))
+    peer.step()
+    assert peer.state[theirs[0]]["momentum_buffer"].layout is torch.sparse_coo
+    own[0].data.copy_(theirs[0].data)
+    optimizer = optim.SGD(own, lr=0.1, momentum=0.9)
+    optimizer.load_state_dict(peer.state_dict())
+    gradient = coo([[3, 0]], torch.ones(2, 2), (4, 2))
+    own[0].grad = gradient if sparse_next else gradient.to_dense()
+    theirs[0].grad = gradient
+    optimizer.step(), peer.step()
+    optimizer.settle()
+    assert_tensors_close(own[0].detach(), theirs[0].detach(), "torch float32")
+    optimizer.state[own[0]]["momentum_buffer"] = optimizer.state[own[0]]["momentum_buffer"].to_sparse()
+    theirs[0].grad, own[0].grad = gradient, gradient.to_dense()
+    optimizer.step(), peer.step()
+    assert_tensors_close(own[0].detach(), theirs[0].detach(), "torch float32")

@@ -98,7 +98,7 @@ def test_threads_make_no_difference(count, granularity, parts_of_steps, monkeypa
     assert_alike(results[0][0], results[1][0], results[0][1], results[1][1])
 
 
-def test_tables_of_which_some_have_no_gradient_at_times():
+def test_tables_without_a_gradient_in_some_steps():
     """They have taken different numbers of steps from then on."""
     left_out = {(1, 1), (3, 1), (2, 2)}
     for name, settings in (("Adam", {"lazy": "touched"}), ("Adagrad", {"lr_decay": 0.5})):
@@ -142,7 +142,7 @@ def test_a_wrong_id_in_a_later_step(wrong, calls):
 
 
 @pytest.mark.parametrize("nonfinite", ["raise", "skip", "propagate"])
-def test_values_that_are_not_finite_are_counted_for_their_table(nonfinite):
+def test_nonfinite_values_are_counted_for_their_table(nonfinite):
     def stepped(engine):
         tables = parameters((5, 3), (300, 16), (7, 2))
         optimizer = optim.Adagrad(tables, lr=0.1, nonfinite=nonfinite, engine=engine)
@@ -164,7 +164,7 @@ def test_values_that_are_not_finite_are_counted_for_their_table(nonfinite):
         torch.testing.assert_close(mine, theirs, rtol=0, atol=0, equal_nan=True)
 
 
-def test_a_table_that_is_not_trained_otherwise():
+def test_a_frozen_table_with_a_gradient_set_by_hand():
     """It takes no hook for gradients to come, and is stepped along one that somebody set."""
     results = []
     for engine in (None, "reference"):
@@ -178,7 +178,7 @@ def test_a_table_that_is_not_trained_otherwise():
 
 
 @pytest.mark.parametrize("sparse", [True, False], ids=["sparse", "dense"])
-def test_memory_cut_short_where_it_lies(sparse):
+def test_memory_truncated_in_place(sparse):
     (table,) = parameters((5, 3))
     optimizer = optim.Adagrad([("table", table)], lr=0.1)
     gradient = coo([[0, 2, 2]], torch.ones(3, 3), (5, 3))
@@ -191,7 +191,7 @@ def test_memory_cut_short_where_it_lies(sparse):
     assert_tensors_identical(table.detach(), before)
 
 
-def test_nothing_of_a_gradient_is_kept():
+def test_gradients_are_not_kept():
     tables = parameters(*SHAPES)
     optimizer = trained(tables, "Adagrad")
     (together,) = optimizer._together[0][1].values()

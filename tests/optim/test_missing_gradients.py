@@ -79,7 +79,7 @@ def test_tables_are_stepped_in_one_call_with_the_bits_of_the_reference(name, cal
     assert_states_identical(found, expected)
 
 
-def test_what_is_not_finite_is_told_of_the_right_parameter_and_step():
+def test_nonfinite_values_are_reported_with_parameter_and_step():
     own = parameters((3,), (4,), (5,))
     optimizer = optim.Adam(own)
     for p in own:
@@ -96,7 +96,7 @@ def test_what_is_not_finite_is_told_of_the_right_parameter_and_step():
         optimizer.step()
 
 
-def test_nothing_of_a_gradient_that_was_there_before_is_used():
+def test_earlier_gradients_are_not_used():
     """A gradient of another type takes its place, and then none."""
     own = parameters((3,), (4,))
     optimizer = optim.Adagrad(own, lr=0.1)

@@ -125,7 +125,7 @@ def test_the_memorys_type_is_kept_on_load(name):
 
 
 @pain("torch: accumulators in bfloat16 stop growing at 256 unit gradients")
-def test_accumulators_of_bfloat16_parameters_grow_on():
+def test_accumulators_of_bfloat16_parameters_keep_growing():
     (parameter,) = parameters((3,), dtype=torch.bfloat16)
     optimizer = optim.Adagrad([parameter])
     stepped(optimizer, parameter, 1000 * [torch.ones(3, dtype=torch.bfloat16)])

@@ -38,7 +38,7 @@ def trained(name: str, sparse: bool, **settings):
         ("FTRL", {"l1": 0.5}),
     ],
 )
-def test_settled_rows_are_as_after_dense_steps(name, settings):
+def test_settled_rows_equal_dense_steps(name, settings):
     dense, _ = trained(name, sparse=False, **settings)
     table, optimizer = trained(name, sparse=True, **settings)
     again, other = copy.deepcopy((table, optimizer))
@@ -51,7 +51,7 @@ def test_settled_rows_are_as_after_dense_steps(name, settings):
 
 
 @pytest.mark.parametrize("engine", [None, "reference"])
-def test_a_first_gradient_that_is_not_finite_leaves_the_other_rows_something_to_make_up_for(engine):
+def test_a_nonfinite_first_gradient_leaves_the_other_rows_to_catch_up(engine):
     dense, table = (torch.nn.Parameter(torch.ones(3, 2)) for _ in range(2))
     ends = []
     for parameter in (dense, table):

@@ -76,7 +76,7 @@ def test_hints_that_contradict_each_other(name, settings):
 
 
 @EACH
-def test_number_types(name):
+def test_types_of_numbers(name):
     """Whole numbers and NumPy's are numbers."""
     start, gradients = parameters(SHAPE, dtype=torch.float64)[0], dense_gradients(torch.float64)
     results = []
@@ -115,7 +115,7 @@ CASES = [
 
 
 @pytest.mark.parametrize("keyword, value, hand, name, gradients, dtype", CASES)
-def test_each_group_has_its_own(keyword, value, hand, name, gradients, dtype):
+def test_each_group_has_its_own_settings(keyword, value, hand, name, gradients, dtype):
     """A group with the keyword is stepped as by hand, and the one beside it as without."""
     with_it, without = parameters(SHAPE, SHAPE, dtype=dtype)
     without.data = with_it.detach().clone()
@@ -205,7 +205,7 @@ def test_the_engine_is_per_group(monkeypatch):
     assert calls == ["adagrad"]
 
 
-def test_eps_root_comes_on_top_of_adadeltas_own():
+def test_eps_root_is_added_to_adadeltas_own():
     start, gradients = parameters(SHAPE)[0], dense_gradients()
     (mine,) = clones([start])
     found = stepped(optim.Adadelta([mine], eps=0.25, eps_root=0.5), mine, gradients)
@@ -269,6 +269,28 @@ def test_a_group_with_a_setting_that_would_be_ignored(key):
     assert len(optimizer.param_groups) == 1
 
 
+@pytest.mark.parametrize("key, value", [("rule", "adam"), ("convention", "keras")])
+def test_a_group_with_a_rule_of_its_own(key, value):
+    for make in (optim.Adagrad, lambda groups: optim.RuleOptimizer(groups, "sgd")):
+        with pytest.raises(ValueError, match=f"{key}='{value}', .*make an optimizer for each rule"):
+            make([{"params": parameters((2,)), key: value}])
+        optimizer = make(parameters((2,)))
+        with pytest.raises(ValueError, match="make an optimizer for each rule"):
+            optimizer.add_param_group({"params": parameters((3,)), key: value})
+        assert len(optimizer.param_groups) == 1
+
+
+@pytest.mark.parametrize("value", [False, True])
+def test_stochastic_rounding_is_a_seed_and_not_a_switch(value):
+    (p,) = parameters((2,), dtype=torch.bfloat16)
+    with pytest.raises(ValueError, match=f"a seed, a whole number, or None for rounding to nearest; got {value}"):
+        optim.SGD([p], stochastic_rounding=value)
+    optimizer = optim.SGD([p], stochastic_rounding=3)
+    with pytest.raises(ValueError, match="or None for rounding to nearest"):
+        optimizer.change(stochastic_rounding=value)
+    assert optimizer.param_groups[0]["stochastic_rounding"] == 3
+
+
 @EACH
 def test_a_group_with_a_label(name):
     """What a script keeps in a group for itself stays there, as in torch."""
@@ -309,7 +331,7 @@ CHANGES = {"lr": (0.1, 0.05, 0.0, 0.2), "weight_decay": (0.0, 0.5, 0.1, 0.0), "e
 @pytest.mark.parametrize(
     "name, key", [(name, key) for name in SHARED for key in CHANGES if (name, key) != ("SGD", "eps")]
 )
-def test_a_setting_that_changes_counts_from_the_next_step(name, key):
+def test_a_changed_setting_applies_from_the_next_step(name, key):
     ours, theirs = parameters(SHAPE, dtype=torch.float64), parameters(SHAPE, dtype=torch.float64)
     pairs = (getattr(optim, name)(ours), ours[0]), (getattr(torch.optim, name)(theirs), theirs[0])
     for value, gradient in zip(CHANGES[key], dense_gradients(torch.float64), strict=True):
@@ -320,7 +342,7 @@ def test_a_setting_that_changes_counts_from_the_next_step(name, key):
     assert_tensors_close(ours[0], theirs[0], "torch float32")
 
 
-def test_momentum_that_comes_and_goes():
+def test_momentum_switched_on_and_off():
     """As in torch, the velocity waits where there is no momentum."""
     ours, theirs = parameters(SHAPE, dtype=torch.float64), parameters(SHAPE, dtype=torch.float64)
     pairs = (optim.SGD(ours, LR), ours[0]), (torch.optim.SGD(theirs, LR), theirs[0])
@@ -367,7 +389,7 @@ def root(x, g, g2, total, lr, power):
     return lr / ops.exp(power * ops.log(total)), g, total
 
 
-def test_a_rule_of_ones_own():
+def test_a_custom_rule():
     """Compiled: its exponentials and logarithms round a little differently."""
     start, gradients = parameters(SHAPE, dtype=torch.float64)[0], dense_gradients(torch.float64)
     mine, other = clones([start, start])
@@ -406,6 +428,6 @@ def test_a_schedule_as_rate():
     ],
     ids=str,
 )
-def test_a_rule_that_there_is_not(rule, settings, error, message):
+def test_an_unknown_rule(rule, settings, error, message):
     with pytest.raises(error, match=message):
         optim.RuleOptimizer(parameters((2,)), rule, **settings)

@@ -49,7 +49,7 @@ def test_penalties_act_in_the_metric_of_the_rule():
     assert_close(x, [expected, -expected], "float64")
 
 
-def test_clipping_by_value_then_by_nothing_else():
+def test_clipping_by_value_alone():
     assert_close(one_step([0.0, 0.0, 0.0], [3.0, -0.2, -9.0], lr=1.0, clip_value=0.5), [-0.5, 0.2, 0.5], "float64")
 
 
@@ -65,7 +65,7 @@ def test_clipping_by_norm_of_a_sparse_gradient_after_duplicates_are_summed():
     assert_close(x.ravel(), [2.0, 0.0, -1.5], "float64")
 
 
-def test_clipping_by_norm_looks_at_the_finite_part():
+def test_clipping_by_norm_uses_the_finite_part():
     step, x = Step("sgd", engine="reference", lr=1.0, clip_norm=2.5, nonfinite="skip"), np.zeros(3)
     step.dense(x, np.array([3.0, np.inf, -4.0]), step.init(x))
     assert_close(x, [-1.5, 0.0, 2.0], "float64")
@@ -102,7 +102,7 @@ def test_a_schedule_that_starts_at_zero_does_not_switch_decay_off():
 
 @engines
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e200])
-def test_a_gradient_that_is_not_finite_leaves_its_coordinate_alone(engine, bad):
+def test_a_nonfinite_gradient_skips_its_coordinate(engine, bad):
     step, x = Step("adam", engine=engine, name="embedding.weight"), np.ones(3)
     state = step.init(x)
     step.dense(x, np.array([1.0, 2.0, 3.0]), state)
@@ -118,7 +118,7 @@ def test_a_gradient_that_is_not_finite_leaves_its_coordinate_alone(engine, bad):
 
 
 @engines
-def test_the_square_of_a_gradient_may_overflow_in_float32(engine):
+def test_the_square_of_a_gradient_can_overflow_in_float32(engine):
     step, x = Step("adagrad", engine=engine, nonfinite="skip"), np.ones(2, np.float32)
     state = step.init(x)
     step.dense(x, np.float32([1e20, 1.0]), state)
@@ -128,7 +128,7 @@ def test_the_square_of_a_gradient_may_overflow_in_float32(engine):
 
 
 @engines
-def test_values_that_are_not_finite_go_through_if_asked(engine):
+def test_nonfinite_values_propagate_on_request(engine):
     step, x = Step("adagrad", engine=engine, nonfinite="propagate"), np.ones(2, np.float32)
     state = step.init(x)
     step.dense(x, np.float32([np.nan, 1.0]), state)
@@ -138,7 +138,7 @@ def test_values_that_are_not_finite_go_through_if_asked(engine):
 
 
 @engines
-def test_a_row_shares_what_is_finite_in_it(engine):
+def test_a_row_shares_the_rate_of_its_finite_part(engine):
     """The mean square is over the row's size, without the coordinates left out."""
     step, x = Step("adagrad", engine=engine, granularity="row", nonfinite="skip"), np.ones((2, 2))
     state = step.init(x)
@@ -161,7 +161,7 @@ def test_memory_too_narrow_for_a_square_stays_finite(engine, state_dtype):
     assert x[0] == 1
 
 
-def test_an_infinite_rate_under_both_penalties_shrinks_rows_left_out_to_zero():
+def test_an_infinite_rate_under_both_penalties_shrinks_waiting_rows_to_zero():
     """Without ε a row that has seen no gradient has an infinite rate: a proximal step takes it to the origin."""
     for engine in ("reference", "cpu"):
         step, x = Step("adagrad", engine=engine, eps_root=0.0, l1=0.1, l2=0.1), np.ones((2, 1))
@@ -207,7 +207,7 @@ SETTINGS = [
 @pytest.mark.parametrize("batch_size", [1, 4])
 @pytest.mark.parametrize("loss", ["squared", "logistic"])
 @pytest.mark.parametrize("sparse", [False, True], ids=["array", "csr"])
-def test_a_linear_model_is_the_loop_written_out(sparse, loss, batch_size, settings):
+def test_a_linear_model_equals_the_loop_written_out(sparse, loss, batch_size, settings):
     rng = np.random.default_rng(0)
     X = rng.normal(size=(21, 6)) * (rng.random((21, 6)) < 0.5)
     y = (rng.random(21) < 0.5).astype(float)

@@ -145,7 +145,7 @@ def test_goes_in_the_right_direction(info, kwargs):
 
 
 @every()
-def test_goes_in_the_right_direction_where_memory_has_gaps(info, kwargs):
+def test_goes_in_the_right_direction_for_noncontiguous_memory(info, kwargs):
     problem = Problem(contiguous=False)
     downhill(problem, made(info, problem.parameters, kwargs, engine=ENGINES[info.name]), kwargs)
 
@@ -251,7 +251,7 @@ def no_rows(parameter):
 
 
 @every()
-def test_gradients_are_never_written_to(info, kwargs):
+def test_gradients_are_not_modified(info, kwargs):
     problem = Problem()
     optimizer = made(info, problem.parameters, kwargs)
     problem()
@@ -372,7 +372,7 @@ def goes_on_alike(runs, steps: int = 5):
 
 
 @every()
-def test_a_loaded_state_goes_on_alike(info, kwargs):
+def test_a_loaded_state_continues_in_the_same_way(info, kwargs):
     problem, optimizer = on(info, kwargs)
     state, untouched = copy.deepcopy(optimizer.state_dict()), copy.deepcopy(optimizer.state_dict())
     other, loaded = resumed(info, kwargs, problem, state)
@@ -414,7 +414,7 @@ def test_steps_counted_by_a_number(info):
 
 
 @every()
-def test_there_is_something_to_remember(info, kwargs):
+def test_there_is_state_to_compare(info, kwargs):
     _, optimizer = on(info, kwargs, steps=1)
     remembers = info.name != "SGD" or bool(kwargs.get("momentum"))
     assert all(bool(tensors) == remembers for tensors in optimizer.state_dict()["state"].values())
@@ -524,7 +524,7 @@ def test_load_hooks(info):
 
 
 @EACH
-def test_a_load_hook_in_place(info):
+def test_a_load_hook_that_edits_in_place(info):
     _, optimizer = on(info, {})
     other = made(info, Problem().parameters)
 

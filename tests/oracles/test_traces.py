@@ -1,6 +1,6 @@
 """Every rule's first steps, worked out by hand from its published formula, with ε both inside and outside the root.
 
-The numbers are chosen so that most roots come out even. One coordinate starts at 1 (FTRL uses it) and sees the
+The numbers are chosen so that most roots come out even. One coordinate starts at 1 and sees the
 gradients named; its neighbour sees zeros only.
 """
 
@@ -50,12 +50,13 @@ TRACES = {
         [-0.5 * 2 / 6, 0.5 * 7 / 14, 0],
         {"total": 232.25, "dual": -0.5},
     ),
-    # √n = 4, 5, 13, 85, σ = 2, 16, 144. z = 3 − 2·1 = 1, not above λ₁; then 1 − 12 = −11; then −11 + 84 − 144 x.
+    # √n = 4, 5, 13, 85, σ = 2, 16, 144; at x = 1, z is −1 − (10 + 0.5)·1 = −11.5 before the first step.
+    # Then −11.5 + 3 − 2·1 = −10.5, x = 9.5/12.5 = 0.76; −10.5 − 12 − 16·0.76 = −34.66; −34.66 + 84 − 144 x.
     "ftrl": (
         {"lr": 0.5, "beta": 1.0, "l1": 1.0, "l2": 0.5, "initial_accumulator_value": 16.0},
         [3, -12, 84],
-        [0, 10 / 28.5, -(73 - 144 * 10 / 28.5 - 1) / (86 / 0.5 + 0.5)],
-        {"total": 7225, "dual": 73 - 144 * 10 / 28.5},
+        [0.76, 33.66 / 28.5, (144 * 33.66 / 28.5 - 49.34 - 1) / (86 / 0.5 + 0.5)],
+        {"total": 7225, "dual": 49.34 - 144 * 33.66 / 28.5},
     ),
     # s = 8, 6: √(8 + 1) + 1 = 4.
     "rmsprop": (

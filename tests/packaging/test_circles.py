@@ -14,12 +14,12 @@ def circle(imports: dict[str, set[str]]) -> list[str]:
     return []
 
 
-def test_there_are_none():
+def test_there_are_no_circles():
     graph = grimp.build_graph("surefoot", exclude_type_checking_imports=False, cache_dir=None)
     imports = {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
     assert sum(map(len, imports.values())) > len(imports)
     assert circle(imports) == []
 
 
-def test_one_would_be_found():
+def test_a_circle_would_be_found():
     assert circle({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}})

@@ -65,7 +65,7 @@ def test_warmup_is_a_line_and_then_the_schedule(schedule, steps):
 
 
 @given(parts=st.lists(st.tuples(simple, st.integers(1, 9)), min_size=1, max_size=4), last=simple)
-def test_a_chain_is_its_parts_one_after_the_other(parts, last):
+def test_a_chain_applies_its_parts_in_order(parts, last):
     expected = [schedule(t) for schedule, steps in parts for t in range(1, steps + 1)]
     expected += [last(t) for t in range(1, 6)]
     chained = chain(*parts, last)
@@ -73,7 +73,7 @@ def test_a_chain_is_its_parts_one_after_the_other(parts, last):
 
 
 @pytest.mark.parametrize("second", [polynomial(0.1), polynomial(0.1, decay=0.5), exponential(0.1, 3.0)])
-def test_a_part_of_a_chain_is_not_asked_for_steps_before_its_own(second):
+def test_a_part_of_a_chain_is_not_evaluated_before_its_first_step(second):
     """Where (1 − t)^−½ has no value and e^{3·10⁴} overflows."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -109,13 +109,13 @@ def test_known_horizon_minimizes_the_convex_bound(radius, lipschitz, steps):
         (lambda: warmup(0.1, 0), "steps must be at least 1, got 0"),
     ],
 )
-def test_what_cannot_be_a_schedule(make, message):
+def test_invalid_schedules(make, message):
     with pytest.raises(ValueError, match=message):
         make()
 
 
 @pytest.mark.parametrize("layout", ["dense", "rows", "linear"])
-def test_steps_take_the_rate_of_their_number(layout):
+def test_steps_use_the_rate_of_their_step_number(layout):
     """Along a constant gradient of 1, gradient descent moves by the sum of the rates."""
     schedule = warmup(polynomial(0.5, decay=0.3), 4)
     step, x = Step("sgd", engine="reference", lr=schedule, average=True), np.zeros(1)

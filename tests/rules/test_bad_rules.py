@@ -179,7 +179,7 @@ def test_functions(function, message):
         Rule(function, slots={"total": scale()}, hyper=LR)
 
 
-def test_the_rule_that_they_all_vary_is_fine():
+def test_the_valid_rule_passes():
     assert Rule(fine, slots={"total": scale()}, hyper=LR)(0.0, 3.0, 9.0, 16.0, 0.1) == (0.02, 3.0, 25.0)
 
 
@@ -194,7 +194,7 @@ def test_literals_do_not_make_float32_wider():
     assert [np.asarray(value).dtype for value in result] == [np.float32] * 3
 
 
-def test_wider_results_are_refused():
+def test_wider_results_are_rejected():
     """The quotient of two truth values is float64."""
     with pytest.raises(RuleError, match=r"^widened: the direction is float64 where all inputs are float32"):
 
@@ -209,7 +209,7 @@ class Callable:
 
 
 @pytest.mark.parametrize("function", [Callable(), functools.partial(fine)], ids=["object", "partial"])
-def test_things_that_are_no_function(function):
+def test_objects_that_are_not_functions(function):
     with pytest.raises(RuleError, match=r"mine: expected a plain Python function, got"):
         Rule(function, slots={"total": scale()}, hyper=LR, name="mine")
 
@@ -262,7 +262,7 @@ def test_coefficients(coefficients, message):
         Rule(fine, slots={"total": scale()}, hyper=LR, coefficients=coefficients)
 
 
-def test_the_closed_form_for_idle_steps_is_looked_at_too():
+def test_the_closed_form_for_zero_gradient_steps_is_checked_too():
     def idle(x, k, total, lr):
         return math.floor(x), total
 
@@ -275,7 +275,7 @@ def test_a_closed_form_that_returns_too_little():
         Rule(fine, slots={"total": scale()}, hyper=LR, idle=lambda x, k, total, lr: (x,))
 
 
-def test_a_decorated_variant_is_looked_at_too():
+def test_a_decorated_variant_is_checked_too():
     base = Rule(fine, slots={"total": scale()}, hyper=LR | {"fast": positive(1.0)})
     with pytest.raises(RuleError, match=r"^fine\[fast\]: the function returns 2 values; expected 3"):
         base.when("fast")(too_few)

@@ -80,7 +80,7 @@ def test_from_a_notebook(mine, dtype, granularity, tmp_path, monkeypatch, capfd)
     assert capfd.readouterr() == ("", "")
 
 
-def test_it_does_what_it_says(mine):
+def test_it_computes_the_written_formula(mine):
     rng = np.random.default_rng(0)
     x, grads = rng.normal(size=(4, 3)), rng.normal(size=(5, 4, 3))
     expected = by_hand(x.copy(), grads)
@@ -92,7 +92,7 @@ def test_it_does_what_it_says(mine):
 
 
 @pytest.mark.parametrize("mine", ["exec"], indirect=True)
-def test_a_linear_model_with_it(mine):
+def test_a_linear_model_with_a_custom_rule(mine):
     examples, y = np.eye(3, dtype=np.float32), np.ones(3, np.float32)
     results = []
     for engine in ("reference", "cpu"):
@@ -131,7 +131,7 @@ def test_two_rules_of_the_same_name_are_two_rules():
     assert results == [-2, -3]
 
 
-def test_what_only_a_compiler_finds_names_the_rule_and_touches_nothing():
+def test_compiler_errors_name_the_rule_and_change_nothing():
     """NumPy's arrays have methods; numbers have none."""
     space = {}
     exec("def odd(x, g, g2, lr):\n    return lr, g.clip(-1.0, 1.0)\n", space)

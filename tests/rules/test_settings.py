@@ -25,7 +25,7 @@ def test_numbers_out_of_bounds(rule, name, value):
 
 @every_hyperparameter
 @pytest.mark.parametrize("value", ["0.1", b"1", None, [0.1], np.ones(2)], ids=repr)
-def test_things_that_are_no_number(rule, name, value):
+def test_objects_that_are_not_numbers(rule, name, value):
     with pytest.raises(RuleError, match=rf"^{rule.name}: {name} must be a number, got "):
         rule.settings(**{name: value})
 
@@ -71,7 +71,7 @@ def test_unknown_rules():
         rules.get("xyzzy")
 
 
-def test_a_plain_function_is_told_how_to_become_a_rule():
+def test_a_plain_function_raises_an_error_that_says_how_to_make_a_rule():
     def mine(x, g, g2, lr):
         return lr, g
 
@@ -124,7 +124,7 @@ NUMBERS = ("weight_decay", "decoupled_weight_decay", "l1", "l2", "clip_value", "
 
 @pytest.mark.parametrize("option", NUMBERS)
 @pytest.mark.parametrize("value", [-0.1, math.nan, "0.1"], ids=repr)
-def test_numbers_around_a_rule(option, value):
+def test_numbers_of_modifiers(option, value):
     with pytest.raises(ValueError, match=rf"embedding: {option} must be .*got {value!r}"):
         Step("adagrad", engine="reference", name="embedding", **{option: value})
 
@@ -164,7 +164,7 @@ def test_choices(option, value, message):
 
 @pytest.mark.parametrize("granularity", ["row", "tensor"])
 @pytest.mark.parametrize("c", [c for c in CONCRETE.values() if not c.shares], ids=str)
-def test_granularity_that_would_change_nothing(c, granularity):
+def test_granularity_without_an_effect(c, granularity):
     with pytest.raises(ValueError, match=r"would change nothing.* leave it at 'coordinate'"):
         c.step(engine="reference", granularity=granularity)
 
@@ -184,7 +184,7 @@ def test_a_rules_own_penalties():
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
-def test_rounding_at_random_needs_bfloat16(dtype):
+def test_stochastic_rounding_needs_bfloat16(dtype):
     step = Step("sgd", engine="reference", name="embedding", stochastic_rounding=1)
     with pytest.raises(ValueError, match=rf"embedding: .*bfloat16.*{dtype}|embedding: .*{dtype}.*bfloat16"):
         step.init(np.ones(3, dtype))

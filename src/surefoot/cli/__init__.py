@@ -1,6 +1,6 @@
 """The command line. Commands are thin: each reads its options, calls the laboratory and shows what comes back.
 
-What a person can cause is told in one sentence on standard error, with exit code 2; anything else keeps its traceback.
+Errors that a user can cause are reported in one sentence on standard error, with exit code 2; others are tracebacks.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def bare(
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Runs the command line and exits: 0, 1 (a result that fails), 2 (a mistake), 130 (Ctrl-C), 141 (pipe closed)."""
     for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:  # closed by whoever runs this
+        if getattr(sys, name) is None:  # closed by the parent process
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         # A terminal that cannot show η gets a question mark rather than a traceback.
@@ -140,7 +140,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 
 def pipe_closed() -> int:
-    """The exit code when nobody reads any more. Python would flush once more while it shuts down, and complain."""
+    """The exit code when the reader of a pipe is gone. At shutdown Python would flush again, and complain."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return PIPE_CLOSED
 
@@ -152,7 +152,7 @@ def sentence_of_usage(mistake) -> str:
 
 
 def sentence_of(error: Exception) -> str | None:
-    """What to tell a person; None for what can only be a fault of the program."""
+    """The message for the user; None for what can only be a bug."""
     if isinstance(error, ImportError):
         module = (error.name or "").partition(".")[0]
         return f'this needs {module}; run pip install "surefoot[{EXTRAS[module]}]"' if module in EXTRAS else None

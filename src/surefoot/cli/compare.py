@@ -159,7 +159,7 @@ def parse_rates(text: str) -> float | dict[str, float]:
 
 
 def show(result: Comparison, folder: Path | None) -> None:
-    """The table, in words what it says, and where the report lies."""
+    """The table, a summary in words, and the path of the report."""
     from surefoot.lab import standings
 
     rows = result.table()

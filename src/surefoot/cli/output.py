@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 PIPE_WIDTH = 160
-"""Columns where no terminal says how many there are: nothing is folded for whoever reads a pipe or a file."""
+"""Columns if there is no terminal: lines are not folded in a pipe or a file."""
 
 
 def console() -> Console:
@@ -28,7 +28,7 @@ def console() -> Console:
 
 
 def reraise() -> None:
-    """A pipe that nobody reads any more is `main`'s business; Rich would exit with 1, as for a result that fails."""
+    """A pipe without a reader is handled by `main`; Rich would exit with 1, as for a result that fails."""
     raise
 
 
@@ -69,7 +69,7 @@ def error(text: str) -> None:
 
 @contextmanager
 def progress(quiet: bool = False) -> Iterator[Any]:
-    """A progress bar on standard error, fed with (done, total, doing); none where that is no terminal."""
+    """A progress bar on standard error, fed with (done, total, doing); none if that is not a terminal."""
     if quiet or not sys.stderr.isatty():
         yield None
         return

@@ -1,4 +1,4 @@
-"""surefoot reproduce: every published result, measured."""
+"""surefoot reproduce: published results, measured."""
 
 from __future__ import annotations
 
@@ -31,20 +31,21 @@ def reproduce(
     only: Annotated[
         list[str] | None,
         typer.Option(
-            help="Only this result, or those whose ids begin so: trace, airfoil. May be given several times.",
+            help="Only this result, or those whose ids start with it: trace, airfoil. Can be repeated.",
             autocompletion=ids,
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Write JSON, to FILE or standard output.")] = False,
     figures: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Write the figures there, as PNG and SVG.", file_okay=False)
+        Path | None,
+        typer.Option(metavar="DIR", help="Write the figures to this folder, as PNG and SVG.", file_okay=False),
     ] = None,
 ) -> None:
-    """Measure every published result; the exit code is 1 if one fails."""
+    """Check published results (exit code 1 if a check fails)."""
     from surefoot.lab.reproduction import reproduce as measure
 
     if file is not None and not as_json:
-        raise ValueError(f"{file!r} is not an option; one result is asked for by --only {file}, JSON by --json FILE")
+        raise ValueError(f"{file!r} is not an option; select one result with --only {file}, JSON with --json FILE")
     with Live() as live:
         results = measure(only or None, figures, live.progress)
     if as_json:

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from surefoot.cli import options, output
 from surefoot.cli import reading as given
+from surefoot.cli.training import results, show, showing
 
 if TYPE_CHECKING:
-    from surefoot.learn.plan import Outcome, Progress
+    from surefoot.learn.plan import Outcome, Plan
 
-FAILED = 1
+FAILED, INTERRUPTED = 1, 130
 SETTING = "eps=1e-8"
 """What errors give as an example of --set."""
 
@@ -96,10 +95,8 @@ def train(
     or a crash.
     """
     from surefoot.learn import storage
-    from surefoot.learn.learner import DivergedError
-    from surefoot.learn.plan import Plan
+    from surefoot.learn.plan import EVERY, Plan
     from surefoot.learn.settings import Method
-    from surefoot.learn.training import Interrupted, Training
 
     if every is not None and checkpoint is None:
         raise ValueError("--every is the interval of checkpoints; give their folder with --checkpoint DIR")
@@ -129,7 +126,7 @@ def train(
         checkpoint=None if checkpoint is None else str(checkpoint),
         resume=resume,
         evaluate=report is not None,
-        **({} if every is None else {"every": parse_every(every)}),
+        every=EVERY if every is None else parse_every(every),
     )
     read = [*files, *(test or ()), *([] if plan.place is None else [plan.place])]
     given.check_apart(model, read)
@@ -141,18 +138,7 @@ def train(
         storage.check_place(report)
     storage.check_place(model)
     began = time.perf_counter()
-    note = (lambda _: None) if quiet else output.note
-    try:
-        with given.telling(quiet), showing(quiet) as progress:
-            outcome = Training(plan, progress, note).run(keep=lambda learned: learned.save(model))
-    except Interrupted as stopped:
-        output.note(str(stopped))
-        raise typer.Exit(130) from None
-    except DivergedError as error:
-        output.error(str(error))
-        raise typer.Exit(FAILED) from None
-    if plan.place is not None:  # not needed now that the model is written
-        plan.place.unlink(missing_ok=True)
+    outcome = trained(plan, model, quiet)
     if report is not None:
         from surefoot.lab.learning_report import write
 
@@ -165,6 +151,26 @@ def train(
     if outcome.diverged:
         output.error(f"{outcome.diverged}; {model} holds the last good model, after {facts['examples']:,} examples")
         raise typer.Exit(FAILED)
+
+
+def trained(plan: Plan, model: Path, quiet: bool) -> Outcome:
+    """Trains, and writes the model; ends the command where there is none."""
+    from surefoot.learn.learner import DivergedError
+    from surefoot.learn.training import Interrupted, Training
+
+    note = (lambda _: None) if quiet else output.note
+    try:
+        with given.telling(quiet), showing(quiet) as progress:
+            outcome = Training(plan, progress, note).run(keep=lambda learned: learned.save(model))
+    except Interrupted as stopped:
+        output.note(str(stopped))
+        raise typer.Exit(INTERRUPTED) from None
+    except DivergedError as error:
+        output.error(str(error))
+        raise typer.Exit(FAILED) from None
+    if plan.place is not None:  # not needed now that the model is written
+        plan.place.unlink(missing_ok=True)
+    return outcome
 
 
 # Options
@@ -225,100 +231,3 @@ def parse_setting(text: str) -> tuple[str, float]:
     if isinstance(value, str):
         raise ValueError(f"--set takes NAME=VALUE, such as {SETTING}; got {text!r}")
     return name, value
-
-
-# What is shown
-
-
-@contextmanager
-def showing(quiet: bool) -> Iterator[Any]:
-    """Progress on standard error: a bar on a terminal, otherwise a line whenever the number of examples has doubled."""
-    if quiet:
-        yield None
-    elif output.is_terminal():
-        with output.training_bar() as bar:
-            yield bar
-    else:
-        yield Lines()
-
-
-class Lines:
-    """A line whenever there are twice as many examples as at the last one."""
-
-    def __init__(self) -> None:
-        self.due, self.before = 1, (0, 0.0)
-
-    def __call__(self, now: Progress) -> None:
-        if now.examples < self.due:
-            return
-        if self.due == 1:
-            output.note(f"{'examples':>14}  {'loss':>9}  {'since then':>10}  {'examples/s':>11}")
-        while self.due <= now.examples:
-            self.due *= 2
-        examples, total = self.before
-        fresh = now.number == 0 and now.examples > examples
-        since = (now.loss * now.examples - total) / (now.examples - examples) if fresh else now.loss
-        self.before = now.examples, now.loss * now.examples
-        output.note(
-            f"{now.examples:>14,}  {now.loss:>9.4g}  {since:>10.4g}  {now.fresh / max(now.seconds, 1e-9):>11,.0f}"
-        )
-
-
-def results(outcome: Outcome, model: Path, seconds: float) -> dict[str, Any]:
-    """What `--json` prints."""
-    facts = outcome.model.facts
-    test = outcome.test
-    weights = outcome.model.weights
-    found: dict[str, Any] = {
-        "model": model,
-        "loss": outcome.model.targets.loss.name,
-        "metric": outcome.model.targets.loss.metric.name,
-        "classes": outcome.model.targets.classes,
-        "examples": facts["examples"],
-        "features": len(outcome.model.stats.features) if outcome.model.stats is not None else len(weights),
-        "nonzero_weights": int((weights != 0).sum()),
-        "progressive_loss": facts["progressive_loss"],
-    }
-    metric = outcome.model.targets.loss.metric
-    found |= {f"progressive_{name.lower()}": root for name, root in metric.roots(facts["progressive_loss"]).items()}
-    if test is not None:
-        found |= {"test_examples": test.examples, "test_loss": test.loss, "test_accuracy": test.accuracy}
-        found |= {f"test_{name.lower()}": root for name, root in metric.roots(test.loss).items()}
-        found |= {"test_area_under_curve": test.area_under_curve, "test_skipped": test.skipped}
-    found |= {name: facts[name] for name in ("learning_rate", "implicit", "rates", "passes", "skipped", "diverged")}
-    if "names" in facts:
-        found["names"] = facts["names"]
-    return found | {"seconds": seconds, "examples_per_second": facts["examples"] / max(seconds, 1e-9)}
-
-
-def show(outcome: Outcome, facts: dict[str, Any], report: Path | None) -> None:
-    """The results in a few lines."""
-    out, metric = output.console(), outcome.model.targets.loss.metric
-    lines = [
-        ("examples", f"{facts['examples']:,} in {facts['seconds']:.2f} s"),
-        ("features", f"{facts['features']:,}, {facts['nonzero_weights']:,} nonzero weights"),
-        (f"progressive {metric.name}", metric.text(facts["progressive_loss"])),
-    ]
-    if outcome.test is not None:
-        also = [
-            f"{name} {value:.4f}"
-            for name, value in (("accuracy", outcome.test.accuracy), ("AUC", outcome.test.area_under_curve))
-            if value is not None
-        ]
-        lines.append((f"test {metric.name}", ", ".join([metric.text(outcome.test.loss), *also])))
-    step = " (implicit steps)" if facts["implicit"] else ""
-    lines.append(("learning rate", f"{facts['learning_rate']:g}{step}"))
-    left_out = {"": facts["skipped"], "test ": facts.get("test_skipped", {})}
-    for part, skipped in left_out.items():
-        if skipped:
-            said = ", ".join(f"{reason}: {count:,}" for reason, count in sorted(skipped.items()))
-            lines.append((f"{part}lines skipped", said))
-    if facts.get("names", {}).get("collisions"):
-        kept = facts["names"]
-        lines.append(("names", f"{kept['kept']:,}; collisions: {kept['collisions']:,}, fewer with more --bits"))
-    lines.append(("model", str(facts["model"])))
-    if report is not None:
-        lines.append(("report", str(report)))
-    width = max(len(name) for name, _ in lines)
-    for name, text in lines:
-        out.print(f"{name:<{width}}  {text}", soft_wrap=True)

@@ -101,11 +101,15 @@ class Settings:
             value = getattr(self, key)
             if not (is_number(value) and value > 0):
                 raise ValueError(f"{self.name}: {key} must be above 0, got {value!r}")
-        if self.threads is not None and not (isinstance(self.threads, int) and self.threads >= 1):
+        counted = isinstance(self.threads, int) and not isinstance(self.threads, bool)
+        if self.threads is not None and not (counted and self.threads >= 1):
             raise ValueError(f"{self.name}: threads must be a whole number of at least 1, got {self.threads!r}")
         seed = self.stochastic_rounding
-        if seed is not None and not isinstance(seed, int):
-            raise ValueError(f"{self.name}: stochastic_rounding must be a seed, a whole number, got {seed!r}")
+        if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int)):
+            raise ValueError(
+                f"{self.name}: stochastic_rounding must be a seed, a whole number, or None for rounding to nearest; "
+                f"got {seed!r}"
+            )
 
     def _check_together(self, base: Rule) -> None:
         """Raises ValueError for settings that the rule cannot honour."""
@@ -214,7 +218,7 @@ class Settings:
         """Whether rows that a sparse gradient leaves out have something to make up for."""
         if self.lazy == "touched":
             return False
-        return self.regularized or callable(self.rule.idle) or self.rule.from_origin
+        return self.regularized or callable(self.rule.idle) or self.rule.follows_rate
 
     @functools.cached_property
     def no_closed_form(self) -> str | None:
@@ -226,7 +230,7 @@ class Settings:
             return f"{rule.name} has no closed form for steps with zero gradient"
         if self.regularized and not rule.steady:
             return f"the rate of {rule.name} changes while a row is left out"
-        if (self.regularized or rule.from_origin) and self.granularity == "tensor":
+        if (self.regularized or rule.follows_rate) and self.granularity == "tensor":
             return "the tensor's common rate changes while a row is left out"
         if self.average and self.catches_up:
             return "the average needs rows that stand still while they are left out"

@@ -6,6 +6,7 @@ The rule's own function, with `ops` meaning torch. Memory is given as tensors; c
 import functools
 import types
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,9 +29,14 @@ def both(function: Callable[[Tensor, Tensor], Tensor]) -> Callable[..., Tensor]:
     return call
 
 
+def where(condition: Any, a: Any, b: Any) -> Any:
+    """torch.where, also for a condition on coefficients alone, which are numbers."""
+    return torch.where(condition, a, b) if isinstance(condition, Tensor) else (a if condition else b)
+
+
 TORCH_OPS = types.SimpleNamespace(
     sqrt=torch.sqrt,
-    where=torch.where,
+    where=where,
     abs=torch.abs,
     maximum=both(torch.maximum),
     minimum=both(torch.minimum),

@@ -2,14 +2,14 @@
 
 trace       follow rules over a function of two numbers
 compare     race rules on the same data and order
-reproduce   every published result, measured
-diagnose    what a torch optimizer does to each parameter; Monitor does it every so many steps
+reproduce   published results, measured
+diagnose    what a torch optimizer does to each parameter; Monitor does it every N steps
 problems    the functions that traces walk on
 """
 
 import importlib
 
-# No module is called like a function: importing it would put the module in the function's place.
+# No module has the name of a function: importing it would replace the function.
 _HOMES = {
     "Monitor": "monitoring",
     "compare": "comparison",

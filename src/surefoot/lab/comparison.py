@@ -105,7 +105,7 @@ class Comparison:
         return json.dumps(self.to_dict(), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
 
     def save(self, folder: str | os.PathLike[str], report: bool = True) -> list[Path]:
-        """Writes results.json, and report.html unless told not to; returns where they lie.
+        """Writes results.json and, by default, report.html; returns their paths.
 
         Raises:
             OSError: the folder cannot be made or written to.
@@ -201,7 +201,7 @@ def compare(
     Args:
         data: the name of a built-in data set, the path of an svmlight or .npz file, or a Dataset.
         rules: names, `path/to/file.py:name`, or Rule objects; "all" for the whole family; by default a selection.
-            Rules that were not named one by one are left out where they cannot honour a setting (see `left_out`).
+            Rules that were not named explicitly are skipped if they cannot honour a setting (see `left_out`).
         lr: a learning rate or a schedule for all rules, or one for each by name. Where there is none, a search chooses
             it: the rate of a geometric grid with the lowest loss on a fifth of the training part.
         batch_size: examples per step.
@@ -262,7 +262,7 @@ def run(result: Comparison, chosen: list[Rule], rates: Mapping[str, Rate], clock
 
 
 def call(data: Any, arguments: Mapping[str, Any]) -> str:
-    """The Python call with these arguments, those left out that are the defaults.
+    """The Python call with these arguments, without those that are the defaults.
 
     >>> call("docstrings", {"rules": [REGISTRY["sgd"], "adam"], "epochs": 10, "seeds": 1})
     "surefoot.compare('docstrings', rules=['sgd', 'adam'], seeds=1)"
@@ -301,7 +301,7 @@ def whole(value: Any) -> Any:
 
 
 def as_seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
-    """The seeds that are named, or as many as are asked for.
+    """The given seeds, or the given number of seeds.
 
     >>> as_seeds(3), as_seeds([5, 7])
     ((0, 1, 2), (5, 7))

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 SAMPLE = 1 << 20
-"""Coordinates of a parameter whose rates are looked at; where there are more, evenly spaced rows are taken."""
+"""Coordinates of a parameter whose rates are inspected; of more, evenly spaced rows are sampled."""
 
 BLOCK = 1 << 18
 """Coordinates whose next step is computed at a time."""
@@ -67,7 +67,7 @@ class Remedy(NamedTuple):
 
 @dataclass
 class Finding:
-    """What was found of one parameter. Shares are None where there is no gradient, or no memory, to tell from.
+    """The findings for one parameter. Shares are None without a gradient, or without memory, to compute them from.
 
     Attributes:
         name, shape, dtype, rule: the parameter and the rule that steps it.
@@ -77,8 +77,8 @@ class Finding:
         never_visited: share of the coordinates whose memory is what it was before the first step.
         frozen: share of the coordinates with a gradient whose update rounds to nothing in the parameter's type.
         saturated: share of the coordinates with a gradient whose square no longer changes the memory.
-        skipped: share of the gradient's coordinates that are left as they are, as something is not finite.
-        skipped_so_far: how many coordinates were left as they were, in all steps.
+        skipped: share of the gradient's coordinates that are skipped, as a value is not finite.
+        skipped_so_far: number of coordinates skipped in all steps.
         gradient_norm, update_norm, parameter_norm: Euclidean norms.
         remedies: what can be done about frozen and saturated coordinates.
         rows: for figures.
@@ -217,7 +217,7 @@ class Diagnosis:
 
 
 def diagnose(optimizer: RuleOptimizer, model: torch.nn.Module | None = None) -> Diagnosis:
-    """What the optimizer does to each parameter, told from its memory and from the gradients that are still there.
+    """What the optimizer does to each parameter, computed from its memory and the gradients of the last backward.
 
     Call it after a step and before the gradients are cleared. All figures are of the step that would follow if the
     same gradient came again; nothing is changed.

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#B8A800")
-"""Okabe & Ito's colours, which people with any colour vision can tell apart; the yellow darkened for white paper."""
+"""Okabe & Ito's colours, the yellow darkened for white paper: to a protanope it looks like the orange, so that curves
+also differ by their markers."""
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 SUFFIXES = (".png", ".svg", ".pdf")

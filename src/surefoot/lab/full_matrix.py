@@ -20,7 +20,7 @@ NAME = "full_matrix"
 
 @dataclass
 class Memory:
-    """What full-matrix AdaGrad remembers: G = Σ g gᵀ, (…, d, d), the number of steps, and the steps left out."""
+    """What full-matrix AdaGrad remembers: G = Σ g gᵀ, (…, d, d), the numbers of steps and of skipped steps."""
 
     outer: np.ndarray
     t: int = 0
@@ -65,7 +65,7 @@ class FullMatrix:
         return Memory(np.zeros((*x.shape, x.shape[-1])))
 
     def dense(self, x: np.ndarray, g: np.ndarray, memory: Memory) -> None:
-        """Steps x in place along its gradient; a gradient whose square is not finite is left out and counted."""
+        """Steps x in place along its gradient; a gradient whose square is not finite is skipped and counted."""
         outer = memory.outer + g[..., :, None] * g[..., None, :]
         memory.t += 1
         if not np.isfinite(outer).all():

@@ -29,7 +29,7 @@ def write(outcome: Outcome, path: Path, model: Path) -> None:
     """Writes the page.
 
     Args:
-        outcome: of the training, with the evaluations that it gathers when asked to.
+        outcome: of the training, with the evaluations that it gathers on request.
         path: of the page.
         model: where the model was written.
 
@@ -60,7 +60,7 @@ def render(outcome: Outcome, model: Path) -> str:
     )
 
 
-# What is said
+# Texts
 
 
 def measured(outcome: Outcome) -> tuple[Evaluation | None, str]:
@@ -169,7 +169,7 @@ def pictures(outcome: Outcome) -> list[Picture]:
             said = f"On {of}. The area under the curve is {evaluation.area_under_curve:.4f}."
             made.append(("roc", "ROC curve", roc_curve(evaluation), said))
         if evaluation is not None and evaluation.outputs == 1 and len(evaluation.calibration()[0]) > 1:
-            said = f"On {of}: what was predicted beside what came, in groups of about the same prediction."
+            said = f"On {of}: predicted and observed values, in groups of similar predictions."
             made.append(("calibration", "Calibration", calibration_curve(evaluation), said))
         figure, axes = curves("", "", "", *SIZE)
         draw_rates(axes, outcome.model)

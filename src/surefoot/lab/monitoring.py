@@ -1,4 +1,4 @@
-"""`Monitor`: a diagnosis every so many steps, for TensorBoard or for any function."""
+"""`Monitor`: a diagnosis every N steps, for TensorBoard or for a function."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class SummaryWriter(Protocol):
 
 
 class Monitor:
-    """Diagnoses an optimizer every so many steps, and counts the visits of rows.
+    """Diagnoses an optimizer every N steps, and counts the visits of rows.
 
     Args:
         optimizer: a Surefoot optimizer.

@@ -24,7 +24,7 @@ class Problem:
         value: (x1, x2) -> f, for numbers and for arrays.
         gradient: (x1, x2) -> (∂f/∂x₁, ∂f/∂x₂), for numbers and for arrays.
         minimizer: the point at which f is smallest.
-        start: where traces begin unless told otherwise.
+        start: where traces start by default.
         window: (x₁ from, x₁ to, x₂ from, x₂ to), what a figure shows at least.
         source: where it was published.
 

@@ -26,7 +26,7 @@ NEAR_EDGE = 0.93
 """Curves that end to the right of this share of the width are led to their labels."""
 
 MARKS = 15
-"""A curve has about as many markers as this, or fewer than twice as many."""
+"""About the number of markers of a curve; it has fewer than twice this number."""
 
 LOG_FROM = 5
 """An axis whose largest value is this many times its smallest is logarithmic."""
@@ -172,7 +172,7 @@ def finish(axes: Axes, entries: Sequence[Entry], otherwise: str = "every rule di
 
 
 def say(axes: Axes, text: str) -> None:
-    """A panel of words where there is no curve to draw."""
+    """A panel of text if there is no curve to draw."""
     axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center")
     axes.set(xscale="linear", xticks=[], yticks=[])
 

@@ -26,7 +26,7 @@ class Rows(NamedTuple):
 
 
 def rates_figure(parameters: Sequence[tuple[str, Rows]]) -> Figure:
-    """Per parameter, the median rate of the rows with about as many visits, between the 10 % and the 90 % quantile.
+    """Per parameter, the median rate of rows with a similar number of visits, between the 10 % and the 90 % quantile.
 
     Raises:
         ValueError: if Matplotlib is not installed, or there is nothing to draw.
@@ -56,7 +56,7 @@ def positive(visits: np.ndarray, rates: np.ndarray) -> np.ndarray:
 
 
 def binned(visits: np.ndarray, rates: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """(visits, 10 %, 50 % and 90 % quantile of the rates) of rows with about as many visits."""
+    """(visits, 10 %, 50 % and 90 % quantile of the rates) of rows with a similar number of visits."""
     shown = positive(visits, rates)
     visits, rates = visits[shown], rates[shown]
     edges = np.unique(np.geomspace(visits.min(), visits.max() * (1 + 1e-9), BINS + 1))

@@ -73,7 +73,7 @@ def render(result: Comparison) -> str:
     )
 
 
-# What is said
+# Texts
 
 
 def settings(result: Comparison) -> dict[str, str]:
@@ -160,7 +160,7 @@ def pictures(result: Comparison) -> list[Picture]:
 
 
 def traces(result: Comparison, looks: dict[str, Look]) -> list[Picture]:
-    """Where each rule goes on the textbook's elongated bowl; a rule of a user's that cannot go there is left out."""
+    """Where each rule goes on the textbook's elongated bowl; a custom rule that cannot be traced is skipped."""
     from surefoot.lab.trace_figures import small_figures
     from surefoot.lab.tracing import trace
 

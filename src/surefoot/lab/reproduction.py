@@ -1,4 +1,4 @@
-"""Every published result, measured: the rows of `published`, one after the other, each with its verdict."""
+"""Published results, measured: the rows of `published`, one after the other, each with its verdict."""
 
 from __future__ import annotations
 

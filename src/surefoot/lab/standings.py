@@ -57,12 +57,12 @@ def spread(key: str) -> Callable[[Row], str]:
 
 
 def outcome(row: Row) -> str:
-    """What is said of a rule that diverged."""
+    """The note on a rule that diverged."""
     return f"diverged (epoch {row['diverged']})"
 
 
 def number(value: float, like: float | None = None) -> str:
-    """A loss with four decimals, fewer where it is large; a deviation with as many as the mean it belongs to.
+    """A loss with four decimals, fewer if it is large; a deviation with the same number as its mean.
 
     >>> number(0.24263), number(123.456), number(1.5e7)
     ('0.2426', '123.5', '1.5e+07')

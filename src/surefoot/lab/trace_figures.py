@@ -186,7 +186,7 @@ def window_of(problem: Problem, paths: Sequence[Path], share: float = 0.0, more:
         problem: has a window of its own.
         paths: all that are drawn over it.
         share: of what the paths span, as a margin around them.
-        more: a margin besides.
+        more: an additional margin.
     """
     left, right, low, high = problem.window
     points = np.vstack([path.positions[:1] if path.diverged else path.positions for path in paths])

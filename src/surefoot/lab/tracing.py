@@ -46,7 +46,7 @@ class Trace:
 
     Attributes:
         problem: what they walk on.
-        paths: one for each rule and learning rate, in the order asked for.
+        paths: one for each rule and learning rate, in the order requested.
         noise: the standard deviation of the noise in each coordinate of the gradient.
         seed: what the noise was drawn from.
     """

@@ -1,4 +1,4 @@
-"""How good predictions are, gathered in bounded memory: loss, accuracy, ROC curve, calibration."""
+"""Metrics of predictions in bounded memory: loss, accuracy, ROC curve, calibration."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from surefoot import losses
 from surefoot.losses import Loss
 
 SCORES = 4096
-"""Steps in which scores of two classes are told apart."""
+"""Bins for the scores of two classes."""
 LARGEST = 20.0
-"""Scores beyond this are not told apart: probabilities within 2e-9 of 0 or 1."""
+"""Scores are clipped to this: probabilities within 2e-9 of 0 or 1."""
 GROUPS = 20
 """Points of a calibration curve."""
 

@@ -1,4 +1,4 @@
-"""What there is to see in a model: largest weights, effective rates, features that stand still or never occurred."""
+"""A model in numbers: largest weights, effective rates, features that are frozen or never occurred."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class Largest:
 
     Attributes:
         feature, name: which; the name is the index as text where there is none.
-        label: the class it speaks for; None where there is only one output.
+        label: the class whose score it adds to; None where there is only one output.
         weight: of the feature as it is in the data.
-        count: examples in which it occurred; None where that is not known.
-        rate: the effective learning rate of its next step; None likewise.
+        count: examples in which it occurred; None if unknown.
+        rate: the effective learning rate of its next step; None if unknown.
     """
 
     feature: int
@@ -34,7 +34,7 @@ class Largest:
 
 
 def largest(model: Model, top: int) -> list[Largest]:
-    """The weights that are largest in size, the largest first."""
+    """The weights of largest magnitude, in descending order."""
     flat = np.abs(model.weights).ravel()
     chosen = np.argsort(-flat, kind="stable")[:top]
     found = []
@@ -78,27 +78,17 @@ def summary(model: Model, top: int = 20) -> dict[str, Any]:
 
 
 def described(facts: dict[str, Any]) -> list[tuple[str, str]]:
-    """The same in words, but for the largest weights: names and what is said of them."""
+    """The same as text, except for the largest weights: pairs of a name and a value."""
     training, reading = facts["training"], facts["reading"]
     classes = "" if facts["classes"] is None else f", classes {', '.join(map(shown, facts['classes']))}"
     lines = [("loss", facts["loss"] + classes), ("bias", ", ".join(f"{bias:+.4g}" for bias in facts["biases"]))]
-    lines.append(
-        (
-            "weights",
-            f"{facts['nonzero_weights']:,} that are not 0; {facts['sparsity']:.1%} are 0",
-        )
-    )
+    lines.append(("weights", f"{facts['nonzero_weights']:,} nonzero; {facts['sparsity']:.1%} are 0"))
     if "seen" in facts:
-        lines.append(
-            (
-                "features",
-                f"{facts['seen']:,} have occurred, {facts['never_seen']:,} never, {facts['frozen']:,} are frozen",
-            )
-        )
+        occurred = f"{facts['seen']:,} occurred, {facts['never_seen']:,} never did, {facts['frozen']:,} are frozen"
+        lines.append(("features", occurred))
     if "effective_rates" in facts:
-        lines.append(
-            ("effective rates", ", ".join(f"{name} {rate:.3g}" for name, rate in facts["effective_rates"].items()))
-        )
+        rates = (f"{name} {rate:.3g}" for name, rate in facts["effective_rates"].items())
+        lines.append(("effective rates", ", ".join(rates)))
     if training:
         step = " (implicit steps)" if training["implicit"] else ""
         lines.append(("learning rate", f"{training['learning_rate']:g}{step}"))
@@ -106,13 +96,15 @@ def described(facts: dict[str, Any]) -> list[tuple[str, str]]:
         lines.append((f"progressive {facts['metric']}", f"{training['progressive_loss']:.4f}"))
         if training.get("names"):
             names = training["names"]
-            lines.append(("names", f"{names['kept']:,}; shared places: {names['collisions']:,}"))
+            lines.append(("names", f"{names['kept']:,}; collisions: {names['collisions']:,}"))
         if training["skipped"]:
-            lines.append(("left out", ", ".join(f"{why}: {n:,}" for why, n in sorted(training["skipped"].items()))))
+            lines.append(
+                ("lines skipped", ", ".join(f"{why}: {n:,}" for why, n in sorted(training["skipped"].items())))
+            )
         settings = training["settings"].items()
         given = [f"{name} {value}" for name, value in settings if value not in (None, {}, 0.0, False)]
         lines.append(("settings", ", ".join([*given, f"passes {training['passes']}"])))
     if reading:
-        told = [f"{name} {value}" for name, value in reading.items() if name == "format" or (name == "bits" and value)]
-        lines.append(("read as", ", ".join(told)))
+        read = [f"{name} {value}" for name, value in reading.items() if name == "format" or (name == "bits" and value)]
+        lines.append(("read as", ", ".join(read)))
     return lines

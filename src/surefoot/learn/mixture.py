@@ -3,12 +3,12 @@
 For a loss that is the negative logarithm of a probability, η is 1 and probabilities are mixed: the mixture's total loss
 exceeds that of any model by at most −ln of its prior share, over any examples in any order (Vovk, 1990, Aggregating
 strategies). For other losses, which are convex, predictions are averaged, and η is ln R over the sum of the gaps so far
-between the average of the losses and their mix −(1/η) ln Σ w exp(−η loss), taken anew now and then (De Rooij, Van
-Erven, Grünwald & Koolen, 2014, Follow the leader if you can, hedge if you must). `bound` says by how much at most.
+between the average of the losses and their mix −(1/η) ln Σ w exp(−η loss), updated at every doubling (De Rooij, Van
+Erven, Grünwald & Koolen, 2014, Follow the leader if you can, hedge if you must). `bound` is the largest excess.
 
-A small share is held back for models that come later. Until then it belongs to one that predicts what the mixture does,
-and so neither gains nor loses (Freund, Schapire, Singer & Warmuth, 1997, Using and combining predictors that
-specialize): the guarantee for the first models holds whatever comes.
+A small share is reserved for models that are added later. Until then it belongs to one that predicts what
+the mixture does, and so neither gains nor loses (Freund, Schapire, Singer & Warmuth, 1997, Using and combining
+predictors that specialize): the guarantee for the first models holds when others are added.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from surefoot.losses.arrays import log_sum_exp, softmax_of
 FIRST = 1
 """Examples before models have different weights where the loss is not logarithmic."""
 RESERVE = 1.0 / 128.0
-"""The share that is held back."""
+"""The share that is reserved."""
 LARGEST_ETA = 1e12
 
 
 class Mixture:
-    """Weights of R models for each of M mixtures, and what has been lost.
+    """The weights of R models in each of M mixtures, and the losses so far.
 
     Several binary problems (one for each class, against the rest) are a mixture each; a joint loss has a single one.
 
@@ -47,7 +47,7 @@ class Mixture:
         self.loss, self.rates, self.outputs, self.parameter = losses.get(loss), rates, outputs, parameter
         count = 1 if self.loss.joint else outputs
         self.reserve = np.full(count, RESERVE if rates > 1 else 0.0)
-        # −ln of each model's share before the first example; what is held back is a share of all.
+        # −ln of each model's share before the first example; the reserve is a share of all.
         self.prior = np.full((count, rates), math.log(rates) - math.log1p(-self.reserve[0]))
         self.losses = np.zeros((count, rates))
         self.total = 0.0
@@ -70,7 +70,7 @@ class Mixture:
         return softmax_of(-self.scores)
 
     def bound(self) -> float:
-        """How much more the mixtures have lost at most than the best of the models that were there from the start."""
+        """The most by which the loss of the mixtures can exceed that of the best of the first models."""
         first = math.log(self.rates) - math.log1p(-RESERVE) if self.rates > 1 else 0.0
         if self.logarithmic:
             return len(self.gaps) * first
@@ -101,7 +101,7 @@ class Mixture:
 
     @staticmethod
     def _until_renewal(seen: int) -> int:
-        """Examples until η is taken anew: at FIRST of them, and at every doubling."""
+        """Examples until η is updated: at FIRST of them, and at every doubling."""
         due = FIRST
         while due <= seen:
             due *= 2
@@ -125,7 +125,7 @@ class Mixture:
         return mixed, lost.sum(axis=1)
 
     def _widen(self, scores: np.ndarray, share: np.ndarray, each: np.ndarray) -> None:
-        """Adds to the gaps how much the average loss of every example exceeds the mix, and takes η anew when due."""
+        """Adds to the gaps how much the average loss of every example exceeds the mix, and updates η when due."""
         average, smallest = (share * each).sum(axis=2), each.min(axis=2)
         mix = smallest
         if self.eta.any():
@@ -142,7 +142,7 @@ class Mixture:
         self.frozen = self.scores
 
     def choose(self, keep: list[int], parent: int, children: int = 0) -> None:
-        """Goes on with these models, and with copies of the parent, which share a half of what was held back."""
+        """Continues with these models, and with copies of the parent, which share half of the reserve."""
         chosen = keep + [parent] * children
         total = -log_sum_exp(-self.scores, axis=1)[:, 0]
         self.prior, self.losses = self.prior[:, chosen], self.losses[:, chosen]
@@ -159,7 +159,7 @@ class Mixture:
         return arrays, {"total": self.total, "seen": self.seen}
 
     def restore(self, arrays: Mapping[str, np.ndarray], numbers: Mapping[str, Any]) -> None:
-        """Goes on from a state of a mixture that began with as many models."""
+        """Restores a state of a mixture that began with as many models."""
         for name in ("reserve", "prior", "losses", "gaps", "eta"):
             setattr(self, name, arrays[name].copy())
         self.frozen = arrays["frozen"].copy() if "frozen" in arrays else None

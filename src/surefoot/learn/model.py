@@ -1,4 +1,4 @@
-"""A linear model as it was learned: what predicts, what tells how it came about, and its file."""
+"""A trained linear model: what predicts, how it was trained, and its file."""
 
 from __future__ import annotations
 

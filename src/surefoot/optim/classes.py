@@ -493,13 +493,14 @@ class Yogi(WithArguments):
 class FTRL(WithArguments):
     """FTRL-Proximal: the regularized leader, with AdaGrad's rates and exact zeros under l1; see `rules.ftrl`.
 
-    z ← z + g − σ x;  n ← n + g²;  x ← −sgn(z) max(|z| − λ₁, 0) / ((β + √n)/η + λ₂),  σ = (√(n + g²) − √n)/η
+    z ← z + g − σ x;  n ← n + g²;  x ← −sgn(z) max(|z| − λ₁, 0) / ((β + √n)/η + λ₂);  σ: the change of (β + √n)/η
 
-    Each coordinate is recomputed from its memory: it starts from the origin, whatever it was initialized with.
+    The leader is centred at the initial parameters, and η may change from step to step: schedules work as with any
+    other optimizer, and a learning rate of 0 is a pause.
 
     Args:
         params: parameters, named parameters, or groups of them.
-        lr: learning rate η (the paper's α), above 0.
+        lr: learning rate η (the paper's α).
         beta: β: damps the first steps.
         l1, l2: the rule's own penalties λ₁ and λ₂.
         initial_accumulator_value: n before the first step.

@@ -232,6 +232,12 @@ class RuleOptimizer(torch.optim.Optimizer):
         """As in torch; raises before anything is changed if a setting of the group cannot be honoured."""
         if isinstance(param_group, dict):
             self._check_keys(param_group.keys() - {"params", "param_names", "initial_lr"}, labels=True)
+            for key in ("rule", "convention"):
+                if key in param_group:
+                    raise ValueError(
+                        f"a parameter group has {key}={param_group[key]!r}, but all groups of an optimizer have one "
+                        "rule; make an optimizer for each rule"
+                    )
             self._check_values(self.defaults | param_group)
         self.synchronize()
         self._watches.clear()
@@ -304,6 +310,8 @@ class RuleOptimizer(torch.optim.Optimizer):
             if key == "step" and not isinstance(value, Tensor):
                 value = torch.tensor(float(value), dtype=counter_type())
             wanted: Any = expected.get(key, value)
+            if isinstance(value, Tensor) and value.layout is not torch.strided:
+                value = value.to_dense()  # torch's SGD makes its buffer of the first gradient, in the layout of that
             if not isinstance(value, Tensor) or value.shape != wanted.shape:
                 found = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else repr(value)
                 raise ValueError(f"{name}: {key!r} has {found}; expected a tensor of shape {tuple(wanted.shape)}")
@@ -339,8 +347,8 @@ class RuleOptimizer(torch.optim.Optimizer):
                         check_parameter(name, parameter, step)
                     memory.step = step
                     return memory
-            except (AttributeError, KeyError):
-                pass  # somebody took a tensor away: the check below says which
+            except (AttributeError, KeyError, RuntimeError):
+                pass  # a tensor is missing, or is sparse: the check below converts it, or names it
         if memory is not None and ours:
             memory.keep()
             tensors = memory.tensors
@@ -555,7 +563,7 @@ class RuleOptimizer(torch.optim.Optimizer):
     # Changes between steps
 
     def change(self, **settings: Any) -> None:
-        """Changes settings of all groups from the next step on: change(lr_decay=0), change(stochastic_rounding=0), …
+        """Changes settings of all groups from the next step on: change(lr_decay=0), change(stochastic_rounding=None), …
 
         Raises:
             TypeError, ValueError: for an unknown setting or a value out of its bounds; nothing is changed then.

@@ -1,7 +1,8 @@
 """AdaGrad by dual averaging: each step starts from the origin with the sum of all gradients, so L1 gives exact zeros.
 
 With z the sum of gradients and t steps taken, x minimizes  z·x + λ t ‖x‖₁ + ½ xᵀ diag(√s + δ) x / η.  The weights
-start at the origin: any other starting value is forgotten at the first step.
+start at the origin: any other starting value is forgotten at the first step. The learning rate of a step scales the
+whole sum, by the definition of the method; for networks and for schedules that decay, use `ftrl`.
 """
 
 from surefoot import ops

@@ -67,7 +67,7 @@ class Rule(Record):
         steady: a zero gradient changes neither the memory nor the rate. Rows that a sparse gradient leaves out may
             then be skipped, and their regularization made up for exactly when they are next touched.
         idle: (x, k, *slots, *coefficients) -> (x, *slots): what k steps with zero gradient do, for a rule that is not
-            steady but has a closed form; "still" where they do nothing but change the rate.
+            steady but has a closed form; "still" where they leave x where it is, and do no more than change the rate.
         from_origin: x ← 0 − rate · direction: the step starts from the origin (dual averaging, FTRL).
         options: settings around the rule that belong to the method (AdamW: its decoupled weight decay).
 
@@ -111,6 +111,11 @@ class Rule(Record):
     @property
     def main(self) -> Callable[..., tuple]:
         return self.function
+
+    @property
+    def follows_rate(self) -> bool:
+        """Whether a coordinate moves with its rate in steps with zero gradient, as each starts from the origin."""
+        return self.from_origin and self.idle != "still"
 
     @property
     def defaults(self) -> dict[str, float]:

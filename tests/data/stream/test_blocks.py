@@ -34,7 +34,7 @@ def test_parts_joined_are_the_whole(optional):
 
 
 @pytest.mark.parametrize("optional", [False, True])
-def test_rows_that_are_chosen_are_those_of_parts(optional):
+def test_selected_rows_equal_those_of_parts(optional):
     whole, chosen = block(optional), [0, 2, 4, 5]
     expected = joined([part_of(whole, row, row + 1) for row in chosen])
     assert_same(rows_of(whole, np.isin(np.arange(len(whole)), chosen)), expected)

@@ -14,7 +14,7 @@ with compilation(lambda: print("begun"), lambda seconds: print("ended", 0 < seco
 """
 
 
-def test_told_the_first_time_only(tmp_path):
+def test_reported_the_first_time_only(tmp_path):
     env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "NUMBA_CACHE_DIR": str(tmp_path)}
     runs = [subprocess.run([sys.executable, "-c", CODE], env=env, capture_output=True, text=True) for _ in range(2)]
     assert [run.stdout for run in runs] == ["begun\nended True\n", ""]

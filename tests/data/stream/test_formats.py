@@ -46,7 +46,7 @@ def test_by_endings(tmp_path):
         assert len(joined(list(stream))) == 2
 
 
-def test_a_guess_that_does_not_fit_is_told(tmp_path):
+def test_a_wrong_guess_is_reported(tmp_path):
     (tmp_path / "file.vw").write_bytes(SVMLIGHT)
     with pytest.raises(DataError, match=r"vw:1:3: found .* \(read as vw, by its name's ending; say another"):
         list(read(tmp_path / "file.vw"))

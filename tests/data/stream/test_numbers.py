@@ -63,7 +63,7 @@ def test_nearest(text):
 
 @settings(max_examples=500)
 @given(st.floats(allow_nan=False, allow_infinity=False), st.sampled_from(["r", ".17g", ".15g", ".7g", ".3f", "e"]))
-def test_what_python_writes(value, how):
+def test_files_that_python_writes(value, how):
     text = repr(value) if how == "r" else format(value, how)
     assert same(parsed(text, single=False), float(text))
 
@@ -92,13 +92,13 @@ def test_halfway_between_two_float64(bits, behind, below):
 
 
 @pytest.mark.parametrize("text", ["", ".", "-", "+", "e5", "1e", "1e+", "--1", "x", "_1", "-.", ".e1"])
-def test_what_is_no_number(text):
+def test_malformed_numbers(text):
     content = np.frombuffer(text.encode() + b"\n" * (PADDING + 1), np.uint8)
     assert parse(content, False)[2] == numbers.MALFORMED
 
 
 @pytest.mark.parametrize("text", ["nan", "NaN", "-nan", "inf", "-Infinity", "+INF", "1e309", "-1e99999999999999999999"])
-def test_what_is_not_finite(text):
+def test_nonfinite_numbers(text):
     content = np.frombuffer(text.encode() + b"\n" * (PADDING + 1), np.uint8)
     assert parse(content, False)[2] == numbers.NOT_FINITE
 

@@ -23,7 +23,7 @@ def test_every_result_in_order(threads, count):
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
 @pytest.mark.parametrize("place", [0, 1, 10])
-def test_errors_in_their_place(threads, place):
+def test_errors_are_raised_in_order(threads, place):
     def items():
         yield from range(place)
         raise OSError("the source")
@@ -42,7 +42,7 @@ def test_errors_in_their_place(threads, place):
             next(results)
 
 
-def test_no_further_ahead_than_agreed():
+def test_reading_ahead_is_bounded():
     taken = []
     results = in_order(map(taken.append, itertools.count()), lambda _: len(taken), threads=2)
     for k in range(20):

@@ -8,10 +8,11 @@ be float32 to Triton).
 import ast
 import functools
 import inspect
+import itertools
 import linecache
 import textwrap
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +28,9 @@ TYPES = {"float64": tl.float64, "float32": tl.float32, "float16": tl.float16, "b
 
 OPTIONS: dict[str, Any] = {"enable_fp_fusion": False}
 """a · b + c is rounded twice, as in the reference: no fused multiply-add. (Triton's default is to fuse.)"""
+
+TRANSLATIONS = itertools.count()
+"""Numbers the functions that were translated."""
 
 SEED_FACTOR = 0x9E3779B97F4A7C15
 
@@ -131,7 +135,24 @@ def source_of(function: Callable) -> ast.FunctionDef:
     if not isinstance(definition, ast.FunctionDef):
         raise RuleError(f"{name}: Triton compiles functions made by def; this one is not")
     definition.decorator_list = []
+    if meaning(function.__code__) not in map(meaning, compiled_codes(definition)):
+        raise RuleError(
+            f"{name}: {function.__code__.co_filename} has changed since the rule was defined, and Triton compiles from "
+            "the source; define the rule again"
+        )
     return definition
+
+
+def compiled_codes(definition: ast.FunctionDef) -> Iterator[types.CodeType]:
+    """The code that Python makes of a definition: after an import of `ops` in the same text, and without one."""
+    for before in (ast.parse("from surefoot import ops").body, []):
+        module = compile(ast.Module([*before, definition], []), "<a rule>", "exec")
+        yield next(constant for constant in module.co_consts if isinstance(constant, types.CodeType))
+
+
+def meaning(code: types.CodeType) -> tuple:
+    """What a function computes: its code without places in the source and without its docstring."""
+    return code.co_code, code.co_names, code.co_varnames, [c for c in code.co_consts if not isinstance(c, str)]
 
 
 @functools.cache
@@ -139,8 +160,9 @@ def translated(function: Callable, dtype: str) -> Callable:
     """The function for Triton, in arithmetic of that type; its names are yet to be filled in."""
     definition = Exact().visit(source_of(function))
     text = ast.unparse(ast.fix_missing_locations(definition)) + "\n"
-    # Triton reads a function's source again: here it is found.
-    place = f"<{function.__module__}.{function.__qualname__} for Triton, {dtype}>"
+    # Triton reads a function's source again: here it is found. Another function may have the same name, as when a
+    # notebook's cell runs again, and Triton may ask for the source of the first one after the second was defined.
+    place = f"<{function.__module__}.{function.__qualname__} for Triton, {dtype}, {next(TRANSLATIONS)}>"
     linecache.cache[place] = len(text), None, text.splitlines(keepends=True), place
     names: dict[str, Any] = {"tl": tl, "F": tl.constexpr(TYPES[dtype])}
     exec(compile(text, place, "exec"), names)
