@@ -1,19 +1,23 @@
 """Learning rates that change with time: plain functions t → η, wherever a learning rate is taken.
 
 t is the number of the step, 1 for the first; an int, a float or an array of them. A schedule is any function of t;
-these make the usual ones, which can be pickled, and `warmup` and `chain` compose them.
+these make the usual ones, which can be pickled, and `warmup` and `chain` compose them. Most have a written form, which
+`parse` reads and `written` gives back: the name and the arguments, with colons between them.
 
     surefoot.engines.Step(rules.sgd, lr=warmup(polynomial(0.1), steps=100))
+    parse("warmup:100:polynomial:0.1")
 """
 
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 Schedule = Callable[[Any], Any]
+Rate: TypeAlias = float | Schedule
+"""A learning rate: a number, or a schedule."""
 
 
 def _nonnegative(**values: float) -> None:
@@ -141,3 +145,146 @@ def _chain(starts, schedules, t):
         [which == i for i in range(len(schedules))],
         [schedule(np.maximum(t - start, 1)) for schedule, start in zip(schedules, starts, strict=True)],
     )[()]
+
+
+# Written forms
+
+FORMS = {
+    "constant": "constant:RATE",
+    "exponential": "exponential:RATE:DECAY",
+    "polynomial": "polynomial:RATE[:DECAY[:POWER]]",
+    "piecewise": "piecewise:RATE:STEP:RATE[:STEP:RATE…]",
+    "horizon": "horizon:RADIUS:LIPSCHITZ:STEPS",
+    "warmup": "warmup:STEPS:RATE or warmup:STEPS:SCHEDULE",
+}
+"""How schedules are written, by name."""
+
+
+def parse(text: str, lr: float | None = None) -> Schedule:
+    """The schedule that is written so.
+
+    Args:
+        text: one of FORMS.
+        lr: the rate, where it is given apart and so is left out of the text: the first RATE of each form.
+
+    Raises:
+        ValueError: in one sentence, for an unknown name or numbers that do not fit.
+
+    >>> float(parse("polynomial:0.1:1")(3)), float(parse("polynomial:1", lr=0.1)(3))
+    (0.05, 0.05)
+    >>> parse("piecewise:1:10:0.1:20:0.01")(np.array([9, 10, 25]))
+    array([1.  , 0.1 , 0.01])
+    """
+    name, *parts = text.split(":")
+    if name not in FORMS:
+        raise ValueError(f"there is no schedule {name!r}; there are {', '.join(FORMS.values())}")
+    if name == "warmup" and len(parts) >= 2 and parts[1] in FORMS:
+        return warmup(parse(":".join(parts[1:]), lr), _whole(parts[0], text))
+    try:
+        numbers = [float(part) for part in parts]
+    except ValueError:
+        raise _misspelt(text, lr) from None
+    if lr is not None and name != "horizon":
+        numbers.insert(1 if name == "warmup" else 0, lr)
+    match name, numbers:
+        case "constant", [rate]:
+            return constant(rate)
+        case "exponential", [rate, decay]:
+            return exponential(rate, decay)
+        case "polynomial", [rate, *more] if len(more) <= 2:
+            return polynomial(rate, *more)
+        case "piecewise", [_, _, _, *_] if len(numbers) % 2:
+            return piecewise_constant(numbers[1::2], numbers[::2])
+        case "horizon", [radius, lipschitz, _]:
+            return known_horizon(radius, lipschitz, _whole(parts[2], text))
+        case "warmup", [_, rate]:
+            return warmup(rate, _whole(parts[0], text))
+    raise _misspelt(text, lr)
+
+
+def resolve(lr: str | Rate) -> Rate:
+    """The learning rate that a person gives: a number or a schedule; of text, what is written there.
+
+    Raises:
+        ValueError: in one sentence, for text that is neither.
+
+    >>> resolve("0.1"), written(resolve("polynomial:0.1"))
+    (0.1, 'polynomial:0.1:1:0.5')
+    """
+    if not isinstance(lr, str):
+        return lr
+    if lr.partition(":")[0] in FORMS:
+        return parse(lr)
+    try:
+        return float(lr)
+    except ValueError:
+        forms = ", ".join(FORMS.values())
+        raise ValueError(f"the learning rate {lr!r} is neither a number nor a schedule: {forms}") from None
+
+
+def written(schedule: Schedule) -> str | None:
+    """The written form of a schedule; None where it has none.
+
+    >>> written(warmup(polynomial(0.1, decay=0.5), 100))
+    'warmup:100:polynomial:0.1:0.5:0.5'
+    >>> written(lambda t: 0.1 / t) is None
+    True
+    """
+    if not isinstance(schedule, partial):
+        return None
+    numbers = schedule.args
+    match schedule.func.__name__:
+        case "_constant" | "_exponential" | "_polynomial" as function:
+            return ":".join([function[1:], *map(_shown, numbers)])
+        case "_piecewise_constant":
+            edges, rates = (list(map(_shown, array)) for array in numbers)
+            return ":".join(
+                ["piecewise", rates[0], *(part for pair in zip(edges, rates[1:], strict=True) for part in pair)]
+            )
+        case "_warmup":
+            after = written(numbers[0])
+            return None if after is None else f"warmup:{_shown(numbers[1])}:{after}"
+    return None
+
+
+def name_of(lr: Rate) -> str | None:
+    """What a schedule is called: its written form, or the function that makes it; None for a number.
+
+    >>> name_of(polynomial(0.1)), name_of(chain((constant(1.0), 10), constant(0.1))), name_of(0.1)
+    ('polynomial:0.1:1:0.5', 'chain', None)
+    """
+    if not callable(lr):
+        return None
+    if (text := written(lr)) is not None:
+        return text
+    if isinstance(lr, partial):
+        return name_of(lr.func)
+    return getattr(lr, "__qualname__", type(lr).__name__).partition(".")[0].lstrip("_")
+
+
+def first_rate(lr: Rate) -> float:
+    """The learning rate of the first step.
+
+    >>> first_rate(constant(0.1)), first_rate(0.5)
+    (0.1, 0.5)
+    """
+    return float(lr(1)) if callable(lr) else float(lr)
+
+
+def _shown(number: float) -> str:
+    """In the fewest digits that identify it."""
+    short = f"{number:g}"
+    return short if float(short) == number else repr(float(number))
+
+
+def _whole(part: str, text: str) -> int:
+    try:
+        return int(part)
+    except ValueError:
+        raise ValueError(f"the schedule {text!r} has {part} steps; expected an integer") from None
+
+
+def _misspelt(text: str, lr: float | None) -> ValueError:
+    form = FORMS[text.partition(":")[0]]
+    apart = "" if lr is None else ", without the first RATE, which is given apart"
+    return ValueError(f"the schedule {text!r} is not written as {form}{apart}")

@@ -130,7 +130,10 @@ def test_a_report_shows_what_was_learned(files, capsys):
         (["train", "train.svm"], "Missing option '--model'"),
         (["train", "train.svm", "--model", "."], "is a directory"),
         (["train", "train.svm", "--model", "train.svm/m"], "cannot be written"),
-        (["train", "train.svm", "--model", "m", "--lr", "fast"], "--lr takes auto or a number above 0"),
+        (
+            ["train", "train.svm", "--model", "m", "--lr", "fast"],
+            "'fast' is neither a number nor a schedule: constant:RATE",
+        ),
         (
             ["train", "train.svm", "--model", "m", "--loss", "squarred"],
             "there is no loss 'squarred'; did you mean 'squared'?",

@@ -84,8 +84,8 @@ class TestTrace:
     def test_schedules_start_from_each_learning_rate(self, capsys):
         arguments = ["--schedule", "exponential:0.5", "--lr", "sgd=0.2", "--json"]
         first, second = json.loads(out(capsys, "trace", "sgd", "full_matrix", *arguments))["paths"]
-        assert first["schedule"] == "exponential:0.5 from 0.2"
-        assert second["schedule"] == "exponential:0.5 from 0.1"
+        assert first["schedule"] == "exponential:0.2:0.5"
+        assert second["schedule"] == "exponential:0.1:0.5"
 
     def test_files(self, capsys, tmp_path):
         figure, animation = tmp_path / "a" / "trace.png", tmp_path / "trace.gif"
@@ -97,7 +97,7 @@ class TestTrace:
     @pytest.mark.parametrize(
         "arguments, message",
         [
-            (["adagrad", "--lr", "fast"], "--lr takes numbers"),
+            (["adagrad", "--lr", "fast"], "neither a number nor a schedule"),
             (["adagrad", "--lr", "adam=1"], "lr names the rule 'adam'"),
             (["adagrad", "--start", "1"], "--start takes two numbers"),
             (["adagrad", "--set", "gamma"], "--set takes NAME=VALUE"),

@@ -8,8 +8,8 @@ from surefoot import ops, schedules
 from surefoot.lab.full_matrix import FullMatrix
 from surefoot.lab.problems import PROBLEMS, Problem
 from surefoot.lab.race import Entry, Run, Score
-from surefoot.lab.resolve import resolve_schedule
 from surefoot.rules import REGISTRY, RuleError, nonnegative, rule, scale
+from surefoot.schedules import parse
 
 
 @rule(slots={"total": scale()}, hyper={"lr": nonnegative(1.0), "eps": nonnegative(1e-6)}, steady=True)
@@ -88,9 +88,9 @@ class TestSettings:
         "lr, name",
         [
             (0.1, None),
-            (schedules.polynomial(0.1), "polynomial"),
-            (schedules.warmup(schedules.exponential(0.1, 0.1), 3), "warmup"),
-            (resolve_schedule("exponential:0.5", 0.2), "exponential:0.5 from 0.2"),
+            (schedules.polynomial(0.1), "polynomial:0.1:1:0.5"),
+            (schedules.warmup(schedules.exponential(0.1, 0.1), 3), "warmup:3:exponential:0.1:0.1"),
+            (parse("exponential:0.5", 0.2), "exponential:0.2:0.5"),
         ],
     )
     def test_a_schedule_is_called_the_same_in_traces_and_races(self, lr, name):
@@ -161,7 +161,7 @@ class TestRefused:
             ({"rules": "full_matrix", "convention": "pytorch"}, "full_matrix: there is no convention"),
             ({"rules": "full_matrix", "eps": 0.0}, "full_matrix: eps must lie in"),
             ({"rules": "adagrad", "lr": -1}, "lr must lie in"),
-            ({"rules": "adagrad", "lr": "fast"}, "lr must be a number"),
+            ({"rules": "adagrad", "lr": "fast"}, "neither a number nor a schedule"),
             ({"rules": "adagrad", "lr": {"adam": 1}}, "lr names the rule 'adam', which is not traced"),
             ({"rules": "adagrad", "lr": []}, "empty sequence"),
             ({"rules": "adagrad", "steps": 0}, "steps must be a whole number"),

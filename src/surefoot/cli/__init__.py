@@ -21,6 +21,7 @@ from surefoot.cli import output
 from surefoot.cli.compare import compare
 from surefoot.cli.convert import convert
 from surefoot.cli.inspect import inspect
+from surefoot.cli.losses import losses
 from surefoot.cli.predict import predict
 from surefoot.cli.reproduce import reproduce
 from surefoot.cli.rules import rules
@@ -69,7 +70,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (train, predict, inspect, convert, compare, trace, reproduce, rules):
+for command in (train, predict, inspect, convert, compare, trace, reproduce, rules, losses):
     app.command()(command)
 
 

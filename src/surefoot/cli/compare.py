@@ -62,7 +62,8 @@ def compare(
         str | None,
         typer.Option(
             metavar="RATE",
-            help="Learning rate of all rules, or of some: adagrad=0.1,sgd=0.5. A search finds those not given.",
+            help="Learning rate or schedule of all rules, or of some: adagrad=0.1,sgd=polynomial:0.5. A search finds "
+            "those not given.",
         ),
     ] = None,
     batch_size: Annotated[int | None, typer.Option(help="Examples per step; 16 unless given.")] = None,
@@ -143,19 +144,12 @@ def command_line(data: str, given: dict[str, Any]) -> str:
     return shlex.join(["surefoot", "compare", data, *settings])
 
 
-def parse_rates(text: str) -> float | dict[str, float]:
-    """A learning rate for all rules, or one for each by name.
-
-    >>> parse_rates("0.1"), parse_rates("sgd=1,adagrad=0.3")
-    (0.1, {'sgd': 1.0, 'adagrad': 0.3})
-    """
-    try:
-        if "=" not in text:
-            return float(text)
-        pairs = [pair.rpartition("=") for pair in text.split(",")]
-        return {name.strip(): float(rate) for name, _, rate in pairs}
-    except ValueError:
-        raise ValueError(f"--lr takes a number, or rule=number pairs separated by commas; got {text!r}") from None
+def parse_rates(text: str) -> Any:
+    """A learning rate for all rules, or one for each by name."""
+    rates = options.parse_rates(text)
+    if isinstance(rates, list) and len(rates) > 1:
+        raise ValueError(f"--lr takes one rate for all rules, or rule=rate pairs separated by commas; got {text!r}")
+    return rates[0] if isinstance(rates, list) else rates
 
 
 def show(result: Comparison, folder: Path | None) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from surefoot.schedules import Rate
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the results as JSON.")]
 JsonOrTable = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
@@ -25,6 +28,31 @@ def complete_rules(incomplete: str) -> list[str]:
     from surefoot.rules import REGISTRY
 
     return starting(incomplete, REGISTRY)
+
+
+def complete_losses(incomplete: str) -> list[str]:
+    from surefoot.losses import REGISTRY
+
+    return starting(incomplete, REGISTRY)
+
+
+def parse_rates(text: str) -> list[Rate] | dict[str, Rate]:
+    """Learning rates separated by commas, each a number or a schedule; or such by rule.
+
+    >>> parse_rates("0.1,2"), parse_rates("sgd=1,adagrad=0.3")
+    ([0.1, 2.0], {'sgd': 1.0, 'adagrad': 0.3})
+    """
+    from surefoot.schedules import resolve
+
+    parts = [part.rpartition("=") for part in text.split(",")]
+    if len({bool(equals) for _, equals, _ in parts}) > 1:
+        raise ValueError(f"--lr takes rates for all rules, or rule=rate for each of some; got {text!r}")
+    try:
+        if parts[0][1]:
+            return {name.strip(): resolve(rate.strip()) for name, _, rate in parts}
+        return [resolve(rate.strip()) for _, _, rate in parts]
+    except ValueError as error:
+        raise ValueError(f"--lr {text}: {error}") from None
 
 
 def parse_setting(text: str, example: str = "gamma=0.9") -> tuple[str, float | bool | str]:

@@ -31,6 +31,13 @@ def predict(
         typer.Option("--probabilities", "-p", help="Print probabilities: of the larger label, or of every class."),
     ] = False,
     scores: Annotated[bool, typer.Option("--scores", help="Print raw scores (w·x + b).")] = False,
+    loss: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE.py:NAME",
+            help="The loss of your own that the model was trained with, for probabilities and means; its file is run.",
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -55,7 +62,7 @@ def predict(
     if probabilities and scores:
         raise ValueError("--probabilities and --scores are mutually exclusive; give one of them")
     given.check_apart(out, [model, *files])
-    learned = Model.load(model)
+    learned = Model.load(model, loss)
     reading = Reading.of(learned.reading)
     if format != "auto":
         reading = replace(reading, format=format)

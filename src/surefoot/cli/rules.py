@@ -29,10 +29,9 @@ def rules(
     as_json: options.JsonOrTable = False,
 ) -> None:
     """Show the family of rules, or one of them with its formula, paper, memory and hyperparameters."""
-    from surefoot.lab.resolve import resolve_rule
-    from surefoot.rules import REGISTRY
+    from surefoot.rules import REGISTRY, resolve
 
-    chosen = [resolve_rule(name)] if name else list(REGISTRY.values())
+    chosen = [resolve(name)] if name else list(REGISTRY.values())
     if as_json:
         records = [record(rule) for rule in chosen]
         output.write_json(records[0] if name else records)

@@ -38,7 +38,10 @@ def trace(
     ] = "elongated",
     lr: Annotated[
         str | None,
-        typer.Option(help="Learning rate: 0.4, several: 0.4,2 or by rule: adagrad=0.4,sgd=0.1. Default: each rule's."),
+        typer.Option(
+            help="Learning rate: 0.4, a schedule: polynomial:0.4:0.1, several: 0.4,2 or by rule: adagrad=0.4,sgd=0.1. "
+            "Default: each rule's."
+        ),
     ] = None,
     steps: Annotated[int, typer.Option(help="Number of steps.", min=1)] = 20,
     start: Annotated[str | None, typer.Option(metavar="X1,X2", help="Where to start. Default: the problem's.")] = None,
@@ -46,7 +49,10 @@ def trace(
     seed: Annotated[int, typer.Option(help="Of the noise.", min=0)] = 0,
     schedule: Annotated[
         str | None,
-        typer.Option(help="exponential:DECAY, polynomial:DECAY[:POWER] or warmup:STEPS, from the learning rate on."),
+        typer.Option(
+            help="A schedule without its rate, which --lr gives: exponential:DECAY, polynomial[:DECAY[:POWER]], "
+            "piecewise:STEP:RATE…, warmup:STEPS."
+        ),
     ] = None,
     settings: Annotated[
         list[str] | None,
@@ -66,7 +72,8 @@ def trace(
     # A wrong suffix is reported before anything is computed.
     check_suffix(out, gif)
     chosen = resolve(rules)
-    rates = with_schedule(parse_lr(lr), schedule, chosen, convention)
+    given = None if lr is None else options.parse_rates(lr)
+    rates = with_schedule(given, schedule, chosen, convention)
     hyper = dict(parse_setting(text) for text in settings or [])
     result = follow(chosen, problem, rates, steps, parse_start(start), noise, seed, convention, **hyper)
     if out is not None:
@@ -82,33 +89,16 @@ def trace(
 def resolve(rules: list[str]) -> list[Any]:
     """The rules that were named; full_matrix stays a name."""
     from surefoot.lab.full_matrix import NAME
-    from surefoot.lab.resolve import resolve_rule
+    from surefoot.rules import resolve as resolved
 
     names = [name.strip() for text in rules for name in text.split(",") if name.strip()]
-    return [name if name == NAME else resolve_rule(name) for name in names]
-
-
-def parse_lr(text: str | None) -> Any:
-    """A number, a list of numbers, or a dict of numbers by rule.
-
-    >>> parse_lr("0.4,2"), parse_lr("adagrad=0.4")
-    ([0.4, 2.0], {'adagrad': 0.4})
-    """
-    if text is None:
-        return None
-    parts = [part.partition("=") for part in text.split(",")]
-    try:
-        if all(equals for _, equals, _ in parts):
-            return {name.strip(): float(value) for name, _, value in parts}
-        return [float(name) for name, _, _ in parts]
-    except ValueError:
-        raise ValueError(f"--lr takes numbers, such as 0.4 or 0.4,2 or adagrad=0.4,sgd=0.1; got {text!r}") from None
+    return [name if name == NAME else resolved(name) for name in names]
 
 
 def with_schedule(lr: Any, schedule: str | None, rules: list[Any], convention: str | None) -> Any:
     """The learning rates of each rule as schedules that start from them."""
     from surefoot.lab.full_matrix import FullMatrix
-    from surefoot.lab.resolve import resolve_schedule
+    from surefoot.schedules import parse
 
     if schedule is None:
         return lr
@@ -118,7 +108,9 @@ def with_schedule(lr: Any, schedule: str | None, rules: list[Any], convention: s
         default: Any = FullMatrix.lr if isinstance(rule, str) else rule.settings(convention)["lr"]
         given = lr.get(name) if isinstance(lr, dict) else lr
         bases = [default] if given is None else given if isinstance(given, list) else [given]
-        rates[name] = [resolve_schedule(schedule, base) for base in bases]
+        if any(map(callable, bases)):
+            raise ValueError(f"--schedule {schedule}: --lr gives a schedule already; leave one of them out")
+        rates[name] = [parse(schedule, base) for base in bases]
     return rates
 
 

@@ -21,9 +21,7 @@ SETTING = "eps=1e-8"
 
 
 def complete_losses(incomplete: str) -> list[str]:
-    from surefoot.losses import REGISTRY
-
-    return options.starting(incomplete, ["auto", *REGISTRY])
+    return [*options.starting(incomplete, ["auto"]), *options.complete_losses(incomplete)]
 
 
 def train(
@@ -36,7 +34,12 @@ def train(
         list[str] | None, typer.Option(metavar="FILE", help="Measure the loss on this file too; may be repeated.")
     ] = None,
     loss: Annotated[
-        str, typer.Option(metavar="NAME", help="auto, or one of surefoot losses.", autocompletion=complete_losses)
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="auto, a loss of surefoot losses, or path/to/file.py:name.",
+            autocompletion=complete_losses,
+        ),
     ] = "auto",
     loss_parameter: Annotated[
         float | None, typer.Option(metavar="NUMBER", help="The loss's own, such as δ of huber; its default otherwise.")
@@ -45,12 +48,20 @@ def train(
         str | None, typer.Option(metavar="LABELS", help="The labels of the classes: 1,2,3 or 0-9; inferred by default.")
     ] = None,
     optimizer: Annotated[
-        str, typer.Option(metavar="RULE", help="See surefoot rules.", autocompletion=options.complete_rules)
+        str,
+        typer.Option(
+            metavar="RULE",
+            help="A rule of surefoot rules, or path/to/file.py:name.",
+            autocompletion=options.complete_rules,
+        ),
     ] = "adagrad",
     lr: Annotated[
         str,
         typer.Option(
-            metavar="RATE", help="A learning rate, or auto: several rates at once, weighted by their progressive loss."
+            metavar="RATE",
+            help="A learning rate; a schedule: polynomial:RATE[:DECAY[:POWER]], exponential:RATE:DECAY, "
+            "piecewise:RATE:STEP:RATE…, horizon:RADIUS:LIPSCHITZ:STEPS, warmup:STEPS:RATE; or auto: several rates at "
+            "once, weighted by their progressive loss.",
         ),
     ] = "auto",
     l1: Annotated[float, typer.Option(help="L1 penalty: many weights become exactly 0.")] = 0.0,
@@ -116,7 +127,7 @@ def train(
         parameter=loss_parameter,
         method=Method(
             optimizer=optimizer,
-            lr=parse_lr(lr),
+            lr=lr,
             l1=l1,
             l2=l2,
             batch_size=batch_size,
@@ -174,23 +185,6 @@ def trained(plan: Plan, model: Path, quiet: bool) -> Outcome:
 
 
 # Options
-
-
-def parse_lr(text: str) -> float | str:
-    """A learning rate: a number, or auto.
-
-    >>> parse_lr("auto"), parse_lr("0.1")
-    ('auto', 0.1)
-    """
-    if text == "auto":
-        return text
-    try:
-        rate = float(text)
-    except ValueError:
-        rate = -1.0
-    if not 0.0 < rate < float("inf"):
-        raise ValueError(f"--lr takes auto or a number above 0; got {text!r}")
-    return rate
 
 
 def parse_classes(text: str | None) -> tuple[float, ...] | None:

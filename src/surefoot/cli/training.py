@@ -76,6 +76,8 @@ def results(outcome: Outcome, model: Path, seconds: float) -> dict[str, Any]:
 
 def show(outcome: Outcome, facts: dict[str, Any], report: Path | None) -> None:
     """The results in a few lines."""
+    from surefoot.learn.inspection import rate_text
+
     out, metric = output.console(), outcome.model.targets.loss.metric
     lines = [
         ("examples", f"{facts['examples']:,} in {facts['seconds']:.2f} s"),
@@ -90,7 +92,7 @@ def show(outcome: Outcome, facts: dict[str, Any], report: Path | None) -> None:
         ]
         lines.append((f"test {metric.name}", ", ".join([metric.text(outcome.test.loss), *also])))
     step = " (implicit steps)" if facts["implicit"] else ""
-    lines.append(("learning rate", f"{facts['learning_rate']:g}{step}"))
+    lines.append(("learning rate", rate_text(facts["learning_rate"]) + step))
     for part, skipped in {"": facts["skipped"], "test ": facts.get("test_skipped", {})}.items():
         if skipped:
             reasons = ", ".join(f"{reason}: {count:,}" for reason, count in sorted(skipped.items()))

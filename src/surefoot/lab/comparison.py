@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from surefoot import schedules
 from surefoot.lab.race import VALIDATION_SHARE, Clock, Entry, Race, Settings, Task
-from surefoot.lab.resolve import Rate, first_rate, resolve_rule, schedule_name
 from surefoot.replacing import check, replacing
-from surefoot.rules import REGISTRY, Rule, RuleError
+from surefoot.rules import REGISTRY, Rule, RuleError, resolve
+from surefoot.schedules import Rate, first_rate, name_of
 
 if TYPE_CHECKING:
     import matplotlib.figure
@@ -135,7 +136,7 @@ def entry_as_dict(entry: Entry) -> dict[str, Any]:
         "formula": entry.rule.formula,
         "source": entry.rule.source,
         "lr": first_rate(entry.lr),
-        "schedule": schedule_name(entry.lr),
+        "schedule": name_of(entry.lr),
         "search": search,
         "runs": [asdict(run) for run in entry.runs],
     }
@@ -178,7 +179,7 @@ def write(path: Path, text: str) -> Path:
 def compare(
     data: str | os.PathLike[str] | Dataset = "docstrings",
     rules: str | Rule | Sequence[str | Rule] | None = None,
-    lr: Rate | Mapping[str, Rate] | None = None,
+    lr: str | Rate | Mapping[str, str | Rate] | None = None,
     *,
     batch_size: int = Settings.batch_size,
     epochs: int = Settings.epochs,
@@ -202,8 +203,9 @@ def compare(
         data: the name of a built-in data set, the path of an svmlight or .npz file, or a Dataset.
         rules: names, `path/to/file.py:name`, or Rule objects; "all" for the whole family; by default a selection.
             Rules that were not named explicitly are skipped if they cannot honour a setting (see `left_out`).
-        lr: a learning rate or a schedule for all rules, or one for each by name. Where there is none, a search chooses
-            it: the rate of a geometric grid with the lowest loss on a fifth of the training part.
+        lr: a learning rate or a schedule (a function, or text as in schedules.FORMS) for all rules, or one for each by
+            name. Where there is none, a search chooses it: the rate of a geometric grid with the lowest loss on a fifth
+            of the training part.
         batch_size: examples per step.
         epochs: passes through the training part.
         seeds: how many orders of the examples to average over, or the seeds of these orders.
@@ -281,7 +283,7 @@ def written(value: Any) -> str:
     if isinstance(value, Rule):
         return repr(value.name)
     if callable(value):
-        return schedule_name(value) or "…"  # type: ignore[arg-type]
+        return name_of(value) or "…"  # type: ignore[arg-type]
     return repr(os.fspath(value) if isinstance(value, os.PathLike) else getattr(value, "name", value))
 
 
@@ -325,7 +327,7 @@ def choose(rules: str | Rule | Sequence[str | Rule] | None, settings: Settings) 
     if not rules:
         raise RuleError(f"rules must name at least one rule; there are {', '.join(REGISTRY)}")
     chosen: dict[str, Rule] = {}
-    for rule in map(resolve_rule, rules):
+    for rule in map(resolve, rules):
         if chosen.setdefault(rule.name, rule) is not rule:
             raise RuleError(f"{rule.name}: two rules have this name; rename one of them")
     return list(chosen.values()), {}
@@ -346,14 +348,14 @@ def select(names, settings: Settings) -> tuple[list[Rule], dict[str, str]]:
     return chosen, left_out
 
 
-def as_rates(lr: Rate | Mapping[str, Rate] | None, chosen: list[Rule]) -> dict[str, Rate]:
+def as_rates(lr: str | Rate | Mapping[str, str | Rate] | None, chosen: list[Rule]) -> dict[str, Rate]:
     """The learning rates that are given, by rule."""
     if lr is None:
         return {}
     names = [rule.name for rule in chosen]
     if not isinstance(lr, Mapping):
-        return dict.fromkeys(names, lr)
+        return dict.fromkeys(names, schedules.resolve(lr))
     for name in lr:
         if name not in names:
             raise ValueError(f"lr names {name!r}, which does not take part; there are {', '.join(names)}")
-    return dict(lr)
+    return {name: schedules.resolve(rate) for name, rate in lr.items()}

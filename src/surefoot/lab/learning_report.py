@@ -12,7 +12,7 @@ import numpy as np
 from surefoot.lab.figures import PALETTE, curves, look, plain_logarithms, style, writing
 from surefoot.lab.model_figures import AGAINST, FOR, draw_rates
 from surefoot.lab.page import Picture, colors, svg, template, themed
-from surefoot.learn.inspection import Largest, described, largest, summary
+from surefoot.learn.inspection import Largest, described, largest, rate_text, summary
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -88,11 +88,13 @@ def lead(outcome: Outcome) -> str:
     facts = outcome.model.facts
     kind = "implicit steps" if facts["implicit"] else "explicit steps"
     if facts["settings"].get("lr", "auto") != "auto":
-        return f"Learned with {facts['settings']['optimizer']} at a learning rate of {facts['learning_rate']:g}."
+        return (
+            f"Learned with {facts['settings']['optimizer']} at a learning rate of {rate_text(facts['learning_rate'])}."
+        )
     weight = max(rate["weight"] for rate in facts["rates"])
     return (
         f"Several learning rates were tried side by side in one pass and mixed by how well they predict; {weight:.0%} "
-        f"of the mixture went to {facts['learning_rate']:g} with {kind}."
+        f"of the mixture went to {rate_text(facts['learning_rate'])} with {kind}."
     )
 
 

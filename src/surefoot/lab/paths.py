@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from surefoot.lab.resolve import Rate, first_rate, schedule_name
+from surefoot.schedules import Rate, first_rate, name_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +49,7 @@ class Path:
         """The learning rate as a person writes it; a schedule by its name, or by where it starts."""
         if not callable(self.lr):
             return f"η = {self.lr:g}"
-        name = getattr(self.lr, "__name__", "<lambda>")
+        name = name_of(self.lr)
         return f"η from {first_rate(self.lr):.4g}" if name == "<lambda>" else f"η(t) = {name}"
 
     def record(self) -> dict[str, Any]:
@@ -57,7 +57,7 @@ class Path:
         return {
             "rule": self.rule,
             "lr": first_rate(self.lr),
-            "schedule": schedule_name(self.lr),
+            "schedule": name_of(self.lr),
             "settings": dict(self.settings),
             "noise": self.noise,
             "steps": len(self.rates),

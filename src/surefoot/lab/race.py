@@ -12,9 +12,9 @@ import numpy as np
 
 from surefoot import losses
 from surefoot.engines import State, Step, order
-from surefoot.lab.resolve import Rate, first_rate, schedule_name
 from surefoot.losses import Loss
 from surefoot.rules import Rule
+from surefoot.schedules import Rate, first_rate, name_of
 
 if TYPE_CHECKING:
     from surefoot.data import Dataset
@@ -249,7 +249,7 @@ class Entry:
 
     def row(self) -> dict[str, Any]:
         """The rule's row of the table."""
-        row: dict[str, Any] = {"rule": self.rule.name, "lr": first_rate(self.lr), "schedule": schedule_name(self.lr)}
+        row: dict[str, Any] = {"rule": self.rule.name, "lr": first_rate(self.lr), "schedule": name_of(self.lr)}
         for measure in ("test_loss", "train_loss", "accuracy"):
             row[measure], row[f"{measure}_std"] = self.final(measure)
         row["seconds_per_epoch"] = float(np.median([second for run in self.runs for second in run.seconds]))

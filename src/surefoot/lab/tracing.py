@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from surefoot import schedules
 from surefoot.engines import Step
 from surefoot.lab import problems
 from surefoot.lab.full_matrix import NAME as FULL_MATRIX
 from surefoot.lab.full_matrix import FullMatrix
 from surefoot.lab.paths import Path
 from surefoot.lab.problems import Problem
-from surefoot.lab.resolve import Rate, resolve_rule
-from surefoot.rules import Rule, RuleError
+from surefoot.rules import Rule, RuleError, resolve
+from surefoot.schedules import Rate
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -145,8 +146,9 @@ def trace(
     Args:
         rules: a name, a Rule of your own, `path/to/file.py:name`, "full_matrix", or several of them.
         problem: a name in `problems.PROBLEMS`, or a Problem of your own.
-        lr: the learning rate: a number or a schedule for all rules; a sequence of them, each of which every rule is
-            then traced at; or a dict of either by rule. By default each rule's own.
+        lr: the learning rate: a number or a schedule (a function, or text as in schedules.FORMS) for all rules; a
+            sequence of them, each of which every rule is then traced at; or a dict of either by rule. By default each
+            rule's own.
         steps: how many steps, at least 1.
         start: (x₁, x₂); by default the problem's.
         noise: the standard deviation of normal noise that is added to each coordinate of the gradient.
@@ -172,7 +174,7 @@ def trace(
     chosen = [rules] if isinstance(rules, (str, Rule)) else list(rules)
     if not chosen:
         raise ValueError("there is no rule to trace; name at least one, such as adagrad")
-    resolved = [rule if rule == FULL_MATRIX else resolve_rule(rule) for rule in chosen]
+    resolved = [rule if rule == FULL_MATRIX else resolve(rule) for rule in chosen]
     _check_taken(resolved, lr, hyper)
     paths = [
         follow(rule, where, rate, int(steps), begin, noise, seed, convention, hyper)
@@ -270,8 +272,8 @@ def _rates(lr, name: str) -> list:
     if isinstance(lr, (Sequence, np.ndarray)) and not isinstance(lr, str):
         if len(lr) == 0:
             raise ValueError("lr is an empty sequence; give at least one learning rate")
-        return list(lr)
-    return [lr]
+        return list(map(schedules.resolve, lr))
+    return [None if lr is None else schedules.resolve(lr)]
 
 
 def _start(start: Sequence[float]) -> np.ndarray:

@@ -7,8 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from surefoot import losses
 from surefoot.learn.model import Model
 from surefoot.learn.targets import shown
+from surefoot.losses import Loss
+from surefoot.losses.recalled import RecalledLoss
 
 QUANTILES = (0.0, 0.1, 0.5, 0.9, 1.0)
 
@@ -57,7 +60,7 @@ def summary(model: Model, top: int = 20) -> dict[str, Any]:
     features, outputs = model.weights.shape
     nonzero = int(np.count_nonzero(model.weights))
     found: dict[str, Any] = {
-        "loss": model.targets.loss.name,
+        "loss": loss_text(model.targets.loss),
         "metric": model.targets.loss.metric.name,
         "classes": model.targets.classes,
         "features": features,
@@ -91,7 +94,7 @@ def described(facts: dict[str, Any]) -> list[tuple[str, str]]:
         lines.append(("effective rates", ", ".join(rates)))
     if training:
         step = " (implicit steps)" if training["implicit"] else ""
-        lines.append(("learning rate", f"{training['learning_rate']:g}{step}"))
+        lines.append(("learning rate", rate_text(training["learning_rate"]) + step))
         lines.append(("trained on", f"{training['examples']:,} examples of {', '.join(training['files'])}"))
         lines.append((f"progressive {facts['metric']}", f"{training['progressive_loss']:.4f}"))
         if training.get("names"):
@@ -108,3 +111,17 @@ def described(facts: dict[str, Any]) -> list[tuple[str, str]]:
         read = [f"{name} {value}" for name, value in reading.items() if name == "format" or (name == "bits" and value)]
         lines.append(("read as", ", ".join(read)))
     return lines
+
+
+def rate_text(lr: float | str) -> str:
+    """A learning rate for people: a number, or a schedule as it is written.
+
+    >>> rate_text(0.25), rate_text("polynomial:0.1:1:0.5")
+    ('0.25', 'polynomial:0.1:1:0.5')
+    """
+    return lr if isinstance(lr, str) else f"{lr:g}"
+
+
+def loss_text(loss: Loss) -> str:
+    """A loss for people: its name, and of one's own the file and its fingerprint."""
+    return loss.record["described"] if isinstance(loss, RecalledLoss) else losses.described(loss)

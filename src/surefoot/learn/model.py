@@ -15,6 +15,8 @@ from surefoot.learn import storage
 from surefoot.learn.feature_stats import FeatureStats
 from surefoot.learn.learner import Learner
 from surefoot.learn.targets import Targets
+from surefoot.losses import Loss
+from surefoot.losses.recalled import recalled, recorded
 
 KIND = "model"
 
@@ -100,7 +102,7 @@ class Model:
         if self.names:
             arrays |= written(self.names)
         facts = {
-            "loss": self.targets.loss.name,
+            "loss": recorded(self.targets.loss),
             "classes": self.targets.classes,
             "parameter": self.parameter,
             "reading": self.reading,
@@ -109,11 +111,17 @@ class Model:
         storage.write(path, KIND, {name: narrow(array) for name, array in arrays.items()}, facts)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Model:
+    def load(cls, path: str | os.PathLike[str], loss: str | Loss | None = None) -> Model:
         """Reads a model. Its file holds numbers and text, nothing that could run.
+
+        Args:
+            path: of the file.
+            loss: for a model that was trained with a loss of your own, that loss or `path/to/file.py:name`, which is
+                run. Without it, classes, raw scores and weights are there, but not what only its functions could tell.
 
         Raises:
             FileError: it is not a model, or is corrupt.
+            LossError: it was trained with another loss.
         """
         arrays, facts = storage.read(path, KIND)
         stats = None
@@ -122,7 +130,7 @@ class Model:
         return cls(
             expanded("weights", arrays),
             arrays["biases"],
-            Targets(facts["loss"], facts["classes"]),
+            Targets(recalled(facts["loss"], loss), facts["classes"]),
             facts["parameter"],
             stats,
             Written(arrays) if "names.features" in arrays else {},

@@ -6,11 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from surefoot import losses, schedules
 from surefoot.data.reading import Reading
 from surefoot.data.stream import OnError, sources
 from surefoot.learn.evaluation import Evaluation
 from surefoot.learn.model import Model
-from surefoot.learn.settings import Method
+from surefoot.learn.settings import AUTO, Method
+from surefoot.losses import Loss
 
 CHECKPOINT, EVERY = "checkpoint.safetensors", 60.0
 DECIDE = ("files", "loss", "parameter", "classes", "passes", "on_error", "max_errors")
@@ -24,7 +26,7 @@ class Plan:
     Args:
         files: paths, globs, URLs, or "-" for standard input.
         reading: how they are read.
-        loss: the name of a loss, or "auto", see `Targets`.
+        loss: a loss, its name or `path/to/file.py:name`, or "auto", see `Targets`.
         parameter: the loss's own number; None: its default.
         classes: the labels there may be.
         method: how weights are learned.
@@ -42,7 +44,7 @@ class Plan:
 
     files: tuple[str, ...]
     reading: Reading = field(default_factory=Reading)
-    loss: str = "auto"
+    loss: str | Loss = AUTO
     parameter: float | None = None
     classes: tuple[float, ...] | None = None
     method: Method = field(default_factory=Method)
@@ -73,6 +75,14 @@ class Plan:
             raise ValueError("resume: needs the folder of the checkpoint; give --checkpoint DIR")
         if self.every <= 0:
             raise ValueError(f"every: found {self.every}, expected more than 0")
+        if self.loss != AUTO:
+            object.__setattr__(self, "loss", losses.resolve(self.loss))
+        lr = self.method.lr
+        if self.checkpoint is not None and callable(lr) and schedules.written(lr) is None:
+            raise ValueError(
+                f"checkpoint: the learning rate is {schedules.name_of(lr)}, a function without a written form, so that "
+                f"training could not be resumed; use a number or one of {', '.join(schedules.FORMS.values())}"
+            )
 
     @property
     def place(self) -> Path | None:
@@ -83,6 +93,7 @@ class Plan:
         """What decides the bits of the model, as JSON gives it back."""
         reading = {f"reading.{name}": value for name, value in self.reading.record().items()}
         known = {name: getattr(self, name) for name in DECIDE} | reading | self.method.record()
+        known["loss"] = self.loss if self.loss == AUTO else losses.described(self.loss)
         return {name: list(value) if isinstance(value, tuple) else value for name, value in known.items()}
 
 

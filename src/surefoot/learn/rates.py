@@ -193,19 +193,16 @@ class RateGrid:
         return [rate for rate in rates if rate not in [self.rates[k] for k in useful]]
 
     def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        """All that changes: arrays, and what JSON can hold.
-
-        Raises:
-            ValueError: learning rates are schedules, which cannot be written down.
-        """
-        if any(callable(rate.lr) for rate in self.rates):
-            raise ValueError("lr: a schedule cannot be written down; give a number")
-        rates = [[rate.lr, rate.implicit] for rate in self.rates]
+        """All that changes: arrays, and what JSON can hold. A schedule never changes."""
+        rates = [[None if callable(rate.lr) else rate.lr, rate.implicit] for rate in self.rates]
         return {"behind": self.behind, "on_trial": self.on_trial}, {"rates": rates, "reviewed": self.reviewed}
 
     def restored(self, arrays: Mapping[str, np.ndarray], numbers: Mapping[str, Any]) -> RateGrid:
         """The grid in this state, of one that began with the same rates."""
-        rates = tuple(Rate(lr, bool(implicit)) for lr, implicit in numbers["rates"])
+        rates = tuple(
+            Rate(self.rates[k].lr if lr is None else lr, bool(implicit))
+            for k, (lr, implicit) in enumerate(numbers["rates"])
+        )
         behind, on_trial = arrays["behind"].copy(), arrays["on_trial"].copy()
         return replace(self, rates=rates, behind=behind, on_trial=on_trial, reviewed=int(numbers["reviewed"]))
 

@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from surefoot import losses, rules
+from surefoot import losses, rules, schedules
 from surefoot.engines.step import Step
 from surefoot.learn.rates import EXPLICIT, Rate, first_rates
 from surefoot.losses import Loss
 from surefoot.rules import Rule
 from surefoot.schedules import Schedule
+
+AUTO = "auto"
 
 
 @dataclass(frozen=True)
@@ -21,8 +23,8 @@ class Method:
     """How weights are learned, whatever the labels.
 
     Args:
-        optimizer: a rule or its name.
-        lr: "auto", a number, or a schedule: a function of the step t.
+        optimizer: a rule, its name, or `path/to/file.py:name`; a Rule from then on.
+        lr: "auto", a number, or a schedule: a function of the step t, or its written form, see schedules.FORMS.
         implicit: whether steps at a given lr are implicit; "auto" finds out.
         l1, l2: penalties of each weight w, l1 |w| + ½ l2 w², besides the mean loss.
         batch_size: examples for each step.
@@ -35,7 +37,7 @@ class Method:
     """
 
     optimizer: str | Rule = "adagrad"
-    lr: float | str | Schedule = "auto"
+    lr: float | str | Schedule = AUTO
     implicit: bool = False
     l1: float = 0.0
     l2: float = 0.0
@@ -45,14 +47,15 @@ class Method:
     hyper: Mapping[str, float | bool] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if isinstance(self.lr, str) and self.lr != "auto":
-            raise ValueError(f'lr: found {self.lr!r}, expected "auto", a number or a schedule')
+        object.__setattr__(self, "optimizer", rules.resolve(self.optimizer))
+        if self.lr != AUTO:
+            object.__setattr__(self, "lr", schedules.resolve(self.lr))
         if not (isinstance(self.batch_size, (int, np.integer)) and self.batch_size >= 1):
             raise ValueError(f"batch_size: found {self.batch_size!r}, expected a whole number of at least 1")
-        known = rules.get(self.optimizer).hyper
+        known = self.rule.hyper
         for name in self.hyper:
             if name not in known or name in ("lr", "l1", "l2"):
-                raise ValueError(f"{self.optimizer}: there is no hyperparameter {name!r}; it takes {', '.join(known)}")
+                raise ValueError(f"{self.rule.name}: there is no hyperparameter {name!r}; it takes {', '.join(known)}")
         step = self.step(self.rates()[0])
         if (self.l1 or self.l2) and step.catches_up and step.no_closed_form:
             raise ValueError(
@@ -68,6 +71,10 @@ class Method:
             raise ValueError(
                 f"average: {step.rule.name} here moves weights of features that do not occur; leave it out"
             )
+
+    @property
+    def rule(self) -> Rule:
+        return rules.get(self.optimizer)
 
     @property
     def auto(self) -> bool:
@@ -86,13 +93,13 @@ class Method:
         """A step at that rate, with penalties in these units."""
         l1, l2 = self.l1 / l1_unit, self.l2 / l2_unit
         hyper: dict[str, Any] = dict(self.hyper)  # whose names are the rule's, so none is a setting of the step
-        return Step(self.optimizer, lr=rate.lr, l1=l1, l2=l2, average=self.average, name="weights", **hyper)
+        return Step(self.rule, lr=rate.lr, l1=l1, l2=l2, average=self.average, name="weights", **hyper)
 
     def record(self) -> dict[str, Any]:
-        """The settings as JSON holds them: rules by name, schedules as they are written in Python."""
+        """The settings as JSON holds them: rules by name, one's own by file and fingerprint; schedules as written."""
         own = {entry.name: getattr(self, entry.name) for entry in fields(Method)}
-        lr = repr(self.lr) if callable(self.lr) else self.lr
-        return own | {"optimizer": rules.get(self.optimizer).name, "lr": lr, "hyper": dict(self.hyper)}
+        lr = schedules.name_of(self.lr) if callable(self.lr) else self.lr
+        return own | {"optimizer": rules.described(self.rule), "lr": lr, "hyper": dict(self.hyper)}
 
     def learning(self, loss: Loss, parameter: float | None, outputs: int) -> Settings:
         """The settings of a learner with this method."""
@@ -116,6 +123,6 @@ class Settings(Method):
     outputs: int = 1
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "loss", losses.get(self.loss))
+        object.__setattr__(self, "loss", losses.resolve(self.loss))
         object.__setattr__(self, "parameter", self.loss.settings(self.parameter))
         super().__post_init__()

@@ -9,9 +9,9 @@ import numpy as np
 
 from surefoot import losses
 from surefoot.data import DataError
+from surefoot.learn.settings import AUTO
 from surefoot.losses import Loss
 
-AUTO = "auto"
 NAMED = 6
 """Labels that a message shows at most."""
 SIGNS, BITS = (-1.0, 1.0), (0.0, 1.0)

@@ -8,7 +8,7 @@ from contextlib import closing
 from typing import Any
 
 import surefoot
-from surefoot import losses
+from surefoot import losses, schedules
 from surefoot.data import DataError
 from surefoot.data.stream import Block, sources
 from surefoot.engines.lanes import Examples
@@ -26,6 +26,7 @@ from surefoot.learn.room import make_room
 from surefoot.learn.settings import Settings
 from surefoot.learn.targets import Targets
 from surefoot.learn.validation import evaluate
+from surefoot.schedules import Rate
 
 
 class Interrupted(KeyboardInterrupt):
@@ -268,10 +269,10 @@ class Training:
             "examples": learner.examples,
             "progressive_loss": learner.loss if self.first_loss is None else self.first_loss,
             "history": learner.history,
-            "learning_rate": best.lr,
+            "learning_rate": number_or_text(best.lr),
             "implicit": best.implicit,
             "rates": [
-                {"lr": rate.lr, "implicit": rate.implicit, "weight": float(weight)}
+                {"lr": number_or_text(rate.lr), "implicit": rate.implicit, "weight": float(weight)}
                 for rate, weight in zip(learner.rates, learner.shares(), strict=True)
             ],
             "skipped": self.skipped or dict(self.stream.policy.counts),
@@ -309,3 +310,8 @@ class Clock:
     def total(self) -> float:
         """Seconds of all of it."""
         return self.before + self.seconds
+
+
+def number_or_text(lr: Rate) -> float | str | None:
+    """A learning rate as JSON holds it: a schedule by its written form or its name."""
+    return schedules.name_of(lr) if callable(lr) else lr

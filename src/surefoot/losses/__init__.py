@@ -15,8 +15,8 @@ from surefoot.losses.record import Loss, LossError, Metric, Parameter, loss
 from surefoot.losses.softmax import softmax
 from surefoot.losses.squared import squared
 from surefoot.losses.squared_hinge import squared_hinge
+from surefoot.records import registry
 from surefoot.records.hyper import Hyper, nonnegative, positive
-from surefoot.records.registry import find
 
 REGISTRY: dict[str, Loss] = {
     loss.name: loss
@@ -48,7 +48,24 @@ def get(name: str | Loss) -> Loss:
     >>> get("huber").parameter.name
     'delta'
     """
-    return find(name, REGISTRY, "loss", LossError)
+    return registry.find(name, REGISTRY, "loss", LossError)
+
+
+def resolve(text: str | Loss) -> Loss:
+    """The loss that a person names: one of the family, or `path/to/file.py:name` for one of their own, which is run.
+
+    Raises:
+        LossError: in one sentence, if there is no such loss or file, or the file cannot be run.
+
+    >>> resolve("huber").name
+    'huber'
+    """
+    return registry.resolve(text, REGISTRY, "loss", LossError)
+
+
+def described(named: str | Loss) -> str:
+    """The loss in words that identify it, for files: its name, and of one's own the file and its fingerprint."""
+    return registry.described(get(named), REGISTRY)
 
 
 __all__ = [
@@ -61,6 +78,7 @@ __all__ = [
     "LossError",
     "Metric",
     "Parameter",
+    "described",
     "epsilon_insensitive",
     "get",
     "hinge",
@@ -72,6 +90,7 @@ __all__ = [
     "poisson",
     "positive",
     "quantile",
+    "resolve",
     "softmax",
     "squared",
     "squared_hinge",

@@ -15,6 +15,7 @@ import numpy as np
 from surefoot import ops
 from surefoot.losses.derivative import disagreement
 from surefoot.records.base import Record
+from surefoot.records.files import RecordError
 from surefoot.records.functions import ARRAY_OPS, check_operations, is_portable
 from surefoot.records.hyper import Hyper
 
@@ -24,7 +25,7 @@ TARGETS: dict[str, tuple[float, ...]] = {"class": (0.0, 1.0), "number": (-1.3, 0
 """The kinds of targets, and those of each that a trial takes."""
 
 
-class LossError(ValueError):
+class LossError(RecordError):
     """A loss that cannot be used; the message names the loss and the fault."""
 
 

@@ -116,7 +116,7 @@ class RuleOptimizer(torch.optim.Optimizer):
     """Whether there is memory before the first step."""
 
     def __init__(self, params: Iterable, rule: str | Rule, *, convention: str | None = None, **settings: Any):
-        self.rule = rules.get(rule)
+        self.rule = rules.resolve(rule)
         if not self.has_arguments:
             hyper = {key: value for key, value in settings.items() if key not in AROUND and key not in HINTS}
             hyper.pop("engine", None)

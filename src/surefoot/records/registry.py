@@ -1,15 +1,19 @@
-"""Records by name, as they stand in a registry."""
+"""Records by name: as they stand in a registry, or in a file of one's own, `path/to/file.py:name`."""
 
 import difflib
+import hashlib
+import inspect
 from collections.abc import Iterable, Mapping
-from typing import TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 
 from surefoot.records.base import Record
+from surefoot.records.files import RecordError, load
 
 R = TypeVar("R", bound=Record)
 
 
-def find(name: str | R, registry: Mapping[str, R], kind: str, error: type[ValueError]) -> R:
+def find(name: str | R, registry: Mapping[str, R], kind: str, error: type[RecordError]) -> R:
     """The record of that name; a record is returned as it is.
 
     Args:
@@ -30,6 +34,39 @@ def find(name: str | R, registry: Mapping[str, R], kind: str, error: type[ValueE
     return registry[name]
 
 
+def resolve(text: str | R, registry: Mapping[str, R], kind: str, error: type[RecordError]) -> R:
+    """The record that `text` names: one of the registry, or `path/to/file.py:name` for one of your own.
+
+    `:name` may be left out where the file defines a single one. A record is returned as it is. The file is run, so its
+    name must come from the person who asks, never from a file of data.
+
+    Raises:
+        error: in one sentence, if there is no such record or file, or the file cannot be run.
+    """
+    if not isinstance(text, str):
+        return find(text, registry, kind, error)
+    path, colon, name = text.rpartition(":")
+    if not (colon and path.endswith(".py")):
+        path, name = text, ""
+    if not path.endswith(".py"):
+        return find(text, registry, kind, error)
+    base = type(next(iter(registry.values())))
+    known = vars(load(Path(path), error))
+    found = {key: value for key, value in known.items() if isinstance(value, base)}
+    # What a file imports from the family is not its own.
+    own = {key: value for key, value in found.items() if value not in registry.values()}
+    if name in found:
+        return found[name]
+    if name:
+        if callable(known.get(name)):
+            raise error(f"{path}: {name} is a function, not yet a {kind}; decorate it with surefoot.{kind}")
+        raise error(f"{path}: there is no {kind} {name!r}; {hint(name, own)}")
+    if len(own) != 1:
+        defined = ", ".join(own) or f"no {kind}"
+        raise error(f"{path}: it defines {defined}; name one, as in {path}:{next(iter(own), 'name')}")
+    return next(iter(own.values()))
+
+
 def hint(name: str, known: Iterable[str]) -> str:
     """What may have been meant.
 
@@ -39,3 +76,18 @@ def hint(name: str, known: Iterable[str]) -> str:
     names = list(known)
     near = difflib.get_close_matches(name, names, 1)
     return f"did you mean {near[0]!r}?" if near else f"there are {', '.join(names) or 'none'}"
+
+
+def described(record: Record, registry: Mapping[str, Any]) -> str:
+    """A record in words that identify it: its name, and for one of your own its file and a fingerprint of that.
+
+    >>> from surefoot.rules import REGISTRY
+    >>> described(REGISTRY["adam"], REGISTRY)
+    'adam'
+    """
+    if registry.get(record.name) is record:
+        return record.name
+    file = Path(inspect.getsourcefile(record.main) or "")
+    if not file.is_file():
+        return f"{record.name} (defined outside a file)"
+    return f"{file.name}:{record.variable} (fingerprint {hashlib.sha256(file.read_bytes()).hexdigest()[:12]})"

@@ -4,8 +4,8 @@ Begin with `rules/adagrad.py`. `REGISTRY` is the table from which tests, command
 made; `record.py` says what a rule is.
 """
 
+from surefoot.records import registry
 from surefoot.records.hyper import Hyper, flag, fraction, nonnegative, positive
-from surefoot.records.registry import find
 from surefoot.rules.adadelta import adadelta
 from surefoot.rules.adagrad import adagrad
 from surefoot.rules.adam import adam, adamw
@@ -49,7 +49,24 @@ def get(name: str | Rule) -> Rule:
     >>> get("adagrad").slots
     {'total': Slot(kind='scale', initial='initial_accumulator_value')}
     """
-    return find(name, REGISTRY, "rule", RuleError)
+    return registry.find(name, REGISTRY, "rule", RuleError)
+
+
+def resolve(text: str | Rule) -> Rule:
+    """The rule that a person names: one of the family, or `path/to/file.py:name` for one of their own, which is run.
+
+    Raises:
+        RuleError: in one sentence, if there is no such rule or file, or the file cannot be run.
+
+    >>> resolve("adagrad").name
+    'adagrad'
+    """
+    return registry.resolve(text, REGISTRY, "rule", RuleError)
+
+
+def described(named: str | Rule) -> str:
+    """The rule in words that identify it, for files: its name, and of one's own the file and its fingerprint."""
+    return registry.described(get(named), REGISTRY)
 
 
 __all__ = [
@@ -62,6 +79,7 @@ __all__ = [
     "adagrad",
     "adam",
     "adamw",
+    "described",
     "direction",
     "dual_averaging",
     "flag",
@@ -73,6 +91,7 @@ __all__ = [
     "nadam",
     "nonnegative",
     "positive",
+    "resolve",
     "rmsprop",
     "rule",
     "scale",

@@ -11,11 +11,12 @@ import numpy as np
 
 from surefoot import ops
 from surefoot.records.base import Record
+from surefoot.records.files import RecordError
 from surefoot.records.functions import ARRAY_OPS, check_operations
 from surefoot.records.hyper import Hyper
 
 
-class RuleError(ValueError):
+class RuleError(RecordError):
     """A rule that cannot be run, found before any memory is touched; the message names the rule and the fault."""
 
 

@@ -1,0 +1,94 @@
+"""Losses in model files: a built-in one by name; one's own by what is known of it, since a model never runs code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, NoReturn
+
+from surefoot import losses
+from surefoot.losses.record import Loss, LossError, Metric
+
+KNOWN = ("name", "formula", "source", "target", "center", "degree", "joint", "convex")
+"""What of one's own loss a model file has."""
+FUNCTIONS = ("slope", "value", "probability", "mean")
+"""What it can only name."""
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A function that a model file names: it says where it is.
+
+    Args:
+        function: which of the loss's.
+        described: the loss, as `losses.described` has it.
+    """
+
+    function: str
+    described: str
+
+    def __call__(self, *_arguments: Any) -> NoReturn:
+        file = self.described.partition(" (")[0]
+        raise LossError(
+            f"the {self.function} of the loss {self.described} is not in the model, which never runs a file; name the "
+            f"loss, as in --loss {file}"
+        )
+
+
+class RecalledLoss(Loss):
+    """One's own loss as a model file has it.
+
+    Attributes:
+        record: what the file has.
+    """
+
+    record: Mapping[str, Any]
+
+    def __init__(self, record: Mapping[str, Any]):
+        known: dict[str, Any] = dict.fromkeys(field.name for field in fields(Loss))
+        known |= {name: record[name] for name in KNOWN}
+        known |= {name: Missing(name, record["described"]) for name in record["functions"]}
+        known |= {"metric": Metric(**record["metric"]), "record": dict(record)}
+        for name, value in known.items():
+            object.__setattr__(self, name, value)
+
+    def __reduce_ex__(self, protocol):
+        return RecalledLoss, (self.record,)
+
+
+def recorded(loss: Loss) -> str | dict[str, Any]:
+    """What a model file holds of a loss, for JSON.
+
+    >>> recorded(losses.huber)
+    'huber'
+    """
+    if losses.REGISTRY.get(loss.name) is loss:
+        return loss.name
+    if isinstance(loss, RecalledLoss):
+        return dict(loss.record)
+    known = {name: getattr(loss, name) for name in KNOWN}
+    metric = asdict(replace(loss.metric, least=None))
+    functions = [name for name in FUNCTIONS if getattr(loss, name) is not None]
+    return known | {"metric": metric, "functions": functions, "described": losses.described(loss)}
+
+
+def recalled(record: str | Mapping[str, Any], given: str | Loss | None = None) -> Loss:
+    """The loss of a model file. What only the functions of one's own could compute raises LossError.
+
+    Args:
+        record: what the file has.
+        given: the loss itself, or `path/to/file.py:name`, from the person who loads the model.
+
+    Raises:
+        LossError: another loss is given.
+
+    >>> recalled("huber") is losses.huber
+    True
+    """
+    made = record if isinstance(record, str) else record["described"]
+    if given is not None:
+        loss = losses.resolve(given)
+        if (found := losses.described(loss)) != made:
+            raise LossError(f"loss: found {found}, but the model was trained with {made}; give that one")
+        return loss
+    return losses.get(record) if isinstance(record, str) else RecalledLoss(record)
