@@ -111,7 +111,7 @@ class TestTrace:
             ([], "RULE"),
         ],
     )
-    def test_mistakes_are_one_sentence(self, capsys, arguments, message):
+    def test_mistakes_are_reported_in_one_sentence(self, capsys, arguments, message):
         text = out(capsys, "trace", *arguments, code=2)
         assert message in text
         assert text.count("\n") == 1
@@ -139,7 +139,7 @@ class TestReproduce:
         text = out(capsys, "reproduce", "--only", "sampling", code=1)
         assert "0 of 1 published results reproduced, 1 failed" in text
 
-    def test_a_skipped_row_is_shown_and_no_failure(self, capsys, monkeypatch):
+    def test_a_skipped_row_is_shown_and_not_a_failure(self, capsys, monkeypatch):
         from surefoot.data import DataError
         from surefoot.lab.published import airfoil
 
@@ -159,5 +159,5 @@ class TestReproduce:
             (["sampling"], "select one result with --only sampling"),
         ],
     )
-    def test_mistakes_are_one_sentence(self, capsys, arguments, message):
+    def test_mistakes_are_reported_in_one_sentence(self, capsys, arguments, message):
         assert message in out(capsys, "reproduce", *arguments, code=2)

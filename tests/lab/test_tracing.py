@@ -56,18 +56,18 @@ class TestEveryRule:
 
     @pytest.mark.parametrize("name", ["sgd", "momentum", "full_matrix", "ftrl"])
     @pytest.mark.parametrize("lr", [1e3, 1e200])
-    def test_a_path_that_leaves_is_held_and_called_diverged(self, name, lr):
+    def test_a_path_that_leaves_stays_finite_and_is_marked_diverged(self, name, lr):
         path = surefoot.trace(name, lr=lr, steps=300)[0]
         assert np.isfinite(path.positions).all()
         assert np.isfinite(path.values).all()
         # FTRL and full-matrix AdaGrad divide by the gradients they have seen: they come back, or leave at once.
         assert path.diverged or np.abs(path.positions).max() < 1e12
 
-    def test_a_rule_of_ones_own(self):
+    def test_a_custom_rule(self):
         path = surefoot.trace(harmonic, lr=0.4)["harmonic"]
         assert path.values[-1] < path.values[0]
 
-    def test_rules_that_step_from_the_origin_begin_where_they_are_told(self):
+    def test_rules_that_step_from_the_origin_begin_at_the_given_start(self):
         traced = surefoot.trace(["dual_averaging", "ftrl"], lr=1.0, steps=200)
         for path in traced:
             np.testing.assert_array_equal(path.positions[0], (-5, -2))
@@ -105,7 +105,7 @@ class TestSettings:
         assert "gamma" not in traced["adagrad"].settings
         assert "gamma = 0.5" in traced["rmsprop"].label
 
-    def test_conventions_and_settings_around_the_rule(self):
+    def test_conventions_and_modifiers(self):
         plain, torch = surefoot.trace("adagrad", lr=1.0)[0], surefoot.trace("adagrad", lr=1.0, convention="pytorch")[0]
         assert (plain.positions[1] != torch.positions[1]).any()
         one_rate = surefoot.trace("adagrad", granularity="tensor")[0]
@@ -118,7 +118,7 @@ class TestSettings:
         both = surefoot.trace(["adagrad", "sgd"], noise=1.0, seed=1)
         np.testing.assert_array_equal(both["sgd"].positions, first)
 
-    def test_ones_own_problem_and_start(self):
+    def test_custom_problem_and_start(self):
         own = Problem("slope", "x₁ + x₂", lambda a, b: a + b, lambda a, b: (1 + 0 * a, 1 + 0 * b))
         path = surefoot.trace("sgd", own, lr=0.5, steps=2, start=(1, 2))[0]
         np.testing.assert_allclose(path.positions, [[1, 2], [0.5, 1.5], [0, 1]])
@@ -141,7 +141,7 @@ class TestResult:
         assert "x = (-2.382563, -0.158591)" in text
         assert "sgd, η = 0.6: diverged" in text
 
-    def test_a_path_is_found_by_place_and_name(self):
+    def test_a_path_is_found_by_index_and_name(self):
         traced = surefoot.trace(["sgd", "adagrad"], steps=1)
         assert traced[1] is traced["adagrad"]
         assert len(traced) == 2
@@ -172,7 +172,7 @@ class TestRefused:
             ({"rules": "adagrad", "convention": "caffe"}, "no convention 'caffe'"),
         ],
     )
-    def test_in_one_sentence(self, arguments, message):
+    def test_errors_are_one_sentence(self, arguments, message):
         with pytest.raises(ValueError, match=message):
             surefoot.trace(**arguments)
 
@@ -197,7 +197,7 @@ class TestFullMatrix:
             np.testing.assert_allclose(before - x, 0.3 * inv(sqrtm(total)) @ g, rtol=1e-9)
             np.testing.assert_allclose(step.rates(x, memory), 0.3 * np.diag(inv(sqrtm(total))), rtol=1e-9)
 
-    def test_does_not_care_how_coordinates_are_turned(self):
+    def test_is_invariant_to_rotations(self):
         turn = np.linalg.qr(np.random.default_rng(1).normal(size=(2, 2)))[0]
         gradients = np.random.default_rng(2).normal(size=(30, 2))
         ends = []

@@ -60,7 +60,7 @@ def test_long_streams_are_reviewed_between_doublings():
     assert [n for n in found if 2 * last <= n < 4 * last] == sorted({*later, 2 * last + TRIAL})
 
 
-def test_what_is_due_agrees_with_when_it_is():
+def test_due_reviews_agree_with_their_examples():
     """Whatever the parts, every review falls due once, at its number of examples or at the end of the part."""
     expected = reviews(1000)
     for part in (1, 7, 20):
@@ -89,7 +89,7 @@ def test_a_rate_that_catches_up_stays():
     assert before.review(scores(0.0, 80.0), 128, explore=False).keep == (0,)
 
 
-def test_neighbours_of_the_best_are_tried_from_where_it_stands():
+def test_neighbours_of_the_best_rate_start_from_its_weights():
     begun = grid(1)
     choice = begun.review(scores(0.0), 32, explore=True)
     best = begun.rates[0]
@@ -100,7 +100,7 @@ def test_neighbours_of_the_best_are_tried_from_where_it_stands():
     assert any(rate.implicit for rate in both.added)
 
 
-def test_a_rate_on_trial_has_to_gain():
+def test_a_rate_on_trial_has_to_improve_the_loss():
     begun = grid(1)
     choice = begun.review(scores(0.0), 32, explore=True)
     tried = begun.after(choice, scores(0.0, 5.0, 5.0, 5.0), 32)

@@ -121,7 +121,7 @@ def rounded(target: float, seed: int, steps: int = 1, size: int = 1 << 18, engin
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.83])
-def test_rounding_at_random_is_right_on_average(share):
+def test_stochastic_rounding_is_unbiased(share):
     """Below 1 neighbours are 2⁻⁸ apart. The mean of the roundings is the number itself."""
     gap = 2.0**-8
     values = rounded(1 - share * gap, seed=3)
@@ -129,7 +129,7 @@ def test_rounding_at_random_is_right_on_average(share):
     assert abs((1 - values.mean(dtype=np.float64)) / gap - share) < TOLERANCE["rounding"]["atol"]
 
 
-def test_rounding_at_random_differs_between_steps_and_seeds():
+def test_stochastic_rounding_differs_between_steps_and_seeds():
     gap = 2.0**-8
     one, other = rounded(1 - gap / 2, seed=0), rounded(1 - gap / 2, seed=1)
     assert abs((one == other).mean() - 0.5) < TOLERANCE["rounding"]["atol"]
@@ -139,7 +139,7 @@ def test_rounding_at_random_differs_between_steps_and_seeds():
         assert abs((twice == count).mean() - share) < TOLERANCE["rounding"]["atol"]
 
 
-def test_rounding_at_random_has_no_pattern_in_space():
+def test_stochastic_rounding_has_no_spatial_pattern():
     """Neighbours, and coordinates a power of two apart, agree half of the time."""
     down = rounded(1 - 2.0**-9, seed=5) < 1
     for distance in (1, 2, 3, 64, 4096, 65536):
@@ -148,7 +148,7 @@ def test_rounding_at_random_has_no_pattern_in_space():
 
 @settings(max_examples=40)
 @given(seed=seeds, rounding=st.integers(0, 2**40), scale=st.integers(-30, 30))
-def test_rounding_at_random_is_never_more_than_one_step_away(seed, rounding, scale):
+def test_stochastic_rounding_goes_to_a_neighbour(seed, rounding, scale):
     """The result is one of the two neighbours, and the number itself where that can be stored."""
     rng = np.random.default_rng(seed)
     target = (rng.normal(size=64) * 2.0**scale).astype(np.float32)
@@ -164,7 +164,7 @@ def test_rounding_at_random_is_never_more_than_one_step_away(seed, rounding, sca
 
 @settings(max_examples=25)
 @given(seed=seeds, granularity=st.sampled_from(["coordinate", "row"]))
-def test_rounding_at_random_is_the_same_in_each_run(seed, granularity):
+def test_stochastic_rounding_is_reproducible(seed, granularity):
     results = []
     for engine in ("reference", "cpu", "cpu"):
         rng = np.random.default_rng(seed)
@@ -215,7 +215,7 @@ ODD = [np.nan, np.inf, -np.inf, 1e200, -1e160]
 @pytest.mark.parametrize("rule", ["sgd", "momentum", "adagrad", "ftrl", "rmsprop", "adam", "nadam", "yogi"])
 @settings(max_examples=25)
 @given(seed=seeds, share=st.floats(0.05, 1.0), granularity=st.sampled_from(["coordinate", "row", "tensor"]))
-def test_gradients_that_are_not_finite_never_enter_the_memory(rule, seed, share, granularity):
+def test_nonfinite_gradients_do_not_enter_the_memory(rule, seed, share, granularity):
     """They are counted exactly; everything else is as if those coordinates had not been there."""
     rng = np.random.default_rng(seed)
     shape = (4, 5)
@@ -250,7 +250,7 @@ def test_gradients_that_are_not_finite_never_enter_the_memory(rule, seed, share,
 @pytest.mark.parametrize("engine", ["reference", "cpu"])
 @settings(max_examples=25)
 @given(seed=seeds)
-def test_duplicates_are_summed_before_they_are_looked_at(engine, seed):
+def test_duplicates_are_summed_before_they_are_checked(engine, seed):
     """∞ − ∞ and a sum that overflows are one coordinate left out each, however many values made them."""
     rng = np.random.default_rng(seed)
     ids = rng.integers(0, 4, 12)

@@ -56,7 +56,7 @@ def test_sorting_stays_within_its_memory(rows, ids, ascending):
     assert_identical(order[0], sort_ids(named, rows))
 
 
-def test_more_rows_than_a_sort_can_tell_apart():
+def test_more_rows_than_a_sort_key_can_hold():
     with pytest.raises(IndexError, match=r"^1 ids of 4,294,967,297 rows; .* at most 4,294,967,296"):
         sort_ids(np.zeros(1, np.int64), 2**32 + 1)
 
@@ -67,7 +67,7 @@ duplicates = st.lists(st.integers(0, 6), max_size=40)
 @engines
 @settings(max_examples=60)
 @given(ids=duplicates, width=st.integers(1, 4), seed=st.integers(0, 2**32 - 1), float32=st.booleans())
-def test_equal_ids_are_summed_in_order_of_occurrence(engine, ids, width, seed, float32):
+def test_duplicate_ids_are_summed_in_order_of_occurrence(engine, ids, width, seed, float32):
     """The bits of np.add.at, in which the order shows: the values differ by many orders of magnitude."""
     dtype, ids = np.float32 if float32 else np.float64, np.array(ids, np.int64)
     rng = np.random.default_rng(seed)
@@ -92,7 +92,7 @@ def test_the_order_shows_in_the_bits():
 @engines
 @settings(max_examples=30)
 @given(ids=duplicates.filter(bool), seed=st.integers(0, 2**32 - 1))
-def test_how_rows_are_interleaved_makes_no_difference(engine, ids, seed):
+def test_interleaving_rows_makes_no_difference(engine, ids, seed):
     """Only the order among equal ids counts: sorting by id, which keeps that order, gives the same bits."""
     ids = np.array(ids, np.int64)
     values = np.random.default_rng(seed).normal(size=(len(ids), 3)).astype(np.float32)

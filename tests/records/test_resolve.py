@@ -168,7 +168,7 @@ class TestLosses:
         with pytest.raises(LossError, match="there is no loss 'halv'; did you mean 'half'"):
             losses.resolve(f"{file}:halv")
 
-    def test_a_record_of_ones_own_is_pickled_by_its_file(self, tmp_path):
+    def test_a_record_of_your_own_is_pickled_by_its_file(self, tmp_path):
         import pickle
 
         file = tmp_path / "own_loss.py"
