@@ -318,7 +318,7 @@ def linear(step: Settings, examples, y, order, x, state: State, loss: str, batch
     numbers_of_pass = (acting.coefficients.astype(kind.dtype), acting.spared.astype(kind.dtype), acting.around)
     work = (*np.zeros((3, x.size), kind.dtype), np.arange(x.size))
     last, now, starts, changing, around = stretches(acting, first, kind, x.size)
-    weight, memory = wide(1, weights[:, :1], [slot[..., :1] for slot in slots])
+    row, memory = wide(1, weights[:, :1], [slot[..., :1] for slot in slots])
     skipped = specialise("linear", step.rule, kind)(
         examples,
         y,
@@ -333,7 +333,7 @@ def linear(step: Settings, examples, y, order, x, state: State, loss: str, batch
         average,
         work,
         np.empty(BLOCK, kind.dtype),
-        Waiting(last, now, starts, changing, around, weight, memory),
+        Waiting(last, now, starts, changing, around, row, memory),
     )
     if weights.base is not x and weights is not x:
         stored(x)[...] = weights[0]
