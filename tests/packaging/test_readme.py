@@ -101,6 +101,13 @@ def test_examples_exist():
     assert named == {f"examples/{path.name}" for path in (ROOT / "examples").glob("*.py")}
 
 
+@pytest.mark.parametrize("page", PAGES)
+def test_named_files_of_tests_exist(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for name in re.findall(r"`((?:tests|examples|docs|src)/[\w./-]+)`", text):
+        assert (ROOT / name).exists(), name
+
+
 def test_numbers_of_losses_and_of_published_results():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert len(losses.REGISTRY) == 10
