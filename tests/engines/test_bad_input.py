@@ -66,7 +66,7 @@ LINEAR = {
     "negative feature": ((unsorted([-1, 1]), Y, ORDER), ["features", "0 … 2"]),
     "no batch": ((X, Y, ORDER, {"batch_size": 0}), ["batch_size", "at least 1", "0"]),
     "half a batch": ((X, Y, ORDER, {"batch_size": 1.5}), ["batch_size", "1.5"]),
-    "unknown loss": ((X, Y, ORDER, {"loss": "hinge"}), ["loss", "squared, logistic", "'hinge'"]),
+    "several outputs": ((X, Y, ORDER, {"loss": "softmax"}), ["loss", "single output", "'softmax'"]),
 }
 CASES = [
     pytest.param(driver, arguments, names, id=f"{driver}-{case}")

@@ -117,7 +117,7 @@ def test_memory_is_that_of_the_rule():
 
 def test_schedules_are_accepted_and_named():
     (row,) = surefoot.compare(words(), "sgd", lr=surefoot.schedules.polynomial(0.5), **QUICK).table()
-    assert row["schedule"] == "polynomial"
+    assert row["schedule"] == "polynomial:0.5:1:0.5"
     assert row["lr"] == pytest.approx(0.5 / math.sqrt(2))
 
 

@@ -66,6 +66,15 @@ def compare(
             "those not given.",
         ),
     ] = None,
+    loss: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="A loss of surefoot losses, or path/to/file.py:name; logistic for classes, squared for numbers unless "
+            "given.",
+            autocompletion=options.complete_losses,
+        ),
+    ] = None,
     batch_size: Annotated[int | None, typer.Option(help="Examples per step; 16 unless given.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes through the training part; 10 unless given.")] = None,
     seeds: Annotated[int | None, typer.Option(help="Orders of the examples to average over; 3 unless given.")] = None,
@@ -103,15 +112,15 @@ def compare(
 ) -> None:
     """Race rules on the same data in the same order.
 
-    Every rule trains a linear model: logistic loss for two classes, squared loss for numbers. Prints a table, and
-    writes report.html (loss by epoch and by time, effective learning rates, traces) and results.json. Ctrl-C keeps what
-    is finished.
+    Every rule trains a linear model. Prints a table, and writes report.html (loss by epoch and by time, effective
+    learning rates, traces) and results.json. Ctrl-C keeps what is finished.
     """
     from surefoot.lab.comparison import compare as race
 
     settings: dict[str, Any] = {
         "rules": rules,
         "lr": lr,
+        "loss": loss,
         "batch_size": batch_size,
         "epochs": epochs,
         "seeds": seeds,
@@ -168,7 +177,7 @@ def show(result: Comparison, folder: Path | None) -> None:
             elif best is not None and row[column.key] == best:
                 styles[r, c] = "bold green"
     out = output.console()
-    out.print(result.data.describe(), style="dim")
+    out.print(f"{result.data.describe()}; loss: {result.loss.metric.name}", style="dim")
     out.print()
     output.table([column.title for column in columns], cells, styles)
     out.print(standings.headline(rows), style="bold")

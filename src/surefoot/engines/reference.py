@@ -12,6 +12,7 @@ from surefoot.engines.numerics import BLOCK, RUNNING_SUMS, decode, encode, round
 from surefoot.engines.settings import Settings
 from surefoot.engines.state import State
 from surefoot.engines.tables import Table, table
+from surefoot.losses import Loss
 from surefoot.records.functions import ARRAY_OPS
 
 
@@ -248,8 +249,9 @@ def preview(step: Settings, x, g, slots: list, t: int, g2=None):
     return stored, new, kept, ok & np.isfinite(decode(stored))
 
 
-def linear(step: Settings, examples, y, order, x, state: State, loss: str, batch_size: int) -> int:
+def linear(step: Settings, examples, y, order, x, state: State, loss: str | Loss, batch_size: int) -> int:
     """One pass of mini-batches through the examples; returns how many coordinates were left as they were."""
+    slope, own = losses.get(loss).slope, losses.get(loss).own(losses.get(loss).settings())
     bias = x.size - 1
     steps = -(-len(order) // batch_size)
     acting = Table(*(np.broadcast_to(part, (steps, *part.shape[1:])) for part in table(step, state.t + 1, steps)))
@@ -274,7 +276,7 @@ def linear(step: Settings, examples, y, order, x, state: State, loss: str, batch
             prediction = decode(x[bias:])[0]
             for j, value in zip(columns, values, strict=True):
                 prediction = prediction + decode(x[j : j + 1])[0] * value
-            r = f(losses.get(loss).slope(float(prediction), float(y[i])))
+            r = f(slope(float(prediction), float(y[i]), *own))
             for j, value in zip(columns, values, strict=True):
                 gradient[j] += r * value
             gradient[bias] += r

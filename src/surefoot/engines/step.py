@@ -4,11 +4,13 @@ from typing import Any
 
 import numpy as np
 
+from surefoot import losses
 from surefoot.engines import driver
 from surefoot.engines.driver import ENGINES, Engine
 from surefoot.engines.numerics import ARITHMETIC, storage_of
 from surefoot.engines.settings import Settings
 from surefoot.engines.state import State
+from surefoot.losses import Loss
 from surefoot.rules import Rule
 
 
@@ -121,7 +123,7 @@ class Step(Settings):
         x: np.ndarray,
         state: State,
         *,
-        loss: str = "squared",
+        loss: str | Loss = losses.FOR_NUMBERS,
         batch_size: int = 1,
     ) -> None:
         """Steps the weights of a linear model through the examples, in the given order, a mini-batch at a time.
@@ -134,7 +136,7 @@ class Step(Settings):
             order: numbers of the examples, int64, in the order of the steps; see engines.order.
             x: (d + 1,): the weights, then the bias.
             state: from init(x).
-            loss: "squared", ½(ŷ − y)², or "logistic", log(1 + e^ŷ) − y ŷ.
+            loss: a Loss or the name of one, with one output, and its own number at its default.
 
         Raises:
             ValueError: if something does not fit; nothing is changed then.
@@ -151,7 +153,8 @@ class Step(Settings):
         driver.report(self, x, state, state.t, skipped)
 
     def _check_examples(self, examples, y, order, x, loss, batch_size):
-        self._one_of("loss", loss, ("squared", "logistic"))
+        if losses.get(loss).joint:
+            raise ValueError(f"{self.name}: loss must be one with a single output, got {losses.get(loss).name!r}")
         driver.check_arrays(self, targets=y)
         if not hasattr(examples, "shape") or not hasattr(examples, "dtype"):
             raise ValueError(

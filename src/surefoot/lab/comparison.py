@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from surefoot import schedules
+from surefoot import losses, schedules
 from surefoot.lab.race import VALIDATION_SHARE, Clock, Entry, Race, Settings, Task
+from surefoot.losses import Loss
 from surefoot.replacing import check, replacing
 from surefoot.rules import REGISTRY, Rule, RuleError, resolve
 from surefoot.schedules import Rate, first_rate, name_of
@@ -38,6 +39,7 @@ class Comparison:
 
     Attributes:
         data: what was learned.
+        loss: what was minimized, in whose metric losses are.
         settings: what all rules had in common.
         entries: the rules that finished, in the order in which they were named.
         left_out: rules that could not honour the settings, and why.
@@ -47,6 +49,7 @@ class Comparison:
     """
 
     data: Dataset
+    loss: Loss
     settings: Settings
     entries: list[Entry] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
@@ -76,7 +79,7 @@ class Comparison:
         """Matplotlib figures by name: loss against epoch and time, effective learning rates, the search for rates."""
         from surefoot.lab.race_figures import figures
 
-        return figures(self.entries)
+        return figures(self.entries, self.loss.metric.name)
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, as numbers, strings, lists and dicts. No number is NaN or infinite; what diverged is None."""
@@ -95,6 +98,8 @@ class Comparison:
                 "held_out_examples": len(data.test),
                 "features": data.n_features,
             },
+            "loss": self.loss.name,
+            "metric": self.loss.metric.name,
             "settings": asdict(self.settings) | {"seeds": list(self.settings.seeds)},
             "table": self.table(),
             "rules": [entry_as_dict(entry) for entry in self.entries],
@@ -181,6 +186,7 @@ def compare(
     rules: str | Rule | Sequence[str | Rule] | None = None,
     lr: str | Rate | Mapping[str, str | Rate] | None = None,
     *,
+    loss: str | Loss | None = None,
     batch_size: int = Settings.batch_size,
     epochs: int = Settings.epochs,
     seeds: int | Sequence[int] = len(Settings.seeds),
@@ -195,9 +201,9 @@ def compare(
 ) -> Comparison:
     """Trains every rule on the same data in the same order from the same weights (zero), and compares them.
 
-    The model is linear with a bias; the loss is logistic for classification and ½(ŷ − y)² for regression. A rule has
-    diverged when its training loss is not finite or a thousand times what it was before training, or when a step was
-    not finite; that is recorded, and does not stop the others. Ctrl-C ends the race and keeps the rules that finished.
+    The model is linear with a bias. A rule has diverged when its training loss is not finite or a thousand times what
+    it was before training, or when a step was not finite; that is recorded, and does not stop the others. Ctrl-C ends
+    the race and keeps the rules that finished.
 
     Args:
         data: the name of a built-in data set, the path of an svmlight or .npz file, or a Dataset.
@@ -206,6 +212,8 @@ def compare(
         lr: a learning rate or a schedule (a function, or text as in schedules.FORMS) for all rules, or one for each by
             name. Where there is none, a search chooses it: the rate of a geometric grid with the lowest loss on a fifth
             of the training part.
+        loss: what is minimized: a loss, its name, or `path/to/file.py:name`; by default logistic for classification and
+            squared for regression. Losses are reported as its metric has them: log loss, MSE.
         batch_size: examples per step.
         epochs: passes through the training part.
         seeds: how many orders of the examples to average over, or the seeds of these orders.
@@ -230,6 +238,7 @@ def compare(
     """
     if command is None:
         named = {"rules": rules, "lr": lr, "batch_size": batch_size, "epochs": epochs, "seeds": seeds, "engine": engine}
+        named["loss"] = loss
         command = call(data, named | {"granularity": granularity, "convention": convention, "l1": l1, "l2": l2})
     settings = Settings(whole(batch_size), whole(epochs), as_seeds(seeds), engine, granularity, convention, l1, l2)
     chosen, left_out = choose(rules, settings)
@@ -241,17 +250,19 @@ def compare(
 
         check_installed()
         writable(out)
-    result = Comparison(loaded(data), settings, left_out=left_out, command=command)
-    run(result, chosen, rates, Clock(progress))
+    read = loaded(data)
+    task = Task.of(read, None if loss is None else losses.resolve(loss))
+    result = Comparison(read, task.loss, settings, left_out=left_out, command=command)
+    run(result, task, chosen, rates, Clock(progress))
     if out is not None:
         result.save(out)
     return result
 
 
-def run(result: Comparison, chosen: list[Rule], rates: Mapping[str, Rate], clock: Clock) -> None:
+def run(result: Comparison, task: Task, chosen: list[Rule], rates: Mapping[str, Rate], clock: Clock) -> None:
     """Trains rule after rule and enters what becomes of each; Ctrl-C ends it, once a rule has finished."""
     settings = result.settings
-    race = Race(Task.of(result.data), settings, clock)
+    race = Race(task, settings, clock)
     clock.total = len(chosen) * len(settings.seeds) * settings.epochs
     clock.total += sum(race.epochs_per_search for rule in chosen if rule.name not in rates)
     try:
@@ -280,7 +291,7 @@ def written(value: Any) -> str:
         return f"{{{', '.join(f'{written(key)}: {written(item)}' for key, item in value.items())}}}"
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(written, value))}]"
-    if isinstance(value, Rule):
+    if isinstance(value, Rule | Loss):
         return repr(value.name)
     if callable(value):
         return name_of(value) or "…"  # type: ignore[arg-type]

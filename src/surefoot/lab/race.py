@@ -106,9 +106,16 @@ class Task:
     loss: Loss
 
     @classmethod
-    def of(cls, data: Dataset) -> Task:
-        """The training and the held-out part of a data set."""
-        loss = losses.FOR_TWO_CLASSES if data.task == "classification" else losses.FOR_NUMBERS
+    def of(cls, data: Dataset, loss: Loss | None = None) -> Task:
+        """The training and the held-out part of a data set.
+
+        Raises:
+            ValueError: the loss is not for these targets.
+        """
+        loss = loss or (losses.FOR_TWO_CLASSES if data.task == "classification" else losses.FOR_NUMBERS)
+        if not fits(loss, data):
+            known = [name for name, other in losses.REGISTRY.items() if fits(other, data)]
+            raise ValueError(f"loss: {loss.name} is not for {data.task} with one output; expected {', '.join(known)}")
         return cls(*data.part(data.train), *data.part(data.test), loss)
 
     @property
@@ -137,6 +144,11 @@ class Task:
             right = float(np.mean((unseen > 0) == (self.y_test > 0.5))) if self.classifies else None
             train, test = (self.loss.reported(p[:, None], y) for p, y in ((seen, self.y), (unseen, self.y_test)))
             return Score(float(train.mean()), float(test.mean()), right)
+
+
+def fits(loss: Loss, data: Dataset) -> bool:
+    """Whether a loss with one output is for a data set's targets."""
+    return (loss.target == "class") == (data.task == "classification") and not loss.joint
 
 
 def predict(examples, x: np.ndarray) -> np.ndarray:
@@ -341,7 +353,7 @@ class Race:
         task = self.task
         # What overflows has diverged, which is recorded; NumPy need not warn of it.
         with np.errstate(over="ignore", invalid="ignore"):
-            step.linear(task.X, task.y, turns, x, state, loss=task.loss.name, batch_size=self.settings.batch_size)
+            step.linear(task.X, task.y, turns, x, state, loss=task.loss, batch_size=self.settings.batch_size)
 
     def compile(self, step: Step) -> None:
         """Takes a step with a copy of everything, so that no epoch pays for compiling the rule."""

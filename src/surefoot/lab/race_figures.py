@@ -40,21 +40,25 @@ TITLES = {
 }
 
 
-def figures(entries: Sequence[Entry]) -> dict[str, Figure]:
+def figures(entries: Sequence[Entry], metric: str) -> dict[str, Figure]:
     """The figures by name. Rules that diverged are drawn up to the epoch before.
+
+    Args:
+        entries: what raced.
+        metric: what the losses are called.
 
     Raises:
         ValueError: if Matplotlib is not installed.
     """
     with style():
         made = {
-            "held_out": loss_by_epoch(entries, "test_loss", "held-out loss"),
-            "training": loss_by_epoch(entries, "train_loss", "training loss"),
-            "time": loss_by_time(entries),
+            "held_out": loss_by_epoch(entries, "test_loss", f"held-out {metric}"),
+            "training": loss_by_epoch(entries, "train_loss", f"training {metric}"),
+            "time": loss_by_time(entries, f"training {metric}"),
             "rates": effective_rates(entries),
         }
         if any(entry.search for entry in entries):
-            made["search"] = search_for_rates(entries)
+            made["search"] = search_for_rates(entries, f"validation {metric}")
         for name, figure in made.items():
             figure.axes[0].set_title(TITLES[name], loc="left")
         return made
@@ -81,9 +85,9 @@ def loss_by_epoch(entries: Sequence[Entry], measure: str, label: str) -> Figure:
     return figure
 
 
-def loss_by_time(entries: Sequence[Entry]) -> Figure:
+def loss_by_time(entries: Sequence[Entry], label: str) -> Figure:
     """Training loss against the seconds that training took: means over the seeds."""
-    figure, axes = curves("", "seconds of training", "training loss", *SIZE)
+    figure, axes = curves("", "seconds of training", label, *SIZE)
     for number, entry in enumerate(entries):
         mean, _, _ = mean_curve(entry, "train_loss")
         seconds = np.mean([np.cumsum(run.seconds[: len(mean)]) for run in entry.runs], axis=0)
@@ -132,9 +136,9 @@ def rates_by_rule(entries: Sequence[Entry]) -> Figure:
     return figure
 
 
-def search_for_rates(entries: Sequence[Entry]) -> Figure:
+def search_for_rates(entries: Sequence[Entry], label: str) -> Figure:
     """Validation loss against the learning rate; a large marker is the chosen one, a cross a rate that diverged."""
-    figure, axes = curves("", "learning rate η", "validation loss", *SIZE)
+    figure, axes = curves("", "learning rate η", label, *SIZE)
     for number, entry in enumerate(entries):
         if entry.search is None:
             continue

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from surefoot.data import Dataset
     from surefoot.lab.paths import Path
     from surefoot.lab.race import Entry, Settings
+    from surefoot.losses import Loss
 
     Row = dict[str, Any]
 
@@ -29,6 +30,9 @@ class Comparison(Protocol):
 
     @property
     def data(self) -> Dataset: ...
+
+    @property
+    def loss(self) -> Loss: ...
 
     @property
     def settings(self) -> Settings: ...
@@ -81,8 +85,9 @@ def settings(result: Comparison) -> dict[str, str]:
     given = result.settings
     said = {
         "data": result.data.describe(),
-        "model": "linear with a bias, "
-        + ("logistic loss" if result.data.task == "classification" else "squared loss ½(ŷ − y)²"),
+        "model": "linear with a bias",
+        "loss": f"{result.loss.name}: {result.loss.formula or result.loss.summary}",
+        "losses shown": result.loss.metric.name,
         "start": "all weights zero; every rule sees the same examples in the same order",
         "batch size": str(given.batch_size),
         "epochs": str(given.epochs),
@@ -153,7 +158,7 @@ def pictures(result: Comparison) -> list[Picture]:
     from surefoot.lab.race_figures import TITLES, figures
 
     said, shown = captions(result), []
-    for name, figure in figures(result.entries).items():
+    for name, figure in figures(result.entries, result.loss.metric.name).items():
         figure.axes[0].set_title("", loc="left")
         shown.append(Picture(name, TITLES[name], svg(figure, name, f"{TITLES[name]}. {said[name]}"), said[name]))
     return shown

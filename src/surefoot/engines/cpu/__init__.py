@@ -25,6 +25,7 @@ from surefoot.engines.numerics import ARITHMETIC, BLOCK, encode, rounding_key, s
 from surefoot.engines.settings import Settings
 from surefoot.engines.state import Columns, State
 from surefoot.engines.tables import table
+from surefoot.losses import Loss
 from surefoot.rules import REGISTRY
 
 __all__ = [
@@ -298,7 +299,7 @@ def rows_norm(x, gradient) -> float:
 # Linear models
 
 
-def linear(step: Settings, examples, y, order, x, state: State, loss: str, batch_size: int) -> int:
+def linear(step: Settings, examples, y, order, x, state: State, loss: str | Loss, batch_size: int) -> int:
     """One pass of mini-batches through the examples; returns how many coordinates were left as they were."""
     steps = -(-len(order) // batch_size)
     first = state.t + 1

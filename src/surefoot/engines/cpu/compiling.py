@@ -103,7 +103,7 @@ def namespace(rule: Rule, kind: Kind) -> dict:
         "AROUND_GRADIENT": compiled(around.gradient),
         "AROUND_PROXIMAL": compiled(around.proximal),
         "AROUND_IDLE": compiled(around.idle, np.float64),
-        "SLOPE": compiled(kind.loss.slope, np.float64) if kind.loss is not None else None,
+        "SLOPE": slope_of(kind.loss) if kind.loss is not None else None,
     }
     names |= common_helpers(kind.dtype)
     for helper in helpers().keys() - common():
@@ -148,6 +148,15 @@ def namespace(rule: Rule, kind: Kind) -> dict:
         names[name] = numba.njit(function, **INNER)
     names["RAW_SQUARES"] = raw_squares(f) if kind.adjusts else names["sum_squares"]
     return names
+
+
+def slope_of(loss: Loss) -> Callable:
+    """The slope of a loss, its own number at its default."""
+    slope = numba.njit(ops.bind(loss.slope, numba_ops, np.float64), **INNER)
+    if loss.parameter is None:
+        return slope
+    default = loss.settings()
+    return numba.njit(lambda prediction, y: slope(prediction, y, default), **INNER)
 
 
 def codes(own: Loss | None) -> dict[Loss, int]:

@@ -55,7 +55,7 @@ class Kind:
 
     def made_of(self) -> tuple:
         """All that decides what is compiled."""
-        loss = () if self.loss is None else (fingerprint(self.loss.slope), self.loss.joint)
+        loss = () if self.loss is None else (fingerprint(self.loss.slope), self.loss.joint, self.loss.settings())
         return *(value for name, value in vars(self).items() if name != "loss"), loss
 
     @property

@@ -194,7 +194,7 @@ def measure(run: Run) -> Finding:
 def claim_of(run: Run) -> str:
     setting = ", ".join(f"{SYMBOLS[key]} = {value:g}" for key, value in run.hyper.items())
     how = "the framework's own optimizer, " if run.concise else ""
-    return f"{run.rule}, {setting}; {how}batch {run.batch_size:,}, {run.epochs} epochs; loss after the last"
+    return f"{run.rule}, {setting}; {how}batch {run.batch_size:,}, {run.epochs} epochs; ½ MSE after the last"
 
 
 SYMBOLS = {"lr": "η", "momentum": "β", "gamma": "γ", "rho": "ρ"}
@@ -217,7 +217,7 @@ def optimum_row(published: float = OPTIMUM) -> Finding:
 ROWS["airfoil-optimum"] = Row(
     "airfoil-optimum",
     SECTION,
-    "the least-squares optimum of the loss, and the condition number",
+    "the least-squares optimum of ½ MSE, and the condition number",
     f"{OPTIMUM}, condition number 12.1",
     optimum_row,
 )
