@@ -104,7 +104,7 @@ def test_examples_exist():
 @pytest.mark.parametrize("page", PAGES)
 def test_named_files_of_tests_exist(page):
     text = (ROOT / page).read_text(encoding="utf-8")
-    for name in re.findall(r"`((?:tests|examples|docs|src)/[\w./-]+)`", text):
+    for name in re.findall(r"`((?:tests|examples|docs)/[\w./-]+)`", text):
         assert (ROOT / name).exists(), name
 
 
