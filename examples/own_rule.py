@@ -20,8 +20,8 @@ from surefoot.optim import RuleOptimizer
 from surefoot.rules import Rule, adagrad, positive, rule, scale
 
 
-# `steady`: a zero gradient changes neither memory nor rate, so rows without a gradient may be skipped.
-@rule(slots={"largest": scale()}, hyper={"lr": positive(0.1), "eps": positive(1e-8)}, steady=True)
+# `lazy_exact`: a zero gradient changes neither memory nor rate, so rows without a gradient may be skipped.
+@rule(slots={"largest": scale()}, hyper={"lr": positive(0.1), "eps": positive(1e-8)}, lazy_exact=True)
 def peak(x, g, g2, largest, lr, eps):
     largest = ops.maximum(largest, g2)
     return lr / (ops.sqrt(largest) + eps), g, largest

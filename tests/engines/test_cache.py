@@ -15,13 +15,13 @@ from surefoot.engines import Step
 
 # Notes which kernels are compiled, and not found in the cache.
 REPORT = """
-from surefoot.native import keeping
+from surefoot.native import cache
 
-compiled, write = set(), keeping.write
+compiled, write = set(), cache.write
 def noted(name, types, code):
     compiled.add(name.rpartition("__")[0])
     write(name, types, code)
-keeping.write = noted
+cache.write = noted
 """
 STEPS = """
 import numpy as np
@@ -57,7 +57,7 @@ OWN_RULE = """
 from surefoot import ops
 from surefoot.rules import positive, rule, scale
 
-@rule(slots={{"total": scale()}}, hyper={{"lr": positive(0.1)}}, steady=True)
+@rule(slots={{"total": scale()}}, hyper={{"lr": positive(0.1)}}, lazy_exact=True)
 def {name}(x, g, g2, total, lr):
     total = total + {factor} * g2
     return lr / (ops.sqrt(total) + 1e-6), g, total
@@ -117,12 +117,12 @@ step.dense(x, np.zeros(3), step.init(x))
 print(x[0], surefoot.__file__)
 """
     assert run(code, tmp_path / "cache", package.parent) == f"0.9 {package / '__init__.py'}\n"
-    around = package / "engines" / "around.py"
-    changed = around.read_text().replace(
+    modifiers = package / "engines" / "modifiers.py"
+    changed = modifiers.read_text().replace(
         "threshold = ops.where(l1 > 0.0, rate * l1, 0.0)", "threshold = 2.0 * rate * l1"
     )
-    assert changed != around.read_text()
-    around.write_text(changed)
+    assert changed != modifiers.read_text()
+    modifiers.write_text(changed)
     assert run(code, tmp_path / "cache", package.parent).startswith("0.8 ")
 
 

@@ -138,8 +138,10 @@ def test_dense_of_other_types(x, tmp_path):
 def test_rows(c, granularity, architecture, tmp_path):
     """A warp asks for a row of every array, 16 bytes for each thread, and for the gradients of 1 + AHEAD duplicates, or
     their sum."""
-    catches_up = c.rule.steady or callable(c.rule.idle)
-    kind = kind_of(c, granularity, catches_up=catches_up, shrinks=c.rule.steady and not c.rule.from_origin, width=WIDTH)
+    catches_up = c.rule.lazy_exact or callable(c.rule.zero_grad_steps)
+    kind = kind_of(
+        c, granularity, catches_up=catches_up, shrinks=c.rule.lazy_exact and not c.rule.from_origin, width=WIDTH
+    )
     binary = compiled("rows", c, kind, architecture)
     check(binary, tmp_path / "cubin")
     each, ahead = WIDTH // 32, AHEAD // (WIDTH // 32)

@@ -19,7 +19,7 @@ from support.table import CONCRETE, DTYPES, LENGTHS, gradients, granularities, l
 
 from surefoot import ops
 from surefoot.engines.cpu import numba_ops
-from surefoot.engines.cpu.many import Storage
+from surefoot.engines.cpu.multi_tensor import Storage
 from surefoot.engines.gpu.compiling import RUN, translated
 from surefoot.records.functions import ARRAY_OPS
 
@@ -212,7 +212,7 @@ def test_numbers_computed_on_the_device(c):
     settings = {key: 0.5 if key == "dampening" else value for key, value in c.other_settings().items()}
     decay = {} if c.rule.from_origin else {"decoupled_weight_decay": 0.1}
     step = c.step(engine="reference", **settings, **decay)
-    expected = [[*step.coefficients(t), *step.around(t)] for t in (1, 2, 9)]
+    expected = [[*step.coefficients(t), *step.modifiers(t)] for t in (1, 2, 9)]
     steps = torch.tensor([1.0, 2.0, 9.0], dtype=torch.float64, device=DEVICE)
     rate = torch.tensor(step.hyper["lr"], dtype=torch.float64, device=DEVICE)
     for lr, k in itertools.product((step.hyper["lr"], rate), (3, 1)):
@@ -230,7 +230,7 @@ def test_numbers_that_are_uploaded_ahead_are_those_of_each_step():
     for turn, steps in enumerate([*([t] for t in alone), [3, 3], [4, 9]]):
         step.change_lr(0.1 if turn < 4 else 0.2)
         rows = numbers.at(np.array(steps))
-        expected = [[*step.coefficients(t), *step.around(t)] for t in dict.fromkeys(steps)]
+        expected = [[*step.coefficients(t), *step.modifiers(t)] for t in dict.fromkeys(steps)]
         assert rows[:, 1:].tolist() == expected
         assert (rows.data_ptr() - numbers.at(np.array([1])).data_ptr()) % 16 == 0
 
@@ -241,7 +241,7 @@ def test_numbers_that_are_uploaded_ahead_are_those_of_each_step():
 @pytest.mark.parametrize("c", CONCRETE.values(), ids=CONCRETE)
 def test_the_rule_is_written_once(c):
     """NumPy and Numba run the rule's own code; Triton a translation of it, which is that code once it is undone."""
-    for function in [c.rule.function, *([c.rule.idle] if callable(c.rule.idle) else [])]:
+    for function in [c.rule.function, *([c.rule.zero_grad_steps] if callable(c.rule.zero_grad_steps) else [])]:
         for namespace in (ARRAY_OPS, numba_ops):
             assert ops.bind(function, namespace).__code__ is function.__code__
         undone = Undone().visit(ast.parse(inspect.getsource(translated(function, "float32"))))

@@ -8,7 +8,7 @@ import pytest
 from support.on_gpu import gpu, torch, triton
 from support.table import CONCRETE
 
-from surefoot.engines.cpu.many import Storage
+from surefoot.engines.cpu.multi_tensor import Storage
 from surefoot.engines.gpu import compiling
 
 DEVICE = torch.device("cpu")
@@ -58,7 +58,7 @@ def driver(monkeypatch, tmp_path):
 def test_dense_steps_are_compiled_once(driver):
     step = CONCRETE["adam"].step(engine="reference")
     counts = torch.zeros((2, 2), dtype=torch.int64)
-    many = gpu.Many(step, Storage("float32", ("float32", "float32")), [(33,), (1000,)], DEVICE, counts, range(2))
+    many = gpu.MultiTensor(step, Storage("float32", ("float32", "float32")), [(33,), (1000,)], DEVICE, counts, range(2))
     tensors = [[torch.zeros(size) for _ in range(4)] for size in (33, 1000)]
     addresses = np.array([[tensor.data_ptr() for tensor in row] for row in tensors])
     addresses -= addresses % 16

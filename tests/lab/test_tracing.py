@@ -12,7 +12,7 @@ from surefoot.rules import REGISTRY, RuleError, nonnegative, rule, scale
 from surefoot.schedules import parse
 
 
-@rule(slots={"total": scale()}, hyper={"lr": nonnegative(1.0), "eps": nonnegative(1e-6)}, steady=True)
+@rule(slots={"total": scale()}, hyper={"lr": nonnegative(1.0), "eps": nonnegative(1e-6)}, lazy_exact=True)
 def harmonic(x, g, g2, total, lr, eps):
     total = total + ops.sqrt(g2)
     return lr / (total + eps), g, total

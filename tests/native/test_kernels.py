@@ -14,7 +14,7 @@ import pytest
 from support.numerics import assert_identical
 
 from surefoot.native import Team, compilation, kernel
-from surefoot.native.keeping import seal
+from surefoot.native.cache import seal
 
 
 def mixed(table, rows, pair, number, small, whole, flag, nothing):

@@ -118,7 +118,7 @@ def test_sparse_is_dense(rule, kind):
 
 @pytest.mark.parametrize("name", [*CLASSES, "SGD with momentum"])
 def test_touched(name):
-    """With lazy="touched" the rows that take no part are left alone, and their memory is."""
+    """With lazy="touched" the rows without a gradient are skipped, and their memory is."""
     name, momentum = name.split()[0], {"momentum": 0.5} if "momentum" in name else {}
     shape, make = SPARSE["uncoalesced"]
     (parameter,) = parameters(shape, dtype=torch.float64)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from surefoot import pages
+from surefoot import hugepages
 from surefoot.optim import Adagrad, gradients
 
 ROWS, WIDTH = 40_000, 64  # 10 MB
@@ -40,7 +40,7 @@ def test_moving_to_large_pages_changes_nothing(monkeypatch):
     for parameter, move in ((moved, True), (kept, False)):
         with monkeypatch.context() as patch:
             if not move:
-                patch.setattr(pages, "madvise", lambda: None)
+                patch.setattr(hugepages, "madvise", lambda: None)
             optimizer = Adagrad([parameter], lr=0.1)
             for step in range(3):
                 parameter.grad = gradient(step)
@@ -52,14 +52,14 @@ def test_moving_to_large_pages_changes_nothing(monkeypatch):
 
 def test_a_table_is_moved():
     parameter = table()
-    begin, _ = pages.whole_pages(parameter.data_ptr(), parameter.nbytes)
-    advise = pages.madvise()
-    if not advise or advise(begin, pages.LARGE, pages.MADV_COLLAPSE):
+    begin, _ = hugepages.whole_pages(parameter.data_ptr(), parameter.nbytes)
+    advise = hugepages.madvise()
+    if not advise or advise(begin, hugepages.LARGE, hugepages.MADV_COLLAPSE):
         pytest.skip("the system moves nothing into large pages (Linux does since 6.1, unless it is told not to)")
     optimizer = Adagrad([parameter])
     parameter.grad = gradient(0)
     optimizer.step()
-    assert in_large_pages(begin) >= 2 * pages.LARGE // 1024
+    assert in_large_pages(begin) >= 2 * hugepages.LARGE // 1024
 
 
 def test_a_table_is_moved_once(monkeypatch):
@@ -80,12 +80,12 @@ def test_a_table_is_moved_once(monkeypatch):
 
 def test_moving_pages_ends_after_a_while(monkeypatch):
     calls = []
-    monkeypatch.setattr(pages, "madvise", lambda: lambda *arguments: calls.append(arguments))
-    monkeypatch.setattr(pages, "LONGEST", 0.0)
-    pages.move_to_large_pages(0, 100 * pages.PIECE)
+    monkeypatch.setattr(hugepages, "madvise", lambda: lambda *arguments: calls.append(arguments))
+    monkeypatch.setattr(hugepages, "LONGEST", 0.0)
+    hugepages.move_to_large_pages(0, 100 * hugepages.PIECE)
     assert [arguments[2] for arguments in calls] == [14], "a hint alone"
-    monkeypatch.setattr(pages, "LONGEST", 60.0)
-    pages.move_to_large_pages(pages.LARGE - 1, 2 * pages.PIECE)
-    begin, end = pages.whole_pages(pages.LARGE - 1, 2 * pages.PIECE)
+    monkeypatch.setattr(hugepages, "LONGEST", 60.0)
+    hugepages.move_to_large_pages(hugepages.LARGE - 1, 2 * hugepages.PIECE)
+    begin, end = hugepages.whole_pages(hugepages.LARGE - 1, 2 * hugepages.PIECE)
     assert [arguments[2] for arguments in calls[1:]] == [14, 25, 25]
     assert sum(size for _, size, _ in calls[2:]) == end - begin

@@ -4,7 +4,7 @@ import pytest
 from support.optimizers import assert_states_identical, assert_tensors_identical, clones, coo, optim, parameters, torch
 
 from surefoot.engines import NonFiniteError
-from surefoot.engines.cpu import Many, ManyTables
+from surefoot.engines.cpu import MultiTable, MultiTensor
 
 SHAPES = ((3,), (2, 5), (), (150_000,), (0,), (40, 7))
 MISSING = ({0, 3}, {1}, set(), {0, 1, 2, 4, 5}, {3, 5}, {2}, {0, 1, 2, 3, 4, 5}, set())
@@ -41,7 +41,7 @@ def trained(own, name, sparse=False, **settings):
 def calls(monkeypatch):
     """How many parameters took a step in each call."""
     seen = []
-    for kind in (Many, ManyTables):
+    for kind in (MultiTensor, MultiTable):
 
         def counting(many, *arguments, run=kind.run):
             seen.append(int((arguments[-1] > 0).sum()))

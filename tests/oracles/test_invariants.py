@@ -118,7 +118,7 @@ def test_half_the_rate_is_half_the_step(c):
 
 @pytest.mark.parametrize("settings", [{}, {"eps": 0.0, "eps_root": 0.0}], ids=["default", "no ε"])
 @pytest.mark.parametrize("engine", ["reference", "cpu"])
-@pytest.mark.parametrize("c", [c for c in CONCRETE.values() if c.rule.steady], ids=str)
+@pytest.mark.parametrize("c", [c for c in CONCRETE.values() if c.rule.lazy_exact], ids=str)
 def test_a_zero_gradient_is_no_step(c, engine, settings):
     settings = {k: v for k, v in settings.items() if k in c.rule.hyper}
     x, grads = start()
@@ -151,7 +151,7 @@ def test_a_rule_is_steady_if_and_only_if_it_says_so(c):
     step.dense(x, np.zeros(SHAPE), state)
     same = np.array_equal(step.rates(x, state), rates)
     same &= all(np.array_equal(slot, memory[name]) for name, slot in state.slots.items())
-    assert same == c.rule.steady
+    assert same == c.rule.lazy_exact
 
 
 @pytest.mark.parametrize("c", [c for c in CONCRETE.values() if c.rule.follows_rate], ids=str)
@@ -222,7 +222,7 @@ def test_rows_are_a_dense_step_of_the_touched_rows(c, granularity):
         assert_identical(slot[others], memory[name][others], name)
 
 
-@combinations([c for c in CONCRETE.values() if c.rule.steady and not c.rule.from_origin], "row", "tensor")
+@combinations([c for c in CONCRETE.values() if c.rule.lazy_exact and not c.rule.from_origin], "row", "tensor")
 def test_sparse_is_dense_for_steady_rules(c, granularity):
     """A row whose gradient is zero does not move, so updating only the touched rows is exact."""
     rng, (x, _) = np.random.default_rng(2), start()

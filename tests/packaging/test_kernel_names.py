@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from surefoot.engines.cpu import compiling
-from surefoot.engines.cpu.drivers import modifiers
+from surefoot.engines.cpu.drivers import variants
 from surefoot.engines.cpu.kind import Kind
 from surefoot.rules import REGISTRY
 
@@ -26,11 +26,11 @@ def tool():
 
 def changed(before: str, after: str) -> list[types.ModuleType]:
     """The modules of the CPU engine, with a change in the source of one."""
-    source = inspect.getsource(modifiers)
+    source = inspect.getsource(variants)
     assert before in source
-    module = types.ModuleType(modifiers.__name__)
-    exec(compile(source.replace(before, after), modifiers.__file__, "exec"), vars(module))
-    return [module if each is modifiers else each for each in compiling.MODULES]
+    module = types.ModuleType(variants.__name__)
+    exec(compile(source.replace(before, after), variants.__file__, "exec"), vars(module))
+    return [module if each is variants else each for each in compiling.MODULES]
 
 
 def test_all_names_are_filled_in_and_read(tool, capfd):
@@ -40,9 +40,9 @@ def test_all_names_are_filled_in_and_read(tool, capfd):
 @pytest.mark.parametrize(
     "before, after, fault",
     [
-        ("AROUND_GRADIENT(", "AROUND_GRADENT(", "full_gradient: the name AROUND_GRADENT is not filled in"),
-        ("AROUND_GRADIENT(", "AROUND_GRADENT(", "AROUND_GRADIENT is filled in, but no kernel reads it"),
-        ("return Around(", "return Arround(", "full_numbers: the name Arround is not filled in"),
+        ("MODIFIED_GRADIENT(", "MODIFIED_GRADENT(", "full_gradient: the name MODIFIED_GRADENT is not filled in"),
+        ("MODIFIED_GRADIENT(", "MODIFIED_GRADENT(", "MODIFIED_GRADIENT is filled in, but no kernel reads it"),
+        ("return Modifiers(", "return Modifers(", "full_numbers: the name Modifers is not filled in"),
     ],
 )
 def test_a_misspelled_name_is_found(tool, before, after, fault):

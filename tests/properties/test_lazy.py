@@ -1,4 +1,4 @@
-"""Rows that a sparse gradient leaves out catch up: the result is that of dense steps with zero gradients."""
+"""Rows without a gradient catch up: the result is that of dense steps with zero gradients."""
 
 import copy
 
@@ -82,7 +82,7 @@ def shared_or_not(c, granularity):
     return granularity if c.shares else "coordinate"
 
 
-@pytest.mark.parametrize("c", [c for c in CONCRETE.values() if c.rule.steady and not c.rule.from_origin], ids=str)
+@pytest.mark.parametrize("c", [c for c in CONCRETE.values() if c.rule.lazy_exact and not c.rule.from_origin], ids=str)
 @settings(max_examples=60)
 @given(lr=rates, l1=penalties, l2=penalties, decay=penalties, granularity=granularity, pattern=touches, seed=seeds)
 def test_penalties_of_steady_rules(c, lr, l1, l2, decay, granularity, pattern, seed):
@@ -93,7 +93,7 @@ def test_penalties_of_steady_rules(c, lr, l1, l2, decay, granularity, pattern, s
     compare(step, pattern, seed)
 
 
-@pytest.mark.parametrize("c", [c for c in CONCRETE.values() if c.rule.idle], ids=str)
+@pytest.mark.parametrize("c", [c for c in CONCRETE.values() if c.rule.zero_grad_steps], ids=str)
 @settings(max_examples=40)
 @given(lr=rates, granularity=granularity, pattern=touches, seed=seeds)
 def test_rules_with_a_closed_form(c, lr, granularity, pattern, seed):
@@ -189,7 +189,7 @@ def test_a_sparse_linear_model_equals_the_dense_one(rule, lr, l1, l2, decay, gra
     c = CONCRETE[rule]
     if c.rule.from_origin:
         options = {"l1": l1}
-    elif c.rule.steady:
+    elif c.rule.lazy_exact:
         options = {"l1": l1, "l2": l2, "decoupled_weight_decay": decay}
     else:
         options = {}

@@ -10,7 +10,7 @@ from surefoot import threads
 from surefoot.engines import Step
 from surefoot.engines.cpu.drivers.sort import sort
 from surefoot.engines.cpu.layout import COUNTS
-from surefoot.engines.cpu.merging import distinct_rows, sort_ids
+from surefoot.engines.cpu.sorting import distinct_rows, sort_ids
 from surefoot.engines.reference import merge
 
 engines = pytest.mark.parametrize("engine", ["reference", "cpu"])

@@ -263,16 +263,16 @@ def test_coefficients(coefficients, message):
 
 
 def test_the_closed_form_for_zero_gradient_steps_is_checked_too():
-    def idle(x, k, total, lr):
+    def zero_grad_steps(x, k, total, lr):
         return math.floor(x), total
 
     with pytest.raises(RuleError, match=r"^fine: uses math\.floor"):
-        Rule(fine, slots={"total": scale()}, hyper=LR, idle=idle)
+        Rule(fine, slots={"total": scale()}, hyper=LR, zero_grad_steps=zero_grad_steps)
 
 
 def test_a_closed_form_that_returns_too_little():
-    with pytest.raises(RuleError, match=r"^fine: .*idle"):
-        Rule(fine, slots={"total": scale()}, hyper=LR, idle=lambda x, k, total, lr: (x,))
+    with pytest.raises(RuleError, match=r"^fine: .*zero_grad_steps"):
+        Rule(fine, slots={"total": scale()}, hyper=LR, zero_grad_steps=lambda x, k, total, lr: (x,))
 
 
 def test_a_decorated_variant_is_checked_too():

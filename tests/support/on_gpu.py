@@ -9,7 +9,7 @@ import pytest
 from support.numerics import assert_close, assert_identical
 from support.table import Concrete
 from surefoot.engines import Step
-from surefoot.engines.cpu.many import Storage
+from surefoot.engines.cpu.multi_tensor import Storage
 from surefoot.engines.numerics import decode, storage_of
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
@@ -94,7 +94,7 @@ def dense(
     """Dense steps of all arrays together, in both engines; `gradients` is a list of the arrays' gradients per step."""
     mirror = Mirror(c.step(engine="reference", nonfinite=settings.pop("nonfinite", "skip"), **settings), arrays)
     shapes = [x.shape for x in arrays]
-    many = gpu.Many(mirror.step, mirror.storage, shapes, DEVICE, mirror.counts, range(len(arrays)))
+    many = gpu.MultiTensor(mirror.step, mirror.storage, shapes, DEVICE, mirror.counts, range(len(arrays)))
     for t, grads in enumerate(gradients, 1):
         for x, g, state in zip(mirror.arrays, grads, mirror.states, strict=True):
             mirror.step.dense(x, g, state)
@@ -150,7 +150,7 @@ def sparse(
 
 
 def history_of(history: list):
-    rows = [[first, *coefficients, *around] for first, coefficients, around in history]
+    rows = [[first, *coefficients, *modifiers] for first, coefficients, modifiers in history]
     return torch.tensor(rows, dtype=torch.float64, device=DEVICE)
 
 

@@ -10,9 +10,9 @@ from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
 
+from surefoot.atomic_write import atomic_write
 from surefoot.cli import options, output
 from surefoot.cli import reading as given
-from surefoot.replacing import replacing
 
 if TYPE_CHECKING:
     from surefoot.data.stream import Block
@@ -108,7 +108,7 @@ def written(path: Path | None) -> Iterator[IO[str]]:
         return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path, "w") as file:
+        with atomic_write(path, "w") as file:
             yield file
     except OSError as error:
         raise ValueError(f"{path}: cannot be written: {error.strerror or error}") from None

@@ -71,11 +71,11 @@ def variants(rule: Rule) -> list[dict[str, Any]]:
 
 def rows(rule: Rule) -> str:
     """What happens to the rows that a sparse gradient leaves out."""
-    if (rule.steady or rule.idle == "still") and not rule.follows_rate:
+    if (rule.lazy_exact or rule.zero_grad_steps == "still") and not rule.follows_rate:
         return "stay as they are: a zero gradient is no step"
     if rule.follows_rate:
         return "catch up exactly: they are a function of the memory"
-    if rule.idle is not None:
+    if rule.zero_grad_steps is not None:
         return "catch up exactly, in closed form, when next touched"
     return "have no closed form for what they miss; left alone if asked for (lazy='touched')"
 

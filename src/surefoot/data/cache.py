@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from surefoot.atomic_write import atomic_write
 from surefoot.data import packing
 from surefoot.data.errors import DataError
 from surefoot.data.stream import Block, Names, Policy
 from surefoot.data.stream.ordered import in_order
-from surefoot.replacing import replacing
 from surefoot.threads import get_threads
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def write(stream: Stream | Cached, path: str | os.PathLike[str], reading: Mappin
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path, sync=True) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        with atomic_write(path, sync=True) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
             yield from _write_members(archive, stream, reading)
     except OSError as error:
         raise DataError(f"{path}: cannot be written: {error.strerror or error}") from None

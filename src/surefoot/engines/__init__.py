@@ -4,8 +4,8 @@ Both engines have the same drivers: `dense`, `rows` (sparse gradients) and `line
 `gpu` (Triton) and `torch` step tensors, for `surefoot.optim`.
 """
 
-from surefoot.engines.around import Around
 from surefoot.engines.driver import ENGINES, order
+from surefoot.engines.modifiers import Modifiers
 from surefoot.engines.numerics import from_bfloat16, to_bfloat16
 from surefoot.engines.state import NonFiniteError, State
 from surefoot.engines.step import Step
@@ -13,7 +13,7 @@ from surefoot.threads import get_threads, set_threads
 
 __all__ = [
     "ENGINES",
-    "Around",
+    "Modifiers",
     "NonFiniteError",
     "State",
     "Step",

@@ -7,9 +7,9 @@ from typing import Protocol, cast
 
 import numpy as np
 
-from surefoot import pages
+from surefoot import hugepages
 from surefoot.engines import averaging
-from surefoot.engines.around import Around
+from surefoot.engines.modifiers import Modifiers
 from surefoot.engines.numerics import ARITHMETIC, decode, storage_of, to_bfloat16
 from surefoot.engines.settings import Settings
 from surefoot.engines.state import NonFiniteError, State
@@ -25,7 +25,14 @@ class Engine(Protocol):
         ...
 
     def dense(
-        self, step: Settings, x: np.ndarray, g: np.ndarray, state: State, t: int, coefficients: tuple, around: Around
+        self,
+        step: Settings,
+        x: np.ndarray,
+        g: np.ndarray,
+        state: State,
+        t: int,
+        coefficients: tuple,
+        modifiers: Modifiers,
     ) -> int:
         """Steps all of x."""
         ...
@@ -43,7 +50,14 @@ class Engine(Protocol):
         ...
 
     def rows(
-        self, step: Settings, x: np.ndarray, gradient: tuple, state: State, t: int, coefficients: tuple, around: Around
+        self,
+        step: Settings,
+        x: np.ndarray,
+        gradient: tuple,
+        state: State,
+        t: int,
+        coefficients: tuple,
+        modifiers: Modifiers,
     ) -> int:
         """Steps the rows that a gradient names; those that waited catch up first."""
         ...
@@ -74,7 +88,7 @@ def init(step: Settings, x: np.ndarray) -> State:
     for key, slot in step.rule.slots.items():
         shape, initial = step.slot_shape(x.shape, slot.kind), step.initial(slot)
         value = to_bfloat16(np.float32(initial)) if slot_type == "bfloat16" else initial
-        slots[key] = pages.empty(shape, numpy_type)
+        slots[key] = hugepages.empty(shape, numpy_type)
         slots[key][...] = value
     state = State(slots)
     if step.average:
@@ -107,7 +121,7 @@ def dense(step: Settings, engine: Engine, x: np.ndarray, g: np.ndarray, state: S
     t = state.t + 1
     settle(step, engine, x, state)
     norm = engine.norm(step, g) if math.isfinite(step.clip_norm) else None
-    skipped = engine.dense(step, x, g, state, t, step.coefficients(t), step.around(t, norm))
+    skipped = engine.dense(step, x, g, state, t, step.coefficients(t), step.modifiers(t, norm))
     weigh(step, state, t)
     if state.average is not None and state.weight > 0:
         averaging.blend(state.average, x, float(step.lr(t)) / state.weight)
@@ -120,7 +134,7 @@ def rows(step: Settings, engine: Engine, x: np.ndarray, ids: np.ndarray, values:
     check_parameters(step, x, state)
     gradient = group(step, engine, x, ids, values)
     if state.t == 0 and x.flags.c_contiguous:
-        pages.move_to_large_pages(x.ctypes.data, x.nbytes)
+        hugepages.move_to_large_pages(x.ctypes.data, x.nbytes)
     grouped_rows(step, engine, x, gradient, state)
 
 
@@ -153,7 +167,7 @@ def grouped_rows(step: Settings, engine: Engine, x: np.ndarray, gradient: tuple,
     norm = engine.rows_norm(x, gradient) if math.isfinite(step.clip_norm) else None
     if touched is not None:
         averaging.blend_rows(x, state, touched)
-    skipped = engine.rows(step, x, gradient, state, t, coefficients, step.around(t, norm))
+    skipped = engine.rows(step, x, gradient, state, t, coefficients, step.modifiers(t, norm))
     if touched is not None:
         averaging.blend_touched(float(step.lr(t)), x, state, touched)
     if state.last is not None and step.rule.from_origin:
@@ -163,7 +177,7 @@ def grouped_rows(step: Settings, engine: Engine, x: np.ndarray, gradient: tuple,
 
 
 def settle(step: Settings, engine: Engine, x: np.ndarray, state: State) -> None:
-    """Lets every row that sparse gradients left out catch up."""
+    """Lets every row catch up on steps without a gradient."""
     if state.last is not None:
         engine.settle(step, x, state)
         state.last[:] = state.t
@@ -176,7 +190,7 @@ def settle(step: Settings, engine: Engine, x: np.ndarray, state: State) -> None:
 
 
 def remember(step: Settings, engine: Engine, x: np.ndarray, state: State, t: int) -> None:
-    """Prepares the state for rows that are left out from now on."""
+    """Prepares the state for rows without a gradient from now on."""
     if step.average and state.average_seen is None:
         state.average_seen = np.full(x.shape[0], state.weight)
     if not step.catches_up:
@@ -192,7 +206,7 @@ def remember(step: Settings, engine: Engine, x: np.ndarray, state: State, t: int
 
 def note(step: Settings, state: State, t: int) -> None:
     """Notes the numbers that act at step t, for rows that it leaves out."""
-    now = (step.coefficients(t), step.around(t)._replace(scale=1.0))
+    now = (step.coefficients(t), step.modifiers(t)._replace(scale=1.0))
     if step.rule.from_origin:
         # The parameters are a function of the memory and of the last step's coefficients alone.
         state.history = [(1, *now)]
@@ -225,7 +239,7 @@ def report(step: Settings, x: np.ndarray, state: State, t: int, skipped: int) ->
     if step.nonfinite == "raise":
         raise NonFiniteError(
             f"{step.name}: {skipped:,} of {x.size:,} coordinates had a gradient, square or step that is not "
-            f"finite at step {t}; they were left as they were, all others were stepped "
+            f"finite at step {t}; these coordinates were skipped; the rest were updated "
             "(nonfinite='skip' only counts them)"
         )
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from surefoot import losses, pages
+from surefoot import hugepages, losses
 from surefoot.engines.cpu.kind import Kind
-from surefoot.engines.cpu.merging import copy_columns
-from surefoot.engines.cpu.specialising import specialise
+from surefoot.engines.cpu.sorting import copy_columns
+from surefoot.engines.cpu.specialize import specialize
 from surefoot.engines.step import Step
 from surefoot.engines.tables import stack
 from surefoot.losses import Loss
@@ -88,7 +88,7 @@ class Lanes:
         self.loss, self.parameter, self.outputs = losses.get(loss), parameter, outputs
         self.normalize, self.batch_size = normalize, batch_size
         self.t = self.skipped = 0
-        self.memory = pages.zeros((0, self.width), np.float32)
+        self.memory = hugepages.zeros((0, self.width), np.float32)
         self.means = np.empty((0, self.lanes), np.float32) if self.averages else None
         self.upto = np.empty(0)
         self._spare: dict[str, np.ndarray] = {}
@@ -152,7 +152,7 @@ class Lanes:
 
     def _blank(self, rows: int) -> np.ndarray:
         """The memory of so many features that have not occurred."""
-        memory = pages.zeros((rows, self.width), np.float32)
+        memory = hugepages.zeros((rows, self.width), np.float32)
         for s, slot in enumerate(self.rule.slots.values(), start=1):
             for k in range(self.lanes):
                 if initial := self.steps[k % self.rates].initial(slot):
@@ -187,10 +187,10 @@ class Lanes:
         arrays = ((indptr, indices, examples.values[first:stop]), examples.targets, examples.weights)
         rest = (self.memory, settings, predictions, gathered, scratch, self._idle(tables[0], keep), average)
         if self.batch_size == 1:
-            skipped = specialise("learn", self.rule, kind)(*arrays, 0, n, *rest)
+            skipped = specialize("learn", self.rule, kind)(*arrays, 0, n, *rest)
         else:
             batch = (np.empty(room, np.int64), np.full(len(self.memory), -1), np.empty(room, f))
-            skipped = specialise("learn_batches", self.rule, kind)(*arrays, edges, *rest, batch)
+            skipped = specialize("learn_batches", self.rule, kind)(*arrays, edges, *rest, batch)
         self.t += steps
         self.skipped += skipped
         if self.averages:
@@ -218,7 +218,7 @@ class Lanes:
         idle = self._idle(self._table(first, steps), self._keep(first, steps), first, self.t + 1)
         means = (self.means, self.upto, np.array([self.total])) if self.averages else ()
         rows = np.arange(len(self.memory))
-        specialise("settle_lanes", self.rule, self._kind())(self.memory, idle, means, rows, self.lanes)
+        specialize("settle_lanes", self.rule, self._kind())(self.memory, idle, means, rows, self.lanes)
         self.last[:] = self.t
         self.settled = self.t
 
@@ -252,7 +252,7 @@ class Lanes:
 
     def restore(self, arrays: Mapping[str, np.ndarray], numbers: Mapping[str, Any]) -> None:
         """Goes on from a state of lanes of the same kind."""
-        memory = pages.zeros(arrays["memory"].shape, np.float32)
+        memory = hugepages.zeros(arrays["memory"].shape, np.float32)
         memory[:] = arrays["memory"]
         self.memory, self.last, self.upto = memory, arrays["last"].copy(), arrays["upto"].copy()
         self.means = arrays["means"].copy() if self.averages else None
@@ -285,7 +285,7 @@ class Lanes:
         if not self.steps[0].decays:
             return np.ones((1, self.lanes), np.float32)
         ts = np.arange(first, first + steps)
-        keep = [np.broadcast_to(s.around(ts).keep, steps) for s in self.steps]
+        keep = [np.broadcast_to(s.modifiers(ts).keep, steps) for s in self.steps]
         return np.tile(np.stack(keep, axis=1), (1, self.outputs)).astype(np.float32)
 
     def _idle(self, table: np.ndarray, keep: np.ndarray, first: int | None = None, now: int | None = None) -> tuple:

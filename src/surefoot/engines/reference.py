@@ -5,9 +5,9 @@ import math
 import numpy as np
 
 from surefoot import losses, ops
-from surefoot.engines import around as surroundings
-from surefoot.engines.around import Around
+from surefoot.engines import modifiers as surroundings
 from surefoot.engines.averaging import blend
+from surefoot.engines.modifiers import Modifiers
 from surefoot.engines.numerics import BLOCK, RUNNING_SUMS, decode, encode, rounding_key
 from surefoot.engines.settings import Settings
 from surefoot.engines.state import State
@@ -16,10 +16,10 @@ from surefoot.losses import Loss
 from surefoot.records.functions import ARRAY_OPS
 
 
-def dense(step: Settings, x, g, state: State, t: int, coefficients: tuple, around: Around) -> int:
-    """Steps all of x; returns how many coordinates were left as they were."""
+def dense(step: Settings, x, g, state: State, t: int, coefficients: tuple, modifiers: Modifiers) -> int:
+    """Steps all of x; returns how many coordinates were skipped."""
     slots = [state.slots[name] for name in step.rule.slots]
-    new, memory, ok = advance(step, decode(x), decode(g), [decode(s) for s in slots], coefficients, around)
+    new, memory, ok = advance(step, decode(x), decode(g), [decode(s) for s in slots], coefficients, modifiers)
     places = np.arange(x.size, dtype=np.uint64).reshape(x.shape)
     return commit(step, x, new, slots, memory, ok, places, t)
 
@@ -35,8 +35,8 @@ def distinct(gradient):
     return gradient[0]
 
 
-def rows(step: Settings, x, gradient, state: State, t: int, coefficients: tuple, around: Around) -> int:
-    """Steps the rows that a gradient names; returns how many coordinates were left as they were."""
+def rows(step: Settings, x, gradient, state: State, t: int, coefficients: tuple, modifiers: Modifiers) -> int:
+    """Steps the rows that a gradient names; returns how many coordinates were skipped."""
     unique, totals = gradient
     if state.last is not None:
         for row in unique:
@@ -45,7 +45,7 @@ def rows(step: Settings, x, gradient, state: State, t: int, coefficients: tuple,
     whole = [state.slots[name] for name in step.rule.slots]
     slots = [slot if common else slot[unique] for slot, common in zip(whole, step.in_common, strict=True)]
     part = x[unique]
-    new, memory, ok = advance(step, decode(part), totals, [decode(s) for s in slots], coefficients, around, x.size)
+    new, memory, ok = advance(step, decode(part), totals, [decode(s) for s in slots], coefficients, modifiers, x.size)
     width = x.size // max(x.shape[0], 1)
     places = unique.astype(np.uint64)[:, None] * np.uint64(width) + np.arange(width, dtype=np.uint64)
     skipped = commit(step, part, new, slots, memory, ok, places.reshape(part.shape), t)
@@ -72,10 +72,10 @@ def merge(ids, values):
     return unique, totals
 
 
-def advance(step: Settings, x, raw, slots, coefficients, around: Around, size: int | None = None, g2=None):
+def advance(step: Settings, x, raw, slots, coefficients, modifiers: Modifiers, size: int | None = None, g2=None):
     """One step of the values x: their new values, the new memory, and where all of it is finite."""
     f = x.dtype.type
-    numbers = Around(*map(f, around))
+    numbers = Modifiers(*map(f, modifiers))
     with np.errstate(all="ignore"):
         g, start = raw, x
         if step.adjusts:
@@ -95,12 +95,12 @@ def advance(step: Settings, x, raw, slots, coefficients, around: Around, size: i
 
 
 def bound(name: str, f):
-    """A function of `around.py` for NumPy arrays of type f."""
+    """A function of `modifiers.py` for NumPy arrays of type f."""
     return ops.bind(getattr(surroundings, name), ARRAY_OPS, f)
 
 
 def commit(step: Settings, x, new, slots, memory, ok, places, t: int) -> int:
-    """Writes what is finite back into x and its memory; returns how many coordinates were left as they were."""
+    """Writes what is finite back into x and its memory; returns how many coordinates were skipped."""
     stored = store(new, x, places, rounding_key(step.stochastic_rounding, t))
     kept = [encode(np.asarray(after), slot) for slot, after in zip(slots, memory, strict=True)]
     finite = [np.isfinite(decode(after)) for after in kept]
@@ -189,40 +189,40 @@ def catch_up(step: Settings, x, state: State, row: int, last: int, until: int, h
     values = decode(x[row : row + 1])
     whole = [state.slots[name] for name in step.rule.slots]
     slots = [slot if common else slot[row : row + 1] for slot, common in zip(whole, in_common, strict=True)]
-    values, memory = idle(step, values, [decode(s) for s in slots], last, until, history, values.dtype.type)
+    values, memory = zero_grad_steps(step, values, [decode(s) for s in slots], last, until, history, values.dtype.type)
     x[row : row + 1] = encode(values, x)
     for slot, after, common in zip(slots, memory, in_common, strict=True):
         if not common:
             slot[...] = encode(np.asarray(after), slot)
 
 
-def idle(step: Settings, values, memory, last: int, until: int, history, f):
+def zero_grad_steps(step: Settings, values, memory, last: int, until: int, history, f):
     """Zero-gradient steps last + 1 … until, in closed form for each stretch of constant coefficients."""
     rule, zero = step.rule.bound(dtype=f), np.zeros_like(values)
     with np.errstate(all="ignore"):
-        for k, coefficients, around in stretches(last, until, history):
+        for k, coefficients, modifiers in stretches(last, until, history):
             c = tuple(map(f, coefficients))
             if step.rule.from_origin:
                 rate, direction, *_ = rule(values, zero, np.zeros_like(zero), *memory, *c)
                 values = np.asarray(bound("advance", f)(zero, rate, direction), f)
-            elif step.rule.steady:
+            elif step.rule.lazy_exact:
                 rate = np.asarray(rule(values, zero, zero, *memory, *c)[0]).astype(np.float64)
-                numbers = [float(f(n)) for n in (around.keep, around.l1, around.l2)]
-                shrunk = bound("idle", np.float64)(values.astype(np.float64), k, rate, *numbers)
+                numbers = [float(f(n)) for n in (modifiers.keep, modifiers.l1, modifiers.l2)]
+                shrunk = bound("zero_grad_steps", np.float64)(values.astype(np.float64), k, rate, *numbers)
                 values = np.asarray(shrunk).astype(f)
             else:
-                after = ops.bind(step.rule.idle, ARRAY_OPS, f)(values, k, *memory, *c)
+                after = ops.bind(step.rule.zero_grad_steps, ARRAY_OPS, f)(values, k, *memory, *c)
                 values, *memory = (np.asarray(a, b.dtype) for a, b in zip(after, (values, *memory), strict=True))
     return values, memory
 
 
 def stretches(last: int, until: int, history):
-    """(number of steps, coefficients, around) for each stretch of steps last + 1 … until with constant coefficients."""
-    for i, (first, coefficients, around) in enumerate(history):
+    """(number of steps, coefficients, modifiers) of each stretch of steps last + 1 … until in which neither changes."""
+    for i, (first, coefficients, modifiers) in enumerate(history):
         end = history[i + 1][0] - 1 if i + 1 < len(history) else until
         k = min(end, until) - max(first - 1, last)
         if k > 0:
-            yield k, coefficients, around
+            yield k, coefficients, modifiers
 
 
 def settle(step: Settings, x, state: State) -> None:
@@ -242,15 +242,15 @@ def preview(step: Settings, x, g, slots: list, t: int, g2=None):
     Returns:
         (x after the step, stored; x before rounding; the memory after it, stored; where all of it is finite)
     """
-    coefficients, around = step.coefficients(t), step.around(t)
-    new, memory, ok = advance(step, decode(x), decode(g), [decode(s) for s in slots], coefficients, around, g2=g2)
+    coefficients, modifiers = step.coefficients(t), step.modifiers(t)
+    new, memory, ok = advance(step, decode(x), decode(g), [decode(s) for s in slots], coefficients, modifiers, g2=g2)
     kept = [encode(np.asarray(after), slot) for slot, after in zip(slots, memory, strict=True)]
     stored = encode(np.asarray(new), x)
     return stored, new, kept, ok & np.isfinite(decode(stored))
 
 
 def linear(step: Settings, examples, y, order, x, state: State, loss: str | Loss, batch_size: int) -> int:
-    """One pass of mini-batches through the examples; returns how many coordinates were left as they were."""
+    """One pass of mini-batches through the examples; returns how many coordinates were skipped."""
     slope, own = losses.get(loss).slope, losses.get(loss).own(losses.get(loss).settings())
     bias = x.size - 1
     steps = -(-len(order) // batch_size)
@@ -297,12 +297,12 @@ def step_weights(step: Settings, x, state: State, raw, chosen, acting, b: int) -
     whole = [state.slots[name] for name in step.rule.slots]
     slots = [slot if shares else slot[chosen] for slot, shares in zip(whole, step.shares, strict=True)]
     part, memory_before = x[chosen], [decode(slot) for slot in slots]
-    around = Around(*acting.around[b])
+    modifiers = Modifiers(*acting.modifiers[b])
     if math.isfinite(step.clip_norm) and (length := norm(step, raw)) > step.clip_norm:
-        around = around._replace(scale=around.scale * step.clip_norm / length)
-    spared = around._replace(weight_decay=0.0, keep=1.0, l1=0.0, l2=0.0)
-    g2 = mean_of_weights(step, decode(part), raw, around, spared, x.size) if step.shared else None
-    new, memory, ok = advance(step, decode(part), raw, memory_before, acting.coefficients[b], around, g2=g2)
+        modifiers = modifiers._replace(scale=modifiers.scale * step.clip_norm / length)
+    spared = modifiers._replace(weight_decay=0.0, keep=1.0, l1=0.0, l2=0.0)
+    g2 = mean_of_weights(step, decode(part), raw, modifiers, spared, x.size) if step.shared else None
+    new, memory, ok = advance(step, decode(part), raw, memory_before, acting.coefficients[b], modifiers, g2=g2)
     alone = advance(step, decode(part), raw, memory_before, acting.spared[b], spared, g2=g2)
     new, ok = splice(new, alone[0]), splice(ok, alone[2])
     parts = zip(memory, alone[1], step.shares, strict=True)
@@ -315,13 +315,13 @@ def step_weights(step: Settings, x, state: State, raw, chosen, acting, b: int) -
     return skipped
 
 
-def mean_of_weights(step: Settings, x, raw, around: Around, spared: Around, size: int):
+def mean_of_weights(step: Settings, x, raw, modifiers: Modifiers, spared: Modifiers, size: int):
     """The mean square of the weights' gradient as the rule sees it; weights that are not touched count as zero."""
     f = x.dtype.type
     with np.errstate(all="ignore"):
         g = raw
         if step.adjusts:
-            seen = [bound("gradient", f)(raw, x, *map(f, around[:3])) for around in (around, spared)]
+            seen = [bound("gradient", f)(raw, x, *map(f, modifiers[:3])) for modifiers in (modifiers, spared)]
             g = splice(*seen)
         squares = np.where(np.isfinite(raw) & np.isfinite(g * g), g * g, f(0))
     return np.array([f(total(squares) / size)], f)
@@ -335,8 +335,8 @@ def splice(weights, bias):
 def compress(first: int, acting):
     """The history of a table: one entry for each stretch of equal rows."""
     history = []
-    for k, (row, numbers) in enumerate(zip(acting.coefficients, acting.around, strict=True)):
-        entry = (tuple(row), Around(*numbers))
+    for k, (row, numbers) in enumerate(zip(acting.coefficients, acting.modifiers, strict=True)):
+        entry = (tuple(row), Modifiers(*numbers))
         if not history or entry != history[-1][1:]:
             history.append((first + k, *entry))
     return history

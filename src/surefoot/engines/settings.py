@@ -9,7 +9,7 @@ from collections.abc import Collection
 from typing import Any
 
 from surefoot import rules
-from surefoot.engines.around import Around
+from surefoot.engines.modifiers import Modifiers
 from surefoot.engines.numerics import ARITHMETIC
 from surefoot.rules import Rule, Slot
 
@@ -31,7 +31,7 @@ class Settings:
         nonfinite: "raise" (leave such coordinates as they are, then raise), "skip" (and only count), "propagate".
         stochastic_rounding: a seed; bfloat16 parameters are then rounded up or down at random, right on average.
         lazy: for sparse gradients. "exact": rows that take no part catch up when next touched, as if they had been
-            stepped with zero gradients; "touched": rows that take no part are left alone.
+            stepped with zero gradients; "touched": rows without a gradient are skipped.
         average: keep the average of the iterates, weighted by their learning rates, in state.average.
         state_dtype: the type of the memory; by default float64 for float64 parameters and float32 for all others.
         threads: how many threads to use; by default all that engines.set_threads allows.
@@ -139,13 +139,13 @@ class Settings:
         """The learning rate at step t."""
         return self.rule.lr(t, self.hyper)
 
-    def around(self, t, norm: float | None = None) -> Around:
+    def modifiers(self, t, norm: float | None = None) -> Modifiers:
         """The numbers around the rule at step t; `norm` is the gradient's norm, for clip_norm."""
         scale = -1.0 if self.maximize else 1.0
         if norm is not None and norm > self.clip_norm:
             scale *= self.clip_norm / norm
         keep = 1.0 - self.lr(t) * self.decoupled_weight_decay if self.decoupled_weight_decay else 1.0
-        return Around(scale, self.clip_value, self.weight_decay, keep, self.l1, self.l2)
+        return Modifiers(scale, self.clip_value, self.weight_decay, keep, self.l1, self.l2)
 
     def change_lr(self, lr) -> None:
         """Takes another learning rate, or a schedule, from the next step on.
@@ -211,37 +211,37 @@ class Settings:
             return (*shape[:1], *(1 for _ in shape[1:]))
         return tuple(1 for _ in shape)
 
-    # Rows that a sparse gradient leaves out
+    # Rows without a gradient
 
     @functools.cached_property
     def catches_up(self) -> bool:
-        """Whether rows that a sparse gradient leaves out have something to make up for."""
+        """Whether rows without a gradient have steps to catch up on."""
         if self.lazy == "touched":
             return False
-        return self.regularized or callable(self.rule.idle) or self.rule.follows_rate
+        return self.regularized or callable(self.rule.zero_grad_steps) or self.rule.follows_rate
 
     @functools.cached_property
     def no_closed_form(self) -> str | None:
-        """Why rows left out cannot catch up exactly; None if they can."""
+        """Why lazy updates are not exact for rows without a gradient; None if they are."""
         rule = self.rule
         if self.weight_decay:
             return "weight_decay adds to every gradient (decoupled_weight_decay or l2 have a closed form)"
-        if not rule.steady and rule.idle is None:
+        if not rule.lazy_exact and rule.zero_grad_steps is None:
             return f"{rule.name} has no closed form for steps with zero gradient"
-        if self.regularized and not rule.steady:
-            return f"the rate of {rule.name} changes while a row is left out"
+        if self.regularized and not rule.lazy_exact:
+            return f"the rate of {rule.name} changes while a row has no gradient"
         if (self.regularized or rule.follows_rate) and self.granularity == "tensor":
-            return "the tensor's common rate changes while a row is left out"
+            return "the tensor's common rate changes while a row has no gradient"
         if self.average and self.catches_up:
-            return "the average needs rows that stand still while they are left out"
+            return "the average needs rows that do not move without a gradient"
         return None
 
     def check_left_out(self) -> None:
-        """Raises ValueError where rows that a sparse gradient leaves out have to catch up exactly and cannot."""
+        """Raises ValueError where lazy updates must be exact for rows without a gradient and are not."""
         if self.lazy == "exact" and (reason := self.no_closed_form) is not None:
             raise ValueError(
-                f"{self.name}: rows that a sparse gradient leaves out cannot catch up exactly: {reason}; "
-                "ask for lazy='touched' to leave them alone"
+                f"{self.name}: lazy updates are not exact for rows without a gradient: {reason}; "
+                "use lazy='touched' to skip such rows"
             )
 
     @functools.cached_property
@@ -250,7 +250,7 @@ class Settings:
         if self.lazy == "touched":
             return False
         # What a tensor shares moves on in every mini-batch, so a weight cannot take it back to its own last one.
-        shared_memory_moves = self.shared and callable(self.rule.idle)
+        shared_memory_moves = self.shared and callable(self.rule.zero_grad_steps)
         return self.average or shared_memory_moves or self.no_closed_form is not None
 
 

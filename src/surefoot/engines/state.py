@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from surefoot.engines.around import Around
+from surefoot.engines.modifiers import Modifiers
 
 
 class NonFiniteError(ArithmeticError):
-    """Gradients that were not finite, or whose square overflows: those coordinates were left as they were."""
+    """Gradients that were not finite, or whose square overflows: those coordinates were skipped."""
 
 
 @dataclass
@@ -22,18 +22,18 @@ class State:
             one number per row, or (1, 1, …) with one for the tensor.
         t: the number of steps taken.
         last: per row, the last step in which it took part; only where rows catch up when next touched.
-        history: (step, coefficients, around) from that step on, for rows that have yet to catch up; only appended to.
-        average: the average of the iterates, weighted by their learning rates, where it is asked for.
+        history: (step, coefficients, modifiers) from that step on, for rows that have yet to catch up; append-only.
+        average: the average of the iterates, weighted by their learning rates, where it is kept.
         average_seen: per row, the weight of the average up to the row's last touch.
         weight: the sum of the learning rates so far.
-        skipped: coordinates that were left as they were because something was not finite, in all steps.
+        skipped: coordinates that were skipped because something was not finite, in all steps.
         columns: the history as arrays, which an engine keeps here.
     """
 
     slots: dict[str, np.ndarray]
     t: int = 0
     last: np.ndarray | None = None
-    history: list[tuple[int, tuple, Around]] = field(default_factory=list)
+    history: list[tuple[int, tuple, Modifiers]] = field(default_factory=list)
     average: np.ndarray | None = None
     average_seen: np.ndarray | None = None
     weight: float = 0.0
@@ -42,7 +42,7 @@ class State:
 
 
 class Columns:
-    """A state's history as arrays. It may get an entry at every step, so they grow with it and are not made anew.
+    """A state's history as arrays. It may get an entry at every step, so they grow with it.
 
     Args:
         history: the list that the arrays follow.
@@ -51,8 +51,8 @@ class Columns:
 
     def __init__(self, history: list, dtype: str):
         self.history, self.dtype, self.count = history, dtype, 0
-        coefficients, around = (len(numbers) for numbers in history[0][1:])
-        self.arrays = np.empty(0, np.int64), np.empty((0, coefficients), dtype), np.empty((0, around), dtype)
+        coefficients, modifiers = (len(numbers) for numbers in history[0][1:])
+        self.arrays = np.empty(0, np.int64), np.empty((0, coefficients), dtype), np.empty((0, modifiers), dtype)
 
     def upto_now(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The first step of each entry, its coefficients, and its numbers around the rule."""
@@ -63,5 +63,5 @@ class Columns:
             if self.count < size:
                 array[self.count : size] = [entry[column] for entry in self.history[self.count :]]
         self.count = size
-        starts, coefficients, around = self.arrays
-        return starts[:size], coefficients[:size], around[:size]
+        starts, coefficients, modifiers = self.arrays
+        return starts[:size], coefficients[:size], modifiers[:size]

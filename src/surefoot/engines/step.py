@@ -30,7 +30,7 @@ class Step(Settings):
         nonfinite: "raise" (leave such coordinates as they are, then raise), "skip" (and only count), "propagate".
         stochastic_rounding: a seed; bfloat16 parameters are then rounded up or down at random, right on average.
         lazy: for sparse gradients. "exact": rows that take no part catch up when next touched, as if they had been
-            stepped with zero gradients; "touched": rows that take no part are left alone.
+            stepped with zero gradients; "touched": rows without a gradient are skipped.
         average: keep the average of the iterates, weighted by their learning rates, in state.average.
         state_dtype: the type of the memory; by default float64 for float64 parameters and float32 for all others.
         threads: how many threads to use; by default all that engines.set_threads allows.
@@ -75,7 +75,7 @@ class Step(Settings):
 
         Raises:
             ValueError: if shapes, types or memory do not fit; nothing is changed then.
-            NonFiniteError: after the step, if nonfinite="raise" and some coordinate had to be left as it was.
+            NonFiniteError: after the step, if nonfinite="raise" and some coordinate was skipped.
         """
         driver.dense(self, self._engine, x, g, state)
 
@@ -90,7 +90,7 @@ class Step(Settings):
 
         Raises:
             ValueError: if an id lies outside 0 … n − 1, shapes or types do not fit, or the rule or its regularization
-                has no closed form for the rows left out and lazy="touched" was not asked for; nothing is changed then.
+                has no closed form for rows without a gradient and lazy="touched" is not set; nothing is changed then.
             NonFiniteError: as in dense.
         """
         driver.rows(self, self._engine, x, ids, values, state)
@@ -108,7 +108,7 @@ class Step(Settings):
         driver.grouped_rows(self, self._engine, x, gradient, state)
 
     def settle(self, x: np.ndarray, state: State) -> None:
-        """Lets every row that sparse gradients left out catch up, so that x is what dense steps would have made it."""
+        """Lets every row catch up on steps without a gradient, so that x is what dense steps would have made it."""
         driver.settle(self, self._engine, x, state)
 
     def rates(self, x: np.ndarray, state: State) -> np.ndarray:

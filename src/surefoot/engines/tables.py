@@ -12,7 +12,7 @@ class Table(NamedTuple):
 
     coefficients: np.ndarray
     spared: np.ndarray
-    around: np.ndarray
+    modifiers: np.ndarray
     lr: np.ndarray
 
 
@@ -22,13 +22,13 @@ def table(step: Settings, first: int, steps: int) -> Table:
     Computed for all steps at once where the rule's `coefficients` and the schedule take arrays, else step by step.
     """
     ts = np.arange(first, first + steps)
-    parts = (step.coefficients, step.spared_coefficients, step.around, lambda t: (step.lr(t),))
+    parts = (step.coefficients, step.spared_coefficients, step.modifiers, lambda t: (step.lr(t),))
     try:
         columns = [stack(part(ts), steps) for part in parts]
     except (TypeError, ValueError):
         columns = [np.array([part(int(t)) for t in ts], float).reshape(steps, -1) for part in parts]
-    coefficients, spared, around, lr = columns
-    return Table(coefficients, spared, around, lr[:, 0])
+    coefficients, spared, modifiers, lr = columns
+    return Table(coefficients, spared, modifiers, lr[:, 0])
 
 
 def stack(columns: tuple, steps: int) -> np.ndarray:

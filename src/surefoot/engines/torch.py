@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from surefoot import ops
-from surefoot.engines import around as surroundings
+from surefoot.engines import modifiers as surroundings
 from surefoot.engines.numerics import ARITHMETIC
 from surefoot.engines.settings import Settings
 
@@ -52,7 +52,7 @@ def bound(function: Callable) -> Callable:
 
 
 def dense(step: Settings, x: Tensor, g: Tensor, slots: list[Tensor], t: int) -> int:
-    """Steps x and its slots in place along g; returns how many coordinates were left as they were."""
+    """Steps x and its slots in place along g; returns how many coordinates were skipped."""
     if x.numel() == 0:
         return 0
     new, memory, ok = advance(step, decoded(x), decoded(g), list(map(decoded, slots)), t)
@@ -60,7 +60,7 @@ def dense(step: Settings, x: Tensor, g: Tensor, slots: list[Tensor], t: int) -> 
 
 
 def rows(step: Settings, x: Tensor, ids: Tensor, values: Tensor, slots: list[Tensor], t: int) -> int:
-    """Steps the rows that ids name; equal ids are summed before. Rows left out are left alone."""
+    """Steps the rows that ids name; equal ids are summed before. Rows without a gradient are skipped."""
     named, place = torch.unique(ids, return_inverse=True)
     values = decoded(values)
     g = values.new_zeros(len(named), *values.shape[1:]).index_add_(0, place, values)
@@ -83,7 +83,7 @@ def decoded(tensor: Tensor) -> Tensor:
 
 def advance(step: Settings, x, raw, slots, t: int, size: int | None = None):
     """One step of the values x: their new values, the new memory, and where all of it is finite."""
-    numbers = step.around(t)
+    numbers = step.modifiers(t)
     g, start = raw, x
     if step.adjusts:
         g = bound(surroundings.gradient)(raw, x, numbers.scale, numbers.clip, numbers.weight_decay)
@@ -115,7 +115,7 @@ def mean_square(step: Settings, squares: Tensor, size: int | None) -> Tensor:
 
 
 def commit(step: Settings, x: Tensor, slots: list[Tensor], new: Tensor, memory: list[Tensor], ok: Tensor) -> int:
-    """Writes what is finite into x and its slots; returns how many coordinates were left as they were."""
+    """Writes what is finite into x and its slots; returns how many coordinates were skipped."""
     stored, kept = new.to(x.dtype), [after.to(slot.dtype) for slot, after in zip(slots, memory, strict=True)]
     finite = list(map(torch.isfinite, kept))
     ok = ok & torch.isfinite(stored)

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from surefoot import losses, schedules
+from surefoot.atomic_write import atomic_write, check
 from surefoot.lab.race import VALIDATION_SHARE, Clock, Entry, Race, Settings, Task
 from surefoot.losses import Loss
-from surefoot.replacing import check, replacing
 from surefoot.rules import REGISTRY, Rule, RuleError, resolve
 from surefoot.schedules import Rate, first_rate, name_of
 
@@ -176,7 +176,7 @@ def writable(folder: str | os.PathLike[str]) -> Path:
 
 def write(path: Path, text: str) -> Path:
     """Writes a file as a whole, so that an interruption leaves the old one and not half of the new one."""
-    with replacing(path, "w") as file:
+    with atomic_write(path, "w") as file:
         file.write(text)
     return path
 

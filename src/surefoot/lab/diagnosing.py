@@ -383,7 +383,7 @@ def stuck(step: Step, slots: list[np.ndarray], after: list[np.ndarray]) -> np.nd
             values = decode(before)
             largest = 1e38 if before.dtype == np.uint16 else np.finfo(before.dtype).max / 2
             result = result | (values >= largest)
-            if step.rule.steady:
+            if step.rule.lazy_exact:
                 result = result | (decode(new) == values)
     return np.asarray(result)
 
@@ -393,7 +393,7 @@ def remedies(finding: Finding, step: Step) -> list[Remedy]:
     if not (finding.frozen or finding.saturated):
         return []
     found = []
-    grows = step.rule.steady and any(slot.kind == "scale" for slot in step.rule.slots.values())
+    grows = step.rule.lazy_exact and any(slot.kind == "scale" for slot in step.rule.slots.values())
     if step.rule.slots:
         found.append(Remedy("restart the memory", "optimizer.restart()"))
     if grows:

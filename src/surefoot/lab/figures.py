@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
-from surefoot.replacing import replacing
+from surefoot.atomic_write import atomic_write
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -170,10 +170,10 @@ def check_suffix(figure: Path | None = None, animation: Path | None = None) -> N
 
 @contextlib.contextmanager
 def writing(target: Path, mode: Literal["w", "wb"] = "wb") -> Iterator[IO[Any]]:
-    """As `replacing`, making the folder of the file; what keeps it from being written becomes one sentence."""
+    """As `atomic_write`, making the folder of the file; what keeps it from being written becomes one sentence."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(target, mode) as file:
+        with atomic_write(target, mode) as file:
             yield file
     except OSError as error:
         raise ValueError(f"{target}: cannot be written: {error.strerror or error}") from None

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from surefoot.replacing import check, replacing
+from surefoot.atomic_write import atomic_write, check
 
 VERSION = 2
 DTYPES = {"<f4": "F32", "<f8": "F64", "<i4": "I32", "<i8": "I64", "|u1": "U8"}
@@ -43,7 +43,7 @@ def write(path: str | os.PathLike[str], kind: str, arrays: Mapping[str, np.ndarr
     metadata = {"surefoot": f"{kind} {VERSION}", "facts": json.dumps(facts)}
     metadata["checksum"] = checksum(contiguous, metadata)
     try:
-        with replacing(path, sync=True) as file:
+        with atomic_write(path, sync=True) as file:
             file.write(header(contiguous, metadata))
             for array in contiguous.values():
                 file.write(raw(array))

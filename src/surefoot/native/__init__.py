@@ -1,8 +1,8 @@
 """Compiled kernels without their compiler: machine code that Numba made once is loaded by LLVM alone.
 
 Numba takes half a second to start, in every process, although it has nothing to do where all kernels are compiled. So a
-`Kernel` asks Numba (`emitting`) only for what no earlier process on this machine has compiled; what comes back is kept
-on disk (`keeping`), and called (`calling`) by way of an entry that takes NumPy's arrays as they are.
+`Kernel` asks Numba (`codegen`) only for what no earlier process on this machine has compiled; what comes back is kept
+on disk (`cache`), and called (`loader`) by way of an entry that takes NumPy's arrays as they are.
 """
 
 import threading
@@ -12,9 +12,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from surefoot.native import keeping
-from surefoot.native.calling import Refused, Team, Unresolved, caller, form, ordinary
-from surefoot.native.keeping import digest
+from surefoot.native import cache
+from surefoot.native.cache import digest
+from surefoot.native.loader import Refused, Team, Unresolved, caller, form, ordinary
 
 __all__ = ["Kernel", "Team", "compilation", "digest", "kernel"]
 
@@ -29,11 +29,11 @@ class Kernel:
 
     Args:
         name: with a fingerprint of everything the function is made of.
-        compiled: what compiles it for such arguments, by `emitting.emit`.
+        compiled: what compiles it for such arguments, by `codegen.emit`.
         kept: on disk. Otherwise it is compiled for this process only.
     """
 
-    def __init__(self, name: str, compiled: Callable[[tuple], keeping.Code], kept: bool = True):
+    def __init__(self, name: str, compiled: Callable[[tuple], cache.Code], kept: bool = True):
         self.name, self.compiled, self.kept = name, compiled, kept
         self._calls: dict[str, Callable] = {}
         self._last: Callable = self._other
@@ -61,15 +61,15 @@ class Kernel:
         return call(team, *arguments)
 
     def _made(self, types: str, arguments: tuple) -> Callable:
-        if self.kept and (code := keeping.read(self.name, types)):
+        if self.kept and (code := cache.read(self.name, types)):
             with suppress(Unresolved):
                 return caller(self.name, code, arguments)
         code = self._compiled(arguments)
         if self.kept:
-            keeping.write(self.name, types, code)
+            cache.write(self.name, types, code)
         return caller(self.name, code, arguments)
 
-    def _compiled(self, arguments: tuple) -> keeping.Code:
+    def _compiled(self, arguments: tuple) -> cache.Code:
         for begun, spent in _listeners:
             if not spent:
                 begun()
@@ -84,8 +84,8 @@ class Kernel:
 def kernel(function: Callable) -> Kernel:
     """A plain function, as a kernel. It calls no function but NumPy's, and allocates nothing."""
 
-    def compiled(arguments: tuple) -> keeping.Code:
-        from surefoot.native.emitting import emit, jitted
+    def compiled(arguments: tuple) -> cache.Code:
+        from surefoot.native.codegen import emit, jitted
 
         return emit(jitted(function), arguments)
 
@@ -97,7 +97,7 @@ def kernel(function: Callable) -> Kernel:
 def compilation(begun: Callable[[], None], ended: Callable[[float], None]) -> Iterator[None]:
     """Within it, calls `begun` before the first kernel is compiled, in whatever thread, and `ended` on leaving.
 
-    Kernels that an earlier process compiled are loaded, which is no compilation; then neither is called.
+    Kernels that an earlier process compiled are loaded, which is not compilation; then neither is called.
 
     Args:
         begun: called at most once.

@@ -165,7 +165,7 @@ class Watch:
         return self.columns.setdefault(memory.parameter, len(self.columns))
 
     def look(self) -> list[tuple[Memory, int, int]]:
-        """(parameter, coordinates left as they were, ids out of range) of what was not told before, as far as known."""
+        """(parameter, skipped coordinates, ids out of range) of what was not told before, as far as known."""
         if self.seen.tobytes() == self.told_bytes:
             return []
         counts = self.seen.copy()
@@ -192,7 +192,7 @@ def said(found: list[tuple[Memory, int, int]]) -> list[str]:
         if skipped and memory.step.nonfinite == "raise":
             faults.append(
                 f"{memory.name}: in earlier steps {skipped:,} coordinates (of {memory.size:,}) had a gradient, square "
-                "or step that is not finite; they were left as they were, all others were stepped (nonfinite='skip' "
+                "or step that is not finite; these coordinates were skipped; the rest were updated (nonfinite='skip' "
                 "only counts them)"
             )
     return faults
@@ -239,7 +239,7 @@ class TogetherOnGPU(Together):
     def plan(self) -> Any:
         shapes = [tuple(real(memory.parameter).shape) for memory in self.memories]
         places = [self.watch.place(memory) for memory in self.memories]
-        return engine().Many(self.step, self.storage, shapes, self.device, self.watch.counts, places)
+        return engine().MultiTensor(self.step, self.storage, shapes, self.device, self.watch.counts, places)
 
     def is_ready(self) -> bool:
         same = all(map(operator.is_, (tensors.get("step") for tensors in self.tensors), self.counters_on_device))
@@ -297,7 +297,7 @@ def step_copies(job: Job, gradient: Tensor, t: Any, watch: Watch, amp: Amp | Non
     x, *slots = close = [tensor.contiguous() for tensor in tensors]
     g = real(gradient.resolve_neg()).contiguous()
     places = [watch.place(memory)]
-    many = engine().Many(job.step, memory.storage, [tuple(x.shape)], memory.device, watch.counts, places)
+    many = engine().MultiTensor(job.step, memory.storage, [tuple(x.shape)], memory.device, watch.counts, places)
     steps = t if isinstance(t, Tensor) else np.array([t])
     many.run(np.array([[tensor.data_ptr() for tensor in (x, g, *slots)]], np.int64), steps, amp)
     copy_back(tensors, close)
@@ -350,7 +350,7 @@ def left_out(memory: Memory, t: Any, numbers: Tensor) -> Lazy:
         history, memory.acting = appended(history, numbers), None
     else:
         before = memory.acting or (tuple(history[-1, 1:].tolist()) if len(history) else None)
-        memory.acting = (*step.coefficients(t), *step.around(t)._replace(scale=1.0))
+        memory.acting = (*step.coefficients(t), *step.modifiers(t)._replace(scale=1.0))
         if memory.acting != before:
             history = appended(history, numbers)
             history[-1, 1 + len(step.rule.coefficient_names)] = 1.0

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from surefoot import pages
-from surefoot.engines import Around, State, Step
-from surefoot.engines.cpu.many import Storage
+from surefoot import hugepages
+from surefoot.engines import Modifiers, State, Step
+from surefoot.engines.cpu.multi_tensor import Storage
 from surefoot.engines.numerics import ARITHMETIC
 from surefoot.rules import Slot
 
@@ -171,7 +171,7 @@ class Memory:
             count = len(self.step.rule.coefficient_names)
             state.last = self.tensors["last"].numpy()
             state.history = [
-                (int(first), tuple(numbers[:count]), Around(*numbers[count:]))
+                (int(first), tuple(numbers[:count]), Modifiers(*numbers[count:]))
                 for first, *numbers in self.tensors["history"].tolist()
             ]
         return state
@@ -190,7 +190,7 @@ class Memory:
             if "step" not in self.tensors:
                 self.tensors["step"] = torch.tensor(float(self.t), dtype=counter_type())
             self.tensors["last"] = torch.from_numpy(state.last)
-            history = [[first, *numbers, *around] for first, numbers, around in state.history]
+            history = [[first, *numbers, *modifiers] for first, numbers, modifiers in state.history]
             self.tensors["history"] = torch.tensor(history, dtype=torch.float64)
 
 
@@ -223,14 +223,14 @@ def new_slot(parameter: Tensor, step: Step, slot: Slot, meta: bool) -> Tensor:
 def in_large_pages(tensor: Tensor) -> Tensor:
     """A tensor that nothing was written to yet, in memory of which rows are found faster."""
     if found := span(tensor):
-        pages.ask_for_large_pages(*found)
+        hugepages.ask_for_large_pages(*found)
     return tensor
 
 
 def move_to_large_pages(tensor: Tensor) -> None:
     """The same for a tensor in use, which stays where it is for all who hold it."""
     if found := span(tensor):
-        pages.move_to_large_pages(*found)
+        hugepages.move_to_large_pages(*found)
 
 
 def span(tensor: Tensor) -> tuple[int, int] | None:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from surefoot import rules
-from surefoot.engines import Around, NonFiniteError, Step
+from surefoot.engines import Modifiers, NonFiniteError, Step
 from surefoot.optim import gpu
 from surefoot.optim.memory import (
     Memory,
@@ -395,7 +395,7 @@ class RuleOptimizer(torch.optim.Optimizer):
 
         Raises:
             ValueError: naming the parameter, for a gradient or a memory that does not fit; nothing is changed then.
-            NonFiniteError: after the step, naming the parameters of which some coordinates were left as they were.
+            NonFiniteError: after the step, naming the parameters of which some coordinates were skipped.
         """
         if torch.compiler.is_compiling():
             return uncompiled_step(self, closure)
@@ -538,7 +538,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         """Waits for all steps on GPUs, and raises what they could not do; by itself, that is told at a later step.
 
         Raises:
-            NonFiniteError: naming the parameters of which some coordinates were left as they were.
+            NonFiniteError: naming the parameters of which some coordinates were skipped.
             ValueError: naming the parameter, where a sparse gradient named rows out of range.
         """
         if faults := gpu.said([found for watch in self._watches.values() for found in watch.wait()]):
@@ -698,7 +698,7 @@ class Boxed:
 def left_out(parameter: Tensor, step: Step, history: Any) -> dict[str, Tensor]:
     """Of what type and shape that is, without values, which rows have to make up for that were left out."""
     entries = len(history) if isinstance(history, Tensor) and history.ndim else 0
-    numbers = 1 + len(step.rule.coefficient_names) + len(Around._fields)
+    numbers = 1 + len(step.rule.coefficient_names) + len(Modifiers._fields)
     return {
         "step": torch.empty((), dtype=counter_type(), device="meta"),
         "last": torch.empty(local(parameter).shape[:1], dtype=torch.int64, device="meta"),

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from surefoot.engines import NonFiniteError, Step
-from surefoot.engines.cpu import Many, ManyTables, Sorted, count, read
+from surefoot.engines.cpu import MultiTable, MultiTensor, Sorted, count, read
 from surefoot.optim.gradients import expect_sparse
 from surefoot.optim.memory import Memory, Rows, array, is_aligned, local, own_gradient, real, rows_of
 
@@ -47,13 +47,13 @@ def checked_rows(memory: Memory, gradient: Tensor, engine: str) -> Rows:
     step.check_left_out()
     if step.catches_up and memory.counts_on_device:
         raise ValueError(
-            f"{name}: rows that a sparse gradient leaves out cannot catch up while steps are counted on the device "
-            "(capturable or fused); ask for lazy='touched' to leave them alone, or leave these two off"
+            f"{name}: lazy updates need the number of steps, which is counted on the device "
+            "(capturable or fused); use lazy='touched' to skip rows without a gradient, or turn these two off"
         )
     if engine == "torch" and step.catches_up:
         raise ValueError(
             f"{name}: only the engines cpu and gpu let rows that a sparse gradient leaves out catch up; "
-            "ask for lazy='touched' to leave them alone"
+            "use lazy='touched' to skip such rows"
         )
     if engine == "gpu" and gradient.sparse_dim() == 1:
         return rows_of(gradient)  # which checks the rows itself: to ask here would be to wait for the GPU
@@ -151,7 +151,7 @@ class Together:
 
     def plan(self) -> Any:
         """What takes the steps, given the addresses."""
-        return Many(self.step, self.storage, np.array([memory.size for memory in self.memories]))
+        return MultiTensor(self.step, self.storage, np.array([memory.size for memory in self.memories]))
 
     def fixed(self, gradients: list[Tensor]) -> list[Tensor]:
         """Those gradients whose types, sizes and strides are always the same."""
@@ -240,11 +240,11 @@ class TogetherByRows(Together):
 
     sorted: Sorted | None = None
 
-    def plan(self) -> ManyTables:
+    def plan(self) -> MultiTable:
         for parameter in self.parameters:
             expect_sparse(parameter)
         shapes = [(len(part), memory.size // len(part)) for part, memory in zip(self.own, self.memories, strict=True)]
-        return ManyTables(self.step, self.storage, np.array(shapes))
+        return MultiTable(self.step, self.storage, np.array(shapes))
 
     def fixed(self, gradients: list[Tensor]) -> list[Tensor]:
         return []
@@ -308,11 +308,11 @@ def torch_engine():
 
 
 def fault(step: Step, memory: Memory, skipped: int, t: int) -> str:
-    """What is to be said of coordinates that were left as they were; nothing where they are only to be counted."""
+    """What is to be said of coordinates that were skipped; nothing where they are only to be counted."""
     memory.skipped += skipped
     if step.nonfinite != "raise":
         return ""
     return (
         f"{memory.name}: {skipped:,} of {memory.size:,} coordinates had a gradient, square or step that is not finite "
-        f"at step {t}; they were left as they were, all others were stepped (nonfinite='skip' only counts them)"
+        f"at step {t}; these coordinates were skipped; the rest were updated (nonfinite='skip' only counts them)"
     )

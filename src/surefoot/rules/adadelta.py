@@ -9,7 +9,7 @@ def coefficients(t, lr, rho, eps, eps_root):
     return lr, rho, 1 - rho, eps, eps_root
 
 
-def idle(x, k, square, change, lr, rho, fresh, eps, eps_root):
+def zero_grad_steps(x, k, square, change, lr, rho, fresh, eps, eps_root):
     """k steps with g = 0: both averages decay."""
     decay = ops.power(rho, k)
     return x, decay * square, decay * change
@@ -32,7 +32,7 @@ def idle(x, k, square, change, lr, rho, fresh, eps, eps_root):
         "keras": {"lr": 0.001, "rho": 0.95, "eps_root": 1e-7},
         "optax": {"rho": 0.9, "eps_root": 1e-6},
     },
-    idle=idle,
+    zero_grad_steps=zero_grad_steps,
 )
 def adadelta(x, g, g2, square, change, lr, rho, fresh, eps, eps_root):
     """Adadelta: the rate is the typical past update over the typical past gradient."""

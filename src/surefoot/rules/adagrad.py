@@ -31,7 +31,7 @@ def coefficients(t, lr, lr_decay, initial_accumulator_value, eps, eps_root):
         "optax": {"eps": 0.0, "eps_root": 1e-7, "initial_accumulator_value": 0.1},
         "fbgemm": {"lr": 0.01, "eps": 1e-8, "eps_root": 0.0},
     },
-    steady=True,
+    lazy_exact=True,
 )
 def adagrad(x, g, g2, total, lr, eps, eps_root):
     """AdaGrad: the rate is η over the root of the sum of squared gradients."""

@@ -27,7 +27,7 @@ def coefficients(t, lr, l1, initial_accumulator_value, eps, eps_root):
     },
     coefficients=coefficients,
     from_origin=True,
-    steady=True,
+    lazy_exact=True,
 )
 def dual_averaging(x, g, g2, total, dual, lr, threshold, eps, eps_root):
     """AdaGrad by dual averaging: from the origin, with exact zeros under L1."""

@@ -40,8 +40,8 @@ def coefficients(t, lr, beta, l1, l2, initial_accumulator_value):
     coefficients=coefficients,
     conventions={"keras": {"lr": 0.001, "beta": 0.0, "initial_accumulator_value": 0.1}},
     from_origin=True,
-    steady=True,
-    idle="still",
+    lazy_exact=True,
+    zero_grad_steps="still",
 )
 def ftrl(x, g, g2, total, dual, per_lr, base, l1):
     """FTRL-Proximal: the regularized leader, with AdaGrad's rates and exact zeros under L1."""

@@ -19,7 +19,7 @@ def coefficients(t, lr, eps, eps_root):
         "eps_root": nonnegative(1e-6, "ε_root, added inside the root"),
     },
     coefficients=coefficients,
-    idle="still",
+    zero_grad_steps="still",
 )
 def mean_adagrad(x, g, g2, total, lr, per_step, eps, eps_root):
     """Mean AdaGrad: the rate is η over the root mean square of all gradients."""

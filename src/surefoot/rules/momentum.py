@@ -14,13 +14,13 @@ def coefficients(t, lr, momentum, dampening, nesterov):
     return lr, momentum, 1 - dampening * (t > 1) if dampening else 1.0
 
 
-def idle(x, k, velocity, lr, momentum, fresh):
+def zero_grad_steps(x, k, velocity, lr, momentum, fresh):
     """k steps with g = 0: v ← βᵏv, x ← x − η v (β + … + βᵏ)."""
     decay = ops.power(momentum, k)
     return x - lr * (velocity * (momentum * (1 - decay) / (1 - momentum))), decay * velocity
 
 
-def idle_nesterov(x, k, velocity, lr, momentum, fresh):
+def zero_grad_steps_nesterov(x, k, velocity, lr, momentum, fresh):
     """The same, one decay ahead."""
     decay = ops.power(momentum, k)
     return x - lr * (momentum * velocity * (momentum * (1 - decay) / (1 - momentum))), decay * velocity
@@ -38,7 +38,7 @@ def idle_nesterov(x, k, velocity, lr, momentum, fresh):
     },
     coefficients=coefficients,
     conventions={"pytorch": {"lr": 1e-3}, "keras": {"lr": 0.01}},
-    idle=idle,
+    zero_grad_steps=zero_grad_steps,
 )
 def momentum(x, g, g2, velocity, lr, momentum, fresh):
     """Momentum (heavy ball): the direction is a leaky sum of past gradients."""
@@ -46,7 +46,7 @@ def momentum(x, g, g2, velocity, lr, momentum, fresh):
     return lr, velocity, velocity
 
 
-@momentum.when("nesterov", idle=idle_nesterov)
+@momentum.when("nesterov", zero_grad_steps=zero_grad_steps_nesterov)
 def nesterov(x, g, g2, velocity, lr, momentum, fresh):
     velocity = momentum * velocity + fresh * g
     return lr, g + momentum * velocity, velocity

@@ -65,10 +65,10 @@ class Rule(Record):
             float64; t = 1, 2, … is the number of the step, an int or an array of them. Without it the function takes
             the hyperparameters themselves, by name.
         conventions: the hyperparameters that other libraries set differently, by library.
-        steady: a zero gradient changes neither the memory nor the rate. Rows that a sparse gradient leaves out may
-            then be skipped, and their regularization made up for exactly when they are next touched.
-        idle: (x, k, *slots, *coefficients) -> (x, *slots): what k steps with zero gradient do, for a rule that is not
-            steady but has a closed form; "still" where they leave x where it is, and do no more than change the rate.
+        lazy_exact: a zero gradient changes neither the memory nor the rate. Rows without a gradient may
+            then be skipped; their regularization is applied in closed form when they are next touched.
+        zero_grad_steps: (x, k, *slots, *coefficients) -> (x, *slots): what k steps with zero gradient do, for a rule
+            that is not lazy_exact but has a closed form; "still" where they leave x unchanged and only change the rate.
         from_origin: x ← 0 − rate · direction: the step starts from the origin (dual averaging, FTRL).
         options: settings around the rule that belong to the method (AdamW: its decoupled weight decay).
 
@@ -90,8 +90,8 @@ class Rule(Record):
     formula: str = ""
     source: str = ""
     conventions: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    steady: bool = False
-    idle: Callable[..., tuple] | Literal["still"] | None = None
+    lazy_exact: bool = False
+    zero_grad_steps: Callable[..., tuple] | Literal["still"] | None = None
     from_origin: bool = False
     options: Mapping[str, float] = field(default_factory=dict)
     variants: dict[frozenset[str], "Rule"] = field(default_factory=dict, repr=False)
@@ -116,7 +116,7 @@ class Rule(Record):
     @property
     def follows_rate(self) -> bool:
         """Whether a coordinate moves with its rate in steps with zero gradient, as each starts from the origin."""
-        return self.from_origin and self.idle != "still"
+        return self.from_origin and self.zero_grad_steps != "still"
 
     @property
     def defaults(self) -> dict[str, float]:
@@ -225,8 +225,8 @@ def check(rule: Rule) -> None:
     """Raises RuleError unless every engine can run the rule: its signature, its hyperparameters, then a trial step."""
     check_signature(rule)
     check_operations(rule.function, rule.name, "rule", RuleError)
-    if callable(rule.idle):
-        check_operations(rule.idle, rule.name, "rule", RuleError)
+    if callable(rule.zero_grad_steps):
+        check_operations(rule.zero_grad_steps, rule.name, "rule", RuleError)
     check_trial(rule)
 
 
@@ -302,22 +302,22 @@ def check_trial(rule: Rule) -> None:
                 f"{rule.name}: the {slot.kind} slot {name!r} depends on x or g; feed it from g2 alone, "
                 "or declare it with direction()"
             )
-    if callable(rule.idle):
-        check_idle(rule, x, memory, tuple(map(f, values)))
+    if callable(rule.zero_grad_steps):
+        check_zero_grad_steps(rule, x, memory, tuple(map(f, values)))
     for what, value in zip(("the rate", "the direction", *rule.slots), result, strict=True):
         if np.asarray(value).dtype != f:
             raise RuleError(f"{rule.name}: {what} is {np.asarray(value).dtype} where all inputs are float32")
 
 
-def check_idle(rule: Rule, x, memory, coefficients: tuple) -> None:
+def check_zero_grad_steps(rule: Rule, x, memory, coefficients: tuple) -> None:
     """Two steps with zero gradient by the closed form: it must return the parameter and every slot."""
-    assert callable(rule.idle)
+    assert callable(rule.zero_grad_steps)
     try:
         with np.errstate(all="ignore"):
-            result = ops.bind(rule.idle, ARRAY_OPS, np.float32)(x, 2, *memory, *coefficients)
+            result = ops.bind(rule.zero_grad_steps, ARRAY_OPS, np.float32)(x, 2, *memory, *coefficients)
     except Exception as error:
-        raise RuleError(f"{rule.name}: a trial of idle failed: {error}") from error
+        raise RuleError(f"{rule.name}: a trial of zero_grad_steps failed: {error}") from error
     if not isinstance(result, tuple) or len(result) != 1 + len(rule.slots):
         found = f"{len(result)} values" if isinstance(result, tuple) else "one value"
         wanted = ", ".join(("x", *rule.slots))
-        raise RuleError(f"{rule.name}: idle returns {found}; expected {1 + len(rule.slots)} ({wanted})")
+        raise RuleError(f"{rule.name}: zero_grad_steps returns {found}; expected {1 + len(rule.slots)} ({wanted})")

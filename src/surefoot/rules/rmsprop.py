@@ -13,7 +13,7 @@ def coefficients(t, lr, gamma, centered, momentum, eps, eps_root):
     return lr, gamma, 1 - gamma, eps, eps_root
 
 
-def idle(x, k, square, lr, gamma, fresh, eps, eps_root):
+def zero_grad_steps(x, k, square, lr, gamma, fresh, eps, eps_root):
     """k steps with g = 0: s ← γᵏ s."""
     return x, ops.power(gamma, k) * square
 
@@ -37,7 +37,7 @@ def idle(x, k, square, lr, gamma, fresh, eps, eps_root):
         "keras": {"lr": 0.001, "gamma": 0.9, "eps": 0.0, "eps_root": 1e-7},
         "optax": {"gamma": 0.9, "eps": 0.0, "eps_root": 1e-8},
     },
-    idle=idle,
+    zero_grad_steps=zero_grad_steps,
 )
 def rmsprop(x, g, g2, square, lr, gamma, fresh, eps, eps_root):
     """RMSProp: the rate is η over the root of a leaky average of squared gradients."""
@@ -45,12 +45,12 @@ def rmsprop(x, g, g2, square, lr, gamma, fresh, eps, eps_root):
     return lr / (ops.sqrt(square + eps_root) + eps), g, square
 
 
-def idle_centered(x, k, square, mean, lr, gamma, fresh, eps, eps_root):
+def zero_grad_steps_centered(x, k, square, mean, lr, gamma, fresh, eps, eps_root):
     decay = ops.power(gamma, k)
     return x, decay * square, decay * mean
 
 
-@rmsprop.when("centered", slots={"square": direction(), "mean": direction()}, idle=idle_centered)
+@rmsprop.when("centered", slots={"square": direction(), "mean": direction()}, zero_grad_steps=zero_grad_steps_centered)
 def centered(x, g, g2, square, mean, lr, gamma, fresh, eps, eps_root):
     square = gamma * square + fresh * (g * g)
     mean = gamma * mean + fresh * g
@@ -66,7 +66,7 @@ def coefficients_with_velocity(t, lr, gamma, centered, momentum, eps, eps_root):
     "momentum",
     slots={"square": scale(), "velocity": direction()},
     coefficients=coefficients_with_velocity,
-    idle=None,
+    zero_grad_steps=None,
 )
 def with_momentum(x, g, g2, square, velocity, lr, gamma, fresh, momentum, eps, eps_root):
     square = gamma * square + fresh * g2
@@ -79,7 +79,7 @@ def with_momentum(x, g, g2, square, velocity, lr, gamma, fresh, momentum, eps, e
     "momentum",
     slots={"square": direction(), "mean": direction(), "velocity": direction()},
     coefficients=coefficients_with_velocity,
-    idle=None,
+    zero_grad_steps=None,
 )
 def centered_with_momentum(x, g, g2, square, mean, velocity, lr, gamma, fresh, momentum, eps, eps_root):
     square = gamma * square + fresh * (g * g)

@@ -9,7 +9,7 @@ from surefoot.rules.record import rule
     source="Robbins & Monro (1951), A stochastic approximation method",
     hyper={"lr": nonnegative(0.05, "learning rate η")},
     conventions={"pytorch": {"lr": 1e-3}, "keras": {"lr": 0.01}, "fbgemm": {"lr": 0.01}},
-    steady=True,
+    lazy_exact=True,
 )
 def sgd(x, g, g2, lr):
     """Stochastic gradient descent: one rate for all coordinates."""

@@ -13,7 +13,7 @@ from surefoot.rules.record import rule, scale
     source="Zhang, Lipton, Li & Smola, Dive into Deep Learning, chapter AdaGrad",
     slots={"count": scale()},
     hyper={"lr": nonnegative(0.1, "learning rate η"), "c": positive(1.0, "added to the count")},
-    steady=True,
+    lazy_exact=True,
 )
 def visits(x, g, g2, count, lr, c):
     """Visit-count SGD: the rate falls with the number of nonzero gradients seen."""

@@ -1,7 +1,7 @@
 """The CPU engine, in Numba: the reference's bits at the speed of memory.
 
 `drivers/` holds one generic driver per layout, `lanes.py` those of several linear models at once; `codecs.py` reads and
-writes storage types, `slots.py` a rule's memory. `specialising.py` gives a driver's copy for a rule, and `compiling.py`
+writes storage types, `slots.py` a rule's memory. `specialize.py` gives a driver's copy for a rule, and `compiling.py`
 makes it where that has not been done before. Here memory is laid out for them and shared among threads.
 """
 
@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from surefoot import losses, pages, threads
+from surefoot import hugepages, losses, threads
 from surefoot.engines import reference
-from surefoot.engines.around import Around
 from surefoot.engines.cpu.arguments import Acting, Waiting, Workspace
 from surefoot.engines.cpu.kind import Kind, kind_of, numbers, workspaces
-from surefoot.engines.cpu.many import Many, ManyTables, Sorted, count, read
-from surefoot.engines.cpu.merging import distinct_rows, sort_ids
-from surefoot.engines.cpu.specialising import specialise
+from surefoot.engines.cpu.multi_tensor import MultiTable, MultiTensor, Sorted, count, read
+from surefoot.engines.cpu.sorting import distinct_rows, sort_ids
+from surefoot.engines.cpu.specialize import specialize
+from surefoot.engines.modifiers import Modifiers
 from surefoot.engines.numerics import ARITHMETIC, BLOCK, encode, rounding_key, storage_of
 from surefoot.engines.settings import Settings
 from surefoot.engines.state import Columns, State
@@ -29,8 +29,8 @@ from surefoot.losses import Loss
 from surefoot.rules import REGISTRY
 
 __all__ = [
-    "Many",
-    "ManyTables",
+    "MultiTable",
+    "MultiTensor",
     "Sorted",
     "count",
     "dense",
@@ -61,18 +61,18 @@ def stored(array: np.ndarray) -> np.ndarray:
 # Dense gradients
 
 
-def dense(step: Settings, x, g, state: State, t: int, coefficients: tuple, around: Around) -> int:
-    """Steps all of x; returns how many coordinates were left as they were."""
+def dense(step: Settings, x, g, state: State, t: int, coefficients: tuple, modifiers: Modifiers) -> int:
+    """Steps all of x; returns how many coordinates were skipped."""
     if x.size == 0:
         return 0
     kind = kind_of(step, storage_of(x))
-    c, a = numbers(kind, coefficients, around)
+    c, a = numbers(kind, coefficients, modifiers)
     slots = [stored(state.slots[name]) for name in step.rule.slots]
     x, g = stored(x), stored(g)
     means = np.empty(0, kind.dtype)
     if step.granularity == "tensor":
         means = np.array([squares(x, g, a, kind, step.threads) / x.size]).astype(kind.dtype)
-    kernel = specialise("dense", step.rule, kind)
+    kernel = specialize("dense", step.rule, kind)
     key = np.uint32(rounding_key(step.stochastic_rounding, t))
     # What the tensor shares is read by every block, and so written elsewhere until all are done.
     fresh = [slot.copy() if common else slot for slot, common in zip(slots, step.in_common, strict=True)]
@@ -153,20 +153,20 @@ def distinct(gradient) -> np.ndarray:
     return distinct_rows(gradient[1])[0]
 
 
-def rows(step: Settings, x, gradient, state: State, t: int, coefficients: tuple, around: Around) -> int:
-    """Steps the rows that a gradient names; returns how many coordinates were left as they were."""
+def rows(step: Settings, x, gradient, state: State, t: int, coefficients: tuple, modifiers: Modifiers) -> int:
+    """Steps the rows that a gradient names; returns how many coordinates were skipped."""
     values, order = gradient
     kind = kind_of(step, storage_of(x), catches_up=state.last is not None)
     if not values.size:
         named = distinct(gradient)
         sums = np.empty((len(named), *x.shape[1:]), kind.dtype)
-        return reference.rows(step, x, (named, sums), state, t, coefficients, around)
-    c, a = numbers(kind, coefficients, around)
+        return reference.rows(step, x, (named, sums), state, t, coefficients, modifiers)
+    c, a = numbers(kind, coefficients, modifiers)
     with two_dimensions(step, x, state) as (table_, slots, after):
         means = np.empty(0, kind.dtype)
         if step.granularity == "tensor":
             means = np.array([squares_of_rows(table_, gradient, a, kind) / x.size]).astype(kind.dtype)
-        kernel = specialise("rows", step.rule, kind)
+        kernel = specialize("rows", step.rule, kind)
         key = np.uint32(rounding_key(step.stochastic_rounding, t))
         edges = threads.edges(values.size, len(order), step.threads, each=threads.FEW)
         parts = len(edges) - 1
@@ -191,9 +191,9 @@ def sums(order, starts, values: np.ndarray) -> np.ndarray:
     """The sum of each distinct row's values in order of occurrence, given its ids sorted and where each row begins."""
     table_ = np.ascontiguousarray(stored(values)).reshape(len(values), math.prod(values.shape[1:]))
     kind = Kind(ARITHMETIC[storage_of(values)])
-    result = pages.empty((len(starts) - 1, table_.shape[1]), kind.dtype)
+    result = hugepages.empty((len(starts) - 1, table_.shape[1]), kind.dtype)
     if result.size:
-        kernel = specialise("sums", REGISTRY["sgd"], kind)
+        kernel = specialize("sums", REGISTRY["sgd"], kind)
         cuts = threads.edges(len(order) * table_.shape[1], len(order), None, each=threads.FEW)
         edges = np.searchsorted(starts, cuts)
         threads.run(kernel, len(edges) - 1, table_, order, starts, result, edges)
@@ -223,15 +223,15 @@ def two_dimensions(step: Settings, x, state: State):
 
 
 def waiting(state: State, now: int, kind: Kind, parts: int, x, slots) -> Waiting | np.ndarray:
-    """What kernels need to let rows that were left out catch up; nothing where they need not."""
+    """What kernels need for rows to catch up on steps without a gradient; EMPTY where they need not."""
     if state.last is None:
         return EMPTY
     known = state.columns
     if known is None or known.history is not state.history or known.dtype != kind.dtype:
         known = state.columns = Columns(state.history, kind.dtype)
-    starts, coefficients, around = known.upto_now()
+    starts, coefficients, modifiers = known.upto_now()
     row, memory = wide(parts, x, slots)
-    return Waiting(state.last, np.array([now]), starts, coefficients, around, row, memory)
+    return Waiting(state.last, np.array([now]), starts, coefficients, modifiers, row, memory)
 
 
 def wide(parts: int, x, slots) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
@@ -252,21 +252,21 @@ def settle(step: Settings, x, state: State) -> None:
     with two_dimensions(step, x, state) as (table_, slots, _):
         unchanged = tuple(slot.copy() if slot.ndim == 1 and step.granularity == "tensor" else slot for slot in slots)
         rest = waiting(state, state.t + 1, kind, 1, table_, slots)
-        specialise("settle", step.rule, kind)(table_, slots, unchanged, rest)
+        specialize("settle", step.rule, kind)(table_, slots, unchanged, rest)
 
 
 # Norms and mean squares
 
 
-def squares(x, g, around: tuple, kind: Kind, limit: int | None) -> float:
+def squares(x, g, modifiers: tuple, kind: Kind, limit: int | None) -> float:
     """The sum of the squares of a dense gradient, as the rule sees it; x tells the storage type and enters with L2."""
     count = -(-g.size // BLOCK)
     sums_ = np.zeros(count)
-    kernel = specialise("dense_squares", REGISTRY["sgd"], Kind(kind.dtype, adjusts=kind.adjusts))
+    kernel = specialize("dense_squares", REGISTRY["sgd"], Kind(kind.dtype, adjusts=kind.adjusts))
 
     def run(xs, gs, sums_, edges):
         work = workspaces(len(edges) - 1, BLOCK, kind.dtype)
-        threads.run(kernel, len(work), xs, gs, around, work, sums_, edges, threads=limit)
+        threads.run(kernel, len(work), xs, gs, modifiers, work, sums_, edges, threads=limit)
 
     if x.flags.c_contiguous and g.flags.c_contiguous:
         run(x.reshape(1, -1), g.reshape(1, -1), sums_, threads.edges(g.size, count, limit))
@@ -283,9 +283,9 @@ def norm(step: Settings, g) -> float:
     return math.sqrt(squares(stored(g), stored(g), (), kind, step.threads))
 
 
-def squares_of_rows(x, gradient, around: tuple, kind: Kind) -> float:
-    kernel = specialise("rows_squares", REGISTRY["sgd"], Kind(kind.dtype, adjusts=kind.adjusts))
-    return kernel(x, *gradient, around, np.empty(BLOCK, kind.dtype), np.empty(x.shape[1], kind.dtype))
+def squares_of_rows(x, gradient, modifiers: tuple, kind: Kind) -> float:
+    kernel = specialize("rows_squares", REGISTRY["sgd"], Kind(kind.dtype, adjusts=kind.adjusts))
+    return kernel(x, *gradient, modifiers, np.empty(BLOCK, kind.dtype), np.empty(x.shape[1], kind.dtype))
 
 
 def rows_norm(x, gradient) -> float:
@@ -300,7 +300,7 @@ def rows_norm(x, gradient) -> float:
 
 
 def linear(step: Settings, examples, y, order, x, state: State, loss: str | Loss, batch_size: int) -> int:
-    """One pass of mini-batches through the examples; returns how many coordinates were left as they were."""
+    """One pass of mini-batches through the examples; returns how many coordinates were skipped."""
     steps = -(-len(order) // batch_size)
     first = state.t + 1
     acting = table(step, first, steps)
@@ -316,11 +316,11 @@ def linear(step: Settings, examples, y, order, x, state: State, loss: str | Loss
         average, shares = state.average, np.divide(lr, weight, out=np.zeros(steps), where=weight > 0)
     seed = step.stochastic_rounding
     keys = np.array([rounding_key(seed, first + b) for b in range(1 if seed is None else steps)], np.uint32)
-    numbers_of_pass = (acting.coefficients.astype(kind.dtype), acting.spared.astype(kind.dtype), acting.around)
+    numbers_of_pass = (acting.coefficients.astype(kind.dtype), acting.spared.astype(kind.dtype), acting.modifiers)
     work = (*np.zeros((3, x.size), kind.dtype), np.arange(x.size))
-    last, now, starts, changing, around = stretches(acting, first, kind, x.size)
+    last, now, starts, changing, modifiers = stretches(acting, first, kind, x.size)
     row, memory = wide(1, weights[:, :1], [slot[..., :1] for slot in slots])
-    skipped = specialise("linear", step.rule, kind)(
+    skipped = specialize("linear", step.rule, kind)(
         examples,
         y,
         order,
@@ -334,7 +334,7 @@ def linear(step: Settings, examples, y, order, x, state: State, loss: str | Loss
         average,
         work,
         np.empty(BLOCK, kind.dtype),
-        Waiting(last, now, starts, changing, around, row, memory),
+        Waiting(last, now, starts, changing, modifiers, row, memory),
     )
     if weights.base is not x and weights is not x:
         stored(x)[...] = weights[0]
@@ -350,10 +350,10 @@ def stretches(acting, first: int, kind: Kind, size: int):
     changes = np.zeros(1, np.int64)
     if kind.catches_up and steps > 1:
         numbers_ = np.hstack(
-            [np.broadcast_to(part, (steps, part.shape[1])) for part in (acting.coefficients, acting.around)]
+            [np.broadcast_to(part, (steps, part.shape[1])) for part in (acting.coefficients, acting.modifiers)]
         )
         changes = np.flatnonzero(np.r_[True, (numbers_[1:] != numbers_[:-1]).any(axis=1)])
-    coefficients, around = (
-        part[np.minimum(changes, len(part) - 1)].astype(kind.dtype) for part in (acting.coefficients, acting.around)
+    coefficients, modifiers = (
+        part[np.minimum(changes, len(part) - 1)].astype(kind.dtype) for part in (acting.coefficients, acting.modifiers)
     )
-    return last, np.array([first]), changes + first, coefficients, around
+    return last, np.array([first]), changes + first, coefficients, modifiers

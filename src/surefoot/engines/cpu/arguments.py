@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from surefoot.engines.around import Around
+from surefoot.engines.modifiers import Modifiers
 
 
 class Numbers(NamedTuple):
@@ -12,12 +12,12 @@ class Numbers(NamedTuple):
 
     Attributes:
         coefficients: the rule's, (steps, coefficients).
-        around: the numbers around the rule, (steps, 6), float64.
+        modifiers: the numbers around the rule, (steps, 6), float64.
         keys: of rounding, (steps,), uint32.
     """
 
     coefficients: np.ndarray
-    around: np.ndarray
+    modifiers: np.ndarray
     keys: np.ndarray
 
 
@@ -26,13 +26,13 @@ class Acting(NamedTuple):
 
     Attributes:
         coefficients: the rule's.
-        around: the numbers around the rule, or () where nothing is done around it.
+        modifiers: the numbers around the rule, or () where nothing is done around it.
         means: (1,), the mean square that all rows share; empty where each has its own.
         key: of rounding.
     """
 
     coefficients: tuple
-    around: Around | tuple[()]
+    modifiers: Modifiers | tuple[()]
     means: np.ndarray
     key: np.uint32
 
@@ -45,13 +45,13 @@ class Workspace(NamedTuple):
 
 
 class Waiting(NamedTuple):
-    """What rows need that were left out, to catch up.
+    """What rows need to catch up on steps without a gradient.
 
     Attributes:
         last: the last step of every row.
         now: (1,), the step that is being taken.
         starts: the first step of each stretch of constant coefficients.
-        coefficients, around: what acts in each.
+        coefficients, modifiers: what acts in each.
         wide, wide_slots: for each part, room for a row and its memory in the type of the arithmetic, so that it is
             rounded once, after all stretches.
     """
@@ -60,6 +60,6 @@ class Waiting(NamedTuple):
     now: np.ndarray
     starts: np.ndarray
     coefficients: np.ndarray
-    around: np.ndarray
+    modifiers: np.ndarray
     wide: np.ndarray
     wide_slots: tuple[np.ndarray, ...]

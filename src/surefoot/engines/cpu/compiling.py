@@ -11,12 +11,12 @@ import numba
 import numpy as np
 
 from surefoot import losses, ops
-from surefoot.engines import around
+from surefoot.engines import modifiers
 from surefoot.engines.cpu import lanes, numba_ops, slots
-from surefoot.engines.cpu.drivers import coordinate, deferred, dense, linear, modifiers, rows, sort, squares
+from surefoot.engines.cpu.drivers import coordinate, deferred, dense, linear, rows, sort, squares, variants
 from surefoot.engines.cpu.kind import Kind
 from surefoot.losses import Loss
-from surefoot.native.emitting import OPTIONS
+from surefoot.native.codegen import OPTIONS
 from surefoot.rules import Rule
 
 # Counting references would cost an atomic operation for each row, on which threads wait for each other. No fastmath
@@ -25,7 +25,7 @@ INNER: dict[str, Any] = OPTIONS | {"forceinline": True}
 APART: dict[str, Any] = OPTIONS
 """Of helpers that are not worth a copy wherever they are called."""
 
-MODULES = (lanes, coordinate, deferred, dense, linear, modifiers, rows, sort, squares)
+MODULES = (lanes, coordinate, deferred, dense, linear, variants, rows, sort, squares)
 """The modules that drivers and their helpers stand in."""
 
 
@@ -98,34 +98,40 @@ def namespace(rule: Rule, kind: Kind) -> dict:
         "PROPAGATE": kind.propagate,
         "FROM_ORIGIN": rule.from_origin,
         "RULE": compiled(rule.function),
-        "RULE_IDLE": compiled(rule.idle) if callable(rule.idle) else None,
-        "ADVANCE": compiled(around.advance),
-        "AROUND_GRADIENT": compiled(around.gradient),
-        "AROUND_PROXIMAL": compiled(around.proximal),
-        "AROUND_IDLE": compiled(around.idle, np.float64),
+        "RULE_ZERO_GRAD": compiled(rule.zero_grad_steps) if callable(rule.zero_grad_steps) else None,
+        "ADVANCE": compiled(modifiers.advance),
+        "MODIFIED_GRADIENT": compiled(modifiers.gradient),
+        "PROXIMAL_STEP": compiled(modifiers.proximal),
+        "ZERO_GRAD_CLOSED_FORM": compiled(modifiers.zero_grad_steps, np.float64),
         "SLOPE": slope_of(kind.loss) if kind.loss is not None else None,
     }
     names |= common_helpers(kind.dtype)
     for helper in helpers().keys() - common():
         names[helper] = jitted(helper, names)
-    idle = "idle_from_origin" if rule.from_origin else "idle_steady" if rule.steady else "idle_by_rule"
+    idle = (
+        "zero_grad_from_origin"
+        if rule.from_origin
+        else "zero_grad_lazy_exact"
+        if rule.lazy_exact
+        else "zero_grad_by_rule"
+    )
     names |= {
         "GRADIENT": names["full_gradient" if kind.adjusts else "plain_gradient"],
         "BLOCK_SQUARES": names["full_squares" if kind.adjusts else "plain_squares"],
         "START": names["full_start" if kind.decays else "plain_start"],
         "PROXIMAL": names["full_proximal" if kind.shrinks else "plain_proximal"],
-        "NUMBERS_AROUND": names["plain_numbers" if kind.plain else "full_numbers"],
+        "MODIFIERS_IN": names["plain_numbers" if kind.plain else "full_numbers"],
         "AROUND": names["plain_around" if kind.plain else "full_around"],
         "SPARED": names["plain_spared" if kind.plain else "full_spared"],
         "MEAN_SQUARE": names["shared_square" if kind.shared else "own_square"],
         "MEAN_OF": names["shared_mean" if kind.shared else "own_mean"],
-        "IDLE": names["idle_row" if kind.catches_up else "idle_nothing"],
-        "IDLE_STRETCH": names[idle],
+        "ZERO_GRAD": names["zero_grad_row" if kind.catches_up else "zero_grad_nothing"],
+        "ZERO_GRAD_STRETCH": names[idle],
         "TOUCH": names["touch_all" if kind.sweeps else "touch_new"],
         "GATHER": names["gather_all" if kind.sweeps else "gather_new"],
         "SETTLE_WEIGHTS": names["settle_weights" if kind.catches_up else "settle_nothing"],
     }
-    idle_lane = "lane_from_origin" if rule.from_origin else "lane_steady" if rule.steady else "lane_by_rule"
+    idle_lane = "lane_from_origin" if rule.from_origin else "lane_lazy_exact" if rule.lazy_exact else "lane_by_rule"
     names |= {
         "LANE_COUNT": kind.lanes,
         "WIDTH": (1 + len(rule.slots)) * kind.lanes + 2 if kind.lanes else 0,
@@ -136,11 +142,11 @@ def namespace(rule: Rule, kind: Kind) -> dict:
         "PREDICT": names["predict_one" if kind.lanes == 1 else "predict"],
         "SCALE": names["running_scales" if kind.normalizes else "no_scales"],
         "PENALTIES": names["spread_penalties" if kind.shrinks or kind.decays else "no_penalties"],
-        "AROUND_AT": names["penalties_around" if kind.shrinks or kind.decays else "nothing_around"],
-        "CATCH_UP": names["idle_lanes" if kind.catches_up else "no_idle"],
+        "MODIFIERS_AT": names["penalties_as_modifiers" if kind.shrinks or kind.decays else "no_modifiers"],
+        "CATCH_UP": names["lanes_that_wait" if kind.catches_up else "none_waits"],
         "CATCH_UP_ALL": names["catch_up_all" if kind.catches_up else "none_idle"],
         "NEXT": names["next_step" if kind.catches_up else "no_next"],
-        "IDLE_LANE": names[idle_lane],
+        "ZERO_GRAD_LANE": names[idle_lane],
         "AVERAGE": names["blend_lanes" if kind.averages else "no_average"],
     }
     names["SPREAD"] = numba.njit(slots.lane_coefficients(len(rule.coefficient_names)), **INNER)

@@ -4,15 +4,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from surefoot.engines.around import Around
 from surefoot.engines.cpu.arguments import Numbers
+from surefoot.engines.modifiers import Modifiers
 from surefoot.engines.numerics import ARITHMETIC, rounding_key
 from surefoot.engines.settings import Settings
 from surefoot.losses import Loss
 from surefoot.records.functions import fingerprint, plain_name
 
 APART = 32
-"""Numbers between what two threads write, so that they share no line of a cache."""
+"""Numbers between what two threads write, so that they do not share a cache line."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Kind:
         adjusts: the gradient is changed before the rule sees it.
         decays: parameters are shrunk before the rule.
         shrinks: a proximal step follows the rule.
-        catches_up: rows that were left out make up for it.
+        catches_up: rows without a gradient catch up later.
         propagate: values that are not finite go through.
         sweeps: a linear model steps all weights in every mini-batch.
         loss: the loss of a linear model, unless it is one that the kernels of several share; see losses.CODES.
@@ -77,10 +77,10 @@ def kind_of(step: Settings, storage: str, **more) -> Kind:
     )
 
 
-def numbers(kind: Kind, coefficients: tuple, around: Around) -> tuple[tuple, Around | tuple[()]]:
+def numbers(kind: Kind, coefficients: tuple, modifiers: Modifiers) -> tuple[tuple, Modifiers | tuple[()]]:
     """The coefficients and the numbers around the rule in the type of the arithmetic."""
     f = np.dtype(kind.dtype).type
-    return tuple(map(f, coefficients)), () if kind.plain else Around(*map(f, around))
+    return tuple(map(f, coefficients)), () if kind.plain else Modifiers(*map(f, modifiers))
 
 
 def numbers_of_steps(kind: Kind, step: Settings, steps: np.ndarray) -> tuple[Numbers, np.ndarray]:
@@ -93,9 +93,9 @@ def numbers_of_steps(kind: Kind, step: Settings, steps: np.ndarray) -> tuple[Num
         different, which = np.unique(steps, return_inverse=True)
     moments = list(map(int, different))
     coefficients = np.array([tuple(map(float, step.coefficients(t))) for t in moments], kind.dtype)
-    arounds = np.array([tuple(map(float, step.around(t))) for t in moments])
+    modifiers = np.array([tuple(map(float, step.modifiers(t))) for t in moments])
     keys = np.array([rounding_key(step.stochastic_rounding, t) for t in moments], np.uint32)
-    return Numbers(coefficients, arounds, keys), which
+    return Numbers(coefficients, modifiers, keys), which
 
 
 def workspaces(count: int, width: int, dtype: str) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Several linear models at once, in lanes: `specialising.specialise` gives the copy of a driver for a rule.
+"""Several linear models at once, in lanes: `specialize.specialize` gives the copy of a driver for a rule.
 
 The examples are read once for all of them. A feature's row of `memory` holds its weight in every lane, then each of the
 rule's slots in every lane, then its root mean square and how many values that is of: adjacent cache lines. Row 0 is the
@@ -15,12 +15,12 @@ asked for.
 import numpy as np
 from numba.np.unsafe.ndarray import to_fixed_tuple
 
-from surefoot.engines.around import Around
 from surefoot.engines.cpu.drivers.coordinate import step_coordinate
-from surefoot.engines.cpu.drivers.deferred import acting, idle_steps, idle_stretch
+from surefoot.engines.cpu.drivers.deferred import acting, steps_in_stretch, stretch_of
 from surefoot.engines.cpu.prefetch import prefetch, prefetch_number
 from surefoot.engines.cpu.slots import load, not_finite, store
 from surefoot.engines.cpu.vectors import AT_ONCE, put_columns, take_columns
+from surefoot.engines.modifiers import Modifiers
 
 # ruff: noqa: F821
 
@@ -37,12 +37,12 @@ ONCE_AN_EXAMPLE = ("against_others", "damping", "damp", "slopes_of")
 
 
 def learn(examples, targets, weights, first, last, memory, settings, predictions, gathered, entries_, idle, average):
-    """Learns from the examples first … last − 1, a step for each; returns how many coordinates were left as they were.
+    """Learns from the examples first … last − 1, a step for each; returns how many coordinates were skipped.
 
     What every lane predicted before it learned from an example is written to `predictions`.
     """
     indptr, indices, values = examples
-    loss, parameter, outputs, damped, tables, around = settings
+    loss, parameter, outputs, damped, tables, modifiers = settings
     features, scaled, roots, counts, slopes, shifted, shares = entries_
     x, g, slots, c, moves, penalties = gathered
     lanes = LANE_COUNT if LANE_COUNT else slopes.size
@@ -61,7 +61,7 @@ def learn(examples, targets, weights, first, last, memory, settings, predictions
             damp(loss, parameter, outputs, targets[i], damped, slopes, shifted, shares)
             scale_lanes(moves, shares, size, lanes)
             gradients(g, slopes, scaled, size, lanes)
-        PENALTIES(penalties, around, i - first, roots, size, size - 1, lanes)
+        PENALTIES(penalties, modifiers, i - first, roots, size, size - 1, lanes)
         AVERAGE(features, size, memory, average, i - first, lanes)
         if damped.size > 0:
             skipped += move_gathered(x[: size * lanes], g, slots, c, penalties, moves)
@@ -81,7 +81,7 @@ def learn_batches(
     The gradient is the mean over the batch, by the examples' weights.
     """
     indptr, indices, values = examples
-    loss, parameter, outputs, _, tables, around = settings
+    loss, parameter, outputs, _, tables, modifiers = settings
     features, scaled, roots, counts, slopes, shifted, _ = entries_
     x, g, slots, c, _, penalties = gathered
     touched, places, roots_touched = batch
@@ -116,7 +116,7 @@ def learn_batches(
                 g[u * lanes + k] = g[u * lanes + k] / F(total) if total > 0.0 else F(0)
             roots_touched[u] = root_of(memory[touched[u]])
             take(memory[touched[u]], u * lanes, x, slots, lanes)
-        PENALTIES(penalties, around, b, roots_touched, count, 0, lanes)
+        PENALTIES(penalties, modifiers, b, roots_touched, count, 0, lanes)
         AVERAGE(touched, count, memory, average, b, lanes)
         skipped += step_gathered(x[: count * lanes], g, slots, c, penalties)
         for u in range(count):
@@ -389,7 +389,7 @@ def move_gathered(x, g, slots, c, penalties, moves):
     for m in range(x.size):
         square = g[m] * g[m]
         new = RULE(x[m], g[m], square, *load(slots, m), *load(c, m))
-        moved = PROXIMAL(x[m] - moves[m], new[0], AROUND_AT(penalties, m))
+        moved = PROXIMAL(x[m] - moves[m], new[0], MODIFIERS_AT(penalties, m))
         ok = not_finite(slots, new[2:], (square - square) + (moved - moved)) == F(0)
         store(slots, m, new[2:], ok)
         x[m] = moved if ok else x[m]
@@ -398,22 +398,22 @@ def move_gathered(x, g, slots, c, penalties, moves):
 
 
 def step_gathered(x, g, slots, c, penalties):
-    """Steps every weight that was gathered; returns how many were left as they were."""
+    """Steps every weight that was gathered; returns how many were skipped."""
     skipped = np.int32(0)
     for m in range(x.size):
-        around = AROUND_AT(penalties, m)
-        ok = step_coordinate(x, m, g[m], slots, load(c, m), around, F(0), np.uint32(0), 0)
+        modifiers = MODIFIERS_AT(penalties, m)
+        ok = step_coordinate(x, m, g[m], slots, load(c, m), modifiers, F(0), np.uint32(0), 0)
         skipped = np.int32(skipped + (np.int32(0) if ok else np.int32(1)))
     return skipped
 
 
-def no_penalties(penalties, around, b, roots, size, bias, lanes):
+def no_penalties(penalties, modifiers, b, roots, size, bias, lanes):
     pass
 
 
-def spread_penalties(penalties, around, b, roots, size, bias, lanes):
+def spread_penalties(penalties, modifiers, b, roots, size, bias, lanes):
     """Penalties of the features' own weights as penalties of the scaled ones; the bias has none."""
-    l1, l2, keep = around
+    l1, l2, keep = modifiers
     kept = keep[min(b, keep.shape[0] - 1)]
     for e in range(size):
         root = roots[e] if roots[e] > F(0) else F(1)
@@ -426,29 +426,29 @@ def spread_penalties(penalties, around, b, roots, size, bias, lanes):
         penalties[0, place], penalties[1, place], penalties[2, place] = F(0), F(0), F(1)
 
 
-def nothing_around(penalties, m):
+def no_modifiers(penalties, m):
     return ()
 
 
-def penalties_around(penalties, m):
+def penalties_as_modifiers(penalties, m):
     """The numbers around the rule as `kernels` takes them."""
-    return Around(F(1), F(np.inf), F(0), penalties[2, m], penalties[0, m], penalties[1, m])
+    return Modifiers(F(1), F(np.inf), F(0), penalties[2, m], penalties[0, m], penalties[1, m])
 
 
 # Features that have not occurred for a while
 
 
-def idle_lanes(row, j, root, idle, lanes):
+def lanes_that_wait(row, j, root, idle, lanes):
     """Makes a feature's row what it would be after the steps in which it did not occur."""
     last, now, starts, tables, keeps, penalties = idle
-    for s in range(idle_stretch(last[j], starts), starts.size):
-        count = idle_steps(s, last[j], now[0] - 1, starts)
+    for s in range(stretch_of(last[j], starts), starts.size):
+        count = steps_in_stretch(s, last[j], now[0] - 1, starts)
         if count > 0:
             slots = SLOTS_OF(row, lanes)
             kept = keeps[acting(keeps, s)]
             for k in range(lanes):
                 c = to_fixed_tuple(tables[s][:, k], COUNT)
-                IDLE_LANE(row, k, slots, c, count, kept[k], penalties[0] / root, penalties[1] / (root * root))
+                ZERO_GRAD_LANE(row, k, slots, c, count, kept[k], penalties[0] / root, penalties[1] / (root * root))
     last[j] = now[0]
 
 
@@ -457,13 +457,13 @@ def lane_from_origin(row, k, slots, c, count, keep, l1, l2):
     row[k] = ADVANCE(F(0), new[0], new[1])
 
 
-def lane_steady(row, k, slots, c, count, keep, l1, l2):
+def lane_lazy_exact(row, k, slots, c, count, keep, l1, l2):
     rate = np.float64(RULE(row[k], F(0), F(0), *load(slots, k), *c)[0])
-    row[k] = F(AROUND_IDLE(np.float64(row[k]), count, rate, np.float64(keep), l1, l2))
+    row[k] = F(ZERO_GRAD_CLOSED_FORM(np.float64(row[k]), count, rate, np.float64(keep), l1, l2))
 
 
 def lane_by_rule(row, k, slots, c, count, keep, l1, l2):
-    new = RULE_IDLE(row[k], count, *load(slots, k), *c)
+    new = RULE_ZERO_GRAD(row[k], count, *load(slots, k), *c)
     row[k] = new[0]
     store(slots, k, new[1:], True)
 
@@ -474,7 +474,7 @@ def catch_up_all(memory, features, idle, lanes):
         CATCH_UP(row, features[e], root_of(row), idle, lanes)
 
 
-def no_idle(row, j, root, idle, lanes):
+def none_waits(row, j, root, idle, lanes):
     pass
 
 

@@ -1,4 +1,4 @@
-"""Memory is asked for before it is needed: rows of a table lie anywhere, and waiting for one hides the next."""
+"""Prefetching: rows of a table lie anywhere in memory, and waiting for one hides the next."""
 
 from llvmlite import ir
 from numba import types
@@ -8,7 +8,7 @@ from numba.extending import intrinsic, overload
 from surefoot.engines.cpu.unrolling import INLINE, together
 
 MOST_LINES = 8
-"""Of a cache, asked for at once: the processor itself asks for those that follow."""
+"""Cache lines prefetched at once: the processor itself prefetches those that follow."""
 
 
 def prefetch_rows(slots, i):

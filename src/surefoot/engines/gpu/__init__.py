@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from surefoot.engines.cpu.many import Storage
+from surefoot.engines.cpu.multi_tensor import Storage
 from surefoot.engines.gpu.compiling import (
     BLOCK,
     OPTIONS,
@@ -23,14 +23,14 @@ from surefoot.engines.gpu.compiling import (
     Kind,
     is_interpreted,
     source_of,
-    specialise,
+    specialize,
     warps_of,
 )
 from surefoot.engines.numerics import ARITHMETIC
 from surefoot.engines.step import Step
 from surefoot.rules import Rule
 
-__all__ = ["Amp", "Lazy", "Many", "Numbers", "is_capturing", "is_interpreted", "rows", "settle", "source_of"]
+__all__ = ["Amp", "Lazy", "MultiTensor", "Numbers", "is_capturing", "is_interpreted", "rows", "settle", "source_of"]
 
 AHEAD = 64
 """Steps whose numbers are uploaded at once, as long as no setting changes."""
@@ -64,7 +64,7 @@ def kind_of(step: Step, storage: Storage, **more: Any) -> Kind:
 def launch(device: torch.device, driver: str, rule: Rule, kind: Kind, grid: tuple[int, ...], warps: int, *arguments):
     """Launches a driver's copy, compiled for such arguments, and returns it; nothing where it is interpreted."""
     with current(device):
-        return specialise(driver, rule, kind)[grid](*arguments, num_warps=warps, **OPTIONS)
+        return specialize(driver, rule, kind)[grid](*arguments, num_warps=warps, **OPTIONS)
 
 
 def current(device: torch.device) -> Any:
@@ -80,7 +80,7 @@ def is_capturing() -> bool:
 
 
 def upload(array: np.ndarray, device: torch.device) -> Tensor:
-    """A copy on the device, for which nobody waits."""
+    """A copy on the device, without waiting for it."""
     tensor = torch.from_numpy(array)
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.clone()
 
@@ -89,7 +89,7 @@ def upload(array: np.ndarray, device: torch.device) -> Tensor:
 
 
 class Numbers:
-    """(t, coefficients, around) of steps, as rows of float64 on a device; uploaded only when they change.
+    """(t, coefficients, modifiers) of steps, as rows of float64 on a device; uploaded only when they change.
 
     Args:
         step: the settings; the learning rate may be a tensor on the device.
@@ -135,13 +135,13 @@ class Numbers:
         return self.ahead[k]
 
     def row(self, t: int) -> tuple:
-        return t if self.tells_t else 0, *self.step.coefficients(t), *self.step.around(t)
+        return t if self.tells_t else 0, *self.step.coefficients(t), *self.step.modifiers(t)
 
     def on_device(self, steps: np.ndarray | Tensor) -> Tensor:
         step = self.step
         t = steps if isinstance(steps, Tensor) else upload(steps.astype(float), self.device)
         try:
-            columns = t, *step.coefficients(t), *step.around(t)
+            columns = t, *step.coefficients(t), *step.modifiers(t)
         except (TypeError, RuntimeError) as error:
             raise ValueError(
                 f"{step.name}: {step.rule.name} or its schedule cannot compute its coefficients on the device "
@@ -158,7 +158,7 @@ class Numbers:
 # Dense gradients
 
 
-class Many:
+class MultiTensor:
     """Steps of the same parameters in few launches, by a table of their addresses.
 
     Args:
@@ -166,7 +166,7 @@ class Many:
         storage: how all parameters and their memory are stored.
         shapes: of the parameters, whose coordinates lie close together; with granularity "row", in C order.
         device: where they lie.
-        counts: int64: coordinates that are left as they are, are added to it.
+        counts: int64: coordinates that are skipped, are added to it.
         places: of each parameter in `counts`.
     """
 
@@ -204,7 +204,7 @@ class Many:
         self.compiled: dict[tuple[str, Kind], Any] = {}
 
     def look(self, addresses: np.ndarray) -> None:
-        """Takes addresses, which are uploaded anew where one has changed."""
+        """Takes addresses, which are uploaded again where one has changed."""
         captures, known = is_capturing(), addresses.tobytes()
         if known == self.addresses and not captures:
             return
@@ -302,11 +302,11 @@ def power_of_two(size: int) -> int:
 
 
 class Lazy(NamedTuple):
-    """What rows that were left out have to make up for.
+    """What rows without a gradient have to catch up on.
 
     Args:
         last: per row, the last step in which it took part, int64.
-        history: (first step, coefficients, around) of each stretch in which they did not change, float64.
+        history: (first step, coefficients, modifiers) of each stretch in which they did not change, float64.
     """
 
     last: Tensor
@@ -353,9 +353,9 @@ def rows(
         table: what is stepped.
         gradient: along which.
         numbers: what acts; see `Numbers`.
-        counts: (2, m), int64: coordinates that were left as they were, and ids out of range (which name no row), are
+        counts: (2, m), int64: coordinates that were skipped, and ids out of range (which name no row), are
             added to its column `place`.
-        lazy: where rows that were left out catch up when they are touched.
+        lazy: where rows without a gradient catch up when they are next touched.
         amp: from GradScaler.
     """
     (x, slots, storage), (ids, values, distinct) = as_stored(table), gradient

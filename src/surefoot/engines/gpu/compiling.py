@@ -1,4 +1,4 @@
-"""`specialise` makes the copy of a generic driver for one rule, which Triton compiles when it is first launched.
+"""`specialize` makes the copy of a generic driver for one rule, which Triton compiles when it is first launched.
 
 A rule is taken from its own source, with three words changed: `/` is division rounded as IEEE 754 says (Triton's is
 approximate), `-x` has the other sign than x (Triton's −0 is 0), and a number has the type of the arithmetic (0.1 would
@@ -20,7 +20,7 @@ import triton
 import triton.language as tl
 from triton import knobs
 
-from surefoot.engines import around
+from surefoot.engines import modifiers
 from surefoot.engines.gpu import kernels, row_kernels, triton_ops
 from surefoot.rules import Rule, RuleError
 
@@ -45,7 +45,7 @@ class Kind:
         granularity: which coordinates share a rate.
         adjusts, decays, shrinks: what is done around the rule; see `Step`.
         propagate: values that are not finite go through.
-        catches_up: rows that were left out make up for it.
+        catches_up: rows without a gradient catch up later.
         amp: gradients are divided by GradScaler's scale, and nothing is stepped where it found one not finite.
         seed: of stochastic rounding, or None.
         aligned: addresses and rows are multiples of 16, so that threads load 16 bytes at once.
@@ -83,7 +83,7 @@ RUN = 64
 """Equal ids that lie at two multiples of this, by position, are summed before; see `row_kernels.long_runs`."""
 
 UNSPECIALISED = ("stride", "count", "height", "stretches", "now", "place", "outside")
-"""Numbers that change often: Triton would compile anew where one is 1, or a multiple of 16."""
+"""Numbers that change often: Triton would compile again where one is 1, or a multiple of 16."""
 
 
 def warps_of(width: int) -> int:
@@ -184,7 +184,7 @@ def ops_module(interpret: bool) -> types.ModuleType:
     return module
 
 
-def specialise(driver: str, rule: Rule, kind: Kind) -> Any:
+def specialize(driver: str, rule: Rule, kind: Kind) -> Any:
     """The copy of a driver for a rule, to be launched as kernel[grid](…)."""
     return made(driver, rule, kind, is_interpreted())
 
@@ -242,11 +242,11 @@ def namespace(rule: Rule, kind: Kind, interpret: bool) -> dict[str, Any]:
     names |= {key: value if interpret else tl.constexpr(value) for key, value in constants.items()}
     names |= {
         "RULE": compiled(rule.function),
-        "RULE_IDLE": compiled(rule.idle) if callable(rule.idle) else None,
-        "ADVANCE": compiled(around.advance),
-        "AROUND_GRADIENT": compiled(around.gradient),
-        "AROUND_PROXIMAL": compiled(around.proximal),
-        "AROUND_IDLE": compiled(around.idle, "float64"),
+        "RULE_ZERO_GRAD": compiled(rule.zero_grad_steps) if callable(rule.zero_grad_steps) else None,
+        "ADVANCE": compiled(modifiers.advance),
+        "MODIFIED_GRADIENT": compiled(modifiers.gradient),
+        "PROXIMAL_STEP": compiled(modifiers.proximal),
+        "ZERO_GRAD_CLOSED_FORM": compiled(modifiers.zero_grad_steps, "float64"),
         "DIVIDE": ops.divide,
     }
     for helper, function in helpers().items():
@@ -254,12 +254,18 @@ def namespace(rule: Rule, kind: Kind, interpret: bool) -> dict[str, Any]:
         copy.__module__, copy.__annotations__ = function.__module__, function.__annotations__
         changing = [name for name in UNSPECIALISED if name in inspect.signature(copy).parameters]
         names[helper] = triton.jit(do_not_specialize=changing)(copy)
-    idle = "idle_from_origin" if rule.from_origin else "idle_steady" if rule.steady else "idle_by_rule"
+    steps = (
+        "zero_grad_from_origin"
+        if rule.from_origin
+        else "zero_grad_lazy_exact"
+        if rule.lazy_exact
+        else "zero_grad_by_rule"
+    )
     names |= {
         "GRADIENT": names["full_gradient" if kind.adjusts else "plain_gradient"],
         "START": names["full_start" if kind.decays else "plain_start"],
         "PROXIMAL": names["full_proximal" if kind.shrinks else "plain_proximal"],
-        "IDLE_STRETCH": names[idle],
+        "ZERO_GRAD_STRETCH": names[steps],
     }
     if interpret:
         names["add"] = tl.standard._sum_combine  # of this one the interpreter knows that it is a sum

@@ -1,11 +1,12 @@
-"""One generic driver per layout; `compiling.specialise` makes the copy of a driver for a rule. `row_kernels` has those
+"""One generic driver per layout; `compiling.specialize` makes the copy of a driver for a rule. `row_kernels` has those
 for rows of a sparse gradient.
 
 Names in capitals are filled in by `compiling`: F, the type of the arithmetic; RULE, the rule's function; X and SLOTS,
 the types in which parameters and memory are stored (uint16 holds bfloat16); SHARES, which slots hold one number for
 several coordinates; GRADIENT, START and PROXIMAL, what is done around the rule; and sizes of tiles.
 
-A row of `table` describes one of many tensors by addresses; a row of `numbers` is (t, coefficients, around), float64.
+A row of `table` describes one of many tensors by addresses; a row of `numbers` is (t, coefficients, modifiers), in
+float64.
 """
 
 import triton.language as tl
@@ -272,7 +273,7 @@ def rounding_key(t):
 # What is done around the rule: `plain_…` where that is nothing
 
 
-def around(numbers):
+def modifiers(numbers):
     a = ()
     for n in tl.static_range(6):
         a = a + (tl.load(numbers + 1 + COUNT + n).to(F),)
@@ -284,8 +285,8 @@ def plain_gradient(raw, x, numbers):
 
 
 def full_gradient(raw, x, numbers):
-    a = around(numbers)
-    return AROUND_GRADIENT(raw, x, a[0], a[1], a[2])
+    a = modifiers(numbers)
+    return MODIFIED_GRADIENT(raw, x, a[0], a[1], a[2])
 
 
 def plain_start(x, numbers):
@@ -293,7 +294,7 @@ def plain_start(x, numbers):
 
 
 def full_start(x, numbers):
-    return around(numbers)[3] * x
+    return modifiers(numbers)[3] * x
 
 
 def plain_proximal(x, rate, numbers):
@@ -301,5 +302,5 @@ def plain_proximal(x, rate, numbers):
 
 
 def full_proximal(x, rate, numbers):
-    a = around(numbers)
-    return AROUND_PROXIMAL(x, rate, a[4], a[5])
+    a = modifiers(numbers)
+    return PROXIMAL_STEP(x, rate, a[4], a[5])

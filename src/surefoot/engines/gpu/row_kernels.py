@@ -4,11 +4,11 @@ import triton.language as tl
 
 from surefoot.engines.gpu.kernels import (
     add,
-    around,
     decode,
     encode,
     finite_squares,
     mean_of,
+    modifiers,
     step_values,
     stepped,
     unscaled,
@@ -55,7 +55,7 @@ def rows(
         value = decode(tl.load(x + i, mask))
         if CATCHES_UP:
             now, seen = tl.load(numbers).to(tl.int64), tl.load(last + row)
-            value, memory = idle_row(x, slots, value, memory, seen, now - 1, history, stretches)
+            value, memory = zero_grad_row(x, slots, value, memory, seen, now - 1, history, stretches)
         if CATCHES_UP or BY_ROW:
             tl.debug_barrier()  # every thread has read what the row shares before one of them writes it
         if CATCHES_UP:
@@ -90,7 +90,7 @@ def settle(x, slots, width, now, last, history, stretches, shared):
     i = row * width + j
     memory = load_row(slots, shared, row, i, mask)
     value = decode(tl.load(x + i, mask))
-    value, memory = idle_row(x, slots, value, memory, tl.load(last + row), now - 1, history, stretches)
+    value, memory = zero_grad_row(x, slots, value, memory, tl.load(last + row), now - 1, history, stretches)
     tl.debug_barrier()  # every thread has read what the row shares before one of them writes it
     tl.store(x + i, encode(value, x, None, None), mask)
     for s in tl.static_range(len(SLOTS)):
@@ -171,9 +171,9 @@ def load_row(slots, shared, row, i, mask):
     return memory
 
 
-def idle_row(x, slots, value, before, last, until, history, stretches):
+def zero_grad_row(x, slots, value, before, last, until, history, stretches):
     """What zero-gradient steps last + 1 … until make of a row and its memory, rounded as they are stored; a row of
-    `history` is (first step, coefficients, around) of a stretch in which they did not change."""
+    `history` is (first step, coefficients, modifiers) of a stretch in which they did not change."""
     memory = before
     low = stretches * 0
     high = stretches
@@ -189,7 +189,7 @@ def idle_row(x, slots, value, before, last, until, history, stretches):
         end = tl.where(s + 1 < stretches, tl.minimum(end, until), until)
         k = end - tl.maximum(first - 1, last)
         if k > 0:
-            value, memory = IDLE_STRETCH(value, k, memory, stretch)
+            value, memory = ZERO_GRAD_STRETCH(value, k, memory, stretch)
     after = ()
     for n in tl.static_range(len(SLOTS)):
         common = SHARES[n] and not BY_ROW
@@ -197,23 +197,23 @@ def idle_row(x, slots, value, before, last, until, history, stretches):
     return decode(encode(value, x, None, None)), after
 
 
-def idle_from_origin(x, k, memory, numbers):
+def zero_grad_from_origin(x, k, memory, numbers):
     new = call_rule(x, memory, numbers)
     return ADVANCE(tl.full((), 0.0, F), new[0], new[1]), memory
 
 
-def idle_steady(x, k, memory, numbers):
+def zero_grad_lazy_exact(x, k, memory, numbers):
     rate = call_rule(x, memory, numbers)[0].to(tl.float64)
-    a = around(numbers)
+    a = modifiers(numbers)
     keep, l1, l2 = a[3].to(tl.float64), a[4].to(tl.float64), a[5].to(tl.float64)
-    return AROUND_IDLE(x.to(tl.float64), k, rate, keep, l1, l2).to(F), memory
+    return ZERO_GRAD_CLOSED_FORM(x.to(tl.float64), k, rate, keep, l1, l2).to(F), memory
 
 
-def idle_by_rule(x, k, memory, numbers):
+def zero_grad_by_rule(x, k, memory, numbers):
     c = ()
     for n in tl.static_range(COUNT):
         c = c + (tl.load(numbers + 1 + n).to(F),)
-    new = RULE_IDLE(x, k, *memory, *c)
+    new = RULE_ZERO_GRAD(x, k, *memory, *c)
     after = ()
     for s in tl.static_range(len(SLOTS)):
         after = after + (new[1 + s],)

@@ -16,7 +16,7 @@ def compiled(module: str, function: str) -> Kernel:
     """A kernel of a module here."""
 
     def compile(arguments):
-        from surefoot.native.emitting import emit
+        from surefoot.native.codegen import emit
 
         return emit(getattr(importlib.import_module(f"{__name__}.{module}"), function), arguments)
 

@@ -11,7 +11,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from surefoot.data.stream.kernels.words import trailing_zeros, word
-from surefoot.native.emitting import jitted
+from surefoot.native.codegen import jitted
 
 LONGEST = 100
 """Bytes of a name, and of its namespace, that are noted; both are hashed as a whole."""

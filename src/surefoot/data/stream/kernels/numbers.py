@@ -13,7 +13,7 @@ import numpy as np
 
 from surefoot.data.stream.kernels.layout import LIMBS
 from surefoot.data.stream.kernels.words import byte, digits
-from surefoot.native.emitting import jitted
+from surefoot.native.codegen import jitted
 
 GOOD, MALFORMED, NOT_FINITE = 0, 1, 2
 

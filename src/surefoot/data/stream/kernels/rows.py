@@ -4,7 +4,7 @@ import numpy as np
 
 from surefoot.data.stream.kernels.layout import FAULTS, FIELD_BITS, LARGEST_FLOAT32, LINES, MOST_BUCKETS, SUMMED
 from surefoot.data.stream.kernels.words import byte
-from surefoot.native.emitting import jitted
+from surefoot.native.codegen import jitted
 
 INSERTION = 32
 """Up to so many entries out of order are inserted one by one."""

@@ -32,7 +32,7 @@ from surefoot.data.stream.kernels.rows import (
     sum_equal,
 )
 from surefoot.data.stream.kernels.words import byte, digits
-from surefoot.native.emitting import jitted
+from surefoot.native.codegen import jitted
 
 (
     LABEL, LABEL_RANGE, WEIGHT, WEIGHT_RANGE, GROUP, INDEX, INDEX_RANGE, VALUE, VALUE_RANGE, ORDER, BINARY, FIELD,

@@ -29,7 +29,7 @@ from surefoot.data.stream.kernels.layout import (
 from surefoot.data.stream.kernels.numbers import GOOD, MALFORMED, NOT_FINITE, number
 from surefoot.data.stream.kernels.rows import distribute, has_control, is_blank, line_end, record, split, sum_equal
 from surefoot.data.stream.kernels.words import byte
-from surefoot.native.emitting import jitted
+from surefoot.native.codegen import jitted
 
 COLUMNS, QUOTE, LABEL, LABEL_RANGE, IMPORTANCE, IMPORTANCE_RANGE, VALUE, VALUE_RANGE, BINARY = range(1, 10)
 """What can be wrong with a line; the ranges, for numbers not finite or negative, follow what they belong to."""

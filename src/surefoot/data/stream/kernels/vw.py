@@ -23,7 +23,7 @@ from surefoot.data.stream.kernels.layout import (
 from surefoot.data.stream.kernels.numbers import GOOD, NOT_FINITE, is_digit, number
 from surefoot.data.stream.kernels.rows import distribute, has_control, is_blank, line_end, record, sum_equal
 from surefoot.data.stream.kernels.words import byte
-from surefoot.native.emitting import jitted
+from surefoot.native.codegen import jitted
 
 LABEL, LABEL_RANGE, WEIGHT, BASE, EXTRA, TOUCHING, BAR, SPACE, NAME, VALUE, VALUE_RANGE, BINARY = range(1, 13)
 """What can be wrong with a line, in the order in which it is looked for."""

@@ -1,10 +1,10 @@
-"""What steps with zero gradient do to a row that was left out."""
+"""What steps with zero gradient do to a row."""
 
 import numpy as np
 from numba.np.unsafe.ndarray import to_fixed_tuple
 
 from surefoot.engines.cpu.codecs import decode, encode
-from surefoot.engines.cpu.drivers.modifiers import full_numbers
+from surefoot.engines.cpu.drivers.variants import full_numbers
 from surefoot.engines.cpu.slots import load, row_of, store, store_row
 
 # ruff: noqa: F821
@@ -13,37 +13,37 @@ from surefoot.engines.cpu.slots import load, row_of, store, store_row
 def settle(x, slots, after, waiting):
     """Lets every row catch up."""
     for row in range(x.shape[0]):
-        IDLE(x[row], slots, after, row, row, waiting, 0)
+        ZERO_GRAD(x[row], slots, after, row, row, waiting, 0)
     return 0
 
 
-def idle_nothing(x, slots, after, row, place, waiting, part):
+def zero_grad_nothing(x, slots, after, row, place, waiting, part):
     pass
 
 
-def idle_row(x, slots, after, row, place, waiting, part):
+def zero_grad_row(x, slots, after, row, place, waiting, part):
     """Makes a row what it would be after zero-gradient steps up to this one; `place` is its place in last."""
     last, starts, wide_slots = waiting.last, waiting.starts, waiting.wide_slots
     until = waiting.now[0] - 1
     if last[place] < until and x.size > 0:
         copy = waiting.wide[part, : x.size]
         copy_row(x, slots, row, copy, wide_slots, part)
-        for s in range(idle_stretch(last[place], starts), starts.size):
-            k = idle_steps(s, last[place], until, starts)
+        for s in range(stretch_of(last[place], starts), starts.size):
+            k = steps_in_stretch(s, last[place], until, starts)
             if k > 0:
                 numbers = to_fixed_tuple(waiting.coefficients[s], COUNT)
-                IDLE_STRETCH(copy, k, wide_slots, wide_slots, part, numbers, full_numbers(waiting.around, s))
+                ZERO_GRAD_STRETCH(copy, k, wide_slots, wide_slots, part, numbers, full_numbers(waiting.modifiers, s))
         copy_row(copy, wide_slots, part, x, after, row)
     last[place] = waiting.now[0]
 
 
-def idle_steps(stretch, last, until, starts):
+def steps_in_stretch(stretch, last, until, starts):
     """How many of the steps last + 1 … until fall into a stretch."""
     end = starts[stretch + 1] - 1 if stretch + 1 < starts.size else until
     return min(end, until) - max(starts[stretch] - 1, last)
 
 
-def idle_stretch(last, starts):
+def stretch_of(last, starts):
     """The stretch that step last + 1 falls into: there may be as many as steps, and rows that wait for few."""
     low, high = 0, starts.size
     while high - low > 1:
@@ -64,27 +64,27 @@ def copy_row(x, slots, row, to, to_slots, to_row):
     store_row(to_slots, to_row, load(views, 0), True)
 
 
-def idle_from_origin(x, k, slots, after, row, coefficients, around):
+def zero_grad_from_origin(x, k, slots, after, row, coefficients, modifiers):
     views = row_of(slots, row)
     for j in range(x.size):
         new = RULE(decode(x, x[j]), F(0), F(0), *load(views, j), *coefficients)
         x[j] = encode(x, ADVANCE(F(0), new[0], new[1]), np.uint32(0), 0)
 
 
-def idle_steady(x, k, slots, after, row, coefficients, around):
+def zero_grad_lazy_exact(x, k, slots, after, row, coefficients, modifiers):
     views = row_of(slots, row)
-    keep, l1, l2 = np.float64(around.keep), np.float64(around.l1), np.float64(around.l2)
+    keep, l1, l2 = np.float64(modifiers.keep), np.float64(modifiers.l1), np.float64(modifiers.l2)
     for j in range(x.size):
         value = decode(x, x[j])
         rate = np.float64(RULE(value, F(0), F(0), *load(views, j), *coefficients)[0])
-        x[j] = encode(x, F(AROUND_IDLE(np.float64(value), k, rate, keep, l1, l2)), np.uint32(0), 0)
+        x[j] = encode(x, F(ZERO_GRAD_CLOSED_FORM(np.float64(value), k, rate, keep, l1, l2)), np.uint32(0), 0)
 
 
-def idle_by_rule(x, k, slots, after, row, coefficients, around):
+def zero_grad_by_rule(x, k, slots, after, row, coefficients, modifiers):
     views = row_of(slots, row)
-    fresh = RULE_IDLE(decode(x, x[0]), k, *load(views, 0), *coefficients)
+    fresh = RULE_ZERO_GRAD(decode(x, x[0]), k, *load(views, 0), *coefficients)
     for j in range(x.size):
-        new = RULE_IDLE(decode(x, x[j]), k, *load(views, j), *coefficients)
+        new = RULE_ZERO_GRAD(decode(x, x[j]), k, *load(views, j), *coefficients)
         x[j] = encode(x, new[0], np.uint32(0), 0)
         store(views, j, new[1:], True)
     store_row(after, row, fresh[1:], True)

@@ -13,7 +13,7 @@ from surefoot.engines.cpu.slots import row_of
 # ruff: noqa: F821
 
 AHEAD = 32
-"""Places of the order for which values and rows are asked for ahead."""
+"""Places of the order for which values and rows are prefetched."""
 
 
 def rows(x, values, order, slots, after, acting, work, waiting, edges, part):
@@ -35,7 +35,7 @@ def tables(addresses, shapes, found, like, slots_like, order, numbers, which, wo
     """
     first, last, total = edges[part], edges[part + 1], 0
     for k in range(found.shape[0]):
-        coefficients, around, key = numbers_at(numbers, which[k])
+        coefficients, modifiers, key = numbers_at(numbers, which[k])
         ids, place = found[k]
         if place < last and place + ids > first:
             height, width = shapes[k]
@@ -49,7 +49,7 @@ def tables(addresses, shapes, found, like, slots_like, order, numbers, which, wo
                 own,
                 slots,
                 slots,
-                Acting(coefficients, around, empty, key),
+                Acting(coefficients, modifiers, empty, key),
                 work.totals[part, :width],
                 work.squares[part],
                 empty,
@@ -69,12 +69,12 @@ def sums(values, order, starts, result, edges, part):
     return 0
 
 
-def rows_squares(x, values, order, around, scratch, total):
+def rows_squares(x, values, order, modifiers, scratch, total):
     """The sum of the squares of a sparse gradient once equal ids are summed."""
     result, k = 0.0, 0
     while k < order.size:
         row, k = row_at(order, k), sum_of_row(total, values, order, k)
-        result += sum_squares(x[row], total, around, scratch)
+        result += sum_squares(x[row], total, modifiers, scratch)
     return result
 
 
@@ -83,21 +83,21 @@ def step_rows(x, values, order, slots, after, acting, total, squares, waiting, p
 
     Rows and values are prefetched: memory takes longer than the arithmetic.
     """
-    coefficients, around, key = acting.coefficients, acting.around, acting.key
+    coefficients, modifiers, key = acting.coefficients, acting.modifiers, acting.key
     skipped, k, asked = 0, first, first
     while k < last:
         row, k = row_at(order, k), sum_of_row(total, values, order, k)
         while asked < min(k + AHEAD, last):
             ask_for_row(x, slots, order, asked)
             asked += 1
-        IDLE(x[row], slots, after, row, row, waiting, part)
-        mean, views = MEAN_SQUARE(x[row], total, around, acting.means, squares), row_of(slots, row)
-        skipped += step_row(x[row], total, views, after, row, coefficients, around, mean, key, row * x.shape[1])
+        ZERO_GRAD(x[row], slots, after, row, row, waiting, part)
+        mean, views = MEAN_SQUARE(x[row], total, modifiers, acting.means, squares), row_of(slots, row)
+        skipped += step_row(x[row], total, views, after, row, coefficients, modifiers, mean, key, row * x.shape[1])
     return skipped
 
 
 def ask_for_row(x, slots, order, k):
-    """Asks for the row at a place of the order, where it begins."""
+    """Prefetches the row at a place of the order, where it begins."""
     row = row_at(order, k)
     if k == 0 or row != row_at(order, k - 1):
         prefetch_row(x, row)

@@ -21,7 +21,7 @@ def sort_tables(ids_at, heights, found, like, order, other, counts, edges, part)
 def sort(ids, places, rows, counts, order, other):
     """(row << 32 | place) for every id into `order`, sorted by row: a radix sort.
 
-    The place of an id is its own where `places` are empty. Returns 1 where an id is no row's, else 0.
+    The place of an id is its own where `places` are empty. Returns 1 where an id is out of range, else 0.
     """
     outside, falls = False, False
     for k in range(ids.size):

@@ -11,7 +11,7 @@ from surefoot import threads
 from surefoot.engines.cpu.arguments import Workspace
 from surefoot.engines.cpu.kind import Kind, kind_of, numbers_of_steps, workspaces
 from surefoot.engines.cpu.layout import COUNTS
-from surefoot.engines.cpu.specialising import engine_fingerprint, specialise
+from surefoot.engines.cpu.specialize import engine_fingerprint, specialize
 from surefoot.engines.numerics import BLOCK
 from surefoot.engines.settings import Settings
 from surefoot.native import Kernel
@@ -20,7 +20,7 @@ from surefoot.rules import REGISTRY
 CHUNK = 1 << 17
 """Coordinates of a parameter that one thread steps before it looks for more work."""
 EFFORT = 16
-"""To sort an id takes as long as to step so many coordinates."""
+"""Coordinates that are stepped in the time in which one id is sorted."""
 
 
 class Storage(NamedTuple):
@@ -30,7 +30,7 @@ class Storage(NamedTuple):
     slots: tuple[str, ...]
 
 
-class Many:
+class MultiTensor:
     """Steps of the same parameters, whose coordinates lie close together; each coordinate has its own rate.
 
     Args:
@@ -41,7 +41,7 @@ class Many:
 
     def __init__(self, step: Settings, storage: Storage, sizes: np.ndarray):
         self.kind = kind_of(step, storage.x)
-        self.step, self.kernel = step, specialise("many", step.rule, self.kind)
+        self.step, self.kernel = step, specialize("many", step.rule, self.kind)
         self.like = [sample(name) for name in (storage.x, *storage.slots)]
         widths = np.array([self.like[0].itemsize, *(array.itemsize for array in self.like)])
         # Large parameters are cut into chunks, so that threads share them.
@@ -61,7 +61,7 @@ class Many:
             steps: (k,): the number of each parameter's step; 0 where it takes none.
 
         Returns:
-            (k,), int64: how many coordinates of each were left as they were; None where none was.
+            (k,), int64: how many coordinates of each were skipped; None where none was.
         """
         step, (x, *slots), sizes = self.step, self.like, self.sizes
         if self.owner is not None:
@@ -97,19 +97,19 @@ class Sorted(NamedTuple):
     order: np.ndarray
 
 
-class ManyTables:
+class MultiTable:
     """Steps of the same parameters along sparse gradients; coordinates or rows have their own rates.
 
     Args:
-        step: the settings; without clip_norm, and rows that are left out have nothing to make up for.
+        step: the settings; without clip_norm, and rows without a gradient have nothing to catch up on.
         storage: how all of them are stored.
         shapes: (k, 2), int64: how many rows each has, and how many coordinates a row.
     """
 
     def __init__(self, step: Settings, storage: Storage, shapes: np.ndarray):
         self.kind, self.step, self.shapes = kind_of(step, storage.x), step, shapes
-        self.kernel = specialise("tables", step.rule, self.kind)
-        self.sort_tables = specialise("sort_tables", REGISTRY["sgd"], Kind(self.kind.dtype))
+        self.kernel = specialize("tables", step.rule, self.kind)
+        self.sort_tables = specialize("sort_tables", REGISTRY["sgd"], Kind(self.kind.dtype))
         self.like = sample(storage.x)
         self.slots_like = tuple(
             sample(name)[0] if shares else sample(name) for name, shares in zip(storage.slots, step.shares, strict=True)
@@ -117,7 +117,7 @@ class ManyTables:
         self.ids_like, self.heights, self.widest = np.empty(0, np.int64), shapes[:, 0].copy(), int(shapes[:, 1].max())
 
     def sort(self, ids_at: list[int], counts: list[int]) -> Sorted | None:
-        """Sorts the ids of all tables; None where one is no row's.
+        """Sorts the ids of all tables; None where one is out of range.
 
         Args:
             ids_at: where the ids of each begin, int64.
@@ -143,7 +143,7 @@ class ManyTables:
             steps: (k,): the number of each parameter's step; any where its gradient names no rows.
 
         Returns:
-            (k,), int64: how many coordinates of each were left as they were; None where none was.
+            (k,), int64: how many coordinates of each were skipped; None where none was.
         """
         found, order = gradient
         step, dtype = self.step, self.kind.dtype
@@ -176,7 +176,7 @@ def at_addresses(name: str) -> Kernel:
 
     def compiled(arguments):
         from surefoot.engines.cpu import addresses
-        from surefoot.native.emitting import emit, jitted
+        from surefoot.native.codegen import emit, jitted
 
         return emit(jitted(getattr(addresses, name)), arguments)
 

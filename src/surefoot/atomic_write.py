@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all: beside their place, and put there in one step."""
+"""Atomic writes: a file is written completely under another name and then renamed, or not at all."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ LINKS = 40
 
 
 @contextlib.contextmanager
-def replacing(path: str | os.PathLike[str], mode: Literal["w", "wb"] = "wb", sync: bool = False) -> Iterator[IO[Any]]:
+def atomic_write(
+    path: str | os.PathLike[str], mode: Literal["w", "wb"] = "wb", sync: bool = False
+) -> Iterator[IO[Any]]:
     """A file to write to, which takes its place when the block ends; after an error, the older one is still there.
 
     Links are followed. Pipes, devices and /dev/stdout are written to as they are.
@@ -45,7 +47,7 @@ def replacing(path: str | os.PathLike[str], mode: Literal["w", "wb"] = "wb", syn
 
 
 def check(path: str | os.PathLike[str]) -> None:
-    """Raises OSError where `replacing` could not write; permissions do not tell: the disk may be full, or read-only."""
+    """Raises OSError where `atomic_write` could not write: permissions do not tell of a full or read-only disk."""
     place = place_of(Path(path))
     if place is not None:
         with beside(place) as part:

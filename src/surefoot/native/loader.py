@@ -1,6 +1,6 @@
 """Machine code becomes a Python function.
 
-The entry (see `emitting`) takes one 64-bit word for each number and array among the arguments, whose tuples are laid
+The entry (see `codegen`) takes one 64-bit word for each number and array among the arguments, whose tuples are laid
 out flat. The word of an array is its address as a Python object: the entry itself looks whether its type, its layout
 and its number of dimensions are those that the kernel was compiled for, and refuses it otherwise. So a call costs about
 a microsecond, and no array of the wrong kind is ever read.
@@ -16,7 +16,7 @@ from typing import Any
 import llvmlite.binding as llvm
 import numpy as np
 
-from surefoot.native.keeping import Code
+from surefoot.native.cache import Code
 
 ENTRY = "surefoot_entry"
 ENTRY_TYPE = ctypes.CFUNCTYPE(ctypes.c_int32)

@@ -16,9 +16,9 @@ from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import cpu_target
 from numba.core.targetconfig import ConfigStack
 
-from surefoot.native.calling import ALIGNED, CONTIGUOUS, ENTRY, FORTRAN, REFUSED, WRITEABLE, target_machine
-from surefoot.native.keeping import Code
-from surefoot.native.teams import STATUS, TEAM, WORD, call, shared
+from surefoot.native.cache import Code
+from surefoot.native.loader import ALIGNED, CONTIGUOUS, ENTRY, FORTRAN, REFUSED, WRITEABLE, target_machine
+from surefoot.native.openmp import STATUS, TEAM, WORD, call, shared
 
 OPTIONS: dict[str, Any] = {
     "error_model": "numpy",
@@ -27,7 +27,7 @@ OPTIONS: dict[str, Any] = {
     "no_cpython_wrapper": True,
     "no_cfunc_wrapper": True,
 }
-"""Kernels allocate nothing, so they need not count references; and nobody but the entry calls them."""
+"""Kernels allocate nothing, so they need not count references; only the entry calls them."""
 
 jitted = njit(**OPTIONS)
 
@@ -145,9 +145,9 @@ def symbols(assembly: str) -> Iterator[str]:
 
 
 def entry_of(kernel: Any) -> ir.Module:
-    """A function that takes words, as `calling` has them, and calls a kernel by Numba's convention.
+    """A function that takes words, as `loader` has them, and calls a kernel by Numba's convention.
 
-    With a team, it has the team call the kernel for all parts (see `teams`).
+    With a team, it has the team call the kernel for all parts (see `openmp`).
     """
     convention = cpu_target.target_context.call_conv
     type_ = convention.get_function_type(kernel.restype, kernel.argtypes)

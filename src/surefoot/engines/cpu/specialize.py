@@ -1,10 +1,10 @@
-"""`specialise` gives the compiled copy of a driver for a rule, kept on disk. Numba is loaded only to compile it."""
+"""`specialize` gives the compiled copy of a driver for a rule, kept on disk. Numba is loaded only to compile it."""
 
 import functools
 import pathlib
 
 from surefoot import losses, ops
-from surefoot.engines import around
+from surefoot.engines import modifiers
 from surefoot.engines.cpu.kind import Kind
 from surefoot.engines.numerics import BLOCK, RUNNING_SUMS
 from surefoot.native import Kernel, digest
@@ -31,7 +31,7 @@ SOURCES = (
 @functools.cache
 def engine_fingerprint() -> str:
     """Stands for the files that kernels are compiled from, besides the rule's."""
-    files = [pathlib.Path(module.__file__ or "") for module in (ops, around)]
+    files = [pathlib.Path(module.__file__ or "") for module in (ops, modifiers)]
     folder = pathlib.Path(__file__).parent
     files += [folder / f"{name}.py" for name in SOURCES] + sorted(folder.glob("drivers/*.py"))
     slopes = [(fingerprint(loss.slope), loss.joint) for loss in losses.CODES]
@@ -39,14 +39,14 @@ def engine_fingerprint() -> str:
 
 
 @functools.cache
-def specialise(driver: str, rule: Rule, kind: Kind) -> Kernel:
+def specialize(driver: str, rule: Rule, kind: Kind) -> Kernel:
     """The compiled copy of a driver for a rule.
 
     It carries the rule's name and the fingerprint of all it is made of in its own name, by which it is kept on disk. A
     rule or loss that no file backs is compiled for this process only.
     """
-    idle = fingerprint(rule.idle) if callable(rule.idle) else rule.idle
-    own = fingerprint(rule.function), idle, rule.steady, rule.from_origin
+    steps = fingerprint(rule.zero_grad_steps) if callable(rule.zero_grad_steps) else rule.zero_grad_steps
+    own = fingerprint(rule.function), steps, rule.lazy_exact, rule.from_origin
     made_of = digest(*own, kind.made_of(), engine_fingerprint())
     name = f"{driver}__{plain_name(rule.name)}__{kind}__{made_of}"
 
@@ -54,7 +54,7 @@ def specialise(driver: str, rule: Rule, kind: Kind) -> Kernel:
         from numba.core.errors import NumbaError
 
         from surefoot.engines.cpu.compiling import copy_of
-        from surefoot.native.emitting import emit
+        from surefoot.native.codegen import emit
 
         try:
             return emit(copy_of(driver, rule, kind, name), arguments)

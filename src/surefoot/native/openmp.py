@@ -1,16 +1,16 @@
-"""A call of a kernel in machine code: by one thread, or for all of its parts by the threads of a `calling.Team`."""
+"""A call of a kernel in machine code: by one thread, or for all of its parts by the threads of a `loader.Team`."""
 
 from typing import Any
 
 from llvmlite import ir
 from numba import types
 
-from surefoot.native.calling import ENTRY, NONE
+from surefoot.native.loader import ENTRY, NONE
 
 WORD, STATUS, SECONDS = ir.IntType(64), ir.IntType(32), ir.DoubleType()
 TEAM = ir.LiteralStructType([WORD, WORD, WORD, WORD, SECONDS, SECONDS, SECONDS])
 PARALLEL, CLOCK, THREADS, PARTS, BEGUN, DONE, ENDED = range(7)
-"""`calling.Team`, and its fields."""
+"""`loader.Team`, and its fields."""
 NEXT, TOTAL, FAILED, RAISED, OF = range(5)
 """What a team's threads share, before the arguments: the next part, the sum of the results, the status of a call that
 failed and the record of what it raised, and the team."""

@@ -19,7 +19,7 @@ import llvmlite
 import llvmlite.binding as llvm
 import numpy as np
 
-from surefoot.replacing import replacing
+from surefoot.atomic_write import atomic_write
 
 IRRELEVANT = ("NUMBA_CACHE_DIR", "NUMBA_NUM_THREADS")
 """Settings of Numba's that do not change what it compiles."""
@@ -62,7 +62,7 @@ def folders() -> Iterator[Path]:
         yield Path(told) / "surefoot"
         return
     yield Path(__file__).parents[1] / "__pycache__"
-    with contextlib.suppress(RuntimeError):  # nobody's home is known
+    with contextlib.suppress(RuntimeError):  # the home folder is unknown
         yield folder_of_user() / "surefoot" / "kernels"
 
 
@@ -100,7 +100,7 @@ def write(name: str, types: str, code: Code) -> None:
     for folder in folders():
         with contextlib.suppress(OSError):
             folder.mkdir(parents=True, exist_ok=True)
-            with replacing(folder / file_of(name, types)) as file:
+            with atomic_write(folder / file_of(name, types)) as file:
                 file.write(seal(content) + b"\n" + content)
             return
 

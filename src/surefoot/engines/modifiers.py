@@ -6,7 +6,7 @@ from typing import NamedTuple
 from surefoot import ops
 
 
-class Around(NamedTuple):
+class Modifiers(NamedTuple):
     """The numbers around the rule at one step, in the order in which they act.
 
     g ← clip(scale · g, ±clip) + weight_decay · x;  x ← keep · x;  the rule;
@@ -27,7 +27,7 @@ def gradient(raw, x, scale, clip, weight_decay):
 
 
 def advance(start, rate, direction):
-    """x ← start − rate · direction. A zero direction is no step, even where the rate is infinite."""
+    """x ← start − rate · direction. A zero direction is not a step, even where the rate is infinite."""
     return start - ops.where(direction == 0.0, 0.0, rate * direction)
 
 
@@ -38,7 +38,7 @@ def proximal(x, rate, l1, l2):
     return ops.where(l2 > 0.0, shrunk / (1.0 + rate * l2), shrunk)
 
 
-def idle(x, k, rate, keep, l1, l2):
+def zero_grad_steps(x, k, rate, keep, l1, l2):
     """k steps with zero gradient at one constant rate, each x ← proximal(keep · x), in closed form.
 
     |x| shrinks to q |x| − a with q = keep/(1 + rate l2), a = rate l1/(1 + rate l2); after k steps

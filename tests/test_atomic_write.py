@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from surefoot.replacing import check, place_of, replacing
+from surefoot.atomic_write import atomic_write, check, place_of
 
 WRITE = """
 import sys
-from surefoot.replacing import replacing
-with replacing(sys.argv[1], "w") as file:
+from surefoot.atomic_write import atomic_write
+with atomic_write(sys.argv[1], "w") as file:
     file.write("new")
 """
 
@@ -39,7 +39,7 @@ def alone(path: Path) -> bool:
 @pytest.mark.parametrize("sync", [False, True])
 @pytest.mark.parametrize("error", [OSError, KeyboardInterrupt, GeneratorExit])
 def test_an_interrupted_write_leaves_the_older_file_and_nothing_else(path, error, sync):
-    with pytest.raises(error), replacing(path, sync=sync) as file:  # noqa: PT012
+    with pytest.raises(error), atomic_write(path, sync=sync) as file:  # noqa: PT012
         file.write(b"new")
         file.flush()
         assert path.read_text() == "old"
@@ -50,7 +50,7 @@ def test_an_interrupted_write_leaves_the_older_file_and_nothing_else(path, error
 
 @pytest.mark.parametrize("sync", [False, True])
 def test_a_file_is_replaced_when_it_is_complete(path, sync):
-    with replacing(path, "w", sync=sync) as file:
+    with atomic_write(path, "w", sync=sync) as file:
         file.write("η")
         assert path.read_text() == "old"
     assert path.read_text(encoding="utf-8") == "η"
@@ -58,7 +58,7 @@ def test_a_file_is_replaced_when_it_is_complete(path, sync):
 
 
 def test_concurrent_writes_of_processes_are_complete(path):
-    with replacing(path, "w") as file:
+    with atomic_write(path, "w") as file:
         file.write("first")
         file.flush()
         write(path)
@@ -72,7 +72,7 @@ def test_concurrent_writes_of_threads_are_complete(path):
     meeting, texts = threading.Barrier(8, timeout=60), {f"{number}" * 10_000 for number in range(8)}
 
     def write_text(text: str) -> None:
-        with replacing(path, "w") as file:
+        with atomic_write(path, "w") as file:
             file.write(text[1:])
             meeting.wait()
             file.write(text[:1])
@@ -93,7 +93,7 @@ def test_a_full_disk_leaves_the_older_file_and_nothing_else(path):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4, limits[1]))
     try:
-        with pytest.raises(OSError, match="File too large"), replacing(path) as file:
+        with pytest.raises(OSError, match="File too large"), atomic_write(path) as file:
             file.write(b"too much")
         with pytest.raises(OSError, match="File too large"):
             check(path)
@@ -120,7 +120,7 @@ def test_links_are_followed(path, tmp_path_factory):
     (folder / "two").symlink_to("one")
     (folder / "fresh").symlink_to("made")
     for link in ("two", "fresh"):
-        with replacing(folder / link, "w") as file:
+        with atomic_write(folder / link, "w") as file:
             file.write("new")
         assert (folder / link).is_symlink()
     assert path.read_text() == "new"
@@ -137,7 +137,7 @@ def test_pipes_are_written_to(tmp_path):
     reader = threading.Thread(target=lambda: read.append(pipe.read_text()))
     reader.start()
     check(pipe)
-    with replacing(pipe, "w", sync=True) as file:
+    with atomic_write(pipe, "w", sync=True) as file:
         file.write("new")
     reader.join(60)
     assert read == ["new"]

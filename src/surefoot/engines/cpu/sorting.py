@@ -4,7 +4,7 @@ import numpy as np
 
 from surefoot.engines.cpu.kind import Kind
 from surefoot.engines.cpu.layout import COUNTS, MOST
-from surefoot.engines.cpu.specialising import specialise
+from surefoot.engines.cpu.specialize import specialize
 from surefoot.native import kernel
 from surefoot.rules import REGISTRY
 
@@ -20,12 +20,12 @@ def sort_ids(ids: np.ndarray, rows: int, places: np.ndarray = IN_ORDER) -> np.nd
         places: (k,), int64: where the values of each id are; those of the k-th are the k-th unless something is said.
 
     Raises:
-        IndexError: for an id that is no row's, and for more than 2³² rows or ids.
+        IndexError: for an id out of range, and for more than 2³² rows or ids.
     """
     if max(rows, ids.size) > MOST:
         raise IndexError(f"{ids.size:,} ids of {rows:,} rows; sparse gradients are for at most {MOST:,} of each")
     order = np.empty((2, ids.size), np.uint64)
-    if specialise("sort", REGISTRY["sgd"], Kind("float32"))(ids, places, rows, np.empty(COUNTS, np.uint64), *order):
+    if specialize("sort", REGISTRY["sgd"], Kind("float32"))(ids, places, rows, np.empty(COUNTS, np.uint64), *order):
         wrong = ids[(ids < 0) | (ids >= rows)][0]
         raise IndexError(f"the gradient names row {wrong}; expected 0 … {rows - 1}")
     return order[0]
