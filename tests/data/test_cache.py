@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from surefoot.data import DataError, cache
-from surefoot.data.reading import Reading
+from surefoot.data.reading import ReadOptions
 
 TEXT = {
     "svm": "1 qid:3 1:0.5 7:1\n-1 4294967299:2\n1 cost:0.25 2:1 # note\n",
@@ -23,7 +23,7 @@ def converted(folder, suffix: str, **options):
     """A file, its cache, and both as streams."""
     path, blocks = folder / f"data.{suffix}", folder / "blocks"
     path.write_text(TEXT[suffix])
-    reading = Reading(**OPTIONS.get(suffix, {}), **options)
+    reading = ReadOptions(**OPTIONS.get(suffix, {}), **options)
     stream = reading.open(path)
     assert list(cache.write(stream, blocks, reading.resolved(stream).record())) == [stream.rows]
     return reading.open(path), reading.open(blocks)
@@ -37,7 +37,7 @@ def test_the_same_blocks_come_back(suffix, tmp_path):
             np.testing.assert_array_equal(getattr(other, name), array, name)
             assert array is None or getattr(other, name).dtype == array.dtype
     assert (cached.rows, cached.entries, cached.position) == (stream.rows, stream.entries, cached.position)
-    assert Reading().resolved(cached) == Reading(**OPTIONS.get(suffix, {})).resolved(stream)
+    assert ReadOptions().resolved(cached) == ReadOptions(**OPTIONS.get(suffix, {})).resolved(stream)
     if stream.names is not None:
         assert {k: cached.names[k] for k in cached.names} == {k: stream.names[k] for k in stream.names}
 
@@ -45,7 +45,7 @@ def test_the_same_blocks_come_back(suffix, tmp_path):
 def test_several_caches_follow_one_another(tmp_path):
     _, cached = converted(tmp_path, "svm")
     (tmp_path / "more").write_bytes((tmp_path / "blocks").read_bytes())
-    both = Reading().open([tmp_path / "blocks", tmp_path / "more"])
+    both = ReadOptions().open([tmp_path / "blocks", tmp_path / "more"])
     places = [both.where(row) for block in both for row in range(len(block))]
     rows = sum(len(block) for block in cached)
     assert places == [f"{tmp_path / name}: example {k:,}" for name in ("blocks", "more") for k in range(1, rows + 1)]
@@ -54,7 +54,7 @@ def test_several_caches_follow_one_another(tmp_path):
 def test_values_are_float64_and_take_half_the_room_where_that_does_not_change_them(tmp_path):
     for name, value in (("half", "0.5"), ("tenth", "0.1")):
         (tmp_path / "data.svm").write_text(f"1 3:{value}\n" * 10_000)
-        reading = Reading()
+        reading = ReadOptions()
         stream = reading.open(tmp_path / "data.svm")
         list(cache.write(stream, tmp_path / name, reading.resolved(stream).record()))
         for blocks in (stream, reading.open(tmp_path / name)):
@@ -82,7 +82,7 @@ def test_a_damaged_cache_is_refused_or_reads_the_same(tmp_path_factory, data):
     else:
         content[data.draw(st.integers(0, len(content) - 1))] ^= data.draw(st.integers(1, 255))
     (folder / "blocks").write_bytes(content)
-    reading = Reading(format="auto" if cache.is_cache(str(folder / "blocks")) else "svmlight")
+    reading = ReadOptions(format="auto" if cache.is_cache(str(folder / "blocks")) else "svmlight")
     found = []
     with contextlib.suppress(DataError):
         found = list(reading.open(folder / "blocks"))
@@ -95,35 +95,35 @@ def test_a_damaged_cache_is_refused_or_reads_the_same(tmp_path_factory, data):
 
 def test_options_must_be_those_it_was_made_with(tmp_path):
     converted(tmp_path, "vw", bits=10)
-    assert Reading(bits=10).open(tmp_path / "blocks").reading["bits"] == 10
+    assert ReadOptions(bits=10).open(tmp_path / "blocks").reading["bits"] == 10
     with pytest.raises(DataError, match="made with bits 10, found 12"):
-        Reading(bits=12).open(tmp_path / "blocks")
+        ReadOptions(bits=12).open(tmp_path / "blocks")
     with pytest.raises(DataError, match="made with bits 10, but the model was trained with 20"):
-        Reading(format="vw", bits=20).open(tmp_path / "blocks", trained=True)
+        ReadOptions(format="vw", bits=20).open(tmp_path / "blocks", trained=True)
     with pytest.raises(DataError, match="not a block cache"):
-        Reading().open([tmp_path / "blocks", tmp_path / "data.vw"])
+        ReadOptions().open([tmp_path / "blocks", tmp_path / "data.vw"])
 
 
 @pytest.mark.parametrize(
     "options, words",
     [
-        ({"target": "y"}, "target: is for tables .* read as svmlight"),
-        ({"format": "vw", "label_weights": True}, "label_weights: is for svmlight, libffm; these files are read as vw"),
-        ({"seed": 3}, "seed: is for formats whose names are hashed"),
-        ({"format": "arff"}, "format: found 'arff', expected one of auto, svmlight"),
-        ({"format": "parquet", "delimiter": ";"}, r"delimiter: is for tables of text \(csv, tsv\); .* read as parquet"),
-        ({"format": "parquet", "header": False}, "header: is for tables of text"),
+        ({"target": "y"}, "target: an option of tsv, csv, parquet; these files are read as svmlight"),
+        ({"format": "vw", "label_weights": True}, "label_weights: an option of libffm, svmlight; .* read as vw"),
+        ({"seed": 3}, "seed: an option of vw, tsv, csv, parquet; these files are read as svmlight"),
+        ({"format": "arff"}, "format: found 'arff', expected one of auto, libffm, svmlight"),
+        ({"format": "parquet", "delimiter": ";"}, "delimiter: an option of tsv, csv; these files are read as parquet"),
+        ({"format": "parquet", "header": False}, "header: an option of tsv, csv; these files are read as parquet"),
     ],
 )
 def test_options_that_mean_nothing_are_refused(options, words, tmp_path):
     (tmp_path / "a.svm").write_text("1 1:1\n")
     with pytest.raises(ValueError, match=words):
-        Reading(**options).open(tmp_path / "a.svm")
+        ReadOptions(**options).open(tmp_path / "a.svm")
 
 
 def test_tables_for_a_model_may_lack_the_target_and_have_more_columns(tmp_path):
     stream, _ = converted(tmp_path, "csv")
-    reading = Reading(target="y").resolved(stream)
+    reading = ReadOptions(target="y").resolved(stream)
     (tmp_path / "new.csv").write_text("b,more,a\nx,7,0.5\ny,8,\n")
     (block,), (first, *_) = reading.open(tmp_path / "new.csv", trained=True), stream
     np.testing.assert_array_equal(block.indices, first.indices[: len(block.indices)])

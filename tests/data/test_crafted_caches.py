@@ -15,7 +15,7 @@ from safetensors.numpy import load, save
 from surefoot import cli
 from surefoot.data import DataError, cache
 from surefoot.data.packing import DTYPES, OPTIONAL, PER_ROW, REQUIRED, packed, unpacked
-from surefoot.data.reading import Reading
+from surefoot.data.reading import ReadOptions
 
 LINES = {
     "svm": "".join(f"{k % 2 * 2 - 1} qid:{k} 1:1 {k % 7 + 2}:0.5 {k % 11 + 10}:1\n" for k in range(1, 201)),
@@ -30,7 +30,7 @@ def caches(tmp_path_factory):
     folder = tmp_path_factory.mktemp("caches")
     for ending, text in LINES.items():
         (folder / f"data.{ending}").write_text(text)
-        reading = Reading()
+        reading = ReadOptions()
         stream = reading.open(folder / f"data.{ending}")
         list(cache.write(stream, folder / f"{ending}.cache", reading.resolved(stream).record()))
     return folder
@@ -148,7 +148,7 @@ CHANGES = {
 def test_changed_arrays_are_refused(ending, change, caches, tmp_path):
     rewritten(caches / f"{ending}.cache", tmp_path / "x.cache", CHANGES[ending][change])
     with pytest.raises(DataError, match=r"x\.cache: damaged \(.*\); convert the files again"):
-        list(Reading().open(tmp_path / "x.cache"))
+        list(ReadOptions().open(tmp_path / "x.cache"))
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_changed_arrays_are_refused(ending, change, caches, tmp_path):
 def test_changed_names_are_refused(change, caches, tmp_path):
     rewritten(caches / "vw.cache", tmp_path / "x.cache", change, "names")
     with pytest.raises(DataError, match=r"x\.cache: damaged"):
-        _ = Reading().open(tmp_path / "x.cache").names
+        _ = ReadOptions().open(tmp_path / "x.cache").names
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ def test_changed_names_are_refused(change, caches, tmp_path):
 def test_changed_records_are_refused(member, change, caches, tmp_path):
     rewritten(caches / "vw.cache", tmp_path / "x.cache", change, member)
     with pytest.raises(DataError, match=r"x\.cache: damaged"):
-        list(Reading().open(tmp_path / "x.cache"))
+        list(ReadOptions().open(tmp_path / "x.cache"))
 
 
 @pytest.mark.parametrize("left_out", ["block0", "counts.json", "surefoot-blocks-2.json"])
@@ -198,7 +198,7 @@ def test_missing_members_are_refused(left_out, caches, tmp_path):
             if name != left_out:
                 copy.writestr(name, archive.read(name))
     with pytest.raises(DataError):
-        list(Reading(format="auto").open(tmp_path / "x.cache"))
+        list(ReadOptions(format="auto").open(tmp_path / "x.cache"))
 
 
 @pytest.mark.parametrize("member", ["names", "block0"])
@@ -212,7 +212,7 @@ def test_members_are_never_inflated(member, caches, tmp_path):
             how = zipfile.ZIP_DEFLATED if name == member else zipfile.ZIP_STORED
             copy.writestr(name, archive.read(name), how)
     with pytest.raises(DataError, match="a member is compressed"):
-        Reading().open(tmp_path / "x.cache")
+        ReadOptions().open(tmp_path / "x.cache")
 
 
 def test_a_cache_of_another_version_is_named(caches, tmp_path):
@@ -223,7 +223,7 @@ def test_a_cache_of_another_version_is_named(caches, tmp_path):
         for name in archive.namelist():
             copy.writestr(name.replace("blocks-2", "blocks-1"), archive.read(name))
     with pytest.raises(DataError, match="a block cache of another version of Surefoot; convert the files again"):
-        Reading().open(tmp_path / "x.cache")
+        ReadOptions().open(tmp_path / "x.cache")
 
 
 def test_the_command_line_writes_nothing(caches, tmp_path, capsys):

@@ -345,10 +345,10 @@ def test_other_formats(write, format):
 
 def test_fields_that_a_data_set_cannot_hold(write):
     for head, said in (
-        (b"2", "example 1 .* has the importance 2"),
+        (b"2", "example 1 .* has the weight 2"),
         (b"1 3", "some examples have an initial prediction"),
     ):
-        with pytest.raises(DataError, match=f"{said}.*, which a data set has no place for; leave it out"):
+        with pytest.raises(DataError, match=f"{said}.*, which data sets do not support; remove it"):
             load(write(b"1 |a b\n-1 %s |a c\n" % head * 9, "file.vw"))
     with pytest.raises(DataError, match="found the columns a, b; call the target's label, target or y"):
         load(write(b"a,b\n1,2\n", "file.csv"))

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from surefoot.data import DataError, cache
-from surefoot.data.reading import Reading
+from surefoot.data.reading import ReadOptions
 from surefoot.data.stream import DataWarning
 from surefoot.learn import storage
 from surefoot.learn.learner import DivergedError
@@ -68,7 +68,7 @@ def test_two_labels_are_classes_and_are_predicted_as_written(labels, tmp_path):
     files = written(tmp_path / "two.svm", shard(0, labels) + shard(1, labels))
     model = trained(files).model
     assert (model.targets.loss.name, model.targets.classes) == ("logistic", labels)
-    predicted = np.concatenate([model.predict(block) for block in Reading().open(files)])
+    predicted = np.concatenate([model.predict(block) for block in ReadOptions().open(files)])
     assert set(predicted.tolist()) == set(labels)
 
 
@@ -215,10 +215,10 @@ def test_a_training_that_crashed_resumes_with_the_same_bits(way, shards, tmp_pat
 def test_names_of_features_are_restored(tmp_path):
     text = "".join(f"{1 if k % 3 else -1} |f w{k % 7} x{k}\n" for k in range(40))
     files = [written(tmp_path / f"{k}.vw", text.replace("x", f"x{k}"))[0] for k in range(3)]
-    plan = {"files": tuple(files), "checkpoint": str(tmp_path), "every": 1, "reading": Reading(bits=12)}
+    plan = {"files": tuple(files), "checkpoint": str(tmp_path), "every": 1, "reading": ReadOptions(bits=12)}
     with pytest.raises(Crash):
         Training(Plan(**plan), crashing(2)).run()
-    resumed, through = Training(Plan(**plan, resume=True)).run(), trained(files, reading=Reading(bits=12))
+    resumed, through = Training(Plan(**plan, resume=True)).run(), trained(files, reading=ReadOptions(bits=12))
     found, expected = ({k: outcome.model.names[k] for k in outcome.model.names} for outcome in (resumed, through))
     assert found == expected
     assert len(found) == 7 + 3 * 40
@@ -335,7 +335,7 @@ def test_after_divergence_the_last_good_model_is_kept(tmp_path):
 
 
 def test_a_cache_gives_the_same_model(shards, tmp_path):
-    stream = Reading().open(shards)
-    *_, rows = cache.write(stream, tmp_path / "blocks", Reading().resolved(stream).record())
+    stream = ReadOptions().open(shards)
+    *_, rows = cache.write(stream, tmp_path / "blocks", ReadOptions().resolved(stream).record())
     assert rows == ROWS * SHARDS
     assert same(trained([tmp_path / "blocks"]).model, trained(shards).model)

@@ -12,7 +12,7 @@ from pyarrow import parquet
 from surefoot.data import DataError
 from surefoot.data.stream import Hashing, Libffm, Stream, Svmlight, Table, Vw, read
 from surefoot.data.stream.faults import Fault, Policy
-from surefoot.data.stream.formats import resolved
+from surefoot.data.stream.opening import open_files
 from surefoot.data.stream.table import MISSING
 
 HASHING = Hashing()
@@ -275,7 +275,7 @@ def is_number(text: bytes) -> bool:
 
 FORMATS = {
     "svmlight": Svmlight(),
-    "weighted": Svmlight(weighted=True),
+    "weighted": Svmlight(label_weights=True),
     "libffm": Libffm(),
     "vw": Vw(),
     "csv": Table("label", "w", numeric=["n*"], categorical=["c*"]),
@@ -311,9 +311,8 @@ def check(content: bytes, format: str, compare: bool = True, threads: int = 1) -
         What is said about lines that cannot be used, each with its number in the text.
     """
     text = (HEADER + b"\n" if format == "csv" else b"") + content
-    chosen, files, _ = resolved(FORMATS[format], [io.BytesIO(text)])
     policy = Collected()
-    stream = Stream(files, chosen, policy, threads)
+    stream = Stream(open_files([io.BytesIO(text)], FORMATS[format]), policy, threads)
     try:
         blocks = list(stream)
     except DataError:

@@ -56,14 +56,14 @@ def predict(
     """
     from dataclasses import replace
 
-    from surefoot.data.reading import Reading
+    from surefoot.data.reading import ReadOptions
     from surefoot.learn.model import Model
 
     if probabilities and scores:
         raise ValueError("--probabilities and --scores are mutually exclusive; give one of them")
     given.check_apart(out, [model, *files])
     learned = Model.load(model, loss)
-    reading = Reading.of(learned.reading)
+    reading = ReadOptions.of(learned.reading)
     if format != "auto":
         reading = replace(reading, format=format)
     if probabilities:

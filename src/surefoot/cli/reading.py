@@ -14,7 +14,7 @@ import typer
 from surefoot.cli import output
 
 if TYPE_CHECKING:
-    from surefoot.data.reading import Reading
+    from surefoot.data.reading import ReadOptions
 
 FORMATS = ("auto", "svmlight", "libffm", "vw", "csv", "tsv", "parquet")
 ERRORS = ("stop", "warn", "skip")
@@ -73,16 +73,16 @@ MaxErrors = Annotated[
 ]
 
 
-def reading(**given: Any) -> Reading:
+def reading(**given: Any) -> ReadOptions:
     """The record for options as they were given."""
-    from surefoot.data.reading import Reading
+    from surefoot.data.reading import ReadOptions
 
     for name in ("numeric", "categorical", "drop"):
         text = given[name] or ""
         given[name] = tuple(part.strip() for part in text.split(",") if part.strip())
     if given["delimiter"] is not None:
         given["delimiter"] = given["delimiter"].replace("\\t", "\t")
-    return Reading(**given)
+    return ReadOptions(**given)
 
 
 def check_apart(place: Path | None, files: Iterable[Path | str]) -> None:

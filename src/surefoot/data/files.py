@@ -88,69 +88,77 @@ def first_bytes(path: Path) -> bytes:
 
 
 def _read_text(path: Path) -> tuple[csr_array, np.ndarray, tuple[str, ...] | None]:
-    from surefoot.data.stream import formats
+    """The examples of a file of any format that streams read."""
+    from surefoot.data.stream import Libffm, Stream, Svmlight, formats, joined
+    from surefoot.data.stream.opening import open_files, schema_of
 
+    files = [os.fspath(path)]
     try:
-        format, _, _ = formats.guessed([os.fspath(path)])
+        name = formats.guessed(files)[0].name
     except DataError:
-        format = "svmlight"
-    return _read_svmlight(path) if format == "svmlight" else _read_stream(path, format)
-
-
-def _read_stream(path: Path, format: str) -> tuple[csr_array, np.ndarray, tuple[str, ...] | None]:
-    """The examples of a format with names or fields, in as many columns as features occur."""
-    from scipy.sparse import csr_array
-
-    from surefoot.data import stream
-    from surefoot.data.stream import formats
-
-    chosen = formats.named(format)
-    if isinstance(chosen, stream.Table):
-        columns = chosen.opened([os.fspath(path)])[0].names
-        target = next((column for column in columns if column.lower() in TARGETS), None)
-        if target is None:
-            some = ", ".join(columns[:8]) + (", …" if len(columns) > 8 else "")
-            raise DataError(f"{path}: found the columns {some}; call the target's label, target or y")
-        chosen = replace(chosen, target=target)
-    if isinstance(chosen, stream.Libffm):
-        chosen = replace(chosen, keep_fields=False)
-    resolved, files, _ = formats.resolved(chosen, [os.fspath(path)])
-    source = stream.Stream(files, resolved, label_dtype=np.dtype(np.float64))
-    block = stream.joined(list(source))
+        name = formats.WITHOUT_LINES
+    opened = open_files(files, name)
+    if (schema := schema_of(opened.reader)) is not None:
+        opened = open_files(files, replace(schema.table, target=_target(path, schema.names)))
+    elif isinstance(opened.reader, Libffm):
+        opened = opened._replace(reader=replace(opened.reader, keep_fields=False))
+    elif isinstance(opened.reader, Svmlight):
+        strict = replace(opened.reader, rising=True, largest=_LARGEST_INDEX, described=_FORMAT)
+        opened = opened._replace(reader=strict)
+    stream = Stream(opened, label_dtype=np.dtype(np.float64))
+    block = joined(list(stream))
     _check_unweighted(path, block)
-    features, places = np.unique(block.indices, return_inverse=True)
-    X = _canonical(csr_array((block.values, places, block.indptr), shape=(len(block), max(len(features), 1))))
-    if source.names is None:
+    if name == "svmlight":
+        return _numbered(block), block.labels, None
+    X, features = _occurring(block)
+    if stream.names is None:
         return X, block.labels, None
-    names = tuple(source.names.get(index) or f"feature {index}" for index in features.tolist())
+    names = tuple(stream.names.get(index) or f"feature {index}" for index in features.tolist())
     return X, block.labels, names or None
 
 
-def _read_svmlight(path: Path) -> tuple[csr_array, np.ndarray, None]:
+def _target(path: Path, columns: tuple[str, ...]) -> str:
+    """The column of a table that is its target.
+
+    Raises:
+        DataError: none is called so.
+    """
+    target = next((column for column in columns if column.lower() in TARGETS), None)
+    if target is None:
+        some = ", ".join(columns[:8]) + (", …" if len(columns) > 8 else "")
+        raise DataError(f"{path}: found the columns {some}; call the target's label, target or y")
+    return target
+
+
+def _numbered(block: Block) -> csr_array:
+    """Examples whose features are columns by their index; indices count from 1 where no row has the index 0."""
     from scipy.sparse import csr_array
 
-    from surefoot.data import stream
-
-    format = stream.Svmlight(rising=True, largest=_LARGEST_INDEX, described=_FORMAT)
-    block = stream.joined(list(stream.Stream([os.fspath(path)], format, label_dtype=np.dtype(np.float64))))
-    _check_unweighted(path, block)
     features = int(block.indices.max(initial=0)) + 1
-    # Where no line has the index 0, indices count from 1.
     base = int(features > 1 and not (block.indices == 0).any())
-    shape = (len(block), features - base)
-    X = csr_array((block.values, block.indices - base, block.indptr), shape=shape)
-    return _canonical(X), block.labels, None
+    return _canonical(
+        csr_array((block.values, block.indices - base, block.indptr), shape=(len(block), features - base))
+    )
+
+
+def _occurring(block: Block) -> tuple[csr_array, np.ndarray]:
+    """Examples in as many columns as features occur, and these features."""
+    from scipy.sparse import csr_array
+
+    features, places = np.unique(block.indices, return_inverse=True)
+    shape = (len(block), max(len(features), 1))
+    return _canonical(csr_array((block.values, places, block.indptr), shape=shape)), features
 
 
 def _check_unweighted(path: Path, block: Block) -> None:
     if (block.weights != 1).any():
         row = int(np.argmax(block.weights != 1))
-        found = f"example {row} (counted from 0) has the importance {block.weights[row]:g}"
+        found = f"example {row} (counted from 0) has the weight {block.weights[row]:g}"
     elif block.bases is not None:
         found = "some examples have an initial prediction"
     else:
         return
-    raise DataError(f"{path}: {found}, which a data set has no place for; leave it out")
+    raise DataError(f"{path}: {found}, which data sets do not support; remove it")
 
 
 def _read_npz(path: Path) -> tuple[np.ndarray | csr_array, np.ndarray, tuple[str, ...] | None]:

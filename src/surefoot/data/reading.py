@@ -1,4 +1,4 @@
-"""How files are read, as a record: what the command line asks for, and what models and block caches remember."""
+"""How files are read, as a record: what the command line requests, and what models and block caches remember."""
 
 from __future__ import annotations
 
@@ -10,32 +10,27 @@ import numpy as np
 
 from surefoot.data import cache
 from surefoot.data.errors import DataError
-from surefoot.data.stream import Hashing, OnError, Policy, Stream, Table, formats, sources
-from surefoot.data.stream.table import TableOf
+from surefoot.data.stream import Block, Hashing, OnError, Policy, Stream, Table, formats, read_rows, sources
+from surefoot.data.stream.delimited import OF_TEXT
+from surefoot.data.stream.opening import open_files, schema_of
 
-TABLES = tuple(formats.DELIMITERS)
-OF_LABELS = ("svmlight", "libffm")
-"""Formats whose labels may be followed by a weight."""
-OF_TEXT = ("delimiter", "header", "quotes")
-OF_TABLES = ("target", "weight", "numeric", "categorical", "drop", "fields", *OF_TEXT)
-HASHED = (*TABLES, "vw")
 KINDS = ("numeric", "categorical")
 
 
 @dataclass(frozen=True)
-class Reading:
+class ReadOptions:
     """How files are read.
 
     Args:
-        format: "auto", or a name of `stream.formats`.
-        bits: indices and hashed names lie below 2^bits; 20 for names unless given, indices as written.
+        format: "auto", or the name of a format, see `stream.formats`.
+        bits: ids of features are below 2^bits; by default 20 for hashed names, and indices stay as written.
         seed: of the hash of names.
         label_weights: labels of svmlight and libffm may be followed by a weight, LABEL:WEIGHT.
         target, weight, numeric, categorical, drop, delimiter, header, quotes, fields: of tables, as in `stream.Table`.
 
     >>> import io
-    >>> stream = Reading().open(io.BytesIO(b"1 |f rain\\n-1 |f sun\\n"))
-    >>> Reading().resolved(stream).format, stream.names.bits
+    >>> stream = ReadOptions().open(io.BytesIO(b"1 |f rain\\n-1 |f sun\\n"))
+    >>> ReadOptions().resolved(stream).format, stream.names.bits
     ('vw', 20)
     """
 
@@ -54,7 +49,7 @@ class Reading:
     fields: bool = False
 
     @classmethod
-    def of(cls, record: Mapping[str, Any]) -> Reading:
+    def of(cls, record: Mapping[str, Any]) -> ReadOptions:
         """The record as it comes back from JSON.
 
         Raises:
@@ -82,18 +77,18 @@ class Reading:
         threads: int | None = None,
         trained: bool = False,
     ) -> Stream | cache.Cached:
-        """The examples of files, as a stream of blocks.
+        """The examples of files, as a stream of blocks with values and labels in float64.
 
         Args:
             paths: as in `stream.read`, or block caches.
             on_error: what happens at lines that cannot be used.
             max_errors: how many of them there may be.
             threads: that parse.
-            trained: a model has been trained with this record. Tables may then lack target and weights, and their
+            trained: a model has been trained with these options. Tables may then lack target and weights, and their
                 other columns are left out.
 
         Raises:
-            DataError: the files do not fit the record.
+            DataError: the files do not fit the options.
         """
         policy = Policy(on_error, max_errors)
         files = sources.names(paths)
@@ -101,101 +96,78 @@ class Reading:
             stream = cache.Cached(files, policy, threads)
             self._check_cache(stream, trained)
             return stream
-        name, guess = self.format, None
-        if name == "auto":
-            name, guess, files = formats.guessed(files)
-        self._check_options(name)
-        chosen: Any = self._format(name)
-        if isinstance(chosen, Table):
-            if trained:
-                chosen, files = _as_trained(chosen, files)
-            chosen, files = chosen.opened(files)
-        return Stream(files, chosen, policy, threads, np.dtype(np.float64), guess=guess)
+        return Stream(open_files(files, self.format, self.given, trained), policy, threads, np.dtype(np.float64))
 
-    def resolved(self, stream: Stream | cache.Cached) -> Reading:
-        """The record that reads other files as this stream, which it has opened, is read: nothing is guessed."""
+    def examples(self, rows: Any, trained: bool = False) -> Block:
+        """Rows in memory, dicts or a data frame, as the block that a table of them gives; see `stream.read_rows`.
+
+        >>> ReadOptions(target="y").examples([{"y": 1, "x": 0.5}]).values
+        array([0.5])
+        """
+        given = {name: value for name, value in self.given.items() if name not in OF_TEXT}
+        chosen = formats.named("csv").with_options(given)
+        assert isinstance(chosen, Table)
+        return read_rows(rows, chosen, trained=trained)
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """The options, besides the format, that are not at their defaults."""
+        chosen = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "format"}
+        defaults = {field.name: field.default for field in fields(self)}
+        return {name: value for name, value in chosen.items() if value != defaults[name]}
+
+    def resolved(self, stream: Stream | cache.Cached) -> ReadOptions:
+        """The options that read other files as this stream, which they opened, is read: nothing is guessed."""
         if isinstance(stream, cache.Cached):
-            return Reading.of(stream.reading)
-        format = stream.format
-        bits = format.hashing.bits if format.hashing is not None else self.bits
-        named = replace(self, format=formats.known_as(format), bits=bits)
-        if not isinstance(format, TableOf):
-            return named
-        columns = {kind: tuple(format.columns(kind)) for kind in KINDS}
-        return replace(named, drop=(), delimiter=format.table.delimiter, **columns)
+            return ReadOptions.of(stream.reading)
+        reader = stream.reader
+        assert stream.format is not None
+        bits = reader.hashing.bits if reader.hashing is not None else self.bits
+        schema = schema_of(reader)
+        if schema is None:
+            return replace(self, format=stream.format.name, bits=bits)
+        columns = {kind: tuple(schema.columns(kind)) for kind in KINDS}
+        # Files of columns and of text are read alike; first bytes say which they are.
+        text = formats.as_text(stream.format)
+        return replace(self, format=text.name, bits=bits, drop=(), delimiter=schema.table.delimiter, **columns)
 
     @property
     def features(self) -> str:
         """What tells features apart, in a few words."""
-        if self.format not in TABLES:
-            return "names" if self.format == "vw" else "numbers"
+        format = formats.FORMATS.get(self.format)
+        if format is None or "numeric" not in format.options:
+            return "names" if format is not None and format.hashed else "numbers"
         kinds = (f"{kind} {', '.join(sorted(getattr(self, kind)))}" for kind in KINDS if getattr(self, kind))
         return f"the columns {'; '.join(kinds)}"
 
-    def _format(self, name: str) -> Any:
-        hashing = _hashing(self)
-        if name not in HASHED:
-            return formats.named(name, bits=self.bits, weighted=self.label_weights)
-        if name not in TABLES:
-            return formats.named(name, hashing=hashing)
-        return formats.named(
-            name,
-            hashing=hashing,
-            target=self.target,
-            weight=self.weight,
-            numeric=self.numeric,
-            categorical=self.categorical,
-            drop=self.drop,
-            delimiter=self.delimiter or formats.DELIMITERS[name],
-            header=self.header,
-            quotes=self.quotes,
-            fields=self.fields,
-        )
-
-    def _check_options(self, name: str) -> None:
-        """Whether all options that were given mean something in this format."""
-        names = [*formats.get_args(formats.Name)[1:]]
-        if name not in names:
-            raise ValueError(f"format: found {name!r}, expected one of auto, {', '.join(names)}")
-        allowed = {"format", "bits"} | ({"seed"} if name in HASHED else set())
-        allowed |= {"label_weights"} if name in OF_LABELS else set()
-        allowed |= set(OF_TABLES) if name in TABLES else set()
-        allowed -= set(OF_TEXT) if name == "parquet" else set()
-        for field in fields(self):
-            if getattr(self, field.name) != field.default and field.name not in allowed:
-                tables = "tables of text (csv, tsv)" if field.name in OF_TEXT else "tables (csv, tsv, parquet)"
-                meant = tables if field.name in OF_TABLES else "formats whose names are hashed"
-                meant = ", ".join(OF_LABELS) if field.name == "label_weights" else meant
-                raise DataError(f"{field.name}: is for {meant}; these files are read as {name}")
-
     def _check_cache(self, stream: cache.Cached, trained: bool) -> None:
         try:
-            made = Reading.of(stream.reading)
+            made = ReadOptions.of(stream.reading)
             _hashing(made)
         except ValueError as error:
             raise DataError(f"{stream.files[0]}: damaged ({error}); convert the files again") from None
         name = sources.name_of(stream.files[0])
         if trained and made.features != self.features:
             raise DataError(
-                f"{name}: is a cache of {made.features}, but the model was trained with {self.features}; convert files "
+                f"{name}: a cache of {made.features}, but the model was trained with {self.features}; convert files "
                 "like those it was trained with"
             )
         for field in fields(self):
             mine, theirs = getattr(self, field.name), getattr(made, field.name)
             if trained and field.name in ("bits", "seed") and mine != theirs:
                 raise DataError(
-                    f"{name}: is a cache made with {field.name} {theirs}, but the model was trained with {mine}; "
+                    f"{name}: a cache made with {field.name} {theirs}, but the model was trained with {mine}; "
                     "convert the files again with that"
                 )
             if not trained and mine not in (field.default, theirs):
                 raise DataError(
-                    f"{name}: is a cache made with {field.name} {theirs!r}, found {mine!r}; leave that option out, or "
+                    f"{name}: a cache made with {field.name} {theirs!r}, found {mine!r}; leave out that option, or "
                     "convert the files again"
                 )
 
 
-def _hashing(reading: Reading) -> Hashing:
-    return Hashing(seed=reading.seed) if reading.bits is None else Hashing(reading.bits, seed=reading.seed)
+def _hashing(options: ReadOptions) -> Hashing:
+    return Hashing(seed=options.seed) if options.bits is None else Hashing(options.bits, seed=options.seed)
 
 
 def _fits(value: Any, name: str, default: Any) -> bool:
@@ -207,15 +179,3 @@ def _fits(value: Any, name: str, default: Any) -> bool:
     if name in ("bits", "seed"):
         return value is default or (isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 63)
     return isinstance(value, str) or (default is None and value is None)
-
-
-def _as_trained(table: Table, files: list[Any]) -> tuple[Table, list[Any]]:
-    """The table without the target and weights that the files lack, and without columns unknown to the model."""
-    found, files = replace(table, target=None, weight=None, numeric=(), categorical=(), drop=()).opened(files)
-    known = {*table.numeric, *table.categorical, table.target, table.weight}
-    drop = tuple(name for name in found.names if name not in known)
-    there = {
-        name: column if column in found.names else None
-        for name, column in (("target", table.target), ("weight", table.weight))
-    }
-    return replace(table, drop=drop, **there), files

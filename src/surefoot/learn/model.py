@@ -32,7 +32,7 @@ class Model:
         parameter: the loss's own number.
         stats: what is known of features; None in models that only predict.
         names: of hashed features, by index.
-        reading: how the examples were read, as `Reading.record` has it.
+        reading: how the examples were read, as `ReadOptions.record` has it.
         facts: how it was learned, and with what success.
     """
 

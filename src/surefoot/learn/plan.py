@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from surefoot import losses, schedules
-from surefoot.data.reading import Reading
+from surefoot.data.reading import ReadOptions
 from surefoot.data.stream import OnError, sources
 from surefoot.learn.evaluation import Evaluation
 from surefoot.learn.model import Model
@@ -43,7 +43,7 @@ class Plan:
     """
 
     files: tuple[str, ...]
-    reading: Reading = field(default_factory=Reading)
+    reading: ReadOptions = field(default_factory=ReadOptions)
     loss: str | Loss = AUTO
     parameter: float | None = None
     classes: tuple[float, ...] | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from surefoot.data.reading import Reading
+from surefoot.data.reading import ReadOptions
 from surefoot.data.stream import OnError
 from surefoot.learn.evaluation import Evaluation
 from surefoot.learn.examples import for_linear_model
@@ -12,7 +12,7 @@ from surefoot.learn.model import Model
 
 
 def evaluate(
-    model: Model, reading: Reading, files: tuple[str, ...], on_error: OnError = "stop", max_errors: int | None = None
+    model: Model, reading: ReadOptions, files: tuple[str, ...], on_error: OnError = "stop", max_errors: int | None = None
 ) -> Evaluation:
     """Measures a model on files.
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from support import slow_readers
 
-from surefoot.data.stream import sources
+from surefoot.data.stream.sources import limits
 
 CORPUS = Path(__file__).with_name("corpus")
 AT_ONCE, COMPARED, KEPT = 5_000, 100, 100
@@ -74,7 +74,7 @@ def fuzz(format: str, inputs: int, seed: int, keep: bool) -> str:
         good += [] if found else [line]
     while done < inputs:
         lines = [mutated(rng, good, corpus) for _ in range(min(AT_ONCE, inputs - done))]
-        sources.PIECE = rng.choice([1 << 10, 1 << 14, 4 << 20])
+        limits.PIECE = rng.choice([1 << 10, 1 << 14, 4 << 20])
         found = slow_readers.check(b"\n".join(lines), format, compare=False, threads=rng.choice([1, 2]))
         slow_readers.check(b"\n".join(rng.sample(lines, min(COMPARED, len(lines)))), format)
         done, faults = done + len(lines), faults + len(found)

@@ -54,7 +54,7 @@ def test_indices_modulo_a_power_of_two():
 
 
 def test_weights_after_labels_on_request():
-    found = examples(b"1:0.25 2:3:4\n-1 1:1:1\n", Libffm(weighted=True))
+    found = examples(b"1:0.25 2:3:4\n-1 1:1:1\n", Libffm(label_weights=True))
     assert (found.labels.tolist(), found.weights.tolist(), found.fields.tolist()) == ([1, -1], [0.25, 1], [2, 1])
 
 

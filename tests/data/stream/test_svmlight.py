@@ -18,7 +18,8 @@ from sklearn.datasets import load_svmlight_file
 
 from surefoot.data import DataError
 from surefoot.data import stream as streams
-from surefoot.data.stream import DataWarning, Svmlight, joined, sources
+from surefoot.data.stream import DataWarning, Svmlight, joined
+from surefoot.data.stream.sources import limits
 
 read = functools.partial(streams.read, format="svmlight")
 
@@ -81,7 +82,7 @@ def test_however_it_is_cut_packed_and_shared(tmp_path, content, piece, threads, 
     path = tmp_path / "file"
     path.write_bytes(pack(text))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sources, "PIECE", piece)
+        patch.setattr(limits, "PIECE", piece)
         stream = read(path, threads=threads)
         blocks = list(stream)
         assert_equal(joined(blocks), joined(list(stream)))
@@ -123,7 +124,7 @@ def test_counts_rows_that_were_sorted_and_entries_that_were_summed():
 
 def test_weights_groups_and_comments():
     text = b"1:0.5 qid:7 1:2 # note\n-1 qid:8 cost:3 2:1#5:1\n+1\n"
-    found = examples(text, format=Svmlight(weighted=True))
+    found = examples(text, format=Svmlight(label_weights=True))
     assert found.weights.tolist() == [0.5, 3, 1]
     assert found.groups is not None
     assert found.groups.tolist() == [7, 8, -1]
@@ -180,7 +181,7 @@ def test_every_fault_says_where_what_and_what_was_expected(tmp_path, line, colum
 
 @pytest.mark.parametrize("weight", ["x", "-2", "1e40", "nan", ""])
 def test_weights_after_labels_are_read_on_request_and_checked(weight):
-    weighted = functools.partial(examples, format=Svmlight(weighted=True))
+    weighted = functools.partial(examples, format=Svmlight(label_weights=True))
     found = weighted(b"1:0.25 2:0.3\n-1 1:1\n")
     assert (found.labels.tolist(), found.weights.tolist(), found.indices.tolist()) == ([1, -1], [0.25, 1], [2, 1])
     with pytest.raises(DataError, match=f"1:3: found weight '{weight}', expected a finite number of 0 or more"):
@@ -190,7 +191,7 @@ def test_weights_after_labels_are_read_on_request_and_checked(weight):
 def test_faults_are_numbered_within_their_file_and_warned_of_in_order(tmp_path, monkeypatch):
     (tmp_path / "a.svm").write_bytes(b"1 1:1\nx\n")
     (tmp_path / "b.svm").write_bytes(b"1 1:1\n2:\n" * 50)
-    monkeypatch.setattr(sources, "PIECE", 20)
+    monkeypatch.setattr(limits, "PIECE", 20)
     stream = read(tmp_path / "*.svm", on_error="warn", threads=2)
     with pytest.warns(DataWarning) as told:
         assert sum(map(len, stream)) == 51
@@ -215,10 +216,10 @@ def test_a_long_line_is_read_and_one_past_the_limit_is_left_out(tmp_path, pack, 
     path = tmp_path / "file"
     path.write_bytes(pack(b"\n".join(content)))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sources, "PIECE", 1000)
+        patch.setattr(limits, "PIECE", 1000)
         for limit in (None, len(long), len(long) - 1):
             if limit:
-                patch.setattr(sources, "LONGEST_LINE", limit)
+                patch.setattr(limits, "LONGEST_LINE", limit)
             stream = read(path, on_error="skip")
             lengths = np.diff(joined(list(stream)).indptr).tolist()
             assert sorted(lengths) == ([1, 1] if limit == len(long) - 1 else [1, 1, 10_000])
@@ -257,7 +258,7 @@ def test_no_half_row_of_a_truncated_file_is_used(tmp_path, monkeypatch, cut, pac
     rows = [b"1 1:%d 2:%d" % tuple(rng.integers(0, 10**9, 2)) for _ in range(200)]
     path = tmp_path / "file"
     path.write_bytes(pack(b"\n".join(rows))[:-cut])
-    monkeypatch.setattr(sources, "PIECE", 100)
+    monkeypatch.setattr(limits, "PIECE", 100)
     blocks = []
     with pytest.raises(DataError, match="is damaged"):
         blocks.extend(read(path))
@@ -312,8 +313,8 @@ def test_a_named_pipe(tmp_path):
 def test_a_file_that_becomes_shorter_while_it_is_read(tmp_path, monkeypatch):
     path = tmp_path / "file"
     path.write_bytes(b"1 1:1\n" * 1000)
-    monkeypatch.setattr(sources, "PIECE", 100)
-    monkeypatch.setattr(sources, "_LOOK_AHEAD", 50)
+    monkeypatch.setattr(limits, "PIECE", 100)
+    monkeypatch.setattr(limits, "LOOK_AHEAD", 50)
     blocks = iter(read(path, threads=1))
     next(blocks)
     os.truncate(path, 10)
@@ -326,7 +327,7 @@ def test_a_stream_may_be_left_in_the_middle(tmp_path):
     path.write_bytes(b"1 1:1\n" * 1000)
     before = threading.active_count()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sources, "PIECE", 100)
+        patch.setattr(limits, "PIECE", 100)
         blocks = iter(read(path, threads=3))
         next(blocks)
         del blocks

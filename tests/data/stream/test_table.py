@@ -9,16 +9,15 @@ import sys
 from dataclasses import replace
 
 import numpy as np
-import pyarrow
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pyarrow import parquet
 from support import slow_readers
 
 from surefoot.data import DataError
-from surefoot.data.stream import Hashing, Table, joined, read, sources
+from surefoot.data.stream import Hashing, Table, joined, read
 from surefoot.data.stream.blocks import without_fields
+from surefoot.data.stream.sources import limits
 
 numbers = st.one_of(
     st.sampled_from(["", "0", "1", "-1", "NA", "nan", ' "2.5" ', "1e3", "-2.5E-3"]),
@@ -65,7 +64,7 @@ def test_however_it_is_cut_and_shared(content, piece, threads):
     whole = read(io.BytesIO(text), ASKED, on_error="skip")
     expected = slow_readers.rows_of(joined(list(whole)))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sources, "PIECE", piece)
+        patch.setattr(limits, "PIECE", piece)
         stream = read(io.BytesIO(text), ASKED, on_error="skip", threads=threads)
         assert repr(slow_readers.rows_of(joined(list(stream)))) == repr(expected)
     assert list(stream.names) == list(whole.names)
@@ -95,9 +94,11 @@ def test_names_of_features():
 
 def test_columns_by_what_they_hold_and_by_what_is_asked_for():
     text = b"y;id;a;b;c;empty\n1;7;1;x;0x1;\n0;8;NA;2;5;\n"
-    found = read(io.BytesIO(text), Table(target="y", delimiter=";")).format
+    found = read(io.BytesIO(text), Table(target="y", delimiter=";")).reader.schema
     assert (found.columns("numeric"), found.columns("categorical")) == (["id", "a", "empty"], ["b", "c"])
-    found = read(io.BytesIO(text), Table(target="y", delimiter=";", categorical=["a", "i*"], drop=["empty"])).format
+    found = read(
+        io.BytesIO(text), Table(target="y", delimiter=";", categorical=["a", "i*"], drop=["empty"])
+    ).reader.schema
     assert (found.columns("numeric"), found.columns("categorical")) == ([], ["id", "a", "b", "c"])
     assert found.columns("dropped") == ["empty"]
 
@@ -130,58 +131,6 @@ def test_from_a_pipe(monkeypatch):
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(Pipe(content))))
         assert len(joined(list(read("-", Table(target="y"))))) == 1000
         assert len(joined(list(read(Pipe(content), Table(target="y"))))) == 1000
-
-
-def test_parquet(tmp_path, monkeypatch):
-    parquet.write_table(pyarrow.table(slow_readers.COLUMNS), tmp_path / "t.parquet", row_group_size=3)
-    monkeypatch.setattr(sources, "PARQUET_VALUES", 12)
-    header, table = "y,x,k,s,d,b\n", Table(target="y", categorical=["b"])
-    text = '1,0.1,4611686018427387904,red,u,true\n0,,1,"a ""b"", c",v,false\n,,2,,u,\n1,-3e-5,3,line end,,true\n'
-    expected = read(io.BytesIO((header + text).encode()), table)
-    rows = slow_readers.rows_of(joined(list(expected)))
-    content = io.BytesIO((tmp_path / "t.parquet").read_bytes())
-    for paths in (tmp_path / "t.parquet", [f"file://{tmp_path}/t.parquet"], content):
-        found = read(paths, table)
-        assert repr(slow_readers.rows_of(joined(list(found)))) == repr(rows)
-        assert [found.names[index] for index in found.names] == [expected.names[index] for index in expected.names]
-    assert (
-        read(tmp_path / "t.parquet").guess == "read as parquet, by its name's ending; say another format if it is not"
-    )
-
-
-def test_faults_of_parquet(tmp_path):
-    path = tmp_path / "t.parquet"
-    table = pyarrow.table({"y": [1.0, 0.0], "x": [1.0, math.inf], "l": [[1], [2]]})
-    parquet.write_table(table, path)
-    with pytest.raises(DataError, match="column 'l' holds lists or records, expected single values; drop it"):
-        read(path, Table(target="y"))
-    stream = read(path, Table(target="y", drop=["l"]), on_error="skip")
-    assert (joined(list(stream)).values.tolist(), stream.policy.counts) == ([1.0], {"value is not finite": 1})
-    with pytest.raises(DataError, match=r"parquet:2:\d+: found 'inf' in the numeric column 'x', expected a finite"):
-        list(read(path, Table(target="y", drop=["l"])))
-    with pytest.raises(DataError, match='is a Parquet file, expected lines of text; read it as format "parquet"'):
-        list(read(path, "svmlight"))
-    content = path.read_bytes()
-    for damaged in (content[:-20], content[:100], b"PAR1", content[:40] + bytes(60) + content[100:]):
-        path.write_bytes(damaged)
-        with pytest.raises(DataError, match="is damaged"):
-            list(read(path, Table(target="y", drop=["l"])))
-
-
-def test_parquet_with_a_number_of_no_word():
-    """Found by fuzzing: a damaged page can name a word that its dictionary does not have."""
-    words = pyarrow.DictionaryArray.from_arrays(pyarrow.array([0, 7]), pyarrow.array(["a", "b"]), safe=False)
-    batch = pyarrow.RecordBatch.from_arrays([words], names=["s"])
-    with pytest.raises(DataError, match=r"t\.parquet: is damaged"):
-        sources._Batch(batch, "t.parquet")(None)
-
-
-def test_damaged_parquet_is_refused_or_read():
-    rng, said = random.Random(0), set()
-    for _ in range(300):
-        said.add(slow_readers.check_parquet(slow_readers.damaged(rng, slow_readers.PARQUET)))
-    assert "" in said
-    assert len(said) > 20
 
 
 @pytest.mark.parametrize(
@@ -235,7 +184,7 @@ def test_columns_that_cannot_be(text, table, said):
 @pytest.mark.parametrize(
     "asked, words",
     [
-        ({"weight": "y"}, "weight: found 'y', expected another column than the target"),
+        ({"weight": "y"}, "weight: found 'y', expected a column other than the target"),
         ({"drop": ["a", "y"]}, "drop: found 'y', which is the target"),
         ({"weight": "w", "drop": ["w"]}, "drop: found 'w', which is the weight"),
     ],
@@ -258,8 +207,8 @@ def test_real_files():
     criteo = read(os.path.join(folder, "criteo_sample.txt"), Table(target="label"))
     block = joined(list(criteo))
     assert (len(block), set(block.labels)) == (200, {0, 1})
-    assert criteo.format.columns("numeric") == [f"I{k}" for k in range(1, 14)]
-    assert criteo.format.columns("categorical") == [f"C{k}" for k in range(1, 27)]
+    assert criteo.reader.schema.columns("numeric") == [f"I{k}" for k in range(1, 14)]
+    assert criteo.reader.schema.columns("categorical") == [f"C{k}" for k in range(1, 27)]
     assert len(block.indices) + criteo.summed == 200 * 39
     avazu = read(os.path.join(folder, "avazu_sample.txt"), Table(target="click", categorical=["*"], drop=["id"]))
     assert len(joined(list(avazu))) == 999

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from support import slow_readers
 
 from surefoot.data import DataError
-from surefoot.data.stream import Hashing, Names, Vw, joined, read, sources
+from surefoot.data.stream import Hashing, Names, Vw, joined, read
+from surefoot.data.stream.sources import limits
 
 blanks = st.sampled_from([" ", "  ", "\t"])
 words = st.text(st.characters(codec="utf-8", exclude_characters=":|", exclude_categories=["C", "Z"]), min_size=1)
@@ -95,7 +96,7 @@ def test_a_name_is_hashed_with_its_namespace_and_all_its_bytes():
 def test_names_are_spread_as_if_by_chance(name):
     """Chi-square of the lowest and the highest bits, and as many collisions as chance gives, within 5 deviations."""
     count, bits = 1 << 14, 12
-    hashes = np.array([Hashing(bits=31)._hash(name.format(k), "space") for k in range(count)], np.uint64)
+    hashes = np.array([Hashing(bits=31).identity(name.format(k), "space") for k in range(count)], np.uint64)
     for shift in (0, 8, 19, 31, 52):
         cells = np.bincount((hashes >> np.uint64(shift)).astype(np.int64) & (1 << bits) - 1, minlength=1 << bits)
         mean = count / (1 << bits)
@@ -137,7 +138,7 @@ def test_names_and_collisions_however_it_is_cut_and_shared(rows, bits, threads, 
             first.setdefault(index, f"n^w{word}")
             every.setdefault(index, set()).add(word)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sources, "PIECE", piece)
+        patch.setattr(limits, "PIECE", piece)
         stream = read(io.BytesIO(b"1 | \n" + b"\n".join(faulty)), Vw(hashing), on_error="skip", threads=threads)
         list(stream)
     assert {index: stream.names[index] for index in stream.names} == first
@@ -148,9 +149,9 @@ def test_names_and_collisions_however_it_is_cut_and_shared(rows, bits, threads, 
 
 def test_names_past_the_limits_are_counted():
     text = b"1 |n " + b" ".join(b"w%d" % k for k in range(10_000))
-    for limits in ({"most": 100}, {"most_bytes": 450}):
-        table = Names(31, **limits)
-        list(read(io.BytesIO(text), Vw(Hashing(bits=20)), names=(table := Names(20, **limits))))
+    for most in ({"most": 100}, {"most_bytes": 450}):
+        table = Names(31, **most)
+        list(read(io.BytesIO(text), Vw(Hashing(bits=20)), names=(table := Names(20, **most))))
         assert len(table) + table.left_out + table.collisions == 10_000
         assert 50 < len(table) <= 100
         assert all(table[index].startswith("n^w") for index in table)

@@ -22,10 +22,13 @@ class DataWarning(UserWarning):
 
 
 class Fault(NamedTuple):
-    """What is wrong with a line: its number in the piece (from 0), the column (from 1), the reason and what to say."""
+    """What is wrong with a line: its number in the piece (from 0), the column (from 1), the reason and what to say.
+
+    Rows of columns have no column.
+    """
 
     line: int
-    column: int
+    column: int | None
     reason: str
     said: str
 
@@ -63,7 +66,7 @@ class Policy:
         if not counts:
             return
         self.counts.update(counts)
-        messages = [f"{name}:{first_line + fault.line}:{fault.column}: {fault.said}" for fault in faults]
+        messages = [f"{place(name, first_line + fault.line, fault.column)}: {fault.said}" for fault in faults]
         if self.on_error == "stop":
             raise DataError(messages[0])
         if self.on_error == "warn":
@@ -82,6 +85,15 @@ class Policy:
         'label: 2, value: 1'
         """
         return ", ".join(f"{reason}: {count:,}" for reason, count in sorted(self.counts.items()))
+
+
+def place(name: str, line: int, column: int | None) -> str:
+    """Where something is, as messages begin.
+
+    >>> place("a.svm", 3, 7), place("a.parquet", 3, None)
+    ('a.svm:3:7', 'a.parquet: row 3')
+    """
+    return f"{name}: row {line:,}" if column is None else f"{name}:{line}:{column}"
 
 
 def shown(token: bytes) -> str:

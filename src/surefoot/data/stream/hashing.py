@@ -54,16 +54,24 @@ class Hashing:
     def index(self, name: str | bytes, space: str | bytes = "") -> int:
         """The index of a name, in a namespace (of Vowpal Wabbit's text) or of a column (of a table).
 
+        This is what all readers compute: a numeric column is the name of the column; a value of a categorical column
+        is that name, in the space of the column.
+
         >>> 0 <= Hashing(bits=10).index("rain", "weather") < 1024
         True
         """
-        return self._hash(name, space) & ((1 << self.bits) - 1)
+        return self.place(self.identity(name, space))[0]
 
     def sign(self, name: str | bytes, space: str | bytes = "") -> int:
         """What the values of a name are multiplied by, 1 or −1."""
-        return -1 if self.signed and self._hash(name, space) >> 63 else 1
+        return self.place(self.identity(name, space))[1]
 
-    def _hash(self, name: str | bytes, space: str | bytes) -> int:
+    def place(self, identity: int) -> tuple[int, int]:
+        """The index and the sign that belong to the hash of a name."""
+        return identity & ((1 << self.bits) - 1), -1 if self.signed and identity >> 63 else 1
+
+    def identity(self, name: str | bytes, space: str | bytes = "") -> int:
+        """The hash of a name, of 64 bits."""
         first, second = (part.encode() if isinstance(part, str) else part for part in (space, name))
         text = np.frombuffer(bytearray(first + second + bytes(PADDING)), np.uint8)
         return int(compiled("hashing", "of")(text, len(first), len(first) + len(second), self.seed))

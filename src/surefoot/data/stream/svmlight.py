@@ -2,7 +2,7 @@
 and libffm's text, in which every entry has a field: LABEL FIELD:INDEX:VALUE ….
 
 A line without a label, `1:0.25 2:0.3`, cannot be told from one of XGBoost's, whose label 1 has the weight 0.25. So a
-weight after the label is read only on request (`weighted`); otherwise such a line is a fault, and not another example.
+weight after the label is read only on request (`label_weights`); otherwise such a line is a fault.
 
 Blanks are spaces and tabs; lines end with or without a carriage return. Blank lines and comments count as lines only.
 Indices stay as they are written, and need not rise: rows are sorted, and values of the same index summed in order of
@@ -25,10 +25,12 @@ from surefoot.data.stream.faults import FINITE, shown, unreadable
 from surefoot.data.stream.hashing import MOST_BITS
 from surefoot.data.stream.kernels import compiled
 from surefoot.data.stream.kernels.layout import FIELD_BITS, LARGEST_INDEX
-from surefoot.data.stream.parsing import Plain, Workspace
+from surefoot.data.stream.lines import Lines
+from surefoot.data.stream.record import Format
+from surefoot.data.stream.workspace import Workspace
 
-FORMAT = "svmlight lines LABEL INDEX:VALUE …"
-FIELD_FORMAT = "libffm lines LABEL FIELD:INDEX:VALUE …"
+DESCRIBED = "svmlight lines LABEL INDEX:VALUE …"
+FIELDS_DESCRIBED = "libffm lines LABEL FIELD:INDEX:VALUE …"
 LARGEST_FIELD, LARGEST_INDEX_OF_A_FIELD = (1 << FIELD_BITS) - 1, (1 << 63 - FIELD_BITS) - 1
 """A row is sorted by index and field in one int64."""
 REASONS = (
@@ -51,7 +53,7 @@ _TOKEN = re.compile(rb"[^\s#]*")
 
 
 @dataclass(frozen=True)
-class Svmlight(Plain):
+class Svmlight(Lines):
     """How svmlight lines are read.
 
     Args:
@@ -59,14 +61,14 @@ class Svmlight(Plain):
         rising: indices that do not rise from left to right, each at most once, are a fault.
         largest: the largest index there may be.
         described: what messages call the format.
-        weighted: labels may be followed by the weight of their line, as in 1:0.25.
+        label_weights: labels may be followed by the weight of their line, as in 1:0.25.
     """
 
     bits: int | None = None
     rising: bool = False
     largest: int = LARGEST_INDEX
-    described: str = FORMAT
-    weighted: bool = False
+    described: str = DESCRIBED
+    label_weights: bool = False
 
     reasons: ClassVar[dict[int, str]] = dict(enumerate(REASONS, start=1))
     fielded: ClassVar[bool] = False
@@ -85,7 +87,7 @@ class Svmlight(Plain):
         return compiled("svmlight", "lines")(
             text,
             end,
-            (self.rising, self.largest, mask, self.fielded, self.weighted),
+            (self.rising, self.largest, mask, self.fielded, self.label_weights),
             space.state,
             space.labels,
             space.weights,
@@ -148,7 +150,7 @@ class Libffm(Svmlight):
     """
 
     largest: int = LARGEST_INDEX_OF_A_FIELD
-    described: str = FIELD_FORMAT
+    described: str = FIELDS_DESCRIBED
     keep_fields: bool = True
 
     fielded: ClassVar[bool] = True
@@ -157,3 +159,23 @@ class Libffm(Svmlight):
     @property
     def fields(self) -> bool:
         return self.keep_fields
+
+
+_NUMBER = rb"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
+_HEAD = rb"\s*" + _NUMBER + rb"(?::" + _NUMBER + rb")?"
+FORMATS = (
+    Format(
+        "libffm",
+        Libffm,
+        (".libffm", ".ffm"),
+        line=re.compile(_HEAD + rb"(?:\s+\d+:\d+:[^\s:]+)+\s*(?:#.*)?"),
+        options=("bits", "label_weights"),
+    ),
+    Format(
+        "svmlight",
+        Svmlight,
+        (".svmlight", ".svm", ".libsvm"),
+        line=re.compile(_HEAD + rb"(?:\s+(?:qid|cost):[^\s:]+)*(?:\s+\d+:[^\s:]+)*\s*(?:#.*)?"),
+        options=("bits", "label_weights"),
+    ),
+)

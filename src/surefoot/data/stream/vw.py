@@ -22,9 +22,11 @@ import numpy as np
 from surefoot.data.stream.faults import FINITE, shown, unreadable
 from surefoot.data.stream.hashing import Hashing
 from surefoot.data.stream.kernels import compiled
-from surefoot.data.stream.parsing import Plain, Workspace
+from surefoot.data.stream.lines import Lines
+from surefoot.data.stream.record import Format
+from surefoot.data.stream.workspace import Workspace
 
-FORMAT = "Vowpal Wabbit lines LABEL |NAMESPACE NAME:VALUE …"
+DESCRIBED = "Vowpal Wabbit lines LABEL |NAMESPACE NAME:VALUE …"
 REASONS = (
     "label is not a number",
     "label is not finite",
@@ -44,7 +46,7 @@ _TOKEN = re.compile(rb"[^\s|]*")
 
 
 @dataclass(frozen=True)
-class Vw(Plain):
+class Vw(Lines):
     """How lines of Vowpal Wabbit's text are read.
 
     Args:
@@ -82,7 +84,7 @@ class Vw(Plain):
         name = re.split(rb"[\s|]", line[:offset])[-1].rstrip(b":").decode("utf-8", "replace")
         match self.reasons[code]:
             case "label is not a number":
-                return f"found label {found}, expected a number, in {FORMAT}"
+                return f"found label {found}, expected a number, in {DESCRIBED}"
             case "label is not finite":
                 return f"found {found} before the bar, {FINITE}"
             case "importance is not a number of 0 or more":
@@ -94,7 +96,7 @@ class Vw(Plain):
             case "label touches the bar":
                 return f"found {found} touching the bar, which makes it a tag; put a blank before | or ' before the tag"
             case "no bar":
-                return f"found no | before the end of the line, expected {FORMAT}"
+                return f"found no | before the end of the line, expected {DESCRIBED}"
             case "namespace's weight is not a number":
                 return f"found namespace {name} with weight {found}, expected a finite number"
             case "name is empty":
@@ -105,4 +107,16 @@ class Vw(Plain):
                 if offset == 0:
                     return f"found features whose values, summed, are not finite, {FINITE}"
                 return f"found feature {name} with value {found}, {FINITE}"
-        return unreadable(line, FORMAT, f"{FORMAT} in UTF-8")
+        return unreadable(line, DESCRIBED, f"{DESCRIBED} in UTF-8")
+
+
+_NUMBER = rb"\s*[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
+FORMATS = (
+    Format(
+        "vw",
+        Vw,
+        (".vw",),
+        line=re.compile(rb"(?:" + _NUMBER + rb"){0,3}\s*(?:'[^\s|]*)?\s*[^\s|]*\|.*"),
+        hashed=True,
+    ),
+)

@@ -85,13 +85,19 @@ def place_among_recent(h, recent):
 
 
 @jitted
+def is_known(h, slot, known):
+    """Whether this name is in the table, or its place has more than one name."""
+    there = np.int64(known[slot])
+    return there >> 1 == fingerprint(h) or there & 1 == 1
+
+
+@jitted
 def is_new(h, slot, known, recent):
     """Whether this name is neither in the table nor noted lately, and its place has one name at most."""
     place = place_among_recent(h, recent)
     if recent[place] == h:
         return False
-    there = np.int64(known[slot])
-    if there >> 1 == fingerprint(h) or there & 1 == 1:
+    if is_known(h, slot, known):
         recent[place] = h
         return False
     return True

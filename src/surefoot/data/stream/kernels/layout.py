@@ -11,6 +11,8 @@ STATE = 12
 
 DROPPED, TARGET, WEIGHT, NUMERIC, CATEGORICAL = range(5)
 """What a column of a table is."""
+SEEN, CONTROL, UNSEEN, ABSENT = 0, 1, 2, 4
+"""What a string of a column is: a value whose name is known; no text; a name that may be new; or it stands for none."""
 FIELD_BITS = 20
 """Rows with fields are sorted by index and field at once, in an int64; so many of its bits are the field's."""
 LARGEST_INDEX = 10**18 - 1

@@ -1,0 +1,172 @@
+"""Columns as arrays of NumPy or PyArrow, brought to two forms: numbers, and strings with their codes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+
+from surefoot.data.stream.kernels.layout import PADDING
+
+NEW_LINE = 10
+
+
+class Numbers(NamedTuple):
+    """A column of numbers.
+
+    Attributes:
+        values: float64, (rows,); NaN where there is none.
+    """
+
+    values: np.ndarray
+
+
+class Strings(NamedTuple):
+    """A column of strings.
+
+    Attributes:
+        codes: int32, (rows,): the number of the string that a row has; -1 where there is none.
+        text: uint8: the strings in UTF-8, one after the other.
+        cuts: int64: where each string begins in the text, and where the last one ends.
+    """
+
+    codes: np.ndarray
+    text: np.ndarray
+    cuts: np.ndarray
+
+    def in_lines(self) -> tuple[np.ndarray, np.ndarray]:
+        """The text with a line end after each string, and padding, so that a number ends where its string does."""
+        lengths = np.diff(self.cuts)
+        ends = np.arange(len(lengths))
+        text = np.full(len(self.text) + len(lengths) + PADDING, NEW_LINE, np.uint8)
+        text[np.arange(len(self.text)) + np.repeat(ends, lengths)] = self.text
+        return text, self.cuts + np.arange(len(self.cuts))
+
+
+Column: TypeAlias = Numbers | Strings
+
+
+def numbers_of(array: Any) -> Column:
+    """A column whose numbers are wanted; strings where they have to be read as numbers first.
+
+    >>> numbers_of(np.array([1, 2]))
+    Numbers(values=array([1., 2.]))
+    """
+    if not isinstance(array, np.ndarray):
+        return _numbers_of_arrow(array)
+    if array.dtype.kind in "iuf":
+        return Numbers(array.astype(np.float64))
+    return strings_of(array)
+
+
+def strings_of(array: Any) -> Strings:
+    """A column whose values are wanted as text.
+
+    >>> strings_of(np.array(["b", None, 2.0, True], object)).text.tobytes()
+    b'b2true'
+    """
+    return _strings_of_objects(array.tolist()) if isinstance(array, np.ndarray) else _strings_of_arrow(array)
+
+
+def holds_numbers(values: Sequence[Any]) -> bool:
+    """Whether all values of a column, as Python has them, are numbers or missing."""
+    return all(is_none(v) or (isinstance(v, (int, float, np.number)) and not isinstance(v, bool)) for v in values)
+
+
+def is_none(value: Any) -> bool:
+    """Whether a value stands for none."""
+    return value is None or (isinstance(value, (float, np.floating)) and bool(np.isnan(value)))
+
+
+def _strings_of_objects(values: Sequence[Any]) -> Strings:
+    texts = [b"" if is_none(value) else text_of(value).encode() for value in values]
+    codes = np.arange(len(texts), dtype=np.int32)
+    codes[[is_none(value) for value in values]] = -1
+    text = np.frombuffer(b"".join(texts), np.uint8)
+    return Strings(codes, text, np.cumsum([0, *map(len, texts)]))
+
+
+def text_of(value: Any) -> str:
+    """A value as a table of text has it; numbers and truth values as PyArrow writes them.
+
+    >>> text_of(1.0), text_of(0.1), text_of(1e-7), text_of(True), text_of("x")
+    ('1', '0.1', '1e-7', 'true', 'x')
+    """
+    if isinstance(value, (bool, np.bool_)):
+        return "true" if value else "false"
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if not isinstance(value, (float, np.floating)):
+        return str(value)
+    mantissa, e, exponent = repr(value.item() if isinstance(value, np.floating) else value).partition("e")
+    mantissa = mantissa.removesuffix(".0")
+    sign = "+" if e and int(exponent) > 0 else ""
+    return f"{mantissa}e{sign}{int(exponent)}" if e else mantissa
+
+
+def _numbers_of_arrow(array: Any) -> Column:
+    from pyarrow import types
+
+    if not (types.is_integer(array.type) or types.is_floating(array.type)):
+        return _strings_of_arrow(array)
+    numbers, valid = _primitive(array)
+    return Numbers(numbers.astype(np.float64) if valid is None else np.where(valid, numbers, np.nan))
+
+
+def _primitive(array: Any) -> tuple[np.ndarray, np.ndarray | None]:
+    """The numbers of an array, a view of what PyArrow has, and which of them are there; None for all."""
+    validity, content = array.buffers()
+    dtype = np.dtype(array.type.to_pandas_dtype())
+    size, offset = len(array), array.offset
+    if content is None or content.size < (offset + size) * dtype.itemsize:
+        raise ValueError("found fewer numbers than rows")
+    numbers = np.frombuffer(content, dtype, size, offset * dtype.itemsize)
+    if not array.null_count:
+        return numbers, None
+    if validity is None or validity.size * 8 < offset + size:
+        raise ValueError("found fewer bits of validity than rows")
+    begin = offset // 8
+    bits = np.unpackbits(np.frombuffer(validity, np.uint8, -(-(offset + size) // 8) - begin, begin), bitorder="little")
+    return numbers, bits[offset - 8 * begin : offset - 8 * begin + size].view(bool)
+
+
+def _strings_of_arrow(array: Any) -> Strings:
+    from pyarrow import types
+
+    if types.is_dictionary(array.type):
+        # A dictionary may serve many more rows than these.
+        if len(array.dictionary) <= len(array) and not array.dictionary.null_count:
+            numbers, valid = _primitive(array.indices)
+            codes = numbers.astype(np.int32) if valid is None else np.where(valid, numbers, -1).astype(np.int32)
+            # Kernels trust codes.
+            if len(codes) and not -(valid is not None) <= codes.min() <= codes.max() < len(array.dictionary):
+                raise ValueError("found a string that its dictionary does not have")
+            return Strings(codes, *_text_of_arrow(array.dictionary))
+        array.validate(full=True)
+        array = array.dictionary_decode()
+    text, cuts = _text_of_arrow(array)
+    codes = np.arange(len(array), dtype=np.int32)
+    if array.null_count:
+        codes[array.is_null().to_numpy(zero_copy_only=False)] = -1
+    return Strings(codes, text, cuts)
+
+
+def _text_of_arrow(array: Any) -> tuple[np.ndarray, np.ndarray]:
+    """The bytes of strings and where each begins: views of what PyArrow has, where that can be."""
+    import pyarrow
+    from pyarrow import types
+
+    wide = types.is_large_string(array.type) or types.is_large_binary(array.type)
+    if not (wide or types.is_string(array.type) or types.is_binary(array.type)):
+        array, wide = array.cast(pyarrow.large_string()), True
+    _, offsets, content = array.buffers()
+    if offsets is None or not len(array):
+        return np.empty(0, np.uint8), np.zeros(len(array) + 1, np.int64)
+    dtype = np.dtype(np.int64 if wide else np.int32)
+    cuts = np.frombuffer(offsets, dtype, len(array) + 1, array.offset * dtype.itemsize).astype(np.int64)
+    text = np.empty(0, np.uint8) if content is None else np.frombuffer(content, np.uint8)
+    # Kernels trust offsets.
+    if cuts[0] < 0 or cuts[-1] > len(text) or (np.diff(cuts) < 0).any():
+        raise ValueError("found strings that lie outside of their text")
+    return text[cuts[0] : cuts[-1]], cuts - cuts[0]
