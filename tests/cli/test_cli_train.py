@@ -181,7 +181,7 @@ def test_input_files_are_not_overwritten(arguments, files, capsys):
     (files / "link").symlink_to("train.svm")
     before = [(files / name).read_bytes() for name in ("train.svm", "test.svm")]
     _, err = ran(capsys, *arguments, status=2)
-    assert f"{arguments[-1].removeprefix('./')}: is a file that is read" in err
+    assert f"{arguments[-1].removeprefix('./')}: refusing to overwrite an input file" in err
     assert [(files / name).read_bytes() for name in ("train.svm", "test.svm")] == before
     assert not (files / "m").exists()
 
@@ -235,7 +235,7 @@ def test_single_pass_inputs_are_not_read_twice(files, capsys):
 def test_a_model_does_not_take_the_checkpoints_place(files, capsys):
     place = "kept/checkpoint.safetensors"
     _, err = ran(capsys, "train", "train.svm", "--model", place, "--checkpoint", "kept", status=2)
-    assert f"{place}: is a file that is read" in err
+    assert f"{place}: refusing to overwrite an input file" in err
 
 
 @pytest.mark.parametrize("every", ["nans", "infs", "x", "1.5"])

@@ -65,7 +65,7 @@ def predict(
     learned = Model.load(model, loss)
     reading = ReadOptions.of(learned.reading)
     if format != "auto":
-        reading = replace(reading, format=format)
+        reading = replace(reading, format=given.format_named(format))
     if probabilities:
         learned.check_probabilities()
     lines = lines_of(learned, probabilities, scores)

@@ -16,7 +16,6 @@ from surefoot.cli import output
 if TYPE_CHECKING:
     from surefoot.data.reading import ReadOptions
 
-FORMATS = ("auto", "svmlight", "libffm", "vw", "csv", "tsv", "parquet")
 ERRORS = ("stop", "warn", "skip")
 READING = "Reading"
 
@@ -24,39 +23,41 @@ Files = Annotated[
     list[str],
     typer.Argument(
         metavar="FILES...",
-        help="Paths, globs, URLs, or - for standard input; plain, or compressed by gzip, bzip2 or zstd.",
+        help="Paths, globs, URLs, or - for standard input; plain or compressed (gzip, bzip2, zstd).",
     ),
 ]
 Format = Annotated[
     str,
     typer.Option(
         metavar="NAME",
-        help=f"{', '.join(FORMATS)}.",
-        autocompletion=lambda: list(FORMATS),
+        help="auto, svmlight, libffm, vw, csv, tsv, parquet, or path/to/file.py:name for a format of your own.",
+        autocompletion=lambda: complete_formats(),
         rich_help_panel=READING,
     ),
 ]
 Bits = Annotated[
     int | None,
     typer.Option(
-        metavar="N", help="Map features to 2^N places; 20 for names, and no mapping of numbers, unless given."
+        metavar="N", help="Hash features into 2^N slots. Default: 20 for named features; numbered ones are not hashed."
     ),
 ]
-Seed = Annotated[int, typer.Option(metavar="N", help="Of the hash of names: another one gives other places.", min=0)]
+Seed = Annotated[int, typer.Option(metavar="N", help="Seed of the hash; another one moves the collisions.", min=0)]
 LabelWeights = Annotated[
     bool, typer.Option("--label-weights", help="svmlight, libffm: a weight may follow the label, as in 1:0.25.")
 ]
 Target = Annotated[str | None, typer.Option(metavar="COLUMN", help="Tables: the column to predict.")]
-Weight = Annotated[str | None, typer.Option(metavar="COLUMN", help="Tables: the column of importances.")]
+Weight = Annotated[str | None, typer.Option(metavar="COLUMN", help="Tables: the column of example weights.")]
 Numeric = Annotated[
     str | None,
-    typer.Option(metavar="COLUMNS", help="Tables: columns of numbers, names or patterns separated by commas."),
+    typer.Option(metavar="COLUMNS", help="Tables: numeric columns, as names or patterns separated by commas."),
 ]
-Categorical = Annotated[str | None, typer.Option(metavar="COLUMNS", help="Tables: columns whose values are features.")]
-Drop = Annotated[str | None, typer.Option(metavar="COLUMNS", help="Tables: columns to leave out.")]
-Delimiter = Annotated[str | None, typer.Option(metavar="CHARACTER", help="Tables: what stands between values.")]
-Header = Annotated[bool, typer.Option(help="Tables: whether the first line names the columns.")]
-Quotes = Annotated[bool, typer.Option(help="Tables: whether values may stand between double quotes.")]
+Categorical = Annotated[
+    str | None, typer.Option(metavar="COLUMNS", help="Tables: categorical columns, each value of which is a feature.")
+]
+Drop = Annotated[str | None, typer.Option(metavar="COLUMNS", help="Tables: columns to ignore.")]
+Delimiter = Annotated[str | None, typer.Option(metavar="CHARACTER", help="CSV, TSV: the field delimiter.")]
+Header = Annotated[bool, typer.Option(help="CSV, TSV: whether the first line names the columns.")]
+Quotes = Annotated[bool, typer.Option(help="CSV, TSV: whether values may be in double quotes.")]
 Fields = Annotated[
     bool, typer.Option("--fields", help="Tables: keep the column of each entry, for models that use fields.")
 ]
@@ -64,17 +65,15 @@ OnError = Annotated[
     str,
     typer.Option(
         metavar="WHAT",
-        help="At a line that cannot be used: stop; warn and leave it out; or skip it, and count.",
+        help="For lines that cannot be used: stop; warn and skip them; or skip them silently, counted.",
         autocompletion=lambda: list(ERRORS),
     ),
 ]
-MaxErrors = Annotated[
-    int | None, typer.Option(metavar="N", help="Stop after all if more lines than that are left out.")
-]
+MaxErrors = Annotated[int | None, typer.Option(metavar="N", help="Stop if more than N lines are skipped.")]
 
 
 def reading(**given: Any) -> ReadOptions:
-    """The record for options as they were given."""
+    """The record of the given options."""
     from surefoot.data.reading import ReadOptions
 
     for name in ("numeric", "categorical", "drop"):
@@ -82,11 +81,38 @@ def reading(**given: Any) -> ReadOptions:
         given[name] = tuple(part.strip() for part in text.split(",") if part.strip())
     if given["delimiter"] is not None:
         given["delimiter"] = given["delimiter"].replace("\\t", "\t")
-    return ReadOptions(**given)
+    return ReadOptions(**given | {"format": format_named(given["format"])})
+
+
+def format_named(text: str) -> str:
+    """The name of a format; one in a Python file of the user's own is registered first.
+
+    Only a file that is named on the command line is run; a model remembers the name of its format.
+    """
+    path, colon, name = text.rpartition(":") if ".py:" in text else (text, "", "")
+    if not path.endswith(".py"):
+        return text
+    from surefoot.data.stream import Format, register
+    from surefoot.records.files import load
+
+    defined = {key: value for key, value in vars(load(Path(path))).items() if isinstance(value, Format)}
+    found = [defined[name]] if name in defined else [] if colon else list(defined.values())
+    if len(found) != 1:
+        some = f"found {', '.join(defined)}" if defined else "it defines none"
+        raise ValueError(
+            f"{text}: expected one format (surefoot.data.stream.Format), {some}; name one, as in FILE.py:NAME"
+        )
+    return register(found[0]).name
+
+
+def complete_formats() -> list[str]:
+    from surefoot.data.stream.record import FORMATS
+
+    return ["auto", *FORMATS]
 
 
 def check_apart(place: Path | None, files: Iterable[Path | str]) -> None:
-    """Raises ValueError where what is to be written would take the place of a file that is read."""
+    """Raises ValueError where an output would replace an input file."""
     from surefoot.data.stream import sources
 
     local = [str(file) for file in files if "://" not in str(file)]
@@ -94,12 +120,12 @@ def check_apart(place: Path | None, files: Iterable[Path | str]) -> None:
         return
     for file in sources.names(local):
         if os.path.realpath(file) == os.path.realpath(place):
-            raise ValueError(f"{place}: is a file that is read, expected another to write to; nothing was written")
+            raise ValueError(f"{place}: refusing to overwrite an input file; write to another file")
 
 
 @contextmanager
 def telling(quiet: bool = False) -> Iterator[None]:
-    """Warnings about data become lines on standard error, and so does the compiling of kernels, which is done once."""
+    """Reports warnings about data, and the compilation of kernels, on standard error."""
     from surefoot.data.stream import DataWarning
     from surefoot.native import compilation
 

@@ -12,7 +12,11 @@ from surefoot.learn.model import Model
 
 
 def evaluate(
-    model: Model, reading: ReadOptions, files: tuple[str, ...], on_error: OnError = "stop", max_errors: int | None = None
+    model: Model,
+    reading: ReadOptions,
+    files: tuple[str, ...],
+    on_error: OnError = "stop",
+    max_errors: int | None = None,
 ) -> Evaluation:
     """Measures a model on files.
 
