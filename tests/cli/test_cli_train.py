@@ -146,7 +146,7 @@ def test_a_report_shows_what_was_learned(files, capsys):
             "found the parameter 2, but this loss does not have one",
         ),
         (["train", "train.svm", "--model", "m", "--set", "epsilon=1"], "there is no hyperparameter 'epsilon'"),
-        (["train", "train.svm", "--model", "m", "--target", "y"], "target: is for tables"),
+        (["train", "train.svm", "--model", "m", "--target", "y"], "target: an option of tsv, csv, parquet"),
         (["train", "train.svm", "--model", "m", "--on-error", "ignore"], "on_error: found 'ignore'"),
         (["train", "-", "--model", "m", "--passes", "2"], "standard input can be read only once"),
         (["predict", "train.svm", "train.svm"], "train.svm: not a Surefoot model"),
@@ -276,7 +276,7 @@ def test_a_cache_of_other_columns_is_rejected(files, capsys):
     expected, _ = ran(capsys, "predict", "m", "one.csv", "--scores")
     assert ran(capsys, "predict", "m", "one.cache", "--scores")[0] == expected
     _, err = ran(capsys, "predict", "m", "two.cache", status=2)
-    assert "two.cache: is a cache of the columns numeric b; categorical d, but the model was trained with" in err
+    assert "two.cache: a cache of the columns numeric b; categorical d, but the model was trained with" in err
 
 
 def test_a_bar_shows_the_progress(files, capsys, monkeypatch):
