@@ -81,7 +81,8 @@ def reading(**given: Any) -> ReadOptions:
         given[name] = tuple(part.strip() for part in text.split(",") if part.strip())
     if given["delimiter"] is not None:
         given["delimiter"] = given["delimiter"].replace("\\t", "\t")
-    return ReadOptions(**given | {"format": format_named(given["format"])})
+    given["format"] = format_named(given["format"])
+    return ReadOptions(**given)
 
 
 def format_named(text: str) -> str:
