@@ -22,9 +22,9 @@ DEV := $(VENV)/.installed-all-dev
 
 help:
 	@echo 'make run       train every rule on built-in data and write a report (surefoot compare; more arguments: ARGS="...")'
-	@echo 'make test      lint, types, import contracts and the fast tests'
+	@echo 'make test      make lint and the fast tests'
 	@echo 'make test-all  make test, then the slow tests'
-	@echo 'make lint      lint, types and import contracts alone'
+	@echo 'make lint      lint, types, import contracts and the names of kernels alone'
 	@echo 'make format    fix formatting and imports with ruff'
 	@echo 'make bench     compare speed with other libraries (not part of the tests)'
 	@echo 'make clean     remove caches and build output; make distclean: $(VENV) too'

@@ -194,27 +194,10 @@ def made(driver: str, rule: Rule, kind: Kind, interpret: bool) -> Any:
     return namespace(rule, kind, interpret)[driver]
 
 
-@functools.cache
-def helpers() -> dict[str, types.FunctionType]:
-    """The functions of MODULES: drivers, and helpers of theirs."""
-    found = {name: value for module in MODULES for name, value in vars(module).items()}
-    return {name: value for name, value in found.items() if isinstance(value, types.FunctionType)}
-
-
-@functools.cache
-def namespace(rule: Rule, kind: Kind, interpret: bool) -> dict[str, Any]:
-    """The globals of a driver's copy: every helper, for Triton, and the names in capitals."""
-    names: dict[str, Any] = {"tl": tl}
-    ops = ops_module(interpret)
-
-    def compiled(function: Callable, dtype: str = kind.dtype) -> Any:
-        copy = translated(function, dtype)
-        bound = types.FunctionType(copy.__code__, dict(copy.__globals__) | {"ops": ops}, copy.__name__)
-        bound.__module__ = function.__module__
-        return triton.jit(bound)
-
+def constants(rule: Rule, kind: Kind) -> dict[str, Any]:
+    """The names in capitals that are numbers, types and flags."""
     shares = tuple(kind.granularity != "coordinate" and slot.kind == "scale" for slot in rule.slots.values())
-    constants = {
+    return {
         "F": TYPES[kind.dtype],
         "X": TYPES[kind.x],
         "SLOTS": tuple(TYPES[name] for name in kind.slots),
@@ -239,7 +222,28 @@ def namespace(rule: Rule, kind: Kind, interpret: bool) -> dict[str, Any]:
         "IN_RUN": RUN if kind.dtype == "float32" else RUN // 2,  # as many as there are registers for
         "AHEAD": max(1, AHEAD // max(1, kind.width // (32 * warps_of(kind.width)))),
     }
-    names |= {key: value if interpret else tl.constexpr(value) for key, value in constants.items()}
+
+
+@functools.cache
+def helpers() -> dict[str, types.FunctionType]:
+    """The functions of MODULES: drivers, and helpers of theirs."""
+    found = {name: value for module in MODULES for name, value in vars(module).items()}
+    return {name: value for name, value in found.items() if isinstance(value, types.FunctionType)}
+
+
+@functools.cache
+def namespace(rule: Rule, kind: Kind, interpret: bool) -> dict[str, Any]:
+    """The globals of a driver's copy: every helper, for Triton, and the names in capitals."""
+    names: dict[str, Any] = {"tl": tl}
+    ops = ops_module(interpret)
+
+    def compiled(function: Callable, dtype: str = kind.dtype) -> Any:
+        copy = translated(function, dtype)
+        bound = types.FunctionType(copy.__code__, dict(copy.__globals__) | {"ops": ops}, copy.__name__)
+        bound.__module__ = function.__module__
+        return triton.jit(bound)
+
+    names |= {key: value if interpret else tl.constexpr(value) for key, value in constants(rule, kind).items()}
     names |= {
         "RULE": compiled(rule.function),
         "RULE_ZERO_GRAD": compiled(rule.zero_grad_steps) if callable(rule.zero_grad_steps) else None,
