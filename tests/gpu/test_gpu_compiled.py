@@ -98,7 +98,7 @@ def cases(every: int):
                 yield pytest.param(c, granularity, architecture, id=name, marks=() if fast else pytest.mark.slow)
 
 
-@pytest.mark.parametrize("c, granularity, architecture", list(cases(1)))
+@pytest.mark.parametrize("c, granularity, architecture", list(cases(3)))
 def test_dense(c, granularity, architecture, tmp_path):
     kind = kind_of(c, granularity, adjusts=granularity != "coordinate", width=256)
     binary = compiled("dense_by_row" if granularity == "row" else "dense", c, kind, architecture)

@@ -48,7 +48,8 @@ CASES = [
     for granularity in granularities(c, "row", "tensor")
     for dtype in TYPES
 ]
-EACH_CASE = pytest.mark.parametrize("case", marked(CASES, covering(CASES)))
+# How a rule is computed depends on its granularity, and how numbers are stored on their type alone.
+EACH_CASE = pytest.mark.parametrize("case", marked(CASES, covering(CASES, apart=[(0, 2)])))
 
 
 def dense_of(shapes, dtype: str, steps: int):

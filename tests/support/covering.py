@@ -9,21 +9,26 @@ import pytest
 Case = TypeVar("Case", bound=Iterable)
 
 
-def pairs(case: Iterable) -> set[tuple]:
-    """Each two values of a case, with their places."""
-    return set(itertools.combinations(enumerate(case), 2))
+def pairs(case: Iterable, apart: Collection[tuple[int, int]] = ()) -> set[tuple]:
+    """Each two values of a case, with their places; but those of places that are apart."""
+    found = itertools.combinations(enumerate(case), 2)
+    return {(a, b) for a, b in found if (a[0], b[0]) not in apart}
 
 
-def covering(cases: Sequence[Case]) -> list[Case]:
+def covering(cases: Sequence[Case], apart: Collection[tuple[int, int]] = ()) -> list[Case]:
     """Few of the cases, in which every pair of values occurs that occurs in any of them.
 
     Greedy, as in Cohen, Dalal, Fredman & Patton (1997), The AETG system: the next case is the one with the most pairs
     that are still missing, the first of several.
+
+    Args:
+        cases: the whole table.
+        apart: places whose values need not meet.
     """
-    missing, chosen = set().union(*map(pairs, cases)), []
+    missing, chosen = set().union(*(pairs(case, apart) for case in cases)), []
     while missing:
-        best = max(cases, key=lambda case: len(pairs(case) & missing))
-        missing -= pairs(best)
+        best = max(cases, key=lambda case: len(pairs(case, apart) & missing))
+        missing -= pairs(best, apart)
         chosen.append(best)
     return chosen
 
