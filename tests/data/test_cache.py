@@ -73,7 +73,7 @@ def test_fields_are_kept(suffix, options, tmp_path):
 
 @given(st.data())
 @settings(max_examples=100, deadline=None)
-def test_a_damaged_cache_is_refused_or_reads_the_same(tmp_path_factory, data):
+def test_a_damaged_cache_is_rejected_or_reads_the_same(tmp_path_factory, data):
     folder = tmp_path_factory.mktemp("caches")
     stream, _ = converted(folder, "svm")
     content = bytearray((folder / "blocks").read_bytes())
@@ -115,7 +115,7 @@ def test_options_must_be_those_it_was_made_with(tmp_path):
         ({"format": "parquet", "header": False}, "header: an option of tsv, csv; these files are read as parquet"),
     ],
 )
-def test_options_that_mean_nothing_are_refused(options, words, tmp_path):
+def test_options_without_an_effect_are_rejected(options, words, tmp_path):
     (tmp_path / "a.svm").write_text("1 1:1\n")
     with pytest.raises(ValueError, match=words):
         ReadOptions(**options).open(tmp_path / "a.svm")

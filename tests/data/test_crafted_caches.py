@@ -145,7 +145,7 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("ending, change", [(ending, change) for ending in CHANGES for change in CHANGES[ending]])
-def test_changed_arrays_are_refused(ending, change, caches, tmp_path):
+def test_changed_arrays_are_rejected(ending, change, caches, tmp_path):
     rewritten(caches / f"{ending}.cache", tmp_path / "x.cache", CHANGES[ending][change])
     with pytest.raises(DataError, match=r"x\.cache: damaged \(.*\); convert the files again"):
         list(ReadOptions().open(tmp_path / "x.cache"))
@@ -163,7 +163,7 @@ def test_changed_arrays_are_refused(ending, change, caches, tmp_path):
         shorter("known"),
     ],
 )
-def test_changed_names_are_refused(change, caches, tmp_path):
+def test_changed_names_are_rejected(change, caches, tmp_path):
     rewritten(caches / "vw.cache", tmp_path / "x.cache", change, "names")
     with pytest.raises(DataError, match=r"x\.cache: damaged"):
         _ = ReadOptions().open(tmp_path / "x.cache").names
@@ -182,14 +182,14 @@ def test_changed_names_are_refused(change, caches, tmp_path):
         ("counts.json", lambda counts: {}),
     ],
 )
-def test_changed_records_are_refused(member, change, caches, tmp_path):
+def test_changed_records_are_rejected(member, change, caches, tmp_path):
     rewritten(caches / "vw.cache", tmp_path / "x.cache", change, member)
     with pytest.raises(DataError, match=r"x\.cache: damaged"):
         list(ReadOptions().open(tmp_path / "x.cache"))
 
 
 @pytest.mark.parametrize("left_out", ["block0", "counts.json", "surefoot-blocks-2.json"])
-def test_missing_members_are_refused(left_out, caches, tmp_path):
+def test_missing_members_are_rejected(left_out, caches, tmp_path):
     with (
         zipfile.ZipFile(caches / "vw.cache") as archive,
         zipfile.ZipFile(tmp_path / "x.cache", "w") as copy,
@@ -202,7 +202,7 @@ def test_missing_members_are_refused(left_out, caches, tmp_path):
 
 
 @pytest.mark.parametrize("member", ["names", "block0"])
-def test_members_are_never_inflated(member, caches, tmp_path):
+def test_members_are_not_decompressed(member, caches, tmp_path):
     """A member of a gigabyte that takes a megabyte in the file is refused before it is in memory."""
     with (
         zipfile.ZipFile(caches / "vw.cache") as archive,
@@ -236,7 +236,7 @@ def test_the_command_line_writes_nothing(caches, tmp_path, capsys):
 
 @given(st.data())
 @settings(max_examples=200, deadline=None)
-def test_any_arrays_are_a_block_or_refused(data):
+def test_arbitrary_arrays_are_a_block_or_rejected(data):
     """Whatever the arrays hold: what comes through is a block whose every row could have been read."""
     size = st.integers(0, 6)
     rows, entries = data.draw(size), data.draw(size)

@@ -136,7 +136,7 @@ def test_rows_without_a_target_are_skipped_and_counted(tmp_path):
         trained(written(tmp_path / "bad.svm", bad), on_error="skip", max_errors=2, **options)
 
 
-def test_a_training_without_a_usable_row_says_why(tmp_path):
+def test_training_without_usable_rows_says_why(tmp_path):
     files = written(tmp_path / "bad.svm", "5 1:1\n6 1:1\n")
     with pytest.raises(DataError, match=r"bad\.svm: found no example to learn from; lines skipped: unknown class"):
         trained(files, on_error="skip", classes=(-1, 1), passes=2)
@@ -226,7 +226,7 @@ def test_names_of_features_are_restored(tmp_path):
 
 @POSIX
 @pytest.mark.parametrize("signal_number, before", [(signal.SIGKILL, 1), (signal.SIGKILL, 3), (signal.SIGINT, 4)])
-def test_a_process_that_was_killed_is_resumed(signal_number, before, shards, tmp_path):
+def test_a_killed_process_is_resumed(signal_number, before, shards, tmp_path):
     """A pipe in the place of a shard holds the process until it is killed, just after its n-th checkpoint."""
     whole, model = tmp_path / "whole.safetensors", tmp_path / "model.safetensors"
     trained(shards).model.save(whole)
@@ -281,7 +281,7 @@ def test_a_checkpoint_of_another_training_is_rejected(shards, tmp_path):
 
 
 @POSIX
-def test_a_full_disk_is_one_sentence_and_keeps_the_previous_checkpoint(shards, tmp_path):
+def test_a_full_disk_is_reported_and_keeps_the_previous_checkpoint(shards, tmp_path):
     import resource
 
     plan = {"files": tuple(shards), "checkpoint": str(tmp_path), "every": 1}

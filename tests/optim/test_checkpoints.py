@@ -37,7 +37,7 @@ def test_a_state_dict_of_version_0_1_is_resumed_to_the_same_bits(file):
         assert torch.equal(found, expected), f"parameter {k}: {found} is not {expected}"
 
 
-def test_ftrl_goes_on_from_parameters_as_they_are_stored():
+def test_ftrl_continues_from_parameters_as_they_are_stored():
     """Version 0.1 stepped bfloat16 parameters from their float32 memory: each step rounds to 8 bits otherwise."""
     case = torch.load(FOLDER / "ftrl-bfloat16.pt", weights_only=True)
     steps = 1 + len(case["gradients"])

@@ -77,7 +77,7 @@ def test_a_rate_of_zero_is_a_pause(engine, granularity):
 
 
 @engines
-def test_a_zero_gradient_leaves_initial_weights_alone(engine):
+def test_a_zero_gradient_keeps_initial_weights(engine):
     """Under L1 and L2, and while the rate changes: up to the rounding of z, which holds λ₁ too."""
     start = np.random.default_rng(0).normal(size=1000).astype(np.float32)
     step = Step("ftrl", engine=engine, lr=scheduled, beta=BETA, l1=L1, l2=L2)

@@ -268,7 +268,7 @@ def test_faults_of_parquet(tmp_path):
             list(read(path, Table(target="y", drop=["l"])))
 
 
-def test_rows_are_named_though_others_were_left_out():
+def test_rows_are_named_if_others_were_skipped():
     table = pyarrow.table({"y": [0.0, 1.0, 2.0, 3.0, 4.0], "x": [math.inf, 1.0, math.inf, 2.0, 3.0]})
     stream = read(as_parquet(table), Table(target="y"), on_error="skip")
     for block in stream:
@@ -292,7 +292,7 @@ def test_a_dictionary_without_the_string_that_a_row_names():
         read_rows(pyarrow.table({"s": strings}), Table())
 
 
-def test_damaged_parquet_is_refused_or_read():
+def test_damaged_parquet_is_rejected_or_read():
     rng, said = random.Random(0), set()
     for _ in range(300):
         said.add(slow_readers.check_parquet(slow_readers.damaged(rng, slow_readers.PARQUET)))

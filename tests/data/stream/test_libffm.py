@@ -72,7 +72,7 @@ def test_weights_after_labels_on_request():
         (b"x 1:2:3", 1, "found label 'x', expected a number, in libffm lines LABEL FIELD:INDEX:VALUE"),
     ],
 )
-def test_every_fault_says_where_what_and_what_was_expected(line, column, said):
+def test_faults_name_the_place_the_value_and_what_was_expected(line, column, said):
     with pytest.raises(DataError) as refusal:
         examples(b"1 1:1:1\n" + line + b"\n")
     assert str(refusal.value).startswith(f"an open file:2:{column}: {said}")

@@ -77,7 +77,7 @@ def test_reads_what_scikit_learn_reads(content, end):
 
 @in_one_folder
 @given(files, st.integers(1, 200), st.sampled_from([1, 2, 3]), st.sampled_from(PACKED), st.sampled_from(["", "\n"]))
-def test_however_it_is_cut_packed_and_shared(tmp_path, content, piece, threads, pack, end):
+def test_splits_compression_and_threads_make_no_difference(tmp_path, content, piece, threads, pack, end):
     text = ("\n".join(["1 1:1", *content]) + end).encode()
     path = tmp_path / "file"
     path.write_bytes(pack(text))
@@ -167,7 +167,7 @@ def test_byte_order_mark_carriage_returns_and_no_last_line_end(tmp_path):
         (b"1 5:1\r0 6:1", 7, "found '0', expected INDEX:VALUE"),
     ],
 )
-def test_every_fault_says_where_what_and_what_was_expected(tmp_path, line, column, said):
+def test_faults_name_the_place_the_value_and_what_was_expected(tmp_path, line, column, said):
     path = tmp_path / "file"
     path.write_bytes(b"1 1:1\n\n" + line + b"\n-1 2:1\n")
     with pytest.raises(DataError) as refusal:
@@ -188,7 +188,7 @@ def test_weights_after_labels_are_read_on_request_and_checked(weight):
         weighted(f"1:{weight} 1:2".encode())
 
 
-def test_faults_are_numbered_within_their_file_and_warned_of_in_order(tmp_path, monkeypatch):
+def test_faults_are_numbered_within_their_file_and_reported_in_order(tmp_path, monkeypatch):
     (tmp_path / "a.svm").write_bytes(b"1 1:1\nx\n")
     (tmp_path / "b.svm").write_bytes(b"1 1:1\n2:\n" * 50)
     monkeypatch.setattr(limits, "PIECE", 20)
@@ -209,7 +209,7 @@ def test_too_many_faults():
 
 @pytest.mark.parametrize("pack", PACKED)
 @pytest.mark.parametrize("where", ["first", "middle", "last"])
-def test_a_long_line_is_read_and_one_past_the_limit_is_left_out(tmp_path, pack, where):
+def test_a_long_line_is_read_and_one_past_the_limit_is_skipped(tmp_path, pack, where):
     long = b"1 " + b" ".join(b"%d:1" % k for k in range(1, 10_001))
     content = [b"1 1:1", b"-1 2:1"]
     content.insert({"first": 0, "middle": 1, "last": 2}[where], long)
@@ -253,7 +253,7 @@ def test_a_file_that_cannot_be_used(tmp_path, content, said):
 
 @pytest.mark.parametrize("cut", range(1, 40, 3))
 @pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, zstd])
-def test_no_half_row_of_a_truncated_file_is_used(tmp_path, monkeypatch, cut, pack):
+def test_partial_rows_of_truncated_files_are_not_used(tmp_path, monkeypatch, cut, pack):
     rng = np.random.default_rng(0)
     rows = [b"1 1:%d 2:%d" % tuple(rng.integers(0, 10**9, 2)) for _ in range(200)]
     path = tmp_path / "file"
@@ -295,7 +295,7 @@ def test_shards_globs_open_files_and_urls(tmp_path, monkeypatch):
         ([], "found no file to read"),
     ],
 )
-def test_paths_that_lead_nowhere(path, said, tmp_path, monkeypatch):
+def test_missing_paths(path, said, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(DataError, match=said):
         list(read(path))
@@ -322,7 +322,7 @@ def test_a_file_that_becomes_shorter_while_it_is_read(tmp_path, monkeypatch):
         next(blocks)
 
 
-def test_a_stream_may_be_left_in_the_middle(tmp_path):
+def test_a_stream_can_be_abandoned(tmp_path):
     path = tmp_path / "file"
     path.write_bytes(b"1 1:1\n" * 1000)
     before = threading.active_count()
@@ -345,7 +345,7 @@ def test_rising_indices_on_request():
 
 
 @pytest.mark.parametrize("wrong", [{"format": "json"}, {"on_error": "ask"}, {"max_errors": -1}, {"threads": 0}])
-def test_settings_that_cannot_be(wrong):
+def test_invalid_settings(wrong):
     with pytest.raises(ValueError, match=f"{next(iter(wrong))}: found .*, expected"):
         read("file", **wrong)
 
@@ -363,7 +363,7 @@ MUTATIONS = st.lists(st.tuples(st.integers(0, 10**6), st.binary(max_size=3), st.
 
 @settings(max_examples=1500)
 @given(st.lists(lines(), min_size=1, max_size=4), MUTATIONS, st.sampled_from(["float32", "float64"]))
-def test_mutated_lines_are_read_or_refused(content, mutations, dtype):
+def test_mutated_lines_are_read_or_rejected(content, mutations, dtype):
     """Every line is a whole row, blank, or a fault that can be put into words; rows are as they are alone."""
     text = "\n".join(content).encode()
     for place, junk, cut in mutations:

@@ -59,7 +59,7 @@ def test_reads_what_plain_python_reads(content, end):
 
 
 @given(st.lists(lines, min_size=1, max_size=30), st.integers(1, 200), st.sampled_from([1, 2, 3]))
-def test_however_it_is_cut_and_shared(content, piece, threads):
+def test_splits_and_threads_make_no_difference(content, piece, threads):
     text = slow_readers.HEADER + b"\n1,1,1,1,a,b\n" + "\n".join(content).encode()
     whole = read(io.BytesIO(text), ASKED, on_error="skip")
     expected = slow_readers.rows_of(joined(list(whole)))
@@ -92,7 +92,7 @@ def test_names_of_features():
     assert set(expected) <= set(block.indices.tolist())
 
 
-def test_columns_by_what_they_hold_and_by_what_is_asked_for():
+def test_column_kinds_are_inferred_or_requested():
     text = b"y;id;a;b;c;empty\n1;7;1;x;0x1;\n0;8;NA;2;5;\n"
     found = read(io.BytesIO(text), Table(target="y", delimiter=";")).reader.schema
     assert (found.columns("numeric"), found.columns("categorical")) == (["id", "a", "empty"], ["b", "c"])
@@ -154,7 +154,7 @@ def test_from_a_pipe(monkeypatch):
         (b'1,1,2,3,"a\x00",b', 11, "found binary data"),
     ],
 )
-def test_every_fault_says_where_what_and_what_was_expected(line, column, said):
+def test_faults_name_the_place_the_value_and_what_was_expected(line, column, said):
     text = slow_readers.HEADER + b"\n1,1,1,1,a,b\n" + line + b"\n0,1,1,1,a,b\n"
     with pytest.raises(DataError) as refusal:
         examples(text)
@@ -176,7 +176,7 @@ def test_every_fault_says_where_what_and_what_was_expected(line, column, said):
         (b"a,b\n", Table(), "found no example|found only"),
     ],
 )
-def test_columns_that_cannot_be(text, table, said):
+def test_invalid_columns(text, table, said):
     with pytest.raises(DataError, match=said):
         list(read(io.BytesIO(text), table))
 
@@ -190,13 +190,13 @@ def test_columns_that_cannot_be(text, table, said):
     ],
     ids=str,
 )
-def test_columns_that_are_asked_for_twice(asked, words):
+def test_columns_that_are_requested_twice(asked, words):
     with pytest.raises(ValueError, match=words):
         Table(target="y", **asked)
 
 
 @pytest.mark.parametrize("wrong", [{"delimiter": "ab"}, {"delimiter": "1"}, {"numeric": "a"}, {"names": "ab"}])
-def test_settings_that_cannot_be(wrong):
+def test_invalid_settings(wrong):
     with pytest.raises((ValueError, TypeError), match=f"{next(iter(wrong))}: found .*, expected"):
         Table(**wrong)
 

@@ -93,7 +93,7 @@ def test_a_name_is_hashed_with_its_namespace_and_all_its_bytes():
 
 
 @pytest.mark.parametrize("name", ["{}", "word{}", "a-rather-long-name-{}-of-a-feature", "{}00000000", "x{}=0.5"])
-def test_names_are_spread_as_if_by_chance(name):
+def test_names_are_hashed_uniformly(name):
     """Chi-square of the lowest and the highest bits, and as many collisions as chance gives, within 5 deviations."""
     count, bits = 1 << 14, 12
     hashes = np.array([Hashing(bits=31).identity(name.format(k), "space") for k in range(count)], np.uint64)
@@ -127,7 +127,7 @@ def test_signed_hashing():
     st.sampled_from([1, 2, 3]),
     st.integers(1, 200),
 )
-def test_names_and_collisions_however_it_is_cut_and_shared(rows, bits, threads, piece):
+def test_names_and_collisions_do_not_depend_on_splits_and_threads(rows, bits, threads, piece):
     """The first name of each index, and the indices with several, as a dictionary finds them; faulty lines add none."""
     lines = [b"1 |n " + b" ".join(b"w%d" % word for word in row) for row in rows]
     faulty = [line if k % 3 else line + b" never:x" for k, line in enumerate(lines)]
@@ -165,7 +165,7 @@ def test_long_names_are_kept_in_part():
     assert index == Hashing().index("n" * 1000, "s" * 1000)
 
 
-def test_a_table_of_names_is_continued_stored_and_restored():
+def test_a_table_of_names_is_extended_stored_and_restored():
     whole = read(io.BytesIO(b"1 |a b c\n1 |a d e b\n"), "vw")
     list(whole)
     first = read(io.BytesIO(b"1 |a b c\n"), "vw")
@@ -193,7 +193,7 @@ def test_a_table_of_names_is_continued_stored_and_restored():
         ("sizes", np.zeros(3, np.int64)),
     ],
 )
-def test_a_damaged_table_of_names_is_refused(name, wrong):
+def test_a_damaged_table_of_names_is_rejected(name, wrong):
     stream = read(io.BytesIO(b"1 |a b c\n"), "vw")
     list(stream)
     with pytest.raises(ValueError, match="table"):
