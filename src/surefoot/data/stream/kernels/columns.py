@@ -44,7 +44,7 @@ from surefoot.data.stream.kernels.table import (
     whole,
 )
 from surefoot.data.stream.kernels.words import byte, word
-from surefoot.native.emitting import jitted
+from surefoot.native.codegen import jitted
 
 NEW_LINE = 10
 _SPACES, _HIGH_BITS = np.uint64(0x2020202020202020), np.uint64(0x8080808080808080)
