@@ -17,7 +17,7 @@ from surefoot.engines.modifiers import Modifiers
 
 def linear(examples, y, order, batch_size, x, slots, after, table, keys, clip_norm, average, work, scratch, waiting):
     """One pass of mini-batches through the examples; returns how many coordinates were skipped."""
-    coefficients, spared, modifiers, shares = table
+    coefficients, spared, in_steps, shares = table
     raw, seen, gradient, touched = work
     weights, bias = x[0], x.shape[1] - 1
     skipped = 0
@@ -35,7 +35,7 @@ def linear(examples, y, order, batch_size, x, slots, after, table, keys, clip_no
                 gradient[column(columns, e)] += slope * values[e]
             gradient[bias] += slope
         count = GATHER(gradient, raw, touched, count, F(end - begin))
-        modifiers = AROUND(modifiers, acting(modifiers, b), clip_norm, raw[:count], scratch)
+        modifiers = AROUND(in_steps, acting(in_steps, b), clip_norm, raw[:count], scratch)
         lone = SPARED(modifiers)
         mean = MEAN_OF(raw, seen, count, weights, touched, modifiers, lone, scratch)
         key = keys[acting(keys, b)]
