@@ -212,3 +212,12 @@ def test_a_wrong_slope_is_rejected(loss, factor):
     taken = {2: lambda p, y: other(p, y), 3: lambda p, y, own: other(p, y, own)}
     with pytest.raises(LossError, match=f"^{loss.name}: the slope is not the derivative of the value: at prediction"):
         dataclasses.replace(loss, value=taken[2 if loss.parameter is None else 3])
+
+
+def test_rates_are_not_averaged_by_a_loss_that_is_not_convex():
+    from surefoot.learn.settings import Settings
+
+    other = dataclasses.replace(losses.squared, convex=False)
+    with pytest.raises(ValueError, match='"auto" averages models, which needs a convex loss; squared is not one'):
+        Settings(loss=other)
+    assert Settings(loss=other, lr=0.1).loss is other

@@ -207,7 +207,7 @@ class LinearEstimator(BaseEstimator):
         Raises:
             LossError: there is no such loss, or it is not for these targets.
         """
-        loss = losses.get(self.loss)
+        loss = losses.resolve(self.loss)
         if loss.target not in self.TARGETS:
             known = [name for name, loss in losses.REGISTRY.items() if loss.target in self.TARGETS]
             raise LossError(f"loss: found {loss.name!r}, which predicts a {loss.target}; expected {', '.join(known)}")

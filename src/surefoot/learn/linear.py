@@ -14,7 +14,7 @@ from surefoot.learn.estimator import LinearEstimator, takes_parts
 
 
 def _has_probabilities(classifier: LinearClassifier) -> bool:
-    loss = losses.get(classifier.loss)
+    loss = losses.resolve(classifier.loss)
     if loss.probability is None:
         known = [name for name, loss in losses.REGISTRY.items() if loss.probability is not None]
         raise AttributeError(
@@ -33,11 +33,13 @@ class LinearClassifier(ClassifierMixin, LinearEstimator):
 
     Args:
         loss: "logistic" (probabilities), "hinge", "squared_hinge" (support vector machines), "modified_huber"
-            (probabilities, robust), "softmax" (probabilities of several classes; of two it is "logistic").
-        optimizer: a rule of surefoot.rules or its name.
+            (probabilities, robust), "softmax" (probabilities of several classes; of two it is "logistic"); or a loss of
+            your own: a surefoot.Loss, or "path/to/file.py:name".
+        loss_parameter: the number of its own that a loss of yours has; None: its default.
+        optimizer: a rule of surefoot.rules, its name, or "path/to/file.py:name".
         optimizer_params: a dict of the rule's further hyperparameters, such as {"eps": 1e-8}.
         lr: "auto" trains several learning rates at once and mixes them by how well they predict what comes next; or a
-            number, or a schedule: a function of the step t.
+            number, or a schedule: a function of the step t, or its written form, such as "polynomial:0.1:1".
         l1, l2: penalties of each weight. l1 gives exact zeros, the most of them with "dual_averaging"; of "ftrl" both
             are penalties on the sum of the losses, not on their mean (McMahan et al., 2013).
         epochs: passes through the data at most. "auto": enough to learn from 100,000 examples, between 1 and 100; but
@@ -60,7 +62,8 @@ class LinearClassifier(ClassifierMixin, LinearEstimator):
         classes_: the classes, sorted.
         history_: for each epoch of fit, or call of partial_fit, the number of "examples" learned from so far, and the
             mean "progressive_loss": each example is predicted, then learned from, so in the first epoch this is the
-            loss on new examples; "validation_loss" with early stopping.
+            loss on new examples; "validation_loss" with early stopping. Both as the loss's metric has them (log loss,
+            the mean squared error, the mean Poisson deviance), see `surefoot losses`.
         learning_rate_: the rate with the largest weight.
         n_iter_: epochs of the last fit.
         n_features_in_, feature_names_in_: of the data.
@@ -219,12 +222,12 @@ class LinearRegressor(RegressorMixin, LinearEstimator):
     counts y ≥ 0, of which exp(w·x + b) is predicted.
 
     Args:
-        loss: one of these.
+        loss: one of these, or a loss of your own: a surefoot.Loss, or "path/to/file.py:name".
         delta: δ of "huber", in the unit of y.
         quantile: q of "quantile", between 0 and 1.
         epsilon: ε of "epsilon_insensitive", in the unit of y.
-        optimizer, optimizer_params, lr, l1, l2, epochs, batch_size, shuffle, early_stopping, validation_fraction,
-            n_iter_no_change, tol, average, warm_start, random_state: as for LinearClassifier.
+        loss_parameter, optimizer, optimizer_params, lr, l1, l2, epochs, batch_size, shuffle, early_stopping,
+            validation_fraction, n_iter_no_change, tol, average, warm_start, random_state: as for LinearClassifier.
         normalize: divide each feature by its root mean square so far, and centre and scale the targets by those of the
             first rows; scales then do not matter.
 

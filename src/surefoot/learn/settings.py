@@ -125,4 +125,8 @@ class Settings(Method):
     def __post_init__(self) -> None:
         object.__setattr__(self, "loss", losses.resolve(self.loss))
         object.__setattr__(self, "parameter", self.loss.settings(self.parameter))
+        if self.lr == AUTO and not self.loss.convex:
+            raise ValueError(
+                f'lr: "auto" averages models, which needs a convex loss; {self.loss.name} is not one; give a number'
+            )
         super().__post_init__()

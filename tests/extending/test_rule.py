@@ -1,0 +1,142 @@
+"""A rule of one's own, defined here alone, works at every front as those of the family do.
+
+What a change of this kind touches: for a rule of one's own nothing but the file that has it; for one of the family
+`src/surefoot/rules/NAME.py`, its line in `rules/__init__.py`, and the changelog.
+
+The rule is AdaGrad written again, so that each front must come to the bits that it comes to with AdaGrad.
+"""
+
+import json
+
+import numpy as np
+import pytest
+from support.numerics import assert_identical
+
+import surefoot
+from surefoot import rules
+from surefoot.cli import run
+from surefoot.learn.model import Model
+
+RULE = """
+from surefoot import ops
+from surefoot.rules import nonnegative, rule, scale
+
+@rule(
+    slots={"total": scale()},
+    hyper={"lr": nonnegative(0.1), "eps": nonnegative(0.0), "eps_root": nonnegative(1e-6)},
+    steady=True,
+)
+def again(x, g, g2, total, lr, eps, eps_root):
+    "AdaGrad, once more."
+    total = total + g2
+    return lr / (ops.sqrt(total + eps_root) + eps), g, total
+"""
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """The rule as text names it, from the present folder."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.py").write_text(RULE, encoding="utf-8")
+    return "own.py:again"
+
+
+@pytest.fixture
+def table():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(80, 3))
+    return X, (X @ [1.0, -2.0, 0.5] + 0.3 * rng.normal(size=80) > 0).astype(int)
+
+
+@pytest.fixture
+def lines(table, own, tmp_path):
+    """The table as an svmlight file."""
+    X, y = table
+    rows = [f"{2 * t - 1} " + " ".join(f"{j}:{v:.6f}" for j, v in enumerate(x, 1)) for x, t in zip(X, y, strict=True)]
+    (tmp_path / "rows.svm").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    return "rows.svm"
+
+
+def said(capsys, *arguments, status: int = 0) -> str:
+    capsys.readouterr()
+    assert run([str(argument) for argument in arguments]) == status
+    out, err = capsys.readouterr()
+    return err if status else out
+
+
+def test_estimators(own, table):
+    expected = surefoot.LinearClassifier(lr=0.5, random_state=0).fit(*table)
+    for optimizer in (own, rules.resolve(own)):
+        found = surefoot.LinearClassifier(optimizer=optimizer, lr=0.5, random_state=0).fit(*table)
+        assert_identical(found.coef_, expected.coef_)
+
+
+def test_train_and_inspect(own, lines, capsys):
+    said(capsys, "train", lines, "--model", "theirs", "--lr", 0.5, "-q")
+    said(capsys, "train", lines, "--model", "ours", "--optimizer", own, "--lr", 0.5, "-q")
+    assert_identical(Model.load("ours").weights, Model.load("theirs").weights)
+    assert "optimizer own.py:again (fingerprint " in said(capsys, "inspect", "ours")
+
+
+def test_a_model_is_used_without_the_file(own, lines, tmp_path, capsys):
+    """Models name the rule, and never run it."""
+    said(capsys, "train", lines, "--model", "ours", "--optimizer", own, "--lr", 0.5, "-q")
+    (tmp_path / "own.py").write_text("raise SystemExit('was run')", encoding="utf-8")
+    assert len(said(capsys, "predict", "ours", lines, "--probabilities").split()) == 80
+    assert "own.py:again" in said(capsys, "inspect", "ours")
+
+
+def test_compare(own, table):
+    data = surefoot.data.Dataset("table", table[0].astype(np.float32), table[1].astype(np.float32), "classification")
+    ours, theirs = surefoot.compare(data, [own, "adagrad"], lr=0.5, epochs=2, seeds=1).entries
+    assert (ours.rule.name, theirs.rule.name) == ("again", "adagrad")
+    assert ours.final("test_loss") == theirs.final("test_loss")
+
+
+def test_trace(own, capsys):
+    paths = json.loads(said(capsys, "trace", own, "adagrad", "--lr", "0.4", "--json"))["paths"]
+    assert paths[0]["positions"] == paths[1]["positions"]
+    with_schedule = json.loads(said(capsys, "trace", own, "--lr", "polynomial:0.4:0.1", "--json"))["paths"]
+    assert with_schedule[0]["schedule"] == "polynomial:0.4:0.1:0.5"
+
+
+def test_rules(own, capsys):
+    assert "AdaGrad, once more." in said(capsys, "rules", own)
+
+
+def test_optimizers(own):
+    torch = pytest.importorskip("torch")
+    found = []
+    for rule in (own, rules.resolve(own), "adagrad"):
+        w = torch.nn.Parameter(torch.tensor([1.0, -2.0, 3.0]))
+        optimizer = surefoot.optim.RuleOptimizer([w], rule, lr=0.5, eps=0.0, eps_root=1e-6)
+        for _ in range(3):
+            optimizer.zero_grad()
+            (w**2).sum().backward()
+            optimizer.step()
+        found.append(w.detach().numpy())
+    assert_identical(found[0], found[2])
+    assert_identical(found[1], found[2])
+
+
+def test_registered_by_name(own, table, lines, capsys, monkeypatch):
+    monkeypatch.setitem(rules.REGISTRY, "again", rules.resolve(own))
+    assert surefoot.LinearClassifier(optimizer="again", lr=0.5).fit(*table).score(*table) > 0.9
+    assert "again" in said(capsys, "rules")
+    said(capsys, "train", lines, "--model", "m", "--optimizer", "again", "--lr", 0.5, "-q")
+    assert "optimizer again" in said(capsys, "inspect", "m")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["train", "rows.svm", "--model", "m", "--optimizer", "own.py:agian"],
+        ["compare", "airfoil", "--rules", "own.py:agian"],
+        ["trace", "own.py:agian"],
+        ["rules", "own.py:agian"],
+    ],
+    ids=lambda command: command[0],
+)
+def test_a_wrong_name_is_one_sentence_at_every_front(command, lines, capsys):
+    expected = "error: own.py: there is no rule 'agian'; did you mean 'again'?\n"
+    assert said(capsys, *command, status=2) == expected
