@@ -164,7 +164,7 @@ def test_l1_makes_exact_zeros():
     "settings, said",
     [
         ({"loss": "logistical"}, "there is no loss 'logistical'; did you mean 'logistic'"),
-        ({"lr": "fast"}, "lr: found 'fast'"),
+        ({"lr": "fast"}, "lr: the learning rate 'fast' is neither a number nor a schedule"),
         ({"lr": -1.0}, "lr must lie in"),
         ({"batch_size": 0}, "batch_size: found 0"),
         ({"optimizer": "adagard"}, "did you mean"),

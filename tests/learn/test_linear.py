@@ -380,7 +380,7 @@ def wrong(parameters, message, method="fit", kind=ValueError, estimator=LinearCl
 
 @pytest.mark.parametrize("estimator, parameters, method, kind, message", [
     wrong({"loss": "log"}, "there is no loss 'log'; there are squared, logistic"),
-    wrong({"lr": "fast"}, 'lr: found \'fast\', expected "auto", a number or a schedule'),
+    wrong({"lr": "fast"}, "lr: the learning rate 'fast' is neither a number nor a schedule"),
     wrong({"lr": -1.0}, "lr must lie in"),
     wrong({"optimizer": "adagard"}, "did you mean 'adagrad'"),
     wrong({"optimizer_params": {"beta": 1}}, "there is no hyperparameter 'beta'; it takes lr, lr_decay"),

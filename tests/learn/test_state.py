@@ -7,11 +7,13 @@ import pytest
 
 from surefoot.engines.lanes import Examples
 from surefoot.learn.learner import Learner
-from surefoot.learn.settings import Settings
+from surefoot.learn.plan import Plan
+from surefoot.learn.settings import Method, Settings
 
 WAYS = {
     "auto": {},
     "fixed": {"lr": 0.1},
+    "schedule": {"lr": lambda t: 0.1 / t},
     "squared": {"loss": "squared"},
     "lazy penalties": {"lr": 0.1, "l1": 1e-3},
     "averages": {"lr": 0.1, "average": True},
@@ -49,6 +51,8 @@ def test_a_restored_learner_continues_with_the_same_bits(way):
     np.testing.assert_array_equal(through.weights()[0], second.weights()[0])
 
 
-def test_a_schedule_cannot_be_written_down():
-    with pytest.raises(ValueError, match="schedule"):
-        Learner(Settings(lr=lambda t: 0.1)).state()
+def test_checkpoints_need_a_schedule_with_a_written_form():
+    with pytest.raises(ValueError, match="a function without a written form, so that"):
+        Plan(("rows.svm",), checkpoint="kept", method=Method(lr=lambda t: 0.1))
+    plan = Plan(("rows.svm",), checkpoint="kept", method=Method(lr="polynomial:0.1"))
+    assert plan.record()["lr"] == "polynomial:0.1:1:0.5"

@@ -49,7 +49,10 @@ class Method:
     def __post_init__(self) -> None:
         object.__setattr__(self, "optimizer", rules.resolve(self.optimizer))
         if self.lr != AUTO:
-            object.__setattr__(self, "lr", schedules.resolve(self.lr))
+            try:
+                object.__setattr__(self, "lr", schedules.resolve(self.lr))
+            except ValueError as error:
+                raise ValueError(f'lr: {error}; or "auto"') from None
         if not (isinstance(self.batch_size, (int, np.integer)) and self.batch_size >= 1):
             raise ValueError(f"batch_size: found {self.batch_size!r}, expected a whole number of at least 1")
         known = self.rule.hyper
