@@ -232,15 +232,17 @@ def test_the_tensors_of_a_graph_are_kept_and_not_reused(capturing):
         for p in own:
             p.grad = torch.ones_like(p)
         optimizer.step()
-        (together,) = optimizer._together[0][1].values()
-        tables.append(together.many.table)
+        (group,) = optimizer._known.fused[0].fused.values()
+        tables.append(group.many.table)
         capturing.clear()
     assert len({table.data_ptr() for table in tables}) == 3
-    (captured,) = together.many.captured
+    (captured,) = group.many.captured
     assert torch.equal(captured, tables[1].cpu())
     optimizer.add_param_group({"params": parameters(((2,),))})
-    assert not optimizer._together
-    assert together in optimizer._captured
+    assert not optimizer._known.fused
+    assert group in optimizer._captured
+    kept = {id(some) for some in optimizer._captured}
+    assert kept.issuperset(map(id, own))
 
 
 def test_sparse_gradients_can_be_captured_but_not_first_steps_or_gaps(capturing):
@@ -266,13 +268,29 @@ def test_sparse_gradients_can_be_captured_but_not_first_steps_or_gaps(capturing)
         optimizer.step()
 
 
+def test_parameters_that_are_replaced_give_their_counters_back():
+    """There are as many as the optimizer has parameters: a longer parameter takes the place of one that is gone."""
+    (parameter,) = parameters(((3,),))
+    optimizer = optim.Adagrad([("w", parameter)], engine="gpu")
+    for size in range(4, 8):
+        parameter.grad = torch.full_like(parameter, torch.nan)
+        optimizer.step()
+        with pytest.raises(NonFiniteError, match=rf"w: .* {size - 1} coordinates \(of {size - 1}\)"):
+            optimizer.synchronize()
+        optimizer.state.clear()
+        (parameter,) = parameters(((size,),))
+        optimizer.param_groups[0]["params"] = [parameter]
+    (counters,) = optimizer._faults.counters
+    assert counters.size == len(counters.memories) == 1
+
+
 def test_strides_of_dimensions_of_size_one_are_ignored():
     own = parameters(((4, 3, 1, 1),))
     optimizer = optim.Adagrad(own, engine="gpu")
     own[0].grad = torch.ones(4, 1, 1, 3, device=DEVICE).permute(0, 3, 1, 2)
     assert own[0].grad.stride() != own[0].stride()
     optimizer.step()
-    assert optimizer._together[0][1]
+    assert optimizer._known.fused[0].fused
 
 
 # What could not be stepped

@@ -228,8 +228,11 @@ def test_names_reserved_by_optimizers_are_rejected():
     def remembering(x, g, g2, last, lr):
         return lr / ops.sqrt(last + g2), g, last + g2
 
-    for made, words in ((decaying, "hyperparameter 'weight_decay'"), (remembering, "slot 'last'")):
-        with pytest.raises(RuleError, match=f"the {words} would be confused with the optimizers' own"):
+    for made, words in (
+        (decaying, "hyperparameter 'weight_decay' clashes with a reserved optimizer setting; rename it"),
+        (remembering, "slot 'last' clashes with a reserved entry of state dicts; rename it"),
+    ):
+        with pytest.raises(RuleError, match=words):
             optim.RuleOptimizer(parameters((2,)), made)
 
 

@@ -724,10 +724,10 @@ def test_step_in_backward_requires_an_optimizer_of_all_parameters():
 
 
 def test_tensors_are_compared_one_by_one_where_torch_cannot_compare_them_at_once():
-    from surefoot.optim import running
+    from surefoot.optim import fused
 
     tensors = [torch.zeros(2, 3), torch.zeros(4)]
-    for checks in (running.alike(tensors), running.Alike(*tensors)):
+    for checks in (fused.alike(tensors), fused.Alike(*tensors)):
         assert checks.check(torch.ones(2, 3), torch.ones(4))
         negated = torch.zeros(2, 3)._neg_view()
         for other in (torch.zeros(3, 2), torch.zeros(2, 3).double(), torch.zeros(3, 2).T, negated):
@@ -799,3 +799,46 @@ def test_a_torch_checkpoint_with_sparse_momentum(sparse_next):
     theirs[0].grad, own[0].grad = gradient, gradient.to_dense()
     optimizer.step(), peer.step()
     assert_tensors_close(own[0].detach(), theirs[0].detach(), "torch float32")
+
+
+@pytest.mark.parametrize("engine", [None, "reference", "torch"])
+@pytest.mark.parametrize("name, sparse", [("SGD", False), ("Adagrad", False), ("Adagrad", True), ("Adam", False)])
+def test_replaced_parameters_are_freed(name, sparse, engine):
+    """As when points are added during training: the old parameter and its state are gone at once, the new one steps."""
+    kept, parameter = parameters((2,), (4, 3))
+    settings = {"momentum": 0.9} if name == "SGD" else {}
+    optimizer = getattr(optim, name)([kept, parameter], lr=0.1, engine=engine, **settings)
+    for _ in range(3):
+        kept.grad = torch.ones_like(kept)
+        parameter.grad = coo([[0, 2]], torch.ones(2, 3), tuple(parameter.shape)) if sparse else parameter.detach()
+        optimizer.step()
+        state = optimizer.state.pop(parameter)
+        gone = [weakref.ref(parameter), *map(weakref.ref, state.values())]
+        longer = torch.nn.Parameter(torch.cat([parameter.detach(), torch.ones(1, 3)]))
+        moved = {key: torch.cat([value, value[:1]]) if value.ndim else value.clone() for key, value in state.items()}
+        optimizer.state[longer] = moved
+        optimizer.param_groups[0]["params"] = [kept, longer]
+        parameter = longer
+        del state, longer
+        gc.collect()
+        assert [reference() for reference in gone] == [None] * len(gone)
+    before = parameter.detach().clone()
+    parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+    assert (parameter != before).all()
+
+
+def test_an_optimizer_keeps_no_parameters_alive_in_its_state_after_a_copy():
+    (parameter,) = parameters((3,))
+    optimizer = optim.Adam([parameter])
+    parameter.grad = torch.ones(3)
+    optimizer.step()
+    copied = copy.deepcopy(optimizer)
+    gone = weakref.ref(parameter)
+    del optimizer, parameter
+    gc.collect()
+    assert gone() is None
+    (own,) = copied.param_groups[0]["params"]
+    own.grad = torch.ones(3)
+    copied.step()
+    assert copied.state[own]["step"] == 2

@@ -13,7 +13,7 @@ from support.optimizers import (
 
 from surefoot import threads
 from surefoot.engines import NonFiniteError
-from surefoot.optim import running
+from surefoot.optim import fused
 
 SHAPES = ((1, 1), (5, 3), (300, 16), (4096, 2, 35), (2**11 + 1, 64), (3,))
 COUNTS = ((1, 7, 200, 900, 0, 2), (3, 0, 1000, 40, 600, 0), (0, 0, 0, 0, 0, 0), (2, 20, 3, 900, 5000, 4))
@@ -62,13 +62,13 @@ def assert_alike(found, expected, tables, others):
 @pytest.fixture
 def calls(monkeypatch):
     """How many tables each call stepped."""
-    seen, run = [], running.TogetherByRows.run
+    seen, run = [], fused.FusedSparseGroup.run
 
     def counting(together, amp=None):
         seen.append(len(together.memories))
         return run(together, amp)
 
-    monkeypatch.setattr(running.TogetherByRows, "run", counting)
+    monkeypatch.setattr(fused.FusedSparseGroup, "run", counting)
     return seen
 
 
@@ -194,5 +194,5 @@ def test_memory_truncated_in_place(sparse):
 def test_gradients_are_not_kept():
     tables = parameters(*SHAPES)
     optimizer = trained(tables, "Adagrad")
-    (together,) = optimizer._together[0][1].values()
-    assert together.sorted is None
+    (group,) = optimizer._known.fused[0].fused.values()
+    assert group.sorted is None

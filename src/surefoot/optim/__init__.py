@@ -1,13 +1,16 @@
 """Drop-in PyTorch optimizers: change the import from torch.optim to surefoot.optim.
 
-`classes.py` has torch's classes with torch's arguments; `optimizer.py` the optimizer for any rule that they are made
-of; `running.py` hands gradients to the engines; `memory.py` knows where tensors lie.
+`classes.py` and `adam.py` have torch's classes with torch's arguments, `optimizer.py` the optimizer for any rule that
+they derive from. `group.py` reads the settings of a parameter group, `checkpoint.py` state dicts; `known.py` remembers
+where parameters and states lie; `work.py`, `fused.py` and `gpu.py` take the steps.
 """
 
+from surefoot.optim.adam import Adam, AdamW, NAdam, Yogi
 from surefoot.optim.backward import step_in_backward
-from surefoot.optim.classes import FTRL, SGD, Adadelta, Adagrad, Adam, AdamW, NAdam, RMSprop, Yogi
+from surefoot.optim.classes import FTRL, SGD, Adadelta, Adagrad, RMSprop
 from surefoot.optim.gradients import clip_grad_norm_, clip_grad_value_
-from surefoot.optim.optimizer import Beyond, RuleOptimizer
+from surefoot.optim.group import Beyond
+from surefoot.optim.optimizer import RuleOptimizer
 
 __all__ = [
     "FTRL",

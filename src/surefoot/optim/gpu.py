@@ -1,7 +1,7 @@
 """Steps of parameters on GPUs, by the Triton engine; the host does not wait for them.
 
-So what could not be stepped is told at a later step, or by `RuleOptimizer.synchronize`. With `capturable` or `fused`
-the steps are counted on the GPU too: a CUDA graph can then be replayed, and GradScaler skips a step unseen.
+So skipped updates are reported at a later step, or by `RuleOptimizer.synchronize`. With `capturable` or `fused` the
+steps are counted on the GPU too: a CUDA graph can then be replayed, and GradScaler skips a step without the host.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from surefoot.engines import Step
+from surefoot.optim.fused import FusedGroup, Job, torch_engine
 from surefoot.optim.memory import Memory, Rows, counter_type, is_aligned, local, real
-from surefoot.optim.running import Job, Together, torch_engine
 from surefoot.rules import Rule, RuleError
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def place_counter(tensors: dict[str, Any], parameter: Tensor, counts_on_device: 
 
 
 def lies_on(value: Any) -> bool:
-    """Whether it is a tensor on a GPU, of which the number is not to be asked for."""
+    """Whether it is a tensor on a GPU, whose number must not be read: the host would wait."""
     return isinstance(value, Tensor) and value.device.type == "cuda"
 
 
@@ -137,11 +137,11 @@ def check_capture(memories: Iterable[Memory], new: bool) -> None:
         )
 
 
-# What could not be stepped
+# Skipped updates
 
 
-class Watch:
-    """Counts of what could not be stepped, which GPUs write into the host's memory: nobody copies them, or waits.
+class FaultCounters:
+    """Counts of skipped updates, which GPUs write into the host's memory: nothing is copied or waited for.
 
     Args:
         device: where the parameters lie.
@@ -149,38 +149,72 @@ class Watch:
     """
 
     def __init__(self, device: torch.device, size: int):
-        self.device = device
+        self.device, self.size = device, size
         self.counts = torch.zeros((2, size), dtype=torch.int64, pin_memory=device.type == "cuda")
         if device.type == "cuda":
             # The allocator knows now which stream must be done before it gives this memory to others.
             self.counts.to(device, non_blocking=True)
         self.seen = self.counts.numpy()
-        self.told, self.told_bytes = self.seen.copy(), self.seen.tobytes()
-        self.memories: dict[Tensor, Memory] = {}
-        self.columns: dict[Tensor, int] = {}
+        self.reported, self.reported_bytes = self.seen.copy(), self.seen.tobytes()
+        self.memories: list[Memory] = []
+        self._columns: dict[int, int] = {}
 
-    def place(self, memory: Memory) -> int:
+    def column(self, memory: Memory) -> int:
         """The column of a parameter."""
-        self.memories[memory.parameter] = memory
-        return self.columns.setdefault(memory.parameter, len(self.columns))
+        parameter = memory.parameter
+        k = self._columns.get(id(parameter))
+        if k is None or self.memories[k].parameter is not parameter:
+            k = len(self.memories) if len(self.memories) < self.size else self._freed()
+            self._columns[id(parameter)] = k
+        self.memories[k : k + 1] = [memory]
+        return k
 
-    def look(self) -> list[tuple[Memory, int, int]]:
-        """(parameter, skipped coordinates, ids out of range) of what was not told before, as far as known."""
-        if self.seen.tobytes() == self.told_bytes:
-            return []
-        counts = self.seen.copy()
-        new, self.told, self.told_bytes = counts - self.told, counts, counts.tobytes()
-        return [(self.memories[p], int(new[0, k]), int(new[1, k])) for p, k in self.columns.items() if new[:, k].any()]
-
-    def wait(self) -> list[tuple[Memory, int, int]]:
-        """The same, of all steps so far, on whichever stream, those of replayed graphs too."""
+    def _freed(self) -> int:
+        """The column of a parameter that is gone, once no step is under way that could write there."""
+        k = next(k for k, memory in enumerate(self.memories) if memory.parameter is None)
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
-        return self.look()
+        self.reported[:, k] = self.seen[:, k]
+        self.reported_bytes = self.reported.tobytes()
+        return k
+
+    def new(self, wait: bool = False) -> list[tuple[Memory, int, int]]:
+        """(parameter, skipped coordinates, ids out of range) since the last report.
+
+        Args:
+            wait: of all steps so far, on whichever stream, those of replayed graphs too; else as far as known.
+        """
+        if wait and self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        if self.seen.tobytes() == self.reported_bytes:
+            return []
+        counts = self.seen.copy()
+        new, self.reported, self.reported_bytes = counts - self.reported, counts, counts.tobytes()
+        rows = [(memory, int(new[0, k]), int(new[1, k])) for k, memory in enumerate(self.memories)]
+        return [row for row in rows if row[1] or row[2]]
 
 
-def said(found: list[tuple[Memory, int, int]]) -> list[str]:
-    """What is to be said of what could not be stepped. Ids out of range raise ValueError."""
+class DeviceFaults:
+    """The counters on all devices on which an optimizer has parameters."""
+
+    def __init__(self):
+        self.counters: list[FaultCounters] = []
+
+    def of(self, device: torch.device, size: int) -> FaultCounters:
+        """Those of a device, with room for that number of parameters; smaller ones stay, for steps that know them."""
+        for counters in self.counters:
+            if counters.device == device and counters.size >= size:
+                return counters
+        self.counters.append(FaultCounters(device, size))
+        return self.counters[-1]
+
+    def messages(self, wait: bool = False) -> list[str]:
+        """Messages for updates skipped since the last report: so far as known, or of all steps so far."""
+        return messages([new for counters in self.counters for new in counters.new(wait)])
+
+
+def messages(found: list[tuple[Memory, int, int]]) -> list[str]:
+    """Messages for skipped updates. Ids out of range raise ValueError."""
     faults = []
     for memory, skipped, outside in found:
         memory.skipped += skipped
@@ -192,8 +226,8 @@ def said(found: list[tuple[Memory, int, int]]) -> list[str]:
         if skipped and memory.step.nonfinite == "raise":
             faults.append(
                 f"{memory.name}: in earlier steps {skipped:,} coordinates (of {memory.size:,}) had a gradient, square "
-                "or step that is not finite; these coordinates were skipped; the rest were updated (nonfinite='skip' "
-                "only counts them)"
+                "or step that is not finite; these coordinates were skipped; the rest were updated (nonfinite='skip' only counts "
+                "them)"
             )
     return faults
 
@@ -201,7 +235,7 @@ def said(found: list[tuple[Memory, int, int]]) -> list[str]:
 # Dense gradients
 
 
-def can_join(job: Job) -> bool:
+def can_fuse(job: Job) -> bool:
     """Whether a parameter is stepped by its addresses, together with others."""
     memory, gradient = job.memory, job.gradient
     if isinstance(gradient, Rows) or "last" in memory.tensors or gradient.is_neg() or gradient.is_conj():
@@ -225,32 +259,32 @@ def lie_alike(some: Tensor, other: Tensor) -> bool:
     return some.shape == other.shape and all(a == b or size < 2 for size, a, b in strides)
 
 
-class TogetherOnGPU(Together):
+class FusedGroupOnGPU(FusedGroup):
     """Dense parameters of one group and device that are stepped in a few launches, for as long as nothing moves."""
 
-    def __init__(self, step: Step, memories: list[Memory], watch: Watch):
-        self.watch, self.on_device = watch, memories[0].counts_on_device
+    def __init__(self, step: Step, memories: list[Memory], indices: list[int], faults: FaultCounters):
+        self.faults, self.on_device = faults, memories[0].counts_on_device
         self.device = memories[0].device
-        super().__init__(step, memories)
+        super().__init__(step, memories, indices)
         self.counters_on_device: list[Any] = [tensors.get("step") for tensors in self.tensors]
         if self.on_device:
             self.many.numbers.at(self.next())  # raises where they cannot be computed there
 
     def plan(self) -> Any:
         shapes = [tuple(real(memory.parameter).shape) for memory in self.memories]
-        places = [self.watch.place(memory) for memory in self.memories]
-        return engine().MultiTensor(self.step, self.storage, shapes, self.device, self.watch.counts, places)
+        columns = list(map(self.faults.column, self.memories))
+        return engine().MultiTensor(self.step, self.storage, shapes, self.device, self.faults.counts, columns)
 
-    def is_ready(self) -> bool:
+    def is_ready(self, parameters: list[Tensor]) -> bool:
         same = all(map(operator.is_, (tensors.get("step") for tensors in self.tensors), self.counters_on_device))
-        return same and super().is_ready() and self.all_step()
+        return same and super().is_ready(parameters) and self.all_step()
 
     def next(self) -> Tensor:
         """The number of each parameter's next step, where it is counted on the device."""
         return torch.stack(self.counters_on_device).double() + 1
 
     def run(self, amp: Amp | None = None) -> list[str]:
-        """One step; what could not be stepped is told by the watch."""
+        """One step; the counters report skipped updates."""
         self.is_new, amp = False, placed(amp, self.device)
         if self.on_device:
             self.many.run(self.addresses, self.next(), amp)
@@ -274,14 +308,14 @@ def taken(amp: Amp | None) -> Any:
 # One parameter
 
 
-def alone(job: Job, watch: Watch, amp: Amp | None) -> list[str]:
+def step_single(job: Job, faults: FaultCounters, amp: Amp | None) -> list[str]:
     """Steps one parameter: one with a sparse gradient, or with gaps in its memory or its gradient's."""
     memory, amp = job.memory, placed(amp, job.memory.device)
     t: Any = memory.tensors["step"].double().reshape(1) + 1 if memory.counts_on_device else memory.count() + 1
     if isinstance(job.gradient, Rows):
-        step_rows(job, job.gradient, t, watch, amp)
+        step_rows(job, job.gradient, t, faults, amp)
     else:
-        step_copies(job, job.gradient, t, watch, amp)
+        step_copies(job, job.gradient, t, faults, amp)
     if memory.counts_on_device:
         memory.tensors["step"] += taken(amp)
     else:
@@ -289,15 +323,15 @@ def alone(job: Job, watch: Watch, amp: Amp | None) -> list[str]:
     return []
 
 
-def step_copies(job: Job, gradient: Tensor, t: Any, watch: Watch, amp: Amp | None) -> None:
+def step_copies(job: Job, gradient: Tensor, t: Any, faults: FaultCounters, amp: Amp | None) -> None:
     memory = job.memory
     if "last" in memory.tensors:
-        settle(memory)
+        flush(memory)
     tensors = [real(memory.parameter), *(real(memory.tensors[key]) for key in memory.keys)]
     x, *slots = close = [tensor.contiguous() for tensor in tensors]
     g = real(gradient.resolve_neg()).contiguous()
-    places = [watch.place(memory)]
-    many = engine().MultiTensor(job.step, memory.storage, [tuple(x.shape)], memory.device, watch.counts, places)
+    columns = [faults.column(memory)]
+    many = engine().MultiTensor(job.step, memory.storage, [tuple(x.shape)], memory.device, faults.counts, columns)
     steps = t if isinstance(t, Tensor) else np.array([t])
     many.run(np.array([[tensor.data_ptr() for tensor in (x, g, *slots)]], np.int64), steps, amp)
     copy_back(tensors, close)
@@ -317,23 +351,23 @@ def table_of(memory: Memory) -> tuple[Table, list[Tensor], list[Tensor]]:
     return engine().Table(x, tuple(slots), memory.storage), tensors, close
 
 
-def step_rows(job: Job, gradient: Rows, t: Any, watch: Watch, amp: Amp | None) -> None:
+def step_rows(job: Job, gradient: Rows, t: Any, faults: FaultCounters, amp: Amp | None) -> None:
     step, memory = job.step, job.memory
     table, tensors, close = table_of(memory)
     numbers = engine().Numbers(step, memory.device).at(t if isinstance(t, Tensor) else np.array([t]))
-    lazy = left_out(memory, t, numbers) if step.catches_up else None
+    lazy = pending(memory, t, numbers) if step.catches_up else None
     if len(gradient.ids) == 0 and step.granularity == "tensor":
         # A zero gradient, which fades what the tensor shares; there is nothing else for a kernel to step.
         slots = [real(memory.tensors[key]) for key in memory.keys]
         torch_engine().rows(step, real(memory.parameter), gradient.ids, real(gradient.values), slots, t)
     values = real(gradient.values)
     flat = engine().Gradient(gradient.ids, values.reshape(len(values), table.x.shape[1]), gradient.distinct)
-    engine().rows(step, table, flat, numbers, watch.counts, watch.place(memory), lazy, amp)
+    engine().rows(step, table, flat, numbers, faults.counts, faults.column(memory), lazy, amp)
     copy_back(tensors, close)
 
 
-def left_out(memory: Memory, t: Any, numbers: Tensor) -> Lazy:
-    """What rows have to make up for that are left out from step t on; it is kept where a state dict has it."""
+def pending(memory: Memory, t: Any, numbers: Tensor) -> Lazy:
+    """What rows without a gradient have to catch up on from step t on; it is kept where a state dict has it."""
     step, tensors, device = memory.step, memory.tensors, memory.device
     if "last" not in tensors:
         tensors["last"] = torch.full((memory.shape[0],), t - 1, dtype=torch.int64, device=device)
@@ -370,8 +404,8 @@ def appended(history: Tensor, row: Tensor) -> Tensor:
     return history
 
 
-def settle(memory: Memory) -> None:
-    """Lets the rows of a parameter catch up with all steps so far; there is nothing left to make up for then."""
+def flush(memory: Memory) -> None:
+    """Lets the rows of a parameter catch up with all steps so far; nothing is pending then."""
     last, history = (memory.tensors[key].to(memory.device) for key in ("last", "history"))
     table, tensors, close = table_of(memory)
     engine().settle(memory.step, table, memory.count() + 1, engine().Lazy(last, history))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import weakref
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -96,6 +97,8 @@ def is_packed(tensor: Tensor) -> bool:
 class Memory:
     """A parameter and what its rule remembers: as tensors, and as an engine's arrays, which are views of them.
 
+    It does not keep the parameter alive.
+
     Args:
         name: what errors call the parameter.
         parameter: the parameter.
@@ -116,14 +119,15 @@ class Memory:
         t: int,
         counts_on_device: bool = False,
     ):
-        self.name, self.parameter, self.step, self.tensors, self.keys = name, parameter, step, tensors, keys
+        self.name, self.step, self.tensors, self.keys = name, step, tensors, keys
+        self._parameter = weakref.ref(parameter)
         self.skipped, self.counts_on_device = 0, counts_on_device
         self.acting: tuple | None = None  # on a GPU: the numbers of the last entry of the history
         counter = tensors.get("step")
         self.counter = (
             counter.detach().numpy() if isinstance(counter, Tensor) and counter.device.type == "cpu" else None
         )
-        # Of a counter on a GPU the number is not asked for before somebody needs it.
+        # A counter on a GPU is not read before its number is needed.
         self.t = t if self.counter is None else int(self.counter)
         self.place = self.look()
         part = local(parameter)
@@ -137,11 +141,27 @@ class Memory:
         self.tabular = part.ndim > 0 and part.numel() > 0 and all(t.is_contiguous() for t in (part, *slots))
         self.size = part.numel() * (2 if part.is_complex() else 1)
 
+    @property
+    def parameter(self) -> Any:
+        """The parameter; None once it is gone."""
+        return self._parameter()
+
     def look(self) -> list[tuple]:
         """Where and how the parameter and its memory lie now; what is known holds as long as this stays the same."""
         keys = self.keys if self.counter is None else (*self.keys, "step")
         tensors = [local(self.parameter), *(local(self.tensors[key]) for key in keys)]
         return [(tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride()) for tensor in tensors]
+
+    def is_unmoved(self) -> bool:
+        """Whether all lies where and as it was found."""
+        try:
+            return self.look() == self.place
+        except (AttributeError, KeyError, RuntimeError):
+            return False  # a tensor is missing or sparse
+
+    def holds(self, tensors: dict[str, Any]) -> bool:
+        """Whether these tensors are the state that it is about."""
+        return self.tensors is tensors or not (self.tensors or tensors)
 
     def count(self) -> int:
         """The number of steps taken, from the state dict's counter, which others may have set."""
@@ -164,7 +184,7 @@ class Memory:
 
     @functools.cached_property
     def state(self) -> State:
-        """For an engine: views of the memory, and the steps that rows have yet to make up for."""
+        """For an engine: views of the memory, and the steps that rows have yet to catch up on."""
         slots = zip(self.step.rule.slots, self.keys, strict=True)
         state = State({slot: array(self.tensors[key]) for slot, key in slots}, self.t)
         if "last" in self.tensors:
@@ -176,15 +196,15 @@ class Memory:
             ]
         return state
 
-    def settle(self) -> None:
-        """Lets rows catch up; the memory is then as dense steps would have left it, with nothing to make up for."""
+    def flush(self) -> None:
+        """Lets rows catch up; the memory is then as dense steps would have left it, and nothing is pending."""
         self.step.settle(self.x, self.state)
         self.state.last, self.state.history = None, []
         for key in ("last", "history") if self.counter is not None else ("last", "history", "step"):
             self.tensors.pop(key, None)
 
     def keep(self) -> None:
-        """Writes what the engine's state has besides the tensors into them: the steps that rows have to make up for."""
+        """Writes what the engine's state has besides the tensors into them: the steps that rows have to catch up on."""
         state = self.__dict__.get("state")
         if state is not None and state.last is not None:
             if "step" not in self.tensors:
@@ -221,14 +241,14 @@ def new_slot(parameter: Tensor, step: Step, slot: Slot, meta: bool) -> Tensor:
 
 
 def in_large_pages(tensor: Tensor) -> Tensor:
-    """A tensor that nothing was written to yet, in memory of which rows are found faster."""
+    """A tensor that nothing was written to yet, in huge pages, where rows are found faster."""
     if found := span(tensor):
         hugepages.ask_for_large_pages(*found)
     return tensor
 
 
 def move_to_large_pages(tensor: Tensor) -> None:
-    """The same for a tensor in use, which stays where it is for all who hold it."""
+    """The same for a tensor in use, which stays at its address for every view of it."""
     if found := span(tensor):
         hugepages.move_to_large_pages(*found)
 
@@ -241,7 +261,7 @@ def span(tensor: Tensor) -> tuple[int, int] | None:
 
 
 def copied(tensor: Tensor) -> Tensor:
-    """A clone in such memory."""
+    """A clone in huge pages."""
     return in_large_pages(torch.empty_like(tensor)).copy_(tensor)
 
 

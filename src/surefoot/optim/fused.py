@@ -1,4 +1,4 @@
-"""One step of some parameters: dense ones together, by their addresses, the others one by one."""
+"""One step of some parameters: fused, by their addresses, or one by one."""
 
 from __future__ import annotations
 
@@ -31,6 +31,19 @@ class Job(NamedTuple):
             self.step.lr(self.memory.count() + 1)
 
 
+def checked_gradient(memory: Memory, parameter: Tensor, engine: str) -> Tensor | Rows:
+    """The parameter's gradient, of this process; raises ValueError where it does not fit the parameter or the rule."""
+    gradient = own_gradient(parameter)
+    if gradient.layout is not torch.strided:
+        return checked_rows(memory, gradient, engine)
+    if gradient.dtype is not memory.dtype or gradient.shape != memory.shape:
+        raise ValueError(
+            f"{memory.name}: the gradient is {gradient.dtype} of shape {tuple(gradient.shape)}; expected "
+            f"{memory.dtype} of shape {tuple(memory.shape)}"
+        )
+    return gradient
+
+
 def checked_rows(memory: Memory, gradient: Tensor, engine: str) -> Rows:
     """The rows of a sparse gradient; raises ValueError where they do not fit the parameter or the rule."""
     name, step, shape = memory.name, memory.step, memory.shape
@@ -52,8 +65,8 @@ def checked_rows(memory: Memory, gradient: Tensor, engine: str) -> Rows:
         )
     if engine == "torch" and step.catches_up:
         raise ValueError(
-            f"{name}: only the engines cpu and gpu let rows that a sparse gradient leaves out catch up; "
-            "use lazy='touched' to skip such rows"
+            f"{name}: only the engines cpu and gpu let rows without a gradient catch up; use lazy='touched' to "
+            "skip such rows"
         )
     if engine == "gpu" and gradient.sparse_dim() == 1:
         return rows_of(gradient)  # which checks the rows itself: to ask here would be to wait for the GPU
@@ -70,7 +83,7 @@ def checked_rows(memory: Memory, gradient: Tensor, engine: str) -> Rows:
     return rows._replace(grouped=step.group(memory.x, rows.ids.numpy(), array(rows.values))) if groups else rows
 
 
-def can_join(job: Job) -> bool:
+def can_fuse(job: Job) -> bool:
     """Whether a parameter is stepped by its addresses, together with others."""
     step, memory, gradient = job.step, job.memory, job.gradient
     if job.engine != "cpu" or "last" in memory.tensors or not is_aligned(memory.parameter):
@@ -121,23 +134,28 @@ def alike(tensors: list[Tensor]) -> Any:
         return Alike(*tensors)
 
 
-class Together:
-    """Dense parameters of one group that are stepped in one call, for as long as nothing about them moves."""
+class FusedGroup:
+    """Dense parameters of one group that are stepped in one call, for as long as nothing about them moves.
 
-    def __init__(self, step: Step, memories: list[Memory]):
-        self.step, self.memories = step, memories
+    Args:
+        step: the settings of the group.
+        memories: those of the parameters.
+        indices: where the parameters are in their group.
+    """
+
+    def __init__(self, step: Step, memories: list[Memory], indices: list[int]):
+        self.step, self.memories, self.indices = step, memories, indices
         first = memories[0]
         self.storage, self.counter = first.storage, first.counter
-        self.parameters = [memory.parameter for memory in self.memories]
-        self.own = list(map(local, self.parameters))
-        self.distributed = self.own[0] is not self.parameters[0]
-        self.identities = set(map(id, self.parameters))
-        self.tensors = [memory.tensors for memory in self.memories]
+        parameters = [memory.parameter for memory in memories]
+        own = list(map(local, parameters))
+        self.distributed = own[0] is not parameters[0]
+        self.tensors = [memory.tensors for memory in memories]
         keys = first.keys if first.counter is None else (*first.keys, "step")
         self.slots = {key: [tensors[key] for tensors in self.tensors] for key in keys}
-        self.parts = [*self.own, *map(local, itertools.chain(*self.slots.values()))]
-        self.places = addresses_of(self.parts)
-        self.kept = self.parts[len(memories) : len(memories) * (1 + len(first.keys))]
+        self.parts = list(map(local, itertools.chain(*self.slots.values())))
+        self.places = addresses_of([*own, *self.parts])
+        self.kept = self.parts[: len(memories) * len(first.keys)]
         self.counts = list(map(Tensor.numel, self.kept))
         columns = np.reshape(self.places, (-1, len(memories)))
         slots = columns[1 : 1 + len(first.keys)]
@@ -145,8 +163,8 @@ class Together:
         self.counters = columns[-1]
         self.many = self.plan()
         self.is_new = True
-        gradients = self.choose([own_gradient(p) if p.grad is not None else None for p in self.parameters])
-        self.alike = alike([*self.own, *self.fixed(gradients)])
+        gradients = self.choose([own_gradient(p) if p.grad is not None else None for p in parameters], own)
+        self.alike = alike([*own, *self.fixed(gradients)])
         self.take(gradients)
 
     def plan(self) -> Any:
@@ -157,46 +175,53 @@ class Together:
         """Those gradients whose types, sizes and strides are always the same."""
         return gradients
 
-    def is_ready(self) -> bool:
-        """Whether all lie where they lay and have gradients that can be taken."""
+    def members(self, parameters: list[Tensor]) -> list[Tensor]:
+        """Its own parameters among all of the group."""
+        return [parameters[k] for k in self.indices]
+
+    def is_ready(self, parameters: list[Tensor]) -> bool:
+        """Whether nothing has moved since the last step and there are gradients that fit; of the group's parameters."""
+        parameters = self.members(parameters)
         try:
             for key, slots in self.slots.items():
                 if not all(map(operator.is_, map(operator.itemgetter(key), self.tensors), slots)):
                     return False
-            gradients: list[Any] = [parameter.grad for parameter in self.parameters]
+            gradients: list[Any] = [parameter.grad for parameter in parameters]
+            own = parameters
             if self.distributed:
-                unmoved = all(map(operator.is_, map(local, self.parameters), self.own))
-                if not (unmoved and all(map(is_aligned, self.parameters))):
+                if not all(map(is_aligned, parameters)):
                     return False
-                gradients = list(map(own_gradient, self.parameters))
-            gradients = self.choose(gradients)
+                gradients, own = list(map(own_gradient, parameters)), list(map(local, parameters))
+            gradients = self.choose(gradients, own)
             # Another type or size may lie at the same address.
-            unmoved = addresses_of(self.parts) == self.places and list(map(Tensor.numel, self.kept)) == self.counts
-            return unmoved and self.alike.check(*self.own, *self.fixed(gradients)) and self.take(gradients)
+            unmoved = addresses_of([*own, *self.parts]) == self.places
+            unmoved = unmoved and list(map(Tensor.numel, self.kept)) == self.counts
+            return unmoved and self.alike.check(*own, *self.fixed(gradients)) and self.take(gradients)
         except (AttributeError, KeyError, RuntimeError, TypeError):
             return False  # a gradient or a slot is missing, or is of another kind
 
-    def choose(self, gradients: list) -> list:
-        """Notes which parameters have gradients, and are stepped; the others' are stood in for by themselves."""
+    def choose(self, gradients: list, own: list[Tensor]) -> list:
+        """Notes which parameters have gradients, and are stepped; the other parameters stand in for theirs."""
         missing = list(map(operator.is_, gradients, itertools.repeat(None)))
         if not any(missing):
             self.chosen = np.arange(len(gradients))
             return gradients
         self.chosen = np.flatnonzero(np.logical_not(missing))
-        pairs = zip(gradients, self.own, strict=True)
-        return [own.detach() if gradient is None else gradient for gradient, own in pairs]
+        pairs = zip(gradients, own, strict=True)
+        return [part.detach() if gradient is None else gradient for gradient, part in pairs]
 
     def take(self, gradients: list[Tensor]) -> bool:
         """Notes where the gradients lie; whether they are as they should be."""
         self.addresses[:, 1] = addresses_of(gradients)
         return True
 
-    def stepped(self) -> list[Tensor]:
-        """The parameters that take the next step."""
-        return self.parameters if self.all_step() else [self.parameters[k] for k in self.chosen]
+    def stepped(self, parameters: list[Tensor]) -> list[Tensor]:
+        """Those of the group's parameters that take the next step."""
+        own = self.members(parameters)
+        return own if self.all_step() else [own[k] for k in self.chosen]
 
     def all_step(self) -> bool:
-        return len(self.chosen) == len(self.parameters)
+        return len(self.chosen) == len(self.memories)
 
     def check_schedule(self) -> None:
         """Raises RuleError where a schedule has no learning rate for the next step."""
@@ -235,15 +260,17 @@ class Together:
                 self.memories[k].t += 1
 
 
-class TogetherByRows(Together):
+class FusedSparseGroup(FusedGroup):
     """The same for sparse gradients, which may be of other sizes in each step."""
 
     sorted: Sorted | None = None
 
     def plan(self) -> MultiTable:
-        for parameter in self.parameters:
+        parameters = [memory.parameter for memory in self.memories]
+        for parameter in parameters:
             expect_sparse(parameter)
-        shapes = [(len(part), memory.size // len(part)) for part, memory in zip(self.own, self.memories, strict=True)]
+        own = map(local, parameters)
+        shapes = [(len(part), memory.size // len(part)) for part, memory in zip(own, self.memories, strict=True)]
         return MultiTable(self.step, self.storage, np.array(shapes))
 
     def fixed(self, gradients: list[Tensor]) -> list[Tensor]:
@@ -274,7 +301,7 @@ class TogetherByRows(Together):
         return self.many.run(self.addresses, self.sorted, steps)
 
 
-def alone(job: Job) -> list[str]:
+def step_single(job: Job) -> list[str]:
     """Steps one parameter; returns what is wrong with its gradient."""
     step, memory, gradient = job.step, job.memory, job.gradient
     t = memory.count() + 1
@@ -308,7 +335,7 @@ def torch_engine():
 
 
 def fault(step: Step, memory: Memory, skipped: int, t: int) -> str:
-    """What is to be said of coordinates that were skipped; nothing where they are only to be counted."""
+    """The message for skipped coordinates; empty where they are only counted."""
     memory.skipped += skipped
     if step.nonfinite != "raise":
         return ""

@@ -1,0 +1,172 @@
+"""What optimizers keep for each parameter, under torch's names, and state dicts with it that others have written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from surefoot.engines import Modifiers, Step
+from surefoot.optim.group import AROUND
+from surefoot.optim.memory import copied, counter_type, local, new_slot
+
+
+@dataclass(frozen=True)
+class StateFormat:
+    """How a class of optimizers names what it keeps for a parameter.
+
+    Attributes:
+        keys: the key of a slot of the rule, where torch's name is not the rule's.
+        counts: whether the steps are counted.
+        constants: numbers that torch keeps besides, with their initial values.
+    """
+
+    keys: Mapping[str, str] = field(default_factory=dict)
+    counts: bool = True
+    constants: Mapping[str, float] = field(default_factory=dict)
+
+    def keys_of(self, step: Step) -> tuple[str, ...]:
+        """The keys of the rule's slots, in their order."""
+        return tuple(self.keys.get(slot, slot) for slot in step.rule.slots)
+
+    def fresh(self, parameter: Tensor, step: Step, meta: bool = False) -> dict[str, Tensor]:
+        """The state before the first step; on the meta device, only its shapes and types."""
+        numbers = ({"step": 0.0} if self.counts else {}) | dict(self.constants)
+        tensors = {name: torch.tensor(value, dtype=counter_type()) for name, value in numbers.items()}
+        for key, slot in zip(self.keys_of(step), step.rule.slots.values(), strict=True):
+            tensors[key] = new_slot(parameter, step, slot, meta)
+        return tensors
+
+    def fitted(self, name: str, parameter: Tensor, step: Step, tensors: Mapping[str, Any]) -> dict[str, Any]:
+        """A state as the rule and the parameter need it; layouts, floating-point types and devices are converted.
+
+        Args:
+            name: what errors call the parameter.
+            parameter: the parameter.
+            step: the settings of its group.
+            tensors: its state, by key.
+
+        Raises:
+            ValueError: for keys that are missing or unknown, and for shapes and types that cannot be converted.
+        """
+        expected = self.fresh(parameter, step, meta=True)
+        if "last" in tensors or "history" in tensors:
+            expected |= pending(parameter, step, tensors.get("history"))
+        missing = expected.keys() - tensors.keys()
+        # What an option that was switched off has left, such as momentum, stays; torch keeps it too.
+        unknown = tensors.keys() - expected.keys() - {"step", "last", "history", *self.keys.values()}
+        if missing or unknown:
+            raise ValueError(
+                f"{name}: the memory has {', '.join(map(str, tensors)) or 'nothing'}; expected {', '.join(expected)}"
+            )
+        fitted = {}
+        for key, value in tensors.items():
+            fitted[key] = fitted_tensor(f"{name}: {key!r}", key, value, expected.get(key, value), parameter.device)
+        check_last(name, fitted)
+        return fitted
+
+
+def fitted_tensor(what: str, key: str, value: Any, wanted: Any, device: torch.device) -> Tensor:
+    """One tensor of a state as it is wanted, converted where that is possible; `what` names it in errors."""
+    if key == "step" and not isinstance(value, Tensor):
+        value = torch.tensor(float(value), dtype=counter_type())
+    if isinstance(value, Tensor) and value.layout is not torch.strided:
+        value = value.to_dense()  # torch's SGD makes its buffer of the first gradient, in the layout of that
+    if not isinstance(value, Tensor) or value.shape != wanted.shape:
+        found = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else repr(value)
+        raise ValueError(f"{what} has {found}; expected a tensor of shape {tuple(wanted.shape)}")
+    if value.is_complex() != wanted.is_complex() or value.is_floating_point() != wanted.is_floating_point():
+        raise ValueError(f"{what} is {value.dtype}; expected {wanted.dtype}")
+    placements = [getattr(tensor, "placements", None) for tensor in (value, wanted)]
+    if placements[0] != placements[1]:
+        raise ValueError(
+            f"{what} is placed on processes as {placements[0]}; expected {placements[1]}, which "
+            "set_optimizer_state_dict of torch.distributed.checkpoint.state_dict sees to"
+        )
+    return value if key == "step" else value.to(dtype=wanted.dtype, device=device)
+
+
+def pending(parameter: Tensor, step: Step, history: Any) -> dict[str, Tensor]:
+    """The types and shapes, without values, of what rows without a gradient still have to catch up on."""
+    entries = len(history) if isinstance(history, Tensor) and history.ndim else 0
+    numbers = 1 + len(step.rule.coefficient_names) + len(Modifiers._fields)
+    return {
+        "step": torch.empty((), dtype=counter_type(), device="meta"),
+        "last": torch.empty(local(parameter).shape[:1], dtype=torch.int64, device="meta"),
+        "history": torch.empty((entries, numbers), dtype=torch.float64, device="meta"),
+    }
+
+
+def check_last(name: str, tensors: Mapping[str, Any]) -> None:
+    """Raises ValueError where a row was last stepped before the first step or after the present one."""
+    if "last" in tensors and tensors["last"].numel():
+        first, last, t = int(tensors["last"].min()), int(tensors["last"].max()), int(tensors["step"])
+        if first < 0 or last > t:
+            wrong = first if first < 0 else last
+            raise ValueError(f"{name}: by 'last', a row was stepped in step {wrong}; expected 0 … {t}, of 'step'")
+
+
+class Checkpoint:
+    """A state dict of an optimizer, of Surefoot or torch, that is to be loaded.
+
+    Raises:
+        ValueError: where it is not one.
+    """
+
+    def __init__(self, state_dict: Mapping[str, Any]):
+        for key in ("state", "param_groups"):
+            if key not in state_dict:
+                raise ValueError(
+                    f"the state dict has no {key!r}, only {list(state_dict)}; expected that of an optimizer"
+                )
+        self.state_dict = state_dict
+
+    def merged(self, groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Its groups, which go on with the settings that torch's checkpoints do not have.
+
+        Raises:
+            ValueError: where these are not groups of the same sizes.
+        """
+        saved = self.state_dict["param_groups"]
+        sizes, expected = ([len(group["params"]) for group in some] for some in (saved, groups))
+        if sizes != expected:
+            raise ValueError(
+                f"loaded state dict has a different number of parameter groups or parameters: groups of {sizes} "
+                f"parameters; expected {expected}"
+            )
+        own = [{key: group[key] for key in (*AROUND, "eps_root", "engine") if key in group} for group in groups]
+        return [mine | theirs for mine, theirs in zip(own, saved, strict=True)]
+
+    def fitted(self, groups: list[dict[str, Any]], fit: Callable[[int, int, dict[str, Any]], dict[str, Any]]) -> dict:
+        """Its states, each tensor in a box that torch does not cast.
+
+        Args:
+            groups: from merged.
+            fit: makes a state fit the parameter at (group, index).
+        """
+        states = dict(self.state_dict["state"])
+        for number, group in enumerate(groups):
+            for index, key in enumerate(group["params"]):
+                if states.get(key):
+                    tensors = {name: value for name, value in states[key].items() if value is not None}
+                    fitted = fit(number, index, tensors)
+                    states[key] = {name: Boxed(copied(value)) for name, value in fitted.items()}
+        return states
+
+
+@dataclass
+class Boxed:
+    """A tensor that torch does not recognize, and so neither casts nor moves."""
+
+    tensor: Tensor
+
+
+def unboxed(state: Mapping[Any, dict[str, Any]]) -> None:
+    """Takes the tensors out of their boxes."""
+    for tensors in state.values():
+        for key, value in tensors.items():
+            if isinstance(value, Boxed):
+                tensors[key] = value.tensor

@@ -1,0 +1,265 @@
+"""The settings of a parameter group: what they mean for a rule, and which of them are refused."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import itertools
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal, TypedDict
+
+import torch
+from torch import Tensor
+
+from surefoot import rules
+from surefoot.engines import Step
+from surefoot.optim import gpu
+from surefoot.rules import Rule, RuleError
+
+ENGINES = (None, "cpu", "gpu", "reference", "torch")
+HINTS = ("foreach", "fused", "capturable", "differentiable")
+"""What torch's optimizers take to choose an implementation; only `differentiable` changes what is computed here."""
+
+
+class Beyond(TypedDict, total=False):
+    """What every optimizer here takes beyond torch's; each may differ from group to group.
+
+    Attributes:
+        eps_root: ε inside the root, in addition to the ε outside it.
+        granularity: "coordinate", "row" (one rate for each row of a parameter) or "tensor" (one rate).
+        state_dtype: the type of the state; float32 by default, float64 for float64 parameters.
+        decoupled_weight_decay: a parameter is first multiplied by 1 − lr · this.
+        l1, l2: penalties, applied by a proximal step in the metric of the rule: exact zeros under l1.
+        nonfinite: "raise" (skip such coordinates, then raise), "skip" (only count them), "propagate".
+        stochastic_rounding: a seed; bfloat16 parameters are rounded up or down at random, right on average.
+        lazy: for sparse gradients: "exact" (rows without a gradient catch up when next touched, as if stepped with zero
+            gradients) or "touched" (rows without a gradient are not stepped).
+        engine: "cpu" (Numba), "gpu" (Triton), "reference" (NumPy) or "torch"; None takes the fastest for the device.
+    """
+
+    eps_root: float
+    granularity: Literal["coordinate", "row", "tensor"]
+    state_dtype: torch.dtype | None
+    decoupled_weight_decay: float | bool
+    l1: float
+    l2: float
+    nonfinite: Literal["raise", "skip", "propagate"]
+    stochastic_rounding: int | None
+    lazy: Literal["exact", "touched"]
+    engine: Literal["cpu", "gpu", "reference", "torch"] | None
+
+
+AROUND: dict[str, Any] = {
+    "weight_decay": 0.0,
+    "maximize": False,
+    "granularity": "coordinate",
+    "state_dtype": None,
+    "decoupled_weight_decay": 0.0,
+    "l1": 0.0,
+    "l2": 0.0,
+    "nonfinite": "raise",
+    "stochastic_rounding": None,
+    "lazy": "exact",
+}
+"""What is done around the rule, with the default of each where a group does not have it."""
+
+Names = Mapping[str, str | tuple[str, int]]
+"""Under which key, or at which index of a tuple, a group has a hyperparameter, where torch's name is not the rule's."""
+
+
+def place_of(names: Names, hyper: str) -> tuple[str, int | None]:
+    """The key of a hyperparameter in a group, and its index where that is a tuple.
+
+    >>> place_of({"beta1": ("betas", 0)}, "beta1"), place_of({}, "lr")
+    (('betas', 0), ('lr', None))
+    """
+    place = names.get(hyper, hyper)
+    return place if isinstance(place, tuple) else (place, None)
+
+
+class Group:
+    """One group's settings as its rule takes them.
+
+    Args:
+        rule: the rule of the group.
+        settings: the group.
+        names: the names of hyperparameters in it.
+    """
+
+    def __init__(self, rule: Rule, settings: Mapping[str, Any], names: Names):
+        self.rule, self.settings, self.names = rule, settings, names
+
+    @functools.cached_property
+    def hyper(self) -> dict[str, Any]:
+        """The rule's hyperparameters, by the rule's names."""
+        hyper = {}
+        for name in self.rule.hyper:
+            key, index = place_of(self.names, name)
+            if key in self.settings and key not in AROUND:
+                value = self.settings[key] if index is None else self.settings[key][index]
+                hyper[name] = value if name == "lr" and gpu.lies_on(value) else plain(value)
+        return hyper
+
+    @functools.cached_property
+    def around(self) -> dict[str, Any]:
+        """What is done around the rule, by the names that Step gives it."""
+        around = {key: plain(self.settings.get(key, default)) for key, default in AROUND.items()}
+        if isinstance(around["decoupled_weight_decay"], bool):  # torch's switch: weight_decay, decoupled or not
+            decoupled = around["weight_decay"] if around["decoupled_weight_decay"] else 0.0
+            around["decoupled_weight_decay"] = decoupled
+            around["weight_decay"] = 0.0 if decoupled else around["weight_decay"]
+        return around
+
+    @functools.cached_property
+    def key(self) -> tuple:
+        """Everything but the learning rate: where this is equal, the same Step serves."""
+        hyper = {name: value for name, value in self.hyper.items() if name != "lr"}
+        engine, differentiable = self.settings.get("engine"), bool(self.settings.get("differentiable"))
+        return self.rule, *hyper.values(), *self.around.values(), engine, differentiable
+
+    def step(self) -> Step:
+        """The group's Step.
+
+        Raises:
+            RuleError, ValueError: for settings that the rule cannot honour.
+        """
+        around = dict(self.around)
+        if around["state_dtype"] is not None:
+            around["state_dtype"] = str(around["state_dtype"]).removeprefix("torch.")
+        engine = "reference" if self.settings.get("engine") == "reference" else "cpu"
+        convention = "pytorch" if "pytorch" in self.rule.conventions else None
+        hyper = self.hyper | {"lr": plain(self.hyper["lr"])}
+        return Step(self.rule, engine=engine, convention=convention, **hyper, **around)
+
+    def check(self) -> None:
+        """Raises ValueError, in torch's words, for a setting out of its bounds."""
+        lr = self.settings["lr"]
+        if isinstance(lr, Tensor) and lr.numel() != 1:
+            raise ValueError(f"Tensor lr must be 1-element, got one of shape {tuple(lr.shape)}")
+        for name, value in self.hyper.items():
+            value = plain(value)
+            bounds, (key, index) = self.rule.hyper[name], place_of(self.names, name)
+            if callable(value) or (isinstance(value, (int, float)) and bounds.admits(value)):
+                continue
+            what = {"lr": "learning rate", "eps": "epsilon value"}.get(key, f"{key} value")
+            what = f"beta parameter at index {index}" if index is not None else what
+            raise ValueError(f"Invalid {what}: {value}; expected a number in {bounds.interval()}")
+        for key in ("weight_decay", "decoupled_weight_decay", "l1", "l2", "eps_root"):
+            value = plain(self.settings.get(key, 0.0))
+            if not (isinstance(value, (int, float)) and 0 <= value < math.inf):
+                raise ValueError(f"Invalid {key} value: {value}; expected a finite number of at least 0")
+        check_engine(self.settings)
+
+
+def completed(rule: Rule, convention: str | None, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with the defaults of a rule, or of a convention, for what they do not name."""
+    hyper = {key: value for key, value in settings.items() if key not in (*AROUND, *HINTS, "engine", "lr")}
+    defaults = {"weight_decay": 0.0, "maximize": False, "differentiable": False}
+    return defaults | rule.settings(convention, **hyper) | dict(rule.options) | dict(settings)
+
+
+class Steps:
+    """The Step of each group, made again only when the group's settings change; its learning rate may always change."""
+
+    def __init__(self):
+        self._known: dict[int, tuple[dict[str, Any] | None, tuple, Step]] = {}
+
+    def of(self, number: int, settings: Mapping[str, Any], read: Callable[[Mapping[str, Any]], Group]) -> Step:
+        """The Step of a group, whose settings `read` makes a Group of."""
+        now = {key: value for key, value in settings.items() if key not in ("params", "param_names")}
+        before, key, step = self._known.get(number, (None, None, None))
+        if step is not None and before == now:
+            return step
+        group = read(settings)
+        step = group.step() if step is None or group.key != key else step
+        lr = group.hyper["lr"]
+        if isinstance(lr, Tensor) or (settings.get("differentiable") and isinstance(settings["lr"], Tensor)):
+            # Not its number: autograd has to see it, or the host must not wait for it.
+            step.hyper["lr"] = settings["lr"].reshape(())  # pyright: ignore[reportArgumentType]
+        else:
+            step.change_lr(lr)
+        # A tensor or a list may change and remain the same object.
+        values = itertools.chain.from_iterable(v if isinstance(v, tuple) else (v,) for v in now.values())
+        mutable = any(isinstance(value, (Tensor, list)) for value in values)
+        self._known[number] = None if mutable else now, group.key, step
+        return step
+
+
+# Engines
+
+
+def check_engine(settings: Mapping[str, Any]) -> None:
+    if settings.get("engine") not in ENGINES:
+        raise ValueError(f"Invalid engine value: {settings['engine']!r}; expected cpu, gpu, reference, torch or None")
+
+
+def engine_of(settings: Mapping[str, Any], rule: Rule, device: torch.device) -> str:
+    """The engine that steps a group's parameters on a device."""
+    check_engine(settings)
+    named = settings.get("engine")
+    if settings.get("differentiable"):
+        return "torch"
+    if named == "gpu" and (reason := gpu.obstacle(rule, device)) is not None:
+        raise ValueError(f"the gpu engine cannot step parameters on {device}: {reason}; expected engine=None")
+    return named or ("cpu" if device.type == "cpu" else gpu.chosen(rule, device))
+
+
+def counts_on_device(settings: Mapping[str, Any], rule: Rule, device: torch.device) -> bool:
+    """Whether the steps of parameters are counted on their device, as torch does with these two settings."""
+    return bool(settings.get("capturable") or settings.get("fused")) and engine_of(settings, rule, device) == "gpu"
+
+
+# Names of settings
+
+
+def check_names(rule: Rule, names: Names, keys: Mapping[str, str]) -> None:
+    """Raises RuleError for a rule whose hyperparameters or slots have names that optimizers use themselves."""
+    taken = {"hyperparameter": {*AROUND, *HINTS, "engine", "params", "param_names"} - {"l1", "l2"}}
+    taken["slot"] = {"step", "last", "history"}
+    named = {"hyperparameter": [place_of(names, hyper)[0] for hyper in rule.hyper]}
+    named["slot"] = [keys.get(slot, slot) for slot in rule.slots]
+    for kind, found in named.items():
+        for name in found:
+            if name in taken[kind]:
+                what = "optimizer setting" if kind == "hyperparameter" else "entry of state dicts"
+                raise RuleError(f"{rule.name}: the {kind} {name!r} clashes with a reserved {what}; rename it")
+
+
+def check_keys(kind: type, rule: Rule, names: Names, settings: Iterable[str], labels: bool = False) -> None:
+    """Raises TypeError for a setting that would be ignored; with `labels`, a group may have keys of the caller's."""
+    theirs = {place_of(names, hyper)[0] for hyper in rule.hyper}
+    known = theirs | AROUND.keys() | {*HINTS, "engine", "eps_root"}
+    for key in settings:
+        if key not in known and not (labels and is_label(key, known)):
+            raise TypeError(
+                f"{kind.__name__} got an unexpected keyword argument {key!r}; it takes {', '.join(sorted(known))}"
+            )
+    if "eps_root" in settings and "eps_root" not in rule.hyper:
+        raise ValueError(f"{kind.__name__}: eps_root would change nothing: {rule.name} takes no root")
+
+
+def check_group_keys(kind: type, rule: Rule, names: Names, group: Mapping[str, Any]) -> None:
+    """The same for a whole group, which cannot have a rule of its own."""
+    check_keys(kind, rule, names, group.keys() - {"params", "param_names", "initial_lr"}, labels=True)
+    for key in ("rule", "convention"):
+        if key in group:
+            raise ValueError(
+                f"a parameter group has {key}={group[key]!r}, but all groups of an optimizer have one rule; "
+                "make an optimizer for each rule"
+            )
+
+
+def is_label(key: str, known: Iterable[str]) -> bool:
+    """Whether a group's key is the caller's own: not a setting of any optimizer here, nor a misspelt one.
+
+    >>> is_label("name", ["lr"]), is_label("weigth_decay", ["weight_decay"]), is_label("amsgrad", ["lr"])
+    (True, False, False)
+    """
+    settings = {*known, *AROUND, *itertools.chain(*(rule.hyper for rule in rules.REGISTRY.values()))}
+    return not difflib.get_close_matches(key, settings, 1, cutoff=0.85)
+
+
+def plain(value: Any) -> Any:
+    """A tensor of one element, or a NumPy number, as a Python number; any other value unchanged."""
+    return value.item() if hasattr(value, "item") else value

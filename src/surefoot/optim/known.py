@@ -1,0 +1,170 @@
+"""What an optimizer knows of its parameters from step to step, for as long as they exist."""
+
+from __future__ import annotations
+
+import functools
+import weakref
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from surefoot.engines import Step
+from surefoot.optim import gpu
+from surefoot.optim.checkpoint import StateFormat
+from surefoot.optim.fused import FusedGroup, FusedSparseGroup, Job, can_fuse
+from surefoot.optim.memory import Memory, Rows, check_parameter
+
+
+class Members:
+    """The parameters of one group that are stepped together.
+
+    Attributes:
+        ids: those of all parameters of the group.
+        fused: the parameters that are stepped in one call, by kind.
+    """
+
+    def __init__(self):
+        self.ids: list[int] = []
+        self.fused: dict[tuple, FusedGroup] = {}
+
+    def others(self, parameters: list[Tensor], step: Step) -> list[int]:
+        """Where the group has parameters that are to be stepped, and not yet with others; all, if anything moved."""
+        ids = list(map(id, parameters))
+        ready = ids == self.ids and all(f.step is step and f.is_ready(parameters) for f in self.fused.values())
+        if not ready:
+            self.ids, self.fused = ids, {}
+        if sum(len(fused.memories) for fused in self.fused.values()) == len(parameters):
+            return []
+        known = {index for fused in self.fused.values() for index in fused.indices}
+        return [k for k, parameter in enumerate(parameters) if k not in known and parameter.grad is not None]
+
+    def fuse(
+        self, step: Step, jobs: list[tuple[int, Job]], counters: Callable[[torch.device], gpu.FaultCounters]
+    ) -> list[Job]:
+        """Takes in those that can be stepped together; returns the others.
+
+        Args:
+            step: the settings of the group.
+            jobs: each with its index in the group.
+            counters: those of a GPU.
+        """
+        joining: dict[tuple, list[tuple[int, Memory]]] = defaultdict(list)
+        single = []
+        for index, job in jobs:
+            if gpu.can_fuse(job) if job.engine == "gpu" else can_fuse(job):
+                joining[job.engine, isinstance(job.gradient, Rows), job.memory.kind].append((index, job.memory))
+            else:
+                single.append(job)
+        for kind, found in joining.items():
+            if kind in self.fused:
+                found = [*zip(self.fused[kind].indices, self.fused[kind].memories, strict=True), *found]
+            indices, memories = [index for index, _ in found], [memory for _, memory in found]
+            engine, by_rows, _ = kind
+            if engine == "gpu":
+                fused = gpu.FusedGroupOnGPU(step, memories, indices, counters(memories[0].device))
+            else:
+                fused = (FusedSparseGroup if by_rows else FusedGroup)(step, memories, indices)
+            self.fused[kind] = fused
+        return single
+
+
+class Known:
+    """Where parameters and their states lie, as last seen. It keeps no parameter alive, and forgets with one.
+
+    Attributes:
+        memories: by the id of the parameter.
+        fused: what is stepped together, of each group.
+        states: the states of all parameters, as last seen.
+    """
+
+    def __init__(self):
+        self.memories: dict[int, Memory] = {}
+        self.fused: dict[int, Members] = {}
+        self.states: list[dict] = []
+        self._references: dict[int, weakref.ref] = {}
+
+    def get(self, parameter: Tensor) -> Memory | None:
+        return self.memories.get(id(parameter))
+
+    def members(self, number: int) -> Members:
+        """Those of a group."""
+        return self.fused.setdefault(number, Members())
+
+    def memory(
+        self,
+        name: str,
+        parameter: Tensor,
+        step: Step,
+        tensors: dict[str, Any],
+        state_format: StateFormat,
+        engine: str,
+        counts_on_device: bool,
+    ) -> Memory:
+        """What is known of a parameter, or what is found out about it where that is no longer true.
+
+        Args:
+            name: what errors call the parameter.
+            parameter: the parameter.
+            step: the settings of its group.
+            tensors: its state, by the keys of state_format.
+            state_format: how its optimizer names the state.
+            engine: what steps it.
+            counts_on_device: steps are counted where the parameter lies.
+        """
+        memory = self.get(parameter)
+        if memory is not None and memory.holds(tensors) and memory.counts_on_device == counts_on_device:
+            flush_before(memory, step, engine)
+            if memory.step.layout == step.layout and memory.is_unmoved():
+                if memory.step is not step:
+                    check_parameter(name, parameter, step)
+                memory.step = step
+                return memory
+            memory.keep()
+            tensors = memory.tensors
+        check_parameter(name, parameter, step)
+        t = min(len(tensors), 1)
+        fitted = state_format.fitted(name, parameter, step, tensors) if tensors else state_format.fresh(parameter, step)
+        gpu.place_counter(fitted, parameter, counts_on_device)
+        return Memory(name, parameter, step, fitted, state_format.keys_of(step), t, counts_on_device)
+
+    def add(self, memory: Memory) -> None:
+        parameter = memory.parameter
+        key = id(parameter)
+        self.memories[key] = memory
+        if key not in self._references:
+            gone = functools.partial(forget, weakref.ref(self), key)
+            self._references[key] = weakref.ref(parameter, gone)
+
+    def pop(self, parameter: Tensor) -> None:
+        self.memories.pop(id(parameter), None)
+        self._references.pop(id(parameter), None)
+
+
+def forget(known: weakref.ref, key: int, _) -> None:
+    """Forgets a parameter that is gone, and what holds its state: all is looked up again in the next step."""
+    some = known()
+    if some is not None:
+        some.memories.pop(key, None)
+        some._references.pop(key, None)
+        some.fused.clear()
+        some.states = []
+
+
+def flush(memory: Memory, on_gpu: bool) -> None:
+    """Lets the rows of a parameter catch up with all steps so far."""
+    gpu.flush(memory) if on_gpu else memory.flush()
+
+
+def flush_before(memory: Memory, step: Step, engine: str) -> None:
+    """Lets rows catch up before a step with which, or by an engine for which, they need no longer wait."""
+    if "last" not in memory.tensors:
+        return
+    waits = step.catches_up and engine != "torch"
+    if waits and (step is memory.step or step.rule is memory.step.rule):
+        return
+    if step.granularity != memory.step.granularity:
+        return  # which is refused, with nothing changed
+    flush(memory, memory.device.type != "cpu")

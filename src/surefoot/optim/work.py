@@ -1,0 +1,61 @@
+"""One step of an optimizer: what there is to do, once it is checked."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from surefoot.optim import gpu
+from surefoot.optim.fused import FusedGroup, Job, step_single
+from surefoot.optim.memory import Memory, Rows
+
+
+class Work(NamedTuple):
+    """The parameters to be stepped.
+
+    Attributes:
+        fused: those that are stepped together, each with the parameters of its group.
+        single: those that are stepped one by one.
+    """
+
+    fused: list[tuple[FusedGroup, list[Tensor]]]
+    single: list[Job]
+
+    def memories(self, new: bool = False) -> list[Memory]:
+        """Those of all parameters, or of those that may not be known yet."""
+        some = [fused.memories for fused, _ in self.fused if fused.is_new or not new]
+        return [*itertools.chain(*some), *(job.memory for job in self.single)]
+
+    def stepped(self) -> list[Tensor]:
+        """The parameters that are stepped."""
+        together = [fused.stepped(parameters) for fused, parameters in self.fused]
+        return [*itertools.chain(*together), *(job.memory.parameter for job in self.single)]
+
+    def check_schedules(self) -> None:
+        """Raises RuleError where a schedule has no learning rate for the next step."""
+        for some in (*(fused for fused, _ in self.fused), *self.single):
+            some.check_schedule()
+
+    def prepare_capture(self, known: Callable[[Tensor], Memory | None]) -> list[Any]:
+        """Raises RuntimeError where a CUDA graph could not replay this step; returns what the graph will use."""
+
+        def replayable(job: Job) -> bool:
+            return isinstance(job.gradient, Rows) and known(job.memory.parameter) is job.memory
+
+        new = any(fused.is_new for fused, _ in self.fused) or not all(map(replayable, self.single))
+        gpu.check_capture(self.memories(), new)
+        return [*(fused for fused, _ in self.fused), *self.memories(), *self.stepped()]
+
+    def run(self, amp: Any, counters: Callable[[torch.device], gpu.FaultCounters]) -> list[str]:
+        """Takes the step; returns messages for skipped updates, which are empty where they are only counted."""
+        faults = []
+        for fused, _ in self.fused:
+            faults += fused.run(amp)
+        for job in self.single:
+            on_gpu = job.engine == "gpu"
+            faults += gpu.step_single(job, counters(job.memory.device), amp) if on_gpu else step_single(job)
+        return faults
