@@ -112,6 +112,9 @@ def test_sparse_is_dense(rule, kind):
     stepped(some, sparse[0], gradients)
     stepped(all_, dense[0], [gradient.to_dense() for gradient in gradients])
     assert_tensors_close(sparse[0], dense[0], "lazy")
+    if name == "FTRL":  # whose z takes in an initial value when its row is stepped
+        stepped(some, sparse[0], [torch.zeros(shape, dtype=torch.float64)])
+        stepped(all_, dense[0], [torch.zeros(shape, dtype=torch.float64)])
     for key, value in all_.state[dense[0]].items():
         assert_tensors_close(some.state[sparse[0]][key], value, "lazy", key)
 

@@ -210,7 +210,7 @@ class DeviceFaults:
 
     def messages(self, wait: bool = False) -> list[str]:
         """Messages for updates skipped since the last report: so far as known, or of all steps so far."""
-        return messages([new for counters in self.counters for new in counters.new(wait)])
+        return messages([new for counters in self.counters for new in counters.new(wait)]) if self.counters else []
 
 
 def messages(found: list[tuple[Memory, int, int]]) -> list[str]:
@@ -226,8 +226,8 @@ def messages(found: list[tuple[Memory, int, int]]) -> list[str]:
         if skipped and memory.step.nonfinite == "raise":
             faults.append(
                 f"{memory.name}: in earlier steps {skipped:,} coordinates (of {memory.size:,}) had a gradient, square "
-                "or step that is not finite; these coordinates were skipped; the rest were updated (nonfinite='skip' only counts "
-                "them)"
+                "or step that is not finite; these coordinates were skipped; the rest were updated (nonfinite='skip' "
+                "only counts them)"
             )
     return faults
 

@@ -167,7 +167,9 @@ class Steps:
 
     def of(self, number: int, settings: Mapping[str, Any], read: Callable[[Mapping[str, Any]], Group]) -> Step:
         """The Step of a group, whose settings `read` makes a Group of."""
-        now = {key: value for key, value in settings.items() if key not in ("params", "param_names")}
+        now = dict(settings)
+        now.pop("params", None)
+        now.pop("param_names", None)
         before, key, step = self._known.get(number, (None, None, None))
         if step is not None and before == now:
             return step

@@ -32,11 +32,15 @@ class Members:
 
     def others(self, parameters: list[Tensor], step: Step) -> list[int]:
         """Where the group has parameters that are to be stepped, and not yet with others; all, if anything moved."""
-        ids = list(map(id, parameters))
-        ready = ids == self.ids and all(f.step is step and f.is_ready(parameters) for f in self.fused.values())
-        if not ready:
+        ids, count = list(map(id, parameters)), 0
+        if ids != self.ids:
             self.ids, self.fused = ids, {}
-        if sum(len(fused.memories) for fused in self.fused.values()) == len(parameters):
+        for fused in self.fused.values():
+            if fused.step is not step or not fused.is_ready(parameters):
+                self.fused, count = {}, 0
+                break
+            count += len(fused.memories)
+        if count == len(parameters):
             return []
         known = {index for fused in self.fused.values() for index in fused.indices}
         return [k for k, parameter in enumerate(parameters) if k not in known and parameter.grad is not None]
@@ -91,7 +95,9 @@ class Known:
 
     def members(self, number: int) -> Members:
         """Those of a group."""
-        return self.fused.setdefault(number, Members())
+        if number not in self.fused:
+            self.fused[number] = Members()
+        return self.fused[number]
 
     def memory(
         self,

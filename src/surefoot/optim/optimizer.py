@@ -234,9 +234,11 @@ class RuleOptimizer(torch.optim.Optimizer):
             if all(parameter.grad is None for parameter in parameters):
                 continue
             step, members = self._step_of(number), self._known.members(number)
-            jobs = [(k, self._job(number, k, parameters[k], step)) for k in members.others(parameters, step)]
-            work.single.extend(members.fuse(step, jobs, self._counters))
-            work.fused.extend((fused, parameters) for fused in members.fused.values())
+            if others := members.others(parameters, step):
+                jobs = [(k, self._job(number, k, parameters[k], step)) for k in others]
+                work.single.extend(members.fuse(step, jobs, self._counters))
+            for fused in members.fused.values():
+                work.fused.append((fused, parameters))
         work.check_schedules()
         return work
 

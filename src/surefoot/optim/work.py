@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -27,18 +26,25 @@ class Work(NamedTuple):
 
     def memories(self, new: bool = False) -> list[Memory]:
         """Those of all parameters, or of those that may not be known yet."""
-        some = [fused.memories for fused, _ in self.fused if fused.is_new or not new]
-        return [*itertools.chain(*some), *(job.memory for job in self.single)]
+        found = [job.memory for job in self.single]
+        for fused, _ in self.fused:
+            if fused.is_new or not new:
+                found += fused.memories
+        return found
 
     def stepped(self) -> list[Tensor]:
         """The parameters that are stepped."""
-        together = [fused.stepped(parameters) for fused, parameters in self.fused]
-        return [*itertools.chain(*together), *(job.memory.parameter for job in self.single)]
+        found = [job.memory.parameter for job in self.single]
+        for fused, parameters in self.fused:
+            found += fused.stepped(parameters)
+        return found
 
     def check_schedules(self) -> None:
         """Raises RuleError where a schedule has no learning rate for the next step."""
-        for some in (*(fused for fused, _ in self.fused), *self.single):
-            some.check_schedule()
+        for fused, _ in self.fused:
+            fused.check_schedule()
+        for job in self.single:
+            job.check_schedule()
 
     def prepare_capture(self, known: Callable[[Tensor], Memory | None]) -> list[Any]:
         """Raises RuntimeError where a CUDA graph could not replay this step; returns what the graph will use."""
