@@ -31,7 +31,7 @@ def blend_touched(lr: float, x, state: State, rows) -> None:
     seen[rows] = weight
 
 
-def settle(x, state: State) -> None:
+def flush(x, state: State) -> None:
     blend_rows(x, state, np.arange(x.shape[0]))
     averages(state)[1][:] = state.weight
 

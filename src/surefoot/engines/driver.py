@@ -62,7 +62,7 @@ class Engine(Protocol):
         """Steps the rows that a gradient names; those that waited catch up first."""
         ...
 
-    def settle(self, step: Settings, x: np.ndarray, state: State) -> None:
+    def flush(self, step: Settings, x: np.ndarray, state: State) -> None:
         """Lets every row catch up."""
         ...
 
@@ -119,7 +119,7 @@ def dense(step: Settings, engine: Engine, x: np.ndarray, g: np.ndarray, state: S
             f"{step.name}: the gradient has shape {g.shape} and type {g.dtype}; expected {x.shape} and {x.dtype}"
         )
     t = state.t + 1
-    settle(step, engine, x, state)
+    flush(step, engine, x, state)
     norm = engine.norm(step, g) if math.isfinite(step.clip_norm) else None
     skipped = engine.dense(step, x, g, state, t, step.coefficients(t), step.modifiers(t, norm))
     weigh(step, state, t)
@@ -176,14 +176,14 @@ def grouped_rows(step: Settings, engine: Engine, x: np.ndarray, gradient: tuple,
     report(step, x, state, t, skipped)
 
 
-def settle(step: Settings, engine: Engine, x: np.ndarray, state: State) -> None:
+def flush(step: Settings, engine: Engine, x: np.ndarray, state: State) -> None:
     """Lets every row catch up on steps without a gradient."""
     if state.last is not None:
-        engine.settle(step, x, state)
+        engine.flush(step, x, state)
         state.last[:] = state.t
         state.history = state.history[-1:]
     if state.average_seen is not None:
-        averaging.settle(x, state)
+        averaging.flush(x, state)
 
 
 # Bookkeeping
@@ -195,7 +195,7 @@ def remember(step: Settings, engine: Engine, x: np.ndarray, state: State, t: int
         state.average_seen = np.full(x.shape[0], state.weight)
     if not step.catches_up:
         if state.last is not None:  # of steps with other settings
-            settle(step, engine, x, state)
+            flush(step, engine, x, state)
             state.last, state.history = None, []
         return
     if state.last is None:

@@ -225,7 +225,7 @@ def stretches(last: int, until: int, history):
             yield k, coefficients, modifiers
 
 
-def settle(step: Settings, x, state: State) -> None:
+def flush(step: Settings, x, state: State) -> None:
     for row, last in enumerate([] if state.last is None else state.last.tolist()):
         catch_up(step, x, state, row, last, state.t, state.history, step.in_common)
 

@@ -17,26 +17,7 @@ GRANULARITIES = ("coordinate", "row", "tensor")
 
 
 class Settings:
-    """A rule, its hyperparameters, and everything that is done around it, checked.
-
-    Args:
-        rule: a Rule or the name of one.
-        granularity: "coordinate", "row" (one rate per row of the parameters) or "tensor" (one rate).
-        convention: take the defaults of that library ("pytorch", "keras", …), see Rule.conventions.
-        weight_decay: coupled L2: this times the parameter is added to the gradient.
-        decoupled_weight_decay: the parameter is first multiplied by 1 − lr · this.
-        l1, l2: penalties, applied by a proximal step in the metric of the rule (exact zeros under l1).
-        clip_value, clip_norm: bounds for each gradient coordinate, and for the gradient's Euclidean norm.
-        maximize: step uphill.
-        nonfinite: "raise" (leave such coordinates as they are, then raise), "skip" (and only count), "propagate".
-        stochastic_rounding: a seed; bfloat16 parameters are then rounded up or down at random, right on average.
-        lazy: for sparse gradients. "exact": rows that take no part catch up when next touched, as if they had been
-            stepped with zero gradients; "touched": rows without a gradient are skipped.
-        average: keep the average of the iterates, weighted by their learning rates, in state.average.
-        state_dtype: the type of the memory; by default float64 for float64 parameters and float32 for all others.
-        threads: how many threads to use; by default all that engines.set_threads allows.
-        name: what errors call the parameters.
-        **hyper: the rule's hyperparameters; `lr` may be a schedule, a function of t.
+    """A rule, its hyperparameters, and everything that is done around it, checked; `Step` documents the arguments.
 
     Raises:
         RuleError, ValueError: for settings that the rule cannot honour; nothing is ignored.

@@ -27,9 +27,9 @@ class Step(Settings):
         l1, l2: penalties, applied by a proximal step in the metric of the rule (exact zeros under l1).
         clip_value, clip_norm: bounds for each gradient coordinate, and for the gradient's Euclidean norm.
         maximize: step uphill.
-        nonfinite: "raise" (leave such coordinates as they are, then raise), "skip" (and only count), "propagate".
+        nonfinite: "raise" (skip such coordinates, then raise), "skip" (and only count), "propagate".
         stochastic_rounding: a seed; bfloat16 parameters are then rounded up or down at random, right on average.
-        lazy: for sparse gradients. "exact": rows that take no part catch up when next touched, as if they had been
+        lazy: for sparse gradients. "exact": rows without a gradient catch up when next touched, as if they had been
             stepped with zero gradients; "touched": rows without a gradient are skipped.
         average: keep the average of the iterates, weighted by their learning rates, in state.average.
         state_dtype: the type of the memory; by default float64 for float64 parameters and float32 for all others.
@@ -107,9 +107,13 @@ class Step(Settings):
         """The same as rows, along what group made of a gradient; the memory must fit."""
         driver.grouped_rows(self, self._engine, x, gradient, state)
 
-    def settle(self, x: np.ndarray, state: State) -> None:
+    def flush(self, x: np.ndarray, state: State) -> None:
         """Lets every row catch up on steps without a gradient, so that x is what dense steps would have made it."""
-        driver.settle(self, self._engine, x, state)
+        driver.flush(self, self._engine, x, state)
+
+    def settle(self, x: np.ndarray, state: State) -> None:
+        """The name that version 0.1 gave to `flush`."""
+        self.flush(x, state)
 
     def rates(self, x: np.ndarray, state: State) -> np.ndarray:
         """The effective learning rate of every coordinate: what the rule's next step would multiply a direction by."""
@@ -146,7 +150,7 @@ class Step(Settings):
         examples, y, order = self._check_examples(examples, y, order, x, loss, batch_size)
         if len(order) == 0:
             return
-        self.settle(x, state)
+        self.flush(x, state)
         engine: Any = self._engine
         skipped = engine.linear(self, examples, y, order, x, state, loss, batch_size)
         driver.all_took_part(state, state.t)

@@ -198,7 +198,7 @@ class Memory:
 
     def flush(self) -> None:
         """Lets rows catch up; the memory is then as dense steps would have left it, and nothing is pending."""
-        self.step.settle(self.x, self.state)
+        self.step.flush(self.x, self.state)
         self.state.last, self.state.history = None, []
         for key in ("last", "history") if self.counter is not None else ("last", "history", "step"):
             self.tensors.pop(key, None)

@@ -36,6 +36,7 @@ __all__ = [
     "dense",
     "distinct",
     "distinct_rows",
+    "flush",
     "grouped",
     "linear",
     "merge",
@@ -43,7 +44,6 @@ __all__ = [
     "read",
     "rows",
     "rows_norm",
-    "settle",
     "sort_ids",
     "sums",
 ]
@@ -244,7 +244,7 @@ def wide(parts: int, x, slots) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
     return room_for(x), tuple(map(room_for, slots))
 
 
-def settle(step: Settings, x, state: State) -> None:
+def flush(step: Settings, x, state: State) -> None:
     """Lets every row catch up, as if it were touched by the next step."""
     if x.size == 0:
         return
@@ -252,7 +252,7 @@ def settle(step: Settings, x, state: State) -> None:
     with two_dimensions(step, x, state) as (table_, slots, _):
         unchanged = tuple(slot.copy() if slot.ndim == 1 and step.granularity == "tensor" else slot for slot in slots)
         rest = waiting(state, state.t + 1, kind, 1, table_, slots)
-        specialize("settle", step.rule, kind)(table_, slots, unchanged, rest)
+        specialize("flush", step.rule, kind)(table_, slots, unchanged, rest)
 
 
 # Norms and mean squares

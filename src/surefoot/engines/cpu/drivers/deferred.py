@@ -10,7 +10,7 @@ from surefoot.engines.cpu.slots import load, row_of, store, store_row
 # ruff: noqa: F821
 
 
-def settle(x, slots, after, waiting):
+def flush(x, slots, after, waiting):
     """Lets every row catch up."""
     for row in range(x.shape[0]):
         ZERO_GRAD(x[row], slots, after, row, row, waiting, 0)
