@@ -26,7 +26,6 @@ FIRST_TARGETS = 4096
 CENTERS = {"mean": np.mean, "median": np.median}
 NUMBERS = ("center", "spread", "examples", "weight", "least", "features")
 """What of a learner's state are plain numbers."""
-CLASSES = ("logistic", "hinge", "squared_hinge", "modified_huber", "softmax")
 
 
 class DivergedError(ArithmeticError):
