@@ -24,7 +24,7 @@ from surefoot.rules import nonnegative, rule, scale
 @rule(
     slots={"total": scale()},
     hyper={"lr": nonnegative(0.1), "eps": nonnegative(0.0), "eps_root": nonnegative(1e-6)},
-    steady=True,
+    lazy_exact=True,
 )
 def again(x, g, g2, total, lr, eps, eps_root):
     "AdaGrad, once more."

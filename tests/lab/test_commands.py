@@ -51,8 +51,8 @@ class TestRules:
         assert one["memory_bytes_per_coordinate"] == 8
         assert one["hyperparameters"]["lr"] == {
             "default": 0.1,
-            "allowed": "(0, inf)",
-            "meaning": "learning rate η (the paper's α)",
+            "allowed": "[0, inf)",
+            "meaning": "learning rate (the paper's α)",
         }
 
     def test_unknown(self, capsys):

@@ -54,7 +54,7 @@ def compare(
         str | None,
         typer.Option(
             metavar="NAMES",
-            help="Rules, separated by commas: names, path/to/file.py:name, or all; a selection of eight unless given.",
+            help="Rules, separated by commas: names, path/to/file.py:name, or all (default: a selection of eight).",
             autocompletion=complete_rules,
         ),
     ] = None,
@@ -70,14 +70,14 @@ def compare(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="A loss of surefoot losses, or path/to/file.py:name; logistic for classes, squared for numbers unless "
-            "given.",
+            help="A loss of surefoot losses, or path/to/file.py:name; logistic for classes, squared for numbers by "
+            "default.",
             autocompletion=options.complete_losses,
         ),
     ] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Examples per step; 16 unless given.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes through the training part; 10 unless given.")] = None,
-    seeds: Annotated[int | None, typer.Option(help="Orders of the examples to average over; 3 unless given.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Examples per step (default: 16).")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Epochs over the training part (default: 10).")] = None,
+    seeds: Annotated[int | None, typer.Option(help="Orders of the examples to average over (default: 3).")] = None,
     engine: Annotated[
         str | None,
         typer.Option(metavar="NAME", help="cpu, or reference (slow).", autocompletion=complete_engine),
@@ -90,8 +90,8 @@ def compare(
             autocompletion=lambda: ["coordinate", "tensor"],
         ),
     ] = None,
-    l1: Annotated[float | None, typer.Option(help="L1 penalty; 0 unless given.")] = None,
-    l2: Annotated[float | None, typer.Option(help="L2 penalty; 0 unless given.")] = None,
+    l1: Annotated[float | None, typer.Option(help="L1 penalty (default: 0).")] = None,
+    l2: Annotated[float | None, typer.Option(help="L2 penalty (default: 0).")] = None,
     convention: Annotated[
         str | None,
         typer.Option(
@@ -104,7 +104,7 @@ def compare(
         Path | None,
         typer.Option(
             metavar="DIR",
-            help=f"Where report.html and results.json go; {OUT} unless given, and nowhere with --json.",
+            help=f"Where report.html and results.json go (default: {OUT}; nowhere with --json).",
         ),
     ] = None,
     as_json: options.AsJson = False,

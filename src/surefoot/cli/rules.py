@@ -130,7 +130,7 @@ def show_rule(rule: Rule) -> None:
             f"  {', '.join(variant['when'])}", f"{variant['memory_bytes_per_coordinate']} bytes per coordinate"
         )
     for key, value in rule.options.items():
-        facts.add_row(key, f"{value:g} unless told otherwise")
+        facts.add_row(key, f"{value:g} by default")
     facts.add_row("sparse rows", f"rows left out {rows(rule)}")
     console.print(facts)
     console.print()

@@ -18,7 +18,7 @@ GROUPS = 20
 
 
 class Evaluation:
-    """How good predictions of targets are.
+    """Metrics of predictions against their targets.
 
     Args:
         loss: a Loss or the name of one.

@@ -123,5 +123,5 @@ def rate_text(lr: float | str) -> str:
 
 
 def loss_text(loss: Loss) -> str:
-    """A loss for people: its name, and of one's own the file and its fingerprint."""
+    """The name of a loss, with the file and a fingerprint if it is user-defined."""
     return loss.record["described"] if isinstance(loss, RecalledLoss) else losses.described(loss)

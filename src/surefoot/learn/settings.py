@@ -1,4 +1,4 @@
-"""What a learner is to do, as records: the method, which people choose, and what the labels decide besides."""
+"""The settings of a learner, as records: the method, which the user chooses, and what follows from the labels."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ AUTO = "auto"
 
 @dataclass(frozen=True)
 class Method:
-    """How weights are learned, whatever the labels.
+    """How weights are learned, independently of the labels.
 
     Args:
         optimizer: a rule, its name, or `path/to/file.py:name`; a Rule from then on.
@@ -99,7 +99,7 @@ class Method:
         return Step(self.rule, lr=rate.lr, l1=l1, l2=l2, average=self.average, name="weights", **hyper)
 
     def record(self) -> dict[str, Any]:
-        """The settings as JSON holds them: rules by name, one's own by file and fingerprint; schedules as written."""
+        """The settings as JSON: rules by name, user-defined ones with file and fingerprint; schedules as written."""
         own = {entry.name: getattr(self, entry.name) for entry in fields(Method)}
         lr = schedules.name_of(self.lr) if callable(self.lr) else self.lr
         return own | {"optimizer": rules.described(self.rule), "lr": lr, "hyper": dict(self.hyper)}
@@ -112,7 +112,7 @@ class Method:
 
 @dataclass(frozen=True)
 class Settings(Method):
-    """What a learner is told.
+    """The settings of a learner.
 
     Args:
         loss: what is minimized: a Loss, or the name of one.

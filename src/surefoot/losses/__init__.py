@@ -52,7 +52,7 @@ def get(name: str | Loss) -> Loss:
 
 
 def resolve(text: str | Loss) -> Loss:
-    """The loss that a person names: one of the family, or `path/to/file.py:name` for one of their own, which is run.
+    """The loss that a user names: a built-in one, or a user-defined one as `path/to/file.py:name`, whose file is run.
 
     Raises:
         LossError: in one sentence, if there is no such loss or file, or the file cannot be run.
@@ -64,7 +64,7 @@ def resolve(text: str | Loss) -> Loss:
 
 
 def described(named: str | Loss) -> str:
-    """The loss in words that identify it, for files: its name, and of one's own the file and its fingerprint."""
+    """The loss as files name it: by its name, and if it is user-defined by its file and a fingerprint of that."""
     return registry.described(get(named), REGISTRY)
 
 

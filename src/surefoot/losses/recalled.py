@@ -1,4 +1,4 @@
-"""Losses in model files: a built-in one by name; one's own by what is known of it, since a model never runs code."""
+"""Losses in model files: built-in ones by name, user-defined ones by a description, since a model never runs code."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from surefoot import losses
 from surefoot.losses.record import Loss, LossError, Metric
 
 KNOWN = ("name", "formula", "source", "target", "center", "degree", "joint", "convex")
-"""What of one's own loss a model file has."""
+"""What a model file holds of a user-defined loss."""
 FUNCTIONS = ("slope", "value", "probability", "mean")
-"""What it can only name."""
+"""What it only names."""
 
 
 @dataclass(frozen=True)
 class Missing:
-    """A function that a model file names: it says where it is.
+    """A function that a model file only names; calling it says what to do.
 
     Args:
         function: which of the loss's.
@@ -36,10 +36,10 @@ class Missing:
 
 
 class RecalledLoss(Loss):
-    """One's own loss as a model file has it.
+    """A user-defined loss as a model file describes it.
 
     Attributes:
-        record: what the file has.
+        record: the description in the file.
     """
 
     record: Mapping[str, Any]
@@ -57,7 +57,7 @@ class RecalledLoss(Loss):
 
 
 def recorded(loss: Loss) -> str | dict[str, Any]:
-    """What a model file holds of a loss, for JSON.
+    """What a model file holds of a loss, as JSON.
 
     >>> recorded(losses.huber)
     'huber'
@@ -73,11 +73,11 @@ def recorded(loss: Loss) -> str | dict[str, Any]:
 
 
 def recalled(record: str | Mapping[str, Any], given: str | Loss | None = None) -> Loss:
-    """The loss of a model file. What only the functions of one's own could compute raises LossError.
+    """The loss of a model file. What needs the functions of a user-defined loss raises LossError.
 
     Args:
-        record: what the file has.
-        given: the loss itself, or `path/to/file.py:name`, from the person who loads the model.
+        record: what the file holds.
+        given: the loss itself, or `path/to/file.py:name`, from the user who loads the model.
 
     Raises:
         LossError: another loss is given.

@@ -1,4 +1,4 @@
-"""Python files of one's own, run as modules."""
+"""Users' Python files, run as modules."""
 
 import importlib.util
 import sys
@@ -15,7 +15,7 @@ class RecordError(ValueError):
 
 
 def load(path: Path, error: type[RecordError] = RecordError) -> ModuleType:
-    """A Python file as a module, which has run."""
+    """A Python file as a module, after it has run."""
     if not path.is_file():
         raise error(f"{path}: there is no such file")
     # Two files of the same name are two modules, and a file that was edited is a new one.

@@ -1,4 +1,4 @@
-"""Records by name: as they stand in a registry, or in a file of one's own, `path/to/file.py:name`."""
+"""Records by name: built-in ones from a registry, user-defined ones from a file, as `path/to/file.py:name`."""
 
 import difflib
 import hashlib
@@ -35,10 +35,10 @@ def find(name: str | R, registry: Mapping[str, R], kind: str, error: type[Record
 
 
 def resolve(text: str | R, registry: Mapping[str, R], kind: str, error: type[RecordError]) -> R:
-    """The record that `text` names: one of the registry, or `path/to/file.py:name` for one of your own.
+    """The record that `text` names: a built-in one, or a user-defined one as `path/to/file.py:name`.
 
-    `:name` may be left out where the file defines a single one. A record is returned as it is. The file is run, so its
-    name must come from the person who asks, never from a file of data.
+    `:name` is optional if the file defines a single one. A record is returned unchanged. The file is run, so its name
+    must come from the user, never from a data or model file.
 
     Raises:
         error: in one sentence, if there is no such record or file, or the file cannot be run.
@@ -79,7 +79,7 @@ def hint(name: str, known: Iterable[str]) -> str:
 
 
 def described(record: Record, registry: Mapping[str, Any]) -> str:
-    """A record in words that identify it: its name, and for one of your own its file and a fingerprint of that.
+    """A record as files name it: by its name, and if it is user-defined by its file and a fingerprint of that.
 
     >>> from surefoot.rules import REGISTRY
     >>> described(REGISTRY["adam"], REGISTRY)

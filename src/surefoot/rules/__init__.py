@@ -53,7 +53,7 @@ def get(name: str | Rule) -> Rule:
 
 
 def resolve(text: str | Rule) -> Rule:
-    """The rule that a person names: one of the family, or `path/to/file.py:name` for one of their own, which is run.
+    """The rule that a user names: a built-in one, or a user-defined one as `path/to/file.py:name`, whose file is run.
 
     Raises:
         RuleError: in one sentence, if there is no such rule or file, or the file cannot be run.
@@ -65,7 +65,7 @@ def resolve(text: str | Rule) -> Rule:
 
 
 def described(named: str | Rule) -> str:
-    """The rule in words that identify it, for files: its name, and of one's own the file and its fingerprint."""
+    """The rule as files name it: by its name, and if it is user-defined by its file and a fingerprint of that."""
     return registry.described(get(named), REGISTRY)
 
 

@@ -235,7 +235,7 @@ def check_signature(rule: Rule) -> None:
         if not isinstance(slot, Slot):
             raise RuleError(f"{rule.name}: slot {name!r} is {slot!r}; expected scale() or direction()")
         if isinstance(slot.initial, str) and slot.initial not in rule.hyper:
-            raise RuleError(f"{rule.name}: slot {name!r} starts from {slot.initial!r}, which is no hyperparameter")
+            raise RuleError(f"{rule.name}: slot {name!r} starts from {slot.initial!r}, which is not a hyperparameter")
     for name, hyper in rule.hyper.items():
         if not isinstance(hyper, Hyper):
             raise RuleError(
