@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from surefoot.engines.lanes import Examples
+from surefoot.engines.examples import Examples
 
 Rows = Iterable[tuple[float, dict[int, float]]]
 

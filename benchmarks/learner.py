@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmarks import corpora
 from benchmarks.harness import Figure, Row, Times, installed, race, times_as_fast
-from surefoot.engines.lanes import Examples
+from surefoot.engines.examples import Examples
 from surefoot.learn.learner import Learner
 from surefoot.learn.settings import Settings
 from surefoot.threads import set_threads

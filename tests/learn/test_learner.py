@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from surefoot.engines.lanes import Examples
+from surefoot.engines.examples import Examples
 from surefoot.learn.learner import DivergedError, Learner
 from surefoot.learn.rates import FIRST_REVIEW, MOST
 from surefoot.learn.settings import Settings

@@ -30,7 +30,7 @@ from support.numerics import assert_identical
 
 from surefoot import LinearClassifier, LinearRegressor, losses, schedules
 from surefoot.engines import get_threads, set_threads
-from surefoot.engines.lanes import Lanes
+from surefoot.engines.bank import ModelBank
 from surefoot.learn.learner import DivergedError
 from surefoot.rules import adagrad
 
@@ -218,11 +218,11 @@ def test_mini_batches_are_whole(two, monkeypatch):
     """However often the learner looks at its rates in between."""
     steps = []
 
-    def record(lanes, examples):
+    def record(bank, examples):
         steps.append(len(examples))
-        return np.zeros((len(examples), 1, lanes.rates), np.float32)
+        return np.zeros((len(examples), 1, bank.rates), np.float32)
 
-    monkeypatch.setattr(Lanes, "learn", record)
+    monkeypatch.setattr(ModelBank, "learn", record)
     quick(batch_size=25, epochs=2).fit(*two)
     assert sum(steps) == 2 * ROWS
     assert all(count % 25 in (0, ROWS % 25) for count in steps)

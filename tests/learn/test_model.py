@@ -25,14 +25,20 @@ def model(features: int = 30, outputs: int = 1, share: float = 1.0, seed: int = 
     occurred = np.flatnonzero(rng.random(features) < 0.8)
     stats = FeatureStats(
         occurred,
-        rng.integers(1, 9, len(occurred)).astype(np.float32),
+        rng.integers(1, 9, len(occurred)).astype(np.float64),
+        *rng.random((2, len(occurred))),
         rng.random((len(occurred), outputs)).astype(np.float32),
         rng.random(len(occurred)) < 0.3,
     )
     classes = (-1, 1) if outputs == 1 else tuple(range(outputs))
     names = {int(feature): f"naïve {feature}" for feature in occurred[::2]}
     targets = Targets("auto", classes)
-    return Model(weights, rng.normal(size=outputs), targets, stats=stats, names=names, reading={"format": "vw"})
+    return linear(weights, rng.normal(size=outputs), targets, stats=stats, names=names, reading={"format": "vw"})
+
+
+def linear(weights: np.ndarray, biases: np.ndarray, targets: Targets, **known) -> Model:
+    """A linear model of weights, (features, outputs), and biases, (outputs,)."""
+    return Model({"bias": biases.reshape(1, 1, -1), "weight": weights[:, None]}, targets, **known)
 
 
 @given(st.integers(0, 40), st.sampled_from([1, 3]), st.sampled_from([0.0, 0.1, 1.0]), st.integers(0, 99))
@@ -56,7 +62,7 @@ def test_a_saved_model_is_loaded_unchanged(tmp_path_factory, features, outputs, 
 
 def test_sparse_weights_make_small_files(tmp_path):
     for share in (1.0, 0.01):
-        Model(model(10_000, share=share).weights, np.zeros(1), Targets("squared")).save(tmp_path / f"{share}")
+        linear(model(10_000, share=share).weights, np.zeros(1), Targets("squared")).save(tmp_path / f"{share}")
     full, few = ((tmp_path / f"{share}").stat().st_size for share in (1.0, 0.01))
     assert full > 40_000 > 20 * 100 > few
 
@@ -64,7 +70,7 @@ def test_sparse_weights_make_small_files(tmp_path):
 def test_the_file_is_a_safetensors_file_with_the_usual_permissions(tmp_path):
     model().save(tmp_path / "m.safetensors")
     with safe_open(tmp_path / "m.safetensors", "numpy") as file:
-        assert {"biases", "weights"} <= set(file.keys())
+        assert {"numbers.bias", "numbers.weight"} <= set(file.keys())
         assert json.loads(file.metadata()["facts"])["loss"] == "logistic"
     (tmp_path / "plain").touch()
     assert (tmp_path / "m.safetensors").stat().st_mode == (tmp_path / "plain").stat().st_mode
@@ -109,7 +115,7 @@ def test_other_files_are_rejected_with_the_reason(tmp_path):
 
 
 def test_overflowing_counts_are_predicted_as_e_to_700_without_a_warning():
-    learned = Model(np.full((1, 1), 1000.0, np.float32), np.zeros(1), Targets("poisson"))
+    learned = linear(np.full((1, 1), 1000.0, np.float32), np.zeros(1), Targets("poisson"))
     block = Block(np.array([0, 1, 2]), np.zeros(2, int), np.array([2.0, 1e-3], np.float32), np.zeros(2), np.ones(2))
     np.testing.assert_allclose(learned.predict(block), np.exp([700.0, 1.0]))
 

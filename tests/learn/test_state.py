@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from surefoot.engines.lanes import Examples
+from surefoot.engines.examples import Examples
 from surefoot.learn.learner import Learner
 from surefoot.learn.plan import Plan
 from surefoot.learn.settings import Method, Settings

@@ -15,7 +15,7 @@ from surefoot.data.stream import Block, DataWarning, joined
 from surefoot.data.stream.blocks import part_of
 from surefoot.data.stream.faults import Policy
 from surefoot.data.stream.usable import WARNED, usable
-from surefoot.engines.lanes import Examples
+from surefoot.engines.examples import Examples
 from surefoot.learn.checkpoint import Checkpoint, Checkpointer
 from surefoot.learn.cursor import CheckSums, Cursor
 from surefoot.learn.divergence import FIRST, Divergence, Window

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from surefoot.engines.lanes import Examples
+from surefoot.engines.examples import Examples
 
 ROWS = 1 << 15
 """Rows of a block, at most."""
@@ -96,7 +96,7 @@ def csr(X: Any, rows: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         row, indices = np.nonzero(block)
         indptr = np.append(0, np.cumsum(np.bincount(row, minlength=len(block))))
         # The types that SciPy's matrices have, for which kernels are compiled anyway.
-        return indptr.astype(np.int32), indices.astype(np.int32), _float32(block[row, indices])
+        return indptr.astype(np.int32), indices.astype(np.int32), _values(block[row, indices])
     if isinstance(rows, slice):
         first, last = X.indptr[rows.start], X.indptr[rows.stop]
         indptr, indices, data = X.indptr[rows.start : rows.stop + 1] - first, X.indices[first:last], X.data[first:last]
@@ -104,15 +104,14 @@ def csr(X: Any, rows: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         block = X[rows]
         indptr, indices, data = block.indptr, block.indices, block.data
     # Kernels would be compiled again for arrays that are read-only, which takes longer than to copy them.
-    return indptr, np.require(indices, requirements=["C", "W"]), np.require(_float32(data), requirements=["C", "W"])
+    return indptr, np.require(indices, requirements=["C", "W"]), np.require(_values(data), requirements=["C", "W"])
 
 
-def _float32(values: np.ndarray) -> np.ndarray:
-    with np.errstate(over="ignore"):
-        found = values.astype(np.float32, copy=False)
-    if found is not values:
-        _check_finite(found)
-    return found
+def _values(values: np.ndarray) -> np.ndarray:
+    """Values in float64, of which none is beyond the range of float32: a square of it would not be finite."""
+    if values.dtype != np.float32 and values.size and max(values.max(), -values.min()) > np.finfo(np.float32).max:
+        _check_finite(np.array([np.inf]))
+    return values.astype(np.float64, copy=False)
 
 
 def _check_finite(values: np.ndarray) -> None:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from surefoot.engines.lanes import Examples
+from surefoot.engines.examples import Examples
 from surefoot.learn.learner import DivergedError, Learner
 from surefoot.learn.settings import Settings
 

@@ -1,4 +1,4 @@
-"""From blocks of a stream to the examples that a linear learner takes, in whole mini-batches."""
+"""From blocks of a stream to the examples that a learner takes, in whole mini-batches."""
 
 from __future__ import annotations
 
@@ -6,30 +6,25 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from surefoot.data import DataError
 from surefoot.data.stream import Block, joined
-from surefoot.data.stream.blocks import part_of, without_fields
+from surefoot.data.stream.blocks import part_of
 from surefoot.data.stream.usable import Source, usable
-from surefoot.engines.lanes import Examples
+from surefoot.engines.examples import Examples
+from surefoot.learn.expansion import expanded
 from surefoot.learn.targets import Targets
+from surefoot.models import Architecture
 
 AT_ONCE = 1 << 13
 """Examples that are learned from at once, at most; between them progress is reported and interrupts are noticed."""
 
 
-def for_linear_model(source: Source, targets: Targets, block: Block) -> Block:
-    """The rows of the latest block that have a target, each feature once whatever its field.
+def for_model(architecture: Architecture, source: Source, targets: Targets, block: Block) -> Block:
+    """The rows of the latest block that have a target, expanded as the model sees them.
 
     Raises:
-        DataError: there is an initial prediction, or a row without a target that the source's policy does not allow.
+        DataError: a row has no target, which the source's policy does not allow.
     """
-    if block.bases is not None and block.bases.any():
-        row = int(np.flatnonzero(block.bases)[0])
-        raise DataError(
-            f"{source.where(row)}: found an initial prediction, which is not used here; remove the third number before "
-            "the bar"
-        )
-    return usable(source, targets, block if block.fields is None else without_fields(block))
+    return usable(source, targets, expanded(architecture, block))
 
 
 def in_batches(blocks: Iterable[Block], batch_size: int) -> Iterator[Block]:
@@ -56,4 +51,6 @@ def examples_of(block: Block, targets: Targets) -> Examples:
     weights = block.weights.astype(np.float64)
     # The largest index of a row is its last one; where rows are empty, it is that of some other row.
     features = int(block.indices[indptr[1:] - 1].max()) + 1 if len(block.indices) else 0
-    return Examples(indptr, block.indices, block.values, targets.of(block.labels), weights, features)
+    wanted = targets.of(block.labels)
+    more = block.bases, block.fields, block.groups
+    return Examples(indptr, block.indices, block.values, wanted, weights, *more, features=features)

@@ -13,7 +13,8 @@ class FeatureStats:
 
     Attributes:
         features: which, rising, (n,).
-        counts: examples in which each occurred, exact up to 2^24, (n,).
+        counts: examples in which each occurred, (n,), float64.
+        sums, squares: Σx and Σx² over these, (n,), float64.
         rates: effective learning rates of the next step, at the learning rate with the largest weight, of features
             divided by their root mean square; (n, outputs).
         frozen: a gradient of 1 would change none of its weights, (n,).
@@ -21,5 +22,7 @@ class FeatureStats:
 
     features: np.ndarray
     counts: np.ndarray
+    sums: np.ndarray
+    squares: np.ndarray
     rates: np.ndarray
     frozen: np.ndarray

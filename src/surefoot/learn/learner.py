@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from surefoot.engines.lanes import Examples, Lanes
-from surefoot.engines.state import State
+from surefoot.engines.bank import ModelBank
+from surefoot.engines.examples import Examples
+from surefoot.engines.feature_table import RowMap
 from surefoot.engines.step import Step
 from surefoot.learn.feature_stats import FeatureStats
 from surefoot.learn.mixture import Mixture, running_sums
@@ -38,6 +39,9 @@ class Learner:
     Args:
         settings: what is learned, and how.
         features: how many there are to begin with.
+        initial: numbers of parts to begin with, (features or 1, width, outputs) or what broadcasts to it, by name;
+            needs settings by which neither features nor targets are scaled.
+        row_map: from ids of features to rows of the table; unless given, ids are rows.
 
     Attributes:
         examples: how many it has learned from.
@@ -54,12 +58,21 @@ class Learner:
     True
     """
 
-    def __init__(self, settings: Settings, features: int = 0):
-        self.settings = settings
+    def __init__(
+        self,
+        settings: Settings,
+        features: int = 0,
+        *,
+        initial: Mapping[str, np.ndarray] | None = None,
+        row_map: RowMap | None = None,
+    ):
+        self.settings, self._row_map = settings, row_map
         self.grid = RateGrid.begin(settings.rates())
         self.center, self.spread = 0.0, 1.0
         self.features = features
-        self.lanes = self._lanes(features)
+        self.bank = self._bank(features)
+        if initial:
+            self._start(initial)
         self.mixture = self._mixture()
         self.examples, self.weight, self.least = 0, 0.0, 0.0
         self.history: list[tuple[int, float]] = []
@@ -101,14 +114,14 @@ class Learner:
         """What a loss of scaled targets is multiplied by."""
         return self.settings.loss.unit(self.spread)
 
-    def _steps(self, rates: Sequence[Rate]) -> list[Step]:
-        """A step for each of the rates; weights of scaled targets are so many times smaller, and their losses too."""
-        units = self._unit / self.spread, self._unit / self.spread**2
-        return [self.settings.step(rate, *units) for rate in rates]
+    def _steps(self, rates: Sequence[Rate]) -> dict[str, list[Step]]:
+        """The steps at these rates; weights of scaled targets are that many times smaller, and their losses too."""
+        return self.settings.steps(rates, self._unit / self.spread, self._unit / self.spread**2)
 
-    def _lanes(self, features: int) -> Lanes:
+    def _bank(self, features: int) -> ModelBank:
         s = self.settings
-        return Lanes(
+        return ModelBank(
+            s.architecture,
             self._steps(self.rates),
             loss=s.loss,
             parameter=self._parameter,
@@ -117,7 +130,26 @@ class Learner:
             normalize=s.normalize,
             features=features,
             batch_size=s.batch_size,
+            dtype=s.dtype,
+            row_map=self._row_map,
+            engine=s.engine,
         )
+
+    def _start(self, initial: Mapping[str, np.ndarray]) -> None:
+        """Sets numbers before the first step.
+
+        Raises:
+            ValueError: they would be those of scaled features or targets, or the rule starts from the origin.
+        """
+        if self.settings.normalize or self.settings.scale_targets:
+            raise ValueError(
+                "initial: numbers can be given for features and targets as they are; expected normalize=False and "
+                "scale_targets=False"
+            )
+        for part, numbers in initial.items():
+            if self.settings.rule_of(part).from_origin and np.any(numbers):
+                raise ValueError(f"initial: {self.settings.rule_of(part).name} starts from 0; leave out {part!r}")
+            self.bank.start(part, numbers)
 
     def _mixture(self, rates: int | None = None) -> Mixture:
         return Mixture(self.settings.loss, rates or len(self.rates), self.settings.outputs, self._parameter)
@@ -137,16 +169,18 @@ class Learner:
         if self.examples == 0 and len(examples):
             self._begin(examples)
         self.features = max(self.features, examples.features_needed)
-        self.lanes.grow(self.features)
-        targets = (examples.targets - self.center) / self.spread if self._scales else examples.targets
-        examples = replace(examples, targets=targets)
+        if self._row_map is None:
+            self.bank.grow(self.features)
+        if self._scales:
+            bases = None if examples.bases is None else examples.bases / self.spread
+            examples = replace(examples, targets=(examples.targets - self.center) / self.spread, bases=bases)
         predictions = np.empty((len(examples), self.settings.outputs))
         first, size = 0, self.settings.batch_size
         while first < len(examples):
             # Whole mini-batches, so that only the last of all examples may be smaller.
             last = min(first + size * math.ceil(min(ROWS, until_review(self.examples)) / size), len(examples))
             part = examples.part(first, last)
-            predictions[first:last] = self._take(part, self.lanes.learn(part))
+            predictions[first:last] = self._take(part, self.bank.learn(part))
             first = last
         return predictions * self.spread + self.center
 
@@ -156,16 +190,16 @@ class Learner:
 
     def _begin(self, examples: Examples) -> None:
         """Numbers to predict are centred and scaled by the first examples', so that no rate depends on their unit."""
-        if not self.settings.normalize:
+        if not self.settings.scale_targets:
             return
         loss, y = self.settings.loss, examples.targets[:FIRST_TARGETS]
         if loss.center is not None:
             self.center = float(CENTERS[loss.center](y))
             self.spread = float(np.std(y)) or abs(self.center) or 1.0
-            self.lanes.parameter, self.lanes.steps = self._parameter, self._steps(self.rates)
+            self.bank.change(self._steps(self.rates), self._parameter)
             self.mixture = self._mixture()
-        elif loss.initial is not None and not self.lanes.rule.from_origin:
-            self.lanes.memory[0, : self.lanes.lanes] = loss.initial(y)
+        elif loss.initial is not None and not self.settings.rule_of("bias").from_origin:
+            self.bank.start("bias", loss.initial(y))
 
     def _take(self, part: Examples, predicted: np.ndarray) -> np.ndarray:
         """Mixes what the lanes predicted, and looks at the grid when it is time to."""
@@ -205,7 +239,7 @@ class Learner:
         """Goes on with these rates, and with copies of the best one at others."""
         if self.grid.is_changed_by(choice):
             rates = (*(self.rates[k] for k in choice.keep), *choice.added)
-            self.lanes.choose(choice.parents, self._steps(rates), [rate.implicit for rate in rates])
+            self.bank.choose(choice.parents, self._steps(rates), [rate.implicit for rate in rates])
             self.mixture.choose(list(choice.keep), choice.best, len(choice.added))
         self.grid = self.grid.after(choice, self.mixture.scores, self.examples)
 
@@ -219,16 +253,40 @@ class Learner:
         self._choose(self.grid.without_negligible(self.mixture.scores))
         self.mixture.freeze()
 
-    def weights(self) -> tuple[np.ndarray, np.ndarray]:
-        """The mixed weights of the features as they are, (features, outputs), and the biases, (outputs,).
+    def numbers(self) -> dict[str, np.ndarray]:
+        """The model's numbers for features and targets as they are, (features or 1, width, outputs), float64, by part.
 
-        Of a convex loss, the weights' mix loses no more than the mix of what the models lose.
+        Of a model that is linear in them they are mixed over the learning rates; of a convex loss, the mix loses no
+        more than the mix of what the models lose. Of other models they are those of the best rate.
         """
-        each, biases = self.lanes.weights(self.settings.average)
-        each = each[: self.features]
-        share = np.broadcast_to(self.mixture.weights(), biases.shape)
-        weights = np.einsum("for,or->fo", each.astype(np.float64), share)
-        return weights * self.spread, (biases * share).sum(axis=1) * self.spread + self.center
+        best, linear = winner(self.mixture.scores), self.settings.architecture.linear
+        found = {}
+        for part in self.settings.architecture.parts:
+            each = self.bank.numbers(part, self.settings.average)
+            if linear:
+                share = np.broadcast_to(self.mixture.weights(), each.shape[2:])
+                found[part] = np.einsum("fwor,or->fwo", each.astype(np.float64), share)
+            else:
+                found[part] = each[..., best].astype(np.float64)
+        return found
+
+    def exported(self) -> tuple[dict[str, np.ndarray], float, float]:
+        """The numbers of features that may have occurred, and center and spread: a prediction is center + spread times
+        the score of these. Of a linear model both are in the numbers already."""
+        parts, numbers = self.settings.architecture.parts, self.numbers()
+        numbers = {name: a[: self.features] if parts[name].of == "feature" else a for name, a in numbers.items()}
+        if not self.settings.architecture.linear:
+            return numbers, self.center, self.spread
+        numbers = {name: array * self.spread for name, array in numbers.items()}
+        if self._scales:
+            numbers["bias"] += self.center
+        return numbers, 0.0, 1.0
+
+    def weights(self) -> tuple[np.ndarray, np.ndarray]:
+        """The weights of a linear model for features and targets as they are, (features, outputs), and the biases,
+        (outputs,)."""
+        numbers, *_ = self.exported()
+        return numbers["weight"][:, 0], numbers["bias"][0, 0]
 
     def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """All that learning has changed: arrays by name, which are not copies, and what JSON can hold.
@@ -236,13 +294,13 @@ class Learner:
         Raises:
             ValueError: learning rates are schedules, which cannot be written down.
         """
-        lanes, of_lanes = self.lanes.state()
+        bank, of_bank = self.bank.state()
         mixture, of_mixture = self.mixture.state()
         grid, of_grid = self.grid.state()
-        parts = {"lanes": lanes, "mixture": mixture, "grid": grid}
+        parts = {"bank": bank, "mixture": mixture, "grid": grid}
         arrays = {f"{part}.{name}": array for part, own in parts.items() for name, array in own.items()}
         numbers = {name: getattr(self, name) for name in NUMBERS}
-        numbers |= {"lanes": of_lanes, "mixture": of_mixture, "grid": of_grid}
+        numbers |= {"bank": of_bank, "mixture": of_mixture, "grid": of_grid}
         return arrays, numbers | {"history": self.history, "since": self._since}
 
     @classmethod
@@ -250,8 +308,8 @@ class Learner:
         """The learner that had this state: it goes on with the same bits.
 
         >>> begun = Learner(Settings(), features=3)
-        >>> Learner.from_state(Settings(), *begun.state()).lanes.memory.shape == begun.lanes.memory.shape
-        True
+        >>> Learner.from_state(Settings(), *begun.state()).room
+        3
         """
 
         def own(part: str) -> tuple[dict[str, np.ndarray], Mapping[str, Any]]:
@@ -266,8 +324,8 @@ class Learner:
         learner._since = tuple(numbers["since"])
         first = len(learner.rates)
         learner.grid = learner.grid.restored(*own("grid"))
-        learner.lanes, learner.mixture = learner._lanes(0), learner._mixture(first)
-        learner.lanes.restore(*own("lanes"))
+        learner.bank, learner.mixture = learner._bank(0), learner._mixture(first)
+        learner.bank.restore(*own("bank"))
         learner.mixture.restore(*own("mixture"))
         return learner
 
@@ -276,27 +334,26 @@ class Learner:
     @property
     def room(self) -> int:
         """Features that there is memory for."""
-        return self.lanes.features
+        return self.bank.features
 
     @property
     def bytes_per_feature(self) -> int:
         """What a feature takes while memory is moved: as it grows, or rates are dropped, there are two tables."""
-        return 2 * (4 * self.lanes.width + 16)
+        return 2 * (self.bank.table.bytes_per_feature + 16)
 
     def make_room(self, features: int) -> None:
         """Takes the memory for this many features, in place of making room whenever new ones occur."""
-        self.lanes.grow(features)
+        self.bank.grow(features)
 
     # Inspection
 
     def feature_stats(self) -> FeatureStats:
         """What is known of the features that have occurred."""
-        lanes, best = self.lanes, winner(self.mixture.scores)
-        features = np.flatnonzero(lanes.memory[1:, -1] > 0)
-        columns = np.arange(lanes.outputs) * lanes.rates + best
-        rows = lanes.memory[features + 1]
-        x, *slots = (np.ascontiguousarray(rows[:, s * lanes.lanes + columns]) for s in range(1 + len(lanes.rule.slots)))
-        state = State(dict(zip(lanes.rule.slots, slots, strict=True)), t=lanes.t)
-        rates = lanes.steps[best].rates(x, state).astype(np.float32)
-        frozen = ((np.abs(x) + rates) == np.abs(x)).all(axis=1)
-        return FeatureStats(features, rows[:, -1].copy(), rates, frozen)
+        table, best = self.bank.table, winner(self.mixture.scores)
+        part = self.settings.architecture.first
+        rates = self.bank.effective_rates(part, best)
+        counts = table.statistic("count")
+        features = np.flatnonzero(counts)
+        rates, x = rates[features, 0], np.abs(table.numbers(part)[features, 0][:, best :: self.bank.rates])
+        sums, squares = table.statistic("sum")[features], table.statistic("squares")[features]
+        return FeatureStats(features, counts[features], sums, squares, rates, ((x + rates) == x).all(axis=1))

@@ -1,8 +1,8 @@
-"""A trained linear model: what predicts, how it was trained, and its file."""
+"""A trained model: what predicts, how it was trained, and its file."""
 
 from __future__ import annotations
 
-import functools
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -10,68 +10,92 @@ from typing import Any
 
 import numpy as np
 
+from surefoot import models
 from surefoot.data.stream import Block, Names
 from surefoot.learn import storage
+from surefoot.learn.expansion import expanded
 from surefoot.learn.feature_stats import FeatureStats
 from surefoot.learn.learner import Learner
 from surefoot.learn.targets import Targets
 from surefoot.losses import Loss
 from surefoot.losses.recalled import recalled, recorded
+from surefoot.models import Architecture
 
 KIND = "model"
 
 
 @dataclass(frozen=True)
 class Model:
-    """A linear model.
+    """A model: how it predicts, its numbers, and what is known of how they came about.
 
     Attributes:
-        weights: of features as they are in the data, float32, (features, outputs).
-        biases: float64, (outputs,).
+        numbers: of each part, for features and targets as they are in the data: (features or 1, width, outputs).
         targets: the loss, and the classes if it has some.
+        architecture: what the parts are, and how they predict.
         parameter: the loss's own number.
+        center, spread: a prediction is center + spread · the architecture's score.
         stats: what is known of features; None in models that only predict.
         names: of hashed features, by index.
         reading: how the examples were read, as `ReadOptions.record` has it.
         facts: how it was learned, and with what success.
+        memory: the learner's state, from which it can be learned on; None where it was not kept.
     """
 
-    weights: np.ndarray
-    biases: np.ndarray
+    numbers: Mapping[str, np.ndarray]
     targets: Targets
+    architecture: Architecture = models.linear
     parameter: float = 0.0
+    center: float = 0.0
+    spread: float = 1.0
     stats: FeatureStats | None = None
     names: Mapping[int, str] = field(default_factory=dict)
     reading: dict[str, Any] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
+    memory: tuple[Mapping[str, np.ndarray], Mapping[str, Any]] | None = None
 
     @classmethod
-    def of(cls, learner: Learner, targets: Targets, **known: Any) -> Model:
-        """What a learner has learned so far."""
-        weights, biases = learner.weights()
-        parameter, stats = learner.settings.parameter, learner.feature_stats()
-        return cls(weights.astype(np.float32), biases, targets, parameter, stats, **known)
+    def of(cls, learner: Learner, targets: Targets, memory: bool = False, **known: Any) -> Model:
+        """What a learner has learned so far; `memory`: with all that it needs to learn on."""
+        numbers, center, spread = learner.exported()
+        parts = learner.settings.architecture.parts
+        numbers = {name: a.astype(np.float32) if parts[name].of == "feature" else a for name, a in numbers.items()}
+        return cls(
+            numbers,
+            targets,
+            learner.settings.architecture,
+            learner.settings.parameter,
+            center,
+            spread,
+            learner.feature_stats(),
+            memory=learner.state() if memory else None,
+            **known,
+        )
+
+    @property
+    def weights(self) -> np.ndarray:
+        """Of a linear model, (features, outputs)."""
+        return self.numbers["weight"][:, 0]
+
+    @property
+    def biases(self) -> np.ndarray:
+        """Of a linear model, (outputs,)."""
+        return self.numbers["bias"][0, 0]
+
+    @property
+    def features(self) -> int:
+        """One more than the largest that has occurred."""
+        parts = self.architecture.parts
+        return max(len(array) for name, array in self.numbers.items() if parts[name].of == "feature")
 
     def scores(self, block: Block) -> np.ndarray:
-        """weights · features + bias of each row, in float64, (n, outputs); features that did not occur add nothing."""
-        features, outputs = self.weights.shape
-        table = self._padded
-        places = np.minimum(block.indices, features)
-        ends = block.indptr[1:][np.diff(block.indptr) > 0]
-        found = np.zeros((len(block), outputs))
-        if len(ends):
-            starts = np.concatenate([[0], ends[:-1]])
-            filled = np.diff(block.indptr) > 0
-            for o in range(outputs):
-                found[filled, o] = np.add.reduceat(table[o].take(places) * block.values, starts)
-        return found + self.biases
+        """What is predicted for each row before any link function, in float64, (n, outputs).
 
-    @functools.cached_property
-    def _padded(self) -> np.ndarray:
-        """The weights of each output, and one more for features that did not occur."""
-        padded = np.zeros((self.weights.shape[1], len(self.weights) + 1))
-        padded[:, :-1] = self.weights.T
-        return padded
+        Features that did not occur add nothing.
+        """
+        block = expanded(self.architecture, block)
+        rows = np.where(block.indices < self.features, block.indices, -1)
+        found = self.architecture.scores(block, rows, self.numbers) * self.spread + self.center
+        return found if block.bases is None else found + block.bases[:, None]
 
     def predict(self, block: Block) -> np.ndarray:
         """The predicted labels, (n,)."""
@@ -95,19 +119,27 @@ class Model:
         Raises:
             FileError: it cannot be written; what was there before still is.
         """
-        arrays = {"biases": self.biases} | compact("weights", self.weights)
+        arrays = {}
+        for name, numbers in self.numbers.items():
+            arrays |= compact(f"numbers.{name}", numbers.reshape(len(numbers), math.prod(numbers.shape[1:])))
         if self.stats is not None:
             arrays |= {f"stats.{name}": array for name, array in vars(self.stats).items()}
             arrays["stats.frozen"] = self.stats.frozen.astype(np.uint8)
         if self.names:
             arrays |= written(self.names)
         facts = {
+            "model": self.architecture.name,
+            "center": self.center,
+            "spread": self.spread,
             "loss": recorded(self.targets.loss),
             "classes": self.targets.classes,
             "parameter": self.parameter,
             "reading": self.reading,
             "facts": self.facts,
         }
+        if self.memory is not None:
+            memory, facts["memory"] = self.memory
+            arrays |= {f"memory.{name}": array for name, array in memory.items()}
         storage.write(path, KIND, {name: narrow(array) for name, array in arrays.items()}, facts)
 
     @classmethod
@@ -124,19 +156,40 @@ class Model:
             LossError: it was trained with another loss.
         """
         arrays, facts = storage.read(path, KIND)
-        stats = None
+        architecture, numbers = _architecture(path, facts["model"]), {}
+        for name, part in architecture.parts.items():
+            table = table_of(f"numbers.{name}", arrays)
+            numbers[name] = table.reshape(len(table), part.width, table.shape[1] // part.width)
+        stats = memory = None
         if "stats.features" in arrays:
             stats = FeatureStats(**{entry.name: arrays[f"stats.{entry.name}"] for entry in fields(FeatureStats)})
+        if "memory" in facts:
+            prefix = "memory."
+            kept = {name.removeprefix(prefix): arrays[name] for name in arrays if name.startswith(prefix)}
+            memory = kept, facts["memory"]
         return cls(
-            expanded("weights", arrays),
-            arrays["biases"],
+            numbers,
             Targets(recalled(facts["loss"], loss), facts["classes"]),
+            architecture,
             facts["parameter"],
+            facts["center"],
+            facts["spread"],
             stats,
             Written(arrays) if "names.features" in arrays else {},
             facts["reading"],
             facts["facts"],
+            memory,
         )
+
+
+def _architecture(path: str | os.PathLike[str], name: str) -> Architecture:
+    """The architecture that a model file names; nothing is run to find it."""
+    try:
+        return models.get(name)
+    except models.ModelError as error:
+        raise storage.FileError(
+            f"{path}: {error}; register it in surefoot.models.REGISTRY to load this model"
+        ) from None
 
 
 def narrow(array: np.ndarray) -> np.ndarray:
@@ -154,7 +207,7 @@ def compact(name: str, table: np.ndarray) -> dict[str, np.ndarray]:
     return {f"{name}.rows": rows, f"{name}.values": table[rows], f"{name}.shape": np.array(table.shape)}
 
 
-def expanded(name: str, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+def table_of(name: str, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
     """The table that `compact` was given."""
     if name in arrays:
         return arrays[name]

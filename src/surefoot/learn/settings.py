@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
 
-from surefoot import losses, rules, schedules
+from surefoot import losses, models, rules, schedules
+from surefoot.engines.bank import ENGINES
 from surefoot.engines.step import Step
 from surefoot.learn.rates import EXPLICIT, Rate, first_rates
 from surefoot.losses import Loss
+from surefoot.models import Architecture
 from surefoot.rules import Rule
 from surefoot.schedules import Schedule
 
 AUTO = "auto"
+DTYPES = ("float32", "float64")
+GRANULARITIES = ("coordinate", "tensor")
 
 
 @dataclass(frozen=True)
@@ -23,20 +27,27 @@ class Method:
     """How weights are learned, independently of the labels.
 
     Args:
-        optimizer: a rule, its name, or `path/to/file.py:name`; a Rule from then on.
+        optimizer: a rule, its name, or `path/to/file.py:name`; a Rule from then on. For a model of several parts of
+            features also a mapping with one for each part.
         lr: "auto", a number, or a schedule: a function of the step t, or its written form, see schedules.FORMS.
         implicit: whether steps at a given lr are implicit; "auto" finds out.
         l1, l2: penalties of each weight w, l1 |w| + ½ l2 w², besides the mean loss.
         batch_size: examples for each step.
         average: predict with the average of the weights over all steps.
         normalize: divide each feature by its root mean square so far.
+        scale_targets: centre and scale numbers to predict by those of the first examples; by default as `normalize`.
+        model: an architecture or its name; an Architecture from then on.
+        convention: take the rule's defaults of that library, see Rule.conventions.
+        granularity: "coordinate", or "tensor" for one rate for all numbers of a part.
+        dtype: of the weights, "float32" or "float64".
+        engine: "cpu", or "reference" (slow; the same bits).
         hyper: further hyperparameters of the rule.
 
     Raises:
         ValueError: they do not fit together; the message says what to do.
     """
 
-    optimizer: str | Rule = "adagrad"
+    optimizer: str | Rule | Mapping[str, str | Rule] = "adagrad"
     lr: float | str | Schedule = AUTO
     implicit: bool = False
     l1: float = 0.0
@@ -44,10 +55,17 @@ class Method:
     batch_size: int = 1
     average: bool = False
     normalize: bool = True
+    scale_targets: bool | None = None
+    model: str | Architecture = models.linear
+    convention: str | None = None
+    granularity: str = "coordinate"
+    dtype: str = "float32"
+    engine: str = "cpu"
     hyper: Mapping[str, float | bool] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "optimizer", rules.resolve(self.optimizer))
+        object.__setattr__(self, "model", models.get(self.model))
+        object.__setattr__(self, "optimizer", self._resolved())
         if self.lr != AUTO:
             try:
                 object.__setattr__(self, "lr", schedules.resolve(self.lr))
@@ -55,20 +73,46 @@ class Method:
                 raise ValueError(f'lr: {error}; or "auto"') from None
         if not (isinstance(self.batch_size, (int, np.integer)) and self.batch_size >= 1):
             raise ValueError(f"batch_size: found {self.batch_size!r}, expected a whole number of at least 1")
-        known = self.rule.hyper
-        for name in self.hyper:
-            if name not in known or name in ("lr", "l1", "l2"):
-                raise ValueError(f"{self.rule.name}: there is no hyperparameter {name!r}; it takes {', '.join(known)}")
-        step = self.step(self.rates()[0])
-        if (self.l1 or self.l2) and step.catches_up and step.no_closed_form:
-            raise ValueError(
-                f"{step.rule.name}: features that do not occur cannot catch up on penalties: {step.no_closed_form}; "
-                "use adagrad, sgd or ftrl, or leave out l1 and l2"
-            )
-        if self.implicit and not self._may_be_implicit(step):
+        for name, known in (("dtype", DTYPES), ("engine", ENGINES), ("granularity", GRANULARITIES)):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name}: found {getattr(self, name)!r}, expected one of {', '.join(known)}")
+        if self.scale_targets is None:
+            object.__setattr__(self, "scale_targets", self.normalize)
+        for part in self.architecture.parts:
+            self._check_rule(part)
+        if self.implicit and not self._may_be_implicit():
             raise ValueError(
                 "implicit: steps are implicit for one example at a time, and for rules that move weights on from where "
                 "they are; expected batch_size=1 and such a rule"
+            )
+
+    def _resolved(self) -> Rule | dict[str, Rule]:
+        """The rule, or one for each part of features.
+
+        Raises:
+            ValueError: a mapping does not name the parts.
+        """
+        if not isinstance(self.optimizer, Mapping):
+            return rules.resolve(self.optimizer)
+        parts = self.architecture.parts
+        needed = [name for name, part in parts.items() if part.of == "feature"]
+        if not set(needed) <= set(self.optimizer) <= set(parts):
+            raise ValueError(
+                f"optimizer: found rules for {', '.join(self.optimizer)}, expected one for each of {', '.join(needed)}"
+            )
+        return {part: rules.resolve(rule) for part, rule in self.optimizer.items()}
+
+    def _check_rule(self, part: str) -> None:
+        """Whether a part's rule takes the settings."""
+        rule = self.rule_of(part)
+        for name in self.hyper:
+            if name not in rule.hyper or name in ("lr", "l1", "l2"):
+                raise ValueError(f"{rule.name}: there is no hyperparameter {name!r}; it takes {', '.join(rule.hyper)}")
+        step = self.step(self.rates()[0], part)
+        if (step.l1 or step.l2) and step.catches_up and step.no_closed_form:
+            raise ValueError(
+                f"{step.rule.name}: features that do not occur cannot catch up on penalties: {step.no_closed_form}; "
+                "use adagrad, sgd or ftrl, or leave out l1 and l2"
             )
         if self.average and (step.catches_up and step.no_closed_form is None):
             raise ValueError(
@@ -76,7 +120,18 @@ class Method:
             )
 
     @property
+    def architecture(self) -> Architecture:
+        return models.get(self.model)
+
+    @property
     def rule(self) -> Rule:
+        """That of the first part of features."""
+        return self.rule_of(self.architecture.first)
+
+    def rule_of(self, part: str) -> Rule:
+        """The rule of a part; a part of the model has that of the first part of features unless it is named."""
+        if isinstance(self.optimizer, Mapping):
+            return rules.get(self.optimizer.get(part) or self.optimizer[self.architecture.first])
         return rules.get(self.optimizer)
 
     @property
@@ -86,23 +141,47 @@ class Method:
     def rates(self) -> list[Rate]:
         """The rates to begin with."""
         if self.auto:
-            return first_rates(self._may_be_implicit(self.step(Rate(EXPLICIT[0]))))
+            return first_rates(self._may_be_implicit())
         return [Rate(self.lr, self.implicit)]
 
-    def _may_be_implicit(self, step: Step) -> bool:
-        return self.batch_size == 1 and not step.rule.from_origin and not step.decays
+    def _may_be_implicit(self) -> bool:
+        if self.batch_size > 1 or not self.architecture.linear or self.granularity != "coordinate":
+            return False
+        steps = (self.step(Rate(EXPLICIT[0]), part) for part in self.architecture.parts)
+        return not any(step.rule.from_origin or step.decays for step in steps)
 
-    def step(self, rate: Rate, l1_unit: float = 1.0, l2_unit: float = 1.0) -> Step:
-        """A step at that rate, with penalties in these units."""
-        l1, l2 = self.l1 / l1_unit, self.l2 / l2_unit
+    def step(self, rate: Rate, part: str, l1_unit: float = 1.0, l2_unit: float = 1.0) -> Step:
+        """A part's step at that rate, with penalties in these units; parts that are not penalized have none."""
         hyper: dict[str, Any] = dict(self.hyper)  # whose names are the rule's, so none is a setting of the step
-        return Step(self.rule, lr=rate.lr, l1=l1, l2=l2, average=self.average, name="weights", **hyper)
+        if self.architecture.parts[part].penalized:
+            hyper |= {"l1": self.l1 / l1_unit, "l2": self.l2 / l2_unit}
+        else:
+            hyper["decoupled_weight_decay"] = 0.0
+        return Step(
+            self.rule_of(part),
+            lr=rate.lr,
+            convention=self.convention,
+            granularity=self.granularity,
+            average=self.average,
+            name=part,
+            **hyper,
+        )
+
+    def steps(self, rates: Sequence[Rate], l1_unit: float = 1.0, l2_unit: float = 1.0) -> dict[str, list[Step]]:
+        """For each part a step for each of the rates."""
+        return {part: [self.step(rate, part, l1_unit, l2_unit) for rate in rates] for part in self.architecture.parts}
 
     def record(self) -> dict[str, Any]:
         """The settings as JSON: rules by name, user-defined ones with file and fingerprint; schedules as written."""
         own = {entry.name: getattr(self, entry.name) for entry in fields(Method)}
         lr = schedules.name_of(self.lr) if callable(self.lr) else self.lr
-        return own | {"optimizer": rules.described(self.rule), "lr": lr, "hyper": dict(self.hyper)}
+        optimizer = (
+            {part: rules.described(rules.get(rule)) for part, rule in self.optimizer.items()}
+            if isinstance(self.optimizer, Mapping)
+            else rules.described(self.rule)
+        )
+        named = {"optimizer": optimizer, "lr": lr, "model": self.architecture.name, "hyper": dict(self.hyper)}
+        return own | named
 
     def learning(self, loss: Loss, parameter: float | None, outputs: int) -> Settings:
         """The settings of a learner with this method."""

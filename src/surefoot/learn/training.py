@@ -11,13 +11,13 @@ import surefoot
 from surefoot import losses, schedules
 from surefoot.data import DataError
 from surefoot.data.stream import Block, sources
-from surefoot.engines.lanes import Examples
+from surefoot.engines.examples import Examples
 from surefoot.learn import storage
 from surefoot.learn.checkpoint import Checkpoint, Checkpointer, sizes
 from surefoot.learn.cursor import Cursor
 from surefoot.learn.divergence import Divergence
 from surefoot.learn.evaluation import Evaluation
-from surefoot.learn.examples import examples_of, for_linear_model, in_batches
+from surefoot.learn.examples import examples_of, for_model, in_batches
 from surefoot.learn.interrupts import deferred_interrupts
 from surefoot.learn.learner import DivergedError, Learner
 from surefoot.learn.model import Model
@@ -124,7 +124,7 @@ class Training:
     def _usable(self, block: Block) -> Block:
         if self.targets.decided is None or (self.targets.classes is None and self.learner is None):
             self._begin_targets(block)
-        return for_linear_model(self.stream, self.targets, block)
+        return for_model(self.plan.method.architecture, self.stream, self.targets, block)
 
     def _begin_targets(self, block: Block) -> None:
         try:

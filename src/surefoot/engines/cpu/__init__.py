@@ -1,8 +1,8 @@
 """The CPU engine, in Numba: the reference's bits at the speed of memory.
 
-`drivers/` holds one generic driver per layout, `lanes.py` those of several linear models at once; `codecs.py` reads and
-writes storage types, `slots.py` a rule's memory. `specialize.py` gives a driver's copy for a rule, and `compiling.py`
-makes it where that has not been done before. Here memory is laid out for them and shared among threads.
+`drivers/` holds one generic driver per layout, `bank/` those of several models that learn at once; `codecs.py` reads
+and writes storage types, `slots.py` a rule's memory. `specialize.py` gives a driver's copy for a rule, and
+`compiling.py` makes it where that has not been done before. Here memory is laid out for them and shared among threads.
 """
 
 import contextlib

@@ -12,7 +12,7 @@ import numpy as np
 
 from surefoot import losses, ops
 from surefoot.engines import modifiers
-from surefoot.engines.cpu import lanes, numba_ops, slots
+from surefoot.engines.cpu import numba_ops
 from surefoot.engines.cpu.drivers import coordinate, deferred, dense, linear, rows, sort, squares, variants
 from surefoot.engines.cpu.kind import Kind
 from surefoot.losses import Loss
@@ -25,7 +25,7 @@ INNER: dict[str, Any] = OPTIONS | {"forceinline": True}
 APART: dict[str, Any] = OPTIONS
 """Of helpers that are not worth a copy wherever they are called."""
 
-MODULES = (lanes, coordinate, deferred, dense, linear, variants, rows, sort, squares)
+MODULES = (coordinate, deferred, dense, linear, variants, rows, sort, squares)
 """The modules that drivers and their helpers stand in."""
 
 
@@ -79,8 +79,7 @@ def common_helpers(dtype: str) -> dict[str, Callable]:
 
 def jitted(helper: str, names: dict) -> Callable:
     """A helper whose globals are these."""
-    options = APART if helper in lanes.ONCE_AN_EXAMPLE else INNER
-    return numba.njit(types.FunctionType(helpers()[helper].__code__, names, helper), **options)
+    return numba.njit(types.FunctionType(helpers()[helper].__code__, names, helper), **INNER)
 
 
 def namespace(rule: Rule, kind: Kind) -> dict:
@@ -131,27 +130,6 @@ def namespace(rule: Rule, kind: Kind) -> dict:
         "GATHER": names["gather_all" if kind.sweeps else "gather_new"],
         "SETTLE_WEIGHTS": names["settle_weights" if kind.catches_up else "settle_nothing"],
     }
-    idle_lane = "lane_from_origin" if rule.from_origin else "lane_lazy_exact" if rule.lazy_exact else "lane_by_rule"
-    names |= {
-        "LANE_COUNT": kind.lanes,
-        "WIDTH": (1 + len(rule.slots)) * kind.lanes + 2 if kind.lanes else 0,
-        "SLOPE_OF": slope_by_code(kind.loss),
-        "FIRST_JOINT": first_joint(kind.loss),
-        "TAKE_ROWS": names["take_rows_of_one" if kind.lanes == 1 else "take_rows"],
-        "PUT_ROWS": names["put_rows_of_one" if kind.lanes == 1 else "put_rows"],
-        "PREDICT": names["predict_one" if kind.lanes == 1 else "predict"],
-        "SCALE": names["running_scales" if kind.normalizes else "no_scales"],
-        "PENALTIES": names["spread_penalties" if kind.shrinks or kind.decays else "no_penalties"],
-        "MODIFIERS_AT": names["penalties_as_modifiers" if kind.shrinks or kind.decays else "no_modifiers"],
-        "CATCH_UP": names["lanes_that_wait" if kind.catches_up else "none_waits"],
-        "CATCH_UP_ALL": names["catch_up_all" if kind.catches_up else "none_idle"],
-        "NEXT": names["next_step" if kind.catches_up else "no_next"],
-        "ZERO_GRAD_LANE": names[idle_lane],
-        "AVERAGE": names["blend_lanes" if kind.averages else "no_average"],
-    }
-    names["SPREAD"] = numba.njit(slots.lane_coefficients(len(rule.coefficient_names)), **INNER)
-    for name, function in zip(("SLOTS_OF", "TAKE_SLOTS", "PUT_SLOTS"), slots.lane_slots(len(rule.slots)), strict=True):
-        names[name] = numba.njit(function, **INNER)
     names["RAW_SQUARES"] = raw_squares(f) if kind.adjusts else names["sum_squares"]
     return names
 

@@ -29,9 +29,6 @@ class Kind:
         propagate: values that are not finite go through.
         sweeps: a linear model steps all weights in every mini-batch.
         loss: the loss of a linear model, unless it is one that the kernels of several share; see losses.CODES.
-        lanes: how many linear models learn at once, where that is known when compiling.
-        normalizes: features are divided by their root mean square.
-        averages: averages of the iterates are kept.
     """
 
     dtype: str
@@ -43,15 +40,11 @@ class Kind:
     propagate: bool = False
     sweeps: bool = False
     loss: Loss | None = None
-    lanes: int = 0
-    normalizes: bool = False
-    averages: bool = False
 
     def __str__(self) -> str:
         flags = [name for name, value in vars(self).items() if value is True]
-        lanes = f"{self.lanes}_lanes" if self.lanes else ""
         loss = plain_name(self.loss.name) if self.loss is not None else ""
-        return "_".join(part for part in (self.dtype, *flags, loss, lanes) if part)
+        return "_".join(part for part in (self.dtype, *flags, loss) if part)
 
     def made_of(self) -> tuple:
         """All that decides what is compiled."""

@@ -4,7 +4,7 @@ A tuple of slots holds a 2-D array for a slot of its own number per coordinate, 
 """
 
 import numpy as np
-from numba import njit, types
+from numba import types
 from numba.extending import overload
 
 from surefoot.engines.cpu.codecs import decode, encode
@@ -137,30 +137,3 @@ def _store_row_one(slot, i, value, always):
         return 0
 
     return impl
-
-
-def lane_coefficients(count: int):
-    """A function that copies `count` coefficients of every lane to their arrays for many features."""
-    spread = ["copy_lanes(row[{k}], 0, arrays[{k}], place, lanes)"] * count
-    return together("row, arrays, place, lanes", spread, globals())
-
-
-def lane_slots(count: int):
-    """Functions of a feature's row, which holds its weight in every lane and then each of `count` slots in every lane.
-
-    They give the slots, copy them to arrays of many features' slots, and copy them back.
-    """
-    views = ["row[(1 + {k}) * lanes : (2 + {k}) * lanes]"] * count
-    take = ["copy_lanes(row, (1 + {k}) * lanes, slots[{k}], place, lanes)"] * count
-    put = ["copy_lanes(slots[{k}], place, row, (1 + {k}) * lanes, lanes)"] * count
-    return (
-        together("row, lanes", views, globals()),
-        together("row, place, slots, lanes", take, globals()),
-        together("row, place, slots, lanes", put, globals()),
-    )
-
-
-@njit(forceinline=True)
-def copy_lanes(source, first, target, place, lanes):
-    for k in range(lanes):
-        target[place + k] = source[first + k]

@@ -17,7 +17,6 @@ SOURCES = (
     "codecs",
     "compiling",
     "examples",
-    "lanes",
     "layout",
     "numba_ops",
     "prefetch",

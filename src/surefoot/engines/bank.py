@@ -1,0 +1,361 @@
+"""Several models that learn from the same examples at once: their memory, rules and rates, and the calls of engines."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, cast
+
+import numpy as np
+
+from surefoot import losses, models
+from surefoot.engines.examples import Examples
+from surefoot.engines.feature_table import FeatureTable, Identity, RowMap
+from surefoot.engines.state import State
+from surefoot.engines.step import Step
+from surefoot.engines.tables import stack
+from surefoot.losses import Loss
+from surefoot.models import Architecture
+
+ENGINES = {"cpu": "surefoot.engines.cpu.bank", "reference": "surefoot.engines.reference_bank"}
+
+
+class Engine(Protocol):
+    """What the modules named in ENGINES do."""
+
+    def learn(
+        self,
+        bank: ModelBank,
+        examples: Examples,
+        rows: np.ndarray,
+        edges: np.ndarray,
+        totals: np.ndarray,
+        predictions: np.ndarray,
+    ) -> int:
+        """Learns from examples in mini-batches, a step for each; returns how many numbers were skipped.
+
+        Args:
+            bank: of models.
+            examples: in their order.
+            rows: of the table, of each entry.
+            edges: where each mini-batch begins, and where the last one ends.
+            totals: the sum of learning rates before each step and after the last; a single one where nothing is
+                averaged.
+            predictions: (n, lanes), for what every lane predicts before it learns from an example.
+        """
+        ...
+
+    def settle(self, bank: ModelBank) -> None:
+        """Lets features and averages catch up."""
+        ...
+
+
+@dataclass(frozen=True)
+class PartTable:
+    """What acts on a part at each of some steps, in every lane.
+
+    Attributes:
+        coefficients: of the rule, (steps or 1, coefficients, lanes), of the type of the numbers.
+        keep: what is kept of a number before the step, (steps or 1, lanes).
+    """
+
+    coefficients: np.ndarray
+    keep: np.ndarray
+
+
+class ModelBank:
+    """Models of one architecture that differ in their steps only, and learn from the same examples.
+
+    A lane is a rate and an output: lane k has rate k mod R of R and output k div R.
+
+    Args:
+        architecture: of all models, or its name.
+        steps: for each part of the architecture, a step for each rate; the rules of one part must be the same. A
+            sequence serves all parts.
+        loss: a loss or its name.
+        parameter: the loss's own number; its default unless given.
+        outputs: numbers predicted for each example: 1, or the number of classes.
+        damped: for each rate, whether it takes the slope that the loss has where the step leads (an implicit step).
+        normalize: divide each feature by its root mean square so far.
+        features: how many there are to begin with; more are added when they occur.
+        batch_size: examples for each step.
+        dtype: of the numbers, float32 or float64.
+        row_map: from ids to rows of the table; unless given, ids are rows.
+        engine: "cpu" (Numba) or "reference" (NumPy; slow, obvious, the same bits).
+
+    Raises:
+        ValueError: settings that the architecture or its rules cannot honour.
+    """
+
+    def __init__(
+        self,
+        architecture: str | Architecture,
+        steps: Mapping[str, Sequence[Step]] | Sequence[Step],
+        *,
+        loss: str | Loss = "logistic",
+        parameter: float | None = None,
+        outputs: int = 1,
+        damped: Sequence[bool] = (),
+        normalize: bool = True,
+        features: int = 0,
+        batch_size: int = 1,
+        dtype: str = "float32",
+        row_map: RowMap | None = None,
+        engine: str = "cpu",
+    ):
+        self.architecture = models.get(architecture)
+        self.steps = self._by_part(steps)
+        self.loss = losses.get(loss)
+        self.parameter, self.outputs = self.loss.settings(parameter), outputs
+        self.damped = [bool(d) for d in damped] or [False] * self.rates
+        self.normalize, self.batch_size, self.dtype = normalize, batch_size, np.dtype(dtype)
+        self.engine_name = engine
+        self._check(engine)
+        self.t = self.skipped = 0
+        self.row_map = Identity() if row_map is None else row_map
+        self.table = self._table()
+        self.means = self._means(0) if self.averages else {}
+        self.total, self.upto_shared = 0.0, np.zeros(1)
+        self._followed: dict[str, np.ndarray] = {}
+        self.last, self.upto, self.settled = np.empty(0, np.int64), np.empty(0), 0
+        self.grow(features)
+
+    def _by_part(self, steps: Mapping[str, Sequence[Step]] | Sequence[Step]) -> dict[str, list[Step]]:
+        names = list(self.architecture.parts)
+        given = dict.fromkeys(names, steps) if not isinstance(steps, Mapping) else steps
+        if set(given) != set(names):
+            raise ValueError(
+                f"{self.architecture.name}: found steps for the parts {', '.join(given)}, expected {', '.join(names)}"
+            )
+        counts = {name: len(given[name]) for name in names}
+        if len(set(counts.values())) != 1 or not min(counts.values()):
+            raise ValueError(
+                f"{self.architecture.name}: found {counts} steps, expected one for each rate in every part"
+            )
+        return {name: list(given[name]) for name in names}
+
+    def _check(self, engine: str) -> None:
+        name = self.architecture.name
+        if engine not in ENGINES:
+            raise ValueError(f"engine: found {engine!r}, expected one of {', '.join(ENGINES)}")
+        if self.dtype.name not in ("float32", "float64"):
+            raise ValueError(f"dtype: found {self.dtype}, expected float32 or float64")
+        if not (isinstance(self.batch_size, (int, np.integer)) and self.batch_size >= 1):
+            raise ValueError(f"batch_size: found {self.batch_size!r}, expected a whole number of at least 1")
+        if len(self.damped) != self.rates:
+            raise ValueError(f"damped: found {len(self.damped)} values, expected one for each of {self.rates} rates")
+        if any(self.damped) and not self.architecture.linear:
+            raise ValueError(f"{name}: steps cannot be implicit, because its predictions are not linear in its numbers")
+        for part, steps in self.steps.items():
+            if len({step.rule for step in steps}) > 1:
+                raise ValueError(f"{name}: found several rules for the part {part!r}, expected one at several rates")
+
+    @property
+    def engine(self) -> Engine:
+        return cast(Engine, importlib.import_module(ENGINES[self.engine_name]))
+
+    @property
+    def rates(self) -> int:
+        return len(next(iter(self.steps.values())))
+
+    @property
+    def lanes(self) -> int:
+        return self.rates * self.outputs
+
+    @property
+    def features(self) -> int:
+        """Features that the table has room for, and that may have occurred."""
+        return self.table.rows
+
+    @property
+    def averages(self) -> bool:
+        return any(steps[0].average for steps in self.steps.values())
+
+    def catches_up(self, part: str) -> bool:
+        """Whether a part's numbers change in steps in which their feature does not occur."""
+        step = self.steps[part][0]
+        if self.architecture.parts[part].of == "model" or (step.rule.from_origin and self._constant(part)):
+            return False
+        return step.catches_up and step.no_closed_form is None
+
+    def _constant(self, part: str) -> bool:
+        """Whether the coefficients are the same at every step."""
+        return all(np.ndim(c) == 0 for step in self.steps[part] for c in step.coefficients(np.arange(1, 3)))
+
+    @property
+    def waits(self) -> bool:
+        """Whether features that do not occur have steps to catch up on when they next do."""
+        return any(map(self.catches_up, self.steps))
+
+    # Memory
+
+    def _table(self) -> FeatureTable:
+        slots = {
+            part: {
+                name: np.array([step.initial(slot) for step in steps] * self.outputs)
+                for name, slot in steps[0].rule.slots.items()
+            }
+            for part, steps in self.steps.items()
+        }
+        return FeatureTable(self.architecture, slots, self.lanes, self.dtype, self.row_map)
+
+    def _means(self, rows: int) -> dict[str, np.ndarray]:
+        """Averages of each part, (rows or 1, width · lanes)."""
+        return {
+            name: np.zeros((rows if layout.of == "feature" else 1, layout.span), self.dtype)
+            for name, layout in self.table.parts.items()
+        }
+
+    def grow(self, features: int) -> None:
+        """Makes room for features up to this number, before they occur."""
+        if isinstance(self.row_map, Identity):
+            self.row_map.reserve(features)
+        self._follow(features)
+
+    def _follow(self, rows: int) -> None:
+        """Lets the table and what goes along with it have this number of rows."""
+        before = self.table.rows
+        if rows <= before:
+            return
+        self.table.grow(rows)
+        arrays = {"last": self.last, "upto": self.upto, **self._of_features(self.means)}
+        if rows > len(self._followed.get("last", ())):
+            room = max(rows, before + before // 2)
+            self._followed = {name: np.zeros((room, *a.shape[1:]), a.dtype) for name, a in arrays.items()}
+            for name, array in arrays.items():
+                self._followed[name][:before] = array[:before]
+        views = {name: array[:rows] for name, array in self._followed.items()}
+        self.last, self.upto = views.pop("last"), views.pop("upto")
+        self.means |= views
+        self.last[before:] = self.t
+
+    def _of_features(self, arrays: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: array for name, array in arrays.items() if self.table.parts[name].of == "feature"}
+
+    def start(self, part: str, numbers) -> None:
+        """Sets a part's numbers before the first step, in every lane at a rate alike.
+
+        Args:
+            part: its name.
+            numbers: (features or 1, width, outputs), or what broadcasts to it.
+        """
+        view = self.table.numbers(part)
+        outputs = np.broadcast_to(np.asarray(numbers), (*view.shape[:2], self.outputs))
+        view[...] = np.repeat(outputs, self.rates, axis=2)
+
+    def change(self, steps: Mapping[str, Sequence[Step]] | Sequence[Step], parameter: float) -> None:
+        """Goes on with other settings of the same rules, and another number of the loss's own."""
+        self.steps, self.parameter = self._by_part(steps), parameter
+
+    # Learning
+
+    def learn(self, examples: Examples) -> np.ndarray:
+        """Learns from the examples in their order; returns what each lane predicted before, (n, outputs, rates)."""
+        n = len(examples)
+        predictions = np.empty((n, self.lanes), self.dtype)
+        if n:
+            first, stop = examples.indptr[0], examples.indptr[-1]
+            rows = self.row_map.rows(examples.indices[first:stop])
+            self._follow(len(self.row_map))
+            edges = np.minimum(np.arange(-(-n // self.batch_size) + 1) * self.batch_size, n)
+            steps = len(edges) - 1
+            totals = self._totals(steps)
+            self.skipped += self.engine.learn(self, examples, rows, edges, totals, predictions)
+            self.t += steps
+            self.total = float(totals[-1])
+            if self.waits and not all(map(self._constant, filter(self.catches_up, self.steps))):
+                self.settle()
+        return predictions.reshape(n, self.outputs, self.rates)
+
+    def acting(self, part: str, first: int, steps: int) -> PartTable:
+        """What acts on a part in the steps from the first on."""
+        ts = np.arange(first, first + steps)
+        columns = [stack(step.coefficients(ts), steps) for step in self.steps[part]]
+        rows = max(map(len, columns))
+        table = np.stack([np.broadcast_to(column, (rows, column.shape[1])) for column in columns], axis=2)
+        coefficients = np.ascontiguousarray(np.tile(table, (1, 1, self.outputs)), self.dtype)
+        if not self.steps[part][0].decays:
+            return PartTable(coefficients, np.ones((1, self.lanes), self.dtype))
+        keep = np.stack([np.broadcast_to(step.modifiers(ts).keep, steps) for step in self.steps[part]], axis=1)
+        return PartTable(coefficients, np.tile(keep, (1, self.outputs)).astype(self.dtype))
+
+    def _totals(self, steps: int) -> np.ndarray:
+        """The sum of learning rates before each step and after the last, by which iterates are averaged."""
+        if not self.averages:
+            return np.full(1, self.total)
+        step = next(steps[0] for steps in self.steps.values() if steps[0].average)
+        lr = np.broadcast_to(np.asarray(step.lr(np.arange(self.t + 1, self.t + 1 + steps)), float), steps)
+        return np.cumsum(np.append(self.total, lr))
+
+    def settle(self) -> None:
+        """Lets features that have not occurred for a while catch up, and the averages."""
+        if self.waits or self.averages:
+            self.engine.settle(self)
+            self.last[:] = self.t
+            self.settled = self.t
+
+    # Results
+
+    def numbers(self, part: str, averaged: bool = False) -> np.ndarray:
+        """A part's numbers for features as they are in the data, (features or 1, width, outputs, rates)."""
+        self.settle()
+        layout = self.table.parts[part]
+        found = self.means[part] if averaged and self.means else self.table.numbers(part).reshape(-1, layout.span)
+        if layout.of == "feature" and self.normalize:
+            found = (found * self.table.scales()[:, None]).astype(self.dtype)
+        return found.reshape(-1, layout.width, self.outputs, self.rates).copy()
+
+    def effective_rates(self, part: str, rate: int) -> np.ndarray:
+        """The rates of a part's next step at one of the learning rates, (features or 1, width, outputs)."""
+        self.settle()
+        step, lanes = self.steps[part][rate], slice(rate, None, self.rates)
+        x = np.ascontiguousarray(self.table.numbers(part)[..., lanes])
+        slots = {name: np.ascontiguousarray(self.table.numbers(part, name)[..., lanes]) for name in step.rule.slots}
+        return step.rates(x, State(slots, t=self.t)).astype(self.dtype)
+
+    def choose(
+        self, rates: Sequence[int], steps: Mapping[str, Sequence[Step]] | Sequence[Step], damped: Sequence[bool]
+    ) -> None:
+        """Goes on with these of the present rates, which may be named twice, and steps for them."""
+        self.settle()
+        lanes = np.concatenate([c * self.rates + np.asarray(rates, np.int64) for c in range(self.outputs)])
+        for name, layout in self.table.parts.items():
+            if name in self.means:
+                wide = self.means[name].reshape(-1, layout.width, layout.lanes)
+                self.means[name] = np.ascontiguousarray(wide[..., lanes]).reshape(len(wide), -1)
+        before = self.table
+        self.steps, self.damped, self._followed = self._by_part(steps), [bool(d) for d in damped], {}
+        self.table = self._table()
+        self.table.take(before, lanes)
+
+    def state(self) -> tuple[dict[str, np.ndarray], dict[str, float]]:
+        """All there is to the memory: arrays, which are not copies, and numbers."""
+        arrays = self.table.state() | {"last": self.last, "upto": self.upto, "upto_shared": self.upto_shared}
+        arrays |= {f"means.{name}": array for name, array in self.means.items()}
+        return arrays, {"t": self.t, "skipped": self.skipped, "settled": self.settled, "total": self.total}
+
+    def restore(self, arrays: Mapping[str, np.ndarray], numbers: Mapping[str, Any]) -> None:
+        """Goes on from a state of a bank of the same kind.
+
+        Raises:
+            ValueError: arrays are of another kind, or do not fit together.
+        """
+        self.table.restore(arrays)
+        expected = {"last": ((self.features,), np.int64), "upto": ((self.features,), np.float64)}
+        expected["upto_shared"] = (1,), np.float64
+        for name, layout in self.table.parts.items():
+            if self.averages:
+                rows = self.features if layout.of == "feature" else 1
+                expected[f"means.{name}"] = (rows, layout.span), self.dtype
+        for name, (shape, dtype) in expected.items():
+            if name not in arrays or arrays[name].shape != shape or arrays[name].dtype != dtype:
+                found = f"{arrays[name].dtype} of shape {arrays[name].shape}" if name in arrays else "nothing"
+                raise ValueError(f"{name}: found {found}, expected {np.dtype(dtype)} of shape {shape}")
+        self.last, self.upto, self.upto_shared = (arrays[name].copy() for name in ("last", "upto", "upto_shared"))
+        self.means = {name: arrays[f"means.{name}"].copy() for name in self.means}
+        self._followed = {}
+        if isinstance(self.row_map, Identity):
+            self.row_map.reserve(self.features)
+        self.t, self.skipped, self.settled = (int(numbers[name]) for name in ("t", "skipped", "settled"))
+        self.total = float(numbers["total"])

@@ -1,0 +1,116 @@
+"""What drivers take, by name."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+VECTOR = 16
+"""Numbers of a vector, at most; arrays of an example's numbers have room for whole vectors."""
+
+
+class Rows(NamedTuple):
+    """Examples in CSR form; `rows` are those of the table. Empty `bases` and `fields` are none."""
+
+    indptr: np.ndarray
+    rows: np.ndarray
+    values: np.ndarray
+    fields: np.ndarray
+    bases: np.ndarray
+    targets: np.ndarray
+    weights: np.ndarray
+
+
+class Cells(NamedTuple):
+    """A FeatureTable's arrays, and in which column of `sums` the statistics begin."""
+
+    cells: np.ndarray
+    sums: np.ndarray
+    shared: np.ndarray
+    statistics: int
+
+
+class Loss(NamedTuple):
+    """The loss by its code, its own parameter, how many outputs there are, and which lanes take implicit steps."""
+
+    code: int
+    parameter: float
+    outputs: int
+    damped: np.ndarray
+
+
+class Entries(NamedTuple):
+    """Room for one example: its values, the same divided by their features' root mean squares, what they are counted
+    and scaled by, and numbers of lanes.
+
+    `first` is the only row of the parts of the model.
+    """
+
+    values: np.ndarray
+    scaled: np.ndarray
+    counts: np.ndarray
+    scales: np.ndarray
+    slopes: np.ndarray
+    shifted: np.ndarray
+    shares: np.ndarray
+    first: np.ndarray
+
+
+class Gathered(NamedTuple):
+    """A part of several features side by side, a number for each feature, number of the part, and lane.
+
+    Attributes:
+        x, g, slots, coefficients: what the rule takes.
+        moves: what an implicit step would take off.
+        penalties: (3, …), l1, l2, and what is kept of x before the step.
+        table: the coefficients of every lane, (steps or 1, coefficients, lanes).
+        keep: what every lane keeps of x, (steps or 1, lanes).
+        l1, l2: the penalties of the features as they are in the data.
+    """
+
+    x: np.ndarray
+    g: np.ndarray
+    slots: tuple
+    coefficients: tuple
+    moves: np.ndarray
+    penalties: np.ndarray
+    table: np.ndarray
+    keep: np.ndarray
+    l1: Any
+    l2: Any
+
+
+class Waiting(NamedTuple):
+    """Rows that wait: the last step in which each took part, the step that is being taken, the first steps of
+    stretches of constant coefficients, and for each part what acts in them."""
+
+    last: np.ndarray
+    now: np.ndarray
+    starts: np.ndarray
+    parts: tuple
+
+
+class WaitingPart(NamedTuple):
+    """The coefficients of each stretch, what is kept of x in each, and the penalties; see Gathered."""
+
+    table: np.ndarray
+    keep: np.ndarray
+    l1: float
+    l2: float
+
+
+class Averages(NamedTuple):
+    """The averages of every part, the sum of learning rates that each row's reach to, and that sum before each step."""
+
+    means: tuple
+    upto: np.ndarray
+    upto_shared: np.ndarray
+    totals: np.ndarray
+
+
+class Batch(NamedTuple):
+    """Room for a mini-batch: the rows it touches, what their values are scaled by, and where each row lies there."""
+
+    touched: np.ndarray
+    scales: np.ndarray
+    places: np.ndarray
+    parts: tuple

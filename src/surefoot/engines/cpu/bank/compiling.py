@@ -1,0 +1,213 @@
+"""What Numba compiles for a bank of models: a driver's copy, whose globals are the model's functions and its rules."""
+
+import functools
+import types
+from collections.abc import Callable, Sequence
+
+import numba
+import numpy as np
+
+from surefoot.engines.cpu import compiling
+from surefoot.engines.cpu.bank import drivers
+from surefoot.engines.cpu.bank.kind import BankKind
+from surefoot.engines.cpu.compiling import APART, INNER
+from surefoot.engines.cpu.unrolling import together
+from surefoot.engines.feature_table import RowLayout
+from surefoot.models import Architecture
+from surefoot.native.codegen import OPTIONS
+from surefoot.rules import Rule
+
+
+def copy_of(driver: str, architecture: Architecture, rules: tuple[Rule, ...], kind: BankKind, name: str) -> Callable:
+    """The driver under a name of its own; not compiled yet."""
+    original = getattr(drivers, driver)
+    names = namespace(architecture, rules, kind)
+    copy = types.FunctionType(original.__code__.replace(co_name=name, co_qualname=name), names, name)
+    copy.__module__, copy.__qualname__ = original.__module__, name
+    return numba.njit(copy, **OPTIONS)
+
+
+@functools.cache
+def helpers() -> dict[str, types.FunctionType]:
+    """The functions of `drivers`."""
+    return {name: f for name, f in vars(drivers).items() if getattr(f, "__module__", None) == drivers.__name__}
+
+
+def jitted(helper: str, names: dict) -> Callable:
+    """A helper of `drivers` whose globals are these."""
+    options = APART if helper in drivers.ONCE_AN_EXAMPLE else INNER
+    return numba.njit(types.FunctionType(helpers()[helper].__code__, names, helper), **options)
+
+
+def namespace(architecture: Architecture, rules: tuple[Rule, ...], kind: BankKind) -> dict:
+    """The globals of a driver's copy."""
+    f = np.dtype(kind.dtype).type
+    parts = parts_of(architecture, rules, kind)
+    row = RowLayout.of(numbers_of(architecture, rules) * kind.lanes, np.dtype(kind.dtype))
+    names = dict(vars(drivers)) | {
+        "F": f,
+        "LANE_COUNT": kind.lanes,
+        "CELLS": row.width,
+        "STATISTICS": row.statistics,
+        "FIELDS": int(kind.fields),
+        "BASES": kind.bases,
+        "CELLS_IN_LINE": drivers.LINE // np.dtype(kind.dtype).itemsize,
+        "SLOPE_OF": compiling.slope_by_code(kind.loss),
+        "FIRST_JOINT": compiling.first_joint(kind.loss),
+    }
+    names |= functions(architecture, kind, len(parts))
+    waits = any(part.catches_up for part in kind.parts)
+    for helper in helpers():
+        names[helper] = jitted(helper, names)
+    names |= {
+        "SCALE": names["scale_values" if kind.normalizes else "copy_values"],
+        "SCALE_OF": names["scale_of" if kind.normalizes else "no_scale"],
+        "CATCH_UP": names["catch_up_row" if waits else "nothing_waits"],
+        "CATCH_UP_ALL": names["catch_up_all" if waits else "none_wait"],
+        "NEXT": names["next_step" if waits else "no_next"],
+        "AVERAGE": names["blend" if kind.averages else "no_average"],
+    }
+    names |= calls(architecture, kind, parts)
+    return names
+
+
+def functions(architecture: Architecture, kind: BankKind, parts: int) -> dict[str, Callable]:
+    """The model's functions, of all parts as kernels have them."""
+    predict = architecture.predict_one if kind.lanes == 1 and architecture.predict_one else architecture.predict
+    names = {"predict": numba.njit(predict, **INNER), "gradient": numba.njit(architecture.gradient, **INNER)}
+    names["Numbers"] = architecture.numbers
+    x, g, moves = (
+        f"Numbers({', '.join(f'parts[{p}].{field}' for p in range(parts))})" for field in ("x", "g", "moves")
+    )
+    sources = {
+        "PREDICT": f"lambda values, fields, parts, base, out, lanes: predict(values, fields, {x}, base, out, lanes)",
+        "SHIFT": f"lambda values, fields, parts, base, out, lanes: predict(values, fields, {moves}, base, out, lanes)",
+        "GRADIENT": f"lambda values, fields, parts, slopes, lanes: gradient(values, fields, {x}, slopes, {g}, lanes)",
+    }
+    return {name: numba.njit(eval(source, names), **INNER) for name, source in sources.items()}
+
+
+def numbers_of(architecture: Architecture, rules: tuple[Rule, ...]) -> int:
+    """Numbers and slots that a feature has in each lane."""
+    parts = zip(architecture.parts.values(), rules, strict=True)
+    return sum(part.width * (1 + len(rule.slots)) for part, rule in parts if part.of == "feature")
+
+
+def parts_of(architecture: Architecture, rules: tuple[Rule, ...], kind: BankKind) -> list[dict]:
+    """For each part the globals of the helpers that are its own."""
+    begins = {"feature": 0, "model": 0}
+    found = []
+    for part, rule, around in zip(architecture.parts.values(), rules, kind.parts, strict=True):
+        idle = (
+            "number_from_origin" if rule.from_origin else "number_lazy_exact" if rule.lazy_exact else "number_by_rule"
+        )
+        penalized = around.shrinks or around.decays
+        names = compiling.namespace(rule, around) | {
+            "copy_numbers": COPY["copy_numbers"],
+            "VECTOR": drivers.VECTOR,
+            "PART_WIDTH": part.width,
+            "PART_BEGIN": begins[part.of],
+        }
+        names["whole_vectors"] = jitted("whole_vectors", names)
+        names["SPREAD"] = numba.njit(copy_coefficients(len(rule.coefficient_names)), **INNER)
+        for name, function in zip(("SLOTS_OF", "TAKE_SLOTS", "PUT_SLOTS"), slots(len(rule.slots)), strict=True):
+            names[name] = numba.njit(function, **INNER)
+        names["MODIFIERS_AT"] = jitted("penalties_as_modifiers" if penalized else "no_modifiers", names)
+        names["ZERO_GRAD_NUMBER"] = jitted(f"number_{way}", names)
+        begins[part.of] += part.width * (1 + len(rule.slots))
+        found.append(names)
+    return found
+
+
+COPY = {"copy_numbers": numba.njit(drivers.copy_numbers, **INNER)}
+"""What the functions that are written out for a number of slots call."""
+
+CALLS = {
+    # name: (its arguments, the helper, what the helper gets of part p)
+    "TAKE_PARTS": ("table, rows, size, first, parts, lanes", "take_part", "{home}, {rows}, {size}, parts[{p}], lanes"),
+    "PUT_PARTS": ("table, rows, size, first, parts, lanes", "put_part", "{home}, {rows}, {size}, parts[{p}], lanes"),
+    "ADD_PARTS": (
+        "rows, places, size, first, parts, batch_parts, lanes",
+        "add_part",
+        "{rows}, {places}, {size}, parts[{p}], batch_parts[{p}], lanes",
+    ),
+    "CLEAR_PARTS": ("begin, end, parts, lanes", "clear_part", "{begin}, {end}, parts[{p}], lanes"),
+    "MEAN_PARTS": ("total, size, parts, lanes", "mean_part", "total, {size}, parts[{p}], lanes"),
+    "SPREAD_PARTS": ("b, size, parts, lanes", "spread_part", "b, {size}, parts[{p}], lanes"),
+    "TRIAL_PARTS": ("size, parts, lanes", "trial_part", "{size}, parts[{p}], lanes"),
+    "SHORTEN_PARTS": ("shares, size, parts, lanes", "shorten_part", "shares, {size}, parts[{p}], lanes"),
+    "MOVE_PARTS": ("size, parts, lanes", "move_part", "{size}, parts[{p}], lanes"),
+    "STEP_PARTS": ("size, parts, lanes", "step_part", "{size}, parts[{p}], lanes"),
+    "PENALTIES_PARTS": ("scales, b, size, parts, lanes", "penalties_part", "scales, b, {size}, parts[{p}], lanes"),
+    "WAIT_PARTS": (
+        "row, scale, last, until, starts, waiting, lanes",
+        "wait_part",
+        "row, scale, last, until, starts, waiting[{p}], lanes",
+    ),
+    "BLEND_PARTS": ("row, j, share, means, lanes", "blend_part", "row, j, share, means[{p}], lanes"),
+    "BLEND_SHARED": ("row, j, share, means, lanes", "blend_part", "row, j, share, means[{p}], lanes"),
+}
+"""How the helpers of parts are called."""
+OF_FEATURES = {
+    "home": "table.cells",
+    "rows": "rows",
+    "size": "size",
+    "places": "places",
+    "begin": "begin",
+    "end": "end",
+}
+OF_THE_MODEL = {
+    "home": "table.shared",
+    "rows": "first",
+    "size": "1",
+    "places": "first",
+    "begin": "0",
+    "end": "1 if begin == end else 0",
+}
+"""A part of the model has one row; it is cleared once, before the first row of a mini-batch."""
+
+
+def calls(architecture: Architecture, kind: BankKind, parts: Sequence[dict]) -> dict[str, Callable]:
+    """Functions that call a helper for every part; those that return numbers return their sum."""
+    found = {}
+    for name, (arguments, helper, call) in CALLS.items():
+        functions, terms = {}, []
+        for p, (part, around, names) in enumerate(zip(architecture.parts.values(), kind.parts, parts, strict=True)):
+            if takes_part(name, part.of, around):
+                functions[f"{helper}_{p}"] = jitted(helper, names)
+                places = OF_FEATURES if part.of == "feature" else OF_THE_MODEL
+                terms.append(f"{helper}_{p}({call.format(p=p, **places)})")
+        counts = helper in ("step_part", "move_part")
+        body = " + ".join(terms) if counts else f"({''.join(f'{term}, ' for term in terms)})"
+        found[name] = numba.njit(eval(f"lambda {arguments}: {body}", functions), **INNER)
+    return found
+
+
+def takes_part(name: str, of: str, around) -> bool:
+    """Whether a part is among those that a function is called for."""
+    if name == "PENALTIES_PARTS":
+        return around.shrinks or around.decays
+    if name == "WAIT_PARTS":
+        return around.catches_up
+    if name == "BLEND_PARTS":
+        return of == "feature"
+    if name == "BLEND_SHARED":
+        return of == "model"
+    return True
+
+
+def copy_coefficients(count: int) -> Callable:
+    """A function that copies `count` coefficients of every lane to their arrays."""
+    return together("row, arrays, place, lanes", ["copy_numbers(row[{k}], 0, arrays[{k}], place, lanes)"] * count, COPY)
+
+
+def slots(count: int) -> tuple[Callable, Callable, Callable]:
+    """Functions of a row, which holds a part's numbers from `begin` on and then each of `count` slots.
+
+    They give the slots, copy them to arrays of many features' slots, and copy them back.
+    """
+    views = together("row, begin, span", ["row[begin + (1 + {k}) * span : begin + (2 + {k}) * span]"] * count, COPY)
+    take = ["copy_numbers(row, begin + (1 + {k}) * span, slots[{k}], place, span)"] * count
+    put = ["copy_numbers(slots[{k}], place, row, begin + (1 + {k}) * span, span)"] * count
+    arguments = "row, begin, slots, place, span"
+    return views, together(arguments, take, COPY), together(arguments, put, COPY)

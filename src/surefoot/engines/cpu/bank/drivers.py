@@ -1,0 +1,474 @@
+"""Several models at once, in lanes: `specialize` gives the copy of a driver for an architecture and its rules.
+
+The examples are read once for all lanes. A feature's row holds each part's numbers and slots in every lane and then
+its statistics: adjacent cache lines. The model sees each value divided by its feature's root mean square so far, so
+weights are those of such features, and no scale of the data matters to them; after Ross, Mineiro & Langford (2013),
+Normalized online learning, who divide by the maximum.
+
+A step gathers the rows of the features that take part side by side, part by part, lets the model's functions predict
+and compute gradients, calls each part's rule on all of its numbers in one loop, and puts the rows back. Names in
+capitals are filled in by `compiling`: those of the family `…_PARTS` call a function below once for each part, in
+its copy for that part's rule; PART_WIDTH and PART_BEGIN say where a part lies.
+"""
+
+import numpy as np
+from numba.np.unsafe.ndarray import to_fixed_tuple
+
+from surefoot.engines.cpu.bank.arguments import VECTOR
+from surefoot.engines.cpu.drivers.coordinate import step_coordinate
+from surefoot.engines.cpu.drivers.deferred import steps_in_stretch, stretch_of
+from surefoot.engines.cpu.prefetch import prefetch, prefetch_number
+from surefoot.engines.cpu.slots import load, not_finite, store
+from surefoot.engines.modifiers import Modifiers
+
+# ruff: noqa: F821
+
+LINE = 64
+"""Bytes of a line of a cache."""
+FEATURES_AHEAD = 24
+ENTRIES_AHEAD = 1 << 10
+ENTRIES_IN_LINE = 8
+EVALUATIONS = 60
+ONCE_AN_EXAMPLE = ("against_others", "damping", "damp", "slopes_of")
+"""What is called once for an example, or not much more often: compiled apart, in half the time."""
+
+
+# Drivers
+
+
+def learn(examples, first, last, table, loss, predictions, entries, parts, waiting, averages):
+    """Learns from the examples first … last − 1, a step for each; returns how many coordinates were skipped.
+
+    What every lane predicted before it learned from an example is written to `predictions`.
+    """
+    lanes = LANE_COUNT if LANE_COUNT else entries.slopes.size
+    skipped = 0
+    for i in range(first, last):
+        begin, end = examples.indptr[i], examples.indptr[i + 1]
+        rows, size = examples.rows[begin:end], end - begin
+        scaled, fields = entries.scaled[:size], examples.fields[begin * FIELDS : end * FIELDS]
+        predicted = predictions[i - first]
+        gather(examples, begin, end, examples.indptr[last], table, entries, parts, waiting, lanes)
+        PREDICT(scaled, fields, parts, base_of(examples, i), predicted, lanes)
+        slopes_of(loss, predicted, examples.targets[i], examples.weights[i], entries, lanes)
+        GRADIENT(scaled, fields, parts, entries.slopes, lanes)
+        SPREAD_PARTS(i - first, size, parts, lanes)
+        if loss.damped.size > 0:
+            TRIAL_PARTS(size, parts, lanes)
+            SHIFT(scaled, fields, parts, F(0), entries.shares, lanes)
+            damp(loss, examples.targets[i], entries)
+            SHORTEN_PARTS(entries.shares, size, parts, lanes)
+            GRADIENT(scaled, fields, parts, entries.slopes, lanes)
+        PENALTIES_PARTS(entries.scales, i - first, size, parts, lanes)
+        AVERAGE(table, rows, averages, i - first, lanes)
+        if loss.damped.size > 0:
+            skipped += MOVE_PARTS(size, parts, lanes)
+        else:
+            skipped += STEP_PARTS(size, parts, lanes)
+        PUT_PARTS(table, rows, size, entries.first, parts, lanes)
+        NEXT(waiting)
+    return skipped
+
+
+def learn_batches(examples, edges, table, loss, predictions, entries, parts, batch, waiting, averages):
+    """Learns from mini-batches, one step for each; batch b has the examples edges[b] … edges[b + 1] − 1.
+
+    The gradient is the mean over the batch, by the examples' weights.
+    """
+    lanes = LANE_COUNT if LANE_COUNT else entries.slopes.size
+    touched, places, skipped = batch.touched, batch.places, 0
+    for b in range(edges.size - 1):
+        count, total = 0, 0.0
+        CLEAR_PARTS(0, 0, batch.parts, lanes)
+        for i in range(edges[b], edges[b + 1]):
+            total += examples.weights[i]
+        for i in range(edges[b], edges[b + 1]):
+            begin, end = examples.indptr[i], examples.indptr[i + 1]
+            rows, size = examples.rows[begin:end], end - begin
+            scaled, fields = entries.scaled[:size], examples.fields[begin * FIELDS : end * FIELDS]
+            predicted = predictions[i - edges[0]]
+            gather(examples, begin, end, examples.indptr[edges[-1]], table, entries, parts, waiting, lanes)
+            PREDICT(scaled, fields, parts, base_of(examples, i), predicted, lanes)
+            slopes_of(loss, predicted, examples.targets[i], examples.weights[i], entries, lanes)
+            GRADIENT(scaled, fields, parts, entries.slopes, lanes)
+            for e in range(size):
+                if places[rows[e]] < 0:
+                    places[rows[e]], touched[count] = count, rows[e]
+                    CLEAR_PARTS(count, count + 1, batch.parts, lanes)
+                    count += 1
+            ADD_PARTS(rows, places, size, entries.first, parts, batch.parts, lanes)
+        for u in range(count):
+            places[touched[u]] = -1
+            batch.scales[u] = SCALE_OF(table.sums[touched[u]], table.statistics)
+        MEAN_PARTS(total, count, batch.parts, lanes)
+        SPREAD_PARTS(b, count, batch.parts, lanes)
+        TAKE_PARTS(table, touched, count, entries.first, batch.parts, lanes)
+        PENALTIES_PARTS(batch.scales, b, count, batch.parts, lanes)
+        AVERAGE(table, touched[:count], averages, b, lanes)
+        skipped += STEP_PARTS(count, batch.parts, lanes)
+        PUT_PARTS(table, touched, count, entries.first, batch.parts, lanes)
+        NEXT(waiting)
+    return skipped
+
+
+def settle_rows(table, waiting, averages, rows, lanes):
+    """Lets every feature catch up, and then every average."""
+    for j in range(table.cells.shape[0]):
+        CATCH_UP(table, j, waiting, lanes)
+    AVERAGE(table, rows, averages, 0, lanes)
+    return 0
+
+
+# An example
+
+
+def gather(examples, begin, end, stop, table, entries, parts, waiting, lanes):
+    """Scales an example's values and gathers the rows of its features."""
+    soon = examples.rows[min(begin + FEATURES_AHEAD, stop) : min(end + FEATURES_AHEAD, stop)]
+    for e in range(soon.size):
+        for k in range(0, CELLS if LANE_COUNT else table.cells.shape[1], CELLS_IN_LINE):
+            prefetch_number(table.cells, soon[e], k)
+    # The next example is asked for as well: it lies ahead of where the processor looks by itself.
+    for entry in range(end, min(2 * end - begin, end + ENTRIES_AHEAD, stop), ENTRIES_IN_LINE):
+        prefetch(examples.values, entry)
+        prefetch(examples.rows, entry + FEATURES_AHEAD)
+    rows, values = examples.rows[begin:end], examples.values[begin:end]
+    CATCH_UP_ALL(table, rows, waiting, lanes)
+    count_values(table, rows, values, entries)
+    SCALE(values.size, entries)
+    TAKE_PARTS(table, rows, rows.size, entries.first, parts, lanes)
+
+
+def base_of(examples, i):
+    return F(examples.bases[i]) if BASES else F(0)
+
+
+# Statistics
+
+
+def count_values(table, rows, values, entries):
+    """Counts the values in: in float64, so that no square overflows that is one of a float32."""
+    at = STATISTICS if LANE_COUNT else table.statistics
+    for e in range(values.size):
+        x, row = values[e], table.sums[rows[e]]
+        row[at] += 1.0
+        row[at + 1] += x
+        row[at + 2] += x * x
+        entries.values[e], entries.counts[e], entries.scales[e] = x, row[at], row[at + 2]
+
+
+def scale_values(size, entries):
+    """Divides values by their features' root mean squares. A feature that was always 0 stays as it is."""
+    for e in range(whole_vectors(size)):
+        squares = entries.scales[e]
+        scale = np.sqrt(entries.counts[e] / squares) if squares > 0.0 else 1.0
+        entries.scales[e], entries.scaled[e] = scale, F(entries.values[e] * scale)
+
+
+def copy_values(size, entries):
+    for e in range(whole_vectors(size)):
+        entries.scales[e], entries.scaled[e] = 1.0, F(entries.values[e])
+
+
+def whole_vectors(numbers):
+    """As many numbers as whole vectors have: those beyond the last one are computed in vain, faster than alone."""
+    return (numbers + VECTOR - 1) // VECTOR * VECTOR
+
+
+def scale_of(row, at):
+    """What a feature's values are multiplied by: 1 over their root mean square so far, 1 where that is 0."""
+    return np.sqrt(row[at] / row[at + 2]) if row[at + 2] > 0.0 else 1.0
+
+
+def no_scale(row, at):
+    return 1.0
+
+
+# Slopes
+
+
+def target_of(target, k, outputs, lanes):
+    """What lane k is to predict: of several outputs, 1 for the class that it is and 0 for the others."""
+    if outputs == 1:
+        return target
+    return 1.0 if k // (lanes // outputs) == np.int64(target) else 0.0
+
+
+def slopes_of(loss, predicted, target, weight, entries, lanes):
+    """The derivative of the loss by every lane's prediction, times the example's weight.
+
+    Of a joint loss it is the slope at the prediction less the log-sum-exp of the others, that is `shifted`.
+    """
+    shifted, outputs = entries.shifted, loss.outputs
+    for k in range(lanes):
+        shifted[k] = np.float64(predicted[k])
+    if outputs > 1 and loss.code >= FIRST_JOINT:
+        against_others(predicted, shifted, outputs, lanes // outputs)
+    for k in range(lanes):
+        wanted = target_of(target, k, outputs, lanes)
+        entries.slopes[k] = F(SLOPE_OF(loss.code, shifted[k], wanted, loss.parameter) * weight)
+
+
+def against_others(predicted, shifted, outputs, rates):
+    """Every prediction less the log-sum-exp of the other outputs' in the same rate."""
+    for r in range(rates):
+        for c in range(outputs):
+            largest = -np.inf
+            for o in range(outputs):
+                if o != c:
+                    largest = max(largest, np.float64(predicted[o * rates + r]))
+            total = 0.0
+            for o in range(outputs):
+                if o != c:
+                    total += np.exp(np.float64(predicted[o * rates + r]) - largest)
+            shifted[c * rates + r] = np.float64(predicted[c * rates + r]) - largest - np.log(total)
+
+
+def damp(loss, target, entries):
+    """Takes the slopes that the loss has where the steps of damped lanes lead, shortened in the same way.
+
+    How far every lane's step would move its prediction becomes the share of the step that is taken.
+    """
+    shares = entries.shares
+    for k in range(shares.size):
+        share = F(1)
+        if loss.damped[k]:
+            wanted = target_of(target, k, loss.outputs, shares.size)
+            share = F(damping(loss, entries.shifted[k], wanted, np.float64(shares[k])))
+        entries.slopes[k] *= share
+        shares[k] = share
+
+
+def damping(loss, prediction, target, move):
+    """The share of the slope that the loss has where a step along this share leads: an implicit step.
+
+    The root of slope(p − share · move) = share · slope(p) by false position (the Illinois variant), which a kink does
+    not stop. Kulis & Bartlett (2010), Implicit online learning; Karampatziakis & Langford (2011).
+    """
+    here = SLOPE_OF(loss.code, prediction, target, loss.parameter)
+    if not (here * move > 0.0) or not np.isfinite(move):
+        return 1.0
+    low, high = 0.0, 1.0
+    below, above = 1.0, SLOPE_OF(loss.code, prediction - move, target, loss.parameter) / here - 1.0
+    if above >= 0.0:
+        return 1.0
+    share, side = 1.0, 0
+    for _ in range(EVALUATIONS):
+        share = (low * above - high * below) / (above - below)
+        value = SLOPE_OF(loss.code, prediction - share * move, target, loss.parameter) / here - share
+        if abs(value) <= 1e-5 * share or high - low <= 1e-7 * high:
+            break
+        if value > 0.0:
+            low, below = share, value
+            above = above / 2.0 if side > 0 else above
+            side = 1
+        else:
+            high, above = share, value
+            below = below / 2.0 if side < 0 else below
+            side = -1
+    return share
+
+
+# A part: its numbers in the rows of features, side by side, and its steps
+
+
+def take_part(cells, rows, size, part, lanes):
+    span = PART_WIDTH * lanes
+    begin = PART_BEGIN * lanes
+    for e in range(size):
+        row = cells[rows[e]]
+        copy_numbers(row, begin, part.x, e * span, span)
+        TAKE_SLOTS(row, begin, part.slots, e * span, span)
+
+
+def copy_numbers(source, first, target, place, count):
+    """Copies `count` numbers: from and to places that cannot be negative, so as vectors."""
+    for m in range(np.uint64(count)):
+        target[np.uint64(place) + m] = source[np.uint64(first) + m]
+
+
+def put_part(cells, rows, size, part, lanes):
+    span = PART_WIDTH * lanes
+    begin = PART_BEGIN * lanes
+    for e in range(size):
+        row = cells[rows[e]]
+        copy_numbers(part.x, e * span, row, begin, span)
+        PUT_SLOTS(row, begin, part.slots, e * span, span)
+
+
+def clear_part(first, last, part, lanes):
+    part.g[first * PART_WIDTH * lanes : last * PART_WIDTH * lanes] = F(0)
+
+
+def add_part(rows, places, size, part, batch_part, lanes):
+    """Adds an example's gradient to that of the mini-batch."""
+    span = PART_WIDTH * lanes
+    for e in range(size):
+        place = places[rows[e]] * span
+        for m in range(span):
+            batch_part.g[place + m] += part.g[e * span + m]
+
+
+def mean_part(total, size, part, lanes):
+    for m in range(size * PART_WIDTH * lanes):
+        part.g[m] = part.g[m] / F(total) if total > 0.0 else F(0)
+
+
+def spread_part(b, size, part, lanes):
+    """The coefficients of every lane, once for each number, where they change."""
+    if part.table.shape[0] > 1:
+        for m in range(size * PART_WIDTH):
+            SPREAD(part.table[b], part.coefficients, m * lanes, lanes)
+
+
+def shorten_part(shares, size, part, lanes):
+    """Multiplies what every lane would move by its share."""
+    for m in range(size * PART_WIDTH):
+        for k in range(lanes):
+            part.moves[m * lanes + k] *= shares[k]
+
+
+def trial_part(size, part, lanes):
+    """What a step would take off every number."""
+    slots, c, x = part.slots, part.coefficients, part.x
+    for m in range(whole_vectors(size * PART_WIDTH * lanes)):
+        g = part.g[m]
+        new = RULE(x[m], g, g * g, *load(slots, m), *load(c, m))
+        part.moves[m] = -ADVANCE(F(0), new[0], new[1])
+
+
+def move_part(size, part, lanes):
+    """Takes `moves` off the numbers that were gathered; the rule's memory gets the gradient."""
+    slots, c, x, moves = part.slots, part.coefficients, part.x, part.moves
+    skipped, count = np.int32(0), size * PART_WIDTH * lanes
+    for m in range(whole_vectors(count)):
+        g = part.g[m]
+        square = g * g
+        new = RULE(x[m], g, square, *load(slots, m), *load(c, m))
+        moved = PROXIMAL(x[m] - moves[m], new[0], MODIFIERS_AT(part.penalties, m))
+        ok = not_finite(slots, new[2:], (square - square) + (moved - moved)) == F(0)
+        store(slots, m, new[2:], ok)
+        x[m] = moved if ok else x[m]
+        skipped = np.int32(skipped + (np.int32(0) if ok or m >= count else np.int32(1)))
+    return skipped
+
+
+def step_part(size, part, lanes):
+    """Steps every number that was gathered; returns how many were skipped."""
+    slots, c, x, g = part.slots, part.coefficients, part.x, part.g
+    skipped, count = np.int32(0), size * PART_WIDTH * lanes
+    for m in range(whole_vectors(count)):
+        modifiers = MODIFIERS_AT(part.penalties, m)
+        ok = step_coordinate(x, m, g[m], slots, load(c, m), modifiers, F(0), np.uint32(0), 0)
+        skipped = np.int32(skipped + (np.int32(0) if ok or m >= count else np.int32(1)))
+    return skipped
+
+
+def penalties_part(scales, b, size, part, lanes):
+    """Penalties of the features' own numbers as penalties of those of scaled features."""
+    kept, span = part.keep[min(b, part.keep.shape[0] - 1)], PART_WIDTH * lanes
+    for e in range(size):
+        scale = F(scales[e])
+        for m in range(span):
+            part.penalties[0, e * span + m] = part.l1 * scale
+            part.penalties[1, e * span + m] = part.l2 * (scale * scale)
+            part.penalties[2, e * span + m] = kept[m % lanes]
+
+
+def no_modifiers(penalties, m):
+    return ()
+
+
+def penalties_as_modifiers(penalties, m):
+    return Modifiers(F(1), F(np.inf), F(0), penalties[2, m], penalties[0, m], penalties[1, m])
+
+
+# Features that have not occurred for a while
+
+
+def catch_up_row(table, j, waiting, lanes):
+    """Makes a feature's row what it would be after the steps in which it did not occur."""
+    until = waiting.now[0] - 1
+    if waiting.last[j] < until:
+        scale = SCALE_OF(table.sums[j], table.statistics)
+        WAIT_PARTS(table.cells[j], scale, waiting.last[j], until, waiting.starts, waiting.parts, lanes)
+    waiting.last[j] = waiting.now[0]
+
+
+def wait_part(row, scale, last, until, starts, waiting, lanes):
+    span = PART_WIDTH * lanes
+    begin = PART_BEGIN * lanes
+    x, slots = row[begin : begin + span], SLOTS_OF(row, begin, span)
+    for s in range(stretch_of(last, starts), starts.size):
+        count = steps_in_stretch(s, last, until, starts)
+        if count > 0:
+            kept = waiting.keep[min(s, waiting.keep.shape[0] - 1)]
+            l1, l2 = waiting.l1 * F(scale), waiting.l2 * (F(scale) * F(scale))
+            for m in range(span):
+                k = m % lanes
+                c = to_fixed_tuple(waiting.table[s][:, k], COUNT)
+                ZERO_GRAD_NUMBER(x, m, slots, c, count, kept[k], np.float64(l1), np.float64(l2))
+
+
+def number_from_origin(x, m, slots, c, count, keep, l1, l2):
+    new = RULE(x[m], F(0), F(0), *load(slots, m), *c)
+    x[m] = ADVANCE(F(0), new[0], new[1])
+
+
+def number_lazy_exact(x, m, slots, c, count, keep, l1, l2):
+    rate = np.float64(RULE(x[m], F(0), F(0), *load(slots, m), *c)[0])
+    x[m] = F(ZERO_GRAD_CLOSED_FORM(np.float64(x[m]), count, rate, np.float64(keep), l1, l2))
+
+
+def number_by_rule(x, m, slots, c, count, keep, l1, l2):
+    new = RULE_ZERO_GRAD(x[m], count, *load(slots, m), *c)
+    x[m] = new[0]
+    store(slots, m, new[1:], True)
+
+
+def catch_up_all(table, rows, waiting, lanes):
+    for e in range(rows.size):
+        CATCH_UP(table, rows[e], waiting, lanes)
+
+
+def nothing_waits(table, j, waiting, lanes):
+    pass
+
+
+def none_wait(table, rows, waiting, lanes):
+    pass
+
+
+def next_step(waiting):
+    waiting.now[0] += 1
+
+
+def no_next(waiting):
+    pass
+
+
+# Averages of the iterates
+
+
+def blend(table, rows, averages, b, lanes):
+    """Lets averages catch up with the steps before this one; `totals` are the sums of learning rates before each."""
+    total = averages.totals[b]
+    for e in range(rows.size):
+        gap = total - averages.upto[rows[e]]
+        if gap > 0.0:
+            BLEND_PARTS(table.cells[rows[e]], rows[e], F(gap / total), averages.means, lanes)
+            averages.upto[rows[e]] = total
+    gap = total - averages.upto_shared[0]
+    if gap > 0.0:
+        BLEND_SHARED(table.shared[0], 0, F(gap / total), averages.means, lanes)
+        averages.upto_shared[0] = total
+
+
+def blend_part(row, j, share, means, lanes):
+    begin = PART_BEGIN * lanes
+    for m in range(PART_WIDTH * lanes):
+        means[j, m] += share * (row[begin + m] - means[j, m])
+
+
+def no_average(table, rows, averages, b, lanes):
+    pass

@@ -1,0 +1,61 @@
+"""`specialize` gives the compiled copy of a driver for an architecture and the rules of its parts."""
+
+import functools
+import pathlib
+from collections.abc import Callable
+
+from surefoot.engines.cpu.bank.kind import BankKind
+from surefoot.engines.cpu.specialize import engine_fingerprint
+from surefoot.models import Architecture
+from surefoot.native import Kernel, digest
+from surefoot.records.functions import fingerprint, has_file, plain_name
+from surefoot.rules import Rule, RuleError
+
+SOURCES = ("arguments", "compiling", "drivers")
+"""The modules beside this one that kernels of banks are made of, besides those of all kernels."""
+
+
+@functools.cache
+def bank_fingerprint() -> str:
+    """Stands for the files that kernels of banks are compiled from, besides the records'."""
+    files = [pathlib.Path(__file__).with_name(f"{name}.py") for name in SOURCES]
+    return digest(engine_fingerprint(), *(file.read_bytes() for file in files))
+
+
+@functools.cache
+def specialize(driver: str, architecture: Architecture, rules: tuple[Rule, ...], kind: BankKind) -> Kernel:
+    """The compiled copy of a driver; see `engines.cpu.specialize`.
+
+    It is compiled for this process only where no file backs one of the functions it is made of.
+    """
+    functions: list[Callable] = [
+        architecture.predict,
+        architecture.predict_one or architecture.predict,
+        architecture.gradient,
+    ]
+    made_of: list = [(part.of, part.width) for part in architecture.parts.values()]
+    for rule in rules:
+        idle = fingerprint(rule.zero_grad_steps) if callable(rule.zero_grad_steps) else rule.zero_grad_steps
+        made_of.append((idle, rule.lazy_exact, rule.from_origin))
+        functions.append(rule.function)
+    if kind.loss is not None:
+        made_of.append(kind.loss.joint)
+        functions.append(kind.loss.slope)
+    made_of += [part.made_of() for part in kind.parts]
+    of = "_".join(dict.fromkeys(plain_name(rule.name) for rule in rules))
+    mark = digest(*map(fingerprint, functions), made_of, bank_fingerprint())
+    name = f"{driver}__{plain_name(architecture.name)}__{of}__{kind}__{mark}"
+
+    def compiled(arguments):
+        from numba.core.errors import NumbaError
+
+        from surefoot.engines.cpu.bank.compiling import copy_of
+        from surefoot.native.codegen import emit
+
+        try:
+            return emit(copy_of(driver, architecture, rules, kind, name), arguments)
+        except NumbaError as error:
+            reason = str(error).strip().splitlines()
+            raise RuleError(f"{architecture.name}: the model does not compile: {reason[0]} … {reason[-1]}") from error
+
+    return Kernel(name, compiled, kept=all(map(has_file, functions)))

@@ -1,0 +1,264 @@
+"""The memory of several models that learn at once: named parts and statistics of every feature, in one row each."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from surefoot import hugepages
+from surefoot.models import STATISTICS, Architecture
+
+ALIGNED = 32
+"""Bytes that a row is a multiple of: as few lines of a cache as can be have parts of two rows."""
+
+
+AT_ONCE = 1 << 16
+"""Rows that are copied at a time."""
+
+
+class RowMap(Protocol):
+    """From ids of features, of 64 bits, to rows of the table. Nothing but the table knows rows."""
+
+    def rows(self, ids: np.ndarray) -> np.ndarray:
+        """The row of each id, int64; ids that are new get a row."""
+        ...
+
+    def known(self, ids: np.ndarray) -> np.ndarray:
+        """The same, but −1 for ids that have no row."""
+        ...
+
+    def ids(self, first: int, last: int) -> np.ndarray:
+        """The ids of the rows first … last − 1, int64."""
+        ...
+
+    def __len__(self) -> int:
+        """How many rows there are."""
+        ...
+
+
+class Identity:
+    """Ids are rows.
+
+    >>> Identity().rows(np.array([3, 1])).tolist()
+    [3, 1]
+    """
+
+    def __init__(self) -> None:
+        self._rows = 0
+
+    def rows(self, ids: np.ndarray) -> np.ndarray:
+        ids = ids.astype(np.int64, copy=False)
+        most = int(ids.view(np.uint64).max(initial=0))  # a negative one is the largest
+        if most >= 1 << 63:
+            raise ValueError(f"found feature {ids.min()}, expected ids of at least 0")
+        self._rows = max(self._rows, most + bool(len(ids)))
+        return ids
+
+    def known(self, ids: np.ndarray) -> np.ndarray:
+        return np.where(ids < self._rows, ids, -1)
+
+    def ids(self, first: int, last: int) -> np.ndarray:
+        return np.arange(first, last)
+
+    def reserve(self, rows: int) -> None:
+        """Features that are known to exist have a row before they occur."""
+        self._rows = max(self._rows, rows)
+
+    def __len__(self) -> int:
+        return self._rows
+
+
+@dataclass(frozen=True)
+class RowLayout:
+    """A feature's row: its parts' numbers and slots, then its statistics in float64.
+
+    Numbers come first, so that those of eight lanes, which a processor reads as one vector, lie in one line of a cache.
+
+    Attributes:
+        statistics: the column in which they begin, of the row as float64.
+        width: the cells of a row.
+    """
+
+    statistics: int
+    width: int
+
+    @classmethod
+    def of(cls, numbers: int, dtype: np.dtype) -> RowLayout:
+        """
+        >>> RowLayout.of(16, np.dtype(np.float32))
+        RowLayout(statistics=8, width=24)
+        """
+        statistics = math.ceil(numbers * dtype.itemsize / 8)
+        return cls(statistics, math.ceil((statistics + len(STATISTICS)) * 8 / ALIGNED) * ALIGNED // dtype.itemsize)
+
+
+@dataclass(frozen=True)
+class PartLayout:
+    """Where a part lies in a row: its numbers in every lane, then each slot of its rule in every lane.
+
+    Attributes:
+        of: "feature" or "model".
+        begin: the first cell.
+        span: cells of its numbers, width · lanes.
+        slots: the initial value of each slot in each lane, (lanes,), by name.
+    """
+
+    of: str
+    begin: int
+    width: int
+    lanes: int
+    slots: Mapping[str, np.ndarray]
+
+    @property
+    def span(self) -> int:
+        return self.width * self.lanes
+
+    @property
+    def end(self) -> int:
+        return self.begin + self.span * (1 + len(self.slots))
+
+    def place(self, slot: str | None) -> int:
+        """The first cell of the numbers, or of a slot."""
+        return self.begin + self.span * (0 if slot is None else 1 + list(self.slots).index(slot))
+
+
+class FeatureTable:
+    """Parts and statistics of every feature, and the parts of the model.
+
+    A feature's row has its parts, and then its statistics in float64 (its count, Σx, Σx²).
+
+    Args:
+        architecture: what parts there are.
+        slots: for each part, the initial values of its rule's slots in every lane, by name.
+        lanes: models that learn at once.
+        dtype: of the numbers, float32 or float64.
+        row_map: from ids to rows.
+
+    Attributes:
+        cells: (rows, cells), the rows as numbers of dtype.
+        sums: (rows, …), the same memory as float64, with the statistics.
+        shared: (1, cells), the parts of the model.
+    """
+
+    def __init__(
+        self,
+        architecture: Architecture,
+        slots: Mapping[str, Mapping[str, np.ndarray]],
+        lanes: int,
+        dtype: np.dtype,
+        row_map: RowMap,
+    ):
+        self.architecture, self.lanes, self.dtype, self.row_map = architecture, lanes, np.dtype(dtype), row_map
+        ends = {"feature": 0, "model": 0}
+        self.parts: dict[str, PartLayout] = {}
+        for name, part in architecture.parts.items():
+            layout = PartLayout(part.of, ends[part.of], part.width, lanes, slots[name])
+            self.parts[name], ends[part.of] = layout, layout.end
+        self.row = RowLayout.of(ends["feature"], self.dtype)
+        self.shared = np.zeros((1, max(ends["model"], 1)), self.dtype)
+        self._room = self._blank(0)
+        self.rows = 0
+        for name, layout in self.parts.items():
+            if layout.of == "model":
+                self._begin(self.shared, name, lambda: np.array([-1]))
+
+    @property
+    def cells(self) -> np.ndarray:
+        return self._room[: self.rows]
+
+    @property
+    def sums(self) -> np.ndarray:
+        return self._room.view(np.float64)[: self.rows]
+
+    @property
+    def bytes_per_feature(self) -> int:
+        return self.row.width * self.dtype.itemsize
+
+    def numbers(self, part: str, slot: str | None = None) -> np.ndarray:
+        """A view of a part's numbers, or of a slot of theirs, (features or 1, width, lanes)."""
+        layout = self.parts[part]
+        home = self.cells if layout.of == "feature" else self.shared
+        begin = layout.place(slot)
+        return home[:, begin : begin + layout.span].reshape(-1, layout.width, self.lanes)
+
+    def statistic(self, name: str) -> np.ndarray:
+        """A view of a statistic, (features,)."""
+        return self.sums[:, self.row.statistics + list(STATISTICS).index(name)]
+
+    def scales(self) -> np.ndarray:
+        """What each feature's values are multiplied by, (features,), float64: 1 over their root mean square so far, and
+        0 for features that have no value but 0."""
+        count, squares = self.statistic("count"), self.statistic("squares")
+        return np.sqrt(np.divide(count, squares, out=np.zeros(self.rows), where=squares > 0))
+
+    def grow(self, rows: int) -> None:
+        """Adds rows up to this number. Room is made for half as many again, so that this is seldom slow."""
+        if rows <= self.rows:
+            return
+        if rows > len(self._room):
+            room = self._blank(max(rows, self.rows + self.rows // 2))
+            room[: self.rows] = self.cells
+            self._room = room
+        before, self.rows = self.rows, rows
+        for name, layout in self.parts.items():
+            if layout.of == "feature":
+                self._begin(self._room[before:rows], name, lambda: self.row_map.ids(before, rows))
+
+    def _blank(self, rows: int) -> np.ndarray:
+        return hugepages.zeros((rows, self.row.width), self.dtype)
+
+    def _begin(self, home: np.ndarray, name: str, ids: Callable[[], np.ndarray]) -> None:
+        """Writes initial numbers where they are not 0: memory that nothing is written to takes no space."""
+        layout, initial = self.parts[name], self.architecture.parts[name].initial
+        start = np.asarray(initial(ids()) if callable(initial) else initial)
+        if start.any():
+            values = np.broadcast_to(start, (len(home), layout.width))
+            home[:, layout.begin : layout.begin + layout.span] = np.repeat(values, self.lanes, axis=1)
+        for slot, initial in layout.slots.items():
+            if initial.any():
+                begin = layout.place(slot)
+                home[:, begin : begin + layout.span] = np.tile(initial, layout.width)
+
+    def columns(self, of: str, lanes: Sequence[int] | np.ndarray) -> np.ndarray:
+        """The cells of the parts of features or of the model, for these lanes alone."""
+        chosen = []
+        for layout in self.parts.values():
+            if layout.of == of:
+                begins = np.arange(layout.begin, layout.end, self.lanes)
+                chosen.append((begins[:, None] + np.asarray(lanes)).ravel())
+        return np.concatenate(chosen)
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Its arrays, which are not copies."""
+        return {"cells": self.cells, "shared": self.shared}
+
+    def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Takes the arrays of a table of the same kind.
+
+        Raises:
+            ValueError: they are of another kind.
+        """
+        cells, shared = arrays["cells"], arrays["shared"]
+        for name, found, width in (("cells", cells, self.row.width), ("shared", shared, self.shared.shape[1])):
+            if found.dtype != self.dtype or found.ndim != 2 or found.shape[1] != width:
+                raise ValueError(
+                    f"{name}: found {found.dtype} of shape {found.shape}, expected {self.dtype} of {width} columns"
+                )
+        self._room = self._blank(len(cells))
+        self._room[:] = cells
+        self.rows, self.shared = len(cells), shared.reshape(1, -1).copy()
+
+    def take(self, other: FeatureTable, lanes: np.ndarray) -> None:
+        """Takes some lanes of a table with the same rules; rows that never occurred stay as they begin."""
+        self.shared = np.ascontiguousarray(other.shared[:, other.columns("model", lanes)])
+        self.grow(other.rows)
+        columns = other.columns("feature", lanes)
+        for first in range(0, self.rows, AT_ONCE):
+            seen = first + np.flatnonzero(other.statistic("count")[first : first + AT_ONCE])[:, None]
+            self.cells[seen, np.arange(len(columns))] = other.cells[seen, columns]
+        for name in STATISTICS:
+            self.statistic(name)[:] = other.statistic(name)

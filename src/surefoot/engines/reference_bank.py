@@ -1,0 +1,305 @@
+"""A bank of models in NumPy: slow and obvious. The compiled drivers are held to its bits.
+
+It knows nothing of how they gather, wait or vectorize: a feature's numbers are read from the table and written back,
+one example after the other.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from surefoot import ops
+from surefoot.engines import reference
+from surefoot.engines.modifiers import Modifiers
+from surefoot.engines.step import Step
+from surefoot.records.functions import ARRAY_OPS
+
+if TYPE_CHECKING:
+    from surefoot.engines.bank import ModelBank
+    from surefoot.engines.examples import Examples
+
+EVALUATIONS = 60
+
+
+def learn(bank: ModelBank, examples: Examples, rows, edges, totals, predictions) -> int:
+    """Learns from examples, whose entries are in these rows of the table; returns how many numbers were skipped."""
+    skipped, steps = 0, len(edges) - 1
+    acting = {part: bank.acting(part, bank.t + 1, steps) for part in bank.steps}
+    begin = int(examples.indptr[0])
+    for b in range(steps):
+        t, gradients, weight, example = bank.t + 1 + b, {}, 0.0, None
+        for i in range(edges[b], edges[b + 1]):
+            entries = slice(examples.indptr[i] - begin, examples.indptr[i + 1] - begin)
+            example = Example.of(bank, examples, i, rows[entries], t)
+            predictions[i] = example.predict(bank)
+            own = example.gradients(bank, predictions[i])
+            weight += float(examples.weights[i])
+            for key, value in own.items():
+                gradients[key] = gradients[key] + value if key in gradients else bank.dtype.type(0) + value
+        if bank.batch_size > 1:
+            total = bank.dtype.type(weight)
+            gradients = {k: g / total if weight > 0 else np.zeros_like(g) for k, g in gradients.items()}
+        blend(bank, gradients, totals[min(b, len(totals) - 1)])
+        if example is not None and bank.batch_size == 1 and any(bank.damped):
+            skipped += example.implicit_step(bank, gradients, acting, b)
+        else:
+            for (part, row), g in gradients.items():
+                skipped += step(bank, part, row, g, acting[part], b)
+    return skipped
+
+
+class Example:
+    """An example as the model sees it: the rows of its features, and values divided by their root mean squares."""
+
+    def __init__(self, rows, scaled, fields, base, target, weight):
+        self.rows, self.scaled, self.fields = rows, scaled, fields
+        self.base, self.target, self.weight = base, target, weight
+
+    @classmethod
+    def of(cls, bank: ModelBank, examples: Examples, i: int, rows, t: int) -> Example:
+        entries = slice(examples.indptr[i], examples.indptr[i + 1])
+        values = examples.values[entries].astype(np.float64)
+        f = bank.dtype.type
+        scaled = np.empty(len(values), f)
+        for row in rows if bank.waits else ():
+            catch_up(bank, row, t - 1)
+            bank.last[row] = t
+        for e, (row, x) in enumerate(zip(rows, values, strict=True)):
+            for name, more in (("count", 1.0), ("sum", x), ("squares", x * x)):
+                bank.table.statistic(name)[row] += more
+            scaled[e] = f(x * scale_of(bank, row))
+        fields = np.empty(0, np.int64) if examples.fields is None else examples.fields[entries]
+        base = f(0) if examples.bases is None else f(examples.bases[i])
+        return cls(rows, scaled, fields, base, float(examples.targets[i]), float(examples.weights[i]))
+
+    def gathered(self, bank: ModelBank, read) -> np.ndarray:
+        """The named tuple of what `read(part, row)` gives, side by side."""
+        parts = {
+            part: [read(part, row) for row in (self.rows if layout.of == "feature" else [0])]
+            for part, layout in bank.table.parts.items()
+        }
+        none = np.empty(0, bank.dtype)
+        return bank.architecture.numbers(**{p: np.concatenate(a) if a else none for p, a in parts.items()})
+
+    def predict(self, bank: ModelBank, numbers=None, base=None) -> np.ndarray:
+        """The prediction of every lane."""
+        found = np.empty(bank.lanes, bank.dtype)
+        numbers = self.gathered(bank, lambda part, row: cells(bank, part, row)) if numbers is None else numbers
+        base = self.base if base is None else base
+        with np.errstate(all="ignore"):
+            bank.architecture.predict(self.scaled, self.fields, numbers, base, found, bank.lanes)
+        return found
+
+    def slopes(self, bank: ModelBank, predicted) -> np.ndarray:
+        """The derivative of the loss by every lane's prediction, in float64."""
+        shifted = self.shifted(bank, predicted)
+        return np.array([slope(bank, shifted[k], self.wanted(bank, k)) for k in range(bank.lanes)])
+
+    def wanted(self, bank: ModelBank, k: int) -> float:
+        return self.target if bank.outputs == 1 else float(k // bank.rates == self.target)
+
+    def shifted(self, bank: ModelBank, predicted) -> np.ndarray:
+        """Of joint losses, every prediction less the log-sum-exp of the other outputs' in the same rate."""
+        p = predicted.astype(np.float64)
+        if not bank.loss.joint or bank.outputs == 1:
+            return p
+        found = np.empty(bank.lanes)
+        for k in range(bank.lanes):
+            others = [o for o in range(k % bank.rates, bank.lanes, bank.rates) if o != k]
+            largest, total = max(p[o] for o in others), 0.0
+            for o in others:
+                total += np.exp(p[o] - largest)
+            found[k] = p[k] - largest - np.log(total)
+        return found
+
+    def gradients(self, bank: ModelBank, predicted, shares=None) -> dict:
+        """The gradient by every number, by part and row."""
+        f = bank.dtype.type
+        with np.errstate(all="ignore"):
+            slopes = (self.slopes(bank, predicted) * self.weight).astype(f)
+            if shares is not None:
+                slopes = slopes * shares
+            numbers = self.gathered(bank, lambda part, row: cells(bank, part, row))
+            found = bank.architecture.numbers(*(np.empty_like(part) for part in numbers))
+            bank.architecture.gradient(self.scaled, self.fields, numbers, slopes, found, bank.lanes)
+        by_row = {}
+        for part, layout in bank.table.parts.items():
+            rows = self.rows if layout.of == "feature" else [0]
+            for e, row in enumerate(rows):
+                by_row[part, int(row)] = getattr(found, part)[e * layout.span : (e + 1) * layout.span]
+        return by_row
+
+    def implicit_step(self, bank: ModelBank, gradients, acting, b: int) -> int:
+        """A step of which damped lanes take the share that makes it implicit."""
+        f = bank.dtype.type
+        with np.errstate(all="ignore"):
+            moves = {key: trial(bank, key[0], key[1], g, acting[key[0]], b) for key, g in gradients.items()}
+            shift = self.predict(bank, self.gathered(bank, lambda part, row: moves[part, int(row)]), f(0))
+            predicted = self.predict(bank)
+            shifted = self.shifted(bank, predicted)
+            shares = np.array(
+                [
+                    share_of(bank, shifted[k], self.wanted(bank, k), float(shift[k]))
+                    if bank.damped[k % bank.rates]
+                    else 1.0
+                    for k in range(bank.lanes)
+                ]
+            ).astype(f)
+            shortened = self.gradients(bank, predicted, shares)
+            skipped = 0
+            for (part, row), g in shortened.items():
+                factors = np.tile(shares, len(g) // bank.lanes)
+                skipped += step(bank, part, row, g, acting[part], b, moves[part, row] * factors)
+        return skipped
+
+
+def slope(bank: ModelBank, prediction: float, target: float) -> float:
+    bound = ops.bind(bank.loss.slope, ARRAY_OPS, np.float64)
+    return float(bound(np.float64(prediction), target, *bank.loss.own(bank.parameter)))
+
+
+def share_of(bank: ModelBank, prediction: float, target: float, move: float) -> float:
+    """The root of slope(p − share · move) = share · slope(p), by the Illinois variant of false position."""
+    here = slope(bank, prediction, target)
+    if not here * move > 0.0 or not np.isfinite(move):
+        return 1.0
+
+    def excess(share: float) -> float:
+        return slope(bank, prediction - share * move, target) / here - share
+
+    (low, below), (high, above), side = (0.0, 1.0), (1.0, slope(bank, prediction - move, target) / here - 1.0), 0
+    if above >= 0.0:
+        return 1.0
+    share = 1.0
+    for _ in range(EVALUATIONS):
+        share = (low * above - high * below) / (above - below)
+        value = excess(share)
+        if abs(value) <= 1e-5 * share or high - low <= 1e-7 * high:
+            break
+        if value > 0.0:
+            low, below, above, side = share, value, above / 2.0 if side > 0 else above, 1
+        else:
+            high, above, below, side = share, value, below / 2.0 if side < 0 else below, -1
+    return share
+
+
+# A part of a row
+
+
+def cells(bank: ModelBank, part: str, row: int, slot: str | None = None) -> np.ndarray:
+    """A view of a part's numbers, or of a slot, in the table."""
+    layout = bank.table.parts[part]
+    home = bank.table.cells if layout.of == "feature" else bank.table.shared
+    begin = layout.place(slot)
+    return home[row, begin : begin + layout.span]
+
+
+def memory(bank: ModelBank, part: str, row: int) -> list[np.ndarray]:
+    return [cells(bank, part, row, slot) for slot in bank.table.parts[part].slots]
+
+
+def per_number(bank: ModelBank, part: str, of_lanes) -> np.ndarray:
+    """Numbers of lanes, once for each number of the part."""
+    return np.tile(of_lanes, bank.table.parts[part].width)
+
+
+def trial(bank: ModelBank, part: str, row: int, g, acting, b: int) -> np.ndarray:
+    """What a step would take off the numbers."""
+    rate, direction, *_ = rule_at(bank, part, row, cells(bank, part, row), g, acting, b)
+    return -np.asarray(reference.bound("advance", bank.dtype.type)(np.zeros_like(g), rate, direction), bank.dtype)
+
+
+def rule_at(bank: ModelBank, part: str, row: int, x, g, acting, b: int):
+    """(rate, direction, *slots) of the part's rule at step b of a table."""
+    c = [per_number(bank, part, column) for column in acting.coefficients[min(b, len(acting.coefficients) - 1)]]
+    with np.errstate(all="ignore"):
+        return bank.steps[part][0].rule.bound(dtype=bank.dtype.type)(x, g, g * g, *memory(bank, part, row), *c)
+
+
+def step(bank: ModelBank, part: str, row: int, g, acting, b: int, moves=None) -> int:
+    """Steps a part of a row, or takes `moves` off it; returns how many numbers were skipped."""
+    step_, f = bank.steps[part][0], bank.dtype.type
+    x, slots = cells(bank, part, row), memory(bank, part, row)
+    scale = f(scale_of(bank, row)) if bank.table.parts[part].of == "feature" else f(1)
+    with np.errstate(all="ignore"):
+        keep = per_number(bank, part, acting.keep[min(b, len(acting.keep) - 1)])
+        start = keep * x if step_.decays and moves is None else x
+        rate, direction, *after = rule_at(bank, part, row, start, g, acting, b)
+        origin = np.zeros_like(x) if step_.rule.from_origin else start
+        new = reference.bound("advance", f)(origin, rate, direction) if moves is None else x - moves
+        if step_.shrinks:
+            new = reference.bound("proximal", f)(new, rate, f(step_.l1) * scale, f(step_.l2) * (scale * scale))
+        new = np.broadcast_to(np.asarray(new, f), x.shape)
+        ok = np.isfinite(g * g) & np.isfinite(new)
+        for slot in after:
+            ok = ok & np.isfinite(slot)
+    for slot, value in zip(slots, after, strict=True):
+        slot[...] = np.where(ok, value, slot)
+    x[...] = np.where(ok, new, x)
+    return int(x.size - np.count_nonzero(ok))
+
+
+def scale_of(bank: ModelBank, row: int) -> float:
+    """What a feature's values are multiplied by: 1 over their root mean square so far, 1 where that is 0."""
+    count, squares = (bank.table.statistic(name)[row] for name in ("count", "squares"))
+    return float(np.sqrt(count / squares)) if bank.normalize and squares > 0 else 1.0
+
+
+# Rows that wait, and averages
+
+
+def catch_up(bank: ModelBank, row: int, until: int) -> None:
+    """Makes a feature's row what it would be after the steps up to this one in which it did not occur."""
+    for part in filter(bank.catches_up, bank.steps):
+        for k in range(bank.lanes):
+            step_ = bank.steps[part][k % bank.rates]
+            places = slice(k, None, bank.lanes)
+            x = cells(bank, part, row)[places]
+            slots = [slot[places] for slot in memory(bank, part, row)]
+            last, copies = int(bank.last[row]), [slot.copy() for slot in slots]
+            history = stretches(bank, part, step_, row, last, until)
+            after, kept = reference.zero_grad_steps(step_, x.copy(), copies, last, until, history, bank.dtype.type)
+            x[...] = after
+            for slot, value in zip(slots, kept, strict=True):
+                slot[...] = value
+
+
+def stretches(bank: ModelBank, part: str, step_: Step, row: int, last: int, until: int) -> list:
+    """What acted in the steps last + 1 … until: an entry for all where nothing depends on the step."""
+    f = bank.dtype.type
+    scale = f(scale_of(bank, row))
+    constant = all(np.ndim(c) == 0 for c in step_.coefficients(np.arange(1, 3)))
+    found = []
+    for t in [last + 1] if constant else range(last + 1, until + 1):
+        modifiers = Modifiers(
+            keep=step_.modifiers(t).keep, l1=float(f(step_.l1) * scale), l2=float(f(step_.l2) * (scale * scale))
+        )
+        found.append((t, step_.coefficients(t), modifiers))
+    return found
+
+
+def settle(bank: ModelBank) -> None:
+    """Lets features and averages catch up."""
+    for row in range(bank.features):
+        catch_up(bank, row, bank.t)
+    if bank.averages:
+        every = {(part, row): None for part, a in bank.means.items() for row in range(len(a))}
+        blend(bank, every, bank.total)
+
+
+def blend(bank: ModelBank, rows, total: float) -> None:
+    """Gives averages of what is about to be stepped the weight of the steps since they were last blended."""
+    if not bank.averages:
+        return
+    f, seen = bank.dtype.type, {}
+    for part, row in rows:
+        upto = bank.upto if bank.table.parts[part].of == "feature" else bank.upto_shared
+        gap = total - upto[row]
+        if gap > 0.0:
+            means = bank.means[part][row]
+            means += f(gap / total) * (cells(bank, part, row) - means)
+            seen[id(upto), row] = upto
+    for (_, row), upto in seen.items():
+        upto[row] = total

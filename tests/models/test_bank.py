@@ -1,0 +1,282 @@
+"""A bank of models: the reference engine's bits, and what the steps of linear models have to be."""
+
+import copy
+import dataclasses
+
+import numpy as np
+import pytest
+from scipy.optimize import brentq
+from scipy.sparse import csr_array
+from support.numerics import assert_close, assert_identical
+
+from surefoot import losses
+from surefoot.engines import Step
+from surefoot.engines.bank import ModelBank
+from surefoot.engines.examples import Examples
+from surefoot.models import STATISTICS
+
+F = np.float32
+SIZE = 60
+FEATURES = 12
+WIDE = 50
+
+
+def examples(seed: int = 0, classes: int = 2, features: int = FEATURES, most: int = 5) -> Examples:
+    """Rows of a few features each, some empty, with scales from 0.01 to 100."""
+    rng, size = np.random.default_rng(seed), SIZE
+    rows = [np.sort(rng.choice(features, rng.integers(0, most + 1), replace=False)) for _ in range(size)]
+    indptr = np.cumsum([0, *map(len, rows)])
+    indices = np.concatenate(rows)
+    values = rng.normal(size=len(indices)) * 10.0 ** rng.integers(-2, 3, features)[indices]
+    return Examples(indptr, indices, values, rng.integers(classes, size=size).astype(float), np.ones(size))
+
+
+def bank(*steps: Step, **settings) -> ModelBank:
+    """Linear models whose bias is spared from penalties, as the learner makes them."""
+    spared = {"l1": 0.0, "l2": 0.0, "decoupled_weight_decay": 0.0}
+    biases = [Step(s.rule, average=s.average, **s.hyper | spared) for s in steps]
+    return ModelBank("linear", {"bias": biases, "weight": steps}, **{"features": FEATURES} | settings)
+
+
+def weights_of(found: ModelBank, averaged: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """The weights, (features, outputs, rates), and the biases, (outputs, rates)."""
+    return found.numbers("weight", averaged)[:, 0], found.numbers("bias", averaged)[0, 0]
+
+
+def whole(found: ModelBank) -> np.ndarray:
+    """The biases and then the weights of scaled features, of every lane."""
+    return np.concatenate([found.table.numbers("bias")[:, 0], found.table.numbers("weight")[:, 0]])
+
+
+def assert_same(found: ModelBank, expected: ModelBank) -> None:
+    """All there is to two banks, bit for bit."""
+    (arrays, numbers), (others, their_numbers) = found.state(), expected.state()
+    assert numbers == their_numbers
+    for name, array in arrays.items():
+        if name != "cells":  # which has float64 between its float32
+            assert_identical(array, others[name], name)
+    for part, layout in found.table.parts.items():
+        for slot in (None, *layout.slots):
+            assert_identical(found.table.numbers(part, slot), expected.table.numbers(part, slot), f"{part} {slot}")
+    for name in STATISTICS:
+        assert_identical(found.table.statistic(name), expected.table.statistic(name), name)
+
+
+# Each compiles a kernel of its own, which takes seconds: so loss and size of mini-batches alternate.
+CASES = {
+    "adagrad": ({"rule": "adagrad"}, "logistic", 1),
+    "adagrad in batches": ({"rule": "adagrad"}, "squared", 7),
+    "adagrad with penalties": (
+        {"rule": "adagrad", "l1": 0.01, "l2": 0.1, "decoupled_weight_decay": 0.2},
+        "squared",
+        1,
+    ),
+    "sgd with a schedule and penalties": (
+        {"rule": "sgd", "lr": lambda t: 1e-4 / (9.0 + t), "l1": 0.01, "decoupled_weight_decay": 1e3},
+        "logistic",
+        1,
+    ),
+    "ftrl": ({"rule": "ftrl", "l1": 0.05}, "logistic", 7),
+    "momentum": ({"rule": "momentum"}, "squared", 1),
+    "dual averaging": ({"rule": "dual_averaging", "l1": 0.001}, "logistic", 7),
+}
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+@pytest.mark.parametrize("settings, loss, batch_size", CASES.values(), ids=CASES)
+def test_the_compiled_engine_has_the_bits_of_the_reference(settings, loss, batch_size, normalize):
+    rates = [1e-5, 3e-6, 1e-6] if settings["rule"] == "momentum" else [0.1, 0.03, 0.5]
+    if callable(settings.get("lr")):
+        rates = [settings["lr"]] * 3
+    rows, predicted, banks = examples(), [], []
+    for engine in ("cpu", "reference"):
+        steps = [Step(**settings | {"lr": lr}) for lr in rates]
+        banks.append(bank(*steps, loss=loss, normalize=normalize, batch_size=batch_size, engine=engine))
+        parts = ((0, 21), (21, 28), (28, SIZE))
+        predicted.append(np.concatenate([banks[-1].learn(rows.part(*part)) for part in parts]))
+        banks[-1].settle()
+    assert_identical(*predicted)
+    assert_same(*banks)
+
+
+MORE = {
+    "one lane of many features": ({"rates": [0.1]}, {}),
+    "eight lanes, some implicit": ({"rates": [0.1] * 8}, {"damped": [True, False] * 4}),
+    "softmax": ({"rates": [0.1, 0.3]}, {"loss": "softmax", "outputs": 3}),
+    "float64": ({"rates": [0.1, 0.3, 1.0]}, {"dtype": "float64", "loss": "huber"}),
+    "averages": ({"rates": [0.1], "average": True}, {}),
+    "adam": ({"rates": [0.1], "rule": "adam"}, {}),
+    "ftrl, one lane": ({"rates": [0.1], "rule": "ftrl"}, {}),
+    "bases": ({"rates": [0.1, 0.3]}, {"loss": "squared"}),
+}
+
+
+@pytest.mark.parametrize("name", MORE)
+def test_the_bits_of_the_reference_in_other_settings(name):
+    step, settings = MORE[name]
+    rule, average = step.get("rule", "adagrad"), step.get("average", False)
+    rows = examples(classes=3 if name == "softmax" else 2, features=WIDE, most=WIDE if "lane of" in name else 5)
+    if name == "bases":
+        rows = dataclasses.replace(rows, bases=np.linspace(-1.0, 1.0, SIZE))
+    steps = [Step(rule, lr=lr, average=average) for lr in step["rates"]]
+    banks = [bank(*steps, engine=engine, **{"features": WIDE} | settings) for engine in ("cpu", "reference")]
+    assert_identical(*(b.learn(rows) for b in banks))
+    for each in banks:
+        each.settle()
+    assert_same(*banks)
+
+
+def test_a_base_is_added_to_the_prediction():
+    rows = dataclasses.replace(examples(), bases=np.linspace(-3.0, 3.0, SIZE))
+    found = bank(Step("sgd", lr=0.0), loss="squared")
+    assert_identical(found.learn(rows)[:, 0, 0], rows.bases.astype(F))
+
+
+def test_statistics_are_the_sums_of_the_values():
+    rows = examples()
+    found = bank(Step("adagrad", lr=0.1))
+    found.learn(rows)
+    for j in range(FEATURES):
+        x = rows.values[rows.indices == j]
+        sums = [found.table.statistic(name)[j] for name in ("count", "sum", "squares")]
+        np.testing.assert_allclose(sums, [len(x), x.sum(), (x * x).sum()], rtol=1e-12)
+
+
+def test_features_are_divided_by_their_root_mean_square_so_far():
+    """A single feature: the values that the model sees, from its predictions with a weight that stays 1."""
+    x = np.random.default_rng(0).normal(size=20) * 7.0
+    rows = Examples(np.arange(21), np.zeros(20, int), x, np.zeros(20), np.zeros(20))
+    found = bank(Step("sgd", lr=0.0), loss="squared", features=1)
+    found.start("weight", 1.0)
+    expected = x / np.sqrt(np.cumsum(x * x) / np.arange(1, 21))
+    assert_close(found.learn(rows)[:, 0, 0], expected, "torch float32")
+
+
+@pytest.mark.parametrize("scale", [1e-18, 1e-3, 1e6, 1e18])
+def test_the_scale_of_features_changes_nothing(scale):
+    rows = examples()
+    other = dataclasses.replace(rows, values=rows.values * 2.0 ** round(np.log2(scale)))
+    found, expected = bank(Step("adagrad", lr=0.1)), bank(Step("adagrad", lr=0.1))
+    assert_close(found.learn(other), expected.learn(rows), "torch float32")
+
+
+def test_penalties_are_those_of_the_weights_as_they_are():
+    """Steps along the whole gradient of a ridge regression come to its solution, whatever the features' scales."""
+    rows = examples()
+    found = bank(Step("adagrad", lr=0.3, l2=0.01), loss="squared", batch_size=SIZE)
+    for _ in range(4000):
+        found.learn(rows)
+    X = csr_array((rows.values, rows.indices, rows.indptr), shape=(SIZE, FEATURES)).toarray().astype(float)
+    X = np.column_stack([np.ones(SIZE), X])
+    penalty = 0.01 * np.diag([0.0] + [1.0] * FEATURES)
+    expected = np.linalg.solve(X.T @ X / SIZE + penalty, X.T @ rows.targets / SIZE)
+    weights, biases = weights_of(found)
+    predictions = X @ np.append(biases, weights[:, 0, 0])
+    assert_close(predictions, X @ expected, "trained")
+
+
+@pytest.mark.parametrize("loss", ["logistic", "squared", "hinge"])
+def test_an_implicit_step_takes_the_slope_where_it_leads(loss):
+    """One example with one feature: the step along the slope s at its end, found by another root finder."""
+    x, lr, y = 3.0, 0.5, 1.0
+    rows = Examples(np.array([0, 1]), np.array([0]), np.array([x]), np.array([y]), np.ones(1))
+    found = bank(Step("sgd", lr=lr), loss=loss, damped=[True], features=1, normalize=False)
+    found.learn(rows)
+    slope = losses.get(loss).slope
+    move = lr * (x * x + 1.0) * slope(0.0, y)
+    share = brentq(lambda t: slope(-t * move, y) - t * slope(0.0, y), 0.0, 1.0)
+    assert_close(whole(found)[:, 0], [-share * lr * slope(0.0, y), -share * lr * slope(0.0, y) * x], "torch float32")
+
+
+def test_implicit_steps_do_not_overshoot():
+    rows = examples(seed=3)
+    found = bank(Step("sgd", lr=1e4), loss="squared", damped=[True], normalize=False)
+    for k in range(SIZE):
+        part = rows.part(k, k + 1)
+        before = found.learn(part)[0, 0, 0]
+        after = copy.deepcopy(found).learn(part)[0, 0, 0]
+        assert abs(after - rows.targets[k]) <= abs(before - rows.targets[k]) + 1e-3
+
+
+def test_softmax_is_the_gradient_of_its_loss():
+    """A step of stochastic gradient descent moves the weights against a numerical derivative."""
+    rows = examples(classes=3).part(0, 40)
+    found = bank(Step("sgd", lr=0.05), loss="softmax", outputs=3, normalize=False)
+    found.learn(rows)
+    before = whole(found).astype(float)
+    example = examples(seed=1, classes=3).part(0, 8)
+    for i in range(8):
+        row = example.part(i, i + 1)
+        x = np.zeros(FEATURES + 1)
+        x[0] = 1.0
+        x[1 + row.indices[row.indptr[0] : row.indptr[1]]] = row.values[row.indptr[0] : row.indptr[1]]
+        p = np.exp(x @ before - (x @ before).max())
+        p /= p.sum()
+        found.learn(row)
+        expected = before - 0.05 * np.outer(x, p - (np.arange(3) == row.targets[0]))
+        assert_close(whole(found), expected, "torch float32")
+        before = whole(found).astype(float)
+
+
+def test_one_versus_rest_is_a_binary_model_for_each_class():
+    rows = examples(classes=3)
+    together = bank(*(Step("adagrad", lr=lr) for lr in (0.1, 0.3)), outputs=3)
+    together.learn(rows)
+    for c in range(3):
+        alone = bank(*(Step("adagrad", lr=lr) for lr in (0.1, 0.3)))
+        alone.learn(dataclasses.replace(rows, targets=(rows.targets == c).astype(float)))
+        for found, expected in zip(weights_of(together), weights_of(alone), strict=True):
+            assert_identical(found[..., c : c + 1, :], expected, f"class {c}")
+
+
+def test_averages_are_those_of_all_iterates():
+    rows = examples()
+    found = bank(Step("adagrad", lr=0.2, average=True), normalize=False)
+    iterates = []
+    for k in range(SIZE):
+        found.learn(rows.part(k, k + 1))
+        iterates.append(whole(found)[:, 0].astype(float))
+    weights, biases = weights_of(found, averaged=True)
+    assert_close(np.append(biases[0], weights[:, 0, 0]), np.mean(iterates, axis=0), "torch float32")
+
+
+def test_weights_of_examples_multiply_their_slopes():
+    rows = examples()
+    rng = np.random.default_rng(5)
+    heavy = dataclasses.replace(rows, weights=rng.uniform(0.0, 3.0, SIZE))
+    found = bank(Step("sgd", lr=1e-5), loss="squared", normalize=False)
+    x = np.zeros(FEATURES + 1)
+    for i in range(SIZE):
+        found.learn(heavy.part(i, i + 1))
+        a = np.zeros(FEATURES + 1)
+        a[0] = 1.0
+        a[1 + rows.indices[rows.indptr[i] : rows.indptr[i + 1]]] = rows.values[rows.indptr[i] : rows.indptr[i + 1]]
+        x -= 1e-5 * heavy.weights[i] * (a @ x - rows.targets[i]) * a
+        assert_close(whole(found)[:, 0], x, "torch float32")
+        x = whole(found)[:, 0].astype(float)
+
+
+def test_a_rate_goes_on_alone_as_it_would_have():
+    rows = examples()
+    rates = (0.1, 0.3, 0.5)
+    several = bank(*(Step("adagrad", lr=lr, l1=0.01) for lr in rates))
+    alone = bank(Step("adagrad", lr=0.3, l1=0.01))
+    several.learn(rows.part(0, 30))
+    alone.learn(rows.part(0, 30))
+    several.choose([1], alone.steps, [False])
+    alone.settle()
+    several.learn(rows.part(30, SIZE))
+    alone.learn(rows.part(30, SIZE))
+    assert_same(several, alone)
+
+
+def test_what_is_not_finite_leaves_the_model_as_it_was():
+    rows = examples()
+    found = bank(Step("adagrad", lr=0.1))
+    found.learn(rows)
+    before = whole(found).copy(), found.table.numbers("weight", "total").copy()
+    bad = dataclasses.replace(rows.part(0, 10), targets=np.full(10, np.nan))
+    found.learn(bad)
+    assert found.skipped > 0
+    assert_identical(whole(found), before[0])
+    assert_identical(found.table.numbers("weight", "total"), before[1])
