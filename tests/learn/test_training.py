@@ -109,13 +109,20 @@ def test_unusable_input_is_reported(text, options, words, tmp_path):
         trained(written(tmp_path / "y.svm", text), **options)
 
 
-@pytest.mark.parametrize(
-    "text, words",
-    [("|f a\n", r"y\.vw:3:1: found no label"), ("1 1 0.5 |f a\n", r"y\.vw:3:1: found an initial prediction")],
-)
-def test_rows_without_a_label_or_with_a_base_are_faults(text, words, tmp_path):
-    with pytest.raises(DataError, match=words):
-        trained(written(tmp_path / "y.vw", "1 |f a\n-1 |f b\n" + text))
+def test_a_row_without_a_label_is_a_fault(tmp_path):
+    with pytest.raises(DataError, match=r"y\.vw:3:1: found no label"):
+        trained(written(tmp_path / "y.vw", "1 |f a\n-1 |f b\n|f a\n"))
+
+
+def test_initial_predictions_are_added(tmp_path):
+    """Targets that are exactly their bases leave nothing to learn; without the bases there is much."""
+    rows = [(float(np.sin(k)), f"f{k % 3}") for k in range(60)]
+    based = written(tmp_path / "based.vw", "".join(f"{y} 1 {y} |f {name}\n" for y, name in rows))
+    plain = written(tmp_path / "plain.vw", "".join(f"{y} |f {name}\n" for y, name in rows))
+    found = trained(based, loss="squared", lr=0.1, normalize=False, test=tuple(based))
+    assert found.model.facts["progressive_loss"] < 1e-12
+    assert found.test.loss < 1e-12
+    assert trained(plain, loss="squared", lr=0.1, normalize=False).model.facts["progressive_loss"] > 0.1
 
 
 def test_rows_without_a_target_are_skipped_and_counted(tmp_path):
@@ -155,9 +162,6 @@ def test_rows_of_the_test_part_are_treated_in_the_same_way(tmp_path):
         trained(good, on_error="skip", max_errors=1, **options)
     with pytest.raises(DataError, match=r"bad\.svm:151:1: found label 7"):
         trained(good, **options)
-    based = written(tmp_path / "based.vw", "1 1 0.5 |f a\n")
-    with pytest.raises(DataError, match=r"based\.vw:1:1: found an initial prediction"):
-        trained(written(tmp_path / "good.vw", "1 |f a\n-1 |f b\n"), test=tuple(based))
 
 
 def test_a_linear_model_ignores_fields(tmp_path):
