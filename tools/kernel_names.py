@@ -71,10 +71,20 @@ def clashes(modules: Iterable[types.ModuleType]) -> list[str]:
 def engines() -> Iterator[tuple[list[types.ModuleType], Mapping[str, object]]]:
     """The modules and the namespace of each engine that can be imported here."""
     from surefoot.engines.cpu import compiling
+    from surefoot.engines.cpu.bank import compiling as bank
+    from surefoot.engines.cpu.bank.kind import BankKind
     from surefoot.engines.cpu.kind import Kind
+    from surefoot.models import linear
 
     rule = REGISTRY["adagrad"]
     yield list(compiling.MODULES), compiling.namespace(rule, Kind("float32"))
+    kind = BankKind("float32", 1, True, True, (Kind("float32"),) * len(linear.parts))
+    rules = (rule,) * len(linear.parts)
+    of_part, general = bank.parts_of(linear, rules, kind)[0], compiling.namespace(rule, Kind("float32"))
+    # Of the general names, those of a part's rule, a bank reads some.
+    read = {name for _, function in functions_of([bank.drivers]) for name in globals_of(function)}
+    own = {name: value for name, value in of_part.items() if name in read or name not in general}
+    yield [bank.drivers], bank.namespace(linear, rules, kind) | own
     if importlib.util.find_spec("triton"):
         from surefoot.engines.gpu import compiling as gpu
 

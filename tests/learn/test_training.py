@@ -119,10 +119,10 @@ def test_initial_predictions_are_added(tmp_path):
     rows = [(float(np.sin(k)), f"f{k % 3}") for k in range(60)]
     based = written(tmp_path / "based.vw", "".join(f"{y} 1 {y} |f {name}\n" for y, name in rows))
     plain = written(tmp_path / "plain.vw", "".join(f"{y} |f {name}\n" for y, name in rows))
-    found = trained(based, loss="squared", lr=0.1, normalize=False, test=tuple(based))
+    found = trained(based, loss="squared", method=Method(lr=0.1, normalize=False), test=tuple(based))
     assert found.model.facts["progressive_loss"] < 1e-12
     assert found.test.loss < 1e-12
-    assert trained(plain, loss="squared", lr=0.1, normalize=False).model.facts["progressive_loss"] > 0.1
+    assert trained(plain, loss="squared", method=Method(lr=0.1, normalize=False)).model.facts["progressive_loss"] > 0.1
 
 
 def test_rows_without_a_target_are_skipped_and_counted(tmp_path):

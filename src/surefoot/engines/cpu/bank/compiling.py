@@ -98,9 +98,7 @@ def parts_of(architecture: Architecture, rules: tuple[Rule, ...], kind: BankKind
     begins = {"feature": 0, "model": 0}
     found = []
     for part, rule, around in zip(architecture.parts.values(), rules, kind.parts, strict=True):
-        idle = (
-            "number_from_origin" if rule.from_origin else "number_lazy_exact" if rule.lazy_exact else "number_by_rule"
-        )
+        way = "from_origin" if rule.from_origin else "lazy_exact" if rule.lazy_exact else "by_rule"
         penalized = around.shrinks or around.decays
         names = compiling.namespace(rule, around) | {
             "copy_numbers": COPY["copy_numbers"],
