@@ -166,6 +166,14 @@ def test_values_of_other_types_are_text_as_pyarrow_prints_it():
     assert_same(read_rows(dicts, asked), expected)
 
 
+def test_a_value_that_stands_for_none_after_rows_without_new_names():
+    table = pyarrow.table({"y": [1.0] * 3, "s": ["a", "a", "NA"]})
+    stream, expected = (read(file, Table(target="y")) for file in (as_parquet(table), as_csv(table)))
+    assert_same(joined(list(stream)), joined(list(expected)))
+    assert known(stream.names) == known(expected.names)
+    assert len(stream.names) == 2
+
+
 def test_line_breaks_stay_in_values():
     table = pyarrow.table({"y": [1.0], "s": ["line\nend"]})
     stream = read(as_parquet(table), Table(target="y"))

@@ -194,7 +194,16 @@ class ColumnParser:
         entries = int(features.sum())
         rows = max(1, TILE // max(entries, 1))
         keys, gathered = np.empty((rows, entries), np.uint64), np.empty((rows, entries))
-        return order, at, entry_of, keys, gathered, np.empty(rows, np.uint8), np.empty(entries, np.uint64)
+        return (
+            order,
+            at,
+            entry_of,
+            keys,
+            gathered,
+            np.empty(rows, np.uint8),
+            np.empty((rows, 2), np.int64),
+            np.empty(entries, np.uint64),
+        )
 
     def _run(self, given: _Columns, space: Workspace) -> int:
         kinds, _, _, _, _, bounds = self.schema.arrays

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from surefoot.data.stream.kernels.hashing import forget, hashed, is_known, is_new, note
+from surefoot.data.stream.kernels.hashing import LONGEST, hashed, is_known, note, place_among_recent
 from surefoot.data.stream.kernels.layout import (
     ABSENT,
     ARENA,
@@ -80,13 +80,16 @@ def describe(text, cuts, first, last, longest, space, missing, known, hashes, ki
     for k in range(first, last):
         begin, end, kind = cuts[k], cuts[k + 1], UNSEEN
         h = hashed(text, begin, end, space)
-        if known.size == 0 or is_known(h, np.int64(h) & (known.size - 1), known):
-            kind = SEEN
         if end - begin <= longest and stands_for_none(h, missing):
             kind = ABSENT
         if is_control_in(text, begin, end):
             kind = CONTROL
         hashes[k], kinds[k] = h, kind
+    # By itself, so that a processor waits for several places of the table at once.
+    for k in range(first, last):
+        is_old = known.size == 0 or is_known(hashes[k], np.int64(hashes[k]) & (known.size - 1), known)
+        if is_old and kinds[k] == UNSEEN:
+            kinds[k] = SEEN
 
 
 @jitted
@@ -101,7 +104,8 @@ def parse(text, cuts, space, missing, single, scratch, values, hows):
 
 @jitted
 def gather(
-    begin, end, settings, kinds, order, at, places, columns, hows, codes, own, hashes, strings, keys, gathered, odd
+    begin, end, settings, kinds, order, at, places, columns, hows, codes, own, hashes, strings, keys, gathered, odd,
+    news,
 ):  # fmt: skip
     """Gathers the entries of rows begin … end − 1, a column after the other, so that its strings stay in the cache.
 
@@ -110,21 +114,21 @@ def gather(
         at: for each column, its place among a row's entries; -1 for the target and the weight.
         keys, gathered: for each row and entry, the index with `order` below it, and the value.
         odd: for each row, CONTROL where it has something that cannot be used, and UNSEEN where it may have a new name.
+        news: for each row, the first and the last column that may have a new name.
 
     The others are those of `lines`.
     """
     bits, signed = settings
     mask = np.uint64((1 << bits) - 1)
     odd[: end - begin] = 0
+    news[: end - begin, 0] = kinds.size
     for column in range(kinds.size):
         kind, place, none = kinds[column], places[column], own[column]
         low, entry = np.uint64(order[column]), at[column]
         for row in range(end - begin):
             if kind == CATEGORICAL:
-                string = none + 1 + np.int64(codes[place, begin + row])
-                what, value = strings[string], 1.0
-                odd[row] |= what & (CONTROL | UNSEEN)
-                if what == ABSENT:
+                string, value = none + 1 + np.int64(codes[place, begin + row]), 1.0
+                if strings[string] == ABSENT:
                     string = none
             else:
                 value, how = columns[place, begin + row], hows[place, begin + row]
@@ -132,11 +136,12 @@ def gather(
                 odd[row] |= (how != GOOD) | (abs(value) > LARGEST_FLOAT32)
                 if kind == WEIGHT:
                     odd[row] |= not value >= 0.0
-                elif kind == NUMERIC:
-                    if np.isnan(value):
-                        string, value = none, 1.0
-                    odd[row] |= strings[string] & UNSEEN
+                elif kind == NUMERIC and np.isnan(value):
+                    string, value = none, 1.0
             if entry >= 0:
+                odd[row] |= strings[string] & (CONTROL | UNSEEN)
+                if strings[string] == UNSEEN:
+                    news[row, 0], news[row, 1] = min(news[row, 0], column), column
                 h = hashes[string]
                 keys[row, entry] = (h & mask) << np.uint64(FIELD_BITS) | low
                 gathered[row, entry] = -value if signed and h >> np.uint64(63) else value
@@ -203,11 +208,13 @@ def write(ordered, size, gathered, entry_of, kept, k, indices, values, fields):
 
 @jitted
 def note_names(
-    i, bits, kinds, bounds, places, columns, codes, own, text, cuts, hashes, strings, state, known, recent, found, arena
+    i, begin, end, kinds, bounds, places, columns, codes, own, text, cuts, hashes, strings, state, recent, found, arena
 ):  # fmt: skip
-    """Notes the new names of a row, in the order of its columns; whether there was room for them. See `lines`."""
-    noted, used, mask = state[NAMES], state[ARENA], (1 << bits) - 1
-    for column in range(kinds.size):
+    """Notes the new names of a row in columns begin … end − 1, in their order; whether there was room. See `lines`."""
+    noted, used = state[NAMES], state[ARENA]
+    if noted + end - begin > len(found) or used + (end - begin) * (2 * LONGEST + 1) > arena.size:
+        return False
+    for column in range(begin, end):
         kind, string = kinds[column], own[column]
         if kind == CATEGORICAL:
             string += 1 + np.int64(codes[places[column], i])
@@ -219,18 +226,14 @@ def note_names(
             string += 1
         if strings[string] != UNSEEN:
             continue
-        h = hashes[string]
-        if not is_new(h, np.int64(h) & mask, known, recent):
-            strings[string] = SEEN
+        strings[string], h = SEEN, hashes[string]
+        if recent[place_among_recent(h, recent)] == h:
             continue
         is_name = kind == NUMERIC and string > own[column]
         space = bounds[column], bounds[column] if is_name else bounds[column + 1]
-        begin, end = cuts[string], cuts[string + 1]
-        count, used = note(h, recent, found, noted, arena, used, text, space, EQUALS, text, begin, end)
-        if count < 0:
-            forget(recent, found, state[NAMES], noted)
-            return False
-        noted = count
+        noted, used = note(
+            h, recent, found, noted, arena, used, text, space, EQUALS, text, cuts[string], cuts[string + 1]
+        )  # fmt: skip
     state[NAMES], state[ARENA] = noted, used
     return True
 
@@ -257,7 +260,7 @@ def fault_of(i, kinds, places, columns, hows, codes, own, strings):
 
 @jitted
 def lines(
-    size, settings, kinds, bounds, order, at, entry_of, keys, gathered, odd, ordered, places, columns, hows,
+    size, settings, kinds, bounds, order, at, entry_of, keys, gathered, odd, news, ordered, places, columns, hows,
     codes, own, text, cuts, hashes, strings, state, labels, weights, indptr, indices, values, fields, known, recent,
     found, arena, faults, counts,
 ):  # fmt: skip
@@ -268,7 +271,7 @@ def lines(
         settings: bits of an index, whether hashes decide signs.
         kinds, bounds: see `table.lines`; no column is dropped, and the text begins with the columns' names.
         order, at, entry_of: see `gather`; which entry has an order.
-        keys, gathered, odd, ordered: room for some rows, and for the entries of one.
+        keys, gathered, odd, news, ordered: room for some rows, and for the entries of one.
         places: for each column, its row in `columns` and `hows`, or in `codes` where it is categorical.
         columns: numbers, NaN where there is none, and `hows`, whether they are any.
         codes: the string of each value, counted within its column; -1 where there is none.
@@ -290,7 +293,7 @@ def lines(
         begin, end = state[POSITION], min(state[POSITION] + odd.size, size)
         gather(
             begin, end, settings, kinds, order, at, places, columns, hows, codes, own, hashes, strings, keys, gathered,
-            odd,
+            odd, news,
         )  # fmt: skip
         for i in range(begin, end):
             k, row, looks, code, column = state[ENTRIES], state[ROWS], np.int64(odd[i - begin]), 0, kinds.size
@@ -305,11 +308,13 @@ def lines(
                 last, finite = write(ordered, entries, gathered[i - begin], entry_of, kept, k, indices, values, fields)
                 if not finite:
                     code = VALUE_RANGE
-                elif looks & UNSEEN and not note_names(
-                    i, settings[0], kinds, bounds, places, columns, codes, own, text, cuts, hashes, strings, state,
-                    known, recent, found, arena,
-                ):  # fmt: skip
-                    return NAMES_FULL
+                elif looks & UNSEEN:
+                    since, until = news[i - begin, 0], news[i - begin, 1] + 1
+                    if not note_names(
+                        i, since, until, kinds, bounds, places, columns, codes, own, text, cuts, hashes, strings, state,
+                        recent, found, arena,
+                    ):  # fmt: skip
+                        return NAMES_FULL
             if code != 0:
                 if state[FAULTS] == len(faults):
                     return FAULTS_FULL
