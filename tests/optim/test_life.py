@@ -719,7 +719,7 @@ def test_step_in_backward_requires_an_optimizer_of_all_parameters():
     some = parameters((3,), (4,))
     with pytest.raises(ValueError, match=r"does not have 1 of 2 parameters \(of shapes \(4,\)\)"):
         optim.step_in_backward(some, optim.SGD(some[:1]))
-    with pytest.raises(TypeError, match=r"settings \(lr\) are for a class"):
+    with pytest.raises(TypeError, match=r"pass settings \(lr\) with an optimizer class"):
         optim.step_in_backward(some, optim.SGD(some), lr=0.1)
 
 

@@ -26,7 +26,7 @@ class StepInBackward:
             for number, group in enumerate(optimizer.param_groups)
             for index, parameter in enumerate(group["params"])
         }
-        # Those that are frozen now may be thawed later.
+        # Frozen parameters may be unfrozen later.
         chosen = [p for p in parameters if p.requires_grad or (id(p) in places and can_require_grad(p))]
         foreign = [tuple(parameter.shape) for parameter in chosen if id(parameter) not in places]
         if foreign:
@@ -49,7 +49,7 @@ class StepInBackward:
             parameter.grad = None
 
     def remove(self) -> None:
-        """Ends it."""
+        """Removes the hooks: backward passes leave gradients again."""
         for hook in self.hooks:
             hook.remove()
 
@@ -71,10 +71,10 @@ def step_in_backward(
 ) -> StepInBackward:
     """From now on, backward passes step each parameter as soon as its gradient is ready, and free the gradient.
 
-    Memory never holds more than a few gradients at once. Neither step() nor zero_grad() is needed any more; learning
+    No more than a few gradients are in memory at once. Neither step() nor zero_grad() is needed any more; learning
     rate schedules and state dicts of the optimizer work as before. There is no accumulation over micro-batches, no
     clipping by the norm of all gradients and no GradScaler: they need all gradients at once. Nor are the optimizer's
-    step hooks called: at no moment are all parameters stepped. Those that are frozen are stepped once they are thawed.
+    step hooks called: at no moment are all parameters stepped. Frozen parameters are stepped once they are unfrozen.
 
     Args:
         model: its parameters are stepped; or an iterable of parameters.
@@ -99,12 +99,12 @@ def step_in_backward(
     is_module = isinstance(model, torch.nn.Module)
     if isinstance(model, torch.nn.parallel.DistributedDataParallel):
         raise ValueError(
-            "DistributedDataParallel averages gradients after they would be stepped along, so every process would have "
-            "other parameters; expected a model without it, or one of fully_shard, which averages first"
+            "DistributedDataParallel averages gradients only after the steps, so the parameters of the processes would "
+            "diverge; expected a model without it, or one of fully_shard, which averages first"
         )
     named = list(model.named_parameters() if is_module else model)
     if not isinstance(optimizer, RuleOptimizer):
         optimizer = optimizer(named, **settings)
     elif settings:
-        raise TypeError(f"settings ({', '.join(settings)}) are for a class of optimizers, not for one that is made")
+        raise TypeError(f"pass settings ({', '.join(settings)}) with an optimizer class, not with an instance")
     return StepInBackward(optimizer, [one[1] if isinstance(one, tuple) else one for one in named])

@@ -21,7 +21,7 @@ class StateFormat:
     Attributes:
         keys: the key of a slot of the rule, where torch's name is not the rule's.
         counts: whether the steps are counted.
-        constants: numbers that torch keeps besides, with their initial values.
+        constants: further numbers that torch keeps, with their initial values.
     """
 
     keys: Mapping[str, str] = field(default_factory=dict)

@@ -13,7 +13,7 @@ from surefoot.rules import Rule
 
 
 class SGD(WithArguments):
-    """Stochastic gradient descent, with momentum if asked for; see `rules.sgd` and `rules.momentum`.
+    """Stochastic gradient descent, optionally with momentum; see `rules.sgd` and `rules.momentum`.
 
     v ← β v + (1 − τ) g;  x ← x − η v
 
@@ -140,7 +140,7 @@ class RMSprop(WithArguments):
         eps: ε, outside the root.
         weight_decay: coupled L2: this times the parameter is added to the gradient.
         momentum: the share of the velocity that is kept; 0 keeps no velocity.
-        centered: divide by the standard deviation in place of the root mean square.
+        centered: divide by the standard deviation instead of the root mean square.
         capturable, foreach: hints, accepted for torch's sake.
         maximize: step uphill.
         differentiable: let autograd see the step.

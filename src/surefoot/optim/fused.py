@@ -121,7 +121,7 @@ class Alike:
 
 
 def alike(tensors: list[Tensor]) -> Any:
-    """Checks that other tensors are as these, all in one call where torch has one: it is no public name of torch's."""
+    """Checks that other tensors are like these, in one call where this torch has TensorGuards, which is private."""
     try:
         from torch._C._dynamo.guards import TensorGuards
     except ImportError:

@@ -61,9 +61,9 @@ def expect_sparse(parameter: Tensor) -> None:
 
 
 def gradients_of(parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:
-    """The parameters that have a gradient; the rows of sparse ones are merged in place of what was there.
+    """The parameters that have a gradient; sparse ones are replaced by their merged rows.
 
-    The values of those that are merged already may be somebody else's: autograd hands on what came from above.
+    The values of those that are merged already may be shared: autograd passes on the gradient of the output.
     """
     parameters = [parameters] if isinstance(parameters, Tensor) else list(parameters)
     having = [parameter for parameter in parameters if parameter.grad is not None]

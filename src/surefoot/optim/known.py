@@ -109,7 +109,7 @@ class Known:
         engine: str,
         counts_on_device: bool,
     ) -> Memory:
-        """What is known of a parameter, or what is found out about it where that is no longer true.
+        """What is known of a parameter; looked up again where it or its state has moved.
 
         Args:
             name: what errors call the parameter.

@@ -204,7 +204,7 @@ class Memory:
             self.tensors.pop(key, None)
 
     def keep(self) -> None:
-        """Writes what the engine's state has besides the tensors into them: the steps that rows have to catch up on."""
+        """Writes the pending steps of rows, which only the engine's state has, into the tensors."""
         state = self.__dict__.get("state")
         if state is not None and state.last is not None:
             if "step" not in self.tensors:

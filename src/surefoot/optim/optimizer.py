@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import functools
 import operator
-import sys
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, ClassVar
 
@@ -15,7 +12,8 @@ from torch import Tensor
 from surefoot import rules
 from surefoot.engines import NonFiniteError, Step
 from surefoot.optim import gpu
-from surefoot.optim.checkpoint import Checkpoint, StateFormat, unboxed
+from surefoot.optim.base import TorchOptimizer
+from surefoot.optim.checkpoint import Checkpoint, StateFormat
 from surefoot.optim.fused import Job, checked_gradient
 from surefoot.optim.group import (
     Group,
@@ -33,11 +31,8 @@ from surefoot.optim.memory import Memory, is_supported, local
 from surefoot.optim.work import Work
 from surefoot.rules import Rule
 
-TORCHS: Any = sys.modules[torch.optim.Optimizer.__module__]
-"""Where torch's own optimizer is defined, with the hooks of all optimizers."""
 
-
-class RuleOptimizer(torch.optim.Optimizer):
+class RuleOptimizer(TorchOptimizer):
     """A torch optimizer for any rule, also one of your own.
 
     Args:
@@ -164,32 +159,22 @@ class RuleOptimizer(torch.optim.Optimizer):
         names = self.param_groups[number].get("param_names")
         return names[index] if names else f"parameter {index} of group {number}"
 
-    def _engine(self, group: Mapping[str, Any], device: torch.device) -> str:
+    def _engine(self, number: int, device: torch.device) -> str:
+        group = self.param_groups[number]
         return engine_of(group, self._rule_of(group), device)
 
-    def _counts_on_device(self, group: Mapping[str, Any], device: torch.device) -> bool:
+    def _counts_on_device(self, number: int, device: torch.device) -> bool:
+        group = self.param_groups[number]
         return counts_on_device(group, self._rule_of(group), device)
 
     def _memory(self, number: int, index: int, parameter: Tensor, step: Step) -> Memory:
         """What is known of a parameter's state; looked up again where anything about it has moved."""
-        group, device = self.param_groups[number], local(parameter).device
-        engine, on_device = self._engine(group, device), self._counts_on_device(group, device)
+        device = local(parameter).device
+        engine, on_device = self._engine(number, device), self._counts_on_device(number, device)
         tensors, name = self.state.get(parameter) or {}, self._name(number, index)
         return self._known.memory(name, parameter, step, tensors, self.state_format, engine, on_device)
 
     # Steps
-
-    @staticmethod
-    def profile_hook_step(func: Callable) -> Callable:
-        """What torch makes of `step`: it calls hooks, and announces steps to profilers even where there are none, which
-        takes longer than many a step."""
-        announced = torch.optim.Optimizer.profile_hook_step(func)
-
-        @functools.wraps(func)
-        def step(self, *args, **kwargs):
-            return (announced if is_watched(self) else func)(self, *args, **kwargs)
-
-        return step
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Steps every parameter that has a gradient.
@@ -244,7 +229,7 @@ class RuleOptimizer(torch.optim.Optimizer):
 
     def _job(self, number: int, index: int, parameter: Tensor, step: Step) -> Job:
         memory = self._memory(number, index, parameter, step)
-        engine = self._engine(self.param_groups[number], memory.device)
+        engine = self._engine(number, memory.device)
         return Job(step, memory, checked_gradient(memory, parameter, engine), engine)
 
     def _counters(self, device: torch.device) -> gpu.FaultCounters:
@@ -283,7 +268,7 @@ class RuleOptimizer(torch.optim.Optimizer):
             if "last" in self.state.get(parameter, ()):
                 memory = self._memory(number, index, parameter, self._step_of(number))
                 self._known.add(memory)
-                flush(memory, self._engine(self.param_groups[number], memory.device) == "gpu")
+                flush(memory, self._engine(number, memory.device) == "gpu")
                 torch.autograd.graph.increment_version(parameter)
 
     def settle(self) -> None:
@@ -303,11 +288,8 @@ class RuleOptimizer(torch.optim.Optimizer):
     @property
     def _step_supports_amp_scaling(self) -> bool:
         """Whether GradScaler need not wait for what it found: then steps on GPUs are skipped there."""
-        return all(
-            self._counts_on_device(group, device)
-            for group in self.param_groups
-            for device in {local(parameter).device for parameter in group["params"]}
-        )
+        places = {(number, local(parameter).device) for number, _, parameter in self._numbered()}
+        return all(self._counts_on_device(number, device) for number, device in places)
 
     # State dicts
 
@@ -322,35 +304,12 @@ class RuleOptimizer(torch.optim.Optimizer):
                     self.state[parameter] = self.state_format.fresh(parameter, self._step_of(number))
 
     def _keep(self) -> None:
-        """Brings the state dict's tensors up to date with what is known besides them."""
+        """Brings the tensors of the state dict up to date."""
         for number, _, parameter in self._numbered():
             if (memory := self._known.get(parameter)) is not None:
                 if "last" in memory.tensors:
-                    engine = self._engine(self.param_groups[number], memory.device)
-                    flush_before(memory, self._step_of(number), engine)
+                    flush_before(memory, self._step_of(number), self._engine(number, memory.device))
                 memory.keep()
-
-    def state_dict(self) -> dict[str, Any]:
-        """As torch's: the state of every parameter, by the same names, and the settings of every group."""
-        self._keep()
-        return super().state_dict()
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Loads the state of a Surefoot or torch optimizer, which keeps its type (torch casts it).
-
-        Raises:
-            ValueError: naming the parameter, for groups that do not match and for keys that are missing, unknown or of
-                another shape; nothing is changed then.
-        """
-        state_dict = state_dict.copy()
-        for hook in self._optimizer_load_state_dict_pre_hooks.values():
-            state_dict = hook(self, state_dict) or state_dict
-        hooks = self._optimizer_load_state_dict_pre_hooks
-        self._optimizer_load_state_dict_pre_hooks = OrderedDict()
-        try:
-            super().load_state_dict(state_dict | self._fitted(Checkpoint(state_dict)))
-        finally:
-            self._optimizer_load_state_dict_pre_hooks = hooks
 
     def _fitted(self, checkpoint: Checkpoint) -> dict[str, Any]:
         """The groups and states of a checkpoint as they fit the parameters."""
@@ -367,16 +326,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         return {"param_groups": groups, "state": checkpoint.fitted(groups, fit)}
 
     def __getstate__(self) -> dict[str, Any]:
-        self._keep()
         return super().__getstate__() | {"rule": self.rule}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self._forget()
-        super().__setstate__(state)
-        for group in self.param_groups:
-            for key, default in self.defaults.items():
-                group.setdefault(key, default)
-        unboxed(self.state)
 
     def share_memory(self) -> None:
         """Moves the state into shared memory, for training by several processes."""
@@ -387,16 +337,6 @@ class RuleOptimizer(torch.optim.Optimizer):
 
 uncompiled_step = torch._disable_dynamo(RuleOptimizer._step)  # pyright: ignore[reportPrivateImportUsage]
 """Which torch.compile skips, with all that it calls."""
-
-
-def is_watched(optimizer: torch.optim.Optimizer) -> bool:
-    """Whether hooks or a profiler are interested in an optimizer's steps, as far as torch's private names tell."""
-    try:
-        own = optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks
-        common = TORCHS._global_optimizer_pre_hooks or TORCHS._global_optimizer_post_hooks
-        return bool(own or common or torch.autograd.profiler._is_profiler_enabled)
-    except AttributeError:
-        return True
 
 
 def same(some: Iterable, others: list) -> bool:
