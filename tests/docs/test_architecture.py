@@ -1,0 +1,74 @@
+"""docs/architecture.md names files and functions that exist, and its picture has the packages of today."""
+
+import ast
+import html
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SOURCE = ROOT / "src" / "surefoot"
+TEXT = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+NAMED = sorted(set(re.findall(r"`([\w/]+\.py)(?::([\w.]+))?`", TEXT)))
+
+
+def defined(file: Path) -> set[str]:
+    """The functions, classes and methods of a file, dotted."""
+    found = set()
+
+    def visit(node: ast.AST, prefix: str) -> None:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.FunctionDef | ast.ClassDef):
+                found.add(prefix + child.name)
+                visit(child, f"{prefix}{child.name}.")
+            else:
+                visit(child, prefix)
+
+    visit(ast.parse(file.read_text(encoding="utf-8")), "")
+    return found
+
+
+@pytest.fixture(scope="module")
+def picture():
+    pytest.importorskip("matplotlib")
+    spec = importlib.util.spec_from_file_location("architecture", ROOT / "docs" / "figures" / "architecture.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("file, name", NAMED, ids=str)
+def test_named_files_and_functions_exist(file, name):
+    assert (SOURCE / file).is_file()
+    assert not name or name in defined(SOURCE / file)
+
+
+def test_the_page_follows_a_line_from_the_command_to_the_weight():
+    assert ("cli/train.py", "train") in NAMED
+    assert len([name for _, name in NAMED if name]) > 15
+
+
+def test_links_resolve():
+    for link in re.findall(r"\]\(([^)]+)\)", TEXT):
+        assert (ROOT / "docs" / link).exists(), link
+
+
+def test_the_picture_has_the_packages_of_the_source(picture):
+    entries = {path.stem for path in SOURCE.iterdir() if not path.name.startswith("_") and path.suffix in ("", ".py")}
+    assert {name for layer in picture.layers() for name in layer} == entries
+    assert set(picture.PACKAGES) == entries
+
+
+def test_the_trail_of_the_picture_is_the_list_of_the_page(picture):
+    steps = re.findall(r"^\d+\. \*\*`(\w+)`", TEXT, re.MULTILINE)
+    assert tuple(steps) == picture.TRAIL
+
+
+def test_the_picture_is_up_to_date(picture):
+    """Its text, as shapes differ from one Matplotlib to the next."""
+    drawn = {line for text in picture.draw().axes[0].texts for line in text.get_text().split("\n")}
+    svg = html.unescape((ROOT / "docs" / "architecture.svg").read_text(encoding="utf-8"))
+    stored = {re.sub(r"<[^>]*>", "", text) for text in re.findall(r"<text[^>]*>(.*?)</text>", svg, re.DOTALL)}
+    assert drawn == stored, "run python docs/figures/architecture.py"
