@@ -66,7 +66,7 @@ def test_the_defaults_come_close_to_a_tuned_learner(name):
 
 
 @pytest.mark.parametrize("noise", [0.1, 0.5, 2.0])
-def test_auto_keeps_its_guarantee_against_the_rates_it_begins_with(noise):
+def test_auto_is_within_its_bound_of_the_initial_rates(noise):
     rows = generated(noise=noise)
     auto = learned(rows)
     fixed = [learned(rows, lr=rate.lr, implicit=rate.implicit).loss for rate in Settings().rates()]
@@ -117,7 +117,7 @@ def test_the_division_into_pieces_changes_nothing():
     assert (cut.loss, cut.rates, cut.history) == (whole.loss, whole.rates, whole.history)
 
 
-def test_history_is_the_loss_of_predictions_made_before_learning():
+def test_history_is_the_progressive_loss():
     rows = generated(200)
     learner = Learner(Settings())
     p = learner.learn(rows)[:, 0]

@@ -59,7 +59,7 @@ def same(one: Block, other: Block) -> bool:
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 50), st.integers(0, 99))
-def test_a_cursor_gives_the_rest_of_the_examples(done, seed):
+def test_a_cursor_yields_the_remaining_examples(done, seed):
     whole = block()
     begun = part_of(whole, 0, done)
     cursor = Cursor().advanced(done, sums_of(begun))
@@ -84,7 +84,7 @@ def test_a_cursor_notices_that_examples_are_missing():
         list(cursor.remaining([part_of(whole, 0, 49)], TARGETS, "kept"))
 
 
-def test_a_pass_begins_with_no_example_done():
+def test_a_pass_starts_with_zero_examples_done():
     cursor = Cursor().advanced(50, sums_of(block())).next_pass(lost=30.0, weight=50.0)
     assert cursor == Cursor(1, 0, CheckSums(), 30.0, 50.0)
 
@@ -145,14 +145,14 @@ def learned(divergence: Divergence, scale: float, rows: int = 2 * FIRST) -> Lear
     return learner
 
 
-def test_a_loss_without_bound_is_noticed_and_the_last_good_state_kept():
+def test_divergence_is_detected_and_the_last_good_state_kept():
     divergence = Divergence(watch=True)
     with pytest.raises(DivergedError, match="the loss grew without bound: over the last 1,024 of 2,048 examples"):
         learned(divergence, 1e6)
     assert divergence.last_good(Settings(loss="squared", lr=0.01, optimizer="sgd"), "it diverged").examples == FIRST
 
 
-def test_a_loss_that_does_not_grow_is_no_divergence():
+def test_a_loss_that_does_not_grow_is_not_divergence():
     divergence = Divergence(watch=True)
     assert learned(divergence, 1.0).examples == divergence.window.begin == 2 * FIRST
 
@@ -176,7 +176,7 @@ def test_blocks_are_divided_into_whole_mini_batches(size, seed):
     assert all(len(rows) % size == 0 for rows in found[:-1])
 
 
-def test_no_more_rows_are_learned_from_at_once_than_allowed():
+def test_batches_of_rows_are_bounded():
     whole = joined([block(rows=1000, seed=seed) for seed in range(20)])
     assert max(len(rows) for rows in in_batches([whole], 3)) == AT_ONCE // 3 * 3
     assert [len(rows) for rows in in_batches([whole], 9000)] == [9000, 9000, 2000]
@@ -232,7 +232,7 @@ def test_room_is_made_in_steps_and_not_beyond_the_machine(monkeypatch):
         make_room(learner, 2000)
 
 
-def test_the_memory_of_the_machine_is_known_or_taken_for_large(monkeypatch, tmp_path):
+def test_the_memory_of_the_machine_is_known_or_assumed_large(monkeypatch, tmp_path):
     assert 1e7 < system.memory() <= system.UNKNOWN
     limit = tmp_path / "memory.max"
     monkeypatch.setattr(system, "LIMITS", (str(limit),))
@@ -256,12 +256,12 @@ def test_the_memory_of_the_machine_is_known_or_taken_for_large(monkeypatch, tmp_
     ],
     ids=str,
 )
-def test_plans_that_do_not_fit_together_are_rejected(options, words):
+def test_inconsistent_plans_are_rejected(options, words):
     with pytest.raises(ValueError, match=words):
         Plan(**{"files": ("a",)} | options)
 
 
-def test_a_plan_writes_down_what_decides_the_bits():
+def test_a_plan_records_everything_that_determines_the_bits():
     plan = Plan(("a", "b"), classes=(-1.0, 1.0), method=Method(lr=0.1, hyper={"eps": 1e-8}), checkpoint="kept")
     record = plan.record()
     assert json.loads(json.dumps(record)) == record

@@ -176,7 +176,7 @@ def test_penalties_are_those_of_the_weights_as_they_are():
 
 
 @pytest.mark.parametrize("loss", ["logistic", "squared", "hinge"])
-def test_an_implicit_step_takes_the_slope_where_it_leads(loss):
+def test_an_implicit_step_uses_the_slope_at_its_end(loss):
     """One example with one feature: the step along the slope s at its end, found by another root finder."""
     x, lr, y = 3.0, 0.5, 1.0
     rows = Examples(np.array([0, 1]), np.array([0]), np.array([x]), np.array([y]), np.ones(1))
@@ -256,7 +256,7 @@ def test_weights_of_examples_multiply_their_slopes():
         x = whole(found)[:, 0].astype(float)
 
 
-def test_a_rate_goes_on_alone_as_it_would_have():
+def test_a_rate_continues_alone_as_it_would_have():
     rows = examples()
     rates = (0.1, 0.3, 0.5)
     several = bank(*(Step("adagrad", lr=lr, l1=0.01) for lr in rates))
@@ -270,7 +270,7 @@ def test_a_rate_goes_on_alone_as_it_would_have():
     assert_same(several, alone)
 
 
-def test_what_is_not_finite_leaves_the_model_as_it_was():
+def test_nonfinite_values_leave_the_model_unchanged():
     rows = examples()
     found = bank(Step("adagrad", lr=0.1))
     found.learn(rows)
