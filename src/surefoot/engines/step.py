@@ -115,10 +115,6 @@ class Step(Settings):
         """The name that version 0.1 gave to `flush`."""
         self.flush(x, state)
 
-    def settle(self, x: np.ndarray, state: State) -> None:
-        """The name that version 0.1 gave to `flush`."""
-        self.flush(x, state)
-
     def rates(self, x: np.ndarray, state: State) -> np.ndarray:
         """The effective learning rate of every coordinate: what the rule's next step would multiply a direction by."""
         return driver.rates(self, x, state)
