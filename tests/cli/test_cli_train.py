@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 import pytest
+from sklearn.metrics import mean_poisson_deviance, mean_squared_error
 
 from surefoot.cli import output, run
 from surefoot.lab.figures import flaws
@@ -303,3 +304,28 @@ def test_a_closed_pipe_is_not_a_failure():
     )
     os.close(write)
     assert (done.returncode, done.stderr) == (PIPE_CLOSED, "")
+
+
+def test_losses_are_shown_in_their_metric(tmp_path, monkeypatch, capsys):
+    """Twice the half square that is minimized and its root, and the deviance, which is 0 at best."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=400)
+    metrics = {"squared": mean_squared_error, "poisson": mean_poisson_deviance}
+    tables = {"squared": 3.0 * x + 0.1 * rng.normal(size=400), "poisson": rng.poisson(np.exp(0.5 * x))}
+    for loss, y in tables.items():
+        (tmp_path / loss).write_text("".join(f"{t:.6f} 1:{v:.6f}\n" for t, v in zip(y, x, strict=True)))
+        train = ["train", loss, "--loss", loss, "--model", "m", "--test", loss, "--lr", 0.1]
+        facts = json.loads(ran(capsys, *train, "--json", "-q", "--report", f"{loss}.html")[0])
+        p = np.array(ran(capsys, "predict", "m", loss)[0].split(), float)
+        expected = metrics[loss](y, p)
+        assert facts["test_loss"] == pytest.approx(expected, rel=1e-4)
+        text = ran(capsys, *train)[0]
+        if loss == "squared":
+            assert facts["test_rmse"] == pytest.approx(facts["test_loss"] ** 0.5)
+            assert facts["progressive_rmse"] == pytest.approx(facts["progressive_loss"] ** 0.5)
+            assert f"test MSE         {facts['test_loss']:.4f} (RMSE {facts['test_rmse']:.4f})" in text
+            assert "RMSE" in (tmp_path / "squared.html").read_text(encoding="utf-8")
+        else:
+            assert f"test mean Poisson deviance         {facts['test_loss']:.4f}" in text
+            assert "mean Poisson deviance" in (tmp_path / "poisson.html").read_text(encoding="utf-8")
