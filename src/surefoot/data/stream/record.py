@@ -15,7 +15,6 @@ from surefoot.data.errors import DataError
 from surefoot.data.stream.hashing import Hashing
 
 if TYPE_CHECKING:
-    from surefoot.data.stream.columns import OpenColumns
     from surefoot.data.stream.reader import Reader
     from surefoot.data.stream.table import Table
 
@@ -37,7 +36,7 @@ class Format:
         line: what matches a whole line of text if it is of this format, and lines of few others.
         options: of `ReadOptions`, by name.
         hashed: whether names are hashed; then `bits` and `seed` are options, too.
-        columns: opens a file whose columns are read as such; None for text.
+        columns: opens a file whose columns are read as such, as `columns.OpenColumns` says; None for text.
     """
 
     name: str
@@ -47,7 +46,7 @@ class Format:
     line: re.Pattern[bytes] | None = None
     options: tuple[str, ...] = ()
     hashed: bool = False
-    columns: OpenColumns | None = None
+    columns: Callable[[Any, str], Any] | None = None
 
     @property
     def takes(self) -> tuple[str, ...]:
