@@ -9,9 +9,14 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from benchmarks.harness import Row, installed, race, times_as_fast
+from surefoot import losses, rules
 from surefoot.data import DataError, airfoil_textbook
-from surefoot.engines import Step, order
+from surefoot.engines import order
 from surefoot.lab.published import eager
+from surefoot.learn.arrays import ArrayDataset
+from surefoot.learn.epochs import learn
+from surefoot.learn.learner import Learner
+from surefoot.learn.settings import Method
 
 torch = installed("torch")
 
@@ -60,9 +65,11 @@ def epoch(rule: str, hyper: dict, X, y, origin: str, batch_size: int, bar: float
 
 
 def our_epoch(rule: str, hyper: dict, X, y, batch_size: int) -> Callable[[], object]:
-    x, rng, step = np.zeros(X.shape[1] + 1, np.float32), np.random.default_rng(0), Step(rule, **hyper)
-    state = step.init(x)
-    return lambda: step.linear(X, y, order(len(y), rng), x, state, batch_size=batch_size)
+    settings = {"lr": rules.get(rule).settings()["lr"]} | hyper
+    method = Method(rule, lr=settings.pop("lr"), batch_size=batch_size, normalize=False, hyper=settings)
+    learner, rng = Learner(method.learning(losses.squared, None, 1), X.shape[1]), np.random.default_rng(0)
+    data = ArrayDataset(X, y.astype(np.float64), np.ones(len(y)))
+    return lambda: learn(learner, data, order(len(y), rng))
 
 
 def their_epoch(rule: str, hyper: dict, X, y, batch_size: int) -> Callable[[], object]:

@@ -22,7 +22,9 @@ SETTING = """
 import time
 import numpy as np
 import surefoot.engines.cpu
-from surefoot.engines import Step, order
+from surefoot.engines import Step
+from surefoot.engines.bank import ModelBank
+from surefoot.engines.examples import Examples
 
 def draw(*shape):
     return np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
@@ -46,9 +48,10 @@ def call(step, state):
     step.rows(x, ids, values, state)
 """,
     "linear": """
-x, X, y, places = draw(6), draw(100, 5), draw(100), np.arange(100)
+x, X, y = draw(6), draw(100, 5), draw(100)
+rows = Examples(np.arange(101) * 5, np.tile(np.arange(5), 100), X.ravel(), y.astype(float), np.ones(100))
 def call(step, state):
-    step.linear(X, y, places, x, state, batch_size=10)
+    ModelBank("linear", [step], loss="squared", features=5, batch_size=10).learn(rows)
 """,
 }
 TIMED = "print(seconds('adagrad'), seconds('momentum'))"

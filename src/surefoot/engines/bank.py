@@ -314,6 +314,13 @@ class ModelBank:
         slots = {name: np.ascontiguousarray(self.table.numbers(part, name)[..., lanes]) for name in step.rule.slots}
         return step.rates(x, State(slots, t=self.t)).astype(self.dtype)
 
+    @property
+    def bytes_of_memory(self) -> float:
+        """What the rules remember of a weight, in bytes: the numbers of their slots."""
+        slots = [self.table.numbers(part, slot) for part, at in self.table.parts.items() for slot in at.slots]
+        weights = sum(self.table.numbers(part).size for part in self.table.parts)
+        return sum(slot.nbytes for slot in slots) / weights
+
     def choose(
         self, rates: Sequence[int], steps: Mapping[str, Sequence[Step]] | Sequence[Step], damped: Sequence[bool]
     ) -> None:

@@ -201,9 +201,10 @@ def compare(
 ) -> Comparison:
     """Trains every rule on the same data in the same order from the same weights (zero), and compares them.
 
-    The model is linear with a bias. A rule has diverged when its training loss is not finite or a thousand times what
-    it was before training, or when a step was not finite; that is recorded, and does not stop the others. Ctrl-C ends
-    the race and keeps the rules that finished.
+    The model is the linear one of `surefoot train` and the estimators, with their scaling of features and targets: a
+    rule ends with the weights that `train` reaches with the same rate, order and batch size. A rule has diverged when
+    its training loss is not finite or a thousand times what it was before training, or when a step was not finite; that
+    is recorded, and does not stop the others. Ctrl-C ends the race and keeps the rules that finished.
 
     Args:
         data: the name of a built-in data set, the path of an svmlight or .npz file, or a Dataset.
@@ -244,7 +245,7 @@ def compare(
     chosen, left_out = choose(rules, settings)
     rates = as_rates(lr, chosen)
     for rule in chosen:
-        settings.step(rule, rates.get(rule.name))
+        settings.method(rule, rates.get(rule.name))
     if out is not None:
         from surefoot.lab.page import check_installed
 
@@ -349,7 +350,7 @@ def select(names, settings: Settings) -> tuple[list[Rule], dict[str, str]]:
     chosen, left_out = [], {}
     for name in names:
         try:
-            settings.step(REGISTRY[name])
+            settings.method(REGISTRY[name])
             chosen.append(REGISTRY[name])
         except ValueError as error:
             left_out[name] = str(error)

@@ -1,4 +1,4 @@
-"""A race: every rule trains the same linear model on the same data, in the same order, from the same weights."""
+"""A race: every rule trains the learner's linear model on the same data, in the same order, from the same weights."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from surefoot import losses
-from surefoot.engines import State, Step, order
+from surefoot.engines import order
+from surefoot.learn.arrays import ArrayDataset
+from surefoot.learn.learner import DivergedError, Learner
+from surefoot.learn.settings import Method
 from surefoot.losses import Loss
 from surefoot.rules import Rule
 from surefoot.schedules import Rate, first_rate, name_of
@@ -42,7 +45,7 @@ class Settings:
     ValueError: epochs must be a whole number of at least 1, got 0
     """
 
-    batch_size: int = 16
+    batch_size: int = 1
     epochs: int = 10
     seeds: tuple[int, ...] = (0, 1, 2)
     engine: str = "cpu"
@@ -66,23 +69,24 @@ class Settings:
                 "granularity must be coordinate or tensor, got 'row': a linear model's weights are one row"
             )
 
-    def step(self, rule: Rule, lr: Rate | None = None) -> Step:
-        """The step of one rule, at its own default rate where none is given.
+    def default_rate(self, rule: Rule) -> Rate:
+        return rule.settings(self.convention)["lr"]
+
+    def method(self, rule: Rule, lr: Rate | None = None) -> Method:
+        """How a rule trains, at its own default rate where none is given.
 
         Raises:
             ValueError: the rule cannot honour these settings.
         """
-        hyper: dict[str, Any] = {} if lr is None else {"lr": lr}
-        return Step(
+        return Method(
             rule,
-            engine=self.engine,
-            granularity=self.granularity,
-            convention=self.convention,
+            lr=self.default_rate(rule) if lr is None else lr,
             l1=self.l1,
             l2=self.l2,
-            nonfinite="skip",
-            name=rule.name,
-            **hyper,
+            batch_size=self.batch_size,
+            convention=self.convention,
+            granularity=self.granularity,
+            engine=self.engine,
         )
 
 
@@ -129,9 +133,13 @@ class Task:
         rest, held_out = split(self.y, "classification" if self.classifies else "regression")
         return Task(self.X[rest], self.y[rest], self.X[held_out], self.y[held_out], self.loss)
 
-    def start(self) -> np.ndarray:
-        """The weights and the bias before training: zero, for FTRL and dual averaging can start from nowhere else."""
-        return np.zeros(self.X.shape[1] + 1, self.X.dtype)
+    def learner(self, method: Method) -> Learner:
+        """A learner that has not learned anything yet."""
+        return Learner(method.learning(self.loss, None, 1), self.X.shape[1])
+
+    def examples(self) -> ArrayDataset:
+        """The training part, as learners take it."""
+        return ArrayDataset(self.X, self.y.astype(np.float64), np.ones(len(self.y)))
 
     def counts(self) -> np.ndarray:
         """In how many training examples each feature is not zero."""
@@ -285,14 +293,13 @@ class Race:
         if lr is None:
             search = self.find_rate(rule)
             lr = search.best
-        step = self.settings.step(rule, lr)
-        self.compile(step)
+        method = self.settings.method(rule, lr)
+        self.compile(method)
         runs = []
         for seed in self.settings.seeds:
             self.clock.doing = f"{rule.name}, seed {seed}"
-            runs.append(self.train(step, seed))
-        memory = step.init(self.task.start()).slots.values()
-        return Entry(rule, lr, sum(slot.nbytes for slot in memory) / len(self.task.start()), search, runs)
+            runs.append(self.train(method, seed))
+        return Entry(rule, lr, self.task.learner(method).bank.bytes_of_memory, search, runs)
 
     @property
     def epochs_per_search(self) -> int:
@@ -305,14 +312,13 @@ class Race:
         Each trial takes as many epochs as the race: a rate that wins after two epochs may overfit after ten.
         """
         trial = Race(self.task.for_search(), self.settings, self.clock)
-        middle = nearest(self.settings.step(rule).hyper["lr"])
+        middle = nearest(self.settings.default_rate(rule))
         search = Search({})
         places = [middle + k for k in range(-(FIRST_RATES // 2), FIRST_RATES // 2 + 1)]
         while places:
             for place in places:
                 self.clock.doing = f"{rule.name}: trying η = {grid(place):g}"
-                step = trial.settings.step(rule, grid(place))
-                run = trial.train(step, self.settings.seeds[0])
+                run = trial.train(trial.settings.method(rule, grid(place)), self.settings.seeds[0])
                 search.tried[grid(place)] = None if run.diverged else run.scores[-1].test_loss
             best = nearest(search.best)
             places = [k for k in (best - 1, best + 1) if grid(k) not in search.tried]
@@ -321,23 +327,22 @@ class Race:
             self.clock.total += len(places) * self.settings.epochs
         return search
 
-    def train(self, step: Step, seed: int) -> Run:
+    def train(self, method: Method, seed: int) -> Run:
         """One rule, one order of the examples."""
-        task, settings, rng, run = self.task, self.settings, np.random.default_rng(seed), Run(seed)
-        x = task.start()
-        state = step.init(x)
+        task, rng, run = self.task, np.random.default_rng(seed), Run(seed)
+        learner, examples = task.learner(method), task.examples()
+        before = x = weights_of(learner)
         run.scores.append(task.judge(x))
-        before = x
-        for epoch in range(1, settings.epochs + 1):
-            before, turns = x.copy(), order(len(task.y), rng)
+        for epoch in range(1, self.settings.epochs + 1):
+            before, turns = x, order(len(task.y), rng)
             began = time.perf_counter()
-            self.pass_through(step, turns, x, state)
+            finite = pass_through(learner, examples, turns)
             run.seconds.append(time.perf_counter() - began)
-            score = task.judge(x)
+            score = task.judge(x := weights_of(learner)) if finite else None
             # Not above, rather than below: so that NaN counts too.
-            if state.skipped or not (score.train_loss <= EXPLODED * run.scores[0].train_loss):
+            if score is None or not (score.train_loss <= EXPLODED * run.scores[0].train_loss):
                 run.diverged = epoch
-                self.clock.advance(settings.epochs - epoch + 1)
+                self.clock.advance(self.settings.epochs - epoch + 1)
                 return run
             run.scores.append(score)
             self.clock.advance()
@@ -345,20 +350,30 @@ class Race:
         weights, occur = x[:-1], counts > 0
         run.frozen = float(np.mean(np.abs(weights - before[:-1])[occur] <= FROZEN * np.abs(before[:-1])[occur]))
         run.zeros = float(np.mean(weights[occur] == 0))
-        run.rates = Rates.of(step.rates(x, state)[:-1], counts)
+        run.rates = Rates.of(learner.bank.effective_rates("weight", 0)[:, 0, 0], counts)
         return run
 
-    def pass_through(self, step: Step, turns: np.ndarray, x: np.ndarray, state: State) -> None:
-        """One epoch, or part of one."""
-        task = self.task
-        # What overflows has diverged, which is recorded; NumPy need not warn of it.
-        with np.errstate(over="ignore", invalid="ignore"):
-            step.linear(task.X, task.y, turns, x, state, loss=task.loss, batch_size=self.settings.batch_size)
+    def compile(self, method: Method) -> None:
+        """Learns from one example, so that no epoch includes the time that compiling the rule takes."""
+        pass_through(self.task.learner(method), self.task.examples(), np.zeros(1, np.int64))
 
-    def compile(self, step: Step) -> None:
-        """Takes a step with a copy of everything, so that no epoch pays for compiling the rule."""
-        x = self.task.start()
-        self.pass_through(step, np.zeros(1, np.int64), x, step.init(x))
+
+def pass_through(learner: Learner, examples: ArrayDataset, turns: np.ndarray) -> bool:
+    """One epoch, or part of one; whether all of it was finite."""
+    # What overflows has diverged, which is recorded; NumPy need not warn of it.
+    with np.errstate(over="ignore", invalid="ignore"):
+        try:
+            for block in examples.blocks(turns, learner.settings.batch_size):
+                learner.learn(block)
+        except DivergedError:
+            return False
+    return learner.bank.skipped == 0
+
+
+def weights_of(learner: Learner) -> np.ndarray:
+    """The weights for features and targets as they are, and then the bias, float64."""
+    weights, bias = learner.weights()
+    return np.append(weights[:, 0], bias)
 
 
 def grid(place: int) -> float:

@@ -93,6 +93,10 @@ def csr(X: Any, rows: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(indptr, indices, values) of some rows, a slice or their numbers; of a slice of CSR a view where it can be."""
     if not sparse.issparse(X):
         block = X[rows]
+        if block.all():
+            indptr = np.arange(len(block) + 1, dtype=np.int32) * np.int32(block.shape[1])
+            indices = np.tile(np.arange(block.shape[1], dtype=np.int32), len(block))
+            return indptr, indices, _values(block.ravel())
         row, indices = np.nonzero(block)
         indptr = np.append(0, np.cumsum(np.bincount(row, minlength=len(block))))
         # The types that SciPy's matrices have, for which kernels are compiled anyway.

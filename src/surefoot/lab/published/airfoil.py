@@ -16,10 +16,14 @@ import numpy as np
 
 from surefoot import losses
 from surefoot.data import DataError, airfoil_textbook
-from surefoot.engines import Step, order
+from surefoot.engines import order
 from surefoot.lab.published import eager
 from surefoot.lab.published.rows import ROWS, Finding, Row, Skipped, clock
-from surefoot.lab.race import predict
+from surefoot.lab.race import pass_through, predict, weights_of
+from surefoot.learn.arrays import ArrayDataset
+from surefoot.learn.learner import Learner
+from surefoot.learn.settings import Method
+from surefoot.rules import get
 
 SECTION = "4 airfoil"
 SEEDS = 100
@@ -116,16 +120,28 @@ def examples() -> tuple[np.ndarray, np.ndarray]:
     return data
 
 
-def step_of(run: Run) -> Step:
+def method_of(run: Run) -> Method:
+    """As the texts train: neither features nor targets are scaled again, and the frameworks' conventions."""
     convention = None if run.rule in ("sgd", "momentum") else run.convention
-    return Step(run.rule, engine=run.engine, convention=convention, name=run.id, **run.hyper)
+    hyper = {"lr": get(run.rule).settings(convention)["lr"]} | run.hyper
+    return Method(
+        run.rule,
+        lr=hyper.pop("lr"),
+        batch_size=run.batch_size,
+        normalize=False,
+        convention=convention,
+        engine=run.engine,
+        hyper=hyper,
+    )
 
 
-def initial(seed: int) -> tuple[np.ndarray, np.random.Generator]:
-    """Weights N(0, 0.01²) and a bias of 0, and the generator that the orders of the examples are drawn from."""
+def start(run: Run, seed: int) -> tuple[Learner, ArrayDataset, np.random.Generator]:
+    """A learner with weights N(0, 0.01²) and a bias of 0, the examples, and the generator of their orders."""
+    X, y = examples()
     rng = np.random.default_rng(seed)
-    x = np.append(rng.normal(0, 0.01, 5), 0).astype(np.float32)
-    return x, rng
+    initial = {"weight": rng.normal(0, 0.01, (5, 1, 1))}
+    learner = Learner(method_of(run).learning(losses.squared, None, 1), 5, initial=initial)
+    return learner, ArrayDataset(X, y.astype(np.float64), np.ones(len(y))), rng
 
 
 def loss_of(x: np.ndarray) -> float:
@@ -141,14 +157,13 @@ def half(predictions: np.ndarray, y: np.ndarray) -> float:
 
 def train(run: Run, seed: int) -> tuple[np.ndarray, float]:
     """The loss before the first and after every epoch, and the seconds that an epoch's steps took (the median)."""
-    X, y = examples()
-    step, (x, rng) = step_of(run), initial(seed)
-    state, losses, seconds = step.init(x), [loss_of(x)], []
+    learner, data, rng = start(run, seed)
+    losses, seconds = [loss_of(weights_of(learner))], []
     for _ in range(run.epochs):
-        begin = clock()
-        step.linear(X, y, order(len(y), rng), x, state, batch_size=run.batch_size)
+        turns, begin = order(len(data), rng), clock()
+        pass_through(learner, data, turns)
         seconds.append(clock() - begin)
-        losses.append(loss_of(x))
+        losses.append(loss_of(weights_of(learner)))
     return np.array(losses), statistics.median(seconds)
 
 

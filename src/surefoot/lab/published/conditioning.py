@@ -8,11 +8,16 @@ hundredth. Gradient descent takes η = 1/Λ₁; AdaGrad has ε = 1e-7 outside th
 import copy
 import functools
 import math
+from dataclasses import replace
 
 import numpy as np
 
-from surefoot.engines import Step
+from surefoot import losses
 from surefoot.lab.published.rows import Finding, row
+from surefoot.lab.race import pass_through, weights_of
+from surefoot.learn.arrays import ArrayDataset
+from surefoot.learn.learner import Learner
+from surefoot.learn.settings import Settings
 
 SECTION = "5 theory"
 DRAWS = 100
@@ -53,32 +58,38 @@ def descent_steps(Q: np.ndarray) -> int:
     return high
 
 
-def steps_taken(step: Step, Q: np.ndarray, most: int = 10**7) -> int:
-    """The number of steps a rule takes, counted by the compiled driver of linear models.
+def steps_taken(settings: Settings, Q: np.ndarray, most: int = 10**7) -> int:
+    """The number of steps a rule takes, counted by the learner of linear models.
 
     ½ xᵀ Q x is the mean squared loss, with targets 0, of n + 1 examples √(n + 1) S Lᵀ, where Q = L Lᵀ and S has
     orthonormal columns that sum to zero: so do the examples, and the bias stays where it is.
     """
     n = len(Q)
     S = np.linalg.qr(np.column_stack([np.ones(n + 1), np.eye(n + 1, n)]))[0][:, 1:]
-    X, y = math.sqrt(n + 1) * S @ np.linalg.cholesky(Q).T, np.zeros(n + 1)
-    x = np.append(np.ones(n), 0.0)
-    state, chunk, target = step.init(x), 1, TOLERANCE * math.sqrt(n)
-    while state.t < most:
-        before = x.copy(), copy.deepcopy(state)
-        step.linear(X, y, np.tile(np.arange(n + 1), chunk), x, state, batch_size=n + 1)
-        if np.linalg.norm(x[:n]) > target:
+    X = math.sqrt(n + 1) * S @ np.linalg.cholesky(Q).T
+    data = ArrayDataset(X, np.zeros(n + 1), np.ones(n + 1))
+    learner = Learner(replace(settings, batch_size=n + 1), n, initial={"weight": np.ones((n, 1, 1))})
+    chunk, target = 1, TOLERANCE * math.sqrt(n)
+    while learner.bank.t < most:
+        before = copy.deepcopy(learner)
+        pass_through(learner, data, np.tile(np.arange(n + 1), chunk))
+        if np.linalg.norm(weights_of(learner)[:n]) > target:
             chunk = min(2 * chunk, CHUNK)
         elif chunk == 1:
-            return state.t
+            return learner.bank.t
         else:
             # Somewhere in this chunk: back, and on in smaller ones.
-            (x, state), chunk = before, max(chunk // 8, 1)
+            learner, chunk = before, max(chunk // 8, 1)
     return most
 
 
-def adagrad(lr: float) -> Step:
-    return Step("adagrad", lr=lr, eps=1e-7, eps_root=0.0)
+def plain(rule: str, lr: float, **hyper: float) -> Settings:
+    """A rule on features and targets as they are."""
+    return Settings(rule, lr=lr, normalize=False, dtype="float64", loss=losses.squared, hyper=hyper)
+
+
+def adagrad(lr: float) -> Settings:
+    return plain("adagrad", lr, eps=1e-7, eps_root=0.0)
 
 
 METHODS = {
@@ -170,7 +181,7 @@ def unbalanced_hessian(betas=(0.2, 0.1, 0.05), n=4) -> Finding:
 def speed_up_tenth(beta=0.1) -> Finding:
     published = {"descent": 4.1e6, "0.1": 9362, "1": 297}
     Q = unbalanced(NEAREST, 4, beta)
-    descent = steps_taken(Step("sgd", lr=1 / float(np.linalg.eigvalsh(Q)[-1])), Q)
+    descent = steps_taken(plain("sgd", 1 / float(np.linalg.eigvalsh(Q)[-1])), Q)
     here = {"descent": descent, "0.1": steps_taken(adagrad(0.1), Q), "1": steps_taken(adagrad(1.0), Q)}
     spread = {name: counts(name, 4, beta) for name in published}
     near = all(abs(here[name] / count - 1) < 0.02 for name, count in published.items())

@@ -20,6 +20,7 @@ from surefoot.lab.problems import PROBLEMS
 from surefoot.lab.published import airfoil
 from surefoot.lab.published.rows import ROWS, Finding, Row, Skipped
 from surefoot.lab.published.theory import states
+from surefoot.lab.race import pass_through, weights_of
 from surefoot.lab.tracing import Trace, trace, walk
 
 if TYPE_CHECKING:
@@ -104,16 +105,14 @@ def traces_rotated() -> Figure:
 
 def histories(run: airfoil.Run, points: int, epochs: int | None = None) -> np.ndarray:
     """The loss above its optimum, before training and at `points` even moments of every epoch, a row for every seed."""
-    X, y = airfoil.examples()
     losses = []
     for seed in range(SEEDS):
-        step, (x, rng) = airfoil.step_of(run), airfoil.initial(seed)
-        state, seen = step.init(x), [airfoil.loss_of(x)]
+        learner, data, rng = airfoil.start(run, seed)
+        seen = [airfoil.loss_of(weights_of(learner))]
         for _ in range(epochs or run.epochs):
-            batches = np.array_split(order(len(y), rng).reshape(-1, run.batch_size), points)
-            for part in batches:
-                step.linear(X, y, part.ravel(), x, state, batch_size=run.batch_size)
-                seen.append(airfoil.loss_of(x))
+            for part in np.array_split(order(len(data), rng).reshape(-1, run.batch_size), points):
+                pass_through(learner, data, part.ravel())
+                seen.append(airfoil.loss_of(weights_of(learner)))
         losses.append(seen)
     return np.array(losses) - airfoil.optimum()
 

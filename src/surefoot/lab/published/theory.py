@@ -5,8 +5,13 @@ from typing import Any
 
 import numpy as np
 
+from surefoot import losses
 from surefoot.engines import Step, order
 from surefoot.lab.published.rows import Finding, clock, row, signed
+from surefoot.lab.race import pass_through, weights_of
+from surefoot.learn.arrays import ArrayDataset
+from surefoot.learn.learner import Learner
+from surefoot.learn.settings import Settings
 
 SECTION = "5 theory"
 
@@ -251,11 +256,14 @@ def minibatch_variance(draws=500, sizes=(1, 4, 16, 64, 256)) -> Finding:
     X = rng.standard_normal((2000, 5))
     y = X @ np.ones(5) + rng.standard_normal(2000)
     # A step of gradient descent at η = 1 from the origin is the negative gradient.
-    step, deviations = Step("sgd", lr=1.0), []
+    data, deviations = ArrayDataset(X, y, np.ones(len(y))), []
     for size in sizes:
-        gradients = np.zeros((draws, 6))
-        for x in gradients:
-            step.linear(X, y, rng.integers(2000, size=size), x, step.init(x), batch_size=size)
+        settings = Settings("sgd", lr=1.0, batch_size=size, normalize=False, dtype="float64", loss=losses.squared)
+        gradients = np.empty((draws, 6))
+        for k in range(draws):
+            learner = Learner(settings, 5)
+            pass_through(learner, data, rng.integers(2000, size=size))
+            gradients[k] = weights_of(learner)
         deviations.append(math.sqrt(gradients.var(axis=0).sum()))
     slope = float(np.polyfit(np.log(sizes), np.log(deviations), 1)[0])
     text = f"b^({signed(slope, 3)}) over b = {', '.join(map(str, sizes))}"
