@@ -152,12 +152,12 @@ def test_the_defaults_in_the_help_are_the_defaults(capsys):
     settings = Settings()
     for option, value in {
         "Examples per step": settings.batch_size,
-        "Passes through the training part": settings.epochs,
+        "Epochs over the training part": settings.epochs,
         "Orders of the examples to average over": len(settings.seeds),
         "L1 penalty": settings.l1,
         "L2 penalty": settings.l2,
     }.items():
-        assert f"{option}; {value:g} unless given" in text
+        assert f"{option} (default: {value:g})" in text
 
 
 # On a terminal

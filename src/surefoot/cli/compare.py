@@ -75,7 +75,7 @@ def compare(
             autocompletion=options.complete_losses,
         ),
     ] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Examples per step (default: 16).")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Examples per step (default: 1).")] = None,
     epochs: Annotated[int | None, typer.Option(help="Epochs over the training part (default: 10).")] = None,
     seeds: Annotated[int | None, typer.Option(help="Orders of the examples to average over (default: 3).")] = None,
     engine: Annotated[
