@@ -195,11 +195,11 @@ def test_a_rule_ends_with_the_weights_of_the_estimator():
     X, w = rng.normal(size=(1000, 6)) * scales, rng.normal(size=6) / scales
     y = (rng.random(1000) < 1 / (1 + np.exp(-X @ w))).astype(float)
     task = race.Task(X, y, X, y, losses.logistic)
-    for rule, lr, batch_size in (("adagrad", 0.1, 1), ("sgd", 0.01, 1), ("adagrad", 1.0, 7)):
-        learner = task.learner(Settings(batch_size=batch_size).method(rules.get(rule), lr))
+    for name, lr, batch_size in (("adagrad", 0.1, 1), ("sgd", 0.01, 1), ("adagrad", 1.0, 7)):
+        learner = task.learner(Settings(batch_size=batch_size).method(rules.get(name), lr))
         turns = order(len(y), np.random.default_rng(3))
         race.pass_through(learner, task.examples(), turns)
-        model = LinearClassifier(optimizer=rule, lr=lr, batch_size=batch_size, epochs=1, shuffle=False)
+        model = LinearClassifier(optimizer=name, lr=lr, batch_size=batch_size, epochs=1, shuffle=False)
         model.fit(X[turns], y[turns])
         assert_identical(race.weights_of(learner), np.append(model.coef_, model.intercept_))
 
