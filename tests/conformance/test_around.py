@@ -10,10 +10,8 @@ from support.table import (
     TABLE,
     both,
     dense_run,
-    examples_of,
     gradients,
     laziness,
-    linear_run,
     parameters,
     rows_run,
     stored,
@@ -61,11 +59,7 @@ def run_of(layout: str, dtype: str, steps: int = 8):
     """(shape, run) of a layout."""
     if layout == "dense":
         return SHAPE, dense_run(gradients(SHAPE, dtype, steps))
-    if layout == "rows":
-        return SHAPE, rows_run(touches(SHAPE, dtype, steps))
-    examples, y = examples_of(layout, 17, 9, dtype)
-    orders = [np.random.default_rng(k).permutation(17) for k in range(2)]
-    return (10,), linear_run(examples, y, orders, "logistic", 3)
+    return SHAPE, rows_run(touches(SHAPE, dtype, steps))
 
 
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
@@ -75,16 +69,14 @@ def test_dense_gradients(options):
 
 
 @pytest.mark.parametrize("options", [OPTIONS[name] for name in CATCHING_UP], ids=CATCHING_UP)
-@pytest.mark.parametrize("layout", ["rows", "csr"])
-def test_sparse_gradients(layout, options):
-    shape, run = run_of(layout, "float32")
-    lazy = laziness(ADAGRAD, **options) if layout == "rows" else "exact"
-    both(ADAGRAD, parameters(shape, "float32"), run, options, lazy=lazy, **options)
+def test_sparse_gradients(options):
+    shape, run = run_of("rows", "float32")
+    both(ADAGRAD, parameters(shape, "float32"), run, options, lazy=laziness(ADAGRAD, **options), **options)
 
 
 @pytest.mark.parametrize(
     "layout, granularity",
-    [("dense", "row"), ("dense", "tensor"), ("rows", "row"), ("csr", "tensor"), ("array", "coordinate")],
+    [("dense", "row"), ("dense", "tensor"), ("rows", "row"), ("rows", "tensor"), ("dense", "coordinate")],
 )
 def test_all_modifiers_in_every_layout(layout, granularity):
     shape, run = run_of(layout, "float32")
@@ -161,17 +153,6 @@ def test_nonfinite_values(layout, granularity, policy):
 def test_rows_of_one_coordinate_with_a_nonfinite_gradient(case):
     grads = [np.array([[1, g]], case.dtype).T for g in (2, np.nan, 1)]
     both(case.concrete, np.ones((2, 1), case.dtype), dense_run(grads), granularity="row", nonfinite="skip")
-
-
-@pytest.mark.parametrize("layout", ["csr", "array"])
-def test_nonfinite_examples(layout):
-    examples, y = examples_of(layout, 17, 9, "float64")
-    values = examples.data if layout == "csr" else examples
-    values[np.unravel_index(5, values.shape)] = np.nan
-    values[np.unravel_index(20, values.shape)] = 1e200
-    run = linear_run(examples, y, [np.arange(17)], "squared", 4)
-    _, state = both(ADAGRAD, np.zeros(10), run, nonfinite="skip")
-    assert state.skipped > 0
 
 
 @pytest.mark.parametrize("granularity", ["coordinate", "row", "tensor"])

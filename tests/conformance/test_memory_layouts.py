@@ -42,25 +42,6 @@ def test_rows(shape, granularity, memory):
     assert_same_memory(*(result[1] for result in (found, plain)))
 
 
-@gaps
-@pytest.mark.parametrize("granularity", ["coordinate", "tensor"])
-def test_linear_models(granularity, memory):
-    rng = np.random.default_rng(0)
-    X, y = rng.normal(size=(7, 10)).astype(np.float32), rng.normal(size=7).astype(np.float32)
-    results = []
-    for layout in ("contiguous", memory):
-        place = MEMORY[layout]
-
-        def run(step, x, state, place=place):
-            step.linear(place(X), place(y), place(np.arange(7)), x, state, batch_size=2)
-
-        results.append(
-            both(CONCRETE["adagrad"], parameters((11,), "float32"), run, memory=layout, granularity=granularity)
-        )
-    assert_identical(results[1][0], results[0][0])
-    assert_same_memory(results[1][1], results[0][1])
-
-
 @granularities
 @pytest.mark.parametrize("axis", [0, 1])
 @settings

@@ -6,9 +6,7 @@ from support.table import (
     CONCRETE,
     both,
     dense_run,
-    examples_of,
     gradients,
-    linear_run,
     parameters,
     rows_run,
     touches,
@@ -76,13 +74,6 @@ def test_rows_that_catch_up_by_the_rules_own_closed_form():
 def test_rows_that_catch_up_with_many_learning_rates_are_rounded_once(name, dtype, settings):
     run = rows_run(touches(SHAPE, dtype, 12))
     both(CONCRETE[name], parameters(SHAPE, dtype), run, lr=lambda t: 0.1 / t, nonfinite="skip", **settings)
-
-
-@rounding
-def test_linear_models(dtype, settings):
-    examples, y = examples_of("csr", 17, 9, "float32")
-    run = linear_run(examples, y, [np.arange(17), np.arange(17)[::-1]], "logistic", 3)
-    both(CONCRETE["adagrad"], parameters((10,), dtype), run, nonfinite="skip", **settings)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """The CPU engine against the reference, bit for bit: every rule, layout, type and granularity of the table."""
 
-import numpy as np
 import pytest
 from support.covering import marked
 from support.table import (
@@ -9,10 +8,8 @@ from support.table import (
     TABLE,
     both,
     dense_run,
-    examples_of,
     gradients,
     laziness,
-    linear_run,
     parameters,
     rows_run,
     touches,
@@ -46,16 +43,3 @@ def test_sparse_gradients(case):
             run = rows_run(touches(shape, case.dtype, STEPS), settle=case.dtype == "float64")
             x = parameters(shape, case.dtype)
             both(case.concrete, x, run, (shape, settings), granularity=case.granularity, lazy=lazy, **settings)
-
-
-@cases("csr-squared", "csr-logistic", "array-squared", "array-logistic")
-def test_linear_models(case):
-    kind, loss = case.layout.split("-")
-    rng = np.random.default_rng(5)
-    for settings in ({}, case.concrete.other_settings()):
-        for size, features, batch_size in ((23, 13, 1), (23, 13, 7), (8, 5, 50), (3, 0, 2)):
-            examples, y = examples_of(kind, size, features, case.dtype)
-            orders = [rng.permutation(size), rng.integers(size, size=size)]
-            run = linear_run(examples, y, orders, loss, batch_size)
-            x = parameters((features + 1,), case.dtype)
-            both(case.concrete, x, run, (size, batch_size, settings), granularity=case.granularity, **settings)

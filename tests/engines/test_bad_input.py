@@ -5,23 +5,13 @@ import re
 
 import numpy as np
 import pytest
-from scipy.sparse import csc_matrix, csr_matrix
 from support.numerics import assert_identical, assert_same_memory
 
 from surefoot.engines import Step
 
 SHAPE = (5, 3)
-X = np.arange(12.0, dtype=np.float32).reshape(4, 3)
-Y = np.array([0, 1, 1, 0], np.float32)
-ORDER = np.arange(4)
 IDS = np.array([1, 3])
 VALUES = np.ones((2, 3), np.float32)
-
-
-def unsorted(columns):
-    broken = csr_matrix(X)
-    broken.indices = np.array(columns, np.int32).repeat(len(broken.indices) // len(columns) + 1)[: len(broken.indices)]
-    return broken
 
 
 def g(shape=SHAPE, dtype=np.float32):
@@ -49,28 +39,9 @@ ROWS = {
     "wider type": ((IDS, VALUES.astype(np.float64)), ["float64", "float32"]),
     "list of values": ((IDS, [[1.0] * 3] * 2), ["list"]),
 }
-LINEAR = {
-    "type of examples": ((X.astype(np.float64), Y, ORDER), ["float64", "float32"]),
-    "type of targets": ((X, Y.astype(np.float64), ORDER), ["float64", "float32"]),
-    "number of targets": ((X, Y[:3], ORDER), [r"\(3,\)", r"\(4,\)"]),
-    "number of features": ((X[:, :2].copy(), Y, ORDER), [r"\(4, 2\)", r"\(4,\)", r"\(d \+ 1,\)"]),
-    "one example as a vector": ((X[0], Y[:1], ORDER[:1]), [r"\(3,\)", r"\(m, d\)"]),
-    "columns first": ((csc_matrix(X), Y, ORDER), ["CSR", "Column"]),
-    "list of examples": ((X.tolist(), Y, ORDER), ["examples", "list"]),
-    "list of targets": ((X, Y.tolist(), ORDER), ["targets", "list"]),
-    "example too large": ((X, Y, np.array([0, 4])), ["order", "0 … 3"]),
-    "negative example": ((X, Y, np.array([-1, 2])), ["order", "0 … 3"]),
-    "float order": ((X, Y, np.array([0.0, 1.5])), ["order", "float64"]),
-    "two orders": ((X, Y, np.array([[0, 1], [2, 3]])), ["order", r"2-D|\(2, 2\)"]),
-    "feature too large": ((unsorted([0, 3]), Y, ORDER), ["features", "0 … 2"]),
-    "negative feature": ((unsorted([-1, 1]), Y, ORDER), ["features", "0 … 2"]),
-    "no batch": ((X, Y, ORDER, {"batch_size": 0}), ["batch_size", "at least 1", "0"]),
-    "half a batch": ((X, Y, ORDER, {"batch_size": 1.5}), ["batch_size", "1.5"]),
-    "several outputs": ((X, Y, ORDER, {"loss": "softmax"}), ["loss", "single output", "'softmax'"]),
-}
 CASES = [
     pytest.param(driver, arguments, names, id=f"{driver}-{case}")
-    for driver, cases in (("dense", DENSE), ("rows", ROWS), ("linear", LINEAR))
+    for driver, cases in (("dense", DENSE), ("rows", ROWS))
     for case, (arguments, names) in cases.items()
 ]
 
@@ -99,12 +70,8 @@ def refuses(call, x, state, *names):
 @pytest.mark.parametrize("engine", ["reference", "cpu"])
 @pytest.mark.parametrize("driver, arguments, names", CASES)
 def test_arguments(driver, arguments, names, engine):
-    step, x, state = started(engine, (4,) if driver == "linear" else SHAPE)
-    if driver == "linear":
-        examples, y, order, *options = arguments
-        options = options[0] if options else {}
-        refuses(lambda: step.linear(examples, y, order, x, state, **options), x, state, *names)
-    elif driver == "rows":
+    step, x, state = started(engine, SHAPE)
+    if driver == "rows":
         refuses(lambda: step.rows(x, *arguments, state), x, state, *names)
     else:
         refuses(lambda: step.dense(x, *arguments, state), x, state, *names)
@@ -114,8 +81,6 @@ def drivers(step, x, state):
     """A call of every driver that would work."""
     yield lambda: step.dense(x, np.ones_like(x), state)
     yield lambda: step.rows(x, IDS, np.ones((2, *x.shape[1:]), x.dtype), state)
-    if x.ndim == 1:
-        yield lambda: step.linear(X, Y, ORDER, x, state)
 
 
 @pytest.mark.parametrize("engine", ["reference", "cpu"])
@@ -182,19 +147,3 @@ def test_a_single_number_has_no_rows():
     step, x = Step("adagrad", name="embedding.weight"), np.array(1.0)
     state = step.init(x)
     refuses(lambda: step.rows(x, np.array([0]), np.ones(1), state), x, state, "needs parameters with rows")
-
-
-@pytest.mark.parametrize(
-    "shape, granularity, names", [((4, 1), "coordinate", ["1-D", r"\(4, 1\)"]), ((4,), "row", ["one row", "tensor"])]
-)
-def test_weights_of_a_linear_model(shape, granularity, names):
-    step, x, state = started("cpu", shape, granularity=granularity)
-    refuses(lambda: step.linear(X, Y, ORDER, x, state), x, state, *names)
-
-
-def test_no_examples_are_no_step():
-    step, x, state = started("cpu", (4,))
-    before, memory = x.copy(), copy.deepcopy(state)
-    step.linear(X, Y, np.arange(0), x, state)
-    assert_identical(x, before)
-    assert_same_memory(state, memory)

@@ -4,13 +4,10 @@ import math
 
 import numpy as np
 import pytest
-from scipy.sparse import csr_matrix
 from support.numerics import assert_close, assert_identical
 
 from surefoot import losses
 from surefoot.engines import NonFiniteError, Step, order
-from surefoot.lab.race import predict
-from surefoot.schedules import polynomial
 
 engines = pytest.mark.parametrize("engine", ["reference", "cpu"])
 
@@ -172,106 +169,14 @@ def test_an_infinite_rate_under_both_penalties_shrinks_waiting_rows_to_zero():
         assert_identical(x[1], np.zeros(1))
 
 
-# Linear models
-
-
-def written_out(X, y, batches, loss, settings):
-    """AdaGrad on a linear model, as a loop over mini-batches."""
-    lr, eps_root = settings["lr"], 1e-6
-    l1, l2 = settings.get("l1", 0.0), settings.get("l2", 0.0)
-    decay, decoupled = settings.get("weight_decay", 0.0), settings.get("decoupled_weight_decay", 0.0)
-    w, s = np.zeros(X.shape[1] + 1), np.zeros(X.shape[1] + 1)
-    is_weight = np.arange(len(w)) < X.shape[1]
-    for t, batch in enumerate(batches, 1):
-        eta = lr(t) if callable(lr) else lr
-        prediction = X[batch] @ w[:-1] + w[-1]
-        slope = prediction - y[batch] if loss == "squared" else 1 / (1 + np.exp(-prediction)) - y[batch]
-        g = np.append(X[batch].T @ slope, slope.sum()) / len(batch) + decay * w * is_weight
-        s += g**2
-        rate = eta / np.sqrt(s + eps_root)
-        w = w * (1 - eta * decoupled * is_weight) - rate * g
-        shrunk = np.sign(w) * np.maximum(np.abs(w) - rate * l1, 0) / (1 + rate * l2)
-        w = np.where(is_weight, shrunk, w)
-    return w
-
-
-SETTINGS = [
-    {"lr": 0.3},
-    {"lr": 0.3, "l1": 0.05, "l2": 0.1, "decoupled_weight_decay": 0.1},
-    {"lr": 0.3, "weight_decay": 0.2},
-    {"lr": polynomial(0.5), "l1": 0.02},
-]
-
-
-@pytest.mark.parametrize("settings", SETTINGS, ids=["plain", "penalties", "weight decay", "schedule"])
-@pytest.mark.parametrize("batch_size", [1, 4])
-@pytest.mark.parametrize("loss", ["squared", "logistic"])
-@pytest.mark.parametrize("sparse", [False, True], ids=["array", "csr"])
-def test_a_linear_model_equals_the_loop_written_out(sparse, loss, batch_size, settings):
-    rng = np.random.default_rng(0)
-    X = rng.normal(size=(21, 6)) * (rng.random((21, 6)) < 0.5)
-    y = (rng.random(21) < 0.5).astype(float)
-    epochs = [order(21, rng), order(21, rng, replacement=True)]
-    batches = [epoch[k : k + batch_size] for epoch in epochs for k in range(0, 21, batch_size)]
-    step, x = Step("adagrad", engine="reference", **settings), np.zeros(7)
-    state = step.init(x)
-    for epoch in epochs:
-        step.linear(csr_matrix(X) if sparse else X, y, epoch, x, state, loss=loss, batch_size=batch_size)
-    assert state.t == len(batches)
-    assert_close(x, written_out(X, y, batches, loss, settings), "lazy")
-
-
-@engines
-@pytest.mark.parametrize("rule", ["ftrl", "dual_averaging"])
-def test_a_rules_own_penalty_spares_the_bias(engine, rule):
-    """λ₁ so large that every weight stays at zero; the bias does what it does without a penalty."""
-    X, y = np.array([[1.0, 0.0], [0.5, 2.0], [0.0, 1.0]]), np.array([1.0, 2.0, 0.5])
-    biases = []
-    for examples, l1 in ((X, 100.0), (X * 0, 0.0)):
-        step, x = Step(rule, engine=engine, l1=l1), np.zeros(3)
-        step.linear(csr_matrix(examples), y, np.arange(3), x, step.init(x))
-        assert (x[:2] == 0).all()
-        biases.append(x[2])
-    assert_identical(*biases)
-    assert biases[0] != 0
-
-
 def mean_loss(loss: str, predictions, y) -> float:
     return float(losses.get(loss).values(predictions, y).mean())
-
-
-@pytest.mark.parametrize("loss", ["squared", "logistic"])
-def test_the_slope_is_the_derivative_of_the_loss(loss):
-    """By a central difference of the mean loss, with respect to each weight and the bias."""
-    rng = np.random.default_rng(1)
-    X, y, x = rng.normal(size=(5, 3)), np.array([0.0, 1, 1, 0, 1]), rng.normal(size=4)
-    step, moved = Step("sgd", engine="reference", lr=1.0), x.copy()
-    step.linear(X, y, np.arange(5), moved, step.init(moved), loss=loss, batch_size=5)
-    h = 1e-5 * np.eye(4)
-    difference = [mean_loss(loss, predict(X, x + e), y) - mean_loss(loss, predict(X, x - e), y) for e in h]
-    assert_close(x - moved, np.array(difference) / 2e-5, "minimizer")
 
 
 def test_losses():
     predictions, y = np.array([0.0, 800.0, -800.0, math.log(3)]), np.array([1.0, 1.0, 0.0, 0.0])
     assert_close(mean_loss("logistic", predictions, y), (math.log(2) + 0 + 0 + math.log(4)) / 4, "float64")
     assert_close(mean_loss("squared", np.array([1.0, -2.0]), np.array([0.0, 2.0])), (0.5 + 8) / 2, "float64")
-
-
-def test_logistic_slopes_do_not_overflow():
-    step, x = Step("sgd", engine="reference", lr=1.0), np.zeros(2)
-    state = step.init(x)
-    step.linear(np.array([[1e5], [-1e5]]), np.array([1.0, 1.0]), np.array([0, 1]), x, state, loss="logistic")
-    assert np.isfinite(x).all()
-    assert state.skipped == 0
-
-
-@engines
-def test_the_last_mini_batch_is_averaged_over_its_own_size(engine):
-    step, x = Step("sgd", engine=engine, lr=1.0), np.zeros(1)
-    # Three targets of 1, in batches of 2: the bias goes 0 → 1 → 1 with slopes −1 and then 0; with targets 1, 1, 3: → 3.
-    step.linear(np.zeros((3, 0)), np.array([1.0, 1.0, 3.0]), np.arange(3), x, step.init(x), batch_size=2)
-    assert_close(x, [3.0], "float64")
 
 
 # The order of the examples

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.sparse import csr_matrix
 from support.numerics import assert_close
 
 from surefoot.engines import Step
@@ -68,26 +67,6 @@ def test_dense_and_sparse_steps_in_turn(lr, seed, kinds):
             step.rows(x, rng.integers(0, 5, 2), rng.normal(size=(2, 2)), state)
         iterates.append(x.copy())
     step.settle(x, state)
-    check(x, state, iterates, step)
-
-
-@pytest.mark.parametrize("sparse", [False, True], ids=["array", "csr"])
-@settings(max_examples=20)
-@given(lr=rates, seed=seeds, l1=st.sampled_from([0.0, 0.05]))
-def test_linear_models(sparse, lr, seed, l1):
-    """Against passes of a single example each, whose iterates can be looked at."""
-    rng = np.random.default_rng(seed)
-    X, y = rng.normal(size=(7, 4)) * (rng.random((7, 4)) < 0.5), rng.normal(size=7)
-    step = Step("adagrad", engine="reference", lr=lr, l1=l1, average=True)
-    x = np.zeros(5)
-    z = x.copy()
-    state, single, iterates = step.init(x), step.init(z), []
-    for order in (rng.permutation(7), rng.permutation(7)):
-        step.linear(csr_matrix(X) if sparse else X, y, order, x, state)
-        for i in order:
-            step.linear(X, y, np.array([i]), z, single)
-            iterates.append(z.copy())
-    assert_close(x, z, "lazy")
     check(x, state, iterates, step)
 
 

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.sparse import csr_matrix
 from support.numerics import assert_close, assert_identical, assert_same_memory
 from support.table import CONCRETE
 
@@ -166,47 +165,6 @@ def test_dense_and_sparse_steps_in_turn(rule, options, pattern, seed, dense_at):
     step.settle(x, state)
     assert_close(x, y, "lazy", "parameters")
     refresh(step, (x, state), (y, dense_state))
-    for name, slot in dense_state.slots.items():
-        assert_close(state.slots[name], slot, "lazy", name)
-
-
-@settings(max_examples=30)
-@given(
-    rule=st.sampled_from(
-        ["sgd", "adagrad", "visits", "momentum", "rmsprop", "adadelta", "mean_adagrad", "ftrl", "dual_averaging"]
-    ),
-    lr=rates,
-    l1=penalties,
-    l2=penalties,
-    decay=penalties,
-    granularity=st.sampled_from(["coordinate", "tensor"]),
-    loss=st.sampled_from(["squared", "logistic"]),
-    batch_size=st.integers(1, 5),
-    seed=seeds,
-)
-def test_a_sparse_linear_model_equals_the_dense_one(rule, lr, l1, l2, decay, granularity, loss, batch_size, seed):
-    """Weights of features that do not occur in a mini-batch catch up."""
-    c = CONCRETE[rule]
-    if c.rule.from_origin:
-        options = {"l1": l1}
-    elif c.rule.lazy_exact:
-        options = {"l1": l1, "l2": l2, "decoupled_weight_decay": decay}
-    else:
-        options = {}
-    # Where there is no closed form every weight is stepped in every mini-batch, and the result is the same.
-    step = Step(rule, engine="reference", lr=lr, granularity=shared_or_not(c, granularity), **options)
-    rng = np.random.default_rng(seed)
-    X = rng.normal(size=(9, 6)) * (rng.random((9, 6)) < 0.3)
-    y = (rng.random(9) < 0.5).astype(float)
-    x = np.zeros(7) if c.rule.follows_rate else rng.normal(size=7)
-    z = x.copy()
-    state, dense_state = step.init(x), step.init(z)
-    for _ in range(2):
-        order = rng.permutation(9)
-        step.linear(csr_matrix(X), y, order, x, state, loss=loss, batch_size=batch_size)
-        step.linear(X, y, order, z, dense_state, loss=loss, batch_size=batch_size)
-    assert_close(x, z, "lazy", "weights")
-    refresh(step, (x, state), (z, dense_state))
     for name, slot in dense_state.slots.items():
         assert_close(state.slots[name], slot, "lazy", name)
 

@@ -14,6 +14,8 @@ from support.numerics import assert_close, assert_identical, assert_same_memory
 
 import surefoot
 from surefoot.engines import Step
+from surefoot.engines.bank import ModelBank
+from surefoot.engines.examples import Examples
 
 CELL = """
 from surefoot import ops
@@ -93,12 +95,12 @@ def test_it_computes_the_written_formula(mine):
 
 @pytest.mark.parametrize("mine", ["exec"], indirect=True)
 def test_a_linear_model_with_a_custom_rule(mine):
-    examples, y = np.eye(3, dtype=np.float32), np.ones(3, np.float32)
+    examples = Examples(np.arange(4), np.arange(3), np.ones(3), np.ones(3), np.ones(3))
     results = []
     for engine in ("reference", "cpu"):
-        x, step = np.zeros(4, np.float32), Step(mine, engine=engine)
-        step.linear(examples, y, np.array([0, 1, 2, 0]), x, step.init(x), loss="logistic", batch_size=2)
-        results.append(x)
+        bank = ModelBank("linear", [Step(mine)], loss="logistic", batch_size=2, engine=engine)
+        bank.learn(examples)
+        results.append(bank.numbers("weight"))
     assert_identical(*results)
     assert (results[0] > 0).all()
 

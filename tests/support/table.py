@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import scipy.sparse
 
 from support.covering import covering
 from support.numerics import assert_identical, assert_same_memory
@@ -20,7 +19,6 @@ from surefoot.engines import Step, to_bfloat16
 
 DTYPES = ("float32", "float64")
 LENGTHS = (1, *range(31, 38))
-LINEAR = ("csr-squared", "array-logistic", "csr-logistic", "array-squared")
 
 
 @dataclass(frozen=True)
@@ -89,16 +87,12 @@ def granularities(c: Concrete, *which: str) -> tuple[str, ...]:
 def product(*layouts: str) -> Iterator[Case]:
     """Every rule × layout × type × granularity."""
     for c, layout, dtype in itertools.product(CONCRETE.values(), layouts, DTYPES):
-        for granularity in granularities(c, *(("tensor",) if layout in LINEAR else ("row", "tensor"))):
+        for granularity in granularities(c, "row", "tensor"):
             yield Case(c, layout, dtype, granularity)
 
 
-TABLE = list(product("dense", "rows", *LINEAR))
-FAST = covering([case for case in TABLE if case.layout not in LINEAR])
-# Of linear models one for each rule; layouts, types and granularities take turns.
-for k, group in enumerate(CONCRETE.values()):
-    models = [case for case in TABLE if case.layout in LINEAR and case.concrete is group]
-    FAST.append(models[k % len(models)])
+TABLE = list(product("dense", "rows"))
+FAST = covering(TABLE)
 
 
 # Numbers to step on
@@ -137,15 +131,6 @@ def touches(shape, dtype: str, count: int, seed: int = 0):
         ids = rng.integers(0, shape[0], size).astype((np.int32, np.int64)[k % 2])
         result.append((ids, numbers((size, *shape[1:]), dtype, rng, (-6, 2))))
     return result
-
-
-def examples_of(kind: str, size: int, features: int, dtype: str, seed: int = 0):
-    """(examples, targets in {0, 1}) with an empty example and a feature that never occurs among them."""
-    rng = np.random.default_rng([seed, 4])
-    X = numbers((size, features), dtype, rng, (-2, 0.5)) * (rng.random((size, features)) < 0.4)
-    X[size // 2], X[:, features // 2 : features // 2 + 1] = 0, 0
-    y = (rng.random(size) < 0.5).astype(X.dtype)
-    return (scipy.sparse.csr_matrix(X) if kind == "csr" else X), y
 
 
 # Running a case in both engines
@@ -205,14 +190,6 @@ def rows_run(parts, settle: bool = True) -> Callable:
             step.rows(x, ids, values, state)
         if settle:
             step.settle(x, state)
-
-    return run
-
-
-def linear_run(examples, y, orders, loss: str, batch_size: int) -> Callable:
-    def run(step, x, state):
-        for order in orders:
-            step.linear(examples, y, order, x, state, loss=loss, batch_size=batch_size)
 
     return run
 

@@ -1,7 +1,7 @@
 """Where a rule meets memory: `Step` says what one step does; `reference` (NumPy) and `cpu` (Numba) do it.
 
-Both engines have the same drivers: `dense`, `rows` (sparse gradients) and `linear` (linear models), and the same bits.
-`gpu` (Triton) and `torch` step tensors, for `surefoot.optim`.
+Both engines have the same drivers, `dense` and `rows` (sparse gradients), and the same bits. `bank` learns models from
+examples, with engines of its own. `gpu` (Triton) and `torch` step tensors, for `surefoot.optim`.
 """
 
 from surefoot.engines.driver import ENGINES, order

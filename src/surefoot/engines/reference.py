@@ -4,15 +4,12 @@ import math
 
 import numpy as np
 
-from surefoot import losses, ops
+from surefoot import ops
 from surefoot.engines import modifiers as surroundings
-from surefoot.engines.averaging import blend
 from surefoot.engines.modifiers import Modifiers
 from surefoot.engines.numerics import BLOCK, RUNNING_SUMS, decode, encode, rounding_key
 from surefoot.engines.settings import Settings
 from surefoot.engines.state import State
-from surefoot.engines.tables import Table, table
-from surefoot.losses import Loss
 from surefoot.records.functions import ARRAY_OPS
 
 
@@ -247,104 +244,3 @@ def preview(step: Settings, x, g, slots: list, t: int, g2=None):
     kept = [encode(np.asarray(after), slot) for slot, after in zip(slots, memory, strict=True)]
     stored = encode(np.asarray(new), x)
     return stored, new, kept, ok & np.isfinite(decode(stored))
-
-
-def linear(step: Settings, examples, y, order, x, state: State, loss: str | Loss, batch_size: int) -> int:
-    """One pass of mini-batches through the examples; returns how many coordinates were skipped."""
-    slope, own = losses.get(loss).slope, losses.get(loss).own(losses.get(loss).settings())
-    bias = x.size - 1
-    steps = -(-len(order) // batch_size)
-    acting = Table(*(np.broadcast_to(part, (steps, *part.shape[1:])) for part in table(step, state.t + 1, steps)))
-    f = decode(x[:1]).dtype.type
-    sweeps = step.sweeps or isinstance(examples, np.ndarray)
-    catches_up = step.catches_up and not sweeps
-    history = compress(state.t + 1, acting)
-    last = np.full(x.size, state.t)
-    skipped = 0
-    for b in range(steps):
-        t = state.t + 1 + b
-        batch = order[b * batch_size : (b + 1) * batch_size]
-        gradient, touched = np.zeros(x.size, f), {}
-        for i in batch:
-            columns, values = entries(examples, i)
-            for j in columns:
-                if j not in touched:
-                    touched[j] = None
-                    if catches_up:
-                        catch_up(step, x, state, j, int(last[j]), t - 1, history, step.shares)
-                        last[j] = t
-            prediction = decode(x[bias:])[0]
-            for j, value in zip(columns, values, strict=True):
-                prediction = prediction + decode(x[j : j + 1])[0] * value
-            r = f(slope(float(prediction), float(y[i]), *own))
-            for j, value in zip(columns, values, strict=True):
-                gradient[j] += r * value
-            gradient[bias] += r
-        chosen = np.arange(x.size) if sweeps else np.array([*touched, bias])
-        skipped += step_weights(step, x, state, gradient[chosen] / f(len(batch)), chosen, acting, b)
-        state.weight += float(acting.lr[b])
-        if state.average is not None and state.weight > 0:
-            blend(state.average, x, acting.lr[b] / state.weight)
-    if catches_up:
-        for j in range(bias):
-            catch_up(step, x, state, j, int(last[j]), state.t + steps, history, step.shares)
-    state.t += steps
-    return skipped
-
-
-def step_weights(step: Settings, x, state: State, raw, chosen, acting, b: int) -> int:
-    """Steps the chosen weights, and the bias, the last of them, without penalties; b is the row of the table."""
-    whole = [state.slots[name] for name in step.rule.slots]
-    slots = [slot if shares else slot[chosen] for slot, shares in zip(whole, step.shares, strict=True)]
-    part, memory_before = x[chosen], [decode(slot) for slot in slots]
-    modifiers = Modifiers(*acting.modifiers[b])
-    if math.isfinite(step.clip_norm) and (length := norm(step, raw)) > step.clip_norm:
-        modifiers = modifiers._replace(scale=modifiers.scale * step.clip_norm / length)
-    spared = modifiers._replace(weight_decay=0.0, keep=1.0, l1=0.0, l2=0.0)
-    g2 = mean_of_weights(step, decode(part), raw, modifiers, spared, x.size) if step.shared else None
-    new, memory, ok = advance(step, decode(part), raw, memory_before, acting.coefficients[b], modifiers, g2=g2)
-    alone = advance(step, decode(part), raw, memory_before, acting.spared[b], spared, g2=g2)
-    new, ok = splice(new, alone[0]), splice(ok, alone[2])
-    parts = zip(memory, alone[1], step.shares, strict=True)
-    memory = [after if shares else splice(after, lone) for after, lone, shares in parts]
-    skipped = commit(step, part, new, slots, memory, ok, chosen.astype(np.uint64), state.t + 1 + b)
-    x[chosen] = part
-    for slot, after, shares in zip(whole, slots, step.shares, strict=True):
-        if not shares:
-            slot[chosen] = after
-    return skipped
-
-
-def mean_of_weights(step: Settings, x, raw, modifiers: Modifiers, spared: Modifiers, size: int):
-    """The mean square of the weights' gradient as the rule sees it; weights that are not touched count as zero."""
-    f = x.dtype.type
-    with np.errstate(all="ignore"):
-        g = raw
-        if step.adjusts:
-            seen = [bound("gradient", f)(raw, x, *map(f, modifiers[:3])) for modifiers in (modifiers, spared)]
-            g = splice(*seen)
-        squares = np.where(np.isfinite(raw) & np.isfinite(g * g), g * g, f(0))
-    return np.array([f(total(squares) / size)], f)
-
-
-def splice(weights, bias):
-    """All but the last of the one and the last of the other."""
-    return np.concatenate([weights[:-1], bias[-1:]])
-
-
-def compress(first: int, acting):
-    """The history of a table: one entry for each stretch of equal rows."""
-    history = []
-    for k, (row, numbers) in enumerate(zip(acting.coefficients, acting.modifiers, strict=True)):
-        entry = (tuple(row), Modifiers(*numbers))
-        if not history or entry != history[-1][1:]:
-            history.append((first + k, *entry))
-    return history
-
-
-def entries(examples, i):
-    """The columns and values of one example."""
-    if isinstance(examples, np.ndarray):
-        return range(examples.shape[1]), examples[i]
-    indptr, indices, data = examples
-    return indices[indptr[i] : indptr[i + 1]].tolist(), data[indptr[i] : indptr[i + 1]]

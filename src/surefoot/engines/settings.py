@@ -112,10 +112,6 @@ class Settings:
         """The rule's coefficients at step t, in float64."""
         return self.rule.evaluate(t, self.hyper)
 
-    def spared_coefficients(self, t) -> tuple:
-        """The same for a bias, which the rule's own penalties spare."""
-        return self.rule.evaluate(t, self.hyper | {key: 0.0 for key in ("l1", "l2") if key in self.hyper})
-
     def lr(self, t) -> float:
         """The learning rate at step t."""
         return self.rule.lr(t, self.hyper)
@@ -224,15 +220,6 @@ class Settings:
                 f"{self.name}: lazy updates are not exact for rows without a gradient: {reason}; "
                 "use lazy='touched' to skip such rows"
             )
-
-    @functools.cached_property
-    def sweeps(self) -> bool:
-        """Whether a linear model's every weight is stepped in every mini-batch: none can be left out exactly."""
-        if self.lazy == "touched":
-            return False
-        # What a tensor shares moves on in every mini-batch, so a weight cannot take it back to its own last one.
-        shared_memory_moves = self.shared and callable(self.rule.zero_grad_steps)
-        return self.average or shared_memory_moves or self.no_closed_form is not None
 
 
 def is_number(value) -> bool:

@@ -1,16 +1,11 @@
 """`Step`: settings and an engine, with which parameters are stepped."""
 
-from typing import Any
-
 import numpy as np
 
-from surefoot import losses
 from surefoot.engines import driver
 from surefoot.engines.driver import ENGINES, Engine
-from surefoot.engines.numerics import ARITHMETIC, storage_of
 from surefoot.engines.settings import Settings
 from surefoot.engines.state import State
-from surefoot.losses import Loss
 from surefoot.rules import Rule
 
 
@@ -118,80 +113,3 @@ class Step(Settings):
     def rates(self, x: np.ndarray, state: State) -> np.ndarray:
         """The effective learning rate of every coordinate: what the rule's next step would multiply a direction by."""
         return driver.rates(self, x, state)
-
-    def linear(
-        self,
-        examples,
-        y: np.ndarray,
-        order: np.ndarray,
-        x: np.ndarray,
-        state: State,
-        *,
-        loss: str | Loss = losses.FOR_NUMBERS,
-        batch_size: int = 1,
-    ) -> None:
-        """Steps the weights of a linear model through the examples, in the given order, a mini-batch at a time.
-
-        The loss is averaged over each mini-batch; the last one may be smaller. Penalties spare the bias.
-
-        Args:
-            examples: (m, d), a dense array or a SciPy CSR matrix, of x's type (float32 where x is stored in 16 bits).
-            y: targets, (m,), of the same type; 0 or 1 for the logistic loss.
-            order: numbers of the examples, int64, in the order of the steps; see engines.order.
-            x: (d + 1,): the weights, then the bias.
-            state: from init(x).
-            loss: a Loss or the name of one, with one output, and its own number at its default.
-
-        Raises:
-            ValueError: if something does not fit; nothing is changed then.
-            NonFiniteError: as in dense.
-        """
-        driver.check_parameters(self, x, state)
-        examples, y, order = self._check_examples(examples, y, order, x, loss, batch_size)
-        if len(order) == 0:
-            return
-        self.flush(x, state)
-        engine: Any = self._engine
-        skipped = engine.linear(self, examples, y, order, x, state, loss, batch_size)
-        driver.all_took_part(state, state.t)
-        driver.report(self, x, state, state.t, skipped)
-
-    def _check_examples(self, examples, y, order, x, loss, batch_size):
-        if losses.get(loss).joint:
-            raise ValueError(f"{self.name}: loss must be one with a single output, got {losses.get(loss).name!r}")
-        driver.check_arrays(self, targets=y)
-        if not hasattr(examples, "shape") or not hasattr(examples, "dtype"):
-            raise ValueError(
-                f"{self.name}: examples must be a NumPy array or a SciPy CSR matrix, got a {type(examples).__name__}"
-            )
-        if x.ndim != 1:
-            raise ValueError(f"{self.name}: the weights must be 1-D, (features + 1,), got shape {x.shape}")
-        if self.granularity == "row":
-            raise ValueError(f"{self.name}: the weights of a linear model are one row; use granularity='tensor'")
-        if not (isinstance(batch_size, (int, np.integer)) and batch_size >= 1):
-            raise ValueError(f"{self.name}: batch_size must be a whole number of at least 1, got {batch_size!r}")
-        if len(examples.shape) != 2 or examples.shape[1] + 1 != len(x):
-            raise ValueError(
-                f"{self.name}: examples have shape {examples.shape} and weights {x.shape}; "
-                "expected (m, d) and (d + 1,), the bias last"
-            )
-        kind = ARITHMETIC[storage_of(x, self.name)]
-        if examples.dtype != kind or y.dtype != kind or y.shape != (examples.shape[0],):
-            raise ValueError(
-                f"{self.name}: examples are {examples.dtype} and targets {y.dtype} {y.shape}; expected "
-                f"{kind} and {kind} ({examples.shape[0]},)"
-            )
-        order = np.asarray(order)
-        if order.ndim != 1 or not np.issubdtype(order.dtype, np.integer):
-            raise ValueError(f"{self.name}: order must be 1-D whole numbers, got {order.ndim}-D {order.dtype}")
-        order = np.ascontiguousarray(order, np.int64)
-        if len(order) and (order.min() < 0 or order.max() >= examples.shape[0]):
-            raise ValueError(f"{self.name}: order names examples outside 0 … {examples.shape[0] - 1}")
-        if isinstance(examples, np.ndarray):
-            return np.ascontiguousarray(examples), np.ascontiguousarray(y), order
-        if getattr(examples, "format", None) != "csr":
-            raise ValueError(f"{self.name}: examples must be a NumPy array or a SciPy CSR matrix, got {examples!r}")
-        indices = examples.indices
-        if len(indices) and (indices.min() < 0 or indices.max() >= examples.shape[1]):
-            raise ValueError(f"{self.name}: the examples name features outside 0 … {examples.shape[1] - 1}")
-        return (examples.indptr, indices, examples.data), np.ascontiguousarray(y), order

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from surefoot import hugepages, losses, threads
+from surefoot import hugepages, threads
 from surefoot.engines import reference
 from surefoot.engines.cpu.arguments import Acting, Waiting, Workspace
 from surefoot.engines.cpu.kind import Kind, kind_of, numbers, workspaces
@@ -24,8 +24,6 @@ from surefoot.engines.modifiers import Modifiers
 from surefoot.engines.numerics import ARITHMETIC, BLOCK, encode, rounding_key, storage_of
 from surefoot.engines.settings import Settings
 from surefoot.engines.state import Columns, State
-from surefoot.engines.tables import table
-from surefoot.losses import Loss
 from surefoot.rules import REGISTRY
 
 __all__ = [
@@ -38,7 +36,6 @@ __all__ = [
     "distinct_rows",
     "flush",
     "grouped",
-    "linear",
     "merge",
     "norm",
     "read",
@@ -294,66 +291,3 @@ def rows_norm(x, gradient) -> float:
     # The rows of x are only looked at with L2, which a norm knows nothing of: any memory of that shape will do.
     placeholder = as_strided(np.zeros(1, values.dtype), (x.shape[0], values.shape[1]), (0, 0))
     return math.sqrt(squares_of_rows(placeholder, gradient, (), Kind(ARITHMETIC[storage_of(x)])))
-
-
-# Linear models
-
-
-def linear(step: Settings, examples, y, order, x, state: State, loss: str | Loss, batch_size: int) -> int:
-    """One pass of mini-batches through the examples; returns how many coordinates were skipped."""
-    steps = -(-len(order) // batch_size)
-    first = state.t + 1
-    acting = table(step, first, steps)
-    sweeps = step.sweeps or isinstance(examples, np.ndarray)
-    kind = kind_of(step, storage_of(x), sweeps=sweeps, catches_up=step.catches_up and not sweeps, loss=losses.get(loss))
-    slots = [stored(state.slots[name]) for name in step.rule.slots]
-    slots = tuple(slot.reshape(-1 if lone else (1, -1)) for slot, lone in zip(slots, step.shares, strict=True))
-    weights = np.ascontiguousarray(stored(x)).reshape(1, -1)
-    lr = acting.lr if len(acting.lr) == steps else acting.lr.repeat(steps)
-    weight = np.cumsum(np.append(state.weight, lr))[1:]
-    average, shares = EMPTY, EMPTY
-    if state.average is not None:
-        average, shares = state.average, np.divide(lr, weight, out=np.zeros(steps), where=weight > 0)
-    seed = step.stochastic_rounding
-    keys = np.array([rounding_key(seed, first + b) for b in range(1 if seed is None else steps)], np.uint32)
-    numbers_of_pass = (acting.coefficients.astype(kind.dtype), acting.spared.astype(kind.dtype), acting.modifiers)
-    work = (*np.zeros((3, x.size), kind.dtype), np.arange(x.size))
-    last, now, starts, changing, modifiers = stretches(acting, first, kind, x.size)
-    row, memory = wide(1, weights[:, :1], [slot[..., :1] for slot in slots])
-    skipped = specialize("linear", step.rule, kind)(
-        examples,
-        y,
-        order,
-        batch_size,
-        weights,
-        slots,
-        slots,
-        (*numbers_of_pass, shares),
-        keys,
-        step.clip_norm,
-        average,
-        work,
-        np.empty(BLOCK, kind.dtype),
-        Waiting(last, now, starts, changing, modifiers, row, memory),
-    )
-    if weights.base is not x and weights is not x:
-        stored(x)[...] = weights[0]
-    state.weight = float(weight[-1])
-    state.t += steps
-    return skipped
-
-
-def stretches(acting, first: int, kind: Kind, size: int):
-    """A pass as `idle` takes it: one entry for each stretch of steps with equal numbers."""
-    last = np.full(0 if kind.sweeps else size, first - 1)
-    steps = max(map(len, acting))
-    changes = np.zeros(1, np.int64)
-    if kind.catches_up and steps > 1:
-        numbers_ = np.hstack(
-            [np.broadcast_to(part, (steps, part.shape[1])) for part in (acting.coefficients, acting.modifiers)]
-        )
-        changes = np.flatnonzero(np.r_[True, (numbers_[1:] != numbers_[:-1]).any(axis=1)])
-    coefficients, modifiers = (
-        part[np.minimum(changes, len(part) - 1)].astype(kind.dtype) for part in (acting.coefficients, acting.modifiers)
-    )
-    return last, np.array([first]), changes + first, coefficients, modifiers

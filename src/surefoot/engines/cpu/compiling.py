@@ -10,12 +10,11 @@ from typing import Any
 import numba
 import numpy as np
 
-from surefoot import losses, ops
+from surefoot import ops
 from surefoot.engines import modifiers
 from surefoot.engines.cpu import numba_ops
-from surefoot.engines.cpu.drivers import coordinate, deferred, dense, linear, rows, sort, squares, variants
+from surefoot.engines.cpu.drivers import coordinate, deferred, dense, rows, sort, squares, variants
 from surefoot.engines.cpu.kind import Kind
-from surefoot.losses import Loss
 from surefoot.native.codegen import OPTIONS
 from surefoot.rules import Rule
 
@@ -25,7 +24,7 @@ INNER: dict[str, Any] = OPTIONS | {"forceinline": True}
 APART: dict[str, Any] = OPTIONS
 """Of helpers that are not worth a copy wherever they are called."""
 
-MODULES = (coordinate, deferred, dense, linear, variants, rows, sort, squares)
+MODULES = (coordinate, deferred, dense, variants, rows, sort, squares)
 """The modules that drivers and their helpers stand in."""
 
 
@@ -102,7 +101,6 @@ def namespace(rule: Rule, kind: Kind) -> dict:
         "MODIFIED_GRADIENT": compiled(modifiers.gradient),
         "PROXIMAL_STEP": compiled(modifiers.proximal),
         "ZERO_GRAD_CLOSED_FORM": compiled(modifiers.zero_grad_steps, np.float64),
-        "SLOPE": slope_of(kind.loss) if kind.loss is not None else None,
     }
     names |= common_helpers(kind.dtype)
     for helper in helpers().keys() - common():
@@ -120,53 +118,8 @@ def namespace(rule: Rule, kind: Kind) -> dict:
         "START": names["full_start" if kind.decays else "plain_start"],
         "PROXIMAL": names["full_proximal" if kind.shrinks else "plain_proximal"],
         "MODIFIERS_IN": names["plain_numbers" if kind.plain else "full_numbers"],
-        "AROUND": names["plain_around" if kind.plain else "full_around"],
-        "SPARED": names["plain_spared" if kind.plain else "full_spared"],
         "MEAN_SQUARE": names["shared_square" if kind.shared else "own_square"],
-        "MEAN_OF": names["shared_mean" if kind.shared else "own_mean"],
         "ZERO_GRAD": names["zero_grad_row" if kind.catches_up else "zero_grad_nothing"],
         "ZERO_GRAD_STRETCH": names[idle],
-        "TOUCH": names["touch_all" if kind.sweeps else "touch_new"],
-        "GATHER": names["gather_all" if kind.sweeps else "gather_new"],
-        "SETTLE_WEIGHTS": names["settle_weights" if kind.catches_up else "settle_nothing"],
     }
-    names["RAW_SQUARES"] = raw_squares(f) if kind.adjusts else names["sum_squares"]
     return names
-
-
-def slope_of(loss: Loss) -> Callable:
-    """The slope of a loss, its own number at its default."""
-    slope = numba.njit(ops.bind(loss.slope, numba_ops, np.float64), **INNER)
-    if loss.parameter is None:
-        return slope
-    default = loss.settings()
-    return numba.njit(lambda prediction, y: slope(prediction, y, default), **INNER)
-
-
-def codes(own: Loss | None) -> dict[Loss, int]:
-    """The losses that a kernel knows: all that share kernels, or one that has kernels of its own."""
-    return losses.CODES if own is None else {own: 0}
-
-
-def first_joint(own: Loss | None) -> int:
-    """The code from which on losses are joint."""
-    return sum(not loss.joint for loss in codes(own))
-
-
-@functools.cache
-def slope_by_code(own: Loss | None) -> Callable:
-    """The slope of the loss with a given code."""
-    names, calls = {}, []
-    for loss, code in codes(own).items():
-        names[f"slope_{code}"] = numba.njit(ops.bind(loss.slope, numba_ops, np.float64), **INNER)
-        calls.append(f"slope_{code}(prediction, y{', parameter' if loss.parameter is not None else ''})")
-    chain = "".join(f"{call} if loss == {code} else " for code, call in enumerate(calls[:-1]))
-    source = f"lambda loss, prediction, y, parameter: {chain}{calls[-1]}"
-    return numba.njit(eval(source, names), **APART)
-
-
-def raw_squares(f) -> Callable:
-    """The sum of the squares of a gradient as it is, before anything is done to it."""
-    names = module_names() | {"F": f}
-    names["BLOCK_SQUARES"] = jitted("plain_squares", names)
-    return jitted("sum_squares", names)

@@ -8,8 +8,6 @@ from surefoot.engines.cpu.arguments import Numbers
 from surefoot.engines.modifiers import Modifiers
 from surefoot.engines.numerics import ARITHMETIC, rounding_key
 from surefoot.engines.settings import Settings
-from surefoot.losses import Loss
-from surefoot.records.functions import fingerprint, plain_name
 
 APART = 32
 """Numbers between what two threads write, so that they do not share a cache line."""
@@ -27,8 +25,6 @@ class Kind:
         shrinks: a proximal step follows the rule.
         catches_up: rows without a gradient catch up later.
         propagate: values that are not finite go through.
-        sweeps: a linear model steps all weights in every mini-batch.
-        loss: the loss of a linear model, unless it is one that the kernels of several share; see losses.CODES.
     """
 
     dtype: str
@@ -38,18 +34,10 @@ class Kind:
     shrinks: bool = False
     catches_up: bool = False
     propagate: bool = False
-    sweeps: bool = False
-    loss: Loss | None = None
 
     def __str__(self) -> str:
         flags = [name for name, value in vars(self).items() if value is True]
-        loss = plain_name(self.loss.name) if self.loss is not None else ""
-        return "_".join(part for part in (self.dtype, *flags, loss) if part)
-
-    def made_of(self) -> tuple:
-        """All that decides what is compiled."""
-        loss = () if self.loss is None else (fingerprint(self.loss.slope), self.loss.joint, self.loss.settings())
-        return *(value for name, value in vars(self).items() if name != "loss"), loss
+        return "_".join((self.dtype, *flags))
 
     @property
     def plain(self) -> bool:

@@ -35,10 +35,6 @@ def not_finite(views, values, total):
     """total, or NaN if one of the values is not finite, also as it is stored."""
 
 
-def column_of(slots, j):
-    """The slots as they are for the single coordinate j of a one-row array."""
-
-
 @overload(row_of, jit_options=INLINE)
 def _row_of(slots, i):
     of_kind = {2: "slots[{k}][i]", 1: "decode(slots[{k}], slots[{k}][i])"}
@@ -72,12 +68,6 @@ def _store_row(slots, i, values, always):
 def _not_finite(views, values, total):
     terms = "".join(f" + excess(views[{k}], values[{k}])" for k in range(len(values)))
     return eval(f"lambda views, values, total: total{terms}", globals())
-
-
-@overload(column_of, jit_options=INLINE)
-def _column_of(slots, j):
-    of_kind = {2: "slots[{k}][:, j : j + 1]", 1: "slots[{k}]"}
-    return together("slots, j", [of_kind[slot.ndim] for slot in slots], globals())
 
 
 def excess(view, value):

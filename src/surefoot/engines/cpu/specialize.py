@@ -3,7 +3,7 @@
 import functools
 import pathlib
 
-from surefoot import losses, ops
+from surefoot import ops
 from surefoot.engines import modifiers
 from surefoot.engines.cpu.kind import Kind
 from surefoot.engines.numerics import BLOCK, RUNNING_SUMS
@@ -16,7 +16,6 @@ SOURCES = (
     "arguments",
     "codecs",
     "compiling",
-    "examples",
     "layout",
     "numba_ops",
     "prefetch",
@@ -33,8 +32,7 @@ def engine_fingerprint() -> str:
     files = [pathlib.Path(module.__file__ or "") for module in (ops, modifiers)]
     folder = pathlib.Path(__file__).parent
     files += [folder / f"{name}.py" for name in SOURCES] + sorted(folder.glob("drivers/*.py"))
-    slopes = [(fingerprint(loss.slope), loss.joint) for loss in losses.CODES]
-    return digest(BLOCK, RUNNING_SUMS, slopes, *(file.read_bytes() for file in files))
+    return digest(BLOCK, RUNNING_SUMS, *(file.read_bytes() for file in files))
 
 
 @functools.cache
@@ -42,11 +40,11 @@ def specialize(driver: str, rule: Rule, kind: Kind) -> Kernel:
     """The compiled copy of a driver for a rule.
 
     It carries the rule's name and the fingerprint of all it is made of in its own name, by which it is kept on disk. A
-    rule or loss that no file backs is compiled for this process only.
+    rule that no file backs is compiled for this process only.
     """
     steps = fingerprint(rule.zero_grad_steps) if callable(rule.zero_grad_steps) else rule.zero_grad_steps
     own = fingerprint(rule.function), steps, rule.lazy_exact, rule.from_origin
-    made_of = digest(*own, kind.made_of(), engine_fingerprint())
+    made_of = digest(*own, kind, engine_fingerprint())
     name = f"{driver}__{plain_name(rule.name)}__{kind}__{made_of}"
 
     def compiled(arguments):
@@ -61,4 +59,4 @@ def specialize(driver: str, rule: Rule, kind: Kind) -> Kernel:
             reason = str(error).strip().splitlines()
             raise RuleError(f"{rule.name}: the rule does not compile: {reason[0]} … {reason[-1]}") from error
 
-    return Kernel(name, compiled, kept=has_file(rule.function) and (kind.loss is None or has_file(kind.loss.slope)))
+    return Kernel(name, compiled, kept=has_file(rule.function))

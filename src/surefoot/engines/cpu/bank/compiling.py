@@ -8,7 +8,7 @@ import numba
 import numpy as np
 
 from surefoot.engines.cpu import compiling
-from surefoot.engines.cpu.bank import drivers
+from surefoot.engines.cpu.bank import drivers, slopes
 from surefoot.engines.cpu.bank.kind import BankKind
 from surefoot.engines.cpu.compiling import APART, INNER
 from surefoot.engines.cpu.unrolling import together
@@ -52,8 +52,8 @@ def namespace(architecture: Architecture, rules: tuple[Rule, ...], kind: BankKin
         "FIELDS": int(kind.fields),
         "BASES": kind.bases,
         "CELLS_IN_LINE": drivers.LINE // np.dtype(kind.dtype).itemsize,
-        "SLOPE_OF": compiling.slope_by_code(kind.loss),
-        "FIRST_JOINT": compiling.first_joint(kind.loss),
+        "SLOPE_OF": slopes.slope_by_code(kind.loss),
+        "FIRST_JOINT": slopes.first_joint(kind.loss),
     }
     names |= functions(architecture, kind, len(parts))
     waits = any(part.catches_up for part in kind.parts)

@@ -4,6 +4,7 @@ import functools
 import pathlib
 from collections.abc import Callable
 
+from surefoot import losses
 from surefoot.engines.cpu.bank.kind import BankKind
 from surefoot.engines.cpu.specialize import engine_fingerprint
 from surefoot.models import Architecture
@@ -11,7 +12,7 @@ from surefoot.native import Kernel, digest
 from surefoot.records.functions import fingerprint, has_file, plain_name
 from surefoot.rules import Rule, RuleError
 
-SOURCES = ("arguments", "compiling", "drivers")
+SOURCES = ("arguments", "compiling", "drivers", "slopes")
 """The modules beside this one that kernels of banks are made of, besides those of all kernels."""
 
 
@@ -19,7 +20,8 @@ SOURCES = ("arguments", "compiling", "drivers")
 def bank_fingerprint() -> str:
     """Stands for the files that kernels of banks are compiled from, besides the records'."""
     files = [pathlib.Path(__file__).with_name(f"{name}.py") for name in SOURCES]
-    return digest(engine_fingerprint(), *(file.read_bytes() for file in files))
+    slopes = [(fingerprint(loss.slope), loss.joint) for loss in losses.CODES]
+    return digest(engine_fingerprint(), slopes, *(file.read_bytes() for file in files))
 
 
 @functools.cache
@@ -41,7 +43,7 @@ def specialize(driver: str, architecture: Architecture, rules: tuple[Rule, ...],
     if kind.loss is not None:
         made_of.append(kind.loss.joint)
         functions.append(kind.loss.slope)
-    made_of += [part.made_of() for part in kind.parts]
+    made_of += kind.parts
     of = "_".join(dict.fromkeys(plain_name(rule.name) for rule in rules))
     mark = digest(*map(fingerprint, functions), made_of, bank_fingerprint())
     name = f"{driver}__{plain_name(architecture.name)}__{of}__{kind}__{mark}"
