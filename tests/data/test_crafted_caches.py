@@ -1,4 +1,4 @@
-"""A block cache that somebody changed on purpose is refused in one sentence: kernels trust what comes out of it.
+"""A block cache that was changed on purpose is rejected in one sentence: kernels trust what comes out of it.
 
 Each change is one that the archive's own checksums do not notice: the file is written again with the change in it.
 """

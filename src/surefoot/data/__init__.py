@@ -61,7 +61,7 @@ def load(name_or_path: str | os.PathLike[str], task: Task | None = None) -> Data
 
 
 def _check_name(name: str) -> None:
-    """A bare word that is no file was probably meant as a name."""
+    """A bare word that is not a file was probably meant as a name."""
     if os.path.basename(name) != name or "." in name or Path(name).exists():
         return
     near = difflib.get_close_matches(name.lower(), BUILT_IN, n=1)

@@ -54,7 +54,7 @@ def is_cache(file: Any) -> bool:
 def write(stream: Stream | Cached, path: str | os.PathLike[str], reading: Mapping[str, Any]) -> Iterator[int]:
     """Writes all blocks of a stream; yields how many examples are written so far.
 
-    The file is written beside its place and put there when it is complete.
+    The file is written under another name and renamed when it is complete.
 
     Args:
         stream: the examples.
@@ -91,7 +91,7 @@ class Cached:
 
     Args:
         files: their names.
-        policy: for rows that whoever reads them cannot use; the caches hold none that could not be read.
+        policy: for rows that cannot be learned from; caches hold none that could not be read.
         threads: that make arrays of what is read.
 
     Attributes:
@@ -104,7 +104,9 @@ class Cached:
         self.reading: dict[str, Any] = heads[0]["reading"]
         for file, head in zip(files[1:], heads[1:], strict=True):
             if head["reading"] != self.reading:
-                raise DataError(f"{file}: is a cache made in another way than {files[0]}; convert their files together")
+                raise DataError(
+                    f"{file}: a cache made with other options than {files[0]}; convert their files together"
+                )
         self.guess = None
         sizes = [os.path.getsize(file) for file in files]
         self.size: int | None = sum(sizes)
@@ -125,7 +127,7 @@ class Cached:
         """The blocks, in the order of the files.
 
         Raises:
-            DataError: a file is damaged, or there is no example in any of them.
+            DataError: a file is damaged, or none of them contains an example.
         """
         self.rows = self.entries = self.position = 0
         self.policy.counts.clear()
@@ -147,7 +149,7 @@ class Cached:
                         yield block
                 _check_rows(archive, self.rows - rows_before)
         if not self.rows:
-            raise DataError(f"{self.files[0]}: holds no example")
+            raise DataError(f"{self.files[0]}: contains no examples")
 
     def where(self, row: int) -> str:
         """The file and place of a row of the latest block."""

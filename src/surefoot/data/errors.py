@@ -1,4 +1,4 @@
-"""What a person is told when data cannot be used."""
+"""The error for data that cannot be used."""
 
 
 class DataError(ValueError):

@@ -31,7 +31,7 @@ _CSR_KEYS = ("data", "indices", "indptr", "shape")
 
 
 def load(path: str | os.PathLike[str], task: Task | None = None) -> Dataset:
-    """Read a data set from a file; nothing but that file is read, so a test part beside it is not used.
+    """Read a data set from a file; only that file is read, so a test part next to it is not used.
 
     Which format it has is guessed, by its ending and its first lines (see `stream.read`).
 

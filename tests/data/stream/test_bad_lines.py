@@ -1,4 +1,4 @@
-"""Lines and files that crash, hang or mislead other readers, and what is said about each of them.
+"""Lines and files that crash, hang or mislead other readers, and the message about each of them.
 
 `PYTHONPATH=tests python tests/data/stream/test_bad_lines.py` writes the table.
 """
@@ -120,7 +120,7 @@ LINES: dict[str, dict[str, tuple[bytes, str]]] = {
         FORMATS, (b"1 " + b"9" * 2 * LONG, "found a line of more than 16,777,216 bytes, expected shorter ones")
     ),
 }
-"""What is wrong, and for each format such a line and what is said: "ok" for a row, "skipped" for none."""
+"""What is wrong, and for each format such a line and the message: "ok" for a row, "skipped" for none."""
 
 
 def content(format: str, line: bytes) -> bytes:
@@ -161,7 +161,7 @@ FILES = {
     "junk after gzip": (lambda text: gzip.compress(text) + b"junk", "is damaged"),
     "empty": (lambda _: b"", "is empty, expected at least one line of data"),
 }
-"""What happens to a whole file, and what is said."""
+"""What happens to a whole file, and the message."""
 
 
 @pytest.mark.parametrize("format", FORMATS)

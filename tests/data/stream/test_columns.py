@@ -253,7 +253,7 @@ def test_parquet_from_everywhere(tmp_path, monkeypatch):
     content.seek(0)
     assert read(content, asked).guess is None
     (tmp_path / "renamed").write_bytes(content.getvalue())
-    assert read(tmp_path / "t.parquet").guess.startswith("read as parquet, by its name's ending")
+    assert read(tmp_path / "t.parquet").guess.startswith("read as parquet, by its file extension")
     assert read(tmp_path / "renamed").guess == "read as parquet, by its first bytes"
 
 

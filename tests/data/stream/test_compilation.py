@@ -1,4 +1,4 @@
-"""Compilation is told once, and loading from disk is none."""
+"""Compilation is reported once; loading from disk is not compilation."""
 
 import os
 import subprocess

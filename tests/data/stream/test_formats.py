@@ -1,4 +1,4 @@
-"""Formats are guessed by endings and by first lines, and the guess is told where a line does not fit it."""
+"""Formats are guessed by endings and by first lines; errors of lines mention the guess."""
 
 import gzip
 import io
@@ -33,7 +33,7 @@ def test_by_first_lines(content, format, tmp_path):
     (tmp_path / "file").write_bytes(content)
     for paths in (io.BytesIO(content), tmp_path / "file"):
         stream = read(paths, on_error="skip")
-        assert stream.guess == f"read as {format}, which its first lines look like; say another format if it is not"
+        assert stream.guess == f"read as {format}, by its first lines; specify the format if this is wrong"
         assert len(joined(list(stream))) > 0
 
 
@@ -42,18 +42,18 @@ def test_by_endings(tmp_path):
         path = tmp_path / f"file{ending}"
         path.write_bytes(content)
         stream = read(path)
-        assert "by its name's ending" in stream.guess
+        assert "by its file extension" in stream.guess
         assert len(joined(list(stream))) == 2
 
 
 def test_a_wrong_guess_is_reported(tmp_path):
     (tmp_path / "file.vw").write_bytes(SVMLIGHT)
-    with pytest.raises(DataError, match=r"vw:1:3: found .* \(read as vw, by its name's ending; say another"):
+    with pytest.raises(DataError, match=r"vw:1:3: found .* \(read as vw, by its file extension; specify"):
         list(read(tmp_path / "file.vw"))
     with pytest.raises(
         DataError, match=r"1:1: found '1:2' in place of the label, .*\(read as svmlight, which its first"
     ):
         list(read(io.BytesIO(b"1:2 3:4\n5:6\n")))
-    with pytest.raises(DataError, match=r"cannot be guessed \(it begins with 'hello'\); say which it is, one of"):
+    with pytest.raises(DataError, match=r"cannot be guessed \(it begins with 'hello'\); specify it, one of"):
         read(io.BytesIO(b"hello\n"))
     assert read(io.BytesIO(SVMLIGHT), "svmlight").guess is None

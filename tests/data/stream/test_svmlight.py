@@ -287,7 +287,7 @@ def test_shards_globs_open_files_and_urls(tmp_path, monkeypatch):
     "path, said",
     [
         ("nothing", "there is no such file"),
-        ("*.nothing", "no file has such a name"),
+        ("*.nothing", "no files match this pattern"),
         (".", "is a folder"),
         ("nothing/below", "there is no such file"),
         ("no-such-protocol://x", "could not be read"),

@@ -171,7 +171,7 @@ def test_faults_name_the_place_the_value_and_what_was_expected(line, column, sai
         (b"click,b\n1,2\n", Table(target="clicks"), "has no column 'clicks'; did you mean 'click'"),
         (b"a,b\n1,2\n", Table(numeric=["x*"]), r"has no column 'x\*'"),
         (b"a,a\n1,2\n", Table(), "found several columns called 'a'"),
-        (b"1,2\n1,2\n", Table(), "found only numbers in the first line, expected names of columns"),
+        (b"1,2\n1,2\n", Table(), "found only numbers in the first line, expected column names"),
         (b"", Table(), "is empty"),
         (b"a,b\n", Table(), "found no example|found only"),
     ],

@@ -62,9 +62,9 @@ def read(
             plain, or compressed by gzip, bzip2 or zstd, which its first bytes tell.
         format: the name of a built-in or registered format, or an object with settings, such as
             `Table(target="click")`; "auto" goes by the ending of the first file's name, and by its first lines.
-        on_error: what happens at a line that cannot be used: "stop" raises, "warn" says so and leaves it out, "skip"
-            leaves it out. A file that is damaged as a whole is always an error.
-        max_errors: how many lines may be left out before the reading stops after all; None for any number.
+        on_error: what happens at a line that cannot be used: "stop" raises an error, "warn" skips it with a
+            warning, "skip" skips it. A file that is damaged as a whole is always an error.
+        max_errors: how many lines may be skipped before reading stops with an error; None for no limit.
         threads: that parse, all processors unless given; the blocks are the same for any number.
         dtype: of values and labels, which are the nearest numbers of it.
         names: of hashed features, whether they are kept; a table that other files began is continued.

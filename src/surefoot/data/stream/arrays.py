@@ -10,6 +10,8 @@ import numpy as np
 from surefoot.data.stream.kernels.layout import PADDING
 
 NEW_LINE = 10
+FLOATS = {"halffloat": "float16", "float": "float32", "double": "float64"}
+"""What PyArrow calls types that NumPy calls otherwise."""
 
 
 class Numbers(NamedTuple):
@@ -116,19 +118,26 @@ def _numbers_of_arrow(array: Any) -> Column:
 
 def _primitive(array: Any) -> tuple[np.ndarray, np.ndarray | None]:
     """The numbers of an array, a view of what PyArrow has, and which of them are there; None for all."""
-    validity, content = array.buffers()
-    dtype = np.dtype(array.type.to_pandas_dtype())
+    content, name = array.buffers()[1], str(array.type)
+    dtype = np.dtype(FLOATS.get(name, name))
     size, offset = len(array), array.offset
     if content is None or content.size < (offset + size) * dtype.itemsize:
         raise ValueError("found fewer numbers than rows")
-    numbers = np.frombuffer(content, dtype, size, offset * dtype.itemsize)
+    return np.frombuffer(content, dtype, size, offset * dtype.itemsize), _valid(array)
+
+
+def _valid(array: Any) -> np.ndarray | None:
+    """Which values of an array are there; None for all. PyArrow's own `to_numpy` would import pandas for it."""
     if not array.null_count:
-        return numbers, None
-    if validity is None or validity.size * 8 < offset + size:
+        return None
+    size, offset, validity = len(array), array.offset, array.buffers()[0]
+    if validity is None:  # an array of the type null
+        return np.zeros(size, bool)
+    if validity.size * 8 < offset + size:
         raise ValueError("found fewer bits of validity than rows")
     begin = offset // 8
     bits = np.unpackbits(np.frombuffer(validity, np.uint8, -(-(offset + size) // 8) - begin, begin), bitorder="little")
-    return numbers, bits[offset - 8 * begin : offset - 8 * begin + size].view(bool)
+    return bits[offset - 8 * begin : offset - 8 * begin + size].view(bool)
 
 
 def _strings_of_arrow(array: Any) -> Strings:
@@ -147,8 +156,8 @@ def _strings_of_arrow(array: Any) -> Strings:
         array = array.dictionary_decode()
     text, cuts = _text_of_arrow(array)
     codes = np.arange(len(array), dtype=np.int32)
-    if array.null_count:
-        codes[array.is_null().to_numpy(zero_copy_only=False)] = -1
+    if (valid := _valid(array)) is not None:
+        codes[~valid] = -1
     return Strings(codes, text, cuts)
 
 

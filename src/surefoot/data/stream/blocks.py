@@ -20,7 +20,7 @@ class Block:
         indices: int64, the ids of features.
         values: float64, or float32 on request: of the features; at most the largest float32 in size.
         labels: of each row; NaN where the file gives none (Vowpal Wabbit text admits that).
-        weights: float32, the importance of each row, 1 where the file gives none.
+        weights: float32, the weight of each row, 1 where the file gives none.
         bases: float32, the initial prediction of each row and 0 where it has none; None where no row has one.
         groups: int64, the query id of each row and -1 where it has none; None where no row has one.
         fields: int64, the field of each entry, of libffm, and of tables on request (`Table.fields`); None otherwise.
@@ -39,7 +39,7 @@ class Block:
         return len(self.labels)
 
     def matrix(self, features: int | None = None) -> csr_array:
-        """The examples as a SciPy matrix of so many columns; without it, of as many as the largest index needs."""
+        """The examples as a SciPy matrix with `features` columns; by default as many as the largest index needs."""
         from scipy.sparse import csr_array
 
         if features is None:

@@ -55,7 +55,7 @@ class ColumnFile(Protocol):
     def __exit__(self, *_: object) -> None: ...
 
     def batches(self, names: Sequence[str], rows: int) -> Iterator[Batch]:
-        """These columns, at most so many rows at a time.
+        """These columns, at most `rows` rows at a time.
 
         Raises:
             DataError: the file is damaged.

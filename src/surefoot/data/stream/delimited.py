@@ -48,7 +48,7 @@ def opened(table: Table, name: str, beginning: bytes) -> DelimitedTable:
     head = _values(table, lines[0])
     if table.header and all(_NUMBER.fullmatch(value) for value in head):
         raise DataError(
-            f"{name}:1:1: found only numbers in the first line, expected names of columns; say that there is no "
+            f"{name}:1:1: found only numbers in the first line, expected column names; specify that there is no "
             f"header, or give the names"
         )
     names = tuple(table.names or (head if table.header else map(str, range(1, len(head) + 1))))
@@ -152,7 +152,7 @@ class DelimitedTable(Lines):
             case "quote":
                 return (
                     "found a quoted value that does not end before a delimiter in its line, expected quotes in pairs; "
-                    "or say that quotes are characters like any other"
+                    "or disable quotes"
                 )
             case "binary data":
                 text = f"a table of text with {table.delimiter!r} between values"

@@ -1,4 +1,4 @@
-"""Lines that cannot be used: what is said about them, how many there may be, and what is remembered."""
+"""Lines that cannot be used: messages about them, how many there may be, and counts by reason."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FINITE = f"expected a finite number (at most {LARGEST_FLOAT32:.2g})"
 
 
 class DataWarning(UserWarning):
-    """A line was left out; the message says where, what was found and what was expected."""
+    """A line was skipped; the message names the place, what was found and what was expected."""
 
 
 class Fault(NamedTuple):
@@ -38,8 +38,8 @@ class Policy:
     """What happens to lines that cannot be used.
 
     Args:
-        on_error: "stop" raises at the first, "warn" says and leaves out each, "skip" leaves them out.
-        max_errors: how many may be left out before the reading stops after all; None for any number.
+        on_error: "stop" raises an error at the first, "warn" skips each with a warning, "skip" skips them.
+        max_errors: how many may be skipped before reading stops with an error; None for no limit.
     """
 
     on_error: OnError = "stop"
@@ -107,7 +107,7 @@ def shown(token: bytes) -> str:
 
 
 def unreadable(line: bytes, expected: str, encoded: str) -> str:
-    """What is said of a line that is no text; `encoded` is what was expected and in which encoding.
+    """The message about a line that is not text; `encoded` is what was expected, and its encoding.
 
     >>> unreadable(b"\\xff\\xfe1", "numbers", "numbers in UTF-8")
     'found UTF-16, expected numbers in UTF-8; convert it, for instance with iconv'

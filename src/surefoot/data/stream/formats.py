@@ -47,7 +47,7 @@ def guessed(files: list[Any]) -> tuple[Format, str, list[Any]]:
     """
     name = sources.name_of(files[0])
     if (format := of_ending(name)) is not None:
-        return format, f"read as {format.name}, by its name's ending; say another format if it is not", files
+        return format, f"read as {format.name}, by its file extension; specify the format if this is wrong", files
     beginning, first = sources.beginning(files[0])
     files = [first, *files[1:]]
     if (format := of_first_bytes(beginning)) is not None:
@@ -59,11 +59,11 @@ def guessed(files: list[Any]) -> tuple[Format, str, list[Any]]:
     looks = Counter(format.name for line in lines if (format := _of_line(line)))
     if not looks:
         raise DataError(
-            f"{name}: its format cannot be guessed (it begins with {shown(lines[0])}); say which it is, "
+            f"{name}: its format cannot be guessed (it begins with {shown(lines[0])}); specify it, "
             f"one of {', '.join(FORMATS)}"
         )
     look = looks.most_common(1)[0][0]
-    guess = f"read as {look}, which its first lines look like; say another format if it is not"
+    guess = f"read as {look}, by its first lines; specify the format if this is wrong"
     return FORMATS[look], guess, files
 
 

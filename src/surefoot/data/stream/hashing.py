@@ -209,7 +209,7 @@ class Names:
 
 
 def _with_room(array: np.ndarray, size: int) -> np.ndarray:
-    """The array, or a longer copy, with room for so many."""
+    """The array, or a longer copy, with room for `size` numbers."""
     if size <= len(array):
         return array
     longer = np.empty(max(size, 2 * len(array)), array.dtype)

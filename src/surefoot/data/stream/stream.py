@@ -65,7 +65,7 @@ class Stream:
         """The blocks, in the order of the files; those without an example are left out.
 
         Raises:
-            DataError: a file or a line cannot be read, or there is no example in any of the files.
+            DataError: a file or a line cannot be read, or none of the files contains an example.
         """
         once = [sources.name_of(file) for file in self.files if file == "-" or not isinstance(file, str)]
         if self._passes and once:
@@ -132,5 +132,5 @@ def _table(hashing: Hashing | None, names: Names | bool) -> Names | None:
     if names is True:
         return Names(hashing.bits)
     if names.bits != hashing.bits:
-        raise ValueError(f"names: found a table of 2^{names.bits} places, expected 2^{hashing.bits} as in `bits`")
+        raise ValueError(f"names: found a table of 2^{names.bits} slots, expected 2^{hashing.bits} as in `bits`")
     return names

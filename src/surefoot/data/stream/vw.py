@@ -6,7 +6,7 @@ namespace's weight multiplies the values of all its features. Names are hashed w
 numbers like any other; values of names that share an index are summed.
 
 Stricter than Vowpal Wabbit, which trains on what is left of a faulty line: a line without a bar, a name without
-letters, a value that is no finite number, and a label that touches the bar (a tag, to Vowpal Wabbit) are faults.
+letters, a value that is not a finite number, and a label that touches the bar (a tag, to Vowpal Wabbit) are faults.
 
 https://github.com/VowpalWabbit/vowpal_wabbit/wiki/Input-format
 """

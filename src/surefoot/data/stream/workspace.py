@@ -18,7 +18,7 @@ SHELVED = 16
 
 
 class Shelf:
-    """Lends arrays, and takes their memory back when nobody holds them any more, to be lent again.
+    """Lends arrays, and reuses their memory once nothing refers to them.
 
     Memory that a process touches for the first time costs more than to fill it with what was parsed.
 

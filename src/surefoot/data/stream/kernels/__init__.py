@@ -1,7 +1,7 @@
 """Compiled parsers: from bytes to arrays, a line at a time; they hold no lock of the interpreter.
 
-Every text ends with a line end that `sources` adds, so that a scan over digits or blanks stops by itself. The modules
-beside `layout` need Numba, and are imported only when one of their kernels has to be compiled: `compiled` gives them.
+Every text ends with a line end that `sources` adds, so that a scan over digits or blanks stops by itself. All modules
+but `layout` need Numba, and are imported only when one of their kernels has to be compiled: `compiled` gives them.
 """
 
 import functools

@@ -107,7 +107,7 @@ def is_new(h, slot, known, recent):
 def note(h, recent, found, count, arena, used, spaces, space, between, text, begin, end):
     """Notes a name that the table may lack: the namespace spaces[space[0]:space[1]], a byte, text[begin:end].
 
-    Returns how many are noted then and how many bytes they take; -1 and the bytes where there is no room.
+    Returns the number of noted names and of their bytes; -1 and the bytes where there is no room.
     """
     if count == len(found) or used + 2 * LONGEST + 1 > arena.size:
         return np.int64(-1), used
@@ -134,7 +134,7 @@ def forget(recent, found, first, count):
 
 @jitted
 def merge(found, arena, known, slots, ends, signs, names, sizes, most):
-    """Adds names to a table, those it lacks, in order; at most so many names and bytes, later ones count only.
+    """Adds names that a table lacks, in order; beyond the limits, they are only counted.
 
     Args:
         found, arena: see `note`.

@@ -14,7 +14,7 @@ DROPPED, TARGET, WEIGHT, NUMERIC, CATEGORICAL = range(5)
 SEEN, CONTROL, UNSEEN, ABSENT = 0, 1, 2, 4
 """What a string of a column is: a value whose name is known; no text; a name that may be new; or it stands for none."""
 FIELD_BITS = 20
-"""Rows with fields are sorted by index and field at once, in an int64; so many of its bits are the field's."""
+"""Rows with fields are sorted by index and field at once, in an int64, of whose bits this number is the field's."""
 LARGEST_INDEX = 10**18 - 1
 """More digits do not fit an int64 for sure."""
 LARGEST_FLOAT32 = float(np.finfo(np.float32).max)

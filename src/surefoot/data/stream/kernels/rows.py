@@ -7,7 +7,7 @@ from surefoot.data.stream.kernels.words import byte
 from surefoot.native.codegen import jitted
 
 INSERTION = 32
-"""Up to so many entries out of order are inserted one by one."""
+"""Up to this number of entries out of order are inserted one by one."""
 
 
 @jitted
@@ -32,7 +32,7 @@ def line_end(text, i):
 
 @jitted
 def is_binary(text, i):
-    """Whether the line from i on, without its comment, has a byte that is no text of numbers: NUL, or past ASCII."""
+    """Whether the line from i on, without its comment, has a byte that numbers do not have: NUL, or beyond ASCII."""
     while byte(text, i) != 10 and byte(text, i) != 35:
         if byte(text, i) == 0 or byte(text, i) >= 128:
             return True

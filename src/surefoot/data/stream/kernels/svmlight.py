@@ -85,7 +85,7 @@ def weight_at(text, start, scratch):
 
 @jitted
 def alike(text, i, width, previous, largest, indices, values):
-    """Reads entries like the one before them: an index of so many digits, larger than `previous`, one digit, a space.
+    """Reads entries like the one before them: an index of `width` digits, larger than `previous`, one digit, a space.
 
     Returns where the next entry begins, the last index, and how many there were. Where an entry begins does not depend
     on what the one before it was found to be, so a processor reads several at once.

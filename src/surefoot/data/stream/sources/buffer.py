@@ -17,7 +17,7 @@ class Buffer:
         self.bytes = np.empty(limits.PIECE + 2 * limits.LOOK_AHEAD, np.uint8)
 
     def reserve(self, size: int) -> None:
-        """Makes room for so many bytes and the padding; keeps what there is."""
+        """Makes room for `size` bytes and the padding; keeps the content."""
         if size + PADDING > len(self.bytes):
             larger = np.empty(max(size + PADDING, len(self.bytes) * 3 // 2), np.uint8)
             larger[: len(self.bytes)] = self.bytes

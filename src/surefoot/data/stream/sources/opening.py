@@ -57,7 +57,7 @@ def standard_input() -> Any:
 
 
 class _Kept:
-    """A stream that whoever opened it closes."""
+    """A stream that its opener closes."""
 
     def __init__(self, stream: Any):
         self.wrapped = not hasattr(stream, "peek")
@@ -91,7 +91,7 @@ def beginning(file: Any) -> tuple[bytes, Any]:
     try:
         if isinstance(file, str) and file != "-":
             if "://" not in file and os.path.exists(file) and not (os.path.isfile(file) or os.path.isdir(file)):
-                raise DataError(f"{name}: is a pipe or device, whose format cannot be guessed; say which it is")
+                raise DataError(f"{name}: is a pipe or device, whose format cannot be guessed; specify it")
             with opened(file, name) as stream:
                 start = stream.read(limits.BEGINNING)
         else:

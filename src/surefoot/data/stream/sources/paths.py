@@ -31,7 +31,7 @@ def names(paths: Paths) -> list[Any]:
         elif name != "-" and glob.has_magic(name) and not os.path.exists(name):
             matches = sorted(glob.glob(os.path.expanduser(name), recursive=True))
             if not matches:
-                raise DataError(f"{name}: no file has such a name; check the pattern and the folder")
+                raise DataError(f"{name}: no files match this pattern; check it and the folder")
             found += matches
         else:
             found.append(name if name == "-" else os.path.expanduser(name))
@@ -71,5 +71,5 @@ def _remote_names(url: str) -> list[str]:
     except (OSError, ValueError, ImportError) as error:
         raise DataError(f"{url}: could not be read ({error})") from None
     if not found:
-        raise DataError(f"{url}: no file has such a name; check the pattern and the folder")
+        raise DataError(f"{url}: no files match this pattern; check it and the folder")
     return found
