@@ -1,5 +1,6 @@
 """Compiled kernels are kept on disk: nothing recompiles, except what changed. And threads after a fork."""
 
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -7,11 +8,13 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import grimp
 import numpy as np
 import pytest
 
 import surefoot
 from surefoot.engines import Step
+from surefoot.engines.cpu.specialize import sources
 
 # Notes which kernels are compiled, and not found in the cache.
 REPORT = """
@@ -122,6 +125,15 @@ print(x[0], surefoot.__file__)
     assert changed != modifiers.read_text()
     modifiers.write_text(changed)
     assert run(code, tmp_path / "cache", package.parent).startswith("0.8 ")
+
+
+def test_every_module_that_kernels_are_made_of_is_in_their_names():
+    """`kind` and `numerics` are there by what they say of a kernel."""
+    graph = grimp.build_graph("surefoot", cache_dir=None)
+    made_of = {name for name in graph.find_upstream_modules("surefoot.engines.cpu.compiling") if ".engines." in name}
+    made_of -= {f"surefoot.engines.{name}" for name in ("cpu.kind", "numerics", "settings")}
+    files = {Path(importlib.util.find_spec(name).origin) for name in made_of | {"surefoot.ops"}}
+    assert files <= set(sources())
 
 
 def test_the_first_step_after_a_fork():

@@ -29,10 +29,14 @@ SOURCES = (
 @functools.cache
 def engine_fingerprint() -> str:
     """Stands for the files that kernels are compiled from, besides the rule's."""
-    files = [pathlib.Path(module.__file__ or "") for module in (ops, modifiers)]
+    return digest(BLOCK, RUNNING_SUMS, *(file.read_bytes() for file in sources()))
+
+
+def sources() -> list[pathlib.Path]:
+    """The files that kernels are compiled from."""
     folder = pathlib.Path(__file__).parent
-    files += [folder / f"{name}.py" for name in SOURCES] + sorted(folder.glob("drivers/*.py"))
-    return digest(BLOCK, RUNNING_SUMS, *(file.read_bytes() for file in files))
+    files = [pathlib.Path(module.__file__ or "") for module in (ops, modifiers)]
+    return files + [folder / f"{name}.py" for name in SOURCES] + sorted(folder.glob("drivers/*.py"))
 
 
 @functools.cache

@@ -5,6 +5,7 @@ import pathlib
 from collections.abc import Callable
 
 from surefoot import losses
+from surefoot.engines import feature_table
 from surefoot.engines.cpu.bank.kind import BankKind
 from surefoot.engines.cpu.specialize import engine_fingerprint
 from surefoot.models import Architecture
@@ -19,7 +20,8 @@ SOURCES = ("arguments", "compiling", "drivers", "slopes")
 @functools.cache
 def bank_fingerprint() -> str:
     """Stands for the files that kernels of banks are compiled from, besides the records'."""
-    files = [pathlib.Path(__file__).with_name(f"{name}.py") for name in SOURCES]
+    files = [pathlib.Path(feature_table.__file__)]
+    files += [pathlib.Path(__file__).with_name(f"{name}.py") for name in SOURCES]
     slopes = [(fingerprint(loss.slope), loss.joint) for loss in losses.CODES]
     return digest(engine_fingerprint(), slopes, *(file.read_bytes() for file in files))
 
