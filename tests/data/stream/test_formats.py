@@ -50,9 +50,7 @@ def test_a_wrong_guess_is_reported(tmp_path):
     (tmp_path / "file.vw").write_bytes(SVMLIGHT)
     with pytest.raises(DataError, match=r"vw:1:3: found .* \(read as vw, by its file extension; specify"):
         list(read(tmp_path / "file.vw"))
-    with pytest.raises(
-        DataError, match=r"1:1: found '1:2' in place of the label, .*\(read as svmlight, by its first"
-    ):
+    with pytest.raises(DataError, match=r"1:1: found '1:2' in place of the label, .*\(read as svmlight, by its first"):
         list(read(io.BytesIO(b"1:2 3:4\n5:6\n")))
     with pytest.raises(DataError, match=r"cannot be guessed \(it begins with 'hello'\); specify it, one of"):
         read(io.BytesIO(b"hello\n"))
