@@ -453,7 +453,7 @@ def test_skipped_coordinates_are_counted():
         ones(some)
         some[1].grad[2] = math.nan
         optimizer.step()
-    assert [memory.skipped for memory in optimizer.known()] == [0, 9]
+    assert [memory.skipped for _, memory in optimizer.known()] == [0, 9]
 
 
 def test_all_nonfinite_parameters_are_named():

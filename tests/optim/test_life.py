@@ -804,7 +804,8 @@ def test_a_torch_checkpoint_with_sparse_momentum(sparse_next):
 @pytest.mark.parametrize("engine", [None, "reference", "torch"])
 @pytest.mark.parametrize("name, sparse", [("SGD", False), ("Adagrad", False), ("Adagrad", True), ("Adam", False)])
 def test_replaced_parameters_are_freed(name, sparse, engine):
-    """As when points are added during training: the old parameter and its state are gone at once, the new one steps."""
+    """As when points are added during training: the old parameter is gone at once, its state with the next step."""
+    gone = []
     kept, parameter = parameters((2,), (4, 3))
     settings = {"momentum": 0.9} if name == "SGD" else {}
     optimizer = getattr(optim, name)([kept, parameter], lr=0.1, engine=engine, **settings)
@@ -813,7 +814,7 @@ def test_replaced_parameters_are_freed(name, sparse, engine):
         parameter.grad = coo([[0, 2]], torch.ones(2, 3), tuple(parameter.shape)) if sparse else parameter.detach()
         optimizer.step()
         state = optimizer.state.pop(parameter)
-        gone = [weakref.ref(parameter), *map(weakref.ref, state.values())]
+        old, old_state = weakref.ref(parameter), [weakref.ref(value) for value in state.values()]
         longer = torch.nn.Parameter(torch.cat([parameter.detach(), torch.ones(1, 3)]))
         moved = {key: torch.cat([value, value[:1]]) if value.ndim else value.clone() for key, value in state.items()}
         optimizer.state[longer] = moved
@@ -821,11 +822,25 @@ def test_replaced_parameters_are_freed(name, sparse, engine):
         parameter = longer
         del state, longer
         gc.collect()
-        assert [reference() for reference in gone] == [None] * len(gone)
+        assert old() is None
+        gone += old_state
     before = parameter.detach().clone()
     parameter.grad = torch.ones_like(parameter)
     optimizer.step()
+    gc.collect()
     assert (parameter != before).all()
+    assert not any(reference() is not None for reference in gone)
+
+
+def test_parameters_are_swapped_as_with_torchs_optimizers():
+    """torch.utils.swap_tensors refuses tensors that are weakly referenced; modules of fully_shard convert by it."""
+    (parameter,) = parameters((3,))
+    optimizer = optim.Adagrad([parameter], lr=0.1)
+    for dtype in (torch.float32, torch.float64):
+        parameter.grad = torch.ones(3, dtype=dtype)
+        optimizer.step()
+        torch.utils.swap_tensors(parameter, torch.nn.Parameter(parameter.detach().double()))
+    assert optimizer.state[parameter]["step"] == 2
 
 
 def test_an_optimizer_keeps_no_parameters_alive_in_its_state_after_a_copy():

@@ -155,7 +155,7 @@ def test_nonfinite_values_are_counted_for_their_table(nonfinite):
                 optimizer.step()
             except NonFiniteError as error:
                 said.append(str(error))
-        return tables, said, [memory.skipped for memory in optimizer.known()]
+        return tables, said, [memory.skipped for _, memory in optimizer.known()]
 
     (found, said, skipped), (expected, also_said, also_skipped) = stepped(None), stepped("reference")
     assert (said, skipped) == (also_said, also_skipped)

@@ -249,8 +249,8 @@ def diagnose(optimizer: RuleOptimizer, model: torch.nn.Module | None = None) -> 
 
 def findings(optimizer: RuleOptimizer, names: dict[int, str]) -> Iterator[Finding]:
     counted = VISITS.get(optimizer, {})
-    for known in optimizer.known():
-        parameter, step = known.parameter, known.step
+    for parameter, known in optimizer.known():
+        step = known.step
         x = array(local(parameter).cpu())
         slots = [array(local(known.tensors[key]).cpu()) for key in known.keys]
         x, slots = np.atleast_1d(x), [np.atleast_1d(slot) for slot in slots]

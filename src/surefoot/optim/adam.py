@@ -193,7 +193,7 @@ class NAdam(WithArguments):
     def _keep(self) -> None:
         """Brings torch's product of the momenta up to date too."""
         super()._keep()
-        for memory in self.known():
+        for _, memory in self.known():
             hyper = memory.step.hyper
             product = momentum_product(memory.count(), hyper["beta1"], hyper["momentum_decay"])
             memory.tensors.setdefault("mu_product", torch.empty((), dtype=counter_type())).fill_(product)

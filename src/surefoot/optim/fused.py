@@ -21,6 +21,7 @@ class Job(NamedTuple):
     """One parameter to be stepped: its group's settings, its memory, and its gradient."""
 
     step: Step
+    parameter: Tensor
     memory: Memory
     gradient: Tensor | Rows
     engine: str
@@ -35,7 +36,7 @@ def checked_gradient(memory: Memory, parameter: Tensor, engine: str) -> Tensor |
     """The parameter's gradient, of this process; raises ValueError where it does not fit the parameter or the rule."""
     gradient = own_gradient(parameter)
     if gradient.layout is not torch.strided:
-        return checked_rows(memory, gradient, engine)
+        return checked_rows(memory, parameter, gradient, engine)
     if gradient.dtype is not memory.dtype or gradient.shape != memory.shape:
         raise ValueError(
             f"{memory.name}: the gradient is {gradient.dtype} of shape {tuple(gradient.shape)}; expected "
@@ -44,7 +45,7 @@ def checked_gradient(memory: Memory, parameter: Tensor, engine: str) -> Tensor |
     return gradient
 
 
-def checked_rows(memory: Memory, gradient: Tensor, engine: str) -> Rows:
+def checked_rows(memory: Memory, parameter: Tensor, gradient: Tensor, engine: str) -> Rows:
     """The rows of a sparse gradient; raises ValueError where they do not fit the parameter or the rule."""
     name, step, shape = memory.name, memory.step, memory.shape
     if gradient.layout is not torch.sparse_coo:
@@ -80,17 +81,17 @@ def checked_rows(memory: Memory, gradient: Tensor, engine: str) -> Rows:
                 f"{name}: the gradient names {what} {low if low < 0 else high}; expected 0 … {shape[dimension] - 1}"
             )
     rows = rows_of(gradient)
-    return rows._replace(grouped=step.group(memory.x, rows.ids.numpy(), array(rows.values))) if groups else rows
+    return rows._replace(grouped=step.group(array(parameter), rows.ids.numpy(), array(rows.values))) if groups else rows
 
 
 def can_fuse(job: Job) -> bool:
     """Whether a parameter is stepped by its addresses, together with others."""
     step, memory, gradient = job.step, job.memory, job.gradient
-    if job.engine != "cpu" or "last" in memory.tensors or not is_aligned(memory.parameter):
+    if job.engine != "cpu" or "last" in memory.tensors or not is_aligned(job.parameter):
         return False
     if isinstance(gradient, Rows):
         alike = memory.tabular and step.granularity != "tensor" and not step.catches_up
-        named = own_gradient(memory.parameter)
+        named = own_gradient(job.parameter)
         return alike and is_plain(named._indices(), named._values())
     alike = memory.packed and step.granularity == "coordinate" and gradient.stride() == memory.strides
     return alike and not gradient.is_neg() and not gradient.is_conj()
@@ -141,13 +142,14 @@ class FusedGroup:
         step: the settings of the group.
         memories: those of the parameters.
         indices: where the parameters are in their group.
+        parameters: all of the group.
     """
 
-    def __init__(self, step: Step, memories: list[Memory], indices: list[int]):
+    def __init__(self, step: Step, memories: list[Memory], indices: list[int], parameters: list[Tensor]):
         self.step, self.memories, self.indices = step, memories, indices
         first = memories[0]
         self.storage, self.counter = first.storage, first.counter
-        parameters = [memory.parameter for memory in memories]
+        parameters = self.members(parameters)
         own = list(map(local, parameters))
         self.distributed = own[0] is not parameters[0]
         self.tensors = [memory.tensors for memory in memories]
@@ -161,13 +163,13 @@ class FusedGroup:
         slots = columns[1 : 1 + len(first.keys)]
         self.addresses = np.column_stack([columns[0], np.zeros(len(memories), np.int64), *slots])
         self.counters = columns[-1]
-        self.many = self.plan()
+        self.many = self.plan(parameters)
         self.is_new = True
         gradients = self.choose([own_gradient(p) if p.grad is not None else None for p in parameters], own)
         self.alike = alike([*own, *self.fixed(gradients)])
         self.take(gradients)
 
-    def plan(self) -> Any:
+    def plan(self, parameters: list[Tensor]) -> Any:
         """What takes the steps, given the addresses."""
         return MultiTensor(self.step, self.storage, np.array([memory.size for memory in self.memories]))
 
@@ -265,8 +267,7 @@ class FusedSparseGroup(FusedGroup):
 
     sorted: Sorted | None = None
 
-    def plan(self) -> MultiTable:
-        parameters = [memory.parameter for memory in self.memories]
+    def plan(self, parameters: list[Tensor]) -> MultiTable:
         for parameter in parameters:
             expect_sparse(parameter)
         own = map(local, parameters)
@@ -306,7 +307,7 @@ def step_single(job: Job) -> list[str]:
     step, memory, gradient = job.step, job.memory, job.gradient
     t = memory.count() + 1
     if job.engine == "torch":
-        x, slots = real(memory.parameter), [real(memory.tensors[key]) for key in memory.keys]
+        x, slots = real(job.parameter), [real(memory.tensors[key]) for key in memory.keys]
         if isinstance(gradient, Rows):
             skipped = torch_engine().rows(step, x, gradient.ids, real(gradient.values), slots, t)
         else:
@@ -317,10 +318,10 @@ def step_single(job: Job) -> list[str]:
         step.name = memory.name
         try:
             if isinstance(gradient, Rows):
-                expect_sparse(memory.parameter)
-                step.grouped_rows(memory.x, gradient.grouped, state)
+                expect_sparse(job.parameter)
+                step.grouped_rows(array(job.parameter), gradient.grouped, state)
             else:
-                step.dense(memory.x, array(gradient), state)
+                step.dense(array(job.parameter), array(gradient), state)
         except NonFiniteError:
             pass
         if state.last is not None and "last" not in memory.tensors:

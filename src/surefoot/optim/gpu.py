@@ -159,19 +159,22 @@ class FaultCounters:
         self.memories: list[Memory] = []
         self._columns: dict[int, int] = {}
 
-    def column(self, memory: Memory) -> int:
+    def column(self, parameter: Tensor, memory: Memory) -> int:
         """The column of a parameter."""
-        parameter = memory.parameter
         k = self._columns.get(id(parameter))
-        if k is None or self.memories[k].parameter is not parameter:
+        if k is None:
             k = len(self.memories) if len(self.memories) < self.size else self._freed()
             self._columns[id(parameter)] = k
         self.memories[k : k + 1] = [memory]
         return k
 
+    def keep(self, ids: set[int]) -> None:
+        """Keeps the columns of the parameters with these ids; the others may be used again."""
+        self._columns = {key: column for key, column in self._columns.items() if key in ids}
+
     def _freed(self) -> int:
         """The column of a parameter that is gone, once no step is under way that could write there."""
-        k = next(k for k, memory in enumerate(self.memories) if memory.parameter is None)
+        k = min({*range(self.size)} - {*self._columns.values()})
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         self.reported[:, k] = self.seen[:, k]
@@ -237,11 +240,11 @@ def messages(found: list[tuple[Memory, int, int]]) -> list[str]:
 
 def can_fuse(job: Job) -> bool:
     """Whether a parameter is stepped by its addresses, together with others."""
-    memory, gradient = job.memory, job.gradient
+    parameter, memory, gradient = job.parameter, job.memory, job.gradient
     if isinstance(gradient, Rows) or "last" in memory.tensors or gradient.is_neg() or gradient.is_conj():
         return False
-    part = local(memory.parameter)
-    if not lie_alike(gradient, part) or not is_aligned(memory.parameter):
+    part = local(parameter)
+    if not lie_alike(gradient, part) or not is_aligned(parameter):
         return False
     slots = [local(memory.tensors[key]) for key in memory.keys]
     contiguous = part.is_contiguous() and all(slot.is_contiguous() for slot in slots)
@@ -262,17 +265,24 @@ def lie_alike(some: Tensor, other: Tensor) -> bool:
 class FusedGroupOnGPU(FusedGroup):
     """Dense parameters of one group and device that are stepped in a few launches, for as long as nothing moves."""
 
-    def __init__(self, step: Step, memories: list[Memory], indices: list[int], faults: FaultCounters):
+    def __init__(
+        self,
+        step: Step,
+        memories: list[Memory],
+        indices: list[int],
+        parameters: list[Tensor],
+        faults: FaultCounters,
+    ):
         self.faults, self.on_device = faults, memories[0].counts_on_device
         self.device = memories[0].device
-        super().__init__(step, memories, indices)
+        super().__init__(step, memories, indices, parameters)
         self.counters_on_device: list[Any] = [tensors.get("step") for tensors in self.tensors]
         if self.on_device:
             self.many.numbers.at(self.next())  # raises where they cannot be computed there
 
-    def plan(self) -> Any:
-        shapes = [tuple(real(memory.parameter).shape) for memory in self.memories]
-        columns = list(map(self.faults.column, self.memories))
+    def plan(self, parameters: list[Tensor]) -> Any:
+        shapes = [tuple(real(parameter).shape) for parameter in parameters]
+        columns = list(map(self.faults.column, parameters, self.memories))
         return engine().MultiTensor(self.step, self.storage, shapes, self.device, self.faults.counts, columns)
 
     def is_ready(self, parameters: list[Tensor]) -> bool:
@@ -326,11 +336,11 @@ def step_single(job: Job, faults: FaultCounters, amp: Amp | None) -> list[str]:
 def step_copies(job: Job, gradient: Tensor, t: Any, faults: FaultCounters, amp: Amp | None) -> None:
     memory = job.memory
     if "last" in memory.tensors:
-        flush(memory)
-    tensors = [real(memory.parameter), *(real(memory.tensors[key]) for key in memory.keys)]
+        flush(job.parameter, memory)
+    tensors = [real(job.parameter), *(real(memory.tensors[key]) for key in memory.keys)]
     x, *slots = close = [tensor.contiguous() for tensor in tensors]
     g = real(gradient.resolve_neg()).contiguous()
-    columns = [faults.column(memory)]
+    columns = [faults.column(job.parameter, memory)]
     many = engine().MultiTensor(job.step, memory.storage, [tuple(x.shape)], memory.device, faults.counts, columns)
     steps = t if isinstance(t, Tensor) else np.array([t])
     many.run(np.array([[tensor.data_ptr() for tensor in (x, g, *slots)]], np.int64), steps, amp)
@@ -343,9 +353,9 @@ def copy_back(tensors: list[Tensor], copies: list[Tensor]) -> None:
             tensor.copy_(copy)
 
 
-def table_of(memory: Memory) -> tuple[Table, list[Tensor], list[Tensor]]:
+def table_of(parameter: Tensor, memory: Memory) -> tuple[Table, list[Tensor], list[Tensor]]:
     """A parameter and its memory as tables of rows; the tensors that they are made of; and those without gaps."""
-    tensors = [real(memory.parameter), *(real(memory.tensors[key]) for key in memory.keys)]
+    tensors = [real(parameter), *(real(memory.tensors[key]) for key in memory.keys)]
     close = [tensor.contiguous() for tensor in tensors]
     x, *slots = [part.view(len(part), -1) if part.shape == close[0].shape else part.view(-1) for part in close]
     return engine().Table(x, tuple(slots), memory.storage), tensors, close
@@ -353,16 +363,16 @@ def table_of(memory: Memory) -> tuple[Table, list[Tensor], list[Tensor]]:
 
 def step_rows(job: Job, gradient: Rows, t: Any, faults: FaultCounters, amp: Amp | None) -> None:
     step, memory = job.step, job.memory
-    table, tensors, close = table_of(memory)
+    table, tensors, close = table_of(job.parameter, memory)
     numbers = engine().Numbers(step, memory.device).at(t if isinstance(t, Tensor) else np.array([t]))
     lazy = pending(memory, t, numbers) if step.catches_up else None
     if len(gradient.ids) == 0 and step.granularity == "tensor":
         # A zero gradient, which fades what the tensor shares; there is nothing else for a kernel to step.
         slots = [real(memory.tensors[key]) for key in memory.keys]
-        torch_engine().rows(step, real(memory.parameter), gradient.ids, real(gradient.values), slots, t)
+        torch_engine().rows(step, real(job.parameter), gradient.ids, real(gradient.values), slots, t)
     values = real(gradient.values)
     flat = engine().Gradient(gradient.ids, values.reshape(len(values), table.x.shape[1]), gradient.distinct)
-    engine().rows(step, table, flat, numbers, faults.counts, faults.column(memory), lazy, amp)
+    engine().rows(step, table, flat, numbers, faults.counts, faults.column(job.parameter, memory), lazy, amp)
     copy_back(tensors, close)
 
 
@@ -404,10 +414,10 @@ def appended(history: Tensor, row: Tensor) -> Tensor:
     return history
 
 
-def flush(memory: Memory) -> None:
+def flush(parameter: Tensor, memory: Memory) -> None:
     """Lets the rows of a parameter catch up with all steps so far; nothing is pending then."""
     last, history = (memory.tensors[key].to(memory.device) for key in ("last", "history"))
-    table, tensors, close = table_of(memory)
+    table, tensors, close = table_of(parameter, memory)
     engine().settle(memory.step, table, memory.count() + 1, engine().Lazy(last, history))
     copy_back(tensors, close)
     memory.acting = None

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import weakref
 from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
@@ -26,15 +24,13 @@ class Members:
         fused: the parameters that are stepped in one call, by kind.
     """
 
-    def __init__(self):
-        self.ids: list[int] = []
+    def __init__(self, ids: list[int]):
+        self.ids = ids
         self.fused: dict[tuple, FusedGroup] = {}
 
     def others(self, parameters: list[Tensor], step: Step) -> list[int]:
         """Where the group has parameters that are to be stepped, and not yet with others; all, if anything moved."""
-        ids, count = list(map(id, parameters)), 0
-        if ids != self.ids:
-            self.ids, self.fused = ids, {}
+        count = 0
         for fused in self.fused.values():
             if fused.step is not step or not fused.is_ready(parameters):
                 self.fused, count = {}, 0
@@ -46,12 +42,17 @@ class Members:
         return [k for k, parameter in enumerate(parameters) if k not in known and parameter.grad is not None]
 
     def fuse(
-        self, step: Step, jobs: list[tuple[int, Job]], counters: Callable[[torch.device], gpu.FaultCounters]
+        self,
+        step: Step,
+        parameters: list[Tensor],
+        jobs: list[tuple[int, Job]],
+        counters: Callable[[torch.device], gpu.FaultCounters],
     ) -> list[Job]:
         """Takes in those that can be stepped together; returns the others.
 
         Args:
             step: the settings of the group.
+            parameters: all of the group.
             jobs: each with its index in the group.
             counters: those of a GPU.
         """
@@ -68,15 +69,16 @@ class Members:
             indices, memories = [index for index, _ in found], [memory for _, memory in found]
             engine, by_rows, _ = kind
             if engine == "gpu":
-                fused = gpu.FusedGroupOnGPU(step, memories, indices, counters(memories[0].device))
+                faults = counters(memories[0].device)
+                fused = gpu.FusedGroupOnGPU(step, memories, indices, parameters, faults)
             else:
-                fused = (FusedSparseGroup if by_rows else FusedGroup)(step, memories, indices)
+                fused = (FusedSparseGroup if by_rows else FusedGroup)(step, memories, indices, parameters)
             self.fused[kind] = fused
         return single
 
 
 class Known:
-    """Where parameters and their states lie, as last seen. It keeps no parameter alive, and forgets with one.
+    """Where parameters and their states lie, as last seen. Nothing here keeps a parameter alive.
 
     Attributes:
         memories: by the id of the parameter.
@@ -88,16 +90,21 @@ class Known:
         self.memories: dict[int, Memory] = {}
         self.fused: dict[int, Members] = {}
         self.states: list[dict] = []
-        self._references: dict[int, weakref.ref] = {}
 
     def get(self, parameter: Tensor) -> Memory | None:
         return self.memories.get(id(parameter))
 
-    def members(self, number: int) -> Members:
-        """Those of a group."""
-        if number not in self.fused:
-            self.fused[number] = Members()
-        return self.fused[number]
+    def keep(self, ids: set[int]) -> None:
+        """Keeps what is known of the parameters with these ids."""
+        self.memories = {key: memory for key, memory in self.memories.items() if key in ids}
+
+    def members(self, number: int, parameters: list[Tensor]) -> tuple[Members, bool]:
+        """Those of a group, and whether others took their place since the last step."""
+        ids, members = list(map(id, parameters)), self.fused.get(number)
+        replaced = members is not None and members.ids != ids
+        if members is None or replaced:
+            members = self.fused[number] = Members(ids)
+        return members, replaced
 
     def memory(
         self,
@@ -122,8 +129,8 @@ class Known:
         """
         memory = self.get(parameter)
         if memory is not None and memory.holds(tensors) and memory.counts_on_device == counts_on_device:
-            flush_before(memory, step, engine)
-            if memory.step.layout == step.layout and memory.is_unmoved():
+            flush_before(parameter, memory, step, engine)
+            if memory.step.layout == step.layout and memory.is_unmoved(parameter):
                 if memory.step is not step:
                     check_parameter(name, parameter, step)
                 memory.step = step
@@ -136,35 +143,19 @@ class Known:
         gpu.place_counter(fitted, parameter, counts_on_device)
         return Memory(name, parameter, step, fitted, state_format.keys_of(step), t, counts_on_device)
 
-    def add(self, memory: Memory) -> None:
-        parameter = memory.parameter
-        key = id(parameter)
-        self.memories[key] = memory
-        if key not in self._references:
-            gone = functools.partial(forget, weakref.ref(self), key)
-            self._references[key] = weakref.ref(parameter, gone)
+    def add(self, parameter: Tensor, memory: Memory) -> None:
+        self.memories[id(parameter)] = memory
 
     def pop(self, parameter: Tensor) -> None:
         self.memories.pop(id(parameter), None)
-        self._references.pop(id(parameter), None)
 
 
-def forget(known: weakref.ref, key: int, _) -> None:
-    """Forgets a parameter that is gone, and what holds its state: all is looked up again in the next step."""
-    some = known()
-    if some is not None:
-        some.memories.pop(key, None)
-        some._references.pop(key, None)
-        some.fused.clear()
-        some.states = []
-
-
-def flush(memory: Memory, on_gpu: bool) -> None:
+def flush(parameter: Tensor, memory: Memory, on_gpu: bool) -> None:
     """Lets the rows of a parameter catch up with all steps so far."""
-    gpu.flush(memory) if on_gpu else memory.flush()
+    gpu.flush(parameter, memory) if on_gpu else memory.flush(parameter)
 
 
-def flush_before(memory: Memory, step: Step, engine: str) -> None:
+def flush_before(parameter: Tensor, memory: Memory, step: Step, engine: str) -> None:
     """Lets rows catch up before a step with which, or by an engine for which, they need no longer wait."""
     if "last" not in memory.tensors:
         return
@@ -173,4 +164,4 @@ def flush_before(memory: Memory, step: Step, engine: str) -> None:
         return
     if step.granularity != memory.step.granularity:
         return  # which is refused, with nothing changed
-    flush(memory, memory.device.type != "cpu")
+    flush(parameter, memory, memory.device.type != "cpu")

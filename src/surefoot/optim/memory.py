@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import weakref
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -95,9 +94,10 @@ def is_packed(tensor: Tensor) -> bool:
 
 
 class Memory:
-    """A parameter and what its rule remembers: as tensors, and as an engine's arrays, which are views of them.
+    """What a rule remembers of a parameter: as tensors, and as an engine's arrays, which are views of them.
 
-    It does not keep the parameter alive.
+    It does not keep the parameter alive. (Nor does it refer to it weakly: torch does not swap such parameters, as
+    Module.double() of fully_shard does.)
 
     Args:
         name: what errors call the parameter.
@@ -120,7 +120,6 @@ class Memory:
         counts_on_device: bool = False,
     ):
         self.name, self.step, self.tensors, self.keys = name, step, tensors, keys
-        self._parameter = weakref.ref(parameter)
         self.skipped, self.counts_on_device = 0, counts_on_device
         self.acting: tuple | None = None  # on a GPU: the numbers of the last entry of the history
         counter = tensors.get("step")
@@ -129,7 +128,7 @@ class Memory:
         )
         # A counter on a GPU is not read before its number is needed.
         self.t = t if self.counter is None else int(self.counter)
-        self.place = self.look()
+        self.place = self.look(parameter)
         part = local(parameter)
         self.dtype, self.device, self.shape, self.strides = part.dtype, part.device, part.shape, part.stride()
         slots = [local(tensors[key]) for key in keys]
@@ -141,21 +140,16 @@ class Memory:
         self.tabular = part.ndim > 0 and part.numel() > 0 and all(t.is_contiguous() for t in (part, *slots))
         self.size = part.numel() * (2 if part.is_complex() else 1)
 
-    @property
-    def parameter(self) -> Any:
-        """The parameter; None once it is gone."""
-        return self._parameter()
-
-    def look(self) -> list[tuple]:
+    def look(self, parameter: Tensor) -> list[tuple]:
         """Where and how the parameter and its memory lie now; what is known holds as long as this stays the same."""
         keys = self.keys if self.counter is None else (*self.keys, "step")
-        tensors = [local(self.parameter), *(local(self.tensors[key]) for key in keys)]
+        tensors = [local(parameter), *(local(self.tensors[key]) for key in keys)]
         return [(tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride()) for tensor in tensors]
 
-    def is_unmoved(self) -> bool:
+    def is_unmoved(self, parameter: Tensor) -> bool:
         """Whether all lies where and as it was found."""
         try:
-            return self.look() == self.place
+            return self.look(parameter) == self.place
         except (AttributeError, KeyError, RuntimeError):
             return False  # a tensor is missing or sparse
 
@@ -179,10 +173,6 @@ class Memory:
             self.tensors["step"].fill_(t)
 
     @functools.cached_property
-    def x(self) -> np.ndarray:
-        return array(self.parameter)
-
-    @functools.cached_property
     def state(self) -> State:
         """For an engine: views of the memory, and the steps that rows have yet to catch up on."""
         slots = zip(self.step.rule.slots, self.keys, strict=True)
@@ -196,9 +186,9 @@ class Memory:
             ]
         return state
 
-    def flush(self) -> None:
+    def flush(self, parameter: Tensor) -> None:
         """Lets rows catch up; the memory is then as dense steps would have left it, and nothing is pending."""
-        self.step.flush(self.x, self.state)
+        self.step.flush(array(parameter), self.state)
         self.state.last, self.state.history = None, []
         for key in ("last", "history") if self.counter is not None else ("last", "history", "step"):
             self.tensors.pop(key, None)

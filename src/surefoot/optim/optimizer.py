@@ -149,10 +149,18 @@ class RuleOptimizer(TorchOptimizer):
         # CUDA graphs go on reading and writing what they were captured with.
         self._captured: list[Any] = getattr(self, "_captured", [])
 
-    def known(self) -> Iterator[Memory]:
-        """What is known of the parameters that have been stepped, in their order."""
-        found = (self._known.get(parameter) for _, _, parameter in self._numbered())
-        return (memory for memory in found if memory is not None)
+    def known(self) -> Iterator[tuple[Tensor, Memory]]:
+        """The parameters that have been stepped, in their order, and what is known of them."""
+        for _, _, parameter in self._numbered():
+            if (memory := self._known.get(parameter)) is not None:
+                yield parameter, memory
+
+    def _forget_replaced(self) -> None:
+        """Forgets parameters whose place others have taken."""
+        ids = {id(parameter) for _, _, parameter in self._numbered()}
+        self._known.keep(ids)
+        for counters in self._faults.counters:
+            counters.keep(ids)
 
     def _name(self, number: int, index: int) -> str:
         """What errors call a parameter."""
@@ -206,6 +214,8 @@ class RuleOptimizer(TorchOptimizer):
         """Steps a single parameter, the index-th of a group, if it has a gradient."""
         parameter = self.param_groups[number]["params"][index]
         if parameter.grad is not None:
+            if self._known.get(parameter) is None:
+                self._forget_replaced()
             with torch.no_grad():
                 self._run(Work([], [self._job(number, index, parameter, self._step_of(number))]))
 
@@ -213,15 +223,18 @@ class RuleOptimizer(TorchOptimizer):
         """What there is to do, checked: an error here comes before anything is changed."""
         if not same(self.state.values(), self._known.states):
             self._known.fused.clear()
+            self._forget_replaced()
         work = Work([], [])
         for number, group in enumerate(self.param_groups):
             parameters = group["params"]
             if all(parameter.grad is None for parameter in parameters):
                 continue
-            step, members = self._step_of(number), self._known.members(number)
+            step, (members, replaced) = self._step_of(number), self._known.members(number, parameters)
+            if replaced:
+                self._forget_replaced()
             if others := members.others(parameters, step):
                 jobs = [(k, self._job(number, k, parameters[k], step)) for k in others]
-                work.single.extend(members.fuse(step, jobs, self._counters))
+                work.single.extend(members.fuse(step, parameters, jobs, self._counters))
             for fused in members.fused.values():
                 work.fused.append((fused, parameters))
         work.check_schedules()
@@ -230,7 +243,7 @@ class RuleOptimizer(TorchOptimizer):
     def _job(self, number: int, index: int, parameter: Tensor, step: Step) -> Job:
         memory = self._memory(number, index, parameter, step)
         engine = self._engine(number, memory.device)
-        return Job(step, memory, checked_gradient(memory, parameter, engine), engine)
+        return Job(step, parameter, memory, checked_gradient(memory, parameter, engine), engine)
 
     def _counters(self, device: torch.device) -> gpu.FaultCounters:
         """Those of a device, with room for all parameters."""
@@ -240,22 +253,24 @@ class RuleOptimizer(TorchOptimizer):
         """Steps the parameters; raises at the end if one of them had a gradient that was not finite."""
         if (self._faults.counters or any(job.engine == "gpu" for job in work.single)) and gpu.is_capturing():
             self._captured += [*work.prepare_capture(self._known.get), *self._faults.counters]
-        for memory in work.memories(new=True):
-            self._known.add(memory)
-            self._keep_tensors(memory)
+        for parameter, memory in work.new():
+            self._known.add(parameter, memory)
+            self._keep_tensors(parameter, memory)
         # Autograd is notified before the step, while what it is notified of is still in the nearest cache.
         torch.autograd.graph.increment_version(work.stepped())
         faults = self._faults.messages() + work.run(gpu.amp_of(self), self._counters)
         for job in work.single:
-            self._keep_tensors(job.memory)  # a rule without slots has none before rows have something to catch up on
+            self._keep_tensors(
+                job.parameter, job.memory
+            )  # a rule without slots has none before rows have something to catch up on
         self._known.states = list(self.state.values())
         if any(faults):
             raise NonFiniteError("; ".join(filter(None, faults)))
 
-    def _keep_tensors(self, memory: Memory) -> None:
+    def _keep_tensors(self, parameter: Tensor, memory: Memory) -> None:
         """Gives torch the state of a parameter, unless it has it."""
-        if memory.tensors and memory.tensors is not self.state.get(memory.parameter):
-            self.state[memory.parameter] = memory.tensors
+        if memory.tensors and memory.tensors is not self.state.get(parameter):
+            self.state[parameter] = memory.tensors
 
     def flush(self) -> None:
         """Lets every row without a gradient catch up, as if it had been stepped with zero gradients.
@@ -267,8 +282,8 @@ class RuleOptimizer(TorchOptimizer):
         for number, index, parameter in self._numbered():
             if "last" in self.state.get(parameter, ()):
                 memory = self._memory(number, index, parameter, self._step_of(number))
-                self._known.add(memory)
-                flush(memory, self._engine(number, memory.device) == "gpu")
+                self._known.add(parameter, memory)
+                flush(parameter, memory, self._engine(number, memory.device) == "gpu")
                 torch.autograd.graph.increment_version(parameter)
 
     def settle(self) -> None:
@@ -308,7 +323,7 @@ class RuleOptimizer(TorchOptimizer):
         for number, _, parameter in self._numbered():
             if (memory := self._known.get(parameter)) is not None:
                 if "last" in memory.tensors:
-                    flush_before(memory, self._step_of(number), self._engine(number, memory.device))
+                    flush_before(parameter, memory, self._step_of(number), self._engine(number, memory.device))
                 memory.keep()
 
     def _fitted(self, checkpoint: Checkpoint) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -24,17 +25,21 @@ class Work(NamedTuple):
     fused: list[tuple[FusedGroup, list[Tensor]]]
     single: list[Job]
 
-    def memories(self, new: bool = False) -> list[Memory]:
-        """Those of all parameters, or of those that may not be known yet."""
-        found = [job.memory for job in self.single]
-        for fused, _ in self.fused:
-            if fused.is_new or not new:
-                found += fused.memories
+    def new(self) -> list[tuple[Tensor, Memory]]:
+        """The parameters that may not be known yet."""
+        found = [(job.parameter, job.memory) for job in self.single]
+        for fused, parameters in self.fused:
+            if fused.is_new:
+                found += zip(fused.members(parameters), fused.memories, strict=True)
         return found
+
+    def memories(self) -> list[Memory]:
+        """Those of all parameters."""
+        return [*itertools.chain(*(fused.memories for fused, _ in self.fused)), *(job.memory for job in self.single)]
 
     def stepped(self) -> list[Tensor]:
         """The parameters that are stepped."""
-        found = [job.memory.parameter for job in self.single]
+        found = [job.parameter for job in self.single]
         for fused, parameters in self.fused:
             found += fused.stepped(parameters)
         return found
@@ -50,7 +55,7 @@ class Work(NamedTuple):
         """Raises RuntimeError where a CUDA graph could not replay this step; returns what the graph will use."""
 
         def replayable(job: Job) -> bool:
-            return isinstance(job.gradient, Rows) and known(job.memory.parameter) is job.memory
+            return isinstance(job.gradient, Rows) and known(job.parameter) is job.memory
 
         new = any(fused.is_new for fused, _ in self.fused) or not all(map(replayable, self.single))
         gpu.check_capture(self.memories(), new)
