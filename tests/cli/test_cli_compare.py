@@ -125,7 +125,7 @@ def test_narrow_terminals_get_every_column(width, data, capsys, monkeypatch):
         (["--epochs", "0"], "epochs must be a whole number of at least 1, got 0"),
         (["--batch-size", "-4"], "batch_size must be a whole number of at least 1, got -4"),
         (["--seeds", "0"], "seeds must be a whole number of at least 1"),
-        (["--engine", "gpo"], "engine must be one of cpu, reference, got 'gpo'"),
+        (["--engine", "gpo"], "engine: found 'gpo', expected one of cpu, reference"),
         (["--granularity", "row"], "granularity must be coordinate or tensor, got 'row'"),
         (["--l1", "-1"], "l1 must be a finite number of at least 0"),
         (["--convention", "pytroch"], "there is no convention 'pytroch'"),
