@@ -10,6 +10,7 @@ from typing import Any, Protocol, cast
 import numpy as np
 
 from surefoot import losses, models
+from surefoot.engines import restoring
 from surefoot.engines.examples import Examples
 from surefoot.engines.feature_table import FeatureTable, Identity, RowMap
 from surefoot.engines.state import State
@@ -147,7 +148,15 @@ class ModelBank:
             raise ValueError(f"damped: found {len(self.damped)} values, expected one for each of {self.rates} rates")
         if any(self.damped) and not self.architecture.linear:
             raise ValueError(f"{name}: steps cannot be implicit, because its predictions are not linear in its numbers")
+        if any(self.damped) and self.repeats:
+            raise ValueError(f"{name}: steps cannot be implicit, because a feature may occur in several fields")
         for part, steps in self.steps.items():
+            initial = self.architecture.parts[part].initial
+            if steps[0].rule.from_origin and (callable(initial) or np.any(initial)):
+                raise ValueError(
+                    f"{name}: {steps[0].rule.name} starts from 0, but the part {part!r} has initial numbers; use "
+                    "another rule"
+                )
             if len({step.rule for step in steps}) > 1:
                 raise ValueError(f"{name}: found several rules for the part {part!r}, expected one at several rates")
 
@@ -167,6 +176,11 @@ class ModelBank:
     def features(self) -> int:
         """Features that the table has room for, and that may have occurred."""
         return self.table.rows
+
+    @property
+    def repeats(self) -> bool:
+        """Whether a feature may occur several times in an example, in different fields."""
+        return not self.architecture.merges_fields
 
     @property
     def averages(self) -> bool:
@@ -340,6 +354,8 @@ class ModelBank:
         """All there is to the memory: arrays, which are not copies, and numbers."""
         arrays = self.table.state() | {"last": self.last, "upto": self.upto, "upto_shared": self.upto_shared}
         arrays |= {f"means.{name}": array for name, array in self.means.items()}
+        if not isinstance(self.row_map, Identity):
+            arrays["ids"] = self.row_map.ids(0, self.features)
         return arrays, {"t": self.t, "skipped": self.skipped, "settled": self.settled, "total": self.total}
 
     def restore(self, arrays: Mapping[str, np.ndarray], numbers: Mapping[str, Any]) -> None:
@@ -349,20 +365,25 @@ class ModelBank:
             ValueError: arrays are of another kind, or do not fit together.
         """
         self.table.restore(arrays)
-        expected = {"last": ((self.features,), np.int64), "upto": ((self.features,), np.float64)}
-        expected["upto_shared"] = (1,), np.float64
-        for name, layout in self.table.parts.items():
-            if self.averages:
-                rows = self.features if layout.of == "feature" else 1
-                expected[f"means.{name}"] = (rows, layout.span), self.dtype
-        for name, (shape, dtype) in expected.items():
-            if name not in arrays or arrays[name].shape != shape or arrays[name].dtype != dtype:
-                found = f"{arrays[name].dtype} of shape {arrays[name].shape}" if name in arrays else "nothing"
-                raise ValueError(f"{name}: found {found}, expected {np.dtype(dtype)} of shape {shape}")
-        self.last, self.upto, self.upto_shared = (arrays[name].copy() for name in ("last", "upto", "upto_shared"))
-        self.means = {name: arrays[f"means.{name}"].copy() for name in self.means}
+        rows = self.features
+        self.t = restoring.whole(numbers, "t")
+        self.settled, self.skipped = restoring.whole(numbers, "settled", self.t), restoring.whole(numbers, "skipped")
+        self.total = restoring.real(numbers, "total")
+        self.last = restoring.array(arrays, "last", np.int64, (rows,)).copy()
+        if rows and not 0 <= self.last.min() <= self.last.max() <= self.t:
+            raise ValueError(f"last: found steps {self.last.min()} … {self.last.max()}, expected 0 … {self.t}")
+        self.upto = restoring.array(arrays, "upto", np.float64, (rows,)).copy()
+        self.upto_shared = restoring.array(arrays, "upto_shared", np.float64, (1,)).copy()
+        for name, mean in self._means(rows).items() if self.averages else ():
+            self.means[name] = restoring.array(arrays, f"means.{name}", self.dtype, mean.shape).copy()
         self._followed = {}
+        self._restore_ids(arrays)
+
+    def _restore_ids(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Gives the ids of a state the rows that they had there."""
         if isinstance(self.row_map, Identity):
             self.row_map.reserve(self.features)
-        self.t, self.skipped, self.settled = (int(numbers[name]) for name in ("t", "skipped", "settled"))
-        self.total = float(numbers["total"])
+            return
+        ids = restoring.array(arrays, "ids", np.int64, (self.features,))
+        if not np.array_equal(self.row_map.rows(ids), np.arange(len(ids))) or len(self.row_map) != len(ids):
+            raise ValueError("ids: found ids that do not get the rows 0, 1, …; expected each once, and a new row map")

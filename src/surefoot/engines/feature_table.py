@@ -10,6 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from surefoot import hugepages
+from surefoot.engines import restoring
 from surefoot.models import STATISTICS, Architecture
 
 ALIGNED = 32
@@ -24,7 +25,7 @@ class RowMap(Protocol):
     """From ids of features, of 64 bits, to rows of the table. Nothing but the table knows rows."""
 
     def rows(self, ids: np.ndarray) -> np.ndarray:
-        """The row of each id, int64; ids that are new get a row."""
+        """The row of each id, int64; ids that are new get the next rows, in the order in which they first occur."""
         ...
 
     def known(self, ids: np.ndarray) -> np.ndarray:
@@ -59,7 +60,7 @@ class Identity:
         return ids
 
     def known(self, ids: np.ndarray) -> np.ndarray:
-        return np.where(ids < self._rows, ids, -1)
+        return np.where((ids >= 0) & (ids < self._rows), ids, -1)
 
     def ids(self, first: int, last: int) -> np.ndarray:
         return np.arange(first, last)
@@ -242,15 +243,11 @@ class FeatureTable:
         Raises:
             ValueError: they are of another kind.
         """
-        cells, shared = arrays["cells"], arrays["shared"]
-        for name, found, width in (("cells", cells, self.row.width), ("shared", shared, self.shared.shape[1])):
-            if found.dtype != self.dtype or found.ndim != 2 or found.shape[1] != width:
-                raise ValueError(
-                    f"{name}: found {found.dtype} of shape {found.shape}, expected {self.dtype} of {width} columns"
-                )
+        cells = restoring.array(arrays, "cells", self.dtype, (None, self.row.width))
+        shared = restoring.array(arrays, "shared", self.dtype, self.shared.shape)
         self._room = self._blank(len(cells))
         self._room[:] = cells
-        self.rows, self.shared = len(cells), shared.reshape(1, -1).copy()
+        self.rows, self.shared = len(cells), shared.copy()
 
     def take(self, other: FeatureTable, lanes: np.ndarray) -> None:
         """Takes some lanes of a table with the same rules; rows that never occurred stay as they begin."""

@@ -34,9 +34,8 @@ def learn(bank: ModelBank, examples: Examples, rows, edges, totals, predictions)
             entries = slice(examples.indptr[i] - begin, examples.indptr[i + 1] - begin)
             example = Example.of(bank, examples, i, rows[entries], t)
             predictions[i] = example.predict(bank)
-            own = example.gradients(bank, predictions[i])
             weight += float(examples.weights[i])
-            for key, value in own.items():
+            for key, value in example.gradients(bank, predictions[i]):
                 gradients[key] = gradients[key] + value if key in gradients else bank.dtype.type(0) + value
         if bank.batch_size > 1:
             total = bank.dtype.type(weight)
@@ -114,8 +113,8 @@ class Example:
             found[k] = p[k] - largest - np.log(total)
         return found
 
-    def gradients(self, bank: ModelBank, predicted, shares=None) -> dict:
-        """The gradient by every number, by part and row."""
+    def gradients(self, bank: ModelBank, predicted, shares=None) -> list:
+        """The gradient by every number of each entry, after its part and row."""
         f = bank.dtype.type
         with np.errstate(all="ignore"):
             slopes = (self.slopes(bank, predicted) * self.weight).astype(f)
@@ -124,12 +123,11 @@ class Example:
             numbers = self.gathered(bank, lambda part, row: cells(bank, part, row))
             found = bank.architecture.numbers(*(np.empty_like(part) for part in numbers))
             bank.architecture.gradient(self.scaled, self.fields, numbers, slopes, found, bank.lanes)
-        by_row = {}
-        for part, layout in bank.table.parts.items():
-            rows = self.rows if layout.of == "feature" else [0]
-            for e, row in enumerate(rows):
-                by_row[part, int(row)] = getattr(found, part)[e * layout.span : (e + 1) * layout.span]
-        return by_row
+        return [
+            ((part, int(row)), getattr(found, part)[e * layout.span : (e + 1) * layout.span])
+            for part, layout in bank.table.parts.items()
+            for e, row in enumerate(self.rows if layout.of == "feature" else [0])
+        ]
 
     def implicit_step(self, bank: ModelBank, gradients, acting, b: int) -> int:
         """A step of which damped lanes take the share that makes it implicit."""
@@ -149,7 +147,7 @@ class Example:
             ).astype(f)
             shortened = self.gradients(bank, predicted, shares)
             skipped = 0
-            for (part, row), g in shortened.items():
+            for (part, row), g in shortened:
                 factors = np.tile(shares, len(g) // bank.lanes)
                 skipped += step(bank, part, row, g, acting[part], b, moves[part, row] * factors)
         return skipped

@@ -41,8 +41,8 @@ def largest(model: Model, top: int) -> list[Largest]:
     flat = np.abs(model.weights).ravel()
     chosen = np.argsort(-flat, kind="stable")[:top]
     found = []
-    for feature, output in zip(*np.unravel_index(chosen, model.weights.shape), strict=True):
-        weight = float(model.weights[feature, output])
+    for row, output in zip(*np.unravel_index(chosen, model.weights.shape), strict=True):
+        weight, feature = float(model.weights[row, output]), row if model.ids is None else model.ids[row]
         if weight == 0.0:
             break
         count = rate = None

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from surefoot.engines import restoring
 from surefoot.engines.bank import ModelBank
 from surefoot.engines.examples import Examples
 from surefoot.engines.feature_table import RowMap
@@ -185,6 +186,10 @@ class Learner:
         return predictions * self.spread + self.center
 
     @property
+    def _has_bias(self) -> bool:
+        return "bias" in self.settings.architecture.parts
+
+    @property
     def _scales(self) -> bool:
         return (self.center, self.spread) != (0.0, 1.0)
 
@@ -198,7 +203,7 @@ class Learner:
             self.spread = float(np.std(y)) or abs(self.center) or 1.0
             self.bank.change(self._steps(self.rates), self._parameter)
             self.mixture = self._mixture()
-        elif loss.initial is not None and not self.settings.rule_of("bias").from_origin:
+        elif loss.initial is not None and self._has_bias and not self.settings.rule_of("bias").from_origin:
             self.bank.start("bias", loss.initial(y))
 
     def _take(self, part: Examples, predicted: np.ndarray) -> np.ndarray:
@@ -275,12 +280,16 @@ class Learner:
         the score of these. Of a linear model both are in the numbers already."""
         parts, numbers = self.settings.architecture.parts, self.numbers()
         numbers = {name: a[: self.features] if parts[name].of == "feature" else a for name, a in numbers.items()}
-        if not self.settings.architecture.linear:
+        if not (self.settings.architecture.linear and self._has_bias):
             return numbers, self.center, self.spread
         numbers = {name: array * self.spread for name, array in numbers.items()}
         if self._scales:
             numbers["bias"] += self.center
         return numbers, 0.0, 1.0
+
+    def ids(self) -> np.ndarray | None:
+        """The id of each row of the numbers of features; None where ids are rows."""
+        return None if self._row_map is None else self._row_map.ids(0, self.bank.features)
 
     def weights(self) -> tuple[np.ndarray, np.ndarray]:
         """The weights of a linear model for features and targets as they are, (features, outputs), and the biases,
@@ -304,8 +313,22 @@ class Learner:
         return arrays, numbers | {"history": self.history, "since": self._since}
 
     @classmethod
-    def from_state(cls, settings: Settings, arrays: Mapping[str, np.ndarray], numbers: Mapping[str, Any]) -> Learner:
+    def from_state(
+        cls,
+        settings: Settings,
+        arrays: Mapping[str, np.ndarray],
+        numbers: Mapping[str, Any],
+        row_map: RowMap | None = None,
+    ) -> Learner:
         """The learner that had this state: it goes on with the same bits.
+
+        Args:
+            settings: those of that learner.
+            arrays, numbers: the state.
+            row_map: an empty one of the kind that the learner had.
+
+        Raises:
+            ValueError: they are not the state of a learner with these settings.
 
         >>> begun = Learner(Settings(), features=3)
         >>> Learner.from_state(Settings(), *begun.state()).room
@@ -317,16 +340,19 @@ class Learner:
             chosen = {name.removeprefix(prefix): arrays[name] for name in arrays if name.startswith(prefix)}
             return chosen, numbers[part]
 
-        learner = cls(settings)
+        learner = cls(settings, row_map=row_map)
         for name in NUMBERS:
-            setattr(learner, name, numbers[name])
-        learner.history = [(examples, loss) for examples, loss in numbers["history"]]
-        learner._since = tuple(numbers["since"])
+            setattr(learner, name, restoring.real(numbers, name))
+        learner.examples, learner.features = (restoring.whole(numbers, name) for name in ("examples", "features"))
+        learner.history = [(int(examples), float(loss)) for examples, loss in numbers["history"]]
+        learner._since = float(numbers["since"][0]), float(numbers["since"][1])
         first = len(learner.rates)
         learner.grid = learner.grid.restored(*own("grid"))
         learner.bank, learner.mixture = learner._bank(0), learner._mixture(first)
         learner.bank.restore(*own("bank"))
-        learner.mixture.restore(*own("mixture"))
+        learner.mixture.restore(*own("mixture"), rates=len(learner.rates))
+        if row_map is None and learner.features > learner.bank.features:
+            raise ValueError(f"features: found {learner.features}, expected at most {learner.bank.features}")
         return learner
 
     # Room
@@ -348,12 +374,14 @@ class Learner:
     # Inspection
 
     def feature_stats(self) -> FeatureStats:
-        """What is known of the features that have occurred."""
+        """What is known of the features that have occurred, in the order of their ids."""
         table, best = self.bank.table, winner(self.mixture.scores)
         part = self.settings.architecture.first
         rates = self.bank.effective_rates(part, best)
         counts = table.statistic("count")
-        features = np.flatnonzero(counts)
-        rates, x = rates[features, 0], np.abs(table.numbers(part)[features, 0][:, best :: self.bank.rates])
-        sums, squares = table.statistic("sum")[features], table.statistic("squares")[features]
-        return FeatureStats(features, counts[features], sums, squares, rates, ((x + rates) == x).all(axis=1))
+        ids = self.bank.row_map.ids(0, self.bank.features)
+        seen = np.argsort(ids, kind="stable")
+        seen = seen[counts[seen] > 0]
+        rates, x = rates[seen, 0], np.abs(table.numbers(part)[seen, 0][:, best :: self.bank.rates])
+        sums, squares = table.statistic("sum")[seen], table.statistic("squares")[seen]
+        return FeatureStats(ids[seen], counts[seen], sums, squares, rates, ((x + rates) == x).all(axis=1))

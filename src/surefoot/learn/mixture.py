@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from surefoot import losses
+from surefoot.engines import restoring
 from surefoot.losses import Loss
 from surefoot.losses.arrays import log_sum_exp, softmax_of
 
@@ -158,12 +159,19 @@ class Mixture:
             arrays["frozen"] = self.frozen
         return arrays, {"total": self.total, "seen": self.seen}
 
-    def restore(self, arrays: Mapping[str, np.ndarray], numbers: Mapping[str, Any]) -> None:
-        """Restores a state of a mixture that began with as many models."""
-        for name in ("reserve", "prior", "losses", "gaps", "eta"):
-            setattr(self, name, arrays[name].copy())
-        self.frozen = arrays["frozen"].copy() if "frozen" in arrays else None
-        self.total, self.seen = float(numbers["total"]), int(numbers["seen"])
+    def restore(self, arrays: Mapping[str, np.ndarray], numbers: Mapping[str, Any], rates: int) -> None:
+        """Restores a state of a mixture that began with as many models, and has this number of them now.
+
+        Raises:
+            ValueError: it is not one.
+        """
+        count = len(self.gaps)
+        shapes = {"reserve": (count,), "prior": (count, rates), "losses": (count, rates)}
+        for name, shape in (shapes | {"gaps": (count,), "eta": (count, 1)}).items():
+            setattr(self, name, restoring.array(arrays, name, np.float64, shape).copy())
+        if "frozen" in arrays:
+            self.frozen = restoring.array(arrays, "frozen", np.float64, (count, rates)).copy()
+        self.total, self.seen = restoring.real(numbers, "total"), restoring.whole(numbers, "seen")
 
     def _losses(self, p: np.ndarray, targets: np.ndarray) -> np.ndarray:
         """(n, M, R)."""

@@ -39,6 +39,7 @@ class Model:
         reading: how the examples were read, as `ReadOptions.record` has it.
         facts: how it was learned, and with what success.
         memory: the learner's state, from which it can be learned on; None where it was not kept.
+        ids: the id of each row of the numbers of features, rising; None where ids are rows.
     """
 
     numbers: Mapping[str, np.ndarray]
@@ -52,6 +53,7 @@ class Model:
     reading: dict[str, Any] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
     memory: tuple[Mapping[str, np.ndarray], Mapping[str, Any]] | None = None
+    ids: np.ndarray | None = None
 
     @classmethod
     def of(cls, learner: Learner, targets: Targets, memory: bool = False, **known: Any) -> Model:
@@ -59,6 +61,11 @@ class Model:
         numbers, center, spread = learner.exported()
         parts = learner.settings.architecture.parts
         numbers = {name: a.astype(np.float32) if parts[name].of == "feature" else a for name, a in numbers.items()}
+        ids = learner.ids()
+        if ids is not None:
+            order = np.argsort(ids, kind="stable")
+            numbers = {name: a[order] if parts[name].of == "feature" else a for name, a in numbers.items()}
+            ids = ids[order]
         return cls(
             numbers,
             targets,
@@ -68,6 +75,7 @@ class Model:
             spread,
             learner.feature_stats(),
             memory=learner.state() if memory else None,
+            ids=ids,
             **known,
         )
 
@@ -83,7 +91,7 @@ class Model:
 
     @property
     def features(self) -> int:
-        """One more than the largest that has occurred."""
+        """Rows of features; where ids are rows, one more than the largest that has occurred."""
         parts = self.architecture.parts
         return max(len(array) for name, array in self.numbers.items() if parts[name].of == "feature")
 
@@ -93,9 +101,18 @@ class Model:
         Features that did not occur add nothing.
         """
         block = expanded(self.architecture, block)
-        rows = np.where(block.indices < self.features, block.indices, -1)
+        rows = self.rows(block.indices)
         found = self.architecture.scores(block, rows, self.numbers) * self.spread + self.center
         return found if block.bases is None else found + block.bases[:, None]
+
+    def rows(self, ids: np.ndarray) -> np.ndarray:
+        """The row of each id, −1 for features that are not known."""
+        if self.ids is None:
+            return np.where((ids >= 0) & (ids < self.features), ids, -1)
+        if not len(self.ids):
+            return np.full(len(ids), -1)
+        places = np.minimum(np.searchsorted(self.ids, ids), len(self.ids) - 1)
+        return np.where(self.ids[places] == ids, places, -1)
 
     def predict(self, block: Block) -> np.ndarray:
         """The predicted labels, (n,)."""
@@ -127,6 +144,8 @@ class Model:
             arrays["stats.frozen"] = self.stats.frozen.astype(np.uint8)
         if self.names:
             arrays |= written(self.names)
+        if self.ids is not None:
+            arrays["ids"] = self.ids
         facts = {
             "model": self.architecture.name,
             "center": self.center,
@@ -137,10 +156,11 @@ class Model:
             "reading": self.reading,
             "facts": self.facts,
         }
+        arrays = {name: narrow(array) for name, array in arrays.items()}
         if self.memory is not None:
             memory, facts["memory"] = self.memory
             arrays |= {f"memory.{name}": array for name, array in memory.items()}
-        storage.write(path, KIND, {name: narrow(array) for name, array in arrays.items()}, facts)
+        storage.write(path, KIND, arrays, facts)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], loss: str | Loss | None = None) -> Model:
@@ -179,6 +199,7 @@ class Model:
             facts["reading"],
             facts["facts"],
             memory,
+            arrays["ids"].astype(np.int64) if "ids" in arrays else None,
         )
 
 

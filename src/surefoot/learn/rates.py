@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from surefoot.engines import restoring
 from surefoot.losses.arrays import softmax_of
 
 EXPLICIT = (2.0**-5, 2.0**-2)
@@ -198,13 +199,20 @@ class RateGrid:
         return {"behind": self.behind, "on_trial": self.on_trial}, {"rates": rates, "reviewed": self.reviewed}
 
     def restored(self, arrays: Mapping[str, np.ndarray], numbers: Mapping[str, Any]) -> RateGrid:
-        """The grid in this state, of one that began with the same rates."""
+        """The grid in this state, of one that began with the same rates.
+
+        Raises:
+            ValueError: it is not one.
+        """
+        if not 1 <= len(numbers["rates"]) <= MOST:
+            raise ValueError(f"rates: found {len(numbers['rates'])} learning rates, expected 1 to {MOST}")
         rates = tuple(
-            Rate(self.rates[k].lr if lr is None else lr, bool(implicit))
+            Rate(self.rates[k].lr if lr is None else float(lr), bool(implicit))
             for k, (lr, implicit) in enumerate(numbers["rates"])
         )
-        behind, on_trial = arrays["behind"].copy(), arrays["on_trial"].copy()
-        return replace(self, rates=rates, behind=behind, on_trial=on_trial, reviewed=int(numbers["reviewed"]))
+        arrays = {name: restoring.array(arrays, name, np.float64, (len(rates),)) for name in ("behind", "on_trial")}
+        copies = {name: array.copy() for name, array in arrays.items()}
+        return replace(self, rates=rates, reviewed=restoring.whole(numbers, "reviewed"), **copies)
 
 
 def lag(scores: np.ndarray) -> np.ndarray:

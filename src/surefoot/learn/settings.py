@@ -145,7 +145,8 @@ class Method:
         return [Rate(self.lr, self.implicit)]
 
     def _may_be_implicit(self) -> bool:
-        if self.batch_size > 1 or not self.architecture.linear or self.granularity != "coordinate":
+        model = self.architecture
+        if self.batch_size > 1 or not (model.linear and model.merges_fields) or self.granularity != "coordinate":
             return False
         steps = (self.step(Rate(EXPLICIT[0]), part) for part in self.architecture.parts)
         return not any(step.rule.from_origin or step.decays for step in steps)

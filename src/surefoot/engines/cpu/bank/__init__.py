@@ -39,7 +39,7 @@ def learn(bank: ModelBank, examples: Examples, rows, edges, totals, predictions)
     arguments = rows_of(examples, rows)
     longest = int(np.diff(arguments.indptr).max())
     code = losses.CODES.get(bank.loss, 0)
-    batches = bank.batch_size > 1
+    batches = bank.batch_size > 1 or bank.repeats
     damped = np.tile(bank.damped, bank.outputs) if any(bank.damped) and not batches else np.empty(0, bool)
     loss = Loss(code, float(bank.parameter), bank.outputs, damped)
     table = cells_of(bank)
@@ -50,7 +50,8 @@ def learn(bank: ModelBank, examples: Examples, rows, edges, totals, predictions)
         return run(arguments, 0, len(examples), table, loss, predictions, room, parts, *after)
     widest = min(int(np.diff(arguments.indptr[edges]).max()), bank.features)
     places = np.full(bank.features, -1, np.int64)
-    batch = Batch(np.empty(widest, np.int64), np.empty(widest), places, gathered(bank, widest, acting))
+    room_of_batch = gathered(bank, widest, acting)
+    batch = Batch(np.empty(widest, np.int64), np.empty(widest), places, room_of_batch, bank.batch_size > 1)
     return run(arguments, edges, table, loss, predictions, room, parts, batch, *after)
 
 

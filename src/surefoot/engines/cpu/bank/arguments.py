@@ -108,9 +108,13 @@ class Averages(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Room for a mini-batch: the rows it touches, what their values are scaled by, and where each row lies there."""
+    """Room for a mini-batch: the rows it touches, what their values are scaled by, and where each row lies there.
+
+    `mean`: whether the gradient is divided by the examples' weights.
+    """
 
     touched: np.ndarray
     scales: np.ndarray
     places: np.ndarray
     parts: tuple
+    mean: bool

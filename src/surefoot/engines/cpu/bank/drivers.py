@@ -73,7 +73,8 @@ def learn(examples, first, last, table, loss, predictions, entries, parts, waiti
 def learn_batches(examples, edges, table, loss, predictions, entries, parts, batch, waiting, averages):
     """Learns from mini-batches, one step for each; batch b has the examples edges[b] … edges[b + 1] − 1.
 
-    The gradient is the mean over the batch, by the examples' weights.
+    The gradient is the mean over the batch, by the examples' weights. Batches of one example, whose weight multiplies
+    its gradient as in `learn`, come here where a feature may occur several times in an example.
     """
     lanes = LANE_COUNT if LANE_COUNT else entries.slopes.size
     touched, places, skipped = batch.touched, batch.places, 0
@@ -100,7 +101,7 @@ def learn_batches(examples, edges, table, loss, predictions, entries, parts, bat
         for u in range(count):
             places[touched[u]] = -1
             batch.scales[u] = SCALE_OF(table.sums[touched[u]], table.statistics)
-        MEAN_PARTS(total, count, batch.parts, lanes)
+        MEAN_PARTS(total if batch.mean else 1.0, count, batch.parts, lanes)
         SPREAD_PARTS(b, count, batch.parts, lanes)
         TAKE_PARTS(table, touched, count, entries.first, batch.parts, lanes)
         PENALTIES_PARTS(batch.scales, b, count, batch.parts, lanes)

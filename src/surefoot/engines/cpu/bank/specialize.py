@@ -1,6 +1,7 @@
 """`specialize` gives the compiled copy of a driver for an architecture and the rules of its parts."""
 
 import functools
+import inspect
 import pathlib
 from collections.abc import Callable
 
@@ -37,7 +38,8 @@ def specialize(driver: str, architecture: Architecture, rules: tuple[Rule, ...],
         architecture.predict_one or architecture.predict,
         architecture.gradient,
     ]
-    made_of: list = [(part.of, part.width) for part in architecture.parts.values()]
+    made_of: list = [(name, part.of, part.width) for name, part in architecture.parts.items()]
+    made_of += map(constants, functions)
     for rule in rules:
         idle = fingerprint(rule.zero_grad_steps) if callable(rule.zero_grad_steps) else rule.zero_grad_steps
         made_of.append((idle, rule.lazy_exact, rule.from_origin))
@@ -63,3 +65,10 @@ def specialize(driver: str, architecture: Architecture, rules: tuple[Rule, ...],
             raise RuleError(f"{architecture.name}: the model does not compile: {reason[0]} … {reason[-1]}") from error
 
     return Kernel(name, compiled, kept=all(map(has_file, functions)))
+
+
+def constants(function: Callable) -> list[tuple[str, str]]:
+    """Numbers that a model's function takes from around it, such as the width of a part: kernels have them built in."""
+    outside = inspect.getclosurevars(function)
+    known = {**outside.globals, **outside.nonlocals}
+    return sorted((name, repr(value)) for name, value in known.items() if isinstance(value, (int, float, tuple)))

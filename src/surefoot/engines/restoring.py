@@ -1,0 +1,55 @@
+"""What a state was written down as, checked: files can be edited, and kernels do not check bounds."""
+
+from __future__ import annotations
+
+import math
+import numbers as kinds
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+LARGEST = 1 << 62
+
+
+def array(arrays: Mapping[str, np.ndarray], name: str, dtype: Any, shape: tuple[int | None, ...]) -> np.ndarray:
+    """The array of that name, of this type and shape, of which None stands for any length.
+
+    Raises:
+        ValueError: there is none, or it is another.
+
+    >>> array({"last": np.zeros(3)}, "last", np.float64, (None,))
+    array([0., 0., 0.])
+    """
+    expected = f"{np.dtype(dtype)} of shape ({', '.join('any' if n is None else str(n) for n in shape)})"
+    if name not in arrays:
+        raise ValueError(f"{name}: found nothing, expected {expected}")
+    found = arrays[name]
+    fits = len(found.shape) == len(shape) and all(n is None or n == m for n, m in zip(shape, found.shape, strict=True))
+    if not fits or found.dtype != dtype:
+        raise ValueError(f"{name}: found {found.dtype} of shape {found.shape}, expected {expected}")
+    return found
+
+
+def whole(numbers: Mapping[str, Any], name: str, most: int = LARGEST) -> int:
+    """The whole number of that name, from 0 to `most`.
+
+    Raises:
+        ValueError: there is none, or it is another.
+    """
+    found = numbers.get(name)
+    if not isinstance(found, (int, np.integer)) or not 0 <= found <= most:
+        raise ValueError(f"{name}: found {found!r}, expected a whole number from 0 to {most}")
+    return int(found)
+
+
+def real(numbers: Mapping[str, Any], name: str) -> float:
+    """The finite number of that name.
+
+    Raises:
+        ValueError: there is none, or it is another.
+    """
+    found = numbers.get(name)
+    if not isinstance(found, kinds.Real) or not math.isfinite(found):
+        raise ValueError(f"{name}: found {found!r}, expected a number")
+    return float(found)
