@@ -1,7 +1,8 @@
 """Code in vectors, where LLVM would not find it by itself: columns of narrow tables, and sums of squares."""
 
+import numpy as np
 from llvmlite import ir
-from numba import types
+from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic, overload
 
@@ -13,6 +14,17 @@ PLACE = ir.IntType(32)
 """The type of a place in a vector."""
 AT_ONCE = 16
 """Rows of a table that are gathered, or put back, at once."""
+
+
+@njit(forceinline=True)
+def copy_numbers(source, first, target, place, count):
+    """Copies `count` numbers from and to places that cannot be negative.
+
+    Numba optimizes it by itself and then inlines it: where the count is known, LLVM would otherwise unroll the loop
+    into single numbers first, and find no vectors in them.
+    """
+    for m in range(np.uint64(count)):
+        target[np.uint64(place) + m] = source[np.uint64(first) + m]
 
 
 @intrinsic

@@ -103,9 +103,10 @@ def rows_of(examples: Examples, rows: np.ndarray) -> Rows:
 def entries_of(bank: ModelBank, longest: int) -> Entries:
     f = bank.dtype
     of_lanes = np.empty(bank.lanes, f), np.empty(bank.lanes), np.empty(bank.lanes, f)
-    numbers = longest + VECTOR
-    values, counts, scales = np.zeros((3, numbers))
-    return Entries(values, np.zeros(numbers, f), counts, scales, *of_lanes, first=np.zeros(1, np.int64))
+    room = longest + VECTOR
+    values, counts, totals, squares, scales, packed = np.zeros((6, room))
+    of_features = np.zeros(room, f), counts, totals, squares, scales, packed, packed.view(f)
+    return Entries(values, *of_features, *of_lanes, first=np.zeros(1, np.int64))
 
 
 def gathered(bank: ModelBank, entries: int, acting: dict[str, PartTable]) -> tuple[Gathered, ...]:

@@ -39,16 +39,21 @@ class Loss(NamedTuple):
 
 
 class Entries(NamedTuple):
-    """Room for one example: its values, the same divided by their features' root mean squares, what they are counted
-    and scaled by, and numbers of lanes.
+    """Room for one example: its values, and the same divided by their features' root mean squares; the features'
+    statistics, and what values are scaled by; numbers of lanes.
 
-    `first` is the only row of the parts of the model.
+    `packed` and `numbers` are one memory, for the numbers and slots of rows that are moved as vectors; `first` is the
+    only row of the parts of the model.
     """
 
     values: np.ndarray
     scaled: np.ndarray
     counts: np.ndarray
+    totals: np.ndarray
+    squares: np.ndarray
     scales: np.ndarray
+    packed: np.ndarray
+    numbers: np.ndarray
     slopes: np.ndarray
     shifted: np.ndarray
     shares: np.ndarray

@@ -56,6 +56,7 @@ def namespace(architecture: Architecture, rules: tuple[Rule, ...], kind: BankKin
         "FIRST_JOINT": slopes.first_joint(kind.loss),
     }
     names |= functions(architecture, kind, len(parts))
+    vectors = moves_as_vectors(architecture, rules, kind)
     waits = any(part.catches_up for part in kind.parts)
     for helper in helpers():
         names[helper] = jitted(helper, names)
@@ -65,10 +66,29 @@ def namespace(architecture: Architecture, rules: tuple[Rule, ...], kind: BankKin
         "CATCH_UP": names["catch_up_row" if waits else "nothing_waits"],
         "CATCH_UP_ALL": names["catch_up_all" if waits else "none_wait"],
         "NEXT": names["next_step" if waits else "no_next"],
+        "GATHER": names["gather_vectors" if vectors else "gather"],
+        "PUT": names["put_vectors" if vectors else "put"],
         "AVERAGE": names["blend" if kind.averages else "no_average"],
     }
-    names |= calls(architecture, kind, parts)
+    names |= calls(architecture, kind, parts) | packing(architecture, rules)
     return names
+
+
+def moves_as_vectors(architecture: Architecture, rules: tuple[Rule, ...], kind: BankKind) -> bool:
+    """Whether a row is a number, at most a slot, and the statistics: four float64."""
+    return kind.lanes == 1 and kind.dtype == "float32" and numbers_of(architecture, rules) <= 2
+
+
+def packing(architecture: Architecture, rules: tuple[Rule, ...]) -> dict[str, Callable]:
+    """Functions between the first column of rows that are moved as vectors and the part that it holds."""
+    part = list(architecture.parts).index(architecture.first)
+    what = "number_and_slot" if rules[part].slots else "number"
+    found = {}
+    for name in ("UNPACK", "PACK"):
+        move = jitted(f"{name.lower()}_{what}", {})
+        source = f"lambda numbers, size, parts: move(numbers, size, parts[{part}])"
+        found[name] = numba.njit(eval(source, {"move": move}), **INNER)
+    return found
 
 
 def functions(architecture: Architecture, kind: BankKind, parts: int) -> dict[str, Callable]:
@@ -117,13 +137,15 @@ def parts_of(architecture: Architecture, rules: tuple[Rule, ...], kind: BankKind
     return found
 
 
-COPY = {"copy_numbers": numba.njit(drivers.copy_numbers, **INNER)}
+COPY = {"copy_numbers": drivers.copy_numbers}
 """What the functions that are written out for a number of slots call."""
 
 CALLS = {
     # name: (its arguments, the helper, what the helper gets of part p)
     "TAKE_PARTS": ("table, rows, size, first, parts, lanes", "take_part", "{home}, {rows}, {size}, parts[{p}], lanes"),
     "PUT_PARTS": ("table, rows, size, first, parts, lanes", "put_part", "{home}, {rows}, {size}, parts[{p}], lanes"),
+    "TAKE_MODEL": ("table, first, parts, lanes", "take_part", "table.shared, first, 1, parts[{p}], lanes"),
+    "PUT_MODEL": ("table, first, parts, lanes", "put_part", "table.shared, first, 1, parts[{p}], lanes"),
     "ADD_PARTS": (
         "rows, places, size, first, parts, batch_parts, lanes",
         "add_part",
@@ -189,7 +211,7 @@ def takes_part(name: str, of: str, around) -> bool:
         return around.catches_up
     if name == "BLEND_PARTS":
         return of == "feature"
-    if name == "BLEND_SHARED":
+    if name in ("BLEND_SHARED", "TAKE_MODEL", "PUT_MODEL"):
         return of == "model"
     return True
 

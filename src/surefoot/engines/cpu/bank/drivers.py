@@ -19,6 +19,7 @@ from surefoot.engines.cpu.drivers.coordinate import step_coordinate
 from surefoot.engines.cpu.drivers.deferred import steps_in_stretch, stretch_of
 from surefoot.engines.cpu.prefetch import prefetch, prefetch_number
 from surefoot.engines.cpu.slots import load, not_finite, store
+from surefoot.engines.cpu.vectors import AT_ONCE, copy_numbers, put_columns, take_columns
 from surefoot.engines.modifiers import Modifiers
 
 # ruff: noqa: F821
@@ -48,7 +49,7 @@ def learn(examples, first, last, table, loss, predictions, entries, parts, waiti
         rows, size = examples.rows[begin:end], end - begin
         scaled, fields = entries.scaled[:size], examples.fields[begin * FIELDS : end * FIELDS]
         predicted = predictions[i - first]
-        gather(examples, begin, end, examples.indptr[last], table, entries, parts, waiting, lanes)
+        GATHER(examples, begin, end, examples.indptr[last], table, entries, parts, waiting, lanes)
         PREDICT(scaled, fields, parts, base_of(examples, i), predicted, lanes)
         slopes_of(loss, predicted, examples.targets[i], examples.weights[i], entries, lanes)
         GRADIENT(scaled, fields, parts, entries.slopes, lanes)
@@ -65,7 +66,7 @@ def learn(examples, first, last, table, loss, predictions, entries, parts, waiti
             skipped += MOVE_PARTS(size, parts, lanes)
         else:
             skipped += STEP_PARTS(size, parts, lanes)
-        PUT_PARTS(table, rows, size, entries.first, parts, lanes)
+        PUT(table, rows, size, entries, parts, lanes)
         NEXT(waiting)
     return skipped
 
@@ -125,19 +126,84 @@ def settle_rows(table, waiting, averages, rows, lanes):
 
 def gather(examples, begin, end, stop, table, entries, parts, waiting, lanes):
     """Scales an example's values and gathers the rows of its features."""
-    soon = examples.rows[min(begin + FEATURES_AHEAD, stop) : min(end + FEATURES_AHEAD, stop)]
-    for e in range(soon.size):
-        for k in range(0, CELLS if LANE_COUNT else table.cells.shape[1], CELLS_IN_LINE):
-            prefetch_number(table.cells, soon[e], k)
-    # The next example is asked for as well: it lies ahead of where the processor looks by itself.
-    for entry in range(end, min(2 * end - begin, end + ENTRIES_AHEAD, stop), ENTRIES_IN_LINE):
-        prefetch(examples.values, entry)
-        prefetch(examples.rows, entry + FEATURES_AHEAD)
+    prefetch_next(examples, begin, end, stop, table)
     rows, values = examples.rows[begin:end], examples.values[begin:end]
     CATCH_UP_ALL(table, rows, waiting, lanes)
     count_values(table, rows, values, entries)
     SCALE(values.size, entries)
     TAKE_PARTS(table, rows, rows.size, entries.first, parts, lanes)
+
+
+def put(table, rows, size, entries, parts, lanes):
+    """Puts the rows back."""
+    PUT_PARTS(table, rows, size, entries.first, parts, lanes)
+
+
+def gather_vectors(examples, begin, end, stop, table, entries, parts, waiting, lanes):
+    """`gather` for rows of four float64, the first of which has the number and the slot of a single lane: they are
+    read as vectors, a column of many features after the other. The last ones may be read twice.
+    """
+    rows, values = examples.rows[begin:end], examples.values[begin:end]
+    size = rows.size
+    if size < AT_ONCE:
+        gather(examples, begin, end, stop, table, entries, parts, waiting, lanes)
+    else:
+        prefetch_next(examples, begin, end, stop, table)
+        CATCH_UP_ALL(table, rows, waiting, lanes)
+        columns = (entries.packed, entries.counts, entries.totals, entries.squares)
+        for e in range(0, size, AT_ONCE):
+            take_columns(table.sums, rows, min(e, size - AT_ONCE), columns)
+        for e in range(size):
+            x = values[e]
+            entries.values[e] = x
+            entries.counts[e] += 1.0
+            entries.totals[e] += x
+            entries.squares[e] += x * x
+        SCALE(size, entries)
+        TAKE_MODEL(table, entries.first, parts, lanes)
+        UNPACK(entries.numbers, size, parts)
+
+
+def put_vectors(table, rows, size, entries, parts, lanes):
+    if size < AT_ONCE:
+        PUT_PARTS(table, rows, size, entries.first, parts, lanes)
+    else:
+        PACK(entries.numbers, size, parts)
+        columns = (entries.packed, entries.counts, entries.totals, entries.squares)
+        for e in range(0, size, AT_ONCE):
+            put_columns(table.sums, rows, min(e, size - AT_ONCE), columns)
+        PUT_MODEL(table, entries.first, parts, lanes)
+
+
+def unpack_number(numbers, size, part):
+    for e in range(size):
+        part.x[e] = numbers[2 * e]
+
+
+def unpack_number_and_slot(numbers, size, part):
+    for e in range(size):
+        part.x[e], part.slots[0][e] = numbers[2 * e], numbers[2 * e + 1]
+
+
+def pack_number(numbers, size, part):
+    for e in range(size):
+        numbers[2 * e] = part.x[e]
+
+
+def pack_number_and_slot(numbers, size, part):
+    for e in range(size):
+        numbers[2 * e], numbers[2 * e + 1] = part.x[e], part.slots[0][e]
+
+
+def prefetch_next(examples, begin, end, stop, table):
+    """Rows that come soon are prefetched, and the next example, which lies ahead of where the processor looks."""
+    soon = examples.rows[min(begin + FEATURES_AHEAD, stop) : min(end + FEATURES_AHEAD, stop)]
+    for e in range(soon.size):
+        for k in range(0, CELLS if LANE_COUNT else table.cells.shape[1], CELLS_IN_LINE):
+            prefetch_number(table.cells, soon[e], k)
+    for entry in range(end, min(2 * end - begin, end + ENTRIES_AHEAD, stop), ENTRIES_IN_LINE):
+        prefetch(examples.values, entry)
+        prefetch(examples.rows, entry + FEATURES_AHEAD)
 
 
 def base_of(examples, i):
@@ -155,13 +221,13 @@ def count_values(table, rows, values, entries):
         row[at] += 1.0
         row[at + 1] += x
         row[at + 2] += x * x
-        entries.values[e], entries.counts[e], entries.scales[e] = x, row[at], row[at + 2]
+        entries.values[e], entries.counts[e], entries.squares[e] = x, row[at], row[at + 2]
 
 
 def scale_values(size, entries):
     """Divides values by their features' root mean squares. A feature that was always 0 stays as it is."""
     for e in range(whole_vectors(size)):
-        squares = entries.scales[e]
+        squares = entries.squares[e]
         scale = np.sqrt(entries.counts[e] / squares) if squares > 0.0 else 1.0
         entries.scales[e], entries.scaled[e] = scale, F(entries.values[e] * scale)
 
@@ -280,12 +346,6 @@ def take_part(cells, rows, size, part, lanes):
         row = cells[rows[e]]
         copy_numbers(row, begin, part.x, e * span, span)
         TAKE_SLOTS(row, begin, part.slots, e * span, span)
-
-
-def copy_numbers(source, first, target, place, count):
-    """Copies `count` numbers: from and to places that cannot be negative, so as vectors."""
-    for m in range(np.uint64(count)):
-        target[np.uint64(place) + m] = source[np.uint64(first) + m]
 
 
 def put_part(cells, rows, size, part, lanes):
