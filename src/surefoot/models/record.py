@@ -15,7 +15,7 @@ from surefoot.records.files import RecordError
 
 Join = Literal["sum", "mean", "maximum"]
 """How numbers of two models that learned apart become one's: their sum, their mean weighted by the parts' accumulators,
-or the larger."""
+or the larger. `engines.joining` joins them."""
 
 
 class ModelError(RecordError):
