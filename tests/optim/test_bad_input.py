@@ -258,8 +258,8 @@ def test_memory_with_a_key_too_many(name):
 LEFT_OUT = {
     "fewer rows": ("last", lambda last: last[:2], r"'last' has shape \(2,\); expected a tensor of shape \(6,\)"),
     "not whole": ("last", lambda last: last.float(), r"'last' is torch.float32; expected torch.int64"),
-    "too late": ("last", lambda last: last + 9, r"'last', a row took part in step 10; expected 0 … 1, of 'step'"),
-    "too early": ("last", lambda last: last - 9, r"'last', a row took part in step -9; expected 0 … 1, of 'step'"),
+    "too late": ("last", lambda last: last + 9, r"'last', a row was stepped in step 10; expected 0 … 1, of 'step'"),
+    "too early": ("last", lambda last: last - 9, r"'last', a row was stepped in step -9; expected 0 … 1, of 'step'"),
     "columns": ("history", lambda history: history[:, 1:], r"'history' has shape \(1, 9\); .* of shape \(1, 10\)"),
     "no history": ("history", lambda _: None, "the memory has step, sum, last; expected step, sum, last, history"),
     "no last": ("last", lambda _: None, "the memory has step, sum, history; expected step, sum, last, history"),
