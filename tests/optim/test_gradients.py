@@ -171,7 +171,9 @@ def test_sparse_rows_by_hand(name, lazy, granularity):
 @pytest.mark.parametrize("name", ["Adam", "AdamW", "NAdam", "Yogi"])
 def test_rules_without_a_closed_form_say_so(name):
     (parameter,) = parameters((6, 3), dtype=torch.float64)
-    with pytest.raises(ValueError, match=r"parameter 0 of group 0: lazy updates are not exact .* no closed form .*lazy='touched'"):
+    with pytest.raises(
+        ValueError, match=r"parameter 0 of group 0: lazy updates are not exact .* no closed form .*lazy='touched'"
+    ):
         stepped(getattr(optim, name)([parameter]), parameter, [SPARSE["uncoalesced"][1](0, torch.float64)])
 
 
