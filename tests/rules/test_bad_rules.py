@@ -238,7 +238,7 @@ def test_hyperparameters(hyper, message):
     "slots, message",
     [
         ({"total": 0.0}, r"slot 'total' is 0\.0; expected scale\(\) or direction\(\)"),
-        ({"total": scale("start")}, r"slot 'total' starts from 'start', which is no hyperparameter"),
+        ({"total": scale("start")}, r"slot 'total' starts from 'start', which is not a hyperparameter"),
         ({"sum": scale()}, r"must take \(x, g, g2, sum, …\), got \(x, g, g2, total, lr\)"),
     ],
 )

@@ -34,6 +34,7 @@ class SGD(WithArguments):
 
     Source: Polyak (1964), Some methods of speeding up the convergence of iteration methods.
 
+    >>> import torch
     >>> w = torch.nn.Parameter(torch.tensor([1.0]))
     >>> optimizer = SGD([w], lr=0.1, momentum=0.9)
     >>> (2 * w).sum().backward()
@@ -97,6 +98,7 @@ class Adagrad(WithArguments):
 
     Source: Duchi, Hazan & Singer (2011), Adaptive subgradient methods for online learning, JMLR 12.
 
+    >>> import torch
     >>> w = torch.nn.Parameter(torch.tensor([1.0]))
     >>> optimizer = Adagrad([w], lr=0.5)
     >>> (2 * w).sum().backward()
@@ -151,6 +153,7 @@ class RMSprop(WithArguments):
 
     Source: Tieleman & Hinton (2012), Neural networks for machine learning, lecture 6.5.
 
+    >>> import torch
     >>> w = torch.nn.Parameter(torch.tensor([1.0]))
     >>> optimizer = RMSprop([w], lr=0.01)
     >>> (2 * w).sum().backward()
@@ -203,6 +206,7 @@ class Adadelta(WithArguments):
 
     Source: Zeiler (2012), ADADELTA: an adaptive learning rate method, arXiv:1212.5701.
 
+    >>> import torch
     >>> w = torch.nn.Parameter(torch.tensor([1.0]))
     >>> optimizer = Adadelta([w])
     >>> (2 * w).sum().backward()
@@ -262,6 +266,7 @@ class FTRL(WithArguments):
 
     Source: McMahan et al. (2013), Ad click prediction: a view from the trenches, KDD.
 
+    >>> import torch
     >>> w = torch.nn.Parameter(torch.zeros(2))
     >>> optimizer = FTRL([w], lr=0.1, l1=1.0)
     >>> (torch.tensor([0.5, 3.0]) @ w).backward()
