@@ -116,7 +116,7 @@ def test_a_row_without_a_label_is_a_fault(tmp_path):
 
 def test_initial_predictions_are_added(tmp_path):
     """Targets that are exactly their bases leave nothing to learn; without the bases there is much."""
-    rows = [(float(np.sin(k)), f"f{k % 3}") for k in range(60)]
+    rows = [(round(64 * np.sin(k)) / 64, f"f{k % 3}") for k in range(60)]
     based = written(tmp_path / "based.vw", "".join(f"{y} 1 {y} |f {name}\n" for y, name in rows))
     plain = written(tmp_path / "plain.vw", "".join(f"{y} |f {name}\n" for y, name in rows))
     found = trained(based, loss="squared", method=Method(lr=0.1, normalize=False), test=tuple(based))
