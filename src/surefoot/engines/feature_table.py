@@ -12,13 +12,10 @@ import numpy as np
 from surefoot import hugepages
 from surefoot.engines import restoring
 from surefoot.models import STATISTICS, Architecture
+from surefoot.native import kernel
 
 ALIGNED = 32
 """Bytes that a row is a multiple of: as few lines of a cache as can be have parts of two rows."""
-
-
-AT_ONCE = 1 << 16
-"""Rows that are copied at a time."""
 
 
 class RowMap(Protocol):
@@ -253,9 +250,16 @@ class FeatureTable:
         """Takes some lanes of a table with the same rules; rows that never occurred stay as they begin."""
         self.shared = np.ascontiguousarray(other.shared[:, other.columns("model", lanes)])
         self.grow(other.rows)
-        columns = other.columns("feature", lanes)
-        for first in range(0, self.rows, AT_ONCE):
-            seen = first + np.flatnonzero(other.statistic("count")[first : first + AT_ONCE])[:, None]
-            self.cells[seen, np.arange(len(columns))] = other.cells[seen, columns]
-        for name in STATISTICS:
-            self.statistic(name)[:] = other.statistic(name)
+        columns, begin, other_begin = other.columns("feature", lanes), self.row.statistics, other.row.statistics
+        copy_rows(other.cells, other.sums, other_begin, columns, self.cells, self.sums, begin, len(STATISTICS))
+
+
+@kernel
+def copy_rows(source, source_sums, source_statistics, columns, target, target_sums, target_statistics, statistics):
+    """Copies some columns and the statistics of every row that has occurred."""
+    for j in range(source.shape[0]):
+        if source_sums[j, source_statistics] > 0.0:
+            for c in range(columns.size):
+                target[j, c] = source[j, columns[c]]
+            for k in range(statistics):
+                target_sums[j, target_statistics + k] = source_sums[j, source_statistics + k]
