@@ -190,3 +190,19 @@ def test_every_rule_has_the_bits_of_the_reference(c):
         ]
         assert_identical(*(each.learn(examples(X, y)) for each in found))
         assert_identical(*map(numbers, found))
+
+
+@pytest.mark.parametrize("rule", ["adagrad", "sgd"])
+def test_penalties_make_weights_exactly_zero(rule):
+    """Of features that say nothing; not of the one that does, and not the bias, which is spared."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(300, 6))
+    rows = examples(X, 3.0 * X[:, 0] + 1.0)
+    steps = {"weight": [Step(rule, lr=0.3, l1=0.5)], "bias": [Step(rule, lr=0.3)]}
+    bank = ModelBank("linear", steps, loss="squared", engine="reference", batch_size=300)
+    for _ in range(20):
+        bank.learn(rows)
+    weights = bank.numbers("weight")[:, 0, 0, 0]
+    assert weights[0] > 1.0
+    assert bank.numbers("bias")[0, 0, 0, 0] > 0.5
+    assert_identical(np.abs(weights[1:]), np.zeros(5, weights.dtype))

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
-from surefoot import hugepages
+from surefoot import hugepages, system
 from surefoot.engines import restoring
 from surefoot.models import STATISTICS, Architecture
 from surefoot.native import kernel
@@ -198,6 +198,7 @@ class FeatureTable:
         if rows <= self.rows:
             return
         if rows > len(self._room):
+            self._check_memory(rows)
             room = self._blank(max(rows, self.rows + self.rows // 2))
             room[: self.rows] = self.cells
             self._room = room
@@ -205,6 +206,15 @@ class FeatureTable:
         for name, layout in self.parts.items():
             if layout.of == "feature":
                 self._begin(self._room[before:rows], name, lambda: self.row_map.ids(before, rows))
+
+    def _check_memory(self, rows: int) -> None:
+        """Raises ValueError for more rows than there is memory for."""
+        each, memory = self.bytes_per_feature, system.memory()
+        if rows * each > memory:
+            raise ValueError(
+                f"found feature {rows - 1}, whose table would take {rows * each / 1e9:,.1f} GB of the "
+                f"{memory / 1e9:,.1f} GB of memory; hash features to fewer ids, or give a row map"
+            )
 
     def _blank(self, rows: int) -> np.ndarray:
         return hugepages.zeros((rows, self.row.width), self.dtype)

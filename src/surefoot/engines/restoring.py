@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import numbers as kinds
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 LARGEST = 1 << 62
+
+
+@contextlib.contextmanager
+def one_sentence() -> Iterator[None]:
+    """While a state is taken apart that may be anything.
+
+    Raises:
+        ValueError: it is not a state.
+    """
+    try:
+        yield
+    except (ArithmeticError, AttributeError, LookupError, TypeError) as error:
+        raise ValueError(f"state: found something that is not a learner's ({type(error).__name__}: {error})") from None
 
 
 def array(arrays: Mapping[str, np.ndarray], name: str, dtype: Any, shape: tuple[int | None, ...]) -> np.ndarray:

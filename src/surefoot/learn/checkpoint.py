@@ -63,8 +63,18 @@ class Checkpoint:
             FileError: it is not one, or is corrupt.
         """
         arrays, facts = storage.read(path, KIND)
-        facts |= {"cursor": Cursor.of(facts["cursor"]), "window": Window(*facts["window"])}
-        return cls(arrays=arrays, **facts)
+        with storage.as_written(path):
+            facts |= {name: dict(facts[name]) for name in ("plan", "sizes", "learner", "targets")}
+            begin, lost, constant = facts["window"]
+            first = facts["first_loss"]
+            facts |= {
+                "cursor": Cursor.of(facts["cursor"]),
+                "window": Window(int(begin), float(lost), float(constant)),
+                "first_loss": None if first is None else float(first),
+                "skipped": {reason: int(lines) for reason, lines in facts["skipped"].items()},
+                "seconds": float(facts["seconds"]),
+            }
+            return cls(arrays=arrays, **facts)
 
     def check(self, path: Path, plan: Mapping[str, Any], sizes: Mapping[str, int]) -> None:
         """Whether a training may continue from it.

@@ -13,6 +13,7 @@ import numpy as np
 from surefoot.data import DataError
 from surefoot.data.stream import Block
 from surefoot.data.stream.blocks import part_of
+from surefoot.engines import restoring
 from surefoot.learn import storage
 from surefoot.learn.targets import Targets
 
@@ -60,9 +61,9 @@ class Cursor:
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> Cursor:
         """The cursor that JSON gives back."""
-        known = dict(record)
-        sums = CheckSums(*known.pop("sums"))
-        return cls(sums=sums, **known)
+        number, done = (restoring.whole(record, name) for name in ("number", "done"))
+        lost, weight = (restoring.real(record, name) for name in ("lost", "weight"))
+        return cls(number, done, CheckSums(*map(int, record["sums"])), lost, weight)
 
     def advanced(self, examples: int, sums: CheckSums) -> Cursor:
         """After this many further examples of the pass."""

@@ -334,7 +334,11 @@ class Learner:
         >>> Learner.from_state(Settings(), *begun.state()).room
         3
         """
+        with restoring.one_sentence():
+            return cls._restored(settings, arrays, numbers, row_map)
 
+    @classmethod
+    def _restored(cls, settings: Settings, arrays, numbers, row_map: RowMap | None) -> Learner:
         def own(part: str) -> tuple[dict[str, np.ndarray], Mapping[str, Any]]:
             prefix = f"{part}."
             chosen = {name.removeprefix(prefix): arrays[name] for name in arrays if name.startswith(prefix)}

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from surefoot import models
+from surefoot import models, system
 from surefoot.data.stream import Block, Names
+from surefoot.engines import restoring
 from surefoot.learn import storage
 from surefoot.learn.expansion import expanded
 from surefoot.learn.feature_stats import FeatureStats
@@ -19,9 +20,11 @@ from surefoot.learn.learner import Learner
 from surefoot.learn.targets import Targets
 from surefoot.losses import Loss
 from surefoot.losses.recalled import recalled, recorded
-from surefoot.models import Architecture
+from surefoot.models import Architecture, Part
 
 KIND = "model"
+TABLES = 3
+"""Copies of a table in float64 that inspecting a model takes, at most."""
 
 
 @dataclass(frozen=True)
@@ -176,31 +179,44 @@ class Model:
             LossError: it was trained with another loss.
         """
         arrays, facts = storage.read(path, KIND)
-        architecture, numbers = _architecture(path, facts["model"]), {}
-        for name, part in architecture.parts.items():
-            table = table_of(f"numbers.{name}", arrays)
-            numbers[name] = table.reshape(len(table), part.width, table.shape[1] // part.width)
-        stats = memory = None
-        if "stats.features" in arrays:
-            stats = FeatureStats(**{entry.name: arrays[f"stats.{entry.name}"] for entry in fields(FeatureStats)})
-        if "memory" in facts:
-            prefix = "memory."
-            kept = {name.removeprefix(prefix): arrays[name] for name in arrays if name.startswith(prefix)}
-            memory = kept, facts["memory"]
-        return cls(
-            numbers,
-            Targets(recalled(facts["loss"], loss), facts["classes"]),
-            architecture,
-            facts["parameter"],
-            facts["center"],
-            facts["spread"],
-            stats,
-            Written(arrays) if "names.features" in arrays else {},
-            facts["reading"],
-            facts["facts"],
-            memory,
-            arrays["ids"].astype(np.int64) if "ids" in arrays else None,
-        )
+        with storage.as_written(path):
+            architecture = _architecture(path, facts["model"])
+            targets = Targets(recalled(facts["loss"], loss), facts["classes"])
+            numbers = {
+                name: numbers_of(name, part, targets.outputs, arrays) for name, part in architecture.parts.items()
+            }
+            rows = {len(numbers[name]) for name, part in architecture.parts.items() if part.of == "feature"}
+            if len(rows) != 1:
+                raise ValueError(f"parts have numbers of {sorted(rows)} features")
+            stats = ids = memory = None
+            if "stats.features" in arrays:
+                stats = FeatureStats(**{entry.name: arrays[f"stats.{entry.name}"] for entry in fields(FeatureStats)})
+                if len({len(array) for array in vars(stats).values()}) != 1:
+                    raise ValueError("statistics are of different numbers of features")
+            if "ids" in arrays:
+                ids = arrays["ids"].astype(np.int64)
+                if rows != {len(ids)}:
+                    raise ValueError(f"found {len(ids)} ids of {sorted(rows)} features")
+            if "memory" in facts:
+                prefix = "memory."
+                kept = {name.removeprefix(prefix): arrays[name] for name in arrays if name.startswith(prefix)}
+                memory = kept, dict(facts["memory"])
+            center, spread = (restoring.real(facts, name) for name in ("center", "spread"))
+            names = Written(arrays) if "names.features" in arrays else {}
+            known = facts["parameter"], center, spread, stats, names, dict(facts["reading"]), dict(facts["facts"])
+            return cls(numbers, targets, architecture, *known, memory, ids)
+
+
+def numbers_of(name: str, part: Part, outputs: int, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+    """A part's numbers in a file, (features or 1, width, outputs).
+
+    Raises:
+        KeyError, ValueError: there are none, or they do not fit.
+    """
+    table = table_of(f"numbers.{name}", arrays)
+    if table.ndim != 2 or table.dtype.kind != "f" or (part.of == "model" and len(table) != 1):
+        raise ValueError(f"numbers.{name}: found {table.dtype} of shape {table.shape}")
+    return table.reshape(len(table), part.width, outputs)
 
 
 def _architecture(path: str | os.PathLike[str], name: str) -> Architecture:
@@ -232,9 +248,14 @@ def table_of(name: str, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
     """The table that `compact` was given."""
     if name in arrays:
         return arrays[name]
-    values = arrays[f"{name}.values"]
-    table = np.zeros(tuple(arrays[f"{name}.shape"].tolist()), values.dtype)
-    table[arrays[f"{name}.rows"]] = values
+    values, places = arrays[f"{name}.values"], arrays[f"{name}.rows"]
+    rows, columns = map(int, arrays[f"{name}.shape"])
+    if TABLES * rows * columns * 8 > system.memory():
+        raise ValueError(f"{name}: found a table of {rows:,} rows, more than there is memory for")
+    if len(places) and not 0 <= places.min() <= places.max() < rows:
+        raise ValueError(f"{name}: found rows {places.min()} … {places.max()} of {rows}")
+    table = np.zeros((rows, columns), values.dtype)
+    table[places] = values
     return table
 
 

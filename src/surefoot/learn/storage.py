@@ -6,16 +6,18 @@ checksum of all arrays and facts: a file that was truncated, damaged or edited i
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from surefoot.atomic_write import atomic_write, check
+from surefoot.records.files import RecordError
 
 VERSION = 2
 DTYPES = {"<f4": "F32", "<f8": "F64", "<i4": "I32", "<i8": "I64", "|u1": "U8"}
@@ -99,7 +101,24 @@ def read(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, np.ndarray]
         )
     if metadata.pop("checksum", None) != checksum(arrays, metadata):
         raise FileError(f"{path}: checksum mismatch; the file is corrupt: copy it again, or train again")
-    return arrays, json.loads(metadata["facts"])
+    with as_written(path):
+        return arrays, dict(json.loads(metadata["facts"]))
+
+
+@contextlib.contextmanager
+def as_written(path: str | os.PathLike[str]) -> Iterator[None]:
+    """While what a file holds is put together again: what does not fit was edited, and checksums can be made again.
+
+    Raises:
+        FileError: something that the file holds is missing, or does not fit.
+    """
+    try:
+        yield
+    except (FileError, RecordError):
+        raise
+    except (ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError, TypeError, ValueError) as error:
+        why = f"no {error}" if isinstance(error, KeyError) else str(error).partition("\n")[0]
+        raise FileError(f"{path}: is not as it was written ({why}); copy it again, or train again") from None
 
 
 def checksum(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> str:

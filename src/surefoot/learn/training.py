@@ -219,9 +219,10 @@ class Training:
             )
         saved = Checkpoint.read(path)
         saved.check(path, self.plan.record(), sizes(self.stream.files))
-        self.targets.restore(saved.targets)
-        settings = self._settings()
-        learner = self.learner = Learner.from_state(settings, saved.arrays, saved.learner)
+        with storage.as_written(path):
+            self.targets.restore(saved.targets)
+            settings = self._settings()
+            learner = self.learner = Learner.from_state(settings, saved.arrays, saved.learner)
         self.cursor, self.first_loss, self.skipped = saved.cursor, saved.first_loss, dict(saved.skipped)
         self.divergence.window, self.divergence.good = saved.window, (saved.arrays, saved.learner)
         self.clock = Clock(saved.seconds, learner.examples)

@@ -1,0 +1,202 @@
+"""States, checkpoints and model files that were edited: one sentence says what is wrong, and nothing else happens.
+
+Kernels do not check bounds, so what does not fit must not reach them.
+"""
+
+import copy
+import json
+
+import numpy as np
+import pytest
+
+from surefoot.engines.examples import Examples
+from surefoot.learn import storage
+from surefoot.learn.learner import Learner
+from surefoot.learn.model import Model
+from surefoot.learn.plan import CHECKPOINT, Plan
+from surefoot.learn.settings import Method, Settings
+from surefoot.learn.targets import Targets
+from surefoot.learn.training import Interrupted, Training
+
+SETTINGS = Settings(lr=0.1, average=True, engine="reference")
+
+
+def learner() -> Learner:
+    rng = np.random.default_rng(0)
+    indices = np.concatenate([np.sort(rng.choice(6, 2, replace=False)) for _ in range(20)])
+    rows = Examples(
+        np.arange(0, 41, 2), indices, rng.normal(size=40), rng.integers(0, 2, 20).astype(float), np.ones(20)
+    )
+    learner = Learner(SETTINGS)
+    learner.learn(rows)
+    return learner
+
+
+def state():
+    arrays, numbers = copy.deepcopy(learner().state())
+    return arrays, json.loads(json.dumps(numbers))
+
+
+ARRAYS = sorted(state()[0])
+CHANGES = {
+    "is missing": lambda array: None,
+    "has another type": lambda array: np.zeros(array.shape, np.float16),
+    "has one row less": lambda array: array[:-1],
+    "has one row more": lambda array: np.concatenate([array, array[:1]]),
+    "is flat": lambda array: array.ravel() if array.ndim > 1 else array[:, None],
+    "is a number": lambda array: np.array(3.0),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("name", ARRAYS)
+def test_an_array_that_does_not_fit_is_refused(name, change):
+    arrays, numbers = state()
+    changed = CHANGES[change](arrays.pop(name))
+    if changed is not None:
+        arrays[name] = changed
+    with pytest.raises(ValueError, match=r"^[\w.]+: found .*, expected [^\n]*$"):
+        Learner.from_state(SETTINGS, arrays, numbers)
+
+
+@pytest.mark.parametrize("wrong", [-1, 21, 1 << 62, -(1 << 63)])
+def test_steps_that_were_not_taken_are_refused(wrong):
+    arrays, numbers = state()
+    arrays["bank.last"][3] = wrong
+    with pytest.raises(ValueError, match=r"last: found steps .*, expected 0 … 20"):
+        Learner.from_state(SETTINGS, arrays, numbers)
+
+
+def fits(name: str, wrong) -> bool:
+    """Whether it may be anything of its kind: a number, or a list."""
+    if name == "history":
+        return wrong in ([], {})
+    if name in ("center", "spread", "weight", "least", "total"):
+        return wrong in (-1, 1e300, 1 << 70) and (name, wrong) != ("spread", 1e300)
+    return False
+
+
+PLACES = [(), ("bank",), ("mixture",), ("grid",)]
+FACTS = [(*place, name) for place in PLACES for name in (state()[1] if not place else state()[1][place[0]])]
+
+
+@pytest.mark.parametrize("wrong", ["missing", None, "text", -1, [], {}, 1e300, 1 << 70])
+@pytest.mark.parametrize("place", FACTS, ids=".".join)
+def test_a_number_that_does_not_fit_is_refused(place, wrong):
+    arrays, numbers = state()
+    *parents, name = place
+    owner = numbers
+    for parent in parents:
+        owner = owner[parent]
+    if wrong == "missing":
+        del owner[name]
+    else:
+        owner[name] = wrong
+    if fits(name, wrong):
+        Learner.from_state(SETTINGS, arrays, numbers)
+        return
+    with pytest.raises(ValueError, match=r"^[^\n]*$"):
+        Learner.from_state(SETTINGS, arrays, numbers)
+
+
+# Files
+
+
+def edited(path, change) -> None:
+    """Writes a file again with a change of its arrays and facts, and the checksum that they have then."""
+    kind = "model" if path.name == "m" else "checkpoint"
+    arrays, facts = storage.read(path, kind)
+    change(arrays, facts)
+    storage.write(path, kind, arrays, facts)
+
+
+EDITS = {
+    "an array of another shape": lambda arrays, facts: arrays.update(
+        {"bank.cells": arrays["bank.cells"][:, 1:].copy()}
+    ),
+    "no array": lambda arrays, facts: arrays.pop("mixture.prior"),
+    "no cursor": lambda arrays, facts: facts.pop("cursor"),
+    "another cursor": lambda arrays, facts: facts.update(cursor=3),
+    "a window of three": lambda arrays, facts: facts.update(window=[1, 2, 3, 4]),
+    "no targets": lambda arrays, facts: facts.update(targets={}),
+    "no sizes": lambda arrays, facts: facts.update(sizes=None),
+    "no learner": lambda arrays, facts: facts.update(learner={}),
+    "something else": lambda arrays, facts: facts.update(more=1),
+    "skipped lines": lambda arrays, facts: facts.update(skipped=3),
+}
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_an_edited_checkpoint_is_refused(tmp_path, edit):
+    (tmp_path / "rows.svm").write_text("1 1:0.5 2:1\n-1 2:2 3:1\n" * 20)
+    plan: dict = {"files": (str(tmp_path / "rows.svm"),), "checkpoint": str(tmp_path), "every": 10, "passes": 4}
+    plan |= {"method": Method(lr=0.1, engine="reference")}
+
+    def stop(progress):
+        raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted):
+        Training(Plan(**plan), progress=stop).run()
+    edited(tmp_path / CHECKPOINT, EDITS[edit])
+    with pytest.raises(storage.FileError, match=r"checkpoint\.safetensors: is not as it was written \([^\n]*$"):
+        Training(Plan(**plan, resume=True)).run()
+
+
+def long(arrays, name="numbers.weight"):
+    """The same numbers as the rows that are not zero."""
+    table = arrays.pop(name)
+    arrays |= {f"{name}.values": table, f"{name}.rows": np.arange(len(table)), f"{name}.shape": np.array(table.shape)}
+    return arrays
+
+
+MODELS = {
+    "no weights": lambda arrays, facts: arrays.pop("numbers.weight"),
+    "no biases": lambda arrays, facts: arrays.pop("numbers.bias"),
+    "biases of three outputs": lambda arrays, facts: arrays.update({"numbers.bias": np.zeros((1, 3))}),
+    "three biases": lambda arrays, facts: arrays.update({"numbers.bias": np.zeros((3, 1))}),
+    "whole numbers": lambda arrays, facts: arrays.update({"numbers.weight": np.zeros((6, 1), np.int64)}),
+    "a huge table": lambda arrays, facts: long(arrays).update({"numbers.weight.shape": np.array([1 << 40, 1])}),
+    "a negative table": lambda arrays, facts: long(arrays).update({"numbers.weight.shape": np.array([-1, 1])}),
+    "a row beyond": lambda arrays, facts: long(arrays)["numbers.weight.rows"].__setitem__(0, 6),
+    "a negative row": lambda arrays, facts: long(arrays)["numbers.weight.rows"].__setitem__(0, -1),
+    "fewer ids": lambda arrays, facts: arrays.update({"ids": np.arange(5)}),
+    "fewer statistics": lambda arrays, facts: arrays.update({"stats.counts": np.zeros(3)}),
+    "no loss": lambda arrays, facts: facts.pop("loss"),
+    "a spread in words": lambda arrays, facts: facts.update(spread="wide"),
+    "facts that are a list": lambda arrays, facts: facts.update(facts=[1]),
+}
+
+
+@pytest.mark.parametrize("edit", MODELS)
+def test_an_edited_model_is_refused(tmp_path, edit):
+    Model.of(learner(), Targets("logistic", (-1.0, 1.0))).save(tmp_path / "m")
+    edited(tmp_path / "m", MODELS[edit])
+    with pytest.raises(storage.FileError, match=r"m: is not as it was written \([^\n]*\); copy it again"):
+        Model.load(tmp_path / "m")
+
+
+def test_facts_that_nest_without_end_are_refused(tmp_path, monkeypatch):
+    Model.of(learner(), Targets("logistic", (-1.0, 1.0))).save(tmp_path / "m")
+    arrays, _ = storage.read(tmp_path / "m", "model")
+    monkeypatch.setattr(storage.json, "dumps", dumps := json.dumps)
+    nested = "[" * 200_000 + "]" * 200_000
+    monkeypatch.setattr(storage.json, "dumps", lambda value: nested if value == {"nested": True} else dumps(value))
+    storage.write(tmp_path / "m", "model", arrays, {"nested": True})
+    with pytest.raises(storage.FileError, match="is not as it was written"):
+        Model.load(tmp_path / "m")
+
+
+@pytest.mark.parametrize("wrong", [-1, -(1 << 63)])
+def test_negative_ids_are_refused(wrong):
+    rows = Examples(np.array([0, 1]), np.array([wrong]), np.ones(1), np.ones(1), np.ones(1))
+    for engine in ("cpu", "reference"):
+        with pytest.raises(ValueError, match=f"found feature {wrong}, expected ids of at least 0"):
+            Learner(Settings(lr=0.1, engine=engine)).learn(rows)
+
+
+@pytest.mark.parametrize("wrong", [1 << 45, (1 << 63) - 2])
+def test_ids_that_no_table_has_room_for_are_refused(wrong):
+    rows = Examples(np.array([0, 1]), np.array([wrong]), np.ones(1), np.ones(1), np.ones(1))
+    for engine in ("cpu", "reference"):
+        with pytest.raises(ValueError, match=f"found feature {wrong}, whose table would take .* of memory; "):
+            Learner(Settings(lr=0.1, engine=engine)).learn(rows)
