@@ -115,7 +115,7 @@ class ModelBank:
         self._check(engine)
         self.t = self.skipped = 0
         self.row_map = Identity() if row_map is None else row_map
-        self.table = self._table()
+        self.table, self.common = self._table(), self._common()
         self.means = self._means(0) if self.averages else {}
         self.total, self.upto_shared = 0.0, np.zeros(1)
         self._followed: dict[str, np.ndarray] = {}
@@ -159,6 +159,20 @@ class ModelBank:
                 )
             if len({step.rule for step in steps}) > 1:
                 raise ValueError(f"{name}: found several rules for the part {part!r}, expected one at several rates")
+            self._check_granularity(part, steps)
+
+    def _check_granularity(self, part: str, steps: list[Step]) -> None:
+        found = dict.fromkeys(step.granularity for step in steps)
+        if len(found) > 1 or "row" in found:
+            raise ValueError(
+                f"{self.architecture.name}: found granularity {', '.join(found)} for the part {part!r}, expected "
+                "coordinate or tensor at every rate"
+            )
+        if "tensor" in found and any(self.damped):
+            raise ValueError(
+                f"{self.architecture.name}: steps of the part {part!r} cannot be implicit, because its numbers share a "
+                "rate; expected granularity coordinate"
+            )
 
     @property
     def engine(self) -> Engine:
@@ -207,12 +221,34 @@ class ModelBank:
     def _table(self) -> FeatureTable:
         slots = {
             part: {
-                name: np.array([step.initial(slot) for step in steps] * self.outputs)
-                for name, slot in steps[0].rule.slots.items()
+                name: self._initial(part, name)
+                for name in steps[0].rule.slots
+                if name not in self.slots_in_common(part)
             }
             for part, steps in self.steps.items()
         }
         return FeatureTable(self.architecture, slots, self.lanes, self.dtype, self.row_map)
+
+    def slots_in_common(self, part: str) -> list[str]:
+        """The slots of which a part has one number for each lane."""
+        step = self.steps[part][0]
+        return [name for name, common in zip(step.rule.slots, step.in_common, strict=True) if common]
+
+    def numbers_of(self, part: str) -> int:
+        """How many numbers a part has in a lane, so far."""
+        layout = self.table.parts[part]
+        return layout.width * (self.features if layout.of == "feature" else 1)
+
+    def _initial(self, part: str, slot: str) -> np.ndarray:
+        return np.array([step.initial(step.rule.slots[slot]) for step in self.steps[part]] * self.outputs)
+
+    def _common(self) -> dict[str, np.ndarray]:
+        """What the numbers of a part share, (slots in common, lanes), of the parts that share anything."""
+        return {
+            part: np.array([self._initial(part, slot) for slot in slots], self.dtype)
+            for part in self.steps
+            if (slots := self.slots_in_common(part))
+        }
 
     def _means(self, rows: int) -> dict[str, np.ndarray]:
         """Averages of each part, (rows or 1, width · lanes)."""
@@ -325,7 +361,11 @@ class ModelBank:
         self.settle()
         step, lanes = self.steps[part][rate], slice(rate, None, self.rates)
         x = np.ascontiguousarray(self.table.numbers(part)[..., lanes])
-        slots = {name: np.ascontiguousarray(self.table.numbers(part, name)[..., lanes]) for name in step.rule.slots}
+        common = dict(zip(self.slots_in_common(part), self.common.get(part, ()), strict=True))
+        slots = {
+            name: np.ascontiguousarray((common[name] if name in common else self.table.numbers(part, name))[..., lanes])
+            for name in step.rule.slots
+        }
         return step.rates(x, State(slots, t=self.t)).astype(self.dtype)
 
     @property
@@ -333,7 +373,7 @@ class ModelBank:
         """What the rules remember of a weight, in bytes: the numbers of their slots."""
         slots = [self.table.numbers(part, slot) for part, at in self.table.parts.items() for slot in at.slots]
         weights = sum(self.table.numbers(part).size for part in self.table.parts)
-        return sum(slot.nbytes for slot in slots) / weights
+        return sum(array.nbytes for array in (*slots, *self.common.values())) / weights
 
     def choose(
         self, rates: Sequence[int], steps: Mapping[str, Sequence[Step]] | Sequence[Step], damped: Sequence[bool]
@@ -345,6 +385,7 @@ class ModelBank:
             if name in self.means:
                 wide = self.means[name].reshape(-1, layout.width, layout.lanes)
                 self.means[name] = np.ascontiguousarray(wide[..., lanes]).reshape(len(wide), -1)
+        self.common = {part: np.ascontiguousarray(slots[:, lanes]) for part, slots in self.common.items()}
         before = self.table
         self.steps, self.damped, self._followed = self._by_part(steps), [bool(d) for d in damped], {}
         self.table = self._table()
@@ -356,6 +397,7 @@ class ModelBank:
         arrays |= {f"means.{name}": array for name, array in self.means.items()}
         if not isinstance(self.row_map, Identity):
             arrays["ids"] = self.row_map.ids(0, self.features)
+        arrays |= {f"common.{name}": array for name, array in self.common.items()}
         return arrays, {"t": self.t, "skipped": self.skipped, "settled": self.settled, "total": self.total}
 
     def restore(self, arrays: Mapping[str, np.ndarray], numbers: Mapping[str, Any]) -> None:
@@ -376,6 +418,8 @@ class ModelBank:
         self.upto_shared = restoring.array(arrays, "upto_shared", np.float64, (1,)).copy()
         for name, mean in self._means(rows).items() if self.averages else ():
             self.means[name] = restoring.array(arrays, f"means.{name}", self.dtype, mean.shape).copy()
+        for name, common in self.common.items():
+            self.common[name] = restoring.array(arrays, f"common.{name}", self.dtype, common.shape).copy()
         self._followed = {}
         self._restore_ids(arrays)
 

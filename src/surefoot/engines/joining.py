@@ -23,7 +23,8 @@ class Learned:
         numbers: of each part, for features as they are in the data: (n, width, outputs, rates), or of a part of the
             model (1, width, outputs, rates), (0, …) before the first step.
         weights: float64, of the same shapes: how much was learned about each number. The sum of its squared gradients,
-            or what the rule has in place of it; else the number of examples, or of steps for a part of the model.
+            or what the rule has in place of it for each; else the number of examples, or of steps for a part of the
+            model.
     """
 
     architecture: Architecture
@@ -49,7 +50,8 @@ class Learned:
 def weights_of(bank: ModelBank, part: str) -> np.ndarray:
     """How much was learned about each number of a part, (features or 1, width, outputs, rates)."""
     layout, of_feature = bank.table.parts[part], bank.table.parts[part].of == "feature"
-    scales = [name for name, slot in bank.steps[part][0].rule.slots.items() if slot.kind == "scale"]
+    slots = bank.steps[part][0].rule.slots
+    scales = [name for name in layout.slots if slots[name].kind == "scale"]  # and not in common
     if scales:
         found = bank.table.numbers(part, scales[0]).astype(np.float64) - layout.slots[scales[0]]
         if of_feature and bank.normalize:  # gradients were those by the weights of scaled features

@@ -44,8 +44,12 @@ def learn(bank: ModelBank, examples: Examples, rows, edges, totals, predictions)
         if example is not None and bank.batch_size == 1 and any(bank.damped):
             skipped += example.implicit_step(bank, gradients, acting, b)
         else:
+            means = {part: mean_squares(bank, part, gradients) for part in bank.common}
+            after = {part: common_after(bank, part, means[part], acting[part], b) for part in bank.common}
             for (part, row), g in gradients.items():
-                skipped += step(bank, part, row, g, acting[part], b)
+                skipped += step(bank, part, row, g, acting[part], b, mean=means.get(part))
+            for part, slots in after.items():
+                bank.common[part][...] = np.where(np.isfinite(slots), slots, bank.common[part])
     return skipped
 
 
@@ -195,7 +199,12 @@ def cells(bank: ModelBank, part: str, row: int, slot: str | None = None) -> np.n
 
 
 def memory(bank: ModelBank, part: str, row: int) -> list[np.ndarray]:
-    return [cells(bank, part, row, slot) for slot in bank.table.parts[part].slots]
+    """The rule's slots; copies of those that are in common."""
+    common = dict(zip(bank.slots_in_common(part), bank.common.get(part, ()), strict=True))
+    return [
+        per_number(bank, part, common[slot]) if slot in common else cells(bank, part, row, slot)
+        for slot in bank.steps[part][0].rule.slots
+    ]
 
 
 def per_number(bank: ModelBank, part: str, of_lanes) -> np.ndarray:
@@ -209,14 +218,37 @@ def trial(bank: ModelBank, part: str, row: int, g, acting, b: int) -> np.ndarray
     return -np.asarray(reference.bound("advance", bank.dtype.type)(np.zeros_like(g), rate, direction), bank.dtype)
 
 
-def rule_at(bank: ModelBank, part: str, row: int, x, g, acting, b: int):
-    """(rate, direction, *slots) of the part's rule at step b of a table."""
+def mean_squares(bank: ModelBank, part: str, gradients) -> np.ndarray:
+    """The mean square of a part's gradient in every lane: that of features that take no part is 0."""
+    total = np.zeros(bank.lanes)
+    with np.errstate(all="ignore"):
+        for numbers in (g for (of, _), each in gradients.items() if of == part for g in each.reshape(-1, bank.lanes)):
+            square = numbers * numbers
+            total = total + np.where(np.isfinite(square), square, 0).astype(np.float64)
+        return (total / max(bank.numbers_of(part), 1)).astype(bank.dtype)
+
+
+def common_after(bank: ModelBank, part: str, mean, acting, b: int) -> np.ndarray:
+    """What the slots in common are after step b of a table, (slots in common, lanes)."""
+    step_, zero = bank.steps[part][0], np.zeros(bank.lanes, bank.dtype)
+    own = iter(bank.common[part])
+    slots = [next(own) if common else zero for common in step_.in_common]
+    with np.errstate(all="ignore"):
+        c = acting.coefficients[min(b, len(acting.coefficients) - 1)]
+        _, _, *after = step_.rule.bound(dtype=bank.dtype.type)(zero, zero, mean, *slots, *c)
+    return np.array([slot for slot, common in zip(after, step_.in_common, strict=True) if common], bank.dtype)
+
+
+def rule_at(bank: ModelBank, part: str, row: int, x, g, acting, b: int, mean=None):
+    """(rate, direction, *slots) of the part's rule at step b of a table; `mean` is the mean square that numbers
+    share."""
     c = [per_number(bank, part, column) for column in acting.coefficients[min(b, len(acting.coefficients) - 1)]]
     with np.errstate(all="ignore"):
-        return bank.steps[part][0].rule.bound(dtype=bank.dtype.type)(x, g, g * g, *memory(bank, part, row), *c)
+        square = g * g if mean is None else per_number(bank, part, mean)
+        return bank.steps[part][0].rule.bound(dtype=bank.dtype.type)(x, g, square, *memory(bank, part, row), *c)
 
 
-def step(bank: ModelBank, part: str, row: int, g, acting, b: int, moves=None) -> int:
+def step(bank: ModelBank, part: str, row: int, g, acting, b: int, moves=None, mean=None) -> int:
     """Steps a part of a row, or takes `moves` off it; returns how many numbers were skipped."""
     step_, f = bank.steps[part][0], bank.dtype.type
     x, slots = cells(bank, part, row), memory(bank, part, row)
@@ -224,7 +256,7 @@ def step(bank: ModelBank, part: str, row: int, g, acting, b: int, moves=None) ->
     with np.errstate(all="ignore"):
         keep = per_number(bank, part, acting.keep[min(b, len(acting.keep) - 1)])
         start = keep * x if step_.decays and moves is None else x
-        rate, direction, *after = rule_at(bank, part, row, start, g, acting, b)
+        rate, direction, *after = rule_at(bank, part, row, start, g, acting, b, mean)
         origin = np.zeros_like(x) if step_.rule.from_origin else start
         new = reference.bound("advance", f)(origin, rate, direction) if moves is None else x - moves
         if step_.shrinks:
@@ -255,7 +287,7 @@ def catch_up(bank: ModelBank, row: int, until: int) -> None:
             step_ = bank.steps[part][k % bank.rates]
             places = slice(k, None, bank.lanes)
             x = cells(bank, part, row)[places]
-            slots = [slot[places] for slot in memory(bank, part, row)]
+            slots = [slot[places] for slot in memory(bank, part, row)]  # what is in common is not written back
             last, copies = int(bank.last[row]), [slot.copy() for slot in slots]
             history = stretches(bank, part, step_, row, last, until)
             after, kept = reference.zero_grad_steps(step_, x.copy(), copies, last, until, history, bank.dtype.type)

@@ -12,6 +12,7 @@ from surefoot.engines.cpu.bank.arguments import (
     Averages,
     Batch,
     Cells,
+    Common,
     Entries,
     Gathered,
     Loss,
@@ -73,15 +74,19 @@ def cells_of(bank: ModelBank) -> Cells:
 def kind_of(bank: ModelBank, examples: Examples | None = None) -> tuple:
     """What drivers are compiled for."""
     rules = tuple(steps[0].rule for steps in bank.steps.values())
-    kinds = tuple(
-        Kind(bank.dtype.name, decays=steps[0].decays, shrinks=steps[0].shrinks, catches_up=bank.catches_up(part))
-        for part, steps in bank.steps.items()
-    )
+    kinds = tuple(kind_of_part(bank, part) for part in bank.steps)
     lanes = bank.lanes if bank.lanes in COMPILED_LANES else 0
     fields, bases = (False, False) if examples is None else (examples.fields is not None, examples.bases is not None)
     own = None if bank.loss in losses.CODES else bank.loss
     kind = BankKind(bank.dtype.name, lanes, bank.normalize, bank.averages, kinds, fields, bases, own)
     return bank.architecture, rules, kind
+
+
+def kind_of_part(bank: ModelBank, part: str) -> Kind:
+    step = bank.steps[part][0]
+    return Kind(
+        bank.dtype.name, step.shared, decays=step.decays, shrinks=step.shrinks, catches_up=bank.catches_up(part)
+    )
 
 
 def rows_of(examples: Examples, rows: np.ndarray) -> Rows:
@@ -122,7 +127,7 @@ def room_of(bank: ModelBank, part: str, numbers: int, acting: PartTable) -> Gath
     return Gathered(
         np.zeros(flat, f),
         np.zeros(flat, f),
-        tuple(np.zeros(flat, f) for _ in step.rule.slots),
+        tuple(np.zeros(flat, f) for _ in bank.table.parts[part].slots),
         tuple(np.resize(np.tile(row, numbers), flat) for row in acting.coefficients[0]),
         np.zeros(flat, f),
         np.zeros((3, flat), f),
@@ -130,7 +135,15 @@ def room_of(bank: ModelBank, part: str, numbers: int, acting: PartTable) -> Gath
         acting.keep,
         f.type(step.l1),
         f.type(step.l2),
+        common_of(bank, part),
     )
+
+
+def common_of(bank: ModelBank, part: str) -> Common | tuple[()]:
+    if part not in bank.common:
+        return ()
+    slots = bank.common[part]
+    return Common(slots, np.empty_like(slots), np.empty(bank.lanes, bank.dtype), max(bank.numbers_of(part), 1))
 
 
 def waiting_of(bank: ModelBank, acting: dict[str, PartTable], first: int, now: int) -> tuple:
@@ -148,6 +161,7 @@ def waiting_of(bank: ModelBank, acting: dict[str, PartTable], first: int, now: i
             acting[part].keep,
             bank.dtype.type(steps[0].l1),
             bank.dtype.type(steps[0].l2),
+            bank.common.get(part, ()),
         )
         for part, steps in bank.steps.items()
     )

@@ -70,6 +70,7 @@ class Gathered(NamedTuple):
         table: the coefficients of every lane, (steps or 1, coefficients, lanes).
         keep: what every lane keeps of x, (steps or 1, lanes).
         l1, l2: the penalties of the features as they are in the data.
+        common: what the part's numbers share, if they share a rate; else nothing.
     """
 
     x: np.ndarray
@@ -82,6 +83,23 @@ class Gathered(NamedTuple):
     keep: np.ndarray
     l1: Any
     l2: Any
+    common: tuple
+
+
+class Common(NamedTuple):
+    """What all numbers of a part share in every lane.
+
+    Attributes:
+        slots: in common, (slots, lanes).
+        after: what they become in the step that is being taken.
+        means: the mean squares of the gradient, (lanes,).
+        numbers: how many numbers the part has in a lane.
+    """
+
+    slots: np.ndarray
+    after: np.ndarray
+    means: np.ndarray
+    numbers: int
 
 
 class Waiting(NamedTuple):
@@ -95,12 +113,14 @@ class Waiting(NamedTuple):
 
 
 class WaitingPart(NamedTuple):
-    """The coefficients of each stretch, what is kept of x in each, and the penalties; see Gathered."""
+    """The coefficients of each stretch, what is kept of x in each, the penalties, and the slots in common; see
+    Gathered."""
 
     table: np.ndarray
     keep: np.ndarray
     l1: float
     l2: float
+    common: Any
 
 
 class Averages(NamedTuple):

@@ -8,9 +8,11 @@ import numba
 import numpy as np
 
 from surefoot.engines.cpu import compiling
-from surefoot.engines.cpu.bank import drivers, slopes
+from surefoot.engines.cpu.bank import drivers, shared, slopes
 from surefoot.engines.cpu.bank.kind import BankKind
 from surefoot.engines.cpu.compiling import APART, INNER
+from surefoot.engines.cpu.kind import Kind
+from surefoot.engines.cpu.slots import store_one
 from surefoot.engines.cpu.unrolling import together
 from surefoot.engines.feature_table import RowLayout
 from surefoot.models import Architecture
@@ -29,12 +31,17 @@ def copy_of(driver: str, architecture: Architecture, rules: tuple[Rule, ...], ki
 
 @functools.cache
 def helpers() -> dict[str, types.FunctionType]:
-    """The functions of `drivers`."""
-    return {name: f for name, f in vars(drivers).items() if getattr(f, "__module__", None) == drivers.__name__}
+    """The functions of `drivers` and `shared`."""
+    return {
+        name: f
+        for module in (drivers, shared)
+        for name, f in vars(module).items()
+        if getattr(f, "__module__", None) == module.__name__
+    }
 
 
 def jitted(helper: str, names: dict) -> Callable:
-    """A helper of `drivers` whose globals are these."""
+    """A helper whose globals are these."""
     options = APART if helper in drivers.ONCE_AN_EXAMPLE else INNER
     return numba.njit(types.FunctionType(helpers()[helper].__code__, names, helper), **options)
 
@@ -43,7 +50,7 @@ def namespace(architecture: Architecture, rules: tuple[Rule, ...], kind: BankKin
     """The globals of a driver's copy."""
     f = np.dtype(kind.dtype).type
     parts = parts_of(architecture, rules, kind)
-    row = RowLayout.of(numbers_of(architecture, rules) * kind.lanes, np.dtype(kind.dtype))
+    row = RowLayout.of(numbers_of(architecture, rules, kind) * kind.lanes, np.dtype(kind.dtype))
     names = dict(vars(drivers)) | {
         "F": f,
         "LANE_COUNT": kind.lanes,
@@ -70,19 +77,19 @@ def namespace(architecture: Architecture, rules: tuple[Rule, ...], kind: BankKin
         "PUT": names["put_vectors" if vectors else "put"],
         "AVERAGE": names["blend" if kind.averages else "no_average"],
     }
-    names |= calls(architecture, kind, parts) | packing(architecture, rules)
+    names |= calls(architecture, kind, parts) | packing(architecture, rules, kind)
     return names
 
 
 def moves_as_vectors(architecture: Architecture, rules: tuple[Rule, ...], kind: BankKind) -> bool:
     """Whether a row is a number, at most a slot, and the statistics: four float64."""
-    return kind.lanes == 1 and kind.dtype == "float32" and numbers_of(architecture, rules) <= 2
+    return kind.lanes == 1 and kind.dtype == "float32" and numbers_of(architecture, rules, kind) <= 2
 
 
-def packing(architecture: Architecture, rules: tuple[Rule, ...]) -> dict[str, Callable]:
+def packing(architecture: Architecture, rules: tuple[Rule, ...], kind: BankKind) -> dict[str, Callable]:
     """Functions between the first column of rows that are moved as vectors and the part that it holds."""
     part = list(architecture.parts).index(architecture.first)
-    what = "number_and_slot" if rules[part].slots else "number"
+    what = "number_and_slot" if False in in_common(rules[part], kind.parts[part]) else "number"
     found = {}
     for name in ("UNPACK", "PACK"):
         move = jitted(f"{name.lower()}_{what}", {})
@@ -107,10 +114,17 @@ def functions(architecture: Architecture, kind: BankKind, parts: int) -> dict[st
     return {name: numba.njit(eval(source, names), **INNER) for name, source in sources.items()}
 
 
-def numbers_of(architecture: Architecture, rules: tuple[Rule, ...]) -> int:
+def in_common(rule: Rule, around: Kind) -> list[bool]:
+    """Whether each of a rule's slots is in common to all numbers of the part."""
+    return [around.shared and slot.kind == "scale" for slot in rule.slots.values()]
+
+
+def numbers_of(architecture: Architecture, rules: tuple[Rule, ...], kind: BankKind) -> int:
     """Numbers and slots that a feature has in each lane."""
-    parts = zip(architecture.parts.values(), rules, strict=True)
-    return sum(part.width * (1 + len(rule.slots)) for part, rule in parts if part.of == "feature")
+    parts = zip(architecture.parts.values(), rules, kind.parts, strict=True)
+    return sum(
+        part.width * (1 + in_common(rule, around).count(False)) for part, rule, around in parts if part.of == "feature"
+    )
 
 
 def parts_of(architecture: Architecture, rules: tuple[Rule, ...], kind: BankKind) -> list[dict]:
@@ -128,11 +142,15 @@ def parts_of(architecture: Architecture, rules: tuple[Rule, ...], kind: BankKind
         }
         names["whole_vectors"] = jitted("whole_vectors", names)
         names["SPREAD"] = numba.njit(copy_coefficients(len(rule.coefficient_names)), **INNER)
-        for name, function in zip(("SLOTS_OF", "TAKE_SLOTS", "PUT_SLOTS"), slots(len(rule.slots)), strict=True):
+        common = in_common(rule, around)
+        own = slots(common.count(False))
+        for name, function in zip(("SLOTS_OF", "TAKE_SLOTS", "PUT_SLOTS"), own, strict=True):
+            names[name] = numba.njit(function, **INNER)
+        for name, function in zip(("VIEWS", "COMMON_AT", "PUT_COMMON"), slots_with_common(common), strict=True):
             names[name] = numba.njit(function, **INNER)
         names["MODIFIERS_AT"] = jitted("penalties_as_modifiers" if penalized else "no_modifiers", names)
         names["ZERO_GRAD_NUMBER"] = jitted(f"number_{way}", names)
-        begins[part.of] += part.width * (1 + len(rule.slots))
+        begins[part.of] += part.width * (1 + common.count(False))
         found.append(names)
     return found
 
@@ -158,6 +176,7 @@ CALLS = {
     "SHORTEN_PARTS": ("shares, size, parts, lanes", "shorten_part", "shares, {size}, parts[{p}], lanes"),
     "MOVE_PARTS": ("size, parts, lanes", "move_part", "{size}, parts[{p}], lanes"),
     "STEP_PARTS": ("size, parts, lanes", "step_part", "{size}, parts[{p}], lanes"),
+    "SHARE_PARTS": ("b, size, parts, lanes", "share_part", "b, {size}, parts[{p}], lanes"),
     "PENALTIES_PARTS": ("scales, b, size, parts, lanes", "penalties_part", "scales, b, {size}, parts[{p}], lanes"),
     "WAIT_PARTS": (
         "row, scale, last, until, starts, waiting, lanes",
@@ -194,11 +213,12 @@ def calls(architecture: Architecture, kind: BankKind, parts: Sequence[dict]) -> 
         functions, terms = {}, []
         for p, (part, around, names) in enumerate(zip(architecture.parts.values(), kind.parts, parts, strict=True)):
             if takes_part(name, part.of, around):
-                functions[f"{helper}_{p}"] = jitted(helper, names)
+                own = "step_shared_part" if name == "STEP_PARTS" and around.shared else helper
+                functions[f"{helper}_{p}"] = jitted(own, names)
                 places = OF_FEATURES if part.of == "feature" else OF_THE_MODEL
                 terms.append(f"{helper}_{p}({call.format(p=p, **places)})")
         counts = helper in ("step_part", "move_part")
-        body = " + ".join(terms) if counts else f"({''.join(f'{term}, ' for term in terms)})"
+        body = " + ".join(terms) or "0" if counts else f"({''.join(f'{term}, ' for term in terms)})"
         found[name] = numba.njit(eval(f"lambda {arguments}: {body}", functions), **INNER)
     return found
 
@@ -209,6 +229,10 @@ def takes_part(name: str, of: str, around) -> bool:
         return around.shrinks or around.decays
     if name == "WAIT_PARTS":
         return around.catches_up
+    if name == "SHARE_PARTS":
+        return around.shared
+    if name in ("TRIAL_PARTS", "SHORTEN_PARTS", "MOVE_PARTS"):  # of implicit steps, which share no rate
+        return not around.shared
     if name == "BLEND_PARTS":
         return of == "feature"
     if name in ("BLEND_SHARED", "TAKE_MODEL", "PUT_MODEL"):
@@ -231,3 +255,23 @@ def slots(count: int) -> tuple[Callable, Callable, Callable]:
     put = ["copy_numbers(slots[{k}], place, row, begin + (1 + {k}) * span, span)"] * count
     arguments = "row, begin, slots, place, span"
     return views, together(arguments, take, COPY), together(arguments, put, COPY)
+
+
+def slots_with_common(common: Sequence[bool]) -> tuple[Callable, Callable, Callable]:
+    """Functions of a part's own slots and of those in common, which are told apart by `common`, in the rule's order.
+
+    They give arrays of the own slots and the numbers of a lane in common; the latter alone, with 0 for own slots; and
+    write values of the latter to an array.
+    """
+    if not any(common):
+        views = eval("lambda slots, common, k: slots")
+    else:
+        views = together("slots, common, k", placed(common, "slots[{own}]", "common[{own}, k]"), {})
+    at = together("zero, common, k", placed(common, "zero", "common[{own}, k]"), {})
+    put = placed(common, "", "store_one(common[{own}], k, values[{all}], True)")
+    return views, at, together("common, k, values", list(filter(None, put)), {"store_one": store_one})
+
+
+def placed(common: Sequence[bool], own: str, shared: str) -> list[str]:
+    """For each slot the text of its kind, with its place among all slots and among those of its kind."""
+    return [(shared if each else own).format(all=k, own=list(common[:k]).count(each)) for k, each in enumerate(common)]

@@ -61,6 +61,7 @@ def learn(examples, first, last, table, loss, predictions, entries, parts, waiti
             SHORTEN_PARTS(entries.shares, size, parts, lanes)
             GRADIENT(scaled, fields, parts, entries.slopes, lanes)
         PENALTIES_PARTS(entries.scales, i - first, size, parts, lanes)
+        SHARE_PARTS(i - first, size, parts, lanes)
         AVERAGE(table, rows, averages, i - first, lanes)
         if loss.damped.size > 0:
             skipped += MOVE_PARTS(size, parts, lanes)
@@ -106,6 +107,7 @@ def learn_batches(examples, edges, table, loss, predictions, entries, parts, bat
         SPREAD_PARTS(b, count, batch.parts, lanes)
         TAKE_PARTS(table, touched, count, entries.first, batch.parts, lanes)
         PENALTIES_PARTS(batch.scales, b, count, batch.parts, lanes)
+        SHARE_PARTS(b, count, batch.parts, lanes)
         AVERAGE(table, touched[:count], averages, b, lanes)
         skipped += STEP_PARTS(count, batch.parts, lanes)
         PUT_PARTS(table, touched, count, entries.first, batch.parts, lanes)
@@ -468,7 +470,8 @@ def wait_part(row, scale, last, until, starts, waiting, lanes):
             for m in range(span):
                 k = m % lanes
                 c = to_fixed_tuple(waiting.table[s][:, k], COUNT)
-                ZERO_GRAD_NUMBER(x, m, slots, c, count, kept[k], np.float64(l1), np.float64(l2))
+                views = VIEWS(slots, waiting.common, k)
+                ZERO_GRAD_NUMBER(x, m, views, c, count, kept[k], np.float64(l1), np.float64(l2))
 
 
 def number_from_origin(x, m, slots, c, count, keep, l1, l2):

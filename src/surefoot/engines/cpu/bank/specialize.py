@@ -14,7 +14,7 @@ from surefoot.native import Kernel, digest
 from surefoot.records.functions import fingerprint, has_file, plain_name
 from surefoot.rules import Rule, RuleError
 
-SOURCES = ("arguments", "compiling", "drivers", "slopes")
+SOURCES = ("arguments", "compiling", "drivers", "shared", "slopes")
 """The modules beside this one that kernels of banks are made of, besides those of all kernels."""
 
 
@@ -42,7 +42,8 @@ def specialize(driver: str, architecture: Architecture, rules: tuple[Rule, ...],
     made_of += map(constants, functions)
     for rule in rules:
         idle = fingerprint(rule.zero_grad_steps) if callable(rule.zero_grad_steps) else rule.zero_grad_steps
-        made_of.append((idle, rule.lazy_exact, rule.from_origin))
+        kinds = [slot.kind for slot in rule.slots.values()]
+        made_of.append((idle, rule.lazy_exact, rule.from_origin, kinds))
         functions.append(rule.function)
     if kind.loss is not None:
         made_of.append(kind.loss.joint)
