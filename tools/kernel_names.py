@@ -82,9 +82,9 @@ def engines() -> Iterator[tuple[list[types.ModuleType], Mapping[str, object]]]:
     rules = (rule,) * len(linear.parts)
     of_part, general = bank.parts_of(linear, rules, kind)[0], compiling.namespace(rule, Kind("float32"))
     # Of the general names, those of a part's rule, a bank reads some.
-    read = {name for _, function in functions_of([bank.drivers]) for name in globals_of(function)}
+    read = {name for _, function in functions_of(bank.MODULES) for name in globals_of(function)}
     own = {name: value for name, value in of_part.items() if name in read or name not in general}
-    yield [bank.drivers], bank.namespace(linear, rules, kind) | own
+    yield list(bank.MODULES), bank.namespace(linear, rules, kind) | own
     if importlib.util.find_spec("triton"):
         from surefoot.engines.gpu import compiling as gpu
 

@@ -19,6 +19,9 @@ from surefoot.models import Architecture
 from surefoot.native.codegen import OPTIONS
 from surefoot.rules import Rule
 
+MODULES = (drivers, shared)
+"""The modules that drivers and their helpers stand in."""
+
 
 def copy_of(driver: str, architecture: Architecture, rules: tuple[Rule, ...], kind: BankKind, name: str) -> Callable:
     """The driver under a name of its own; not compiled yet."""
@@ -31,10 +34,10 @@ def copy_of(driver: str, architecture: Architecture, rules: tuple[Rule, ...], ki
 
 @functools.cache
 def helpers() -> dict[str, types.FunctionType]:
-    """The functions of `drivers` and `shared`."""
+    """The functions of MODULES."""
     return {
         name: f
-        for module in (drivers, shared)
+        for module in MODULES
         for name, f in vars(module).items()
         if getattr(f, "__module__", None) == module.__name__
     }
