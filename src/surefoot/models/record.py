@@ -44,7 +44,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Statistic:
-    """A sum over the examples in which a feature occurs, float64.
+    """A sum over the examples in which a feature occurs, float64; over all its occurrences where fields tell them apart.
 
     Args:
         join: how two models' sums are joined.
@@ -64,6 +64,7 @@ class Architecture(Record):
     The functions see an example's features side by side: `values`, (n,), and `fields`, (n,) or empty, of the example's
     features, and in `numbers` one flat array for each part, by its name. Number m of feature e in lane k lies at
     (e · width + m) · lanes + k; of a part of the model e is 0. A lane is one of several models that learn at once.
+    Sums begin with `values.dtype.type(0)`: a number such as 0.0 would be float64 where kernels are compiled.
 
     Args:
         name: what people call it.
