@@ -44,7 +44,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Statistic:
-    """A sum over the examples in which a feature occurs, float64; over all its occurrences where fields tell them apart.
+    """A sum over the examples in which a feature occurs, float64; where fields tell them apart, over its occurrences.
 
     Args:
         join: how two models' sums are joined.
