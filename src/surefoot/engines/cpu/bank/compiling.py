@@ -8,18 +8,19 @@ import numba
 import numpy as np
 
 from surefoot.engines.cpu import compiling
-from surefoot.engines.cpu.bank import drivers, shared, slopes
+from surefoot.engines.cpu.bank import drivers, parts, shared, slopes
 from surefoot.engines.cpu.bank.kind import BankKind
 from surefoot.engines.cpu.compiling import APART, INNER
 from surefoot.engines.cpu.kind import Kind
 from surefoot.engines.cpu.slots import store_one
 from surefoot.engines.cpu.unrolling import together
+from surefoot.engines.cpu.vectors import copy_numbers
 from surefoot.engines.feature_table import RowLayout
 from surefoot.models import Architecture
 from surefoot.native.codegen import OPTIONS
 from surefoot.rules import Rule
 
-MODULES = (drivers, shared)
+MODULES = (drivers, parts, shared)
 """The modules that drivers and their helpers stand in."""
 
 
@@ -158,7 +159,7 @@ def parts_of(architecture: Architecture, rules: tuple[Rule, ...], kind: BankKind
     return found
 
 
-COPY = {"copy_numbers": drivers.copy_numbers}
+COPY = {"copy_numbers": copy_numbers}
 """What the functions that are written out for a number of slots call."""
 
 CALLS = {

@@ -7,20 +7,18 @@ Normalized online learning, who divide by the maximum.
 
 A step gathers the rows of the features that take part side by side, part by part, lets the model's functions predict
 and compute gradients, calls each part's rule on all of its numbers in one loop, and puts the rows back. Names in
-capitals are filled in by `compiling`: those of the family `…_PARTS` call a function below once for each part, in
-its copy for that part's rule; PART_WIDTH and PART_BEGIN say where a part lies.
+capitals are filled in by `compiling`: those of the family `…_PARTS` call a function of `parts`, or one below, once
+for each part, in its copy for that part's rule; PART_WIDTH and PART_BEGIN say where a part lies.
 """
 
 import numpy as np
 from numba.np.unsafe.ndarray import to_fixed_tuple
 
 from surefoot.engines.cpu.bank.arguments import VECTOR
-from surefoot.engines.cpu.drivers.coordinate import step_coordinate
 from surefoot.engines.cpu.drivers.deferred import steps_in_stretch, stretch_of
 from surefoot.engines.cpu.prefetch import prefetch, prefetch_number
-from surefoot.engines.cpu.slots import load, not_finite, store
-from surefoot.engines.cpu.vectors import AT_ONCE, copy_numbers, put_columns, take_columns
-from surefoot.engines.modifiers import Modifiers
+from surefoot.engines.cpu.slots import load, store
+from surefoot.engines.cpu.vectors import AT_ONCE, put_columns, take_columns
 
 # ruff: noqa: F821
 
@@ -336,114 +334,6 @@ def damping(loss, prediction, target, move):
             below = below / 2.0 if side < 0 else below
             side = -1
     return share
-
-
-# A part: its numbers in the rows of features, side by side, and its steps
-
-
-def take_part(cells, rows, size, part, lanes):
-    span = PART_WIDTH * lanes
-    begin = PART_BEGIN * lanes
-    for e in range(size):
-        row = cells[rows[e]]
-        copy_numbers(row, begin, part.x, e * span, span)
-        TAKE_SLOTS(row, begin, part.slots, e * span, span)
-
-
-def put_part(cells, rows, size, part, lanes):
-    span = PART_WIDTH * lanes
-    begin = PART_BEGIN * lanes
-    for e in range(size):
-        row = cells[rows[e]]
-        copy_numbers(part.x, e * span, row, begin, span)
-        PUT_SLOTS(row, begin, part.slots, e * span, span)
-
-
-def clear_part(first, last, part, lanes):
-    part.g[first * PART_WIDTH * lanes : last * PART_WIDTH * lanes] = F(0)
-
-
-def add_part(rows, places, size, part, batch_part, lanes):
-    """Adds an example's gradient to that of the mini-batch."""
-    span = PART_WIDTH * lanes
-    for e in range(size):
-        place = places[rows[e]] * span
-        for m in range(span):
-            batch_part.g[place + m] += part.g[e * span + m]
-
-
-def mean_part(total, size, part, lanes):
-    for m in range(size * PART_WIDTH * lanes):
-        part.g[m] = part.g[m] / F(total) if total > 0.0 else F(0)
-
-
-def spread_part(b, size, part, lanes):
-    """The coefficients of every lane, once for each number, where they change."""
-    if part.table.shape[0] > 1:
-        for m in range(size * PART_WIDTH):
-            SPREAD(part.table[b], part.coefficients, m * lanes, lanes)
-
-
-def shorten_part(shares, size, part, lanes):
-    """Multiplies what every lane would move by its share."""
-    for m in range(size * PART_WIDTH):
-        for k in range(lanes):
-            part.moves[m * lanes + k] *= shares[k]
-
-
-def trial_part(size, part, lanes):
-    """What a step would take off every number."""
-    slots, c, x = part.slots, part.coefficients, part.x
-    for m in range(whole_vectors(size * PART_WIDTH * lanes)):
-        g = part.g[m]
-        new = RULE(x[m], g, g * g, *load(slots, m), *load(c, m))
-        part.moves[m] = -ADVANCE(F(0), new[0], new[1])
-
-
-def move_part(size, part, lanes):
-    """Takes `moves` off the numbers that were gathered; the rule's memory gets the gradient."""
-    slots, c, x, moves = part.slots, part.coefficients, part.x, part.moves
-    skipped, count = np.int32(0), size * PART_WIDTH * lanes
-    for m in range(whole_vectors(count)):
-        g = part.g[m]
-        square = g * g
-        new = RULE(x[m], g, square, *load(slots, m), *load(c, m))
-        moved = PROXIMAL(x[m] - moves[m], new[0], MODIFIERS_AT(part.penalties, m))
-        ok = not_finite(slots, new[2:], (square - square) + (moved - moved)) == F(0)
-        store(slots, m, new[2:], ok)
-        x[m] = moved if ok else x[m]
-        skipped = np.int32(skipped + (np.int32(0) if ok or m >= count else np.int32(1)))
-    return skipped
-
-
-def step_part(size, part, lanes):
-    """Steps every number that was gathered; returns how many were skipped."""
-    slots, c, x, g = part.slots, part.coefficients, part.x, part.g
-    skipped, count = np.int32(0), size * PART_WIDTH * lanes
-    for m in range(whole_vectors(count)):
-        modifiers = MODIFIERS_AT(part.penalties, m)
-        ok = step_coordinate(x, m, g[m], slots, load(c, m), modifiers, F(0), np.uint32(0), 0)
-        skipped = np.int32(skipped + (np.int32(0) if ok or m >= count else np.int32(1)))
-    return skipped
-
-
-def penalties_part(scales, b, size, part, lanes):
-    """Penalties of the features' own numbers as penalties of those of scaled features."""
-    kept, span = part.keep[min(b, part.keep.shape[0] - 1)], PART_WIDTH * lanes
-    for e in range(size):
-        scale = F(scales[e])
-        for m in range(span):
-            part.penalties[0, e * span + m] = part.l1 * scale
-            part.penalties[1, e * span + m] = part.l2 * (scale * scale)
-            part.penalties[2, e * span + m] = kept[m % lanes]
-
-
-def no_modifiers(penalties, m):
-    return ()
-
-
-def penalties_as_modifiers(penalties, m):
-    return Modifiers(F(1), F(np.inf), F(0), penalties[2, m], penalties[0, m], penalties[1, m])
 
 
 # Features that have not occurred for a while
