@@ -316,7 +316,7 @@ def test_nonfinite_gradients_are_reported_at_a_later_step_or_on_request():
         torch.cuda.synchronize()
     with pytest.raises(NonFiniteError, match="p1: in earlier steps 1 coordinates"):
         optimizer.step()
-    found = {memory.name: memory.skipped for memory in optimizer.known()}
+    found = {memory.name: memory.skipped for _, memory in optimizer.known()}
     assert found == {"p0": 1, "p1": 1, "p2": 0, "p3": 0}
 
 
