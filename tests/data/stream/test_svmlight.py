@@ -361,6 +361,7 @@ def outcome(content: bytes, dtype, **how):
 MUTATIONS = st.lists(st.tuples(st.integers(0, 10**6), st.binary(max_size=3), st.integers(0, 3)), min_size=1, max_size=6)
 
 
+@pytest.mark.slow
 @settings(max_examples=1500)
 @given(st.lists(lines(), min_size=1, max_size=4), MUTATIONS, st.sampled_from(["float32", "float64"]))
 def test_mutated_lines_are_read_or_rejected(content, mutations, dtype):
