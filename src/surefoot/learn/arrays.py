@@ -53,11 +53,12 @@ class ArrayDataset:
         return self if kept.all() else self.part(np.flatnonzero(kept))
 
     def blocks(self, order: np.ndarray | None = None, batch_size: int = 1) -> Iterator[Examples]:
-        """All rows in this order, or in their own, in blocks of whole mini-batches."""
+        """The rows in this order, which may name some twice or not at all, or all in their own; in whole mini-batches."""
         rows = ROWS if sparse.issparse(self.X) else min(ROWS, max(NUMBERS // max(self.features, 1), 1))
         rows = -(-rows // batch_size) * batch_size
-        for first in range(0, len(self), rows):
-            chosen: Any = slice(first, min(first + rows, len(self)))
+        count = len(self) if order is None else len(order)
+        for first in range(0, count, rows):
+            chosen: Any = slice(first, min(first + rows, count))
             if order is not None:
                 chosen = order[chosen]
             yield Examples(*csr(self.X, chosen), self.targets[chosen], self.weights[chosen])
