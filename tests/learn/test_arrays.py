@@ -1,3 +1,11 @@
+"""Data sets in memory, as blocks of examples."""
+
+import numpy as np
+from scipy.sparse import csr_array
+
+from surefoot.learn.arrays import ArrayDataset
+
+
 def test_an_order_may_name_rows_more_than_once():
     """All of an order is taken, also where it is longer than the data set, in whole mini-batches."""
     X = np.array([[1.0, 2.0], [3.0, 0.0]])
