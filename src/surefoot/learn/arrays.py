@@ -53,7 +53,7 @@ class ArrayDataset:
         return self if kept.all() else self.part(np.flatnonzero(kept))
 
     def blocks(self, order: np.ndarray | None = None, batch_size: int = 1) -> Iterator[Examples]:
-        """The rows in this order, which may name some twice or not at all, or all in their own; in whole mini-batches."""
+        """The rows of an order, which may name some twice or not at all, or else all; in whole mini-batches."""
         rows = ROWS if sparse.issparse(self.X) else min(ROWS, max(NUMBERS // max(self.features, 1), 1))
         rows = -(-rows // batch_size) * batch_size
         count = len(self) if order is None else len(order)
