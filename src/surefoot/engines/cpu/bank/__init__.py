@@ -115,7 +115,7 @@ def entries_of(bank: ModelBank, longest: int) -> Entries:
 
 
 def gathered(bank: ModelBank, entries: int, acting: dict[str, PartTable]) -> tuple[Gathered, ...]:
-    """Room for so many entries of every part."""
+    """Room for this number of entries of every part."""
     return tuple(
         room_of(bank, part, (entries if layout.of == "feature" else 1) * layout.width, acting[part])
         for part, layout in bank.table.parts.items()
