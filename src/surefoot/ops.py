@@ -1,43 +1,75 @@
-"""The operations a rule may use, for plain floats; every engine rebinds `ops` to its own namespace of the same names.
+"""The operations that rules and losses may use, for numbers and NumPy arrays.
 
-`bind` makes the copy of a rule in which `ops` means something else: for NumPy records.functions.ARRAY_OPS, for Numba
+`bind` makes the copy of a function in which `ops` means something else: for NumPy ARRAY_OPS, for Numba
 engines.cpu.numba_ops, for Triton engines.gpu.triton_ops, for torch engines.torch.TORCH_OPS.
 """
 
 import builtins
+import functools
 import math
 import types
+from collections.abc import Callable
+
+import numpy as np
 
 NAMES = ("sqrt", "where", "abs", "maximum", "minimum", "exp", "log", "power")
-
-sqrt = math.sqrt
-exp = math.exp
-log = math.log
-abs = abs
-
-
-def where(condition, a, b):
-    return a if condition else b
-
-
-def maximum(a, b):
-    return a if a > b or a != a else b
-
-
-def minimum(a, b):
-    return a if a < b or a != a else b
 
 
 def power(base, k):
     """base to the whole number k ≥ 1 by repeated squaring: the same roundings, so the same bits, in every engine."""
     result = base
-    k -= 1
+    k = int(k) - 1  # a literal, which bind gives the dtype of the arithmetic, is a float
     while k > 0:
         if k & 1:
             result = result * base
         base = base * base
         k >>= 1
     return result
+
+
+ARRAY_OPS = types.SimpleNamespace(
+    sqrt=np.sqrt,
+    where=np.where,
+    abs=np.abs,
+    maximum=np.maximum,
+    minimum=np.minimum,
+    exp=np.exp,
+    log=np.log,
+    power=power,
+)
+"""`ops` for NumPy arrays alone. `power` is ours in every engine, for equal bits."""
+
+
+def elementwise(scalar: Callable) -> Callable:
+    """The function of Python's numbers, by NumPy where it is called with NumPy's numbers or arrays."""
+    of_arrays = getattr(ARRAY_OPS, scalar.__name__)
+
+    @functools.wraps(scalar)
+    def either(*numbers):
+        return (of_arrays if any(isinstance(x, (np.ndarray, np.generic)) for x in numbers) else scalar)(*numbers)
+
+    return either
+
+
+sqrt = elementwise(math.sqrt)
+exp = elementwise(math.exp)
+log = elementwise(math.log)
+abs = elementwise(abs)
+
+
+@elementwise
+def where(condition, a, b):
+    return a if condition else b
+
+
+@elementwise
+def maximum(a, b):
+    return a if a > b or a != a else b
+
+
+@elementwise
+def minimum(a, b):
+    return a if a < b or a != a else b
 
 
 def bind(function, namespace, dtype=None):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from support.on_gpu import triton
+from support.powers import POWERS
 from support.table import CONCRETE, Concrete, granularities
 
 from surefoot.engines.gpu.compiling import AHEAD, BLOCK, OPTIONS, WARPS, Kind, made, warps_of
@@ -132,6 +133,10 @@ def test_dense_of_other_types(x, tmp_path):
     binary = compiled("dense", c, kind, 90)
     check(binary, tmp_path / "cubin")
     each_coordinate_moves_once(binary.asm["ptx"], kind, c)
+
+
+def test_whole_powers(tmp_path):
+    check(compiled("dense", POWERS, kind_of(POWERS), 90), tmp_path / "cubin")
 
 
 @pytest.mark.parametrize("c, granularity, architecture", list(cases(6)))

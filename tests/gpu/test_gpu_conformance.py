@@ -15,13 +15,13 @@ from support.covering import covering, marked
 from support.numerics import assert_close
 from support.on_gpu import DEVICE, dense, gpu, sparse, torch
 from support.on_gpu import interpreted as interpreted
+from support.powers import POWERS
 from support.table import CONCRETE, DTYPES, LENGTHS, gradients, granularities, laziness, parameters, touches
 
 from surefoot import ops
 from surefoot.engines.cpu import numba_ops
 from surefoot.engines.cpu.multi_tensor import Storage
 from surefoot.engines.gpu.compiling import RUN, translated
-from surefoot.records.functions import ARRAY_OPS
 
 pytestmark = pytest.mark.usefixtures("interpreted")
 
@@ -67,6 +67,11 @@ def test_dense_gradients(case):
 @pytest.mark.parametrize("granularity", ["coordinate", "row", "tensor"])
 def test_dense_gradients_of_all_shapes(granularity):
     dense(CONCRETE["adagrad"], *dense_of(MORE_SHAPES, "float32", 2), granularity=granularity)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_whole_powers(dtype):
+    dense(POWERS, *dense_of(SHAPES, dtype, 2))
 
 
 @EACH_CASE
@@ -243,7 +248,7 @@ def test_numbers_that_are_uploaded_ahead_are_those_of_each_step():
 def test_the_rule_is_written_once(c):
     """NumPy and Numba run the rule's own code; Triton a translation of it, which is that code once it is undone."""
     for function in [c.rule.function, *([c.rule.zero_grad_steps] if callable(c.rule.zero_grad_steps) else [])]:
-        for namespace in (ARRAY_OPS, numba_ops):
+        for namespace in (ops.ARRAY_OPS, numba_ops):
             assert ops.bind(function, namespace).__code__ is function.__code__
         undone = Undone().visit(ast.parse(inspect.getsource(translated(function, "float32"))))
         names = {}

@@ -12,7 +12,6 @@ from support.numerics import assert_close
 from surefoot import losses, ops
 from surefoot.losses import Loss, LossError
 from surefoot.losses.record import TARGETS
-from surefoot.records.functions import ARRAY_OPS
 
 EACH = pytest.mark.parametrize("loss", losses.REGISTRY.values(), ids=losses.REGISTRY)
 ONE_OUTPUT = pytest.mark.parametrize(
@@ -30,7 +29,7 @@ def parameters(loss: Loss) -> list[float]:
 
 def slopes(loss: Loss, predictions, y, parameter: float):
     y = np.full(np.shape(predictions), float(y))
-    return ops.bind(loss.slope, ARRAY_OPS, np.float64)(np.asarray(predictions), y, *loss.own(parameter))
+    return ops.bind(loss.slope, ops.ARRAY_OPS, np.float64)(np.asarray(predictions), y, *loss.own(parameter))
 
 
 def values(loss: Loss, predictions, y, parameter: float):
@@ -70,7 +69,7 @@ def test_a_joint_slope_is_the_derivative_by_each_output():
             e = H * np.eye(4)[c]
             difference = (loss.values(p + e, y) - loss.values(p - e, y)) / (2 * H)
             others = np.log(np.exp(np.delete(p, c, axis=1)).sum(axis=1))
-            found = ops.bind(loss.slope, ARRAY_OPS, np.float64)(p[:, c] - others, (y == c).astype(float))
+            found = ops.bind(loss.slope, ops.ARRAY_OPS, np.float64)(p[:, c] - others, (y == c).astype(float))
             np.testing.assert_allclose(found, difference, rtol=1e-6, atol=1e-8)
 
 
@@ -118,7 +117,7 @@ def test_the_mean_minimizes_the_expected_loss(loss):
         return
     means = loss.means(POINTS)
     assert (np.diff(means) > 0).all()
-    found = ops.bind(loss.slope, ARRAY_OPS, np.float64)(POINTS, means)
+    found = ops.bind(loss.slope, ops.ARRAY_OPS, np.float64)(POINTS, means)
     np.testing.assert_allclose(found, 0.0, atol=1e-9)
 
 
@@ -128,7 +127,7 @@ def test_the_first_bias_is_the_best_constant(loss):
         return
     y = np.array([0.0, 3.0, 1.0, 7.0])
     bias = loss.initial(y)
-    total = ops.bind(loss.slope, ARRAY_OPS, np.float64)(np.full(4, bias), y).sum()
+    total = ops.bind(loss.slope, ops.ARRAY_OPS, np.float64)(np.full(4, bias), y).sum()
     assert total == pytest.approx(0.0, abs=1e-9)
     assert math.isfinite(loss.initial(np.zeros(3)))
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.numerics import assert_close, assert_identical, assert_same_memory
+from support.powers import POWERS
 
 import surefoot
 from surefoot.engines import Step
@@ -118,6 +119,17 @@ def test_literals_stay_in_float32():
         x, step = np.zeros(3, np.float32), Step(third, engine=engine)
         step.dense(x, g, step.init(x))
         assert_identical(x, expected, engine)
+
+
+def test_whole_powers():
+    """ops.power with a literal, which engines give the dtype of their arithmetic."""
+    g, found = np.array([0.3, 7.7, -1e-3]), []
+    for engine in ("reference", "cpu"):
+        x, step = np.zeros(3), POWERS.step(engine=engine)
+        step.dense(x, g, step.init(x))
+        found.append(x)
+    assert_identical(*found)
+    assert_close(found[0], -0.1 / (1.0 + g**6) ** 2 * g**3, "float64")
 
 
 def test_two_rules_of_the_same_name_are_two_rules():

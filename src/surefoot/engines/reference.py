@@ -10,7 +10,6 @@ from surefoot.engines.modifiers import Modifiers
 from surefoot.engines.numerics import BLOCK, RUNNING_SUMS, decode, encode, rounding_key
 from surefoot.engines.settings import Settings
 from surefoot.engines.state import State
-from surefoot.records.functions import ARRAY_OPS
 
 
 def dense(step: Settings, x, g, state: State, t: int, coefficients: tuple, modifiers: Modifiers) -> int:
@@ -93,7 +92,7 @@ def advance(step: Settings, x, raw, slots, coefficients, modifiers: Modifiers, s
 
 def bound(name: str, f):
     """A function of `modifiers.py` for NumPy arrays of type f."""
-    return ops.bind(getattr(surroundings, name), ARRAY_OPS, f)
+    return ops.bind(getattr(surroundings, name), ops.ARRAY_OPS, f)
 
 
 def commit(step: Settings, x, new, slots, memory, ok, places, t: int) -> int:
@@ -208,7 +207,7 @@ def zero_grad_steps(step: Settings, values, memory, last: int, until: int, histo
                 shrunk = bound("zero_grad_steps", np.float64)(values.astype(np.float64), k, rate, *numbers)
                 values = np.asarray(shrunk).astype(f)
             else:
-                after = ops.bind(step.rule.zero_grad_steps, ARRAY_OPS, f)(values, k, *memory, *c)
+                after = ops.bind(step.rule.zero_grad_steps, ops.ARRAY_OPS, f)(values, k, *memory, *c)
                 values, *memory = (np.asarray(a, b.dtype) for a, b in zip(after, (values, *memory), strict=True))
     return values, memory
 

@@ -6,7 +6,6 @@ import inspect
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from numbers import Real
 from typing import Any, Literal
 
@@ -16,7 +15,7 @@ from surefoot import ops
 from surefoot.losses.derivative import disagreement
 from surefoot.records.base import Record
 from surefoot.records.files import RecordError
-from surefoot.records.functions import ARRAY_OPS, check_operations, is_portable
+from surefoot.records.functions import check_operations
 from surefoot.records.hyper import Hyper
 
 Array = np.ndarray
@@ -80,8 +79,8 @@ class Loss(Record):
     Args:
         slope: (prediction, y[, parameter]) -> the derivative of the value by the prediction: a function of scalars that
             every engine can run, see `surefoot.ops`.
-        value: (predictions, y[, parameter]) -> the loss of each, by NumPy or by `ops`; of a joint loss, predictions are
-            (…, outputs) and y the number of the class, (…).
+        value: (predictions, y[, parameter]) -> the loss of each, of arrays, by operators, `ops` and NumPy alike; of a
+            joint loss, predictions are (…, outputs) and y the number of the class, (…).
         target: what is predicted: "class", with y 0 or 1; "number"; or "count", a number of at least 0.
         parameter: a number of its own, such as δ of huber.
         center: how targets are centred before learning, "mean" or "median"; they are then divided by their standard
@@ -175,10 +174,6 @@ class Loss(Record):
         """What a loss of targets that were divided by their spread is multiplied by."""
         return spread**self.degree
 
-    @cached_property
-    def _value(self) -> Callable[..., Any]:
-        return ops.bind(self.value, ARRAY_OPS) if is_portable(self.value) else self.value
-
     def own(self, parameter: float) -> tuple[float, ...]:
         """The arguments that slope and value take after prediction and target."""
         return () if self.parameter is None else (parameter,)
@@ -191,7 +186,7 @@ class Loss(Record):
         [0.5, 0.0]
         """
         p, y = np.asarray(predictions, np.float64), np.asarray(y, np.float64)
-        return self._value(p, y, *self.own(parameter))
+        return np.asarray(self.value(p, y, *self.own(parameter)), np.float64)
 
     def each(self, predictions: Array, targets: Array, parameter: float = 0.0) -> Array:
         """The loss of each example, (n,), from predictions (n, outputs); learned one against the rest, their sum."""
@@ -276,20 +271,19 @@ def check_parameter(loss: Loss) -> None:
 def check_trial(loss: Loss) -> None:
     """Slopes and values at some points: numbers for each, and the ones the derivatives of the others."""
     own = loss.own(loss.settings())
-    slope = ops.bind(loss.slope, ARRAY_OPS, np.float64)
+    slope = ops.bind(loss.slope, ops.ARRAY_OPS, np.float64)
     try:
         with np.errstate(all="ignore"):
             found = slope(np.linspace(-2.0, 2.0, 5), np.ones(5), *own)
     except Exception as error:
-        reason = "branches on a value; use ops.where" if "truth value" in str(error) else str(error)
-        raise LossError(f"{loss.name}: a trial of the slope failed: {reason}") from error
+        raise LossError(f"{loss.name}: a trial of the slope failed: {reason(error)}") from error
     found = np.asarray(found)
     if found.dtype != np.float64 or np.broadcast_shapes(found.shape, (5,)) != (5,):
         raise LossError(f"{loss.name}: the slope gives {found.dtype} of shape {found.shape}; expected one number each")
     try:
         wrong = disagreement(slope, loss.values, TARGETS[loss.target], loss.settings(), own, loss.joint)
     except Exception as error:
-        raise LossError(f"{loss.name}: a trial of the value failed: {error}") from error
+        raise LossError(f"{loss.name}: a trial of the value failed: {reason(error)}") from error
     if wrong is not None:
         p, y, given, low, high = wrong
         quotient = f"{low:.6g}" if math.isclose(low, high, rel_tol=1e-5) else f"between {low:.6g} and {high:.6g}"
@@ -297,3 +291,12 @@ def check_trial(loss: Loss) -> None:
             f"{loss.name}: the slope is not the derivative of the value: at prediction {p:g} and y = {y:g} it is "
             f"{given:.6g}, but the value rises by {quotient}"
         )
+
+
+def reason(error: Exception) -> str:
+    """Why a trial with arrays failed, in words that say what to do."""
+    if "truth value" in str(error):
+        return "branches on a value; use ops.where"
+    if "converted to Python scalar" in str(error):
+        return "uses a function of single numbers, such as those of math; use ops or NumPy"
+    return (str(error).splitlines() or [type(error).__name__])[0]

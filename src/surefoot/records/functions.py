@@ -8,21 +8,9 @@ import types
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-
 from surefoot import ops
 
-ARRAY_OPS = types.SimpleNamespace(
-    sqrt=np.sqrt,
-    where=np.where,
-    abs=np.abs,
-    maximum=np.maximum,
-    minimum=np.minimum,
-    exp=np.exp,
-    log=np.log,
-    power=ops.power,
-)
-"""`ops` for NumPy arrays. `power` is ours in every engine, for equal bits."""
+ARRAY_OPS = ops.ARRAY_OPS
 REFUSED = ("FOR_ITER", "IMPORT_NAME", "MAKE_FUNCTION", "STORE_GLOBAL", "RAISE_VARARGS")
 
 
@@ -55,19 +43,6 @@ def check_operations(function: Callable, name: str, kind: str, error: type[Value
             raise error(f"{name}: uses **, which engines round differently; multiply, or take ops.sqrt")
         elif here.opname in REFUSED or "BACKWARD" in here.opname:  # a jump back is a loop, of `while` too
             raise error(f"{name}: loops, imports, inner functions and raise are not possible; {allowed}")
-
-
-def is_portable(function: Callable) -> bool:
-    """Whether every engine can run the function.
-
-    >>> is_portable(lambda x: ops.exp(x)), is_portable(lambda x: np.exp(x))
-    (True, False)
-    """
-    try:
-        check_operations(function, "", "function", ValueError)
-    except ValueError:
-        return False
-    return True
 
 
 def fingerprint(function: Callable) -> tuple:

@@ -12,7 +12,7 @@ import numpy as np
 from surefoot import ops
 from surefoot.records.base import Record
 from surefoot.records.files import RecordError
-from surefoot.records.functions import ARRAY_OPS, check_operations
+from surefoot.records.functions import check_operations
 from surefoot.records.hyper import Hyper
 
 
@@ -202,7 +202,7 @@ class Rule(Record):
     def coefficient_names(self) -> tuple[str, ...]:
         return tuple(inspect.signature(self.function).parameters)[3 + len(self.slots) :]
 
-    def bound(self, namespace=ARRAY_OPS, dtype=None) -> Callable[..., tuple]:
+    def bound(self, namespace=ops.ARRAY_OPS, dtype=None) -> Callable[..., tuple]:
         """The function with `ops` meaning `namespace` and its literals of type `dtype`."""
         return ops.bind(self.function, namespace, dtype)
 
@@ -314,7 +314,7 @@ def check_zero_grad_steps(rule: Rule, x, memory, coefficients: tuple) -> None:
     assert callable(rule.zero_grad_steps)
     try:
         with np.errstate(all="ignore"):
-            result = ops.bind(rule.zero_grad_steps, ARRAY_OPS, np.float32)(x, 2, *memory, *coefficients)
+            result = ops.bind(rule.zero_grad_steps, ops.ARRAY_OPS, np.float32)(x, 2, *memory, *coefficients)
     except Exception as error:
         raise RuleError(f"{rule.name}: a trial of zero_grad_steps failed: {error}") from error
     if not isinstance(result, tuple) or len(result) != 1 + len(rule.slots):

@@ -1,5 +1,6 @@
-"""`ops` for Numba: the scalar module, compiled."""
+"""`ops` for Numba: the functions of numbers, compiled."""
 
+import inspect
 import math
 
 import numba
@@ -8,7 +9,7 @@ from surefoot import ops
 
 sqrt, exp, log = math.sqrt, math.exp, math.log
 abs = abs
-where = numba.njit(ops.where)
-maximum = numba.njit(ops.maximum)
-minimum = numba.njit(ops.minimum)
+where = numba.njit(inspect.unwrap(ops.where))
+maximum = numba.njit(inspect.unwrap(ops.maximum))
+minimum = numba.njit(inspect.unwrap(ops.minimum))
 power = numba.njit(ops.power)

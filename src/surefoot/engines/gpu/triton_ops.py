@@ -50,7 +50,7 @@ def log(x):
 def power(base, k):
     """base to the whole number k ≥ 1, a scalar, by repeated squaring."""
     result = base
-    k = k - 1
+    k = tl.cast(k, tl.int64) - 1  # a literal is a float
     while k > 0:
         result = tl.where(k % 2 == 1, result * base, result)
         base = base * base
