@@ -2,9 +2,12 @@
 
 import copy
 import dataclasses
+from itertools import pairwise
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.optimize import brentq
 from scipy.sparse import csr_array
 from support.numerics import assert_close, assert_identical
@@ -97,6 +100,53 @@ def test_the_compiled_engine_has_the_bits_of_the_reference(settings, loss, batch
         banks[-1].settle()
     assert_identical(*predicted)
     assert_same(*banks)
+
+
+@given(
+    data=st.data(),
+    case=st.sampled_from(["adagrad", "adagrad in batches", "sgd with a schedule and penalties", "ftrl"]),
+    features=st.sampled_from([0, WIDE]),
+)
+def test_the_bits_do_not_depend_on_how_many_examples_a_call_has(data, case, features):
+    # Calls keep their room for examples: that has to fit longer ones, other steps, and features that are new.
+    settings, loss, batch_size = CASES[case]
+    rates = [settings["lr"]] * 3 if callable(settings.get("lr")) else [0.1, 0.03, 0.5]
+    rows = examples(data.draw(st.integers(0, 9)), features=WIDE)
+    steps = [Step(**settings | {"lr": lr}) for lr in rates]
+    at_once, in_parts = (
+        bank(*steps, loss=loss, normalize=True, batch_size=batch_size, features=features) for _ in range(2)
+    )
+    cuts = data.draw(st.sets(st.integers(1, (SIZE - 1) // batch_size), max_size=4))
+    edges = [0, *(batch_size * cut for cut in sorted(cuts)), SIZE]
+    expected = at_once.learn(rows)
+    found = []
+    for first, last in pairwise(edges):
+        if data.draw(st.booleans()):
+            copied = copy.deepcopy(in_parts)
+            in_parts.learn(rows.part(first, last))
+            in_parts = copied
+        found.append(in_parts.learn(rows.part(first, last)))
+        if batch_size > 1:  # kernels check no bounds
+            assert len(in_parts.workspace.batch.places) == in_parts.features
+    assert_identical(np.concatenate(found), expected)
+    assert_identical(whole(in_parts), whole(at_once))
+
+
+AROUND = {
+    "weight_decay": 0.1,
+    "clip_value": 1.0,
+    "clip_norm": 1.0,
+    "maximize": True,
+    "stochastic_rounding": 0,
+    "state_dtype": "float64",
+    "nonfinite": "propagate",
+}
+
+
+@pytest.mark.parametrize("name, value", AROUND.items(), ids=AROUND)
+def test_what_is_not_done_around_its_rules_is_refused(name, value):
+    with pytest.raises(ValueError, match=rf"linear: found {name}.* for the part 'bias'.*leave it out"):
+        ModelBank("linear", [Step("adagrad", lr=0.1, **{name: value})])
 
 
 MORE = {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -13,9 +12,9 @@ from surefoot import losses, models
 from surefoot.engines import restoring
 from surefoot.engines.examples import Examples
 from surefoot.engines.feature_table import FeatureTable, Identity, RowMap
+from surefoot.engines.part_steps import PartSteps
 from surefoot.engines.state import State
 from surefoot.engines.step import Step
-from surefoot.engines.tables import stack
 from surefoot.losses import Loss
 from surefoot.models import Architecture
 
@@ -52,19 +51,6 @@ class Engine(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class PartTable:
-    """What acts on a part at each of some steps, in every lane.
-
-    Attributes:
-        coefficients: of the rule, (steps or 1, coefficients, lanes), of the type of the numbers.
-        keep: what is kept of a number before the step, (steps or 1, lanes).
-    """
-
-    coefficients: np.ndarray
-    keep: np.ndarray
-
-
 class ModelBank:
     """Models of one architecture that differ in their steps only, and learn from the same examples.
 
@@ -84,6 +70,9 @@ class ModelBank:
         dtype: of the numbers, float32 or float64.
         row_map: from ids to rows of the table; unless given, ids are rows.
         engine: "cpu" (Numba) or "reference" (NumPy; slow, obvious, the same bits).
+
+    Attributes:
+        workspace: what an engine keeps from call to call, as long as steps and memory are the same.
 
     Raises:
         ValueError: settings that the architecture or its rules cannot honour.
@@ -106,23 +95,25 @@ class ModelBank:
         engine: str = "cpu",
     ):
         self.architecture = models.get(architecture)
-        self.steps = self._by_part(steps)
         self.loss = losses.get(loss)
         self.parameter, self.outputs = self.loss.settings(parameter), outputs
-        self.damped = [bool(d) for d in damped] or [False] * self.rates
         self.normalize, self.batch_size, self.dtype = normalize, batch_size, np.dtype(dtype)
         self.engine_name = engine
         self._check(engine)
+        self.steps, self.damped = self._by_part(steps), [bool(d) for d in damped]
+        self.damped = self.damped or [False] * self.rates
+        self._check_damped()
         self.t = self.skipped = 0
         self.row_map = Identity() if row_map is None else row_map
         self.table, self.common = self._table(), self._common()
         self.means = self._means(0) if self.averages else {}
         self.total, self.upto_shared = 0.0, np.zeros(1)
         self._followed: dict[str, np.ndarray] = {}
+        self.workspace: Any = None
         self.last, self.upto, self.settled = np.empty(0, np.int64), np.empty(0), 0
         self.grow(features)
 
-    def _by_part(self, steps: Mapping[str, Sequence[Step]] | Sequence[Step]) -> dict[str, list[Step]]:
+    def _by_part(self, steps: Mapping[str, Sequence[Step]] | Sequence[Step]) -> dict[str, PartSteps]:
         names = list(self.architecture.parts)
         given = dict.fromkeys(names, steps) if not isinstance(steps, Mapping) else steps
         if set(given) != set(names):
@@ -134,45 +125,35 @@ class ModelBank:
             raise ValueError(
                 f"{self.architecture.name}: found {counts} steps, expected one for each rate in every part"
             )
-        return {name: list(given[name]) for name in names}
+        return {
+            name: PartSteps(self.architecture.name, name, part, tuple(given[name]), self.outputs, self.dtype)
+            for name, part in self.architecture.parts.items()
+        }
 
     def _check(self, engine: str) -> None:
-        name = self.architecture.name
         if engine not in ENGINES:
             raise ValueError(f"engine: found {engine!r}, expected one of {', '.join(ENGINES)}")
         if self.dtype.name not in ("float32", "float64"):
             raise ValueError(f"dtype: found {self.dtype}, expected float32 or float64")
         if not (isinstance(self.batch_size, (int, np.integer)) and self.batch_size >= 1):
             raise ValueError(f"batch_size: found {self.batch_size!r}, expected a whole number of at least 1")
+
+    def _check_damped(self) -> None:
+        name = self.architecture.name
         if len(self.damped) != self.rates:
             raise ValueError(f"damped: found {len(self.damped)} values, expected one for each of {self.rates} rates")
-        if any(self.damped) and not self.architecture.linear:
+        if not any(self.damped):
+            return
+        if not self.architecture.linear:
             raise ValueError(f"{name}: steps cannot be implicit, because its predictions are not linear in its numbers")
-        if any(self.damped) and self.repeats:
+        if self.repeats:
             raise ValueError(f"{name}: steps cannot be implicit, because a feature may occur in several fields")
         for part, steps in self.steps.items():
-            initial = self.architecture.parts[part].initial
-            if steps[0].rule.from_origin and (callable(initial) or np.any(initial)):
+            if steps[0].granularity == "tensor":
                 raise ValueError(
-                    f"{name}: {steps[0].rule.name} starts from 0, but the part {part!r} has initial numbers; use "
-                    "another rule"
+                    f"{name}: steps of the part {part!r} cannot be implicit, because its numbers share a rate; "
+                    "expected granularity coordinate"
                 )
-            if len({step.rule for step in steps}) > 1:
-                raise ValueError(f"{name}: found several rules for the part {part!r}, expected one at several rates")
-            self._check_granularity(part, steps)
-
-    def _check_granularity(self, part: str, steps: list[Step]) -> None:
-        found = dict.fromkeys(step.granularity for step in steps)
-        if len(found) > 1 or "row" in found:
-            raise ValueError(
-                f"{self.architecture.name}: found granularity {', '.join(found)} for the part {part!r}, expected "
-                "coordinate or tensor at every rate"
-            )
-        if "tensor" in found and any(self.damped):
-            raise ValueError(
-                f"{self.architecture.name}: steps of the part {part!r} cannot be implicit, because its numbers share a "
-                "rate; expected granularity coordinate"
-            )
 
     @property
     def engine(self) -> Engine:
@@ -200,55 +181,30 @@ class ModelBank:
     def averages(self) -> bool:
         return any(steps[0].average for steps in self.steps.values())
 
-    def catches_up(self, part: str) -> bool:
-        """Whether a part's numbers change in steps in which their feature does not occur."""
-        step = self.steps[part][0]
-        if self.architecture.parts[part].of == "model" or (step.rule.from_origin and self._constant(part)):
-            return False
-        return step.catches_up and step.no_closed_form is None
-
-    def _constant(self, part: str) -> bool:
-        """Whether the coefficients are the same at every step."""
-        return all(np.ndim(c) == 0 for step in self.steps[part] for c in step.coefficients(np.arange(1, 3)))
-
     @property
     def waits(self) -> bool:
         """Whether features that do not occur have steps to catch up on when they next do."""
-        return any(map(self.catches_up, self.steps))
+        return any(steps.catches_up for steps in self.steps.values())
 
     # Memory
 
     def _table(self) -> FeatureTable:
-        slots = {
-            part: {
-                name: self._initial(part, name)
-                for name in steps[0].rule.slots
-                if name not in self.slots_in_common(part)
-            }
-            for part, steps in self.steps.items()
-        }
+        slots = {part: steps.own_slots for part, steps in self.steps.items()}
         return FeatureTable(self.architecture, slots, self.lanes, self.dtype, self.row_map)
 
-    def slots_in_common(self, part: str) -> list[str]:
-        """The slots of which a part has one number for each lane."""
-        step = self.steps[part][0]
-        return [name for name, common in zip(step.rule.slots, step.in_common, strict=True) if common]
+    def __getstate__(self) -> dict[str, Any]:
+        """Copies make a workspace of their own."""
+        return self.__dict__ | {"workspace": None}
 
     def numbers_of(self, part: str) -> int:
         """How many numbers a part has in a lane, so far."""
         layout = self.table.parts[part]
         return layout.width * (self.features if layout.of == "feature" else 1)
 
-    def _initial(self, part: str, slot: str) -> np.ndarray:
-        return np.array([step.initial(step.rule.slots[slot]) for step in self.steps[part]] * self.outputs)
-
     def _common(self) -> dict[str, np.ndarray]:
         """What the numbers of a part share, (slots in common, lanes), of the parts that share anything."""
-        return {
-            part: np.array([self._initial(part, slot) for slot in slots], self.dtype)
-            for part in self.steps
-            if (slots := self.slots_in_common(part))
-        }
+        slots = {part: list(steps.slots_in_common.values()) for part, steps in self.steps.items()}
+        return {part: np.array(values, self.dtype) for part, values in slots.items() if values}
 
     def _means(self, rows: int) -> dict[str, np.ndarray]:
         """Averages of each part, (rows or 1, width · lanes)."""
@@ -296,7 +252,7 @@ class ModelBank:
 
     def change(self, steps: Mapping[str, Sequence[Step]] | Sequence[Step], parameter: float) -> None:
         """Goes on with other settings of the same rules, and another number of the loss's own."""
-        self.steps, self.parameter = self._by_part(steps), parameter
+        self.steps, self.parameter, self.workspace = self._by_part(steps), parameter, None
 
     # Learning
 
@@ -314,21 +270,9 @@ class ModelBank:
             self.skipped += self.engine.learn(self, examples, rows, edges, totals, predictions)
             self.t += steps
             self.total = float(totals[-1])
-            if self.waits and not all(map(self._constant, filter(self.catches_up, self.steps))):
+            if any(steps.catches_up and not steps.constant for steps in self.steps.values()):
                 self.settle()
         return predictions.reshape(n, self.outputs, self.rates)
-
-    def acting(self, part: str, first: int, steps: int) -> PartTable:
-        """What acts on a part in the steps from the first on."""
-        ts = np.arange(first, first + steps)
-        columns = [stack(step.coefficients(ts), steps) for step in self.steps[part]]
-        rows = max(map(len, columns))
-        table = np.stack([np.broadcast_to(column, (rows, column.shape[1])) for column in columns], axis=2)
-        coefficients = np.ascontiguousarray(np.tile(table, (1, 1, self.outputs)), self.dtype)
-        if not self.steps[part][0].decays:
-            return PartTable(coefficients, np.ones((1, self.lanes), self.dtype))
-        keep = np.stack([np.broadcast_to(step.modifiers(ts).keep, steps) for step in self.steps[part]], axis=1)
-        return PartTable(coefficients, np.tile(keep, (1, self.outputs)).astype(self.dtype))
 
     def _totals(self, steps: int) -> np.ndarray:
         """The sum of learning rates before each step and after the last, by which iterates are averaged."""
@@ -361,7 +305,7 @@ class ModelBank:
         self.settle()
         step, lanes = self.steps[part][rate], slice(rate, None, self.rates)
         x = np.ascontiguousarray(self.table.numbers(part)[..., lanes])
-        common = dict(zip(self.slots_in_common(part), self.common.get(part, ()), strict=True))
+        common = dict(zip(self.steps[part].slots_in_common, self.common.get(part, ()), strict=True))
         slots = {
             name: np.ascontiguousarray((common[name] if name in common else self.table.numbers(part, name))[..., lanes])
             for name in step.rule.slots
@@ -387,7 +331,8 @@ class ModelBank:
                 self.means[name] = np.ascontiguousarray(wide[..., lanes]).reshape(len(wide), -1)
         self.common = {part: np.ascontiguousarray(slots[:, lanes]) for part, slots in self.common.items()}
         before = self.table
-        self.steps, self.damped, self._followed = self._by_part(steps), [bool(d) for d in damped], {}
+        self.steps, self.damped = self._by_part(steps), [bool(d) for d in damped]
+        self._followed, self.workspace = {}, None
         self.table = self._table()
         self.table.take(before, lanes)
 
@@ -420,7 +365,7 @@ class ModelBank:
             self.means[name] = restoring.array(arrays, f"means.{name}", self.dtype, mean.shape).copy()
         for name, common in self.common.items():
             self.common[name] = restoring.array(arrays, f"common.{name}", self.dtype, common.shape).copy()
-        self._followed = {}
+        self._followed, self.workspace = {}, None
         self._restore_ids(arrays)
 
     def _restore_ids(self, arrays: Mapping[str, np.ndarray]) -> None:

@@ -26,7 +26,7 @@ EVALUATIONS = 60
 def learn(bank: ModelBank, examples: Examples, rows, edges, totals, predictions) -> int:
     """Learns from examples, whose entries are in these rows of the table; returns how many numbers were skipped."""
     skipped, steps = 0, len(edges) - 1
-    acting = {part: bank.acting(part, bank.t + 1, steps) for part in bank.steps}
+    acting = {part: own.acting(bank.t + 1, steps) for part, own in bank.steps.items()}
     begin = int(examples.indptr[0])
     for b in range(steps):
         t, gradients, weight, example = bank.t + 1 + b, {}, 0.0, None
@@ -200,7 +200,7 @@ def cells(bank: ModelBank, part: str, row: int, slot: str | None = None) -> np.n
 
 def memory(bank: ModelBank, part: str, row: int) -> list[np.ndarray]:
     """The rule's slots; copies of those that are in common."""
-    common = dict(zip(bank.slots_in_common(part), bank.common.get(part, ()), strict=True))
+    common = dict(zip(bank.steps[part].slots_in_common, bank.common.get(part, ()), strict=True))
     return [
         per_number(bank, part, common[slot]) if slot in common else cells(bank, part, row, slot)
         for slot in bank.steps[part][0].rule.slots
@@ -282,7 +282,7 @@ def scale_of(bank: ModelBank, row: int) -> float:
 
 def catch_up(bank: ModelBank, row: int, until: int) -> None:
     """Makes a feature's row what it would be after the steps up to this one in which it did not occur."""
-    for part in filter(bank.catches_up, bank.steps):
+    for part in (part for part, steps in bank.steps.items() if steps.catches_up):
         for k in range(bank.lanes):
             step_ = bank.steps[part][k % bank.rates]
             places = slice(k, None, bank.lanes)

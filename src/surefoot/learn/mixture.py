@@ -90,14 +90,14 @@ class Mixture:
         Returns:
             The mixed predictions, (n, outputs), and their losses times the examples' weights, (n,).
         """
+        predictions = predictions.astype(np.float64)
+        at_once = self.logarithmic or self.frozen is not None or predictions.shape[2] == 1
         edges = [0]
-        while edges[-1] < len(targets) and not self.logarithmic and self.frozen is None:
+        while edges[-1] < len(targets) and not at_once:
             edges.append(min(len(targets), edges[-1] + self._until_renewal(self.seen + edges[-1])))
-        if len(edges) == 1:
-            edges.append(len(targets))
-        parts = [
-            self._take(predictions[a:b].astype(np.float64), targets[a:b], weights[a:b]) for a, b in pairwise(edges)
-        ]
+        if len(edges) <= 2:
+            return self._take(predictions, targets, weights)
+        parts = [self._take(predictions[a:b], targets[a:b], weights[a:b]) for a, b in pairwise(edges)]
         return np.concatenate([mixed for mixed, _ in parts]), np.concatenate([lost for _, lost in parts])
 
     @staticmethod

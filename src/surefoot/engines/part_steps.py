@@ -1,0 +1,171 @@
+"""The steps of a part of several models: one for each learning rate."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from surefoot.engines.step import Step
+from surefoot.engines.tables import stack
+from surefoot.models import Part
+from surefoot.rules import Rule
+
+
+@dataclass(frozen=True)
+class PartTable:
+    """What acts on a part at each of some steps, in every lane.
+
+    Attributes:
+        coefficients: of the rule, (steps or 1, coefficients, lanes), of the type of the numbers.
+        keep: what is kept of a number before the step, (steps or 1, lanes).
+    """
+
+    coefficients: np.ndarray
+    keep: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class PartSteps(Sequence):
+    """Steps of one rule at several learning rates, for one part of the models.
+
+    Lane k has the step k mod R of R.
+
+    Args:
+        model: the name of the architecture.
+        name: the name of the part.
+        part: what it is.
+        steps: one for each learning rate.
+        outputs: numbers predicted for each example; each has the steps' lanes once.
+        dtype: of the part's numbers.
+
+    Raises:
+        ValueError: settings that a bank of models cannot honour.
+    """
+
+    model: str
+    name: str
+    part: Part
+    steps: tuple[Step, ...]
+    outputs: int
+    dtype: np.dtype
+
+    def __post_init__(self) -> None:
+        self._check_rules()
+        self._check_granularity()
+        self._check_settings()
+
+    def _check_rules(self) -> None:
+        if self.rule.from_origin and (callable(self.part.initial) or np.any(self.part.initial)):
+            raise ValueError(
+                f"{self.model}: {self.rule.name} starts from 0, but the part {self.name!r} has initial numbers; use "
+                "another rule"
+            )
+        if len({step.rule for step in self.steps}) > 1:
+            raise ValueError(
+                f"{self.model}: found several rules for the part {self.name!r}, expected one at several rates"
+            )
+
+    def _check_granularity(self) -> None:
+        found = dict.fromkeys(step.granularity for step in self.steps)
+        if len(found) > 1 or "row" in found:
+            raise ValueError(
+                f"{self.model}: found granularity {', '.join(found)} for the part {self.name!r}, expected coordinate "
+                "or tensor at every rate"
+            )
+
+    def _check_settings(self) -> None:
+        """Raises ValueError for what is done around a rule in `Step` alone."""
+        for step in self.steps:
+            found = [
+                name
+                for name, given in (
+                    ("weight_decay", step.weight_decay > 0),
+                    ("clip_value", np.isfinite(step.clip_value)),
+                    ("clip_norm", np.isfinite(step.clip_norm)),
+                    ("maximize", step.maximize),
+                    ("stochastic_rounding", step.stochastic_rounding is not None),
+                    ("state_dtype", step.state_dtype is not None),
+                    ("nonfinite='propagate'", step.nonfinite == "propagate"),
+                )
+                if given
+            ]
+            if found:
+                raise ValueError(
+                    f"{self.model}: found {', '.join(found)} for the part {self.name!r}, which models that learn at "
+                    "once do not have; leave it out"
+                )
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    def __getitem__(self, k: Any) -> Any:
+        return self.steps[k]
+
+    def __iter__(self) -> Iterator[Step]:
+        return iter(self.steps)
+
+    @property
+    def rule(self) -> Rule:
+        return self.steps[0].rule
+
+    @property
+    def lanes(self) -> int:
+        return len(self.steps) * self.outputs
+
+    @functools.cached_property
+    def constant(self) -> bool:
+        """Whether the rule's coefficients are the same at every step."""
+        return all(np.ndim(c) == 0 for step in self.steps for c in step.coefficients(np.arange(1, 3)))
+
+    @functools.cached_property
+    def catches_up(self) -> bool:
+        """Whether numbers change in steps in which their feature does not occur."""
+        step = self.steps[0]
+        if self.part.of == "model" or (self.rule.from_origin and self.constant):
+            return False
+        return step.catches_up and step.no_closed_form is None
+
+    @functools.cached_property
+    def own_slots(self) -> dict[str, np.ndarray]:
+        """The initial value of each slot that numbers have of their own, (lanes,), by name."""
+        return self._initial(False)
+
+    @functools.cached_property
+    def slots_in_common(self) -> dict[str, np.ndarray]:
+        """The same of the slots of which there is one number for each lane."""
+        return self._initial(True)
+
+    def _initial(self, common: bool) -> dict[str, np.ndarray]:
+        slots = zip(self.rule.slots.items(), self.steps[0].in_common, strict=True)
+        return {
+            name: np.array([step.initial(slot) for step in self.steps] * self.outputs)
+            for (name, slot), shared in slots
+            if shared == common
+        }
+
+    def acting(self, first: int, steps: int) -> PartTable:
+        """What acts in the steps from the first on."""
+        return self._always if self._same_at_all_steps else self._acting(first, steps)
+
+    @property
+    def _same_at_all_steps(self) -> bool:
+        return self.constant and not self.steps[0].decays
+
+    @functools.cached_property
+    def _always(self) -> PartTable:
+        return self._acting(1, 1)
+
+    def _acting(self, first: int, steps: int) -> PartTable:
+        ts = np.arange(first, first + steps)
+        columns = [stack(step.coefficients(ts), steps) for step in self.steps]
+        rows = max(map(len, columns))
+        table = np.stack([np.broadcast_to(column, (rows, column.shape[1])) for column in columns], axis=2)
+        coefficients = np.ascontiguousarray(np.tile(table, (1, 1, self.outputs)), self.dtype)
+        if not self.steps[0].decays:
+            return PartTable(coefficients, np.ones((1, self.lanes), self.dtype))
+        keep = np.stack([np.broadcast_to(step.modifiers(ts).keep, steps) for step in self.steps], axis=1)
+        return PartTable(coefficients, np.tile(keep, (1, self.outputs)).astype(self.dtype))
