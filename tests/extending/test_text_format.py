@@ -110,7 +110,7 @@ def test_it_is_used_from_the_command_line(tmp_path, capsys):
             assert cli.run(["train", str(tmp_path / data), "--format", format, "-m", str(tmp_path / model), "-q"]) == 0
         one, other = Model.load(tmp_path / "own.st"), Model.load(tmp_path / "vw.st")
         np.testing.assert_array_equal(one.weights, other.weights)
-        assert one.reading["format"] == "arrows"
+        assert one.reading.format == "arrows"
         cache = str(tmp_path / "data.cache")
         assert cli.run(["convert", str(tmp_path / "data.txt"), "--format", own, "-o", cache, "-q"]) == 0
         assert cli.run(["train", cache, "-m", str(tmp_path / "cached.st"), "-q"]) == 0

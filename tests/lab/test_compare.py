@@ -249,7 +249,7 @@ def test_the_search_never_sees_what_is_held_out(monkeypatch):
 def test_given_rates_are_not_searched():
     result = surefoot.compare(words(), ["sgd", "adagrad"], lr={"sgd": 0.5}, **QUICK)
     assert [entry.search is None for entry in result.entries] == [True, False]
-    assert "as given for sgd" in standings.how_rates_were_found(result.to_dict()["rules"])
+    assert "as given for sgd" in standings.how_rates_were_found(result.entries)
 
 
 # What cannot be honoured

@@ -164,6 +164,7 @@ MODELS = {
     "no loss": lambda arrays, facts: facts.pop("loss"),
     "a spread in words": lambda arrays, facts: facts.update(spread="wide"),
     "facts that are a list": lambda arrays, facts: facts.update(facts=[1]),
+    "a format that is a number": lambda arrays, facts: facts.update(reading={"format": 1}),
 }
 
 
@@ -171,6 +172,32 @@ MODELS = {
 def test_an_edited_model_is_refused(tmp_path, edit):
     Model.of(learner(), Targets("logistic", (-1.0, 1.0))).save(tmp_path / "m")
     edited(tmp_path / "m", MODELS[edit])
+    with pytest.raises(storage.FileError, match=r"m: is not as it was written \([^\n]*\); copy it again"):
+        Model.load(tmp_path / "m")
+
+
+FACTS = {
+    "no files": lambda facts: facts.pop("files"),
+    "files that are numbers": lambda facts: facts.update(files=[1]),
+    "no settings": lambda facts: facts.update(settings={}),
+    "another setting": lambda facts: facts["settings"].update(more=1),
+    "examples in words": lambda facts: facts.update(examples="many"),
+    "a rate of three": lambda facts: facts.update(learning_rate=[1, 2, 3]),
+    "rates that are numbers": lambda facts: facts.update(rates=[0.1]),
+    "half an entry of the history": lambda facts: facts.update(history=[[1]]),
+    "skipped lines": lambda facts: facts.update(skipped=3),
+    "names of something else": lambda facts: facts.update(names={"kept": 1, "lost": 2}),
+}
+
+
+@pytest.mark.parametrize("edit", FACTS)
+def test_edited_facts_are_refused(tmp_path, edit):
+    (tmp_path / "rows.svm").write_text("1 1:0.5 2:1\n-1 2:2 3:1\n" * 20)
+    method = Method(lr=0.1, engine="reference")
+    model = Training(Plan((str(tmp_path / "rows.svm"),), method=method)).run().model
+    model.save(tmp_path / "m")
+    assert Model.load(tmp_path / "m").facts == model.facts
+    edited(tmp_path / "m", lambda arrays, description: FACTS[edit](description["facts"]))
     with pytest.raises(storage.FileError, match=r"m: is not as it was written \([^\n]*\); copy it again"):
         Model.load(tmp_path / "m")
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
+from surefoot.data.reading import ReadOptions
 from surefoot.data.stream import Block
 from surefoot.learn import storage
 from surefoot.learn.feature_stats import FeatureStats
@@ -33,7 +34,7 @@ def model(features: int = 30, outputs: int = 1, share: float = 1.0, seed: int = 
     classes = (-1, 1) if outputs == 1 else tuple(range(outputs))
     names = {int(feature): f"naïve {feature}" for feature in occurred[::2]}
     targets = Targets("auto", classes)
-    return linear(weights, rng.normal(size=outputs), targets, stats=stats, names=names, reading={"format": "vw"})
+    return linear(weights, rng.normal(size=outputs), targets, stats=stats, names=names, reading=ReadOptions("vw"))
 
 
 def linear(weights: np.ndarray, biases: np.ndarray, targets: Targets, **known) -> Model:
@@ -150,7 +151,7 @@ def test_inspection_names_the_largest_weights_first():
     for weight in found:
         assert weight.weight == learned.weights[weight.feature, int(weight.label)]
         assert weight.name == learned.names.get(weight.feature, str(weight.feature))
-    facts = summary(learned)
-    assert facts["seen"] + facts["never_seen"] == 30
-    assert facts["frozen"] == learned.stats.frozen.sum()
-    assert ("loss", "softmax, classes 0, 1, 2") in described(facts)
+    found = summary(learned)
+    assert found.occurrence.seen + found.occurrence.never_seen == 30
+    assert found.occurrence.frozen == learned.stats.frozen.sum()
+    assert ("loss", "softmax, classes 0, 1, 2") in described(found)

@@ -1,6 +1,5 @@
 """Files to models: what labels decide, unusable rows, crashes at any moment, divergence, several passes."""
 
-import json
 import os
 import signal
 import subprocess
@@ -120,16 +119,16 @@ def test_initial_predictions_are_added(tmp_path):
     based = written(tmp_path / "based.vw", "".join(f"{y} 1 {y} |f {name}\n" for y, name in rows))
     plain = written(tmp_path / "plain.vw", "".join(f"{y} |f {name}\n" for y, name in rows))
     found = trained(based, loss="squared", method=Method(lr=0.1, normalize=False), test=tuple(based))
-    assert found.model.facts["progressive_loss"] < 1e-12
+    assert found.facts.progressive_loss < 1e-12
     assert found.test.loss < 1e-12
-    assert trained(plain, loss="squared", method=Method(lr=0.1, normalize=False)).model.facts["progressive_loss"] > 0.1
+    assert trained(plain, loss="squared", method=Method(lr=0.1, normalize=False)).facts.progressive_loss > 0.1
 
 
 def test_rows_without_a_target_are_skipped_and_counted(tmp_path):
     clean, bad = shard(0), shard(0) + "7 1:1\n-1 1:x\nnan 2:1\n"
     options = {"classes": (-1, 1)}
     outcome = trained(written(tmp_path / "bad.svm", bad), on_error="skip", **options)
-    assert outcome.model.facts["skipped"] == {
+    assert outcome.facts.skipped == {
         "unknown class": 1,
         "value is not a number": 1,
         "label is not finite": 1,
@@ -213,7 +212,7 @@ def test_a_training_that_crashed_resumes_with_the_same_bits(way, shards, tmp_pat
     through = trained(shards, **WAYS[way])
     assert same(resumed.model, through.model)
     for name in ("examples", "progressive_loss", "history", "skipped", "rates"):
-        assert json.dumps(resumed.model.facts[name]) == json.dumps(through.model.facts[name]), name
+        assert getattr(resumed.facts, name) == getattr(through.facts, name), name
 
 
 def test_names_of_features_are_restored(tmp_path):
@@ -328,7 +327,7 @@ def test_after_divergence_the_last_good_model_is_kept(tmp_path):
     plan = {"loss": "squared", "method": Method(optimizer="sgd", lr=0.6)}
     outcome = trained(files, **plan)
     assert "smaller learning rate" in outcome.diverged
-    assert outcome.model.facts["examples"] == 1500
+    assert outcome.facts.examples == 1500
     assert same(outcome.model, trained(files[:3], **plan).model)
     with pytest.raises(DivergedError, match="no model was written"):
         trained(files[4:], **plan)

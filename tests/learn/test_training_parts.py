@@ -94,7 +94,7 @@ def test_a_pass_starts_with_zero_examples_done():
 
 def checkpoint(**changes) -> Checkpoint:
     cursor = Cursor(1, 7, CheckSums(1, 2, 3), 0.5, 7.0)
-    facts = {"plan": {"loss": "auto"}, "sizes": {"a": 3}, "learner": {"examples": 7}, "targets": TARGETS.record()}
+    facts = {"plan": {"loss": "auto"}, "sizes": {"a": 3}, "learner": {"examples": 7}, "targets": TARGETS.inferred()}
     facts |= {"window": Window(), "first_loss": None, "skipped": {"no label": 2}, "seconds": 1.5}
     return Checkpoint(arrays={"x": np.arange(3.0)}, cursor=cursor, **facts | changes)
 
@@ -104,11 +104,11 @@ def test_a_checkpoint_is_read_as_it_was_written(tmp_path):
     before.write(tmp_path / "kept")
     after = Checkpoint.read(tmp_path / "kept")
     np.testing.assert_array_equal(after.arrays["x"], before.arrays["x"])
-    facts = [vars(one) | {"arrays": None, "targets": None} for one in (before, after)]
+    facts = [vars(one) | {"arrays": None} for one in (before, after)]
     assert facts[0] == facts[1]
     targets = Targets()
     targets.restore(after.targets)
-    assert targets.record() == TARGETS.record()
+    assert targets.inferred() == TARGETS.inferred()
 
 
 def test_a_checkpoint_of_other_settings_or_files_is_rejected(tmp_path):

@@ -181,7 +181,7 @@ def show(result: Comparison, folder: Path | None) -> None:
     out.print()
     output.table([column.title for column in columns], cells, styles)
     out.print(standings.headline(rows), style="bold")
-    out.print(f"Learning rates: {standings.how_rates_were_found(result.to_dict()['rules'])}")
+    out.print(f"Learning rates: {standings.how_rates_were_found(result.entries)}")
     for reason in result.left_out.values():
         out.print(f"Left out: {reason}.")
     if folder is not None:

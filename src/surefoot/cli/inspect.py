@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from surefoot.cli import options, output
+
+if TYPE_CHECKING:
+    from surefoot.learn.inspection import Summary
 
 
 def inspect(
@@ -20,7 +23,7 @@ def inspect(
     as_json: options.AsJson = False,
 ) -> None:
     """Show the largest weights of a model, its effective learning rates, and how it was trained."""
-    from surefoot.learn.inspection import largest, summary
+    from surefoot.learn.inspection import summary
     from surefoot.learn.model import Model
 
     if figure is not None:
@@ -28,42 +31,40 @@ def inspect(
 
         check_suffix(figure)
     learned = Model.load(model)
-    facts = summary(learned, top)
+    found = summary(learned, top)
     if figure is not None:
         from surefoot.lab.figures import save
         from surefoot.lab.model_figures import weights_and_rates
 
-        save(weights_and_rates(learned, largest(learned, top)), figure)
+        save(weights_and_rates(learned, list(found.largest)), figure)
     if as_json:
-        output.write_json(facts)
+        output.write_json(found.record())
         return
-    show(facts)
+    show(found)
     if figure is not None:
         output.console().print(f"written: {figure}", soft_wrap=True)
 
 
-def show(facts: dict[str, Any]) -> None:
+def show(found: Summary) -> None:
     """The table of weights, and the rest in lines."""
+    from surefoot.learn.inspection import described
     from surefoot.learn.targets import shown
 
-    rows = facts["largest"]
-    several = any(row["label"] is not None for row in rows)
+    several = any(row.label is not None for row in found.largest)
     titles = ["feature", *(["class"] if several else []), "weight", "examples", "rate"]
     cells = [
         [
-            row["name"],
-            *([shown(row["label"])] if several else []),
-            f"{row['weight']:+.4g}",
-            "" if row["count"] is None else f"{row['count']:,}",
-            "" if row["rate"] is None else f"{row['rate']:.3g}",
+            row.name,
+            *([] if row.label is None else [shown(row.label)]),
+            f"{row.weight:+.4g}",
+            "" if row.count is None else f"{row.count:,}",
+            "" if row.rate is None else f"{row.rate:.3g}",
         ]
-        for row in rows
+        for row in found.largest
     ]
     if cells:
         output.table(titles, cells, {})
-    from surefoot.learn.inspection import described
-
-    lines = dict(described(facts))
+    lines = dict(described(found))
     width = max(map(len, lines))
     out = output.console()
     for name, text in lines.items():

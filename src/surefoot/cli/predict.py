@@ -63,7 +63,7 @@ def predict(
         raise ValueError("--probabilities and --scores are mutually exclusive; give one of them")
     given.check_apart(out, [model, *files])
     learned = Model.load(model, loss)
-    reading = ReadOptions.of(learned.reading)
+    reading = learned.reading or ReadOptions()
     if format != "auto":
         reading = replace(reading, format=given.format_named(format))
     if probabilities:

@@ -10,7 +10,7 @@ import typer
 
 from surefoot.cli import options, output
 from surefoot.cli import reading as given
-from surefoot.cli.training import results, show, showing
+from surefoot.cli.training import Results, show, showing
 
 if TYPE_CHECKING:
     from surefoot.learn.plan import Outcome, Plan
@@ -154,13 +154,15 @@ def train(
         from surefoot.lab.learning_report import write
 
         write(outcome, report, model)
-    facts = results(outcome, model, time.perf_counter() - began)
+    results = Results(outcome, model, report, time.perf_counter() - began)
     if as_json:
-        output.write_json(facts)
+        output.write_json(results.record())
     elif not quiet:
-        show(outcome, facts, report)
+        show(results)
     if outcome.diverged:
-        output.error(f"{outcome.diverged}; {model} holds the last good model, after {facts['examples']:,} examples")
+        output.error(
+            f"{outcome.diverged}; {model} holds the last good model, after {outcome.facts.examples:,} examples"
+        )
         raise typer.Exit(FAILED)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,62 +48,84 @@ class Lines:
         )
 
 
-def results(outcome: Outcome, model: Path, seconds: float) -> dict[str, Any]:
-    """The results, as `--json` prints them."""
-    facts = outcome.model.facts
-    test = outcome.test
-    weights = outcome.model.weights
-    found: dict[str, Any] = {
-        "model": model,
-        "loss": outcome.model.targets.loss.name,
-        "metric": outcome.model.targets.loss.metric.name,
-        "classes": outcome.model.targets.classes,
-        "examples": facts["examples"],
-        "features": len(outcome.model.stats.features) if outcome.model.stats is not None else len(weights),
-        "nonzero_weights": int((weights != 0).sum()),
-        "progressive_loss": facts["progressive_loss"],
-    }
-    metric = outcome.model.targets.loss.metric
-    found |= {f"progressive_{name.lower()}": root for name, root in metric.roots(facts["progressive_loss"]).items()}
-    if test is not None:
-        found |= {"test_examples": test.examples, "test_loss": test.loss, "test_accuracy": test.accuracy}
-        found |= {f"test_{name.lower()}": root for name, root in metric.roots(test.loss).items()}
-        found |= {"test_area_under_curve": test.area_under_curve, "test_skipped": test.skipped}
-    found |= {name: facts[name] for name in ("learning_rate", "implicit", "rates", "passes", "skipped", "diverged")}
-    if "names" in facts:
-        found["names"] = facts["names"]
-    return found | {"seconds": seconds, "examples_per_second": facts["examples"] / max(seconds, 1e-9)}
+@dataclass(frozen=True)
+class Results:
+    """What came of a training, as it is shown.
+
+    Attributes:
+        outcome: what was trained and tested.
+        model, report: the files.
+        seconds: that all of it took.
+    """
+
+    outcome: Outcome
+    model: Path
+    report: Path | None
+    seconds: float
+
+    @property
+    def features(self) -> int:
+        """Features that occurred."""
+        learned = self.outcome.model
+        return len(learned.weights if learned.stats is None else learned.stats.features)
+
+    @property
+    def nonzero(self) -> int:
+        """Weights that are not 0."""
+        return int((self.outcome.model.weights != 0).sum())
+
+    def record(self) -> dict[str, Any]:
+        """The results, as `--json` prints them."""
+        facts, test, targets = self.outcome.facts, self.outcome.test, self.outcome.model.targets
+        metric = targets.loss.metric
+        found: dict[str, Any] = {
+            "model": self.model,
+            "loss": targets.loss.name,
+            "metric": metric.name,
+            "classes": targets.classes,
+            "examples": facts.examples,
+            "features": self.features,
+            "nonzero_weights": self.nonzero,
+            "progressive_loss": facts.progressive_loss,
+        }
+        found |= {f"progressive_{name.lower()}": root for name, root in metric.roots(facts.progressive_loss).items()}
+        if test is not None:
+            found |= {"test_examples": test.examples, "test_loss": test.loss, "test_accuracy": test.accuracy}
+            found |= {f"test_{name.lower()}": root for name, root in metric.roots(test.loss).items()}
+            found |= {"test_area_under_curve": test.area_under_curve, "test_skipped": test.skipped}
+        learned = facts.record()
+        names = ("learning_rate", "implicit", "rates", "passes", "skipped", "diverged", "names")
+        found |= {name: learned[name] for name in names if name in learned}
+        return found | {"seconds": self.seconds, "examples_per_second": facts.examples / max(self.seconds, 1e-9)}
+
+    def lines(self) -> Iterator[tuple[str, str]]:
+        """The results in a few lines, each a name and a text."""
+        from surefoot.learn.inspection import rate_text
+
+        facts, test, metric = self.outcome.facts, self.outcome.test, self.outcome.model.targets.loss.metric
+        yield "examples", f"{facts.examples:,} in {self.seconds:.2f} s"
+        yield "features", f"{self.features:,}, {self.nonzero:,} nonzero weights"
+        yield f"progressive {metric.name}", metric.text(facts.progressive_loss)
+        if test is not None:
+            measured = (("accuracy", test.accuracy), ("AUC", test.area_under_curve))
+            also = [f"{name} {value:.4f}" for name, value in measured if value is not None]
+            yield f"test {metric.name}", ", ".join([metric.text(test.loss), *also])
+        yield "learning rate", rate_text(facts.learning_rate) + (" (implicit steps)" if facts.implicit else "")
+        for part, skipped in (("", facts.skipped), ("test ", {} if test is None else test.skipped)):
+            if skipped:
+                reasons = ", ".join(f"{reason}: {count:,}" for reason, count in sorted(skipped.items()))
+                yield f"{part}lines skipped", reasons
+        if facts.names is not None and facts.names.collisions:
+            kept, collisions = facts.names.kept, facts.names.collisions
+            yield "names", f"{kept:,}; collisions: {collisions:,}, fewer with more --bits"
+        yield "model", str(self.model)
+        if self.report is not None:
+            yield "report", str(self.report)
 
 
-def show(outcome: Outcome, facts: dict[str, Any], report: Path | None) -> None:
-    """The results in a few lines."""
-    from surefoot.learn.inspection import rate_text
-
-    out, metric = output.console(), outcome.model.targets.loss.metric
-    lines = [
-        ("examples", f"{facts['examples']:,} in {facts['seconds']:.2f} s"),
-        ("features", f"{facts['features']:,}, {facts['nonzero_weights']:,} nonzero weights"),
-        (f"progressive {metric.name}", metric.text(facts["progressive_loss"])),
-    ]
-    if outcome.test is not None:
-        also = [
-            f"{name} {value:.4f}"
-            for name, value in (("accuracy", outcome.test.accuracy), ("AUC", outcome.test.area_under_curve))
-            if value is not None
-        ]
-        lines.append((f"test {metric.name}", ", ".join([metric.text(outcome.test.loss), *also])))
-    step = " (implicit steps)" if facts["implicit"] else ""
-    lines.append(("learning rate", rate_text(facts["learning_rate"]) + step))
-    for part, skipped in {"": facts["skipped"], "test ": facts.get("test_skipped", {})}.items():
-        if skipped:
-            reasons = ", ".join(f"{reason}: {count:,}" for reason, count in sorted(skipped.items()))
-            lines.append((f"{part}lines skipped", reasons))
-    if facts.get("names", {}).get("collisions"):
-        kept = facts["names"]
-        lines.append(("names", f"{kept['kept']:,}; collisions: {kept['collisions']:,}, fewer with more --bits"))
-    lines.append(("model", str(facts["model"])))
-    if report is not None:
-        lines.append(("report", str(report)))
+def show(results: Results) -> None:
+    """Prints the lines."""
+    out, lines = output.console(), list(results.lines())
     width = max(len(name) for name, _ in lines)
     for name, text in lines:
         out.print(f"{name:<{width}}  {text}", soft_wrap=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,8 @@ import numpy as np
 from surefoot.lab.figures import PALETTE, curves, look, plain_logarithms, style, writing
 from surefoot.lab.model_figures import AGAINST, FOR, draw_rates
 from surefoot.lab.page import Picture, colors, svg, template, themed
-from surefoot.learn.inspection import Largest, described, largest, rate_text, summary
+from surefoot.learn.inspection import Largest, Summary, described, rate_text, summary
+from surefoot.learn.settings import AUTO
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -44,18 +46,18 @@ def write(outcome: Outcome, path: Path, model: Path) -> None:
 def render(outcome: Outcome, model: Path) -> str:
     """The page as HTML."""
     page = template("learning.html")
-    facts, top = summary(outcome.model, TOP), largest(outcome.model, TOP)
+    found, facts = summary(outcome.model, TOP), outcome.facts
     return page.render(
-        files=", ".join(Path(file).name for file in outcome.model.facts["files"]),
+        files=", ".join(Path(file).name for file in facts.files),
         headline=headline(outcome),
         lead=lead(outcome),
         notices=notices(outcome),
-        numbers=numbers(outcome, facts),
+        numbers=numbers(outcome, found),
         pictures=pictures(outcome),
-        weights=bars(top),
-        several=any(weight.label is not None for weight in top),
-        settings=settings(outcome, facts, model),
-        made=f"Made {datetime.now().astimezone():%Y-%m-%d %H:%M} with surefoot {outcome.model.facts['version']}.",
+        weights=bars(found.largest),
+        several=any(weight.label is not None for weight in found.largest),
+        settings=settings(outcome, found, model),
+        made=f"Made {datetime.now().astimezone():%Y-%m-%d %H:%M} with surefoot {facts.version}.",
         colors=colors(),
     )
 
@@ -71,12 +73,12 @@ def measured(outcome: Outcome) -> tuple[Evaluation | None, str]:
 
 
 def headline(outcome: Outcome) -> str:
-    facts, unit = outcome.model.facts, metric_of(outcome)
+    facts, unit = outcome.facts, metric_of(outcome)
     if outcome.diverged:
-        return f"Diverged; the last good model is of {facts['examples']:,} examples"
+        return f"Diverged; the last good model is of {facts.examples:,} examples"
     if outcome.test is not None:
         return f"Test {unit.name}: {unit.text(outcome.test.loss, '.4g')}"
-    return f"Progressive {unit.name}: {unit.text(facts['progressive_loss'], '.4g')}"
+    return f"Progressive {unit.name}: {unit.text(facts.progressive_loss, '.4g')}"
 
 
 def metric_of(outcome: Outcome) -> Metric:
@@ -85,36 +87,35 @@ def metric_of(outcome: Outcome) -> Metric:
 
 def lead(outcome: Outcome) -> str:
     """How the learning rate was found."""
-    facts = outcome.model.facts
-    kind = "implicit steps" if facts["implicit"] else "explicit steps"
-    if facts["settings"].get("lr", "auto") != "auto":
-        return (
-            f"Learned with {facts['settings']['optimizer']} at a learning rate of {rate_text(facts['learning_rate'])}."
-        )
-    weight = max(rate["weight"] for rate in facts["rates"])
+    facts = outcome.facts
+    kind = "implicit steps" if facts.implicit else "explicit steps"
+    if facts.settings.lr != AUTO:
+        return f"Learned with {facts.settings.optimizer} at a learning rate of {rate_text(facts.learning_rate)}."
+    weight = max(rate.weight for rate in facts.rates)
     return (
         f"Several learning rates were tried side by side in one pass and mixed by how well they predict; {weight:.0%} "
-        f"of the mixture went to {rate_text(facts['learning_rate'])} with {kind}."
+        f"of the mixture went to {rate_text(facts.learning_rate)} with {kind}."
     )
 
 
 def notices(outcome: Outcome) -> list[str]:
-    facts, found = outcome.model.facts, []
+    found: list[str] = []
     if outcome.diverged:
         found.append(f"The training stopped early: {outcome.diverged}.")
-    for part, skipped in (("Lines", facts["skipped"]), ("Test lines", outcome.test.skipped if outcome.test else {})):
+    of_test = {} if outcome.test is None else outcome.test.skipped
+    for part, skipped in (("Lines", outcome.facts.skipped), ("Test lines", of_test)):
         if skipped:
             said = ", ".join(f"{reason}: {count:,}" for reason, count in sorted(skipped.items()))
             found.append(f"{part} left out: {said}.")
     return found
 
 
-def numbers(outcome: Outcome, facts: dict[str, Any]) -> dict[str, str]:
+def numbers(outcome: Outcome, summary: Summary) -> dict[str, str]:
     """The numbers at the top."""
-    training, test = outcome.model.facts, outcome.test
-    found = {"examples": f"{training['examples']:,}", "features that occurred": f"{facts.get('seen', 0):,}"}
-    metric = metric_of(outcome)
-    found[f"progressive {metric.name}"] = metric.text(training["progressive_loss"], ".4g")
+    facts, test, metric = outcome.facts, outcome.test, metric_of(outcome)
+    seen = 0 if summary.occurrence is None else summary.occurrence.seen
+    found = {"examples": f"{facts.examples:,}", "features that occurred": f"{seen:,}"}
+    found[f"progressive {metric.name}"] = metric.text(facts.progressive_loss, ".4g")
     if test is not None:
         found[f"test {metric.name}"] = metric.text(test.loss, ".4g")
     evaluation, of = measured(outcome)
@@ -124,16 +125,16 @@ def numbers(outcome: Outcome, facts: dict[str, Any]) -> dict[str, str]:
             found[f"{of} accuracy"] = f"{evaluation.accuracy:.2%}"
         if evaluation.area_under_curve is not None:
             found[f"{of} area under the ROC curve"] = f"{evaluation.area_under_curve:.4f}"
-    found["weights that are 0"] = f"{facts['sparsity']:.1%}"
+    found["weights that are 0"] = f"{summary.sparsity:.1%}"
     return found
 
 
-def settings(outcome: Outcome, facts: dict[str, Any], model: Path) -> list[tuple[str, str]]:
-    lines = [line for line in described(facts) if not line[0].startswith(("progressive", "left out"))]
-    return [*lines, ("time", f"{outcome.model.facts['seconds']:.1f} s"), ("model", str(model))]
+def settings(outcome: Outcome, summary: Summary, model: Path) -> list[tuple[str, str]]:
+    lines = [line for line in described(summary) if not line[0].startswith(("progressive", "left out"))]
+    return [*lines, ("time", f"{outcome.facts.seconds:.1f} s"), ("model", str(model))]
 
 
-def bars(top: list[Largest]) -> list[dict[str, Any]]:
+def bars(top: Sequence[Largest]) -> list[dict[str, Any]]:
     """The rows of the table of weights; bars start in the middle."""
     most = max((abs(weight.weight) for weight in top), default=1.0)
     rows = []
@@ -162,7 +163,7 @@ def pictures(outcome: Outcome) -> list[Picture]:
     evaluation, of = measured(outcome)
     made: list[tuple[str, str, Figure, str]] = []
     with style():
-        if outcome.model.facts["history"]:
+        if outcome.facts.history:
             said = (
                 "The mean loss of the examples since the point before; each was predicted before it was learned from."
             )
@@ -181,7 +182,7 @@ def pictures(outcome: Outcome) -> list[Picture]:
 
 
 def loss_curve(outcome: Outcome) -> Figure:
-    examples, losses = np.array(outcome.model.facts["history"]).T
+    examples, losses = np.array(outcome.facts.history).T
     figure, axes = curves("", "examples", metric_of(outcome).name, *SIZE)
     axes.plot(examples, losses, **look(0).line())
     if outcome.test is not None:

@@ -70,8 +70,8 @@ def render(result: Comparison) -> str:
         trace_rate=TRACE_RATE,
         trace_steps=TRACE_STEPS,
         trace_formula=PROBLEMS[TRACE_PROBLEM].formula,
-        how_rates=standings.how_rates_were_found(facts["rules"]),
-        how_searched=standings.how_the_search_goes(facts["rules"]),
+        how_rates=standings.how_rates_were_found(result.entries),
+        how_searched=standings.how_the_search_goes(result.entries),
         how_diverged=standings.how_divergence_is_told(),
         settings=settings(result),
     )

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from surefoot.lab.race import EXPLODED, FROZEN, VALIDATION_SHARE
+from surefoot.lab.race import EXPLODED, FROZEN, VALIDATION_SHARE, Entry
 
 Row = dict[str, Any]
 
@@ -127,24 +127,24 @@ COLUMNS = (
 )
 
 
-def how_rates_were_found(rules: Sequence[dict[str, Any]]) -> str:
-    """Where the learning rates come from, for the rules of `Comparison.to_dict`.
+def how_rates_were_found(entries: Sequence[Entry]) -> str:
+    """Where the learning rates come from.
 
-    >>> how_rates_were_found([{"search": None}])
+    >>> how_rates_were_found([])
     'as given.'
     """
-    tried = [trial["lr"] for rule in rules if rule["search"] for trial in rule["search"]["tried"]]
+    tried = [lr for entry in entries if entry.search is not None for lr in entry.search.tried]
     if not tried:
         return "as given."
-    given = ", ".join(rule["rule"] for rule in rules if not rule["search"])
+    given = ", ".join(entry.rule.name for entry in entries if entry.search is None)
     return f"searched on {VALIDATION_SHARE:.0%} of the training part: tried {min(tried):g} … {max(tried):g}" + (
         f"; as given for {given}." if given else "."
     )
 
 
-def how_the_search_goes(rules: Sequence[dict[str, Any]]) -> str:
+def how_the_search_goes(entries: Sequence[Entry]) -> str:
     """How a rate is searched, where one was."""
-    if not any(rule["search"] for rule in rules):
+    if all(entry.search is None for entry in entries):
         return ""
     return (
         "Each rule tries rates 1 and 3 times powers of ten around its own default, and beyond as long as the best one "

@@ -15,6 +15,7 @@ from surefoot.data import DataError
 from surefoot.learn import storage
 from surefoot.learn.cursor import Cursor
 from surefoot.learn.divergence import Window
+from surefoot.learn.targets import Inferred
 
 KIND = "checkpoint"
 
@@ -27,7 +28,7 @@ class Checkpoint:
         plan: what decides the bits of the model, as `Plan.record` has it.
         sizes: of the files, in bytes, by name.
         arrays, learner: the learner's state.
-        targets: what is known of the labels.
+        targets: what is known of the labels so far.
         cursor: where the training is.
         window: what the loss is compared over, to notice divergence.
         first_loss: the mean progressive loss of the first pass, once that is over.
@@ -39,7 +40,7 @@ class Checkpoint:
     sizes: Mapping[str, int]
     arrays: Mapping[str, np.ndarray]
     learner: Mapping[str, Any]
-    targets: Mapping[str, Any]
+    targets: Inferred
     cursor: Cursor
     window: Window
     first_loss: float | None
@@ -53,7 +54,8 @@ class Checkpoint:
             FileError: that is not possible; the one before is still there.
         """
         facts = {name: value for name, value in vars(self).items() if name != "arrays"}
-        storage.write(path, KIND, self.arrays, facts | {"cursor": asdict(self.cursor)})
+        records = {name: asdict(facts[name]) for name in ("cursor", "targets")}
+        storage.write(path, KIND, self.arrays, facts | records)
 
     @classmethod
     def read(cls, path: Path) -> Checkpoint:
@@ -64,11 +66,12 @@ class Checkpoint:
         """
         arrays, facts = storage.read(path, KIND)
         with storage.as_written(path):
-            facts |= {name: dict(facts[name]) for name in ("plan", "sizes", "learner", "targets")}
+            facts |= {name: dict(facts[name]) for name in ("plan", "sizes", "learner")}
             begin, lost, constant = facts["window"]
             first = facts["first_loss"]
             facts |= {
                 "cursor": Cursor.of(facts["cursor"]),
+                "targets": Inferred.of(facts["targets"]),
                 "window": Window(int(begin), float(lost), float(constant)),
                 "first_loss": None if first is None else float(first),
                 "skipped": {reason: int(lines) for reason, lines in facts["skipped"].items()},

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 from surefoot import losses
+from surefoot.data.reading import ReadOptions
+from surefoot.learn.facts import Facts
 from surefoot.learn.model import Model
 from surefoot.learn.targets import shown
 from surefoot.losses import Loss
 from surefoot.losses.recalled import RecalledLoss
 
-QUANTILES = (0.0, 0.1, 0.5, 0.9, 1.0)
+QUANTILES = {"least": 0.0, "10%": 0.1, "median": 0.5, "90%": 0.9, "largest": 1.0}
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,57 @@ class Largest:
     rate: float | None
 
 
+@dataclass(frozen=True)
+class Occurrence:
+    """How many features occurred, how many others have a number, how many hardly move any more; and their rates.
+
+    Attributes:
+        effective_rates: quantiles of the learning rates of the next steps, by name; empty where no feature occurred.
+    """
+
+    seen: int
+    never_seen: int
+    frozen: int
+    effective_rates: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A model in numbers.
+
+    Attributes:
+        loss: its name, and its file where it is user-defined.
+        metric: the name of its mean.
+        classes: the labels, where it has classes.
+        features, outputs: of the table of weights.
+        biases: one for each output.
+        nonzero_weights, sparsity: how many weights are not 0, and the share of those that are.
+        occurrence: of its features; None where the model only predicts.
+        largest: the weights of largest magnitude, in descending order.
+        reading, training: how it was read and learned; None where it was not learned from files.
+    """
+
+    loss: str
+    metric: str
+    classes: tuple[float, ...] | None
+    features: int
+    outputs: int
+    biases: tuple[float, ...]
+    nonzero_weights: int
+    sparsity: float
+    occurrence: Occurrence | None
+    largest: tuple[Largest, ...]
+    reading: ReadOptions | None
+    training: Facts | None
+
+    def record(self) -> dict[str, Any]:
+        """All of it, for JSON."""
+        found = asdict(self)
+        occurrence, weights, reading, _ = map(found.pop, ("occurrence", "largest", "reading", "training"))
+        training = {} if self.training is None else self.training.record()
+        return found | (occurrence or {}) | {"largest": weights, "reading": reading or {}, "training": training}
+
+
 def largest(model: Model, top: int) -> list[Largest]:
     """The weights of largest magnitude, in descending order."""
     flat = np.abs(model.weights).ravel()
@@ -55,62 +109,69 @@ def largest(model: Model, top: int) -> list[Largest]:
     return found
 
 
-def summary(model: Model, top: int = 20) -> dict[str, Any]:
-    """All of it, for JSON."""
+def summary(model: Model, top: int = 20) -> Summary:
+    """The model in numbers, with its `top` largest weights."""
     features, outputs = model.weights.shape
     nonzero = int(np.count_nonzero(model.weights))
-    found: dict[str, Any] = {
-        "loss": loss_text(model.targets.loss),
-        "metric": model.targets.loss.metric.name,
-        "classes": model.targets.classes,
-        "features": features,
-        "outputs": outputs,
-        "biases": model.biases,
-        "nonzero_weights": nonzero,
-        "sparsity": 1.0 - nonzero / max(model.weights.size, 1),
-    }
-    if model.stats is not None:
-        stats = model.stats
-        found |= {"seen": len(stats.features), "never_seen": features - len(stats.features)}
-        found["frozen"] = int(np.count_nonzero(stats.frozen))
-        if len(stats.features):
-            values = np.quantile(stats.rates, QUANTILES)
-            found["effective_rates"] = dict(zip(("least", "10%", "median", "90%", "largest"), values, strict=True))
-    found["largest"] = [vars(weight) for weight in largest(model, top)]
-    return found | {"reading": model.reading, "training": model.facts}
+    return Summary(
+        loss=loss_text(model.targets.loss),
+        metric=model.targets.loss.metric.name,
+        classes=None if model.targets.classes is None else tuple(model.targets.classes),
+        features=features,
+        outputs=outputs,
+        biases=tuple(map(float, model.biases)),
+        nonzero_weights=nonzero,
+        sparsity=1.0 - nonzero / max(model.weights.size, 1),
+        occurrence=occurrence(model),
+        largest=tuple(largest(model, top)),
+        reading=model.reading,
+        training=model.facts,
+    )
 
 
-def described(facts: dict[str, Any]) -> list[tuple[str, str]]:
-    """The same as text, except for the largest weights: pairs of a name and a value."""
-    training, reading = facts["training"], facts["reading"]
-    classes = "" if facts["classes"] is None else f", classes {', '.join(map(shown, facts['classes']))}"
-    lines = [("loss", facts["loss"] + classes), ("bias", ", ".join(f"{bias:+.4g}" for bias in facts["biases"]))]
-    lines.append(("weights", f"{facts['nonzero_weights']:,} nonzero; {facts['sparsity']:.1%} are 0"))
-    if "seen" in facts:
-        occurred = f"{facts['seen']:,} occurred, {facts['never_seen']:,} never did, {facts['frozen']:,} are frozen"
+def occurrence(model: Model) -> Occurrence | None:
+    """What is known of how features occurred."""
+    stats = model.stats
+    if stats is None:
+        return None
+    seen = len(stats.features)
+    values = np.quantile(stats.rates, [*QUANTILES.values()]).tolist() if seen else []
+    rates = dict(zip(QUANTILES, values, strict=False))
+    return Occurrence(seen, len(model.weights) - seen, int(np.count_nonzero(stats.frozen)), rates)
+
+
+def described(found: Summary) -> list[tuple[str, str]]:
+    """A summary as text, except for the largest weights: pairs of a name and a value."""
+    classes = "" if found.classes is None else f", classes {', '.join(map(shown, found.classes))}"
+    lines = [("loss", found.loss + classes), ("bias", ", ".join(f"{bias:+.4g}" for bias in found.biases))]
+    lines.append(("weights", f"{found.nonzero_weights:,} nonzero; {found.sparsity:.1%} are 0"))
+    if found.occurrence is not None:
+        counts = found.occurrence
+        occurred = f"{counts.seen:,} occurred, {counts.never_seen:,} never did, {counts.frozen:,} are frozen"
         lines.append(("features", occurred))
-    if "effective_rates" in facts:
-        rates = (f"{name} {rate:.3g}" for name, rate in facts["effective_rates"].items())
-        lines.append(("effective rates", ", ".join(rates)))
-    if training:
-        step = " (implicit steps)" if training["implicit"] else ""
-        lines.append(("learning rate", rate_text(training["learning_rate"]) + step))
-        lines.append(("trained on", f"{training['examples']:,} examples of {', '.join(training['files'])}"))
-        lines.append((f"progressive {facts['metric']}", f"{training['progressive_loss']:.4f}"))
-        if training.get("names"):
-            names = training["names"]
-            lines.append(("names", f"{names['kept']:,}; collisions: {names['collisions']:,}"))
-        if training["skipped"]:
-            lines.append(
-                ("lines skipped", ", ".join(f"{why}: {n:,}" for why, n in sorted(training["skipped"].items())))
-            )
-        settings = training["settings"].items()
-        given = [f"{name} {value}" for name, value in settings if value not in (None, {}, 0.0, False)]
-        lines.append(("settings", ", ".join([*given, f"passes {training['passes']}"])))
-    if reading:
-        read = [f"{name} {value}" for name, value in reading.items() if name == "format" or (name == "bits" and value)]
-        lines.append(("read as", ", ".join(read)))
+        if counts.effective_rates:
+            rates = (f"{name} {rate:.3g}" for name, rate in counts.effective_rates.items())
+            lines.append(("effective rates", ", ".join(rates)))
+    if found.training is not None:
+        lines.extend(trained(found.training, found.metric))
+    if found.reading is not None:
+        bits = f", bits {found.reading.bits}" if found.reading.bits else ""
+        lines.append(("read as", f"format {found.reading.format}{bits}"))
     return lines
+
+
+def trained(facts: Facts, metric: str) -> Iterator[tuple[str, str]]:
+    """How a model was trained, as text; `metric`: the name of its mean loss."""
+    yield "learning rate", rate_text(facts.learning_rate) + (" (implicit steps)" if facts.implicit else "")
+    yield "trained on", f"{facts.examples:,} examples of {', '.join(facts.files)}"
+    yield f"progressive {metric}", f"{facts.progressive_loss:.4f}"
+    if facts.names is not None:
+        yield "names", f"{facts.names.kept:,}; collisions: {facts.names.collisions:,}"
+    if facts.skipped:
+        yield "lines skipped", ", ".join(f"{why}: {n:,}" for why, n in sorted(facts.skipped.items()))
+    settings = vars(facts.settings).items()
+    given = [f"{name} {value}" for name, value in settings if value not in (None, {}, 0.0, False)]
+    yield "settings", ", ".join([*given, f"passes {facts.passes}"])
 
 
 def rate_text(lr: float | str) -> str:

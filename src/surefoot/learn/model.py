@@ -6,15 +6,17 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from surefoot import models, system
+from surefoot.data.reading import ReadOptions
 from surefoot.data.stream import Block, Names
 from surefoot.engines import restoring
 from surefoot.learn import storage
 from surefoot.learn.expansion import expanded
+from surefoot.learn.facts import Facts
 from surefoot.learn.feature_stats import FeatureStats
 from surefoot.learn.learner import Learner
 from surefoot.learn.targets import Targets
@@ -23,6 +25,10 @@ from surefoot.losses.recalled import recalled, recorded
 from surefoot.models import Architecture, Part
 
 KIND = "model"
+MEMORY = "memory."
+"""What the names of the learner's arrays begin with."""
+Memory: TypeAlias = tuple[Mapping[str, np.ndarray], Mapping[str, Any]]
+"""The state of a learner: arrays, and what JSON can hold."""
 TABLES = 3
 """Copies of a table in float64 that inspecting a model takes, at most."""
 
@@ -39,8 +45,8 @@ class Model:
         center, spread: a prediction is center + spread · the architecture's score.
         stats: what is known of features; None in models that only predict.
         names: of hashed features, by index.
-        reading: how the examples were read, as `ReadOptions.record` has it.
-        facts: how it was learned, and with what success.
+        reading: how the examples were read; None where they did not come from files.
+        facts: how it was learned from files, and with what success.
         memory: the learner's state, from which it can be learned on; None where it was not kept.
         ids: the id of each row of the numbers of features, rising; None where ids are rows.
     """
@@ -53,9 +59,9 @@ class Model:
     spread: float = 1.0
     stats: FeatureStats | None = None
     names: Mapping[int, str] = field(default_factory=dict)
-    reading: dict[str, Any] = field(default_factory=dict)
-    facts: dict[str, Any] = field(default_factory=dict)
-    memory: tuple[Mapping[str, np.ndarray], Mapping[str, Any]] | None = None
+    reading: ReadOptions | None = None
+    facts: Facts | None = None
+    memory: Memory | None = None
     ids: np.ndarray | None = None
 
     @classmethod
@@ -149,21 +155,21 @@ class Model:
             arrays |= written(self.names)
         if self.ids is not None:
             arrays["ids"] = self.ids
-        facts = {
+        description = {
             "model": self.architecture.name,
             "center": self.center,
             "spread": self.spread,
             "loss": recorded(self.targets.loss),
             "classes": self.targets.classes,
             "parameter": self.parameter,
-            "reading": self.reading,
-            "facts": self.facts,
+            "reading": None if self.reading is None else self.reading.record(),
+            "facts": None if self.facts is None else self.facts.record(),
         }
         arrays = {name: narrow(array) for name, array in arrays.items()}
         if self.memory is not None:
-            memory, facts["memory"] = self.memory
-            arrays |= {f"memory.{name}": array for name, array in memory.items()}
-        storage.write(path, KIND, arrays, facts)
+            memory, description["memory"] = self.memory
+            arrays |= {f"{MEMORY}{name}": array for name, array in memory.items()}
+        storage.write(path, KIND, arrays, description)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], loss: str | Loss | None = None) -> Model:
@@ -178,33 +184,65 @@ class Model:
             FileError: it is not a model, or is corrupt.
             LossError: it was trained with another loss.
         """
-        arrays, facts = storage.read(path, KIND)
+        arrays, description = storage.read(path, KIND)
         with storage.as_written(path):
-            architecture = _architecture(path, facts["model"])
-            targets = Targets(recalled(facts["loss"], loss), facts["classes"])
+            architecture = _architecture(path, description["model"])
+            targets = Targets(recalled(description["loss"], loss), description["classes"])
             numbers = {
                 name: numbers_of(name, part, targets.outputs, arrays) for name, part in architecture.parts.items()
             }
             rows = {len(numbers[name]) for name, part in architecture.parts.items() if part.of == "feature"}
             if len(rows) != 1:
                 raise ValueError(f"parts have numbers of {sorted(rows)} features")
-            stats = ids = memory = None
-            if "stats.features" in arrays:
-                stats = FeatureStats(**{entry.name: arrays[f"stats.{entry.name}"] for entry in fields(FeatureStats)})
-                if len({len(array) for array in vars(stats).values()}) != 1:
-                    raise ValueError("statistics are of different numbers of features")
-            if "ids" in arrays:
-                ids = arrays["ids"].astype(np.int64)
-                if rows != {len(ids)}:
-                    raise ValueError(f"found {len(ids)} ids of {sorted(rows)} features")
-            if "memory" in facts:
-                prefix = "memory."
-                kept = {name.removeprefix(prefix): arrays[name] for name in arrays if name.startswith(prefix)}
-                memory = kept, dict(facts["memory"])
-            center, spread = (restoring.real(facts, name) for name in ("center", "spread"))
-            names = Written(arrays) if "names.features" in arrays else {}
-            known = facts["parameter"], center, spread, stats, names, dict(facts["reading"]), dict(facts["facts"])
-            return cls(numbers, targets, architecture, *known, memory, ids)
+            reading, facts = description["reading"], description["facts"]
+            return cls(
+                numbers,
+                targets,
+                architecture,
+                *(restoring.real(description, name) for name in ("parameter", "center", "spread")),
+                stats=stats_of(arrays),
+                names=Written(arrays) if "names.features" in arrays else {},
+                reading=None if reading is None else ReadOptions.of(reading),
+                facts=None if facts is None else Facts.of(facts),
+                memory=memory_of(arrays, description),
+                ids=ids_of(arrays, *rows),
+            )
+
+
+def stats_of(arrays: Mapping[str, np.ndarray]) -> FeatureStats | None:
+    """What a file holds of features, if it does.
+
+    Raises:
+        KeyError, ValueError: arrays are missing, or do not fit.
+    """
+    if "stats.features" not in arrays:
+        return None
+    stats = FeatureStats(**{entry.name: arrays[f"stats.{entry.name}"] for entry in fields(FeatureStats)})
+    if len({len(array) for array in vars(stats).values()}) != 1:
+        raise ValueError("statistics are of different numbers of features")
+    return stats
+
+
+def ids_of(arrays: Mapping[str, np.ndarray], rows: int) -> np.ndarray | None:
+    """The ids of that many features in a file, if it has them.
+
+    Raises:
+        ValueError: there are more or fewer.
+    """
+    if "ids" not in arrays:
+        return None
+    ids = arrays["ids"].astype(np.int64)
+    if len(ids) != rows:
+        raise ValueError(f"found {len(ids)} ids of {rows} features")
+    return ids
+
+
+def memory_of(arrays: Mapping[str, np.ndarray], description: Mapping[str, Any]) -> Memory | None:
+    """The learner's state in a file, if it was kept."""
+    if "memory" not in description:
+        return None
+    kept = {name.removeprefix(MEMORY): array for name, array in arrays.items() if name.startswith(MEMORY)}
+    return kept, dict(description["memory"])
 
 
 def numbers_of(name: str, part: Part, outputs: int, arrays: Mapping[str, np.ndarray]) -> np.ndarray:

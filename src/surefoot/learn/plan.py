@@ -10,6 +10,7 @@ from surefoot import losses, schedules
 from surefoot.data.reading import ReadOptions
 from surefoot.data.stream import OnError, sources
 from surefoot.learn.evaluation import Evaluation
+from surefoot.learn.facts import Facts
 from surefoot.learn.model import Model
 from surefoot.learn.settings import AUTO, Method
 from surefoot.losses import Loss
@@ -125,7 +126,7 @@ class Outcome:
     """What came of it.
 
     Attributes:
-        model: with everything that is known of how it was learned in `model.facts`.
+        model: what was learned.
         progressive, test: evaluations for a report, where the plan has them.
         diverged: why the training stopped early; the model is then the last good one.
     """
@@ -134,3 +135,9 @@ class Outcome:
     progressive: Evaluation | None = None
     test: Evaluation | None = None
     diverged: str | None = None
+
+    @property
+    def facts(self) -> Facts:
+        """How the model was learned, which models that were learned from files have."""
+        assert self.model.facts is not None
+        return self.model.facts

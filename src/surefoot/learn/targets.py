@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,21 @@ from surefoot.losses import Loss
 NAMED = 6
 """Labels that a message shows at most."""
 SIGNS, BITS = (-1.0, 1.0), (0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class Inferred:
+    """What is known of targets after some labels: the name of the loss, the classes, and `Targets.single`."""
+
+    loss: str | None
+    classes: tuple[float, ...] | None
+    single: bool
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any]) -> Inferred:
+        """What JSON gives back."""
+        classes = record["classes"]
+        return cls(record["loss"], None if classes is None else tuple(map(float, classes)), bool(record["single"]))
 
 
 class Targets:
@@ -103,17 +119,15 @@ class Targets:
         place = np.minimum(np.searchsorted(self.classes, labels), len(self.classes) - 1)
         return np.where(np.asarray(self.classes)[place] == labels, place, np.nan)
 
-    def record(self) -> dict[str, Any]:
-        """What is known so far, as JSON holds it."""
-        loss = None if self.decided is None else self.decided.name
-        return {"loss": loss, "classes": self.classes, "single": self.single}
+    def inferred(self) -> Inferred:
+        """What is known so far."""
+        return Inferred(None if self.decided is None else self.decided.name, self.classes, self.single)
 
-    def restore(self, record: Mapping[str, Any]) -> None:
-        """Knows what a record has."""
-        if self.decided is None and record["loss"] is not None:
-            self.decided = losses.get(record["loss"])
-        self.single = record["single"]
-        self.classes = None if record["classes"] is None else tuple(record["classes"])
+    def restore(self, known: Inferred) -> None:
+        """Continues with what was inferred before."""
+        if self.decided is None and known.loss is not None:
+            self.decided = losses.get(known.loss)
+        self.single, self.classes = known.single, known.classes
 
     def end(self) -> None:
         """Raises DataError if there never was more than one label."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator
 from contextlib import closing
-from typing import Any
 
 import surefoot
 from surefoot import losses, schedules
@@ -18,6 +17,7 @@ from surefoot.learn.cursor import Cursor
 from surefoot.learn.divergence import Divergence
 from surefoot.learn.evaluation import Evaluation
 from surefoot.learn.examples import examples_of, for_model, in_batches
+from surefoot.learn.facts import Facts, MethodFacts, NameFacts, RateFacts
 from surefoot.learn.interrupts import deferred_interrupts
 from surefoot.learn.learner import DivergedError, Learner
 from surefoot.learn.model import Model
@@ -190,7 +190,7 @@ class Training:
             sizes=sizes(self.stream.files),
             arrays=arrays,
             learner=numbers,
-            targets=self.targets.record(),
+            targets=self.targets.inferred(),
             cursor=self.cursor,
             window=self.divergence.window,
             first_loss=self.first_loss,
@@ -256,33 +256,31 @@ class Training:
         """The model as it is now."""
         assert self.learner is not None
         targets = Targets(self.targets.loss, self.targets.classes)  # which leave nothing open any more
-        names, reading = self.stream.names or {}, self.plan.reading.resolved(self.stream).record()
+        names, reading = self.stream.names or {}, self.plan.reading.resolved(self.stream)
         return Model.of(self.learner, targets, names=names, reading=reading, facts=self._facts(self.learner, diverged))
 
-    def _facts(self, learner: Learner, diverged: str | None) -> dict[str, Any]:
+    def _facts(self, learner: Learner, diverged: str | None) -> Facts:
         """How the model was learned, and with what success."""
         best, names = learner.learning_rate, self.stream.names
-        facts = {
-            "version": surefoot.__version__,
-            "files": [str(file) if isinstance(file, str) else "an open file" for file in self.plan.files],
-            "settings": self.plan.method.record() | {"parameter": self.plan.parameter},
-            "passes": self.plan.passes,
-            "examples": learner.examples,
-            "progressive_loss": learner.loss if self.first_loss is None else self.first_loss,
-            "history": learner.history,
-            "learning_rate": number_or_text(best.lr),
-            "implicit": best.implicit,
-            "rates": [
-                {"lr": number_or_text(rate.lr), "implicit": rate.implicit, "weight": float(weight)}
+        return Facts(
+            version=surefoot.__version__,
+            files=tuple(str(file) if isinstance(file, str) else "an open file" for file in self.plan.files),
+            settings=MethodFacts(**self.plan.method.record(), parameter=self.plan.parameter),
+            passes=self.plan.passes,
+            examples=learner.examples,
+            progressive_loss=learner.loss if self.first_loss is None else self.first_loss,
+            history=tuple(learner.history),
+            learning_rate=number_or_text(best.lr),
+            implicit=best.implicit,
+            rates=tuple(
+                RateFacts(number_or_text(rate.lr), rate.implicit, float(weight))
                 for rate, weight in zip(learner.rates, learner.shares(), strict=True)
-            ],
-            "skipped": self.skipped or dict(self.stream.policy.counts),
-            "diverged": diverged,
-            "seconds": self.clock.total,
-        }
-        if names is not None:
-            facts["names"] = {"kept": len(names), "collisions": names.collisions, "left_out": names.left_out}
-        return facts
+            ),
+            skipped=self.skipped or dict(self.stream.policy.counts),
+            diverged=diverged,
+            seconds=self.clock.total,
+            names=None if names is None else NameFacts(len(names), names.collisions, names.left_out),
+        )
 
     def _test(self, model: Model) -> Evaluation:
         """How well the model predicts the test part."""
@@ -313,6 +311,6 @@ class Clock:
         return self.before + self.seconds
 
 
-def number_or_text(lr: Rate) -> float | str | None:
+def number_or_text(lr: Rate) -> float | str:
     """A learning rate as JSON holds it: a schedule by its written form or its name."""
-    return schedules.name_of(lr) if callable(lr) else lr
+    return str(schedules.name_of(lr)) if callable(lr) else lr
