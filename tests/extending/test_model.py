@@ -409,6 +409,35 @@ def test_a_model_file_keeps_the_ids(tmp_path):
     assert_identical(goes_on.learn(examples(unseen)), learner.learn(examples(unseen)))
 
 
+@pytest.mark.parametrize("normalize", [True, False])
+@pytest.mark.parametrize(
+    "model", [{"model": "linear", "optimizer": "adagrad"}, {"model": "factorization_machine"}], ids=lambda m: m["model"]
+)
+def test_a_feature_that_never_occurred_adds_nothing(model, normalize, tmp_path):
+    """However much room there was for it: below the largest id that occurred, in reserved memory, and beyond that."""
+    rows, found = block(40, repeats=True, first=0), []
+    ids = np.unique(rows.indices)
+    others = {"between": int(ids[0]) + 1, "in room": int(ids[-1]) + 50, "beyond": 1 << 50}
+    for room in (0, int(ids[-1]) + 100):
+        learner = Learner(settings(**model, normalize=normalize), features=room)
+        learner.learn(examples(rows))
+        machine = Model.of(learner, Targets("squared"))
+        machine.save(tmp_path / "m")
+        for kept in (machine, Model.load(tmp_path / "m")):
+            found.append(kept.scores(of_features([*ids[:2]])))
+            for where, other in others.items():
+                assert_identical(kept.scores(of_features([*ids[:2], other])), found[-1], where)
+    for scores in found:
+        assert_identical(scores, found[0])
+
+
+def of_features(ids: list[int]) -> Block:
+    """One example of these features, each in a field of its own."""
+    ones = np.ones(len(ids))
+    fields = np.arange(len(ids)) % FIELDS
+    return Block(np.array([0, len(ids)]), np.array(ids), ones, np.zeros(1), np.ones(1, np.float32), fields=fields)
+
+
 def test_a_model_file_of_an_unknown_model_names_it(tmp_path, monkeypatch):
     Model.of(trained(1), Targets("squared")).save(tmp_path / "m")
     monkeypatch.delitem(models.REGISTRY, "factorization_machine")

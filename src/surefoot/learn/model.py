@@ -48,7 +48,8 @@ class Model:
         reading: how the examples were read; None where they did not come from files.
         facts: how it was learned from files, and with what success.
         memory: the learner's state, from which it can be learned on; None where it was not kept.
-        ids: the id of each row of the numbers of features, rising; None where ids are rows.
+        ids: the id of each row of the numbers of features, rising; None where ids are rows. Of a part that begins with
+            other numbers than 0, only features that have occurred have rows.
     """
 
     numbers: Mapping[str, np.ndarray]
@@ -66,23 +67,31 @@ class Model:
 
     @classmethod
     def of(cls, learner: Learner, targets: Targets, memory: bool = False, **known: Any) -> Model:
-        """What a learner has learned so far; `memory`: with all that it needs to learn on."""
+        """What a learner has learned so far; `memory`: with all that it needs to learn on.
+
+        Numbers that features begin with, where these are not 0, are kept of features that have occurred alone: what is
+        predicted of others does not depend on how many there was room for.
+        """
         numbers, center, spread = learner.exported()
-        parts = learner.settings.architecture.parts
-        numbers = {name: a.astype(np.float32) if parts[name].of == "feature" else a for name, a in numbers.items()}
-        ids = learner.ids()
+        architecture, stats, ids = learner.settings.architecture, learner.feature_stats(), learner.ids()
+        if ids is None and not architecture.starts_at_zero:
+            ids = np.arange(learner.features)
+        order: np.ndarray | slice = slice(None)
         if ids is not None:
             order = np.argsort(ids, kind="stable")
-            numbers = {name: a[order] if parts[name].of == "feature" else a for name, a in numbers.items()}
+            if not architecture.starts_at_zero:
+                order = order[np.isin(ids[order], stats.features)]
             ids = ids[order]
+        of_features = {name for name, part in architecture.parts.items() if part.of == "feature"}
+        numbers = {name: a[order].astype(np.float32) if name in of_features else a for name, a in numbers.items()}
         return cls(
             numbers,
             targets,
-            learner.settings.architecture,
+            architecture,
             learner.settings.parameter,
             center,
             spread,
-            learner.feature_stats(),
+            stats,
             memory=learner.state() if memory else None,
             ids=ids,
             **known,

@@ -114,6 +114,11 @@ class Architecture(Record):
         """The first part of features."""
         return next(name for name, part in self.parts.items() if part.of == "feature")
 
+    @property
+    def starts_at_zero(self) -> bool:
+        """Whether all numbers of features are 0 before the first step."""
+        return all(part.of == "model" or part.initial == 0.0 for part in self.parts.values())
+
     @functools.cached_property
     def numbers(self) -> Any:
         """The named tuple of one array for each part."""
