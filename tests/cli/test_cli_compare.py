@@ -64,6 +64,27 @@ def test_json_is_what_the_table_shows(data, tmp_path, capsys):
                 assert word in cells
 
 
+def test_the_loss_takes_its_own_number(tmp_path, capsys):
+    """Of the same name and with the same help as in `surefoot train`."""
+    (tmp_path / "rows.svm").write_text("".join(f"{k % 7 + 0.5} 1:{k % 7} 2:{k % 3}\n" for k in range(40)))
+    command = ["compare", "rows.svm", "--rules=sgd", "--lr=0.1", "--epochs=1", "--seeds=1", "--loss=huber", "-q"]
+    found = {}
+    for number in (0.5, 5):
+        assert run([*command, "--loss-parameter", str(number), "--json"]) == 0
+        found[number] = json.loads(capsys.readouterr().out)
+        assert found[number]["loss_parameter"] == number
+        assert f"--loss-parameter={number:.1f}" in found[number]["command"]
+    assert 0 < found[0.5]["table"][0]["test_loss"] < found[5]["table"][0]["test_loss"]
+    assert run([*command, "--loss-parameter", "0.5"]) == 0
+    assert "delta = 0.5" in (tmp_path / "surefoot-report" / "report.html").read_text(encoding="utf-8")
+    help_texts = set()
+    for name in ("train", "compare"):
+        assert run([name, "--help"]) == 0
+        words = " ".join(re.sub(r"[^\w\s';,.-]", " ", capsys.readouterr().out).split())
+        help_texts.add(re.search(r"--loss-parameter NUMBER (.*?otherwise)", words).group(1))
+    assert len(help_texts) == 1
+
+
 def test_json_with_out_writes_the_same_results(data, tmp_path, capsys):
     assert run(["compare", data, "--rules", "sgd", "--lr", "0.1", *SMALL, "--json", "--out", "there"]) == 0
     assert json.loads(capsys.readouterr().out) == json.loads(
@@ -127,6 +148,8 @@ def test_narrow_terminals_get_every_column(width, data, capsys, monkeypatch):
         (["--seeds", "0"], "seeds must be a whole number of at least 1"),
         (["--engine", "gpo"], "engine: found 'gpo', expected one of cpu, reference"),
         (["--granularity", "row"], "granularity must be coordinate or tensor, got 'row'"),
+        (["--loss-parameter", "2"], "found the parameter 2, but this loss does not have one"),
+        (["airfoil", "--loss", "huber", "--loss-parameter", "0"], "huber: delta must lie in (0, inf), got 0"),
         (["--l1", "-1"], "l1 must be a finite number of at least 0"),
         (["--convention", "pytroch"], "there is no convention 'pytroch'"),
         (["--out", "empty.svm"], "empty.svm: is a file, expected a folder to write to"),

@@ -12,7 +12,7 @@ from scipy.sparse import csr_array
 from support.numerics import assert_identical
 
 import surefoot
-from surefoot import LinearClassifier, losses, rules
+from surefoot import LinearClassifier, LinearRegressor, losses, rules
 from surefoot.data import Dataset
 from surefoot.engines import order
 from surefoot.lab import comparison, race, report, standings
@@ -202,6 +202,40 @@ def test_a_rule_ends_with_the_weights_of_the_estimator():
         model = LinearClassifier(optimizer=name, lr=lr, batch_size=batch_size, epochs=1, shuffle=False)
         model.fit(X[turns], y[turns])
         assert_identical(race.weights_of(learner), np.append(model.coef_, model.intercept_))
+
+
+@pytest.mark.parametrize("loss, name, number", [("huber", "delta", 0.3), ("quantile", "quantile", 0.9)])
+def test_losses_are_learned_and_measured_with_their_own_number(loss, name, number):
+    """By default and with another one, in the unit of the targets, as the estimator does."""
+    data, record, found = numbers(5.0), losses.get(loss), []
+    X, y = data.part(data.train)
+    turns = order(len(y), np.random.default_rng(3))
+    for given in (None, number):
+        how = {"lr": 0.1, "epochs": 1, "seeds": [3], "loss": loss, "loss_parameter": given}
+        result = surefoot.compare(data, "adagrad", **how)
+        own = {} if given is None else {name: given}
+        model = LinearRegressor(loss, lr=0.1, epochs=1, shuffle=False, **own).fit(X[turns], y[turns])
+        for part, measure in ((data.train, "train_loss"), (data.test, "test_loss")):
+            seen, targets = data.part(part)
+            lost = record.reported(model.predict(seen)[:, None], targets, record.settings(given)).mean()
+            assert result.entries[0].final(measure)[0] == pytest.approx(lost, rel=1e-9)
+            assert lost > 0
+            found.append(lost)
+        assert result.to_dict()["loss_parameter"] == result.loss_parameter == record.settings(given)
+        assert f"loss_parameter={number}" in result.command or given is None
+    assert len(set(found)) == 4
+    with pytest.raises(ValueError, match=f"{loss}: {name} must lie in "):
+        surefoot.compare(data, "adagrad", loss=loss, loss_parameter=-1)
+    with pytest.raises(ValueError, match="squared: found the parameter 2, but this loss does not have one"):
+        surefoot.compare(data, "adagrad", loss_parameter=2)
+
+
+def test_a_search_for_rates_measures_with_the_number_of_the_loss():
+    result = surefoot.compare(numbers(), "sgd", loss="quantile", loss_parameter=0.9, **QUICK)
+    tried = result.entries[0].search.tried
+    other = surefoot.compare(numbers(), "sgd", loss="quantile", loss_parameter=0.1, **QUICK).entries[0].search.tried
+    assert min(v for v in tried.values() if v is not None) > 0
+    assert tried != other
 
 
 # The search for rates

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the results as JSON.")]
 JsonOrTable = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+LossParameter = Annotated[
+    float | None, typer.Option(metavar="NUMBER", help="The loss's own, such as δ of huber; its default otherwise.")
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors, and JSON if requested.")]
 
 

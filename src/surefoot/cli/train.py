@@ -41,9 +41,7 @@ def train(
             autocompletion=complete_losses,
         ),
     ] = "auto",
-    loss_parameter: Annotated[
-        float | None, typer.Option(metavar="NUMBER", help="The loss's own, such as δ of huber; its default otherwise.")
-    ] = None,
+    loss_parameter: options.LossParameter = None,
     classes: Annotated[
         str | None, typer.Option(metavar="LABELS", help="The labels of the classes: 1,2,3 or 0-9; inferred by default.")
     ] = None,

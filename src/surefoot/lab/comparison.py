@@ -40,6 +40,7 @@ class Comparison:
     Attributes:
         data: what was learned.
         loss: what was minimized, in whose metric losses are.
+        loss_parameter: the loss's own number; None where it has none.
         settings: what all rules had in common.
         entries: the rules that finished, in the order in which they were named.
         left_out: rules that could not honour the settings, and why.
@@ -50,6 +51,7 @@ class Comparison:
 
     data: Dataset
     loss: Loss
+    loss_parameter: float | None
     settings: Settings
     entries: list[Entry] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
@@ -99,6 +101,7 @@ class Comparison:
                 "features": data.n_features,
             },
             "loss": self.loss.name,
+            "loss_parameter": self.loss_parameter,
             "metric": self.loss.metric.name,
             "settings": asdict(self.settings) | {"seeds": list(self.settings.seeds)},
             "table": self.table(),
@@ -187,6 +190,7 @@ def compare(
     lr: str | Rate | Mapping[str, str | Rate] | None = None,
     *,
     loss: str | Loss | None = None,
+    loss_parameter: float | None = None,
     batch_size: int = Settings.batch_size,
     epochs: int = Settings.epochs,
     seeds: int | Sequence[int] = len(Settings.seeds),
@@ -215,6 +219,7 @@ def compare(
             of the training part.
         loss: what is minimized: a loss, its name, or `path/to/file.py:name`; by default logistic for classification and
             squared for regression. Losses are reported as its metric has them: log loss, MSE.
+        loss_parameter: the loss's own number, such as δ of huber; its default otherwise.
         batch_size: examples per step.
         epochs: passes through the training part.
         seeds: how many orders of the examples to average over, or the seeds of these orders.
@@ -239,7 +244,7 @@ def compare(
     """
     if command is None:
         named = {"rules": rules, "lr": lr, "batch_size": batch_size, "epochs": epochs, "seeds": seeds, "engine": engine}
-        named["loss"] = loss
+        named |= {"loss": loss, "loss_parameter": loss_parameter}
         command = call(data, named | {"granularity": granularity, "convention": convention, "l1": l1, "l2": l2})
     settings = Settings(whole(batch_size), whole(epochs), as_seeds(seeds), engine, granularity, convention, l1, l2)
     chosen, left_out = choose(rules, settings)
@@ -252,8 +257,9 @@ def compare(
         check_installed()
         writable(out)
     read = loaded(data)
-    task = Task.of(read, None if loss is None else losses.resolve(loss))
-    result = Comparison(read, task.loss, settings, left_out=left_out, command=command)
+    task = Task.of(read, None if loss is None else losses.resolve(loss), loss_parameter)
+    own = None if task.loss.parameter is None else task.parameter
+    result = Comparison(read, task.loss, own, settings, left_out=left_out, command=command)
     run(result, task, chosen, rates, Clock(progress))
     if out is not None:
         result.save(out)

@@ -101,26 +101,27 @@ class Score:
 
 @dataclass(frozen=True)
 class Task:
-    """What every rule has to learn: examples to train on, examples to be judged by, and the loss."""
+    """What every rule has to learn: examples to train on, examples to be judged by, the loss and its own number."""
 
     X: Any
     y: np.ndarray
     X_test: Any
     y_test: np.ndarray
     loss: Loss
+    parameter: float = 0.0
 
     @classmethod
-    def of(cls, data: Dataset, loss: Loss | None = None) -> Task:
+    def of(cls, data: Dataset, loss: Loss | None = None, parameter: float | None = None) -> Task:
         """The training and the held-out part of a data set.
 
         Raises:
-            ValueError: the loss is not for these targets.
+            ValueError: the loss is not for these targets, or does not have this number.
         """
         loss = loss or (losses.FOR_TWO_CLASSES if data.task == "classification" else losses.FOR_NUMBERS)
         if not fits(loss, data):
             known = [name for name, other in losses.REGISTRY.items() if fits(other, data)]
             raise ValueError(f"loss: {loss.name} is not for {data.task} with one output; expected {', '.join(known)}")
-        return cls(*data.part(data.train), *data.part(data.test), loss)
+        return cls(*data.part(data.train), *data.part(data.test), loss, loss.settings(parameter))
 
     @property
     def classifies(self) -> bool:
@@ -131,11 +132,11 @@ class Task:
         from surefoot.data import split
 
         rest, held_out = split(self.y, "classification" if self.classifies else "regression")
-        return Task(self.X[rest], self.y[rest], self.X[held_out], self.y[held_out], self.loss)
+        return Task(self.X[rest], self.y[rest], self.X[held_out], self.y[held_out], self.loss, self.parameter)
 
     def learner(self, method: Method) -> Learner:
         """A learner that has not learned anything yet."""
-        return Learner(method.learning(self.loss, None, 1), self.X.shape[1])
+        return Learner(method.learning(self.loss, self.parameter, 1), self.X.shape[1])
 
     def examples(self) -> ArrayDataset:
         """The training part, as learners take it."""
@@ -150,8 +151,11 @@ class Task:
         with np.errstate(over="ignore", invalid="ignore"):
             seen, unseen = predict(self.X, x), predict(self.X_test, x)
             right = float(np.mean((unseen > 0) == (self.y_test > 0.5))) if self.classifies else None
-            train, test = (self.loss.reported(p[:, None], y) for p, y in ((seen, self.y), (unseen, self.y_test)))
-            return Score(float(train.mean()), float(test.mean()), right)
+            train, test = (
+                float(self.loss.reported(p[:, None], y, self.parameter).mean())
+                for p, y in ((seen, self.y), (unseen, self.y_test))
+            )
+            return Score(train, test, right)
 
 
 def fits(loss: Loss, data: Dataset) -> bool:

@@ -35,6 +35,9 @@ class Comparison(Protocol):
     def loss(self) -> Loss: ...
 
     @property
+    def loss_parameter(self) -> float | None: ...
+
+    @property
     def settings(self) -> Settings: ...
 
     @property
@@ -83,10 +86,13 @@ def render(result: Comparison) -> str:
 def settings(result: Comparison) -> dict[str, str]:
     """The settings of the race, in words."""
     given = result.settings
+    loss = f"{result.loss.name}: {result.loss.formula or result.loss.summary}"
+    if result.loss.parameter is not None:
+        loss += f"; {result.loss.parameter.name} = {result.loss_parameter:g}"
     said = {
         "data": result.data.describe(),
         "model": "linear with a bias",
-        "loss": f"{result.loss.name}: {result.loss.formula or result.loss.summary}",
+        "loss": loss,
         "losses shown": result.loss.metric.name,
         "start": "all weights zero; every rule sees the same examples in the same order",
         "batch size": str(given.batch_size),
