@@ -19,6 +19,14 @@ PAGES = ("README.md", "CONTRIBUTING.md", "docs/train.md")
 OPTIONAL = ("torch",)
 """Modules without which a Python block is skipped."""
 
+FILES = {
+    "clicks.svm": "1 1:1 3:0.5\n-1 2:1 3:0.5\n" * 50,
+    "later.svm": "1 1:1 3:0.5\n-1 2:1 3:0.5\n" * 50,
+    "weather.txt": "grey windy -> 1\nclear -> 0\n" * 50,
+    "weather.csv": "sky,wind,rain\n" + "clear,3,0\ngrey,5,1\n" * 50,
+}
+"""What commands read, next to the Python blocks that begin with the name of a file."""
+
 SMALL = {
     "compare": ["--rules", "adagrad", "--lr", "0.1", "--epochs", "1", "--seeds", "1"],
     "reproduce": ["--only", "trace-adagrad-0.4"],
@@ -80,8 +88,11 @@ def test_pages_show_commands_and_code():
 @pytest.mark.parametrize("block", [block for block in SHELL if block.commands("surefoot")], ids=str)
 def test_surefoot_commands_run(block, tmp_path):
     surefoot = Path(sys.executable).with_name("surefoot")
-    for name in ("clicks.svm", "later.svm"):
-        (tmp_path / name).write_text("1 1:1 3:0.5\n-1 2:1 3:0.5\n" * 50)
+    for name, text in FILES.items():
+        (tmp_path / name).write_text(text)
+    for code in blocks("python"):
+        if name := re.match(r"# (\w+\.py)\n", code.text):
+            (tmp_path / name[1]).write_text(code.text, encoding="utf-8")
     for arguments in block.commands("surefoot"):
         small = SMALL.get(arguments[0], []) if arguments else []
         done = run([str(surefoot), *arguments, *small], tmp_path)
