@@ -9,6 +9,7 @@ import json
 import numpy as np
 import pytest
 from support.numerics import assert_close, assert_identical
+from support.row_maps import ByOccurrence
 
 from surefoot import models
 from surefoot.data.reading import ReadOptions
@@ -157,25 +158,6 @@ field_aware_machine = Architecture(
 def registered(monkeypatch):
     for model in (factorization_machine, field_aware_machine):
         monkeypatch.setitem(models.REGISTRY, model.name, model)
-
-
-class ByOccurrence:
-    """A row map: ids get rows as they occur."""
-
-    def __init__(self):
-        self._rows: dict[int, int] = {}
-
-    def rows(self, ids):
-        return np.array([self._rows.setdefault(int(i), len(self._rows)) for i in ids], np.int64)
-
-    def known(self, ids):
-        return np.array([self._rows.get(int(i), -1) for i in ids], np.int64)
-
-    def ids(self, first, last):
-        return np.array([*self._rows][first:last], np.int64)
-
-    def __len__(self):
-        return len(self._rows)
 
 
 # The data

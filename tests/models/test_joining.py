@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 from support.numerics import assert_close, assert_identical
+from support.row_maps import ByOccurrence
 
 from surefoot.engines import Step
 from surefoot.engines.bank import ModelBank
@@ -110,22 +111,6 @@ def test_a_part_says_how_it_is_joined(join, expected):
 
 
 def test_features_are_the_same_by_id_and_not_by_row():
-    class ByOccurrence:
-        def __init__(self):
-            self._rows: dict[int, int] = {}
-
-        def rows(self, ids):
-            return np.array([self._rows.setdefault(int(i), len(self._rows)) for i in ids], np.int64)
-
-        def known(self, ids):
-            return np.array([self._rows.get(int(i), -1) for i in ids], np.int64)
-
-        def ids(self, first, last):
-            return np.array([*self._rows][first:last], np.int64)
-
-        def __len__(self):
-            return len(self._rows)
-
     far = [dataclasses.replace(examples(seed), indices=examples(seed).indices + (1 << 40)) for seed in range(2)]
     found = joined(*(Learned.of(learned(part, row_map=ByOccurrence())) for part in far))
     expected = joined(*(Learned.of(learned(examples(seed))) for seed in range(2)))

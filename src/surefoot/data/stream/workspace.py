@@ -80,6 +80,23 @@ class Workspace:
         self.scratch = np.empty(layout.SCRATCH, np.uint64)
         self.counts = np.empty(layout.MOST_BUCKETS, np.int64)
 
+    @property
+    def of_tables(self) -> tuple[np.ndarray, ...]:
+        """What kernels of tables fill, and the names that are known, in the order of their arguments."""
+        return (
+            self.state,
+            self.labels,
+            self.weights,
+            self.indptr,
+            self.indices,
+            self.values,
+            self.fields,
+            self.known,
+            self.recent,
+            self.found,
+            self.arena,
+        )
+
     def grow(self, status: int) -> None:
         """Doubles the array that is full."""
         names = {
