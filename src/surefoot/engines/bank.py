@@ -325,16 +325,27 @@ class ModelBank:
         """Goes on with these of the present rates, which may be named twice, and steps for them."""
         self.settle()
         lanes = np.concatenate([c * self.rates + np.asarray(rates, np.int64) for c in range(self.outputs)])
+        after = self._by_part(steps)
+        self._check_beginnings(after, lanes)
         for name, layout in self.table.parts.items():
             if name in self.means:
                 wide = self.means[name].reshape(-1, layout.width, layout.lanes)
                 self.means[name] = np.ascontiguousarray(wide[..., lanes]).reshape(len(wide), -1)
         self.common = {part: np.ascontiguousarray(slots[:, lanes]) for part, slots in self.common.items()}
-        before = self.table
-        self.steps, self.damped = self._by_part(steps), [bool(d) for d in damped]
+        self.steps, self.damped = after, [bool(d) for d in damped]
         self._followed, self.workspace = {}, None
-        self.table = self._table()
-        self.table.take(before, lanes)
+        self.table.choose(lanes, {part: own.own_slots for part, own in self.steps.items()})
+
+    def _check_beginnings(self, after: Mapping[str, PartSteps], lanes: np.ndarray) -> None:
+        """Raises ValueError for steps by which features would begin elsewhere than in the lanes that are copied."""
+        for part, steps in after.items():
+            for name, initial in steps.own_slots.items():
+                before = self.table.parts[part].slots[name][lanes]
+                if not np.array_equal(before, initial):
+                    raise ValueError(
+                        f"{self.architecture.name}: {name} of the part {part!r} begins at {initial.tolist()} by the "
+                        f"new steps and at {before.tolist()} by those they go on from; expected the same"
+                    )
 
     def state(self) -> tuple[dict[str, np.ndarray], dict[str, float]]:
         """All there is to the memory: arrays, which are not copies, and numbers."""

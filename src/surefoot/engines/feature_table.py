@@ -150,27 +150,32 @@ class FeatureTable:
         dtype: np.dtype,
         row_map: RowMap,
     ):
-        self.architecture, self.lanes, self.dtype, self.row_map = architecture, lanes, np.dtype(dtype), row_map
-        ends = {"feature": 0, "model": 0}
-        self.parts: dict[str, PartLayout] = {}
-        for name, part in architecture.parts.items():
-            layout = PartLayout(part.of, ends[part.of], part.width, lanes, slots[name])
-            self.parts[name], ends[part.of] = layout, layout.end
-        self.row = RowLayout.of(ends["feature"], self.dtype)
-        self.shared = np.zeros((1, max(ends["model"], 1)), self.dtype)
-        self._room = self._blank(0)
+        self.architecture, self.dtype, self.row_map = architecture, np.dtype(dtype), row_map
         self.rows = 0
+        self._lay_out(slots, lanes)
+        width = max((layout.end for layout in self.parts.values() if layout.of == "model"), default=1)
+        self.shared = np.zeros((1, width), self.dtype)
+        # Beyond the rows there are, memory up to the room is 0.
+        self._memory, self._room = self._blank(0), 0
         for name, layout in self.parts.items():
             if layout.of == "model":
                 self._begin(self.shared, name, lambda: np.array([-1]))
 
+    def _lay_out(self, slots: Mapping[str, Mapping[str, np.ndarray]], lanes: int) -> None:
+        self.lanes, self.parts = lanes, {}
+        ends = {"feature": 0, "model": 0}
+        for name, part in self.architecture.parts.items():
+            layout = PartLayout(part.of, ends[part.of], part.width, lanes, slots[name])
+            self.parts[name], ends[part.of] = layout, layout.end
+        self.row = RowLayout.of(ends["feature"], self.dtype)
+
     @property
     def cells(self) -> np.ndarray:
-        return self._room[: self.rows]
+        return self._memory[: self.rows * self.row.width].reshape(self.rows, self.row.width)
 
     @property
     def sums(self) -> np.ndarray:
-        return self._room.view(np.float64)[: self.rows]
+        return self.cells.view(np.float64)
 
     @property
     def bytes_per_feature(self) -> int:
@@ -197,15 +202,16 @@ class FeatureTable:
         """Adds rows up to this number. Room is made for half as many again, so that this is seldom slow."""
         if rows <= self.rows:
             return
-        if rows > len(self._room):
+        if rows > self._room:
             self._check_memory(rows)
-            room = self._blank(max(rows, self.rows + self.rows // 2))
-            room[: self.rows] = self.cells
-            self._room = room
+            room = max(rows, self.rows + self.rows // 2)
+            memory = self._blank(room)
+            memory[: self.cells.size] = self.cells.ravel()
+            self._memory, self._room = memory, room
         before, self.rows = self.rows, rows
         for name, layout in self.parts.items():
             if layout.of == "feature":
-                self._begin(self._room[before:rows], name, lambda: self.row_map.ids(before, rows))
+                self._begin(self.cells[before:], name, lambda: self.row_map.ids(before, rows))
 
     def _check_memory(self, rows: int) -> None:
         """Raises ValueError for more rows than there is memory for."""
@@ -217,7 +223,7 @@ class FeatureTable:
             )
 
     def _blank(self, rows: int) -> np.ndarray:
-        return hugepages.zeros((rows, self.row.width), self.dtype)
+        return hugepages.zeros((rows * self.row.width,), self.dtype)
 
     def _begin(self, home: np.ndarray, name: str, ids: Callable[[], np.ndarray]) -> None:
         """Writes initial numbers where they are not 0: memory that nothing is written to takes no space."""
@@ -252,24 +258,75 @@ class FeatureTable:
         """
         cells = restoring.array(arrays, "cells", self.dtype, (None, self.row.width))
         shared = restoring.array(arrays, "shared", self.dtype, self.shared.shape)
-        self._room = self._blank(len(cells))
-        self._room[:] = cells
+        self._memory, self._room = self._blank(len(cells)), len(cells)
         self.rows, self.shared = len(cells), shared.copy()
+        self.cells[:] = cells
 
-    def take(self, other: FeatureTable, lanes: np.ndarray) -> None:
-        """Takes some lanes of a table with the same rules; rows that never occurred stay as they begin."""
-        self.shared = np.ascontiguousarray(other.shared[:, other.columns("model", lanes)])
-        self.grow(other.rows)
-        columns, begin, other_begin = other.columns("feature", lanes), self.row.statistics, other.row.statistics
-        copy_rows(other.cells, other.sums, other_begin, columns, self.cells, self.sums, begin, len(STATISTICS))
+    def choose(self, lanes: np.ndarray, slots: Mapping[str, Mapping[str, np.ndarray]]) -> None:
+        """Goes on with these lanes, some perhaps twice. Rows stay in the memory that they have, if they fit.
+
+        Args:
+            lanes: the lane that each is to be a copy of.
+            slots: the initial values of the slots in the new lanes, which are those of the lanes copied.
+        """
+        columns = self.columns("feature", lanes).astype(np.uint64)
+        self.shared = np.ascontiguousarray(self.shared[:, self.columns("model", lanes)])
+        source, before = self._memory, self.row
+        self._lay_out(slots, len(lanes))
+        if source.size < self.rows * self.row.width:
+            self._memory = self._blank(self.rows)
+        self._room = self.rows  # what lies beyond is not 0
+        row = np.zeros(self.row.width, self.dtype)
+        words = [memory.view(np.uint64) for memory in (source, self._memory, row)]
+        widths = [row.width * self.dtype.itemsize // 8 for row in (before, self.row)]
+        places = [before.width, *widths, before.statistics, self.row.statistics, len(STATISTICS), self.rows]
+        move_rows(source, columns, row, *words, *map(np.uint64, places), self._begins_at_zero())
+
+    def _begins_at_zero(self) -> bool:
+        """Whether features have no number but 0 before they occur."""
+        parts = [(self.architecture.parts[name].initial, layout) for name, layout in self.parts.items()]
+        return not any(
+            callable(initial) or initial or any(map(np.any, layout.slots.values()))
+            for initial, layout in parts
+            if layout.of == "feature"
+        )
 
 
 @kernel
-def copy_rows(source, source_sums, source_statistics, columns, target, target_sums, target_statistics, statistics):
-    """Copies some columns and the statistics of every row that has occurred."""
-    for j in range(source.shape[0]):
-        if source_sums[j, source_statistics] > 0.0:
-            for c in range(columns.size):
-                target[j, c] = source[j, columns[c]]
-            for k in range(statistics):
-                target_sums[j, target_statistics + k] = source_sums[j, source_statistics + k]
+def move_rows(
+    source, columns, row, words, new_words, words_of_row, width, old, new, statistics, new_statistics, count, rows, zero
+):
+    """Moves some columns of every row, and its statistics, to where they are in rows of another width.
+
+    Source and target may be the same memory: no row is written over before it has moved. Where numbers are 0 to begin
+    with, memory of features that never occurred is not written to, so that it takes no space.
+
+    Args:
+        source: the rows, `width` cells each.
+        columns: the cells that are moved, to the first cells of a row.
+        row: room for a row.
+        words, new_words, words_of_row: the source, the target and `row` as uint64.
+        old, new: the words of a row.
+        statistics, new_statistics, count: in which words the statistics begin, the first of which is 0 for a feature
+            that never occurred, and how many there are.
+        rows: how many.
+        zero: whether numbers are 0 to begin with.
+    """
+    one = np.uint64(1)
+    for k in range(rows):
+        j = np.uint64(k) if new <= old else rows - one - np.uint64(k)
+        at, begin = j * old, j * new
+        if words[at + statistics] or not zero:
+            for c in range(np.uint64(columns.size)):
+                row[c] = source[j * width + columns[c]]
+            for s in range(count):
+                words_of_row[new_statistics + s] = words[at + statistics + s]
+            for w in range(new):
+                new_words[begin + w] = words_of_row[w]
+        else:
+            stale = np.uint64(0)
+            for w in range(new):
+                stale |= new_words[begin + w]
+            if stale:
+                for w in range(new):
+                    new_words[begin + w] = np.uint64(0)
