@@ -175,15 +175,15 @@ class Learner:
         if self._scales:
             bases = None if examples.bases is None else examples.bases / self.spread
             examples = replace(examples, targets=(examples.targets - self.center) / self.spread, bases=bases)
-        predictions = np.empty((len(examples), self.settings.outputs))
-        first, size = 0, self.settings.batch_size
+        found, first, size = [], 0, self.settings.batch_size
         while first < len(examples):
             # Whole mini-batches, so that only the last of all examples may be smaller.
             last = min(first + size * math.ceil(min(ROWS, until_review(self.examples)) / size), len(examples))
             part = examples.part(first, last)
-            predictions[first:last] = self._take(part, self.bank.learn(part))
+            found.append(self._take(part, self.bank.learn(part)))
             first = last
-        return predictions * self.spread + self.center
+        predictions = found[0] if len(found) == 1 else np.concatenate([np.empty((0, self.settings.outputs)), *found])
+        return predictions * self.spread + self.center if self._scales else predictions
 
     @property
     def _has_bias(self) -> bool:
@@ -208,9 +208,8 @@ class Learner:
 
     def _take(self, part: Examples, predicted: np.ndarray) -> np.ndarray:
         """Mixes what the lanes predicted, and looks at the grid when it is time to."""
-        finite = np.isfinite(predicted)
-        if not finite.all():
-            predicted = np.where(finite, predicted, np.float32(1e30))
+        if not np.isfinite(predicted).all():
+            predicted = np.where(np.isfinite(predicted), predicted, np.float32(1e30))
         mixed, _ = self.mixture.take(predicted, part.targets, part.weights)
         if not np.isfinite(mixed).all() or self.mixture.total > 1e30:
             of_examples = "check for labels, weights or values of extreme size"
