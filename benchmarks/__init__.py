@@ -1,4 +1,4 @@
-"""Speed and memory beside other libraries: `python -m benchmarks`, or one topic, `python -m benchmarks dense`.
+"""Speed and memory compared with other libraries: `python -m benchmarks`, or one topic, `python -m benchmarks dense`.
 
 How everything is measured and counted: docs/benchmarks.md.
 """

@@ -34,7 +34,9 @@ def main() -> None:
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser("python -m benchmarks", description="Speed and memory beside other libraries.")
+    parser = argparse.ArgumentParser(
+        "python -m benchmarks", description="Speed and memory compared with other libraries."
+    )
     parser.add_argument("topics", nargs="*", metavar="TOPIC", help=f"some of {', '.join(TOPICS)}; all by default")
     parser.add_argument("--quick", action="store_true", help="tiny sizes: shows that it runs, not how fast")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")

@@ -1,4 +1,4 @@
-"""Epochs on the textbook's airfoil data, beside the textbook's own loop: eager torch, a mini-batch at a time.
+"""Epochs on the textbook's airfoil data, compared with the textbook's own loop: eager torch, a mini-batch at a time.
 
 An epoch is all that it takes: a new random order, and every step. The loop is written from its description in
 `surefoot.lab.published.eager`. It slices a shuffled copy; with the textbook's data loader it would take longer.
@@ -20,7 +20,7 @@ from surefoot.learn.settings import Method
 
 torch = installed("torch")
 
-TITLE = "Airfoil epochs beside the textbook's eager loop"
+TITLE = "Airfoil epochs compared with the textbook's eager loop"
 HYPER = {
     "sgd": {"lr": 0.05},
     "momentum": {"lr": 0.005, "momentum": 0.9},

@@ -1,4 +1,4 @@
-"""Dense steps of every rule: bytes moved per second beside the best copy, and time beside torch's optimizers.
+"""Dense steps of every rule: bytes per second compared with the best copy, and time compared with torch's optimizers.
 
 A step reads and writes the parameter and every slot, and reads the gradient: 4 · (3 + 2 · slots) bytes a coordinate. A
 copy is counted as 8 bytes a coordinate, although processors may read the target too before they write it; an in-place
@@ -17,7 +17,7 @@ from surefoot.rules import REGISTRY, Rule
 
 torch = installed("torch")
 
-TITLE = "Dense steps: bytes moved per second beside the best copy, and time beside torch"
+TITLE = "Dense steps: bytes moved per second compared with the best copy, and time compared with torch"
 COPY_BAR = 0.9
 COPIED = 8
 

@@ -1,4 +1,4 @@
-"""The GPU engine beside a device copy and torch's optimizers: `python -m benchmarks.gpu [TOPIC …] [--quick]`.
+"""The GPU engine compared with a device copy and torch's optimizers: `python -m benchmarks.gpu [TOPIC …] [--quick]`.
 
 It compiles every kernel, checks each against the CPU engine, and times it by device events: every figure is the median
 over rounds in which the contenders take turns, on random data that rotate through more memory than the cache holds. A
@@ -42,7 +42,7 @@ class Sizes(NamedTuple):
 
     dense: int
     checked: int
-    beside: tuple[int, ...]
+    compared: tuple[int, ...]
     small: tuple[int, int]
     table: tuple[int, int, int]
     rounds: int
@@ -52,13 +52,13 @@ class Sizes(NamedTuple):
 FULL = Sizes(
     dense=256 << 20,
     checked=1_000_003,
-    beside=(1_000, 32_000, 1_000_000, 32_000_000, 256_000_000, 1_000_000_000),
+    compared=(1_000, 32_000, 1_000_000, 32_000_000, 256_000_000, 1_000_000_000),
     small=(1_000, 1_000),
     table=(10_000_000, 128, 81_920),
     rounds=11,
     seconds=0.02,
 )
-QUICK = Sizes(dense=100, checked=103, beside=(100,), small=(2, 10), table=(10, 4, 6), rounds=1, seconds=0.0)
+QUICK = Sizes(dense=100, checked=103, compared=(100,), small=(2, 10), table=(10, 4, 6), rounds=1, seconds=0.0)
 
 
 def device() -> Any:
@@ -96,8 +96,8 @@ def race(contenders: Mapping[str, Callable[[], object]], sizes: Sizes) -> dict[s
     return {name: Times(tuple(values)) for name, values in seconds.items()}
 
 
-def beside(what: str, times: Mapping[str, Times], bar: float | None) -> Row:
-    """Ours, the first, beside the fastest of the others."""
+def compared(what: str, times: Mapping[str, Times], bar: float | None) -> Row:
+    """Ours, the first, compared with the fastest of the others."""
     ours, *others = times
     best = min(others, key=lambda name: times[name].median)
     return Row(what, str(times[ours]), f"{best}: {times[best]}", times_as_fast(times[ours], times[best]), bar=bar)
@@ -167,7 +167,7 @@ def difference(what: str, make: Callable[..., Any], new_gradient: Callable[[], A
 
 
 def bandwidth(sizes: Sizes) -> Iterator[Case]:
-    """Each rule's bytes per second beside a copy's, which reads and writes 4 bytes a number."""
+    """Each rule's bytes per second compared with a copy's, which reads and writes 4 bytes a number."""
     for name, rule in rules.REGISTRY.items():
         what = f"{name}, {sizes.dense:,} float32"
         yield Case(what, functools.partial(beside_copy, what, rule, sizes))
@@ -197,8 +197,8 @@ PEERS = (
 
 def optimizers(sizes: Sizes) -> Iterator[Case]:
     """Beside torch's fused and foreach optimizers, from small to large."""
-    for (name, hint, bar), size in itertools.product(PEERS, sizes.beside):
-        what = f"{name}, {size:,} float32, beside torch's {described(hint)}"
+    for (name, hint, bar), size in itertools.product(PEERS, sizes.compared):
+        what = f"{name}, {size:,} float32, compared with torch's {described(hint)}"
         yield Case(what, functools.partial(beside_torch, name, hint, bar, size, sizes))
 
 
@@ -210,7 +210,7 @@ def beside_torch(name: str, hint: dict[str, bool], bar: float | None, size: int,
         f"torch.{name}({described(hint)})": stepper(getattr(torch.optim, name), [(size,)], copies, lr=0.01, **hint),
     }
     note = "" if size == wanted else f" ({wanted:,} would not fit in this GPU's memory)"
-    return beside(f"{name}, {size:,} float32{note}", race(contenders, sizes), bar)
+    return compared(f"{name}, {size:,} float32{note}", race(contenders, sizes), bar)
 
 
 def fitting(size: int) -> int:
@@ -231,7 +231,7 @@ def small_tensors(sizes: Sizes) -> Iterator[Case]:
     count, size = sizes.small
     shapes, what, on_gpu = [(size,)] * count, f"{count:,} tensors of {size:,}", device().type == "cuda"
     for name, hint, bar in PEERS:
-        whole = f"{name}, {what}, beside torch's {described(hint)}"
+        whole = f"{name}, {what}, compared with torch's {described(hint)}"
         settings = ours(), hint
         yield Case(whole, functools.partial(beside_small, whole, name, settings, shapes, bar, stepper, sizes))
     whole = f"Adam, {what}, as a CUDA graph"
@@ -247,7 +247,7 @@ def beside_small(what: str, name: str, settings: tuple, shapes: list, bar: float
         "ours": make(getattr(optim, name), shapes, 4, lr=0.01, **settings[0]),
         f"torch.{name}({described(settings[1])})": make(getattr(torch.optim, name), shapes, 4, lr=0.01, **settings[1]),
     }
-    return beside(what, race(contenders, sizes), bar)
+    return compared(what, race(contenders, sizes), bar)
 
 
 def replayer(kind: Any, shapes: list[tuple[int, ...]], copies: int, **settings: Any) -> Callable[[], object]:
@@ -274,7 +274,7 @@ def replayed(step: Callable[[], object]) -> Callable[[], object]:
 
 
 def sparse(sizes: Sizes) -> Iterator[Case]:
-    """AdaGrad of an embedding table, its ids by Zipf's law with duplicates, beside torch's sparse AdaGrad."""
+    """AdaGrad of an embedding table, its ids by Zipf's law with duplicates, compared with torch's sparse AdaGrad."""
     rows, width, count = sizes.table
     for name, settings in (("per coordinate", {}), ("per row", {"granularity": "row"})):
         what = f"sparse Adagrad {name}, {rows:,} × {width}, {count:,} ids"
@@ -287,7 +287,7 @@ def beside_sparse(what: str, settings: dict[str, str], sizes: Sizes) -> Row:
         "ours": sparse_stepper(optim.Adagrad, sizes.table, gradients, **ours(), **settings),
         "torch.Adagrad": sparse_stepper(torch.optim.Adagrad, sizes.table, gradients),
     }
-    return beside(what, race(contenders, sizes), SPARSE_BAR)
+    return compared(what, race(contenders, sizes), SPARSE_BAR)
 
 
 def zipf_gradient(rows: int, width: int, count: int, seed: int = 0) -> Any:

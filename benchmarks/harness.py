@@ -15,7 +15,7 @@ SHORTEST = 0.01
 """Seconds that one reading takes at least: shorter calls are repeated within it."""
 
 WARM_CALLS, WARM_SECONDS = 32, 0.1
-"""Calls, or seconds, before anything is timed: memory that was moved to large pages is slow in the first few calls."""
+"""Calls, or seconds, before anything is timed: memory that was moved to huge pages is slow in the first few calls."""
 
 PAUSE = 0.003
 """Seconds before every reading, in which the thread pool of the contender before goes to sleep."""

@@ -1,4 +1,4 @@
-"""The linear learner: progressive loss in one pass beside Vowpal Wabbit's best learning rate, and its speed."""
+"""The linear learner: progressive loss in one pass compared with Vowpal Wabbit's best learning rate, and its speed."""
 
 import subprocess
 import sys
@@ -69,7 +69,7 @@ def best_of_vowpal_wabbit(data: Examples) -> tuple[float, int]:
 
 
 def speed(data: Examples, quick: bool) -> Iterator[Row]:
-    """Learning from memory on one thread: logistic AdaGrad at a fixed rate, and beside it lr="auto"."""
+    """Learning from memory on one thread: logistic AdaGrad at a fixed rate, and with lr="auto"."""
     features, nonzeros = int(data.indices.max()) + 1, len(data.indices)
 
     def learning(**settings):
@@ -86,7 +86,12 @@ def speed(data: Examples, quick: bool) -> Iterator[Row]:
     yield Row(f"{what}, lr=0.1: nonzeros/s", str(times["fixed"]), "", Figure.of(rate.seconds), unit="M/s", bar=100)
     ratio = times_as_fast(times["fixed"], times["auto"])
     yield Row(
-        f'{what}, lr="auto" beside lr=0.1: time', str(times["auto"]), str(times["fixed"]), ratio, bar=4, at_most=True
+        f'{what}, lr="auto" compared with lr=0.1: time',
+        str(times["auto"]),
+        str(times["fixed"]),
+        ratio,
+        bar=4,
+        at_most=True,
     )
     ratio = times_as_fast(times["fixed"], times["theirs"])
     yield Row(f"{what}, lr=0.1", str(times["fixed"]), f"SGDClassifier, one pass: {times['theirs']}", ratio)

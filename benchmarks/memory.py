@@ -1,7 +1,7 @@
 """Memory that a step takes beyond its arguments: must not grow with the parameters, nor with the table.
 
 Each row comes from a process of its own: at a tenth of the size and then at all of it, after a first step, the peak of
-what Python and NumPy allocate (tracemalloc) or of resident memory (kernels allocate beside Python), whichever is
+what Python and NumPy allocate (tracemalloc) or of resident memory (kernels allocate outside Python), whichever is
 higher. The growth from one size to the other, in percent of what the parameters grow, is held to the bar.
 """
 
@@ -21,7 +21,7 @@ from surefoot.engines import Step
 TITLE = "Memory beyond parameters, gradient and state"
 BAR = 1.0
 SPARSE_BAR = 200.0
-"""Percent of the bytes of a sparse gradient's values that a step may take beside it."""
+"""Percent of the bytes of a sparse gradient's values that a step may take in addition."""
 
 WIDTH = 64
 COUNT = 81_920
@@ -49,7 +49,7 @@ def measure(quick: bool) -> Iterator[Row]:
 
 
 def optimizer_row(table: int) -> Row:
-    """A sparse step of a PyTorch optimizer, beside the bytes of the gradient's values."""
+    """A sparse step of a PyTorch optimizer, compared with the bytes of the gradient's values."""
     what = f"optim.Adagrad, 81,920 ids, {size(4 * WIDTH * table)} of parameters"
     if not FORGET.exists() or not installed("torch"):
         return Row(what, "", "torch is not installed, or this is not Linux", unit="%", bar=SPARSE_BAR, at_most=True)
@@ -117,7 +117,7 @@ def peak(call: Callable[[], object]) -> int:
     call()
     allocated = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    FORGET.write_text("5")  # from here on, the peak of resident memory is counted anew
+    FORGET.write_text("5")  # from here on, the peak of resident memory is counted from scratch
     before = status("VmRSS")
     call()
     return max(allocated, status("VmHWM") - before)

@@ -1,4 +1,4 @@
-"""PyTorch optimizers beside torch's own, FBGEMM's and pytorch_optimizer's, in training steps as users take them.
+"""PyTorch optimizers compared with torch's own, FBGEMM's and pytorch_optimizer's, in training steps as users take them.
 
 An embedding bag over a million rows whose ids follow Zipf's law; a thousand small tensors; one large dense tensor.
 """
@@ -42,8 +42,8 @@ def measure(quick: bool) -> Iterator[Row]:
         yield from without_fused(medium, rounds, ", freed memory kept")
 
 
-def beside(what: str, ours: Times, peers: dict[str, Times], bar: float | None) -> Row:
-    """Our time beside that of the fastest peer."""
+def compared(what: str, ours: Times, peers: dict[str, Times], bar: float | None) -> Row:
+    """Our time compared with that of the fastest peer."""
     name = min(peers, key=lambda peer: peers[peer].median)
     return Row(what, str(ours), f"{name}: {peers[name]}", times_as_fast(ours, peers[name]), bar=bar)
 
@@ -85,12 +85,14 @@ def embedding_steps(table: int, width: int, count: int, rounds: int) -> Iterator
     set_threads(None)
     torch.set_num_threads(most)
     torchs = {name: time for name, time in times.items() if name.startswith("torch")}
-    yield beside(what, times["exact"], torchs, bar=8)
-    yield beside(f"{what}, after surefoot.nn.EmbeddingBag", times["our bag"], torchs, bar=8)
-    yield beside(f"{what}, row-wise", times["row-wise"], torchs, bar=8)
-    yield beside(f"{what}, row-wise beside exact", times["row-wise"], {"exact": times["exact"]}, bar=1)
+    yield compared(what, times["exact"], torchs, bar=8)
+    yield compared(f"{what}, after surefoot.nn.EmbeddingBag", times["our bag"], torchs, bar=8)
+    yield compared(f"{what}, row-wise", times["row-wise"], torchs, bar=8)
+    yield compared(f"{what}, row-wise compared with exact", times["row-wise"], {"exact": times["exact"]}, bar=1)
     if most > 1:
-        yield beside(f"{what}, {most} threads beside one", times["exact"], {"one": times["one thread"]}, bar=1.2)
+        yield compared(
+            f"{what}, {most} threads compared with one", times["exact"], {"one": times["one thread"]}, bar=1.2
+        )
 
 
 def several_tables(tables: int, rows: int, width: int, count: int, rounds: int) -> Iterator[Row]:
@@ -114,7 +116,7 @@ def several_tables(tables: int, rows: int, width: int, count: int, rounds: int) 
     times = race(contenders | {"torch.Adagrad": step("torch.Adagrad")}, rounds)
     for name in contenders:
         what = f"step of {tables} embedding tables, {rows:,} × {width}, {count:,} ids each, {name}"
-        yield beside(what, times[name], {"torch.Adagrad": times["torch.Adagrad"]}, bar=8)
+        yield compared(what, times[name], {"torch.Adagrad": times["torch.Adagrad"]}, bar=8)
 
 
 def embedding_training(table: int, width: int, count: int, rounds: int) -> Iterator[Row]:
@@ -133,9 +135,9 @@ def embedding_training(table: int, width: int, count: int, rounds: int) -> Itera
         times = race(contenders, rounds)
         for bag, bars in (("surefoot.nn", (4, 2.5)), ("torch.nn", (None, None))):
             row = f"{what}, {bag}.EmbeddingBag"
-            yield beside(row, times[bag], {"torch.Adagrad": times["torch.Adagrad"]}, bar=bars[0])
+            yield compared(row, times[bag], {"torch.Adagrad": times["torch.Adagrad"]}, bar=bars[0])
             if fbgemm:
-                yield beside(row, times[bag], {f"FBGEMM {theirs}": times["FBGEMM"]}, bar=bars[1])
+                yield compared(row, times[bag], {f"FBGEMM {theirs}": times["FBGEMM"]}, bar=bars[1])
             else:
                 yield Row(row, "", "FBGEMM is not installed (pip install 'surefoot[bench]')", bar=bars[1])
 
@@ -173,7 +175,7 @@ def small_tensors(count: int, size: int, rounds: int) -> Iterator[Row]:
             f"torch.{name}(fused=True)": dense_step(f"torch.{name}", count, size, fused=True),
         }
         times = race(contenders, rounds)
-        yield beside(f"{name}, {count:,} tensors of {size:,}", times.pop("ours"), times, bar=bar)
+        yield compared(f"{name}, {count:,} tensors of {size:,}", times.pop("ours"), times, bar=bar)
 
 
 def large_tensor(large: int, rounds: int) -> Iterator[Row]:
@@ -187,8 +189,8 @@ def large_tensor(large: int, rounds: int) -> Iterator[Row]:
         rounds,
     )
     ours = times.pop("ours")
-    yield beside(what, ours, {"torch.Adagrad(fused=True)": times["torch.Adagrad(fused=True)"]}, bar=0.95)
-    yield beside(what, ours, {"torch.Adagrad()": times["torch.Adagrad()"]}, bar=3)
+    yield compared(what, ours, {"torch.Adagrad(fused=True)": times["torch.Adagrad(fused=True)"]}, bar=0.95)
+    yield compared(what, ours, {"torch.Adagrad()": times["torch.Adagrad()"]}, bar=3)
 
 
 def without_fused(size: int, rounds: int, where: str = ", in a new process") -> list[Row]:
@@ -206,7 +208,7 @@ def without_fused(size: int, rounds: int, where: str = ", in a new process") -> 
             contenders[f"torch.{name}()"] = dense_step(f"torch.{name}", 1, size)
             contenders[f"torch.{name}(foreach=True)"] = dense_step(f"torch.{name}", 1, size, foreach=True)
         times = race(contenders, rounds)
-        rows.append(beside(what, times.pop("ours"), times, bar=3))
+        rows.append(compared(what, times.pop("ours"), times, bar=3))
     return rows
 
 

@@ -1,4 +1,4 @@
-"""Reading text into blocks: megabytes a second, beside readers that hold the whole file in memory.
+"""Reading text into blocks: megabytes a second, compared with readers that hold the whole file in memory.
 
 The text is a file of 200,000 bags of words with 142 distinct ones each, as svmlight and as Vowpal Wabbit's text, and a
 table of clicks with 13 numbers and 26 categories in each row. It is read from the system's cache, by kernels compiled
@@ -28,7 +28,7 @@ PEERS = {
 
 
 def measure(quick: bool) -> Iterator[Row]:
-    """Each format with one thread and with two, then beside a peer."""
+    """Each format with one thread and with two, then compared with a peer."""
     rows, rounds = (2_000, 1) if quick else (200_000, 5)
     with tempfile.TemporaryDirectory() as folder:
         for name, format in FORMATS.items():

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from benchmarks.harness import Row
 
-HEADINGS = ("measured", "surefoot", "beside", "figure", "range", "bar", "verdict")
+HEADINGS = ("measured", "surefoot", "compared with", "figure", "range", "bar", "verdict")
 RESULTS = "## Results\n"
 COLOURS = {"pass": "green", "short": "red", "missing": "yellow"}
 

@@ -23,7 +23,7 @@ BATCHES = 8
 
 
 def measure(quick: bool) -> Iterator[Row]:
-    """AdaGrad per coordinate and per row beside torch's sparse AdaGrad."""
+    """AdaGrad per coordinate and per row compared with torch's sparse AdaGrad."""
     table, width, count, rounds = (1_000, 4, 400, 2) if quick else (1_000_000, 64, 81_920, 21)
     batches = zipf_batches(table, count)
     distinct = int(np.median([len(np.unique(ids)) for ids in batches]))

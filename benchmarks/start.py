@@ -83,8 +83,8 @@ def added(what: str, statement: str, base: str, rounds: int, bar: float | None =
         bare.append(process(base)[0])
         whole.append(process(statement)[0])
     figure = Figure.of([b - a for a, b in zip(bare, whole, strict=True)])
-    beside = f"python -c '{base}': {Times(tuple(bare))}"
-    return Row(what, str(Times(tuple(whole))), beside, figure, unit="s", bar=bar, at_most=True)
+    reference = f"python -c '{base}': {Times(tuple(bare))}"
+    return Row(what, str(Times(tuple(whole))), reference, figure, unit="s", bar=bar, at_most=True)
 
 
 def process(statement: str) -> tuple[float, str]:
@@ -101,5 +101,5 @@ def first_calls(driver: str, rounds: int) -> Iterator[Row]:
     readings = [tuple(map(float, process(code)[1].split())) for _ in range(rounds)]
     first, second = (Times(seconds) for seconds in zip(*readings, strict=True))
     for what, times in (("First call in a process", first), ("First call for another rule", second)):
-        figure, beside = Figure.of(times.seconds), "compiled by an earlier process"
-        yield Row(f"{what}, {driver}", str(times), beside, figure, unit="s", bar=FIRST_CALL_BAR, at_most=True)
+        figure, reference = Figure.of(times.seconds), "compiled by an earlier process"
+        yield Row(f"{what}, {driver}", str(times), reference, figure, unit="s", bar=FIRST_CALL_BAR, at_most=True)

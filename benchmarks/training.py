@@ -1,4 +1,4 @@
-"""Training from the shell: whole processes, from a file of svmlight text to a written model, beside Vowpal Wabbit.
+"""Training from the shell: whole processes, from svmlight text to a written model, compared with Vowpal Wabbit.
 
 The file has 200,000 bags of words with 142 distinct ones each; the long one has it ten times. Both are read from the
 system's cache, by kernels compiled before. Vowpal Wabbit reads its own text of the same examples.
@@ -46,14 +46,14 @@ def measure(quick: bool) -> Iterator[Row]:
         yield Row("surefoot --help", str(figures), "", Figure.of(figures.seconds), unit="s", bar=0.3, at_most=True)
         figures, _ = runs(train(folder / "small.svmlight", ()), rounds)
         yield Row("surefoot train, 1,000 rows", str(figures), "", Figure.of(figures.seconds), "s", 1.5, at_most=True)
-        yield from beside(folder, "one", 1, 1 if quick else 5)
+        yield from compared(folder, "one", 1, 1 if quick else 5)
         if not quick:
             for form in ("svmlight", "vw"):
                 once = (folder / f"one.{form}").read_bytes()
                 with (folder / f"ten.{form}").open("wb") as file:
                     for _ in range(REPEATS):
                         file.write(once)
-            yield from beside(folder, "ten", REPEATS, 3)
+            yield from compared(folder, "ten", REPEATS, 3)
 
 
 def write(path: Path, rows: int) -> None:
@@ -65,8 +65,8 @@ def train(path: Path, options: Sequence[str]) -> list[str]:
     return [*SUREFOOT, "train", str(path), "--model", str(path.with_suffix(".safetensors")), *options, "--quiet"]
 
 
-def beside(folder: Path, name: str, repeats: int, rounds: int) -> Iterator[Row]:
-    """Both modes beside Vowpal Wabbit, in turn, and the memory they take; several rounds after one to warm up."""
+def compared(folder: Path, name: str, repeats: int, rounds: int) -> Iterator[Row]:
+    """Both modes and Vowpal Wabbit in turn, and the memory they take; several rounds after one to warm up."""
     path = folder / f"{name}.svmlight"
     commands = {mode: train(path, options) for mode, options in MODES.items()}
     if installed("vowpalwabbit"):

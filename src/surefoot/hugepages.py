@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 
 LINE = 64
-"""Bytes of a line of a cache."""
-LARGE = 1 << 21
-"""Bytes of a large page."""
-PIECE = 8 * LARGE
+"""Bytes of a cache line."""
+HUGE = 1 << 21
+"""Bytes of a huge page."""
+PIECE = 8 * HUGE
 """Bytes that are moved at a time."""
 LONGEST = 1.0
 """Seconds that moving may take; the system slowly moves what is left."""
@@ -37,7 +37,7 @@ def empty(shape: tuple[int, ...], dtype) -> np.ndarray:
 
 
 def zeros(shape: tuple[int, ...], dtype) -> np.ndarray:
-    """np.zeros, beginning at a line of a cache.
+    """np.zeros, beginning at a cache line.
 
     >>> zeros((1, 2), np.float32)
     array([[0., 0.]], dtype=float32)
@@ -52,16 +52,16 @@ def at_line(make: Callable, shape: tuple[int, ...], dtype) -> np.ndarray:
     return block[begin : begin + size].view(dtype).reshape(shape)
 
 
-def ask_for_large_pages(address: int, size: int) -> None:
+def advise_huge_pages(address: int, size: int) -> None:
     """For memory that nothing was written to yet. Nothing happens where there are none, as outside Linux."""
     begin, end = whole_pages(address, size)
     if begin < end and (advise := madvise()):
         advise(begin, end - begin, mmap.MADV_HUGEPAGE)
 
 
-def move_to_large_pages(address: int, size: int) -> None:
+def move_to_huge_pages(address: int, size: int) -> None:
     """For memory in use: it stays at its address, and others may read and write it meanwhile."""
-    ask_for_large_pages(address, size)
+    advise_huge_pages(address, size)
     begin, end = whole_pages(address, size)
     advise, until = madvise(), time.perf_counter() + LONGEST
     while advise and begin < end and time.perf_counter() < until:
@@ -72,10 +72,10 @@ def move_to_large_pages(address: int, size: int) -> None:
 def whole_pages(address: int, size: int) -> tuple[int, int]:
     """Where the huge pages within the memory start and end.
 
-    >>> whole_pages(LARGE - 64, 2 * LARGE) == (LARGE, 2 * LARGE)
+    >>> whole_pages(HUGE - 64, 2 * HUGE) == (HUGE, 2 * HUGE)
     True
     """
-    return -(-address // LARGE) * LARGE, (address + size) // LARGE * LARGE
+    return -(-address // HUGE) * HUGE, (address + size) // HUGE * HUGE
 
 
 @functools.cache

@@ -290,7 +290,7 @@ def test_a_bar_shows_the_progress(files, capsys, monkeypatch):
 
 
 def test_a_closed_pipe_is_not_a_failure():
-    """As of `surefoot rules adagrad | head -1`: 141, as the shell has it for a closed pipe, and nothing said."""
+    """As in `surefoot rules adagrad | head -1`: exit code 141, as for any closed pipe, and no message."""
     from surefoot.cli import PIPE_CLOSED
 
     read, write = os.pipe()

@@ -18,7 +18,7 @@ POSIX = pytest.mark.skipif(os.name != "posix", reason="pipes and signals as on U
 
 
 def surefoot_process(*arguments, program=("-m", "surefoot"), **how) -> subprocess.Popen[str]:
-    """The command line in a process of its own, which writes to pipes unless told otherwise."""
+    """The command line in a process of its own, which writes to pipes by default."""
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "encoding": "utf-8"}
     return subprocess.Popen([sys.executable, *program, *map(str, arguments)], **pipes | how)
 
@@ -28,8 +28,8 @@ def finished(process) -> tuple[int, str, str]:
     return process.returncode, out, err
 
 
-def told(capsys) -> str:
-    """The one sentence on standard error, after which nothing else came."""
+def error_of(capsys) -> str:
+    """The only sentence on standard error."""
     captured = capsys.readouterr()
     assert captured.out == ""
     (line,) = captured.err.splitlines()
@@ -71,7 +71,7 @@ def test_the_command_line_is_light():
 )
 def test_a_mistake_is_reported_in_one_sentence(arguments, sentence, capsys):
     assert run(arguments) == 2
-    assert sentence in told(capsys)
+    assert sentence in error_of(capsys)
 
 
 @pytest.mark.parametrize("fault", ["[][1]", "int('x')", "np.ones(2) + np.ones(3)", "1 / 0"])

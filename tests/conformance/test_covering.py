@@ -1,4 +1,4 @@
-"""The fast part of a table misses no pair of values, and is a part."""
+"""The fast part of a table has every pair of values, and not every case."""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""Where parameters and gradients lie in memory makes no difference: gaps, order, broadcasts."""
+"""The memory layout of parameters and gradients makes no difference: gaps, order, broadcasts."""
 
 import numpy as np
 import pytest

@@ -59,7 +59,7 @@ def test_rows(parts_of_steps, settings):
 
 
 def test_a_single_row_with_all_the_ids():
-    """There is nothing to share among threads then."""
+    """Then there is no work to share among threads."""
     ids, values = np.zeros(SIZE // 64, np.int64), np.full((SIZE // 64, 64), 0.5, np.float32)
     results = [
         both(CONCRETE["adagrad"], np.ones((2, 64), np.float32), rows_run([(ids, values)]), threads=k) for k in (1, 3)
@@ -147,7 +147,7 @@ def test_exceptions_of_parts_are_raised(own_threads, error):
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
 def test_threads_stop_after_an_exception(own_threads, error):
-    """The caller may free the memory then."""
+    """The caller may then free the memory."""
     here, barrier, begun, ended = get_ident(), Barrier(2), [], []
 
     def failing_here(part):
@@ -186,7 +186,7 @@ COUNT = kernel(count)
 
 
 def test_a_late_team_is_not_used_for_a_while(torchs_threads, monkeypatch):
-    """It is late where one of its threads had nothing left to do long before the other was done, twice in a row."""
+    """It is late if one of its threads was idle long before the other finished, twice in a row."""
     monkeypatch.setattr(threads, "pool", POOL)
     monkeypatch.setattr(threads, "LATE", 0.001)
     clock = SimpleNamespace(now=100.0, teams=0, late=0.0)

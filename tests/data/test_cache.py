@@ -1,4 +1,4 @@
-"""Block caches: the same blocks come back; what is damaged, or made in another way, is refused."""
+"""Block caches: the same blocks come back; damaged ones, and those made with other options, are rejected."""
 
 import contextlib
 

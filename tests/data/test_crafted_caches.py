@@ -1,4 +1,4 @@
-"""A block cache that was changed on purpose is rejected in one sentence: kernels trust what comes out of it.
+"""A block cache that was changed on purpose is rejected in one sentence: kernels do not check its arrays.
 
 Each change is one that the archive's own checksums do not notice: the file is written again with the change in it.
 """
@@ -203,7 +203,7 @@ def test_missing_members_are_rejected(left_out, caches, tmp_path):
 
 @pytest.mark.parametrize("member", ["names", "block0"])
 def test_members_are_not_decompressed(member, caches, tmp_path):
-    """A member of a gigabyte that takes a megabyte in the file is refused before it is in memory."""
+    """A member of a gigabyte that takes a megabyte in the file is rejected before it is read into memory."""
     with (
         zipfile.ZipFile(caches / "vw.cache") as archive,
         zipfile.ZipFile(tmp_path / "x.cache", "w") as copy,

@@ -301,7 +301,7 @@ def test_no_permission(write, monkeypatch):
     def refuse(*args, **kwargs):
         raise PermissionError(13, "Permission denied")
 
-    # Whoever runs the tests as root may read everything, so the refusal is simulated.
+    # As root every file can be read, so the error is simulated.
     monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(DataError, match="toy: no permission to read it"):
         load(path)

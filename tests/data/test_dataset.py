@@ -1,4 +1,4 @@
-"""What a Dataset promises once it exists, and what it refuses to become."""
+"""What holds for every Dataset, and which data are rejected."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The default set: the same for everyone, honest, and learnable."""
+"""The default data set: the same in every process, split without leaks, and learnable."""
 
 import os
 import subprocess

@@ -1,6 +1,6 @@
 """The Python blocks of docs/*.md run, and print what the comment that ends them says.
 
-The blocks under one heading share their names, as they would in a notebook; those under another heading begin anew.
+The blocks under one heading share their names, as they would in a notebook; other headings start from scratch.
 """
 
 import re

@@ -55,7 +55,7 @@ def started(engine, shape, **settings):
     return step, x, state
 
 
-def refuses(call, x, state, *names):
+def rejects(call, x, state, *names):
     before, memory = x.copy(), copy.deepcopy(state)
     with pytest.raises((ValueError, TypeError)) as caught:
         call()
@@ -72,9 +72,9 @@ def refuses(call, x, state, *names):
 def test_arguments(driver, arguments, names, engine):
     step, x, state = started(engine, SHAPE)
     if driver == "rows":
-        refuses(lambda: step.rows(x, *arguments, state), x, state, *names)
+        rejects(lambda: step.rows(x, *arguments, state), x, state, *names)
     else:
-        refuses(lambda: step.dense(x, *arguments, state), x, state, *names)
+        rejects(lambda: step.dense(x, *arguments, state), x, state, *names)
 
 
 def drivers(step, x, state):
@@ -89,7 +89,7 @@ def test_parameters_that_cannot_be_written(engine, shape):
     step, x, state = started(engine, shape)
     x.flags.writeable = False
     for call in drivers(step, x, state):
-        refuses(call, x, state, "read-only")
+        rejects(call, x, state, "read-only")
 
 
 @pytest.mark.parametrize("engine", ["reference", "cpu"])
@@ -98,7 +98,7 @@ def test_memory_that_is_missing(engine, shape):
     step, x, state = started(engine, shape)
     del state.slots["total"]
     for call in drivers(step, x, state):
-        refuses(call, x, state, "no slot 'total'", r"init\(x\)")
+        rejects(call, x, state, "no slot 'total'", r"init\(x\)")
 
 
 @pytest.mark.parametrize("engine", ["reference", "cpu"])
@@ -108,7 +108,7 @@ def test_memory_of_another_shape(engine, shape, other):
     step, x, state = started(engine, shape)
     state.slots["total"] = np.ones(other, np.float32)
     for call in drivers(step, x, state):
-        refuses(call, x, state, "slot 'total'", re.escape(str(other)), re.escape(str(shape)))
+        rejects(call, x, state, "slot 'total'", re.escape(str(other)), re.escape(str(shape)))
 
 
 @pytest.mark.parametrize("engine", ["reference", "cpu"])
@@ -116,7 +116,7 @@ def test_memory_of_another_granularity(engine):
     _, _, row_state = started(engine, SHAPE, granularity="row")
     step, x, _ = started(engine, SHAPE)
     for call in drivers(step, x, row_state):
-        refuses(call, x, row_state, "slot 'total'", r"\(5, 1\)", r"\(5, 3\)")
+        rejects(call, x, row_state, "slot 'total'", r"\(5, 1\)", r"\(5, 3\)")
 
 
 @pytest.mark.parametrize("engine", ["reference", "cpu"])
@@ -124,7 +124,7 @@ def test_memory_that_cannot_be_written(engine):
     step, x, state = started(engine, SHAPE)
     state.slots["total"].flags.writeable = False
     for call in drivers(step, x, state):
-        refuses(call, x, state, "slot 'total'", "read-only")
+        rejects(call, x, state, "slot 'total'", "read-only")
 
 
 @pytest.mark.parametrize("engine", ["reference", "cpu"])
@@ -133,7 +133,7 @@ def test_memory_of_an_unsupported_type(engine, dtype):
     step, x, state = started(engine, SHAPE)
     state.slots["total"] = np.ones(SHAPE, dtype)
     for call in drivers(step, x, state):
-        refuses(call, x, state, "slot 'total'", np.dtype(dtype).name)
+        rejects(call, x, state, "slot 'total'", np.dtype(dtype).name)
 
 
 @pytest.mark.parametrize("dtype", ["int32", "int64", "bool", "complex64", "uint8", ">f4"])
@@ -146,4 +146,4 @@ def test_parameters_of_unsupported_types(dtype):
 def test_a_single_number_has_no_rows():
     step, x = Step("adagrad", name="embedding.weight"), np.array(1.0)
     state = step.init(x)
-    refuses(lambda: step.rows(x, np.array([0]), np.ones(1), state), x, state, "needs parameters with rows")
+    rejects(lambda: step.rows(x, np.array([0]), np.ones(1), state), x, state, "needs parameters with rows")

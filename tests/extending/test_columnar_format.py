@@ -1,4 +1,4 @@
-"""A format of columns that this file alone defines, NumPy's structured arrays in a `.npy` file: used like any other."""
+"""A custom columnar format, defined in this file: NumPy's structured arrays in `.npy` files."""
 
 import csv
 

@@ -1,6 +1,6 @@
-"""A loss of one's own, defined here alone: a slope and a value, and it works at every front.
+"""A custom loss, defined in this file: a slope and a value, and it works in every interface.
 
-What a change of this kind touches: for a loss of one's own nothing but the file that has it; for one of the library
+What a change of this kind touches: for a custom loss only the file that defines it; for one of the library
 `src/surefoot/losses/NAME.py`, its line in `losses/__init__.py`, and the changelog.
 """
 
@@ -78,7 +78,7 @@ def classes():
     return X, (y > 3.0).astype(int)
 
 
-def said(capsys, *arguments, status: int = 0) -> str:
+def printed(capsys, *arguments, status: int = 0) -> str:
     capsys.readouterr()
     assert run([str(argument) for argument in arguments]) == status
     out, err = capsys.readouterr()
@@ -143,38 +143,38 @@ def test_a_record_is_copied_and_pickled_as_itself(folder):
 
 def test_train(folder, capsys):
     command = ["train", "numbers.svm", "--loss", "own.py:log_cosh", "--loss-parameter", 0.5, "--lr", 0.5]
-    facts = json.loads(said(capsys, *command, "--model", "m", "--test", "numbers.svm", "--json", "-q"))
+    facts = json.loads(printed(capsys, *command, "--model", "m", "--test", "numbers.svm", "--json", "-q"))
     assert (facts["loss"], facts["metric"]) == ("log_cosh", "log-cosh loss")
     assert 0 < facts["test_loss"] < facts["progressive_loss"]
-    assert "progressive log-cosh loss" in said(capsys, *command, "--model", "m")
-    shown = said(capsys, "inspect", "m")
+    assert "progressive log-cosh loss" in printed(capsys, *command, "--model", "m")
+    shown = printed(capsys, "inspect", "m")
     assert "own.py:log_cosh (fingerprint " in shown
     assert "progressive log-cosh loss" in shown
 
 
 def test_a_model_never_runs_the_file_and_says_what_is_missing(folder, capsys):
-    said(capsys, "train", "classes.svm", "--loss", "own.py:exponential", "--lr", 0.1, "--model", "m", "-q")
-    shares = said(capsys, "predict", "m", "classes.svm", "--probabilities", "--loss", "own.py:exponential")
+    printed(capsys, "train", "classes.svm", "--loss", "own.py:exponential", "--lr", 0.1, "--model", "m", "-q")
+    shares = printed(capsys, "predict", "m", "classes.svm", "--probabilities", "--loss", "own.py:exponential")
     assert all(0 <= float(share) <= 1 for share in shares.split())
     (folder / "own.py").rename(folder / "elsewhere.py")
-    assert set(said(capsys, "predict", "m", "classes.svm").split()) == {"-1", "1"}
-    scores = np.array(said(capsys, "predict", "m", "classes.svm", "--scores").split(), float)
+    assert set(printed(capsys, "predict", "m", "classes.svm").split()) == {"-1", "1"}
+    scores = np.array(printed(capsys, "predict", "m", "classes.svm", "--scores").split(), float)
     np.testing.assert_allclose(1 / (1 + np.exp(-2 * scores)), np.array(shares.split(), float), rtol=1e-6)
-    assert "own.py:exponential" in said(capsys, "inspect", "m")
-    missing = said(capsys, "predict", "m", "classes.svm", "--probabilities", status=2)
+    assert "own.py:exponential" in printed(capsys, "inspect", "m")
+    missing = printed(capsys, "predict", "m", "classes.svm", "--probabilities", status=2)
     assert missing.startswith("error: the probability of the loss own.py:exponential (fingerprint ")
     assert missing.endswith("name the loss, as in --loss own.py:exponential\n")
 
 
 def test_a_model_is_not_used_with_another_loss(folder, capsys):
-    said(capsys, "train", "classes.svm", "--loss", "own.py:exponential", "--lr", 0.1, "--model", "m", "-q")
+    printed(capsys, "train", "classes.svm", "--loss", "own.py:exponential", "--lr", 0.1, "--model", "m", "-q")
     (folder / "own.py").write_text(LOSSES.replace("-2.0 * p)", "-3.0 * p)"), encoding="utf-8")
     command = ["predict", "m", "classes.svm", "--probabilities", "--loss", "own.py:exponential"]
-    assert "but the model was trained with own.py:exponential (fingerprint" in said(capsys, *command, status=2)
+    assert "but the model was trained with own.py:exponential (fingerprint" in printed(capsys, *command, status=2)
 
 
 def test_a_model_from_python(folder, capsys):
-    said(capsys, "train", "classes.svm", "--loss", "own.py:exponential", "--lr", 0.1, "--model", "m", "-q")
+    printed(capsys, "train", "classes.svm", "--loss", "own.py:exponential", "--lr", 0.1, "--model", "m", "-q")
     without, having = Model.load("m"), Model.load("m", loss="own.py:exponential")
     assert having.targets.loss is losses.resolve("own.py:exponential")
     without.save("copy")
@@ -210,14 +210,14 @@ def test_compare(folder, capsys):
     slow = surefoot.compare(data, loss=losses.resolve("own.py:exponential"), engine="reference", **small)
     assert [row["test_loss"] for row in ours.table()] == [row["test_loss"] for row in slow.table()]
     command = ["compare", "classes.svm", "--loss", "own.py:exponential", "--rules", "sgd", "--lr", 0.1, "--json", "-q"]
-    facts = json.loads(said(capsys, *command))
+    facts = json.loads(printed(capsys, *command))
     assert (facts["loss"], facts["metric"]) == ("exponential", "exponential loss")
-    wrong = said(capsys, *(str(part).replace("exponential", "log_cosh") for part in command), status=2)
+    wrong = printed(capsys, *(str(part).replace("exponential", "log_cosh") for part in command), status=2)
     assert "log_cosh is not for classification with one output; expected logistic, hinge" in wrong
 
 
 def test_losses(folder, capsys):
-    assert "width of the rounded kink" in said(capsys, "losses", "own.py:log_cosh")
+    assert "width of the rounded kink" in printed(capsys, "losses", "own.py:log_cosh")
 
 
 # By name, and what is rejected
@@ -227,9 +227,9 @@ def test_registered_by_name(folder, capsys, monkeypatch):
     monkeypatch.setitem(losses.REGISTRY, "exponential", losses.resolve("own.py:exponential"))
     X, y = classes()
     assert surefoot.LinearClassifier("exponential", lr=0.1, random_state=0).fit(X, y).score(X, y) > 0.9
-    said(capsys, "train", "classes.svm", "--loss", "exponential", "--lr", 0.1, "--model", "m", "-q")
-    assert said(capsys, "predict", "m", "classes.svm", "--probabilities")
-    assert "exponential" in said(capsys, "losses")
+    printed(capsys, "train", "classes.svm", "--loss", "exponential", "--lr", 0.1, "--model", "m", "-q")
+    assert printed(capsys, "predict", "m", "classes.svm", "--probabilities")
+    assert "exponential" in printed(capsys, "losses")
 
 
 @pytest.mark.parametrize(
@@ -243,7 +243,7 @@ def test_registered_by_name(folder, capsys, monkeypatch):
 )
 def test_a_wrong_loss_is_one_sentence(folder, capsys, wrong, message):
     (folder / "own.py").write_text(LOSSES.replace(*wrong), encoding="utf-8")
-    err = said(capsys, "train", "classes.svm", "--loss", "own.py:exponential", "--model", "m", status=2)
+    err = printed(capsys, "train", "classes.svm", "--loss", "own.py:exponential", "--model", "m", status=2)
     assert err.startswith("error: exponential: ")
     assert message in err
     assert err.count("\n") == 1

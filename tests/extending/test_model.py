@@ -1,4 +1,4 @@
-"""A model of one's own, defined here alone: a factorization machine, and one that is aware of fields.
+"""Custom models, defined in this file: a factorization machine, and a field-aware one.
 
 What a change of this kind touches: `src/surefoot/models/NAME.py` and its line in `models/__init__.py`; an estimator, if
 it is to have one; and the changelog.
@@ -95,7 +95,7 @@ factorization_machine = Architecture(
 
 
 def predict_by_field(values, fields, numbers, base, predicted, lanes):
-    """Each of a pair takes part with its numbers for the other's field."""
+    """In a pair each feature uses its numbers for the other's field."""
     factors, width = numbers.factors, 2 * FIELDS
     for k in range(lanes):
         predicted[k] = base + numbers.bias[k]
@@ -164,7 +164,7 @@ def registered(monkeypatch):
 
 
 def known(found):
-    """What may be None where a model or block has none."""
+    """A value that is not None here."""
     assert found is not None
     return found
 
@@ -342,7 +342,7 @@ def test_it_learns_with_the_bits_of_a_plain_loop(case, engine):
             assert_identical(bank.table.numbers("factors", "square")[row, :, k], feature.square, "square")
 
 
-# Through the public fronts
+# Through the public interfaces
 
 
 def settings(**changes) -> Settings:
@@ -477,7 +477,7 @@ def test_a_file_with_fields_is_learned(tmp_path):
     assert_identical(resumed.model.numbers["factors"], outcome.model.numbers["factors"])
 
 
-# What is refused
+# What is rejected
 
 
 def test_a_rule_that_starts_from_zero_would_lose_the_initial_numbers():

@@ -1,9 +1,9 @@
-"""A rule of one's own, defined here alone, works at every front as those of the family do.
+"""A custom rule, defined in this file, works in every interface as the built-in ones do.
 
-What a change of this kind touches: for a rule of one's own nothing but the file that has it; for one of the family
+What a change of this kind touches: for a custom rule only the file that defines it; for a built-in one
 `src/surefoot/rules/NAME.py`, its line in `rules/__init__.py`, and the changelog.
 
-The rule is AdaGrad written again, so that each front must come to the bits that it comes to with AdaGrad.
+The rule is AdaGrad written again, so that every interface must give the bits that it gives with AdaGrad.
 """
 
 import json
@@ -57,7 +57,7 @@ def lines(table, own, tmp_path):
     return "rows.svm"
 
 
-def said(capsys, *arguments, status: int = 0) -> str:
+def printed(capsys, *arguments, status: int = 0) -> str:
     capsys.readouterr()
     assert run([str(argument) for argument in arguments]) == status
     out, err = capsys.readouterr()
@@ -72,18 +72,18 @@ def test_estimators(own, table):
 
 
 def test_train_and_inspect(own, lines, capsys):
-    said(capsys, "train", lines, "--model", "theirs", "--lr", 0.5, "-q")
-    said(capsys, "train", lines, "--model", "ours", "--optimizer", own, "--lr", 0.5, "-q")
+    printed(capsys, "train", lines, "--model", "theirs", "--lr", 0.5, "-q")
+    printed(capsys, "train", lines, "--model", "ours", "--optimizer", own, "--lr", 0.5, "-q")
     assert_identical(Model.load("ours").weights, Model.load("theirs").weights)
-    assert "optimizer own.py:again (fingerprint " in said(capsys, "inspect", "ours")
+    assert "optimizer own.py:again (fingerprint " in printed(capsys, "inspect", "ours")
 
 
 def test_a_model_is_used_without_the_file(own, lines, tmp_path, capsys):
     """Models name the rule, and never run it."""
-    said(capsys, "train", lines, "--model", "ours", "--optimizer", own, "--lr", 0.5, "-q")
+    printed(capsys, "train", lines, "--model", "ours", "--optimizer", own, "--lr", 0.5, "-q")
     (tmp_path / "own.py").write_text("raise SystemExit('was run')", encoding="utf-8")
-    assert len(said(capsys, "predict", "ours", lines, "--probabilities").split()) == 80
-    assert "own.py:again" in said(capsys, "inspect", "ours")
+    assert len(printed(capsys, "predict", "ours", lines, "--probabilities").split()) == 80
+    assert "own.py:again" in printed(capsys, "inspect", "ours")
 
 
 def test_compare(own, table):
@@ -94,14 +94,14 @@ def test_compare(own, table):
 
 
 def test_trace(own, capsys):
-    paths = json.loads(said(capsys, "trace", own, "adagrad", "--lr", "0.4", "--json"))["paths"]
+    paths = json.loads(printed(capsys, "trace", own, "adagrad", "--lr", "0.4", "--json"))["paths"]
     assert paths[0]["positions"] == paths[1]["positions"]
-    with_schedule = json.loads(said(capsys, "trace", own, "--lr", "polynomial:0.4:0.1", "--json"))["paths"]
+    with_schedule = json.loads(printed(capsys, "trace", own, "--lr", "polynomial:0.4:0.1", "--json"))["paths"]
     assert with_schedule[0]["schedule"] == "polynomial:0.4:0.1:0.5"
 
 
 def test_rules(own, capsys):
-    assert "AdaGrad, once more." in said(capsys, "rules", own)
+    assert "AdaGrad, once more." in printed(capsys, "rules", own)
 
 
 def test_optimizers(own):
@@ -122,9 +122,9 @@ def test_optimizers(own):
 def test_registered_by_name(own, table, lines, capsys, monkeypatch):
     monkeypatch.setitem(rules.REGISTRY, "again", rules.resolve(own))
     assert surefoot.LinearClassifier(optimizer="again", lr=0.5).fit(*table).score(*table) > 0.9
-    assert "again" in said(capsys, "rules")
-    said(capsys, "train", lines, "--model", "m", "--optimizer", "again", "--lr", 0.5, "-q")
-    assert "optimizer again" in said(capsys, "inspect", "m")
+    assert "again" in printed(capsys, "rules")
+    printed(capsys, "train", lines, "--model", "m", "--optimizer", "again", "--lr", 0.5, "-q")
+    assert "optimizer again" in printed(capsys, "inspect", "m")
 
 
 @pytest.mark.parametrize(
@@ -137,6 +137,6 @@ def test_registered_by_name(own, table, lines, capsys, monkeypatch):
     ],
     ids=lambda command: command[0],
 )
-def test_a_wrong_name_is_one_sentence_at_every_front(command, lines, capsys):
+def test_a_wrong_name_is_one_sentence_in_every_interface(command, lines, capsys):
     expected = "error: own.py: there is no rule 'agian'; did you mean 'again'?\n"
-    assert said(capsys, *command, status=2) == expected
+    assert printed(capsys, *command, status=2) == expected

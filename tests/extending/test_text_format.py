@@ -1,4 +1,4 @@
-"""A format of text that this file alone defines: read, guessed, trained on and converted like any other.
+"""A custom text format, defined in this file: read, guessed, trained on and converted like the built-in ones.
 
 Its lines are words, and then a label behind an arrow: `rain wind -> 1`. Vowpal Wabbit's text can say the same, so that
 what is read is known.

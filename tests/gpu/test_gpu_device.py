@@ -1,4 +1,4 @@
-"""What only a GPU can show: graphs, streams, GradScaler, and steps for which the host does not wait."""
+"""What only a GPU can show: graphs, streams, GradScaler, and steps that the host does not wait for."""
 
 import contextlib
 
@@ -146,7 +146,7 @@ def test_a_cuda_graph_replays_steps(kind):
 
 
 def test_a_graph_of_a_whole_training_step():
-    """Gradients that are made anew while a graph is captured lie where no step has found them before."""
+    """Gradients that are allocated while a graph is captured have addresses that no step has seen before."""
     data = torch.randn(64, 33, device="cuda")
     trained = []
     for captured in (True, False):
@@ -177,7 +177,7 @@ def test_a_graph_of_a_whole_training_step():
 
 
 def test_steps_between_replays_and_after():
-    """A step that is called finds its own addresses, and leaves a graph what it was captured with."""
+    """A step that is called uses its own addresses, and does not change those of a graph."""
     ours, theirs = parameters(), parameters()
     optimizer, other = optim.Adam(ours, capturable=True), optim.Adam(theirs, capturable=True)
     for step in range(2):
@@ -282,7 +282,7 @@ def test_a_graph_that_would_repeat_one_step_is_rejected():
 
 @pytest.mark.parametrize("fused", [False, True])
 def test_grad_scaler(fused):
-    """A step whose scaled gradients overflow is skipped and does not count; with fused=True nobody waits for it."""
+    """A step whose scaled gradients overflow is skipped and not counted; with fused=True the host does not wait."""
     own = parameters()
     optimizer = optim.Adam(own, lr=0.01, fused=fused)
     scaler = torch.amp.GradScaler("cuda", init_scale=2.0**10, growth_interval=1000)

@@ -1,5 +1,5 @@
-"""Launches as on a GPU, through Triton's own launcher, to a driver that only writes them down: what changes from step
-to step must not compile a kernel anew."""
+"""Launches as on a GPU, through Triton's own launcher, to a driver that only records them: what changes from step
+to step must not recompile a kernel."""
 
 import types
 

@@ -34,7 +34,7 @@ def twins(kind=optim.Adagrad, shapes=SHAPES, dtype=None, cut=lambda data: data, 
 
 
 def step_both(made, gradients):
-    """Steps both along the gradients, of which None is none."""
+    """Steps both along the gradients; None stands for no gradient."""
     for own, optimizer in made:
         for parameter, gradient in zip(own, gradients, strict=True):
             parameter.grad = None if gradient is None else gradient.to(parameter.device)
@@ -223,7 +223,7 @@ def capturing(monkeypatch):
 
 
 def test_the_tensors_of_a_graph_are_kept_and_not_reused(capturing):
-    """Until a graph is replayed, the addresses that it copies are not where its launches look for them."""
+    """The addresses that a graph copies are only valid once it is replayed."""
     own = parameters()
     optimizer = optim.Adam(own, engine="gpu", capturable=True)
     tables = []
@@ -269,7 +269,7 @@ def test_sparse_gradients_can_be_captured_but_not_first_steps_or_gaps(capturing)
 
 
 def test_parameters_that_are_replaced_give_their_counters_back():
-    """There are as many as the optimizer has parameters: a longer parameter takes the place of one that is gone."""
+    """There is one for each parameter: a new parameter reuses the counter of a freed one."""
     (parameter,) = parameters(((3,),))
     optimizer = optim.Adagrad([("w", parameter)], engine="gpu")
     for size in range(4, 8):

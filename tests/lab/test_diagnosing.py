@@ -1,4 +1,4 @@
-"""What `diagnose` says of parameters, against what is known of them by construction."""
+"""What `diagnose` reports of parameters, compared with what is known by construction."""
 
 import io
 import json

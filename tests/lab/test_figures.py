@@ -100,7 +100,7 @@ def test_other_suffixes_and_invalid_folders_are_rejected(tmp_path):
 
 
 def test_the_old_file_stays_until_the_new_one_is_complete(tmp_path, monkeypatch):
-    """Figures and animations are written beside their place."""
+    """Figures and animations are written to a temporary file first."""
     image, animation = tmp_path / "trace.png", tmp_path / "trace.gif"
     for path in (image, animation):
         path.write_bytes(b"the last one")

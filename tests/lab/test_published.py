@@ -84,7 +84,7 @@ def test_an_airfoil_row_fails_in_another_setting(id):
 
 
 class TestCounting:
-    """What the speed-up rows rest on."""
+    """What the speed-up rows are based on."""
 
     def test_the_driver_counts_like_a_plain_loop(self):
         Q = conditioning.unbalanced(3, 4, 0.5)

@@ -1,4 +1,4 @@
-"""Traces: published numbers, every rule, divergence, noise, settings, and what is refused."""
+"""Traces: published numbers, every rule, divergence, noise, settings, and what is rejected."""
 
 import numpy as np
 import pytest
@@ -149,7 +149,7 @@ class TestResult:
             traced["adam"]
 
 
-class TestRefused:
+class TestRejected:
     @pytest.mark.parametrize(
         "arguments, message",
         [

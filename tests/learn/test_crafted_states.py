@@ -50,7 +50,7 @@ CHANGES = {
 
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("name", ARRAYS)
-def test_an_array_that_does_not_fit_is_refused(name, change):
+def test_an_array_that_does_not_fit_is_rejected(name, change):
     arrays, numbers = state()
     changed = CHANGES[change](arrays.pop(name))
     if changed is not None:
@@ -60,7 +60,7 @@ def test_an_array_that_does_not_fit_is_refused(name, change):
 
 
 @pytest.mark.parametrize("wrong", [-1, 21, 1 << 62, -(1 << 63)])
-def test_steps_that_were_not_taken_are_refused(wrong):
+def test_steps_that_were_not_taken_are_rejected(wrong):
     arrays, numbers = state()
     arrays["bank.last"][3] = wrong
     with pytest.raises(ValueError, match=r"last: found steps .*, expected 0 … 20"):
@@ -82,7 +82,7 @@ FACTS = [(*place, name) for place in PLACES for name in (state()[1] if not place
 
 @pytest.mark.parametrize("wrong", ["missing", None, "text", -1, [], {}, 1e300, 1 << 70])
 @pytest.mark.parametrize("place", FACTS, ids=".".join)
-def test_a_number_that_does_not_fit_is_refused(place, wrong):
+def test_a_number_that_does_not_fit_is_rejected(place, wrong):
     arrays, numbers = state()
     *parents, name = place
     owner = numbers
@@ -127,7 +127,7 @@ EDITS = {
 
 
 @pytest.mark.parametrize("edit", EDITS)
-def test_an_edited_checkpoint_is_refused(tmp_path, edit):
+def test_an_edited_checkpoint_is_rejected(tmp_path, edit):
     (tmp_path / "rows.svm").write_text("1 1:0.5 2:1\n-1 2:2 3:1\n" * 20)
     plan: dict = {"files": (str(tmp_path / "rows.svm"),), "checkpoint": str(tmp_path), "every": 10, "passes": 4}
     plan |= {"method": Method(lr=0.1, engine="reference")}
@@ -169,7 +169,7 @@ MODELS = {
 
 
 @pytest.mark.parametrize("edit", MODELS)
-def test_an_edited_model_is_refused(tmp_path, edit):
+def test_an_edited_model_is_rejected(tmp_path, edit):
     Model.of(learner(), Targets("logistic", (-1.0, 1.0))).save(tmp_path / "m")
     edited(tmp_path / "m", MODELS[edit])
     with pytest.raises(storage.FileError, match=r"m: is not as it was written \([^\n]*\); copy it again"):
@@ -191,7 +191,7 @@ FACTS = {
 
 
 @pytest.mark.parametrize("edit", FACTS)
-def test_edited_facts_are_refused(tmp_path, edit):
+def test_edited_facts_are_rejected(tmp_path, edit):
     (tmp_path / "rows.svm").write_text("1 1:0.5 2:1\n-1 2:2 3:1\n" * 20)
     method = Method(lr=0.1, engine="reference")
     model = Training(Plan((str(tmp_path / "rows.svm"),), method=method)).run().model
@@ -202,7 +202,7 @@ def test_edited_facts_are_refused(tmp_path, edit):
         Model.load(tmp_path / "m")
 
 
-def test_facts_that_nest_without_end_are_refused(tmp_path, monkeypatch):
+def test_facts_that_nest_without_end_are_rejected(tmp_path, monkeypatch):
     Model.of(learner(), Targets("logistic", (-1.0, 1.0))).save(tmp_path / "m")
     arrays, _ = storage.read(tmp_path / "m", "model")
     monkeypatch.setattr(storage.json, "dumps", dumps := json.dumps)
@@ -214,7 +214,7 @@ def test_facts_that_nest_without_end_are_refused(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("wrong", [-1, -(1 << 63)])
-def test_negative_ids_are_refused(wrong):
+def test_negative_ids_are_rejected(wrong):
     rows = Examples(np.array([0, 1]), np.array([wrong]), np.ones(1), np.ones(1), np.ones(1))
     for engine in ("cpu", "reference"):
         with pytest.raises(ValueError, match=f"found feature {wrong}, expected ids of at least 0"):
@@ -222,7 +222,7 @@ def test_negative_ids_are_refused(wrong):
 
 
 @pytest.mark.parametrize("wrong", [1 << 45, (1 << 63) - 2])
-def test_ids_that_no_table_has_room_for_are_refused(wrong):
+def test_ids_that_no_table_has_room_for_are_rejected(wrong):
     rows = Examples(np.array([0, 1]), np.array([wrong]), np.ones(1), np.ones(1), np.ones(1))
     for engine in ("cpu", "reference"):
         with pytest.raises(ValueError, match=f"found feature {wrong}, whose table would take .* of memory; "):

@@ -37,7 +37,7 @@ def shard(number: int, labels=(-1, 1), rows: int = ROWS) -> str:
 
 @pytest.fixture
 def shards(tmp_path):
-    """Paths of files, each of which is a chunk to the training."""
+    """Paths of files, each a chunk of the training."""
     paths = [tmp_path / f"{number}.svm" for number in range(SHARDS)]
     for number, path in enumerate(paths):
         path.write_text(shard(number))
@@ -183,7 +183,7 @@ WAYS = {
 
 
 class Crash(Exception):
-    """Ends a training as the end of its process would."""
+    """Ends a training as if its process had ended."""
 
 
 def crashing(after: int):

@@ -1,4 +1,4 @@
-"""Values of losses in every form that slopes are written in, and in NumPy: of arrays, at every front.
+"""Values of losses in every form that slopes are written in, and in NumPy: of arrays, in every interface.
 
 Each is the hinge loss, the logistic loss or another one of the library, so that its numbers are known.
 """
@@ -98,7 +98,7 @@ EACH = pytest.mark.parametrize(
 
 
 SHOWN = pytest.mark.parametrize("base, value", [("hinge", by_comparison), ("huber", by_parts)], ids=["class", "number"])
-"""The fronts call the values of all forms in the same way, and each loss of one's own has kernels to compile."""
+"""Interfaces call the values of all forms in the same way, and kernels are compiled for each custom loss."""
 
 
 def made(base: str, value) -> Loss:

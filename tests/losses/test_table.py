@@ -197,7 +197,7 @@ def test_a_loss_is_one_object(loss):
     assert loss.source
 
 
-# Mutants: a record whose claims are false is refused when it is made
+# Mutants: a record whose claims are false is rejected when it is defined
 
 
 @EACH

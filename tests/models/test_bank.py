@@ -144,7 +144,7 @@ AROUND = {
 
 
 @pytest.mark.parametrize("name, value", AROUND.items(), ids=AROUND)
-def test_what_is_not_done_around_its_rules_is_refused(name, value):
+def test_what_is_not_done_around_its_rules_is_rejected(name, value):
     with pytest.raises(ValueError, match=rf"linear: found {name}.* for the part 'bias'.*leave it out"):
         ModelBank("linear", [Step("adagrad", lr=0.1, **{name: value})])
 

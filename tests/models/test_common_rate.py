@@ -67,7 +67,7 @@ def test_the_bits_of_the_reference_in_a_single_lane(rule):
     assert_same(*banks)
 
 
-def test_a_gradient_that_is_not_finite_is_left_out_of_the_mean_in_both_engines():
+def test_a_gradient_that_is_not_finite_does_not_enter_the_mean_in_both_engines():
     rows = examples()
     rows.values[np.flatnonzero(rows.indices == 2)] = 1e30
     found, expected = (bank(normalize=False, engine=engine) for engine in ("cpu", "reference"))
@@ -94,7 +94,7 @@ def test_it_is_the_loop_of_adagrad_norm():
     assert_close(found.effective_rates("weight", 0)[:, 0, 0], np.full(FEATURES, 0.1 / np.sqrt(total + 1e-6)), "float64")
 
 
-def test_features_that_take_no_part_count_in_the_mean():
+def test_features_that_do_not_occur_count_in_the_mean():
     """One feature of four occurs: its square is divided by four."""
     rows = Examples(np.array([0, 1]), np.array([2]), np.array([3.0]), np.array([1.0]), np.ones(1))
     found = bank(rates=[0.1], loss="squared", normalize=False, features=4, dtype="float64")
@@ -108,7 +108,7 @@ def test_memory_is_one_number_for_each_part():
     assert bank(granularity="coordinate").bytes_of_memory == 4
 
 
-def test_a_bank_goes_on_from_its_state():
+def test_a_bank_continues_from_its_state():
     rows = examples()
     found, resumed = bank("adam"), bank("adam", features=0)
     found.learn(rows.part(0, 21))
@@ -118,13 +118,13 @@ def test_a_bank_goes_on_from_its_state():
     assert_same(resumed, found)
 
 
-def test_a_state_without_what_is_in_common_is_refused():
+def test_a_state_without_what_is_in_common_is_rejected():
     arrays, numbers = bank().state()
     with pytest.raises(ValueError, match=r"common.weight: found nothing, expected float32 of shape \(1, 3\)"):
         bank().restore({name: array for name, array in arrays.items() if name != "common.weight"}, numbers)
 
 
-def test_chosen_rates_go_on_as_they_were():
+def test_chosen_rates_continue_unchanged():
     rows, (second, last) = examples(), RATES[1:]
     found, alone = bank(), bank(rates=[second, last])
     found.learn(rows.part(0, 21))
@@ -148,12 +148,12 @@ def test_joined_numbers_count_by_their_features_examples():
         ("tensor", {"damped": [True, False, False]}, "cannot be implicit, because its numbers share a rate"),
     ],
 )
-def test_what_cannot_be_honoured_is_refused(granularity, settings, message):
+def test_what_cannot_be_honoured_is_rejected(granularity, settings, message):
     with pytest.raises(ValueError, match=message):
         bank(granularity=granularity, **settings)
 
 
-def test_rates_of_different_granularity_are_refused():
+def test_rates_of_different_granularity_are_rejected():
     steps = [Step("adagrad", granularity=granularity) for granularity in ("coordinate", "tensor")]
     with pytest.raises(ValueError, match="found granularity coordinate, tensor for the part"):
         ModelBank("linear", steps)

@@ -1,4 +1,4 @@
-"""Machine code that is loaded without its compiler: what is passed, refused, raised and kept."""
+"""Machine code that is loaded without its compiler: what is passed, rejected, raised and cached."""
 
 import ctypes
 import itertools
@@ -37,7 +37,7 @@ def arguments(dtype=np.float32, order="C"):
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory):
-    """A folder of kernels for this module's functions, which nobody else uses."""
+    """A folder of kernels for this module's functions, used by nothing else."""
     patch = pytest.MonkeyPatch()
     folder = tmp_path_factory.mktemp("cache")
     patch.setenv("NUMBA_CACHE_DIR", str(folder))
@@ -46,14 +46,14 @@ def cache(tmp_path_factory):
 
 
 def pure(function, given):
-    """What plain Python comes to, and what it makes of the table."""
+    """The result of plain Python, and its table."""
     given = (given[0].copy(order="K"), *given[1:])
     return function(*given), given[0]
 
 
 @pytest.mark.parametrize("dtype, order", [(np.float32, "C"), (np.float64, "C"), (np.float32, "F")], ids=str)
 def test_the_bits_of_plain_python(cache, dtype, order):
-    """Whatever the arguments' types, of which each has code of its own."""
+    """For all types of arguments, each of which has its own code."""
     given = arguments(dtype, order)
     total, table = pure(mixed, given)
     assert_identical(np.float64(MIXED(*given)), np.float64(total))
@@ -63,7 +63,7 @@ def test_the_bits_of_plain_python(cache, dtype, order):
 MIXED = kernel(mixed)
 
 
-def test_numba_comes_to_the_same_bits(cache):
+def test_numba_gives_the_same_bits(cache):
     import numba
 
     ours, numbas = arguments(), arguments()
@@ -98,7 +98,7 @@ def test_tuples_of_another_length(cache):
 
 
 def test_functions_that_python_calls_too(cache):
-    """A function of the user's that a kernel calls is compiled as Numba does it: it goes on working outside."""
+    """A user's function that a kernel calls is compiled as by Numba alone, and still works outside of the kernel."""
     import numba
 
     @numba.njit
@@ -149,7 +149,7 @@ ADD_UP = kernel(add_up)
 
 @pytest.fixture
 def team():
-    """Three threads of Python's in place of OpenMP's, and a clock that goes on by a second when it is read."""
+    """Three Python threads in place of OpenMP's, and a clock that advances by a second whenever it is read."""
     asked, ticks = [], itertools.count(1)
 
     @ctypes.CFUNCTYPE(None, ctypes.CFUNCTYPE(None, ctypes.c_void_p), ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint)

@@ -1,4 +1,4 @@
-"""surefoot.nn.EmbeddingBag is torch's, but its gradient names no row twice."""
+"""surefoot.nn.EmbeddingBag is torch's, but its gradient has no duplicate rows."""
 
 import copy
 import itertools
@@ -102,7 +102,7 @@ def test_bags_of_one_size(shape):
 
 @pytest.fixture
 def unchecked():
-    """torch's own optimizer makes sparse tensors, and warns unless it is told whether to check them."""
+    """torch's own optimizer makes sparse tensors, and warns unless checking them is switched on or off."""
     with torch.sparse.check_sparse_tensor_invariants(False):
         yield
 
@@ -161,7 +161,7 @@ def test_copies_checkpoints_and_pretrained_weights():
 
 
 def test_dense_gradients_and_the_largest_are_torchs():
-    """What cannot be sparse, or has no sums, goes torch's way."""
+    """What cannot be sparse, or is not a sum, takes torch's path."""
     for settings in ({"mode": "sum"}, {"mode": "max"}):
         modules = [kind(ROWS, WIDTH, **settings) for kind in (torch.nn.EmbeddingBag, nn.EmbeddingBag)]
         modules[1].load_state_dict(modules[0].state_dict())
@@ -216,7 +216,7 @@ def test_bad_input_changes_nothing(ids, offsets, error, message):
     assert ours.weight.grad is None
 
 
-def test_a_fake_table_is_not_asked_for_its_address():
+def test_the_address_of_a_fake_table_is_not_read():
     """It has no memory; torch warns of it, and warnings are errors here."""
     fake = pytest.importorskip("torch._subclasses.fake_tensor")
     with fake.FakeTensorMode():

@@ -53,8 +53,8 @@ def ones(some):
 
 
 @contextlib.contextmanager
-def refused(optimizer, some, *patterns, error=ValueError):
-    """Fails unless the block raises an error that names all this, and leaves parameters, memory and groups alone."""
+def rejected(optimizer, some, *patterns, error=ValueError):
+    """Fails unless the block raises an error that names all this, and leaves parameters, state and groups unchanged."""
     before = [parameter.detach().clone() for parameter in some]
     memory = copy.deepcopy(optimizer.state_dict())
     with pytest.raises(error) as caught:
@@ -136,7 +136,7 @@ def test_numbers_out_of_bounds(name, settings, called):
     with pytest.raises(ValueError, match=expected):
         getattr(optim, name)(parameters((2,)), **settings)
     optimizer, some = started(name)
-    with refused(optimizer, some, expected):
+    with rejected(optimizer, some, expected):
         optimizer.add_param_group({"params": [("late", parameters((2,))[0])], **settings})
 
 
@@ -150,16 +150,16 @@ def test_unknown_choices(name, key):
     with pytest.raises(ValueError, match=f"(?s){key}.*({expected}|{re.escape(str(value))})"):
         getattr(optim, name)(parameters((2,)), **{key: value})
     optimizer, some = started(name)
-    with refused(optimizer, some, key, expected):
+    with rejected(optimizer, some, key, expected):
         optimizer.add_param_group({"params": [("late", parameters((2,))[0])], key: value})
 
 
 def test_changes_are_all_or_none():
     optimizer, some = started()
     optimizer.add_param_group({"params": [("late", parameters((2,))[0])], "lr": 0.5})
-    with refused(optimizer, some, "Invalid lr_decay value: -1"):
+    with rejected(optimizer, some, "Invalid lr_decay value: -1"):
         optimizer.change(weight_decay=0.5, lr_decay=-1)
-    with refused(optimizer, some, "unexpected keyword argument 'betas'", error=TypeError):
+    with rejected(optimizer, some, "unexpected keyword argument 'betas'", error=TypeError):
         optimizer.change(lr=0.5, betas=(0.9, 0.99))
 
 
@@ -190,7 +190,7 @@ def slots_of(name):
 
 SLOTS = [(name, key) for name in CLASSES for key in slots_of(name)]
 ALONE = [("SGD", "momentum_buffer")]
-"""Without them there is no memory, which is no fault: it starts anew."""
+"""Without them there is no state, which is not an error: it starts from scratch."""
 SPOILT = {
     "another shape": (lambda value: value[:4], r"has shape \(4, 3\); expected a tensor of shape \(6, 3\)"),
     "one number": (lambda value: torch.tensor(1.0), r"has shape \(\); expected a tensor of shape \(6, 3\)"),
@@ -211,7 +211,7 @@ def test_memory_that_does_not_fit(name, key, spoilt, how):
     if how == "loaded":
         state = copy.deepcopy(optimizer.state_dict())
         state["state"][1][key] = spoil(state["state"][1][key])
-        with refused(optimizer, some, f"^embedding.weight: '{key}' {expected}"):
+        with rejected(optimizer, some, f"^embedding.weight: '{key}' {expected}"):
             optimizer.load_state_dict(state)
         return
     ones(some)
@@ -235,7 +235,7 @@ def test_memory_with_a_key_missing(name, key, how):
     if how == "loaded":
         state = copy.deepcopy(optimizer.state_dict())
         del state["state"][1][key]
-        with refused(optimizer, some, message):
+        with rejected(optimizer, some, message):
             optimizer.load_state_dict(state)
         return
     ones(some)
@@ -251,7 +251,7 @@ def test_memory_with_a_key_too_many(name):
     optimizer, some = started(name, **WITH_MEMORY[name])
     state = copy.deepcopy(optimizer.state_dict())
     state["state"][1]["exp_inf"] = torch.ones(SHAPE)
-    with refused(optimizer, some, "^embedding.weight: the memory has .*exp_inf; expected "):
+    with rejected(optimizer, some, "^embedding.weight: the memory has .*exp_inf; expected "):
         optimizer.load_state_dict(state)
 
 
@@ -268,8 +268,8 @@ LEFT_OUT = {
 
 
 @pytest.mark.parametrize("case", LEFT_OUT)
-def test_checkpoints_of_waiting_rows_that_do_not_fit(case):
-    """A kernel would read where they say, or past their end."""
+def test_checkpoints_of_rows_that_are_behind_that_do_not_fit(case):
+    """A kernel would read at their indices, or past their end."""
     key, spoil, expected = LEFT_OUT[case]
     parameter = torch.nn.Parameter(torch.ones(SHAPE))
     optimizer = optim.Adagrad([("embedding.weight", parameter)], l1=0.1)
@@ -277,7 +277,7 @@ def test_checkpoints_of_waiting_rows_that_do_not_fit(case):
     optimizer.step()
     state = copy.deepcopy(optimizer.state_dict())
     state["state"][0][key] = spoil(state["state"][0][key])
-    with refused(optimizer, [parameter], f"^embedding.weight: .*{expected}"):
+    with rejected(optimizer, [parameter], f"^embedding.weight: .*{expected}"):
         optimizer.load_state_dict(state)
 
 
@@ -306,7 +306,7 @@ def test_checkpoints_that_do_not_fit(case):
     state = copy.deepcopy(optimizer.state_dict())
     spoil, expected = GROUPS[case]
     spoil(state)
-    with refused(optimizer, some, expected):
+    with rejected(optimizer, some, expected):
         optimizer.load_state_dict(state)
 
 
@@ -314,7 +314,7 @@ def test_checkpoints_that_do_not_fit(case):
 def test_a_checkpoint_of_another_class(of):
     optimizer, some = started()
     other, _ = started(of, **WITH_MEMORY[of])
-    with refused(optimizer, some, "^linear.weight: the memory has .*; expected step, sum"):
+    with rejected(optimizer, some, "^linear.weight: the memory has .*; expected step, sum"):
         optimizer.load_state_dict(other.state_dict())
 
 
@@ -325,7 +325,7 @@ def test_hooks_survive_a_checkpoint_that_does_not_fit():
     optimizer.register_load_state_dict_post_hook(lambda *_: calls.append("after"))
     broken = copy.deepcopy(state)
     broken["state"][0]["sum"] = torch.ones(1)
-    with refused(optimizer, some, "^linear.weight: 'sum'"):
+    with rejected(optimizer, some, "^linear.weight: 'sum'"):
         optimizer.load_state_dict(broken)
     optimizer.load_state_dict(state)
     assert calls == ["before", "before", "after"]
@@ -376,7 +376,7 @@ def test_sparse_gradients_that_do_not_fit(case, engine):
     gradient, expected = GRADIENTS[case]
     some[0].grad = torch.ones_like(some[0])
     put(some[1], gradient)
-    with refused(optimizer, some, f"^embedding.weight: the .*gradient .*{expected}"):
+    with rejected(optimizer, some, f"^embedding.weight: the .*gradient .*{expected}"):
         optimizer.step()
     ones(some)
     optimizer.step()
@@ -412,7 +412,7 @@ POISONED = list(
 
 @pytest.mark.parametrize("name, kind, poison, policy", unpacked(POISONED, covering(POISONED)))
 def test_nonfinite_gradients(name, kind, poison, policy):
-    """Such coordinates and their memory are left as they were, all others are stepped; or all goes through."""
+    """Such coordinates and their state are skipped and all others are stepped; or all values are propagated."""
     alone = kind == "alone" or (kind == "sparse" and name != "Adagrad")
     settings = {"nonfinite": policy, "lazy": "touched", "engine": "reference" if alone else None}
     optimizer, some = started(name, **settings)
@@ -558,5 +558,5 @@ def test_memory_of_another_granularity(granularity):
     optimizer, some = started()
     state = optimizer.state_dict() | {"param_groups": shared.state_dict()["param_groups"]}
     expected = r"^linear.weight: 'sum' has shape \(2, 2\); expected a tensor of shape \([21], 1\)"
-    with refused(optimizer, some, expected):
+    with rejected(optimizer, some, expected):
         optimizer.load_state_dict(state)

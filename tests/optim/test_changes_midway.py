@@ -1,4 +1,4 @@
-"""Settings that change while rows wait for what they missed: each row is still where dense steps would have put it."""
+"""Settings that change while rows are behind: each row ends where dense steps would have put it."""
 
 import copy
 import math

@@ -1,4 +1,4 @@
-"""State dicts that version 0.1 wrote load, and training goes on to the bits that version 0.1 went on to."""
+"""State dicts of version 0.1 load, and training ends with the same bits as in version 0.1."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Several processes do what one does: each with the whole model or a part of it, and through checkpoints."""
+"""Several processes give the result of one, with a replicated or a sharded model, and through checkpoints."""
 
 import itertools
 import subprocess
@@ -67,7 +67,7 @@ def launch(script, folder):
 
 
 def assert_agree(found, expected, what, tolerance=None):
-    """Fails unless both have the same tensors: bit for bit, or within the tolerance."""
+    """Fails unless both have the same tensors, bit for bit or within the tolerance."""
     assert found.keys() == expected.keys(), f"{what}: {', '.join(found)}; expected {', '.join(expected)}"
     for key, values in expected.items():
         if tolerance is None:
@@ -77,7 +77,7 @@ def assert_agree(found, expected, what, tolerance=None):
 
 
 def test_replicated_training_equals_training_on_one_process(tmp_path):
-    """DistributedDataParallel, and ZeroRedundancyOptimizer with its memory gathered and divided anew: bit for bit."""
+    """DistributedDataParallel, and ZeroRedundancyOptimizer with its state gathered and sharded again: bit for bit."""
     expected = contents(train(fresh("dense", "sparse")))
     found = launch("replicated.py", tmp_path)
     assert "averages gradients only after the steps" in found.pop(("step in backward",))
@@ -113,7 +113,7 @@ def test_sharded_training_equals_training_on_one_process(tmp_path):
 
 
 def clipped(name):
-    """What one process makes of it when gradients are clipped in each step."""
+    """The result of one process when gradients are clipped in each step."""
     model = parallel.Recommender()
     optimizer = parallel.make(name, model.named_parameters())
     norms = []
@@ -148,7 +148,7 @@ def test_checkpoints_of_one_process_and_of_several(tmp_path):
 
 
 def test_example():
-    """The losses are the same however many processes there are."""
+    """The losses do not depend on the number of processes."""
     arguments = ["--people", "2048", "--epochs", "2"]
     alone = subprocess.run(
         [sys.executable, str(EXAMPLE), *arguments], capture_output=True, text=True, timeout=parallel.PATIENCE

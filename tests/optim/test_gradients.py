@@ -98,13 +98,13 @@ EXACT = {
     "adadelta": ("Adadelta", {"lr": 10.0}),
     "ftrl": ("FTRL", {"lr": 0.5, "l1": 0.1, "l2": 0.1}),
 }
-"""Whatever a sparse gradient leaves out can be made up for exactly."""
+"""Rows without a gradient can catch up exactly."""
 
 
 @pytest.mark.parametrize("kind", SPARSE)
 @pytest.mark.parametrize("rule", EXACT)
 def test_sparse_is_dense(rule, kind):
-    """On all rows, also those that were left out, and in memory."""
+    """On all rows, also those without a gradient, and in the state."""
     (name, settings), (shape, make) = EXACT[rule], SPARSE[kind]
     sparse, dense = parameters(shape, dtype=torch.float64), parameters(shape, dtype=torch.float64)
     some, all_ = getattr(optim, name)(sparse, **settings), getattr(optim, name)(dense, **settings)
@@ -121,7 +121,7 @@ def test_sparse_is_dense(rule, kind):
 
 @pytest.mark.parametrize("name", [*CLASSES, "SGD with momentum"])
 def test_touched(name):
-    """With lazy="touched" the rows without a gradient are skipped, and their memory is."""
+    """With lazy="touched" the rows without a gradient are skipped, and so is their state."""
     name, momentum = name.split()[0], {"momentum": 0.5} if "momentum" in name else {}
     shape, make = SPARSE["uncoalesced"]
     (parameter,) = parameters(shape, dtype=torch.float64)
@@ -182,7 +182,7 @@ def test_rules_without_a_closed_form_say_so(name):
 
 @pytest.mark.parametrize("rule", EXACT)
 def test_dense_and_sparse_in_one_group(rule):
-    """Two parameters take turns; whatever the turn, it is as if all had been dense."""
+    """Two parameters take turns; in either order the result is that of dense gradients."""
     name, settings = EXACT[rule]
     mixed, dense = parameters((6, 3), (6, 3), dtype=torch.float64), parameters((6, 3), (6, 3), dtype=torch.float64)
     optimizers = getattr(optim, name)(mixed, **settings), getattr(optim, name)(dense, **settings)
@@ -201,7 +201,7 @@ def test_dense_and_sparse_in_one_group(rule):
 @pytest.mark.parametrize("settings", [{"decoupled_weight_decay": 0.5}, {"l2": 0.5}, {"l1": 0.05}], ids=str)
 @pytest.mark.parametrize("name", ["SGD", "Adagrad"])
 def test_regularization_of_rows_without_a_gradient(name, settings):
-    """Made up for when they are next touched, by the rates of the steps that they missed."""
+    """They catch up when they are next touched, at the rates of the steps that they missed."""
     sparse, dense = parameters((6, 3), dtype=torch.float64), parameters((6, 3), dtype=torch.float64)
     make = SPARSE["uncoalesced"][1]
     engine = None if name == "Adagrad" else "reference"
@@ -223,7 +223,7 @@ def stepped_once(optimizer, parameter, gradient):
 
 @pytest.mark.parametrize("name", [name for name in CLASSES if name != "AdamW"])
 def test_weight_decay_of_touched_rows(name):
-    """Coupled L2 has no closed form: it acts on the rows that take part, where that is asked for."""
+    """Coupled L2 has no closed form: it acts on the rows with a gradient, on request."""
     make = SPARSE["uncoalesced"][1]
     (parameter,) = parameters((6, 3), dtype=torch.float64)
     start = parameter.detach().clone()
@@ -275,7 +275,7 @@ def test_micro_batches_are_merged():
 
 
 def test_gradients_that_cannot_be_merged_are_still_summed():
-    """Rows of which none occurs twice, and several sparse dimensions."""
+    """Rows without duplicates, and several sparse dimensions."""
     (parameter,) = parameters((6, 3), dtype=torch.float64)
     optimizer = optim.SGD([parameter], lr=0.1)
     make = SPARSE["two sparse dimensions"][1]
@@ -409,7 +409,7 @@ def test_sparse_gradients_in_half_precision(dtype):
 
 
 def test_parameters_with_gradients_from_time_to_time():
-    """Some have no gradient at some steps: theirs is not a step, and counts as none."""
+    """Some have no gradient at some steps, which are then not counted for them."""
     ours, theirs = parameters((2,), (3,), (4,), dtype=torch.float64), parameters((2,), (3,), (4,), dtype=torch.float64)
     pairs = [(optim.Adam(ours), ours), (torch.optim.Adam(theirs), theirs)]
     for t, chosen in enumerate([(0, 1, 2), (1,), (), (0, 2), (0, 1, 2), (2,), (0, 1, 2)]):
@@ -495,7 +495,7 @@ def test_the_derivative_by_the_rate(name):
 
 @pytest.mark.parametrize("name", DIFFERENTIABLE)
 def test_the_derivative_by_the_memory(name):
-    """By what was remembered before, given by hand."""
+    """By the state before the step, set by hand."""
     (like,) = parameters((3,), dtype=torch.float64)
     optimizer = getattr(optim, name)([like], **DIFFERENTIABLE[name])
     stepped(optimizer, like, [values(3)])

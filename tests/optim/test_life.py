@@ -52,7 +52,7 @@ SOME = {
 
 @rules.rule(slots={"total": scale()}, hyper={"lr": positive(0.1), "eps": positive(1e-3)})
 def own_rule(x, g, g2, total, lr, eps):
-    """As a user writes one."""
+    """As a user would write it."""
     total = total + g2
     return lr / (ops.sqrt(total) + eps), g, total
 
@@ -63,7 +63,7 @@ def gradients(some, t: int):
 
 
 def go(optimizer, some, *ts):
-    """Steps along the gradients numbered so."""
+    """Steps along the gradients with these numbers."""
     for t in ts:
         for parameter, gradient in zip(some, gradients(some, t), strict=True):
             parameter.grad = gradient
@@ -122,7 +122,7 @@ def test_copies_continue_independently(name, copied):
 @pytest.mark.parametrize("copied", [deep, pickled, saved_whole])
 @pytest.mark.parametrize("rule", [own_rule, *rules.REGISTRY.values()], ids=lambda rule: rule.name)
 def test_copies_of_any_rule(rule, copied):
-    """A rule comes back as the one that its module has."""
+    """A rule is copied as the object of that name in its module."""
     some = parameters(*SHAPES)
     optimizer = optim.RuleOptimizer(some, rule, engine="reference")
     go(optimizer, some, 0)
@@ -150,7 +150,7 @@ def test_copies_with_rows_that_have_yet_to_catch_up(name, settings, copied):
 
 
 def test_a_checkpoint_with_rows_that_have_yet_to_catch_up():
-    """What they missed is part of the state dict, through a file too."""
+    """What they have to catch up on is part of the state dict, also through a file."""
     whole, first = parameters((6, 2), dtype=torch.float64), parameters((6, 2), dtype=torch.float64)
     settings = {"lr": 0.1, "momentum": 0.9, "l2": 0.0}
     steps = [coo([[t % 6, (t + 2) % 6]], torch.full((2, 2), t + 1.0).double(), (6, 2)) for t in range(6)]
@@ -169,7 +169,7 @@ def test_a_checkpoint_with_rows_that_have_yet_to_catch_up():
 
 
 def test_models_with_sparse_gradients_are_copied():
-    """The hook that merges their gradients stays behind, and is made anew."""
+    """The hook that merges their gradients is not copied, but registered again."""
     table = torch.nn.Embedding(5, 2, sparse=True)
     table(torch.tensor([1, 1])).sum().backward()
     optimizer = optim.Adagrad(table.parameters())
@@ -216,7 +216,7 @@ def move_memory(parameter, state):
 @pytest.mark.parametrize("move", [move_storage, move_twice, transpose])
 @EACH
 def test_parameters_that_are_reallocated(name, move):
-    """Their storage is looked up anew; nothing is written where they lay before."""
+    """Their storage is looked up again; nothing is written to the old one."""
     optimizer, some = started(name, engine=ENGINES[name])
     other, still = started(name, engine=ENGINES[name])
     for t in range(3, 6):
@@ -249,7 +249,7 @@ def test_memory_that_is_reallocated(name):
 
 @EACH
 def test_gradients_that_move_or_stay(name):
-    """The same gradient tensor, written anew; another one; one laid out otherwise."""
+    """The same gradient tensor with new values; another one; one with another layout."""
     optimizer, some = started(name, engine=ENGINES[name])
     other, still = started(name, engine=ENGINES[name])
     for t in range(3, 9):
@@ -266,7 +266,7 @@ def test_gradients_that_move_or_stay(name):
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
 @EACH
 def test_a_model_of_another_type(name, dtype):
-    """After .to(dtype) the memory is converted to what the new type needs, and the steps go on."""
+    """After .to(dtype) the state is converted to the dtype that the new parameters need, and training continues."""
     module = torch.nn.Linear(3, 2, dtype=torch.float32)
     optimizer = getattr(optim, name)(module.parameters(), **SOME[name], engine=ENGINES[name])
     for parameter in module.parameters():
@@ -286,7 +286,7 @@ def test_a_model_of_another_type(name, dtype):
 
 @pytest.mark.parametrize("of", ["parameter", "gradient"])
 def test_another_type_at_the_same_address(of):
-    """Memory is only taken for what it is, also where neither address nor shape tells."""
+    """The dtype of the state is checked even if address and shape are the same."""
     place = torch.zeros(2, 8, dtype=torch.float64)
     parameter = torch.nn.Parameter(place[0].view(torch.float32)[:8].fill_(1.0))
     optimizer = optim.SGD([parameter], lr=0.5)
@@ -346,7 +346,7 @@ def test_lost_memory_starts_from_scratch(name, lose):
 
 @pytest.mark.parametrize("name", [name for name in CLASSES if name != "SGD"])
 def test_memory_written_by_hand_is_used(name):
-    """In place and replaced alike, the counter of steps too."""
+    """In place or by assignment, the step counter included."""
     optimizer, some = started(name)
     other, still = started(name)
     for parameter, twin in zip(some, still, strict=True):
@@ -361,7 +361,7 @@ def test_memory_written_by_hand_is_used(name):
 
 @pytest.mark.parametrize("engine", [None, "reference", "torch"])
 def test_a_step_counter_set_by_hand(engine):
-    """Nothing else about the memory is new."""
+    """The rest of the state is unchanged."""
     some, still = parameters(*SHAPES), parameters(*SHAPES)
     runs = (optim.Adam(some, engine=engine), some), (optim.Adam(still, engine=engine), still)
     for optimizer, mine in runs:
@@ -497,7 +497,7 @@ def test_a_step_in_a_forked_process():
 
 
 def test_shared_memory():
-    """Memory in shared memory stays there; what another process does to it is seen."""
+    """State in shared memory stays there, and changes by another process take effect."""
     some = parameters(*SHAPES)
     optimizer = optim.Adagrad(some)
     for parameter in some:
@@ -737,7 +737,7 @@ def test_tensors_are_compared_one_by_one_where_torch_cannot_compare_them_at_once
 @pytest.mark.parametrize("engine", [None, "reference"])
 @pytest.mark.parametrize("sparse", [True, False], ids=["sparse", "dense"])
 def test_a_restart_without_memory_counts_steps_from_zero(engine, sparse):
-    """SGD keeps nothing but the number of the step, which its schedule asks for."""
+    """SGD keeps only the step number, which its schedule needs."""
     parameter = torch.nn.Parameter(torch.zeros(2, 1))
     optimizer = optim.SGD([parameter], lr=lambda t: 1 / t, engine=engine)
     parameter.grad = torch.ones(2, 1).to_sparse(1) if sparse else torch.ones(2, 1)
@@ -804,7 +804,7 @@ def test_a_torch_checkpoint_with_sparse_momentum(sparse_next):
 @pytest.mark.parametrize("engine", [None, "reference", "torch"])
 @pytest.mark.parametrize("name, sparse", [("SGD", False), ("Adagrad", False), ("Adagrad", True), ("Adam", False)])
 def test_replaced_parameters_are_freed(name, sparse, engine):
-    """As when points are added during training: the old parameter is gone at once, its state with the next step."""
+    """As when points are added during training: the old parameter is freed at once, its state in the next step."""
     gone = []
     kept, parameter = parameters((2,), (4, 3))
     settings = {"momentum": 0.9} if name == "SGD" else {}

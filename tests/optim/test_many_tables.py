@@ -1,4 +1,4 @@
-"""Tables with sparse gradients are stepped in one call, with the bits of one by one."""
+"""Tables with sparse gradients are stepped in one call, with the same bits as one by one."""
 
 import pytest
 from support.optimizers import (
@@ -165,7 +165,7 @@ def test_nonfinite_values_are_counted_for_their_table(nonfinite):
 
 
 def test_a_frozen_table_with_a_gradient_set_by_hand():
-    """It takes no hook for gradients to come, and is stepped along one that somebody set."""
+    """A hook for its gradients cannot be registered; a gradient that is set by hand is used."""
     results = []
     for engine in (None, "reference"):
         (table,) = parameters((5, 3))

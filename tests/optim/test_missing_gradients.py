@@ -1,4 +1,4 @@
-"""Parameters of which some have no gradient at times are stepped together all the same, each with steps of its own."""
+"""Parameters are stepped in one call even if some have no gradient in some steps, each with its own step number."""
 
 import pytest
 from support.optimizers import assert_states_identical, assert_tensors_identical, clones, coo, optim, parameters, torch

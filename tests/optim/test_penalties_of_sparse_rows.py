@@ -1,4 +1,4 @@
-"""Rows that sparse gradients leave out are, once settled, where dense steps with zero gradients would have put them."""
+"""After flush(), rows without a gradient are where dense steps with zero gradients would have put them."""
 
 import copy
 
@@ -44,7 +44,7 @@ def test_settled_rows_equal_dense_steps(name, settings):
     again, other = copy.deepcopy((table, optimizer))
     optimizer.settle()
     torch.testing.assert_close(table.weight, dense.weight, rtol=1e-9, atol=1e-12)
-    # What has yet to be made up for survives a checkpoint.
+    # What rows have to catch up on survives a checkpoint.
     other.load_state_dict(copy.deepcopy(other.state_dict()))
     other.settle()
     torch.testing.assert_close(again.weight, table.weight, rtol=0, atol=0)
@@ -63,6 +63,6 @@ def test_a_nonfinite_first_gradient_leaves_the_other_rows_to_catch_up(engine):
         parameter.grad = torch.zeros(3, 2)
         optimizer.step()
         ends.append(parameter.detach())
-    # Two steps take ½ · ½ each from every row, but for the row of which the first step could not be taken.
+    # Two steps take ½ · ½ each from every row, except from the row whose first step was skipped.
     torch.testing.assert_close(ends[1], torch.tensor([[0.5], [0.75], [0.5]]).expand(3, 2))
     torch.testing.assert_close(ends[1], ends[0], rtol=0, atol=0)

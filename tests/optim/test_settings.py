@@ -37,7 +37,7 @@ def dense_gradients(dtype=torch.float32, seed: int = 1):
 
 
 def sparse_gradients(dtype=torch.float32):
-    """Each leaves rows out; one row occurs twice in each."""
+    """Each has rows without a gradient, and one row twice."""
     ids = [[0, 2, 0], [2, 3, 2], [4, 4, 0], [1, 0, 1]]
     return [coo([some], g[:3].clone(), SHAPE) for some, g in zip(ids, dense_gradients(dtype), strict=True)]
 
@@ -116,7 +116,7 @@ CASES = [
 
 @pytest.mark.parametrize("keyword, value, hand, name, gradients, dtype", CASES)
 def test_each_group_has_its_own_settings(keyword, value, hand, name, gradients, dtype):
-    """A group with the keyword is stepped as by hand, and the one beside it as without."""
+    """A group with the keyword is stepped as by hand, the other group as without it."""
     with_it, without = parameters(SHAPE, SHAPE, dtype=dtype)
     without.data = with_it.detach().clone()
     start = with_it.detach().clone()
@@ -140,7 +140,7 @@ def test_each_group_has_its_own_settings(keyword, value, hand, name, gradients, 
 
 
 def test_lazy_is_per_group():
-    """The velocity of rows that are left out rolls on, or waits."""
+    """The velocity of rows without a gradient decays, or is unchanged."""
     start, gradients = parameters(SHAPE, dtype=torch.float64)[0].detach(), sparse_gradients(torch.float64)
     for lazy in ("exact", "touched"):
         exact, other = (torch.nn.Parameter(start.clone()) for _ in range(2))
@@ -214,7 +214,7 @@ def test_eps_root_is_added_to_adadeltas_own():
 
 @pytest.mark.parametrize("name", ["Adam", "NAdam"])
 def test_decoupled_weight_decay_by_flag_and_by_number(name):
-    """True decouples weight_decay, as in torch; a number stands beside it."""
+    """True decouples weight_decay, as in torch; a number is applied in addition to it."""
     start, gradients = parameters(SHAPE)[0], dense_gradients()
     results = []
     for settings, hand in (
@@ -234,7 +234,7 @@ def test_decoupled_weight_decay_by_flag_and_by_number(name):
 
 @pytest.mark.parametrize("of_adam", ["AdamW", "Adam"])
 def test_adamw_decouples_what_it_loads(of_adam):
-    """As torch's: a checkpoint of Adam is gone on with as one of AdamW."""
+    """As in torch, a checkpoint of Adam is resumed as one of AdamW."""
     ours, theirs = parameters(SHAPE), parameters(SHAPE)
     saved = getattr(torch.optim, of_adam)(parameters(SHAPE), weight_decay=0.5).state_dict()
     for library, mine in ((optim, ours), (torch.optim, theirs)):
@@ -249,7 +249,7 @@ def stepped_once(optimizer, parameter):
     optimizer.step()
 
 
-# Settings that are refused
+# Settings that are rejected
 
 
 @EACH
@@ -262,7 +262,7 @@ def test_an_unknown_keyword(name):
 
 @pytest.mark.parametrize("key", ["weigth_decay", "granularty", "beta_1", "amsgrad"])
 def test_a_group_with_a_setting_that_would_be_ignored(key):
-    """A slip of the pen, or a setting of another optimizer."""
+    """A typo, or a setting of another optimizer."""
     optimizer = optim.Adagrad(parameters((2,)))
     with pytest.raises(TypeError, match=f"Adagrad got an unexpected .*{key!r}"):
         optimizer.add_param_group({"params": parameters((3,)), key: 0.1})
@@ -293,7 +293,7 @@ def test_stochastic_rounding_is_a_seed_and_not_a_switch(value):
 
 @EACH
 def test_a_group_with_a_label(name):
-    """What a script keeps in a group for itself stays there, as in torch."""
+    """Keys that a script adds to a group stay there, as in torch."""
     label = {"name": "backbone", "layer": 3, "lr_scale": 0.5}
     optimizer = getattr(optim, name)([{"params": parameters((2,)), **label}])
     other = getattr(optim, name)(parameters((2,)))
@@ -343,7 +343,7 @@ def test_a_changed_setting_applies_from_the_next_step(name, key):
 
 
 def test_momentum_switched_on_and_off():
-    """As in torch, the velocity waits where there is no momentum."""
+    """As in torch, the velocity is unchanged while there is no momentum."""
     ours, theirs = parameters(SHAPE, dtype=torch.float64), parameters(SHAPE, dtype=torch.float64)
     pairs = (optim.SGD(ours, LR), ours[0]), (torch.optim.SGD(theirs, LR), theirs[0])
     for momentum, gradient in zip((0.0, 0.9, 0.0, 0.5), dense_gradients(torch.float64), strict=True):

@@ -65,7 +65,7 @@ def test_uphill_is_downhill_along_the_negated_gradient(c):
 
 @every_rule
 def test_shifted_parameters_take_the_same_steps(c):
-    """x only enters as the place that a step starts from; with a method that starts from the origin, not even so."""
+    """x enters only as the start of a step, and not at all if a method starts from the origin."""
     x, grads = start()
     x = np.round(x, 3)
     plain, _ = run(c, x, grads, **undecayed(c))
@@ -139,7 +139,7 @@ def test_a_zero_gradient_is_no_step(c, engine, settings):
 
 
 @every_rule
-def test_a_rule_is_steady_if_and_only_if_it_says_so(c):
+def test_a_rule_is_lazy_exact_if_and_only_if_it_says_so(c):
     """Memory and rate stay, whatever the memory, under zero gradients."""
     x, grads = start()
     step = c.step(engine="reference", **undecayed(c))
@@ -202,7 +202,7 @@ def test_rates_that_never_rise(name):
 
 @combinations(CONCRETE.values(), "row")
 def test_rows_are_a_dense_step_of_the_touched_rows(c, granularity):
-    """And the others keep every bit."""
+    """The others are unchanged, bit for bit."""
     x, grads = start()
     ids = np.array([4, 1, 2])
     step = c.step(engine="reference", granularity=granularity, lazy="touched")
@@ -223,7 +223,7 @@ def test_rows_are_a_dense_step_of_the_touched_rows(c, granularity):
 
 
 @combinations([c for c in CONCRETE.values() if c.rule.lazy_exact and not c.rule.from_origin], "row", "tensor")
-def test_sparse_is_dense_for_steady_rules(c, granularity):
+def test_sparse_is_dense_for_lazy_exact_rules(c, granularity):
     """A row whose gradient is zero does not move, so updating only the touched rows is exact."""
     rng, (x, _) = np.random.default_rng(2), start()
     step = c.step(engine="reference", granularity=granularity)

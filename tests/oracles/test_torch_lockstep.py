@@ -81,7 +81,7 @@ def assert_together(found, expected, tolerance, what):
 
 
 def lockstep(name, options, dtype, tolerance):
-    """Half way, each goes on from the other's checkpoint."""
+    """Halfway, each continues from the other's checkpoint."""
     a, ours, b, theirs = pair(name, options, dtype)
     for t, grads in enumerate(gradients(dtype), 1):
         step(a, ours, grads)
@@ -150,7 +150,7 @@ def steps(optimizer, parameters, some):
 @pytest.mark.parametrize("direction", ["to torch", "from torch"])
 @EACH
 def test_checkpoints_move(name, direction, dtype):
-    """A run that changes library half way, through a file, is the run that does not."""
+    """A run that changes the library halfway, through a file, equals one that does not."""
     options, grads = all_on(name), gradients(dtype)
     first, then = (optim, torch.optim) if direction == "to torch" else (torch.optim, optim)
     whole, run, resumed = parameters(*SHAPES, dtype=dtype), parameters(*SHAPES, dtype=dtype), None

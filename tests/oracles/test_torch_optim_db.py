@@ -105,7 +105,7 @@ class Problem:
 
 
 class Differentiable(Problem):
-    """The same for parameters that are no leaves once they are stepped."""
+    """The same for parameters that are not leaves after a step."""
 
     def __init__(self):
         super().__init__()
@@ -188,7 +188,7 @@ def test_a_tensor_as_rate(info, kwargs, shape):
 
 @EACH
 def test_a_rate_for_each_group(info):
-    """A group with rate 0 stands still; the other is stepped as if it were alone."""
+    """A group with rate 0 does not move; the other is stepped as if it were alone."""
     both, alone = Problem(), Problem()
     optimizer = made(info, [{"params": [both.weight]}, {"params": [both.bias], "lr": 0.0}], lr=0.01)
     still = both.bias.detach().clone()
@@ -316,9 +316,9 @@ def one_sided(parameter, side: int, sparse: bool):
 @pytest.mark.parametrize("maximize", [False, True], ids=["down", "up"])
 @EACH
 def test_sparse_rosenbrock(info, maximize, scheduled):
-    """Cyclic coordinate descent: sparse gradients do what dense ones do, also where torch takes none.
+    """Cyclic coordinate descent: sparse gradients do what dense ones do, also where torch accepts none.
 
-    Rows that are left out catch up before each comparison; Adam and NAdam have no closed form for that.
+    Rows without a gradient catch up before each comparison; Adam and NAdam have no closed form for that.
     """
     settings = info.metadata_for_sparse[0] if info.supports_sparse else {"lr": 1e-3}
     constructors = [functools.partial(StepLR, gamma=0.99, step_size=3)] if scheduled else []
@@ -394,7 +394,7 @@ def test_through_a_file_that_cannot_run_code(info, kwargs):
 
 @EACH
 def test_older_state_dicts(info):
-    """Flags that torch has learned since are not in old checkpoints."""
+    """Flags that torch added later are not in old checkpoints."""
     problem, optimizer = on(info, {})
     for flag in info.not_og_supported_flags:
         state = copy.deepcopy(optimizer.state_dict())

@@ -6,7 +6,7 @@ import grimp
 
 
 def circle(imports: dict[str, set[str]]) -> list[str]:
-    """The modules of a circle, each of which imports the one before; nothing where there is none."""
+    """The modules of a circle, each importing the one before; empty if there is none."""
     try:
         TopologicalSorter(imports).prepare()
     except CycleError as error:

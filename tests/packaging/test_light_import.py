@@ -1,4 +1,4 @@
-"""`import surefoot` loads NumPy and nothing heavier; the rest arrives when it is first needed."""
+"""`import surefoot` loads NumPy and nothing heavier; the rest is imported when it is first needed."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""What the README and CONTRIBUTING tell a reader to type works: commands, make targets, Python blocks, examples."""
+"""What README.md, CONTRIBUTING.md and docs/train.md show works: commands, make targets, Python blocks, examples."""
 
 import os
 import re
@@ -128,7 +128,7 @@ def test_numbers_of_losses_and_of_published_results():
 
 @pytest.mark.parametrize("block", blocks("python"), ids=str)
 def test_python_runs(block, tmp_path, monkeypatch):
-    """In this process: to import everything anew takes longer than most of them."""
+    """In this process: importing everything again takes longer than most of them."""
     for module in OPTIONAL:
         if re.search(rf"^\s*(import|from) {module}\b", block.text, re.MULTILINE):
             pytest.importorskip(module)

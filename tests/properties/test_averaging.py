@@ -43,7 +43,7 @@ def test_dense(engine, lr, seed, steps):
 @settings(max_examples=40)
 @given(lr=rates, seed=seeds, pattern=st.lists(st.lists(st.integers(0, 4), max_size=4), min_size=1, max_size=10))
 def test_rows(engine, lr, seed, pattern):
-    """Rows that stand still enter with what they are."""
+    """Rows that do not move enter with their values."""
     rng = np.random.default_rng(seed)
     step, x = Step("adagrad", engine=engine, lr=lr, average=True), rng.normal(size=(5, 2))
     state, iterates = step.init(x), []

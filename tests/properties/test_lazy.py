@@ -84,7 +84,7 @@ def shared_or_not(c, granularity):
 @pytest.mark.parametrize("c", [c for c in CONCRETE.values() if c.rule.lazy_exact and not c.rule.from_origin], ids=str)
 @settings(max_examples=60)
 @given(lr=rates, l1=penalties, l2=penalties, decay=penalties, granularity=granularity, pattern=touches, seed=seeds)
-def test_penalties_of_steady_rules(c, lr, l1, l2, decay, granularity, pattern, seed):
+def test_penalties_of_lazy_exact_rules(c, lr, l1, l2, decay, granularity, pattern, seed):
     if l1 or l2 or decay:
         granularity = "row" if granularity == "tensor" else granularity
     penalties = {"l1": l1, "l2": l2, "decoupled_weight_decay": decay}
@@ -171,7 +171,7 @@ def test_dense_and_sparse_steps_in_turn(rule, options, pattern, seed, dense_at):
 
 @pytest.mark.parametrize("name", ["adagrad", "momentum"])
 def test_a_history_with_an_entry_for_each_of_many_steps(name):
-    """Rows that wait for 1 to 600 steps under a rate that changes at each."""
+    """Rows that are 1 to 600 steps behind, under a rate that changes at each."""
     settings = {"decoupled_weight_decay": 0.1} if name == "adagrad" else {}
     engines = [Step(name, lr=polynomial(0.5), engine=engine, **settings) for engine in ("cpu", "reference")]
     tables = [np.random.default_rng(0).normal(size=(8, WIDTH)).astype(np.float32) for _ in engines]

@@ -251,7 +251,7 @@ def test_nonfinite_gradients_do_not_enter_the_memory(rule, seed, share, granular
 @settings(max_examples=25)
 @given(seed=seeds)
 def test_duplicates_are_summed_before_they_are_checked(engine, seed):
-    """∞ − ∞ and a sum that overflows are one coordinate left out each, however many values made them."""
+    """∞ − ∞ and a sum that overflows skip one coordinate each, whatever the number of duplicates."""
     rng = np.random.default_rng(seed)
     ids = rng.integers(0, 4, 12)
     values = np.where(

@@ -1,4 +1,4 @@
-"""A rule that some engine could not run is refused when it is made, with its name and the fault."""
+"""A rule that some engine could not run is rejected when it is defined, with its name and the fault."""
 
 import functools
 import math

@@ -1,4 +1,4 @@
-"""A rule of one's own runs on every engine: from a notebook, where no file backs it, and from a script."""
+"""A custom rule runs on every engine: from a notebook, where no file backs it, and from a script."""
 
 import linecache
 import os

@@ -1,4 +1,4 @@
-"""Hyperparameters and options: bad ones are refused by name, with the value found and what was expected."""
+"""Hyperparameters and options: bad ones are rejected by name, with the value found and what was expected."""
 
 import dataclasses
 import math

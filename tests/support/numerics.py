@@ -13,7 +13,7 @@ TOLERANCE = {
     "torch.float16": {"rtol": 2**-10, "atol": 2e-5},
     # A number printed with six decimals.
     "published": {"rtol": 0.0, "atol": 5e-7},
-    # Skipped steps made up for in closed form, against the same steps one by one, in float64.
+    # Skipped steps caught up on in closed form, against the same steps one by one, in float64.
     "lazy": {"rtol": 1e-9, "atol": 1e-12},
     # The minimizer that a general-purpose solver finds.
     "minimizer": {"rtol": 1e-6, "atol": 1e-7},

@@ -61,7 +61,7 @@ def array_of(tensor) -> np.ndarray:
 
 
 class Mirror:
-    """Parameters and memory on the device, beside the reference's: both take the same steps, and are compared."""
+    """Parameters and state on the device and the reference's: both take the same steps and are compared."""
 
     def __init__(self, step: Step, arrays: list[np.ndarray]):
         self.step, self.arrays = step, arrays
@@ -120,7 +120,7 @@ def flat(tensor, like):
 def sparse(
     c: Concrete, x: np.ndarray, parts: Iterable[tuple[np.ndarray, np.ndarray]], what: object = "", /, **settings
 ):
-    """Sparse steps of one array in both engines; rows that are left out catch up where the rule lets them."""
+    """Sparse steps of one array in both engines; rows without a gradient catch up where the rule allows it."""
     mirror = Mirror(c.step(engine="reference", nonfinite=settings.pop("nonfinite", "skip"), **settings), [x])
     step, state = mirror.step, mirror.states[0]
     tensor = mirror.tensors[0]

@@ -57,7 +57,7 @@ OPTIONS: dict[str, list[list[dict[str, Any]]]] = {
         [{}, {"maximize": True}],
     ],
 }
-"""The classes that torch has too: the choices of which every combination is stepped in lockstep with torch's."""
+"""The classes that torch has too, and their options, whose combinations are stepped in lockstep with torch's."""
 
 SHARED = tuple(OPTIONS)
 CLASSES = (*SHARED, "Yogi", "FTRL")

@@ -81,7 +81,7 @@ def make(name: str, parameters: Iterable) -> optim.RuleOptimizer:
 
 
 def train_alone(model: nn.Module, optimizer: torch.optim.Optimizer, steps: Iterable[int] = STEPS) -> None:
-    """Steps along the mean of the gradients that the processes would have: what they are to agree with."""
+    """Steps along the mean of the gradients that the processes would have: which the others are compared with."""
     parameters = list(model.parameters())
     for step in steps:
         parts = [torch.autograd.grad(loss(model, step, part), parameters) for part in range(PROCESSES)]
@@ -153,11 +153,11 @@ def load(folder: Path, fresh: Trained, layout: str) -> None:
 
 @contextlib.contextmanager
 def together() -> Iterator[int]:
-    """In a launched script: its rank; whoever waits too long for the other fails."""
+    """In a launched script: its rank; a process that waits too long for the other fails."""
     dist.init_process_group("gloo", timeout=timedelta(seconds=PATIENCE))
     try:
         yield dist.get_rank()
-        dist.barrier()  # nobody leaves while the other still waits for what was sent last
+        dist.barrier()  # neither exits while the other still waits for the last message
     finally:
         dist.destroy_process_group()
 

@@ -41,7 +41,7 @@ def parquet_file(compression: str) -> bytes:
 PARQUET = [parquet_file(compression) for compression in ("none", "snappy", "zstd")]
 
 
-class Refused(Exception):
+class Rejected(Exception):
     """The line is a fault."""
 
 
@@ -65,22 +65,22 @@ def nearest_float32(text: str) -> float:
 def number(text: bytes, single: bool = True) -> float:
     """The number that is all of the text."""
     if not NUMBER.fullmatch(text):
-        raise Refused(text)
+        raise Rejected(text)
     value = nearest_float32(text.decode()) if single else float(text)
     if not math.isfinite(value):
-        raise Refused(text)
+        raise Rejected(text)
     return value
 
 
 def weight(text: bytes) -> float:
     if (value := number(text)) < 0:
-        raise Refused(text)
+        raise Rejected(text)
     return value
 
 
 def whole(text: bytes, digits: int = 18) -> int:
     if not re.fullmatch(rb"\+?\d+", text) or len(text.lstrip(b"+").lstrip(b"0")) > digits:
-        raise Refused(text)
+        raise Rejected(text)
     return int(text)
 
 
@@ -92,7 +92,7 @@ def summed(entries: list[tuple[int, float]]) -> dict[int, float]:
     with np.errstate(over="ignore"):
         rounded = {index: float(np.float32(sums[index])) for index in sorted(sums)}
     if not all(map(math.isfinite, rounded.values())):
-        raise Refused(entries)
+        raise Rejected(entries)
     return rounded
 
 
@@ -106,7 +106,7 @@ def svmlight(line: bytes, fielded: bool = False, weighted: bool = False):
         return None
     label, colon, importance = tokens.pop(0).partition(b":")
     if colon and not weighted:
-        raise Refused(line)
+        raise Rejected(line)
     row_label, row_weight, entries = number(label), weight(importance) if colon else 1.0, []
     for token in tokens:
         if token.startswith(b"qid:") and not entries:
@@ -118,11 +118,11 @@ def svmlight(line: bytes, fielded: bool = False, weighted: bool = False):
         else:
             *places, value = token.split(b":")
             if len(places) != 1 + fielded:
-                raise Refused(token)
+                raise Rejected(token)
             index = whole(places[-1])
             key = (index, whole(places[0])) if fielded else index
             if fielded and (index >= 1 << 43 or key[1] >= 1 << 20):
-                raise Refused(token)
+                raise Rejected(token)
             entries.append((key, number(value)))
     return row_label, row_weight, 0.0, summed(entries)
 
@@ -140,23 +140,23 @@ def vw(line: bytes, hashing: Hashing = HASHING):
     if not line.strip(BLANKS):
         return None
     if any(byte < 32 and byte not in BLANKS for byte in line):
-        raise Refused(line)
+        raise Rejected(line)
     head, *spaces = line.split(b"|")
     if not spaces:
-        raise Refused(line)
+        raise Rejected(line)
     words = re.split(rb"[ \t\r\v\f]+", head.strip(BLANKS)) if head.strip(BLANKS) else []
     quoted = [k for k, word in enumerate(words) if word.startswith(b"'")]
     touching = bool(head) and head[-1] not in BLANKS
     if quoted and quoted[0] != len(words) - 1:
-        raise Refused(head)
+        raise Rejected(head)
     if quoted:
         words.pop()
     elif touching:
         if len(words) == 1 and is_number(words[0]):
-            raise Refused(head)
+            raise Rejected(head)
         words.pop()
     if len(words) > 3:
-        raise Refused(head)
+        raise Rejected(head)
     label = number(words[0]) if words else math.nan
     importance = weight(words[1]) if len(words) > 1 else 1.0
     base = number(words[2]) if len(words) > 2 else 0.0
@@ -169,10 +169,10 @@ def vw(line: bytes, hashing: Hashing = HASHING):
         for token in tokens:
             feature, colon, value_text = token.partition(b":")
             if not feature:
-                raise Refused(token)
+                raise Rejected(token)
             value = scale * (number(value_text, single=scale == 1.0) if colon else 1.0)
             if not abs(value) <= LARGEST:
-                raise Refused(token)
+                raise Rejected(token)
             key = hashing.index(feature, name)
             entries.append((key, float(np.float32(value))))
     return label, importance, base, summed(entries)
@@ -188,7 +188,7 @@ def values_of(line: bytes, delimiter: bytes = b",") -> list[tuple[bytes, bool]]:
         if line[i : i + 1] == b'"':
             quoted = re.compile(rb'"((?:[^"]|"")*)"[%b]*(?=%b|$)' % (blanks, re.escape(delimiter))).match(line, i)
             if not quoted or b"\n" in quoted.group():
-                raise Refused(line)
+                raise Rejected(line)
             found.append((quoted.group(1).replace(b'""', b'"'), True))
             i = quoted.end()
         else:
@@ -205,10 +205,10 @@ def table(line: bytes, kinds: str, names: list[str], hashing: Hashing = HASHING)
     if not line.strip(BLANKS):
         return None
     if any(byte < 32 and byte not in BLANKS for byte in line):
-        raise Refused(line)
+        raise Rejected(line)
     values = values_of(line)
     if len(values) != len(kinds):
-        raise Refused(line)
+        raise Rejected(line)
     label, importance, entries = math.nan, 1.0, []
     for (value, _), kind, name in zip(values, kinds, names, strict=True):
         missing = value.decode("latin-1") in MISSING
@@ -244,7 +244,7 @@ def rows(content: bytes, format: str) -> tuple[list, int]:
     for line in content.split(b"\n"):
         try:
             row = ORACLES[format](line)
-        except Refused:
+        except Rejected:
             faults += 1
         else:
             found += [row] if row is not None else []
@@ -268,7 +268,7 @@ def rows_of(block) -> list:
 def is_number(text: bytes) -> bool:
     try:
         number(text)
-    except Refused:
+    except Rejected:
         return False
     return True
 

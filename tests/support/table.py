@@ -104,7 +104,7 @@ def parameters(shape, dtype: str, seed: int = 0):
 
 
 def gradients(shape, dtype: str, count: int, seed: int = 0):
-    """As many gradients, of all sizes, some coordinates exactly zero."""
+    """That number of gradients, of all sizes, some coordinates exactly zero."""
     rng = np.random.default_rng([seed, 2])
     return [numbers(shape, dtype, rng, (-6, 2)) for _ in range(count)]
 
@@ -123,7 +123,7 @@ def stored(values, dtype: str):
 
 
 def touches(shape, dtype: str, count: int, seed: int = 0):
-    """As many sparse gradients (ids, values), with duplicates."""
+    """That number of sparse gradients (ids, values), with duplicates."""
     rng = np.random.default_rng([seed, 3])
     result = []
     for k in range(count):
@@ -195,5 +195,5 @@ def rows_run(parts, settle: bool = True) -> Callable:
 
 
 def laziness(c: Concrete, /, **settings) -> str:
-    """Exact where rows that are left out can catch up, else "touched"."""
+    """ "exact" where rows without a gradient can catch up, else "touched"."""
     return "exact" if c.step(engine="reference", **settings).no_closed_form is None else "touched"

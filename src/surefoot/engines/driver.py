@@ -134,7 +134,7 @@ def rows(step: Settings, engine: Engine, x: np.ndarray, ids: np.ndarray, values:
     check_parameters(step, x, state)
     gradient = group(step, engine, x, ids, values)
     if state.t == 0 and x.flags.c_contiguous:
-        hugepages.move_to_large_pages(x.ctypes.data, x.nbytes)
+        hugepages.move_to_huge_pages(x.ctypes.data, x.nbytes)
     grouped_rows(step, engine, x, gradient, state)
 
 

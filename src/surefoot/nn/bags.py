@@ -1,4 +1,4 @@
-"""`EmbeddingBag`: torch's, with a sparse gradient that names no row twice."""
+"""`EmbeddingBag`: torch's, with a sparse gradient without duplicate rows."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from surefoot.engines import cpu
 class EmbeddingBag(torch.nn.EmbeddingBag):
     """torch.nn.EmbeddingBag, faster where `sparse=True`: its gradient has one row for each distinct id.
 
-    torch's backward pass writes a row for every id, equal ones included, and leaves it to the optimizer to sum them.
-    Here they are summed where they arise, in order of occurrence (and only with `per_sample_weights` written before):
-    the gradient is an ordinary COO tensor for hooks, clipping, DistributedDataParallel and any optimizer, with each row
+    torch's backward pass writes a row for every id, duplicates included, which the optimizer has to sum. Here they are
+    summed in the backward pass, in order of occurrence, and are written out before only with `per_sample_weights`. The
+    gradient is an ordinary COO tensor for hooks, clipping, DistributedDataParallel and any optimizer, with each row
     once and in order.
 
     Arguments, initial weights, state dict and results are torch's. What is not sparse, not on a CPU or neither float32
@@ -92,7 +92,7 @@ def check(ids: np.ndarray, ends: np.ndarray, rows: int) -> None:
 
 
 class SumOfRows(torch.autograd.Function):
-    """torch's sums or means of the rows that bags of ids name; the gradient of the table has no row twice."""
+    """torch's sums or means of the rows that bags of ids name; the gradient of the table has no duplicate rows."""
 
     @staticmethod
     def forward(ctx: Any, weight: Tensor, ids: Tensor, ends: Tensor, factors: Tensor | None, padding: Any, mode: str):

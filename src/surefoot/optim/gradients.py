@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from surefoot.engines.cpu import merge
-from surefoot.optim.memory import array, move_to_large_pages, rows_of
+from surefoot.optim.memory import array, move_to_huge_pages, rows_of
 
 
 def merged(gradient: Tensor) -> Tensor:
@@ -57,7 +57,7 @@ def expect_sparse(parameter: Tensor) -> None:
     known = any(isinstance(hook, MergeWhenAccumulated) for hook in (hooks or {}).values())
     if parameter.is_leaf and parameter.requires_grad and not known:
         parameter.register_post_accumulate_grad_hook(MergeWhenAccumulated())
-        move_to_large_pages(parameter)
+        move_to_huge_pages(parameter)
 
 
 def gradients_of(parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:

@@ -1,4 +1,4 @@
-"""The settings of a parameter group: what they mean for a rule, and which of them are refused."""
+"""The settings of a parameter group: what they mean for a rule, and which of them are rejected."""
 
 from __future__ import annotations
 

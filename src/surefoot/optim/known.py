@@ -163,5 +163,5 @@ def flush_before(parameter: Tensor, memory: Memory, step: Step, engine: str) -> 
     if waits and (step is memory.step or step.rule is memory.step.rule):
         return
     if step.granularity != memory.step.granularity:
-        return  # which is refused, with nothing changed
+        return  # which is rejected, with nothing changed
     flush(parameter, memory, memory.device.type != "cpu")

@@ -220,7 +220,7 @@ def new_slot(parameter: Tensor, step: Step, slot: Slot, meta: bool) -> Tensor:
     if shape == tuple(part.shape):
         if whole.is_complex():
             value, dtype = complex(value, value), dtype.to_complex()
-        return in_large_pages(torch.empty_like(whole, dtype=dtype)).fill_(value)
+        return in_huge_pages(torch.empty_like(whole, dtype=dtype)).fill_(value)
     made = torch.full(shape, value, dtype=dtype, device=part.device)
     if local(whole) is whole:
         return made
@@ -230,17 +230,17 @@ def new_slot(parameter: Tensor, step: Step, slot: Slot, meta: bool) -> Tensor:
     return type(whole).from_local(made, mesh, placements, shape=united.shape, stride=united.stride())  # pyright: ignore
 
 
-def in_large_pages(tensor: Tensor) -> Tensor:
+def in_huge_pages(tensor: Tensor) -> Tensor:
     """A tensor that nothing was written to yet, in huge pages, where rows are found faster."""
     if found := span(tensor):
-        hugepages.ask_for_large_pages(*found)
+        hugepages.advise_huge_pages(*found)
     return tensor
 
 
-def move_to_large_pages(tensor: Tensor) -> None:
+def move_to_huge_pages(tensor: Tensor) -> None:
     """The same for a tensor in use, which stays at its address for every view of it."""
     if found := span(tensor):
-        hugepages.move_to_large_pages(*found)
+        hugepages.move_to_huge_pages(*found)
 
 
 def span(tensor: Tensor) -> tuple[int, int] | None:
@@ -252,7 +252,7 @@ def span(tensor: Tensor) -> tuple[int, int] | None:
 
 def copied(tensor: Tensor) -> Tensor:
     """A clone in huge pages."""
-    return in_large_pages(torch.empty_like(tensor)).copy_(tensor)
+    return in_huge_pages(torch.empty_like(tensor)).copy_(tensor)
 
 
 def is_supported(parameter: Tensor) -> bool:

@@ -93,8 +93,8 @@ def fuzz_parquet(inputs: int, seed: int) -> str:
     """Feeds damaged Parquet files: PyArrow reads them, so there is no corpus and nothing to compare with."""
     rng, begin = random.Random(seed), time.monotonic()
     said = [slow_readers.check_parquet(slow_readers.damaged(rng, slow_readers.PARQUET)) for _ in range(inputs)]
-    refused, seconds = sum(map(bool, said)), time.monotonic() - begin
-    return f"parquet: {inputs:,} inputs, {refused:,} refused, no failure, {seconds:.0f} s"
+    rejected, seconds = sum(map(bool, said)), time.monotonic() - begin
+    return f"parquet: {inputs:,} inputs, {rejected:,} rejected, no failure, {seconds:.0f} s"
 
 
 def main() -> None:

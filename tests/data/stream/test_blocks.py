@@ -12,7 +12,7 @@ LENGTHS = (2, 0, 3, 1, 0, 2)
 
 
 def block(optional: bool) -> Block:
-    """Rows of which no two are equal."""
+    """Distinct rows."""
     rows, entries = len(LENGTHS), sum(LENGTHS)
     more = {"bases": np.arange(rows, dtype=np.float32), "groups": np.arange(rows), "fields": np.arange(entries) % 2}
     numbers = np.arange(1, entries + 1, dtype=np.float32)

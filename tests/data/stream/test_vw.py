@@ -94,7 +94,7 @@ def test_a_name_is_hashed_with_its_namespace_and_all_its_bytes():
 
 @pytest.mark.parametrize("name", ["{}", "word{}", "a-rather-long-name-{}-of-a-feature", "{}00000000", "x{}=0.5"])
 def test_names_are_hashed_uniformly(name):
-    """Chi-square of the lowest and the highest bits, and as many collisions as chance gives, within 5 deviations."""
+    """Chi-square of the lowest and the highest bits, and the number of collisions, within 5 deviations."""
     count, bits = 1 << 14, 12
     hashes = np.array([Hashing(bits=31).identity(name.format(k), "space") for k in range(count)], np.uint64)
     for shift in (0, 8, 19, 31, 52):

@@ -1,4 +1,4 @@
-"""Run by torchrun: a model that every process has all of, its gradients averaged by DistributedDataParallel."""
+"""Run by torchrun: a replicated model, whose gradients are averaged by DistributedDataParallel."""
 
 import functools
 import sys
@@ -22,7 +22,7 @@ def replicated(rank: int, name: str, sparse: bool, **options) -> dict[str, Tenso
 
 
 def divided_memory(rank: int, name: str, sparse: bool, **options) -> dict[str, Tensor]:
-    """Each process has the memory of some of the parameters; halfway it is gathered, and divided anew."""
+    """Each process has the state of some of the parameters; halfway it is gathered and sharded again."""
     model = DistributedDataParallel(Recommender(sparse))
     kind, settings = OPTIMIZERS[name]
     cls = getattr(optim, kind)
@@ -39,7 +39,7 @@ def divided_memory(rank: int, name: str, sparse: bool, **options) -> dict[str, T
 
 
 def gathered(optimizer: ZeroRedundancyOptimizer) -> dict:
-    """The memory of all parameters, in every process."""
+    """The state of all parameters, in every process."""
     optimizer.consolidate_state_dict(to=0)
     found = [optimizer.state_dict() if dist.get_rank() == 0 else {}]
     dist.broadcast_object_list(found)

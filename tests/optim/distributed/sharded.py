@@ -1,4 +1,4 @@
-"""Run by torchrun: a model of which every process has a part, by fully_shard or by tensor parallelism."""
+"""Run by torchrun: a sharded model, by fully_shard or by tensor parallelism."""
 
 import sys
 from pathlib import Path
@@ -49,7 +49,7 @@ def divided(mesh: DeviceMesh) -> nn.Module:
 
 
 def loss_of_all(model: nn.Module, step: int) -> Tensor:
-    """The loss of a step's whole batch, which every process sees where the computation is divided."""
+    """The loss of a step's whole batch, which every process computes where the model is split."""
     parts = [batch(step, part) for part in range(PROCESSES)]
     ids, targets = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
     return F.mse_loss(model(ids), targets)
@@ -66,7 +66,7 @@ def train_divided(mesh: DeviceMesh, name: str) -> dict[str, Tensor]:
 
 
 def train_moving(mesh: DeviceMesh, name: str, rank: int) -> dict[str, Tensor]:
-    """Each process's part lies elsewhere in every step, as after fully_shard has padded it anew."""
+    """Each process's part lies elsewhere in every step, as after fully_shard has padded it again."""
     model = sharded(mesh)
     optimizer = make(name, model.parameters())
     for step in STEPS:
@@ -147,7 +147,7 @@ def train_clipped(mesh: DeviceMesh, name: str, rank: int) -> dict[str, Tensor]:
 
 
 def errors(mesh: DeviceMesh) -> dict[str, str]:
-    """What is refused: rates that no process has all memory of, memory of other parts, a second backward pass."""
+    """What is rejected: rates that processes would share, the state of other shards, a second backward pass."""
     model = sharded(mesh)
     loss(model, 0, 0).backward()
     shared = optim.Adagrad(model.named_parameters(), granularity="tensor")

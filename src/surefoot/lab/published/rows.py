@@ -20,7 +20,7 @@ class Finding:
     """What was measured.
 
     Args:
-        measured: in words and numbers, to be read beside the published ones.
+        measured: in words and numbers, to be compared with the published ones.
         passed: whether it agrees with what was published.
         numbers: the numbers alone, for programs.
     """

@@ -144,7 +144,7 @@ def convex_bound(steps=400, horizon_factor=1.0) -> Finding:
 
 
 def averaged_sgd(samples: np.ndarray, start: np.ndarray, eta: np.ndarray, rng, seeds: int = 200) -> np.ndarray:
-    """x̄ for every seed: SGD on ‖x − ξ‖ with a sample ξ drawn anew at every step, weighted by the learning rates."""
+    """x̄ for every seed: SGD on ‖x − ξ‖ with a new sample ξ at every step, weighted by the learning rates."""
     step = Step("sgd", lr=lambda t: eta[t - 1], engine="reference")
     x = np.tile(start, (seeds, 1))
     state, total = step.init(x), np.zeros_like(x)

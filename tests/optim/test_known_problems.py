@@ -1,6 +1,6 @@
-"""What hurts users of torch's and other libraries' optimizers, and a test for each that shows it gone.
+"""Known problems of torch's and other libraries' optimizers, and a test for each that it does not occur here.
 
-`PYTHONPATH=tests python tests/optim/test_pains.py` writes the table.
+`PYTHONPATH=tests python tests/optim/test_known_problems.py` writes the table.
 """
 
 import math
@@ -24,15 +24,15 @@ from support.optimizers import (
 import surefoot
 from surefoot.engines import NonFiniteError
 
-PAINS: dict[str, str] = {}
-"""The name of the test for each pain."""
+PROBLEMS: dict[str, str] = {}
+"""The name of the test for each problem."""
 
 
-def pain(text):
-    """Marks the test that shows a pain gone."""
+def problem(text):
+    """Marks the test that a problem does not occur."""
 
     def mark(test):
-        PAINS[text] = test.__name__
+        PROBLEMS[text] = test.__name__
         return test
 
     return mark
@@ -62,7 +62,7 @@ def sloping(rows):
 
 
 def train(module, optimizer, loss=sloping, batches=BATCHES):
-    """A step for each batch of ids; rows that were left out then catch up."""
+    """A step for each batch of ids; rows without a gradient then catch up."""
     for ids in batches:
         optimizer.zero_grad()
         loss(module(ids)).backward()
@@ -71,7 +71,7 @@ def train(module, optimizer, loss=sloping, batches=BATCHES):
     return module.weight
 
 
-@pain("torch: the sparse step coalesces, slowly (#81162)")
+@problem("torch: the sparse step coalesces, slowly (#81162)")
 def test_a_sparse_step_does_not_coalesce(monkeypatch):
     def coalesce(gradient):
         raise AssertionError("coalesced")
@@ -87,7 +87,7 @@ def test_a_sparse_step_does_not_coalesce(monkeypatch):
 DECAYS = [{"decoupled_weight_decay": 0.1}, {"l2": 0.1}, {"weight_decay": 0.1, "lazy": "touched"}]
 
 
-@pain("torch: weight decay is refused for sparse gradients (#1285, #25484)")
+@problem("torch: weight decay is rejected for sparse gradients (#1285, #25484)")
 @pytest.mark.parametrize("settings", DECAYS, ids=str)
 def test_weight_decay_for_sparse_gradients(settings):
     """Of all rows, as with dense gradients, or of those that are touched."""
@@ -99,7 +99,7 @@ def test_weight_decay_for_sparse_gradients(settings):
     assert not torch.equal(found, by_hand("adagrad", start, gradients, lr=0.1)[0])
 
 
-@pain("torch: clip_grad_norm_ and clip_grad_value_ refuse sparse gradients (#4829)")
+@problem("torch: clip_grad_norm_ and clip_grad_value_ reject sparse gradients (#4829)")
 @pytest.mark.parametrize("clip", ["clip_grad_norm_", "clip_grad_value_"])
 def test_clipping_of_sparse_gradients(clip):
     sparse, dense = table()
@@ -109,7 +109,7 @@ def test_clipping_of_sparse_gradients(clip):
     assert_tensors_close(sparse.weight.grad.to_dense(), dense.weight.grad, "float64")
 
 
-@pain("torch: load_state_dict casts the memory to the parameters' type (#43706)")
+@problem("torch: load_state_dict casts the memory to the parameters' type (#43706)")
 @pytest.mark.parametrize("name", ["SGD", "Adagrad", "RMSprop", "Adam"])
 def test_the_memorys_type_is_kept_on_load(name):
     (parameter,) = parameters((4,), dtype=torch.bfloat16)
@@ -124,7 +124,7 @@ def test_the_memorys_type_is_kept_on_load(name):
         assert_tensors_identical(loaded, value, key)
 
 
-@pain("torch: accumulators in bfloat16 stop growing at 256 unit gradients")
+@problem("torch: accumulators in bfloat16 stop growing at 256 unit gradients")
 def test_accumulators_of_bfloat16_parameters_keep_growing():
     (parameter,) = parameters((3,), dtype=torch.bfloat16)
     optimizer = optim.Adagrad([parameter])
@@ -132,7 +132,7 @@ def test_accumulators_of_bfloat16_parameters_keep_growing():
     assert (optimizer.state[parameter]["sum"] == 1000).all()
 
 
-@pain("torch: float16 with the default ε gives −inf (loop) or NaN (fused)")
+@problem("torch: float16 with the default ε gives −inf (loop) or NaN (fused)")
 @pytest.mark.parametrize("name", ["Adagrad", "RMSprop", "Adadelta", "Adam", "AdamW", "NAdam"])
 def test_float16_with_the_default_eps(name):
     """ε is never rounded to a storage type, and a square that float16 cannot hold is none too small."""
@@ -145,7 +145,7 @@ def test_float16_with_the_default_eps(name):
     assert name == "Adadelta" or (found[4:] != 1).all()
 
 
-@pain("torch: a gradient of 1e25 freezes its coordinate for good")
+@problem("torch: a gradient of 1e25 freezes its coordinate for good")
 @pytest.mark.parametrize("nonfinite", ["raise", "skip"])
 @pytest.mark.parametrize("name", ["Adagrad", "RMSprop", "Adam"])
 def test_a_huge_gradient_freezes_nothing(name, nonfinite):
@@ -163,7 +163,7 @@ def test_a_huge_gradient_freezes_nothing(name, nonfinite):
     assert parameter[0] < 0
 
 
-@pain("torch: a group's initial_accumulator_value is ignored")
+@problem("torch: a group's initial_accumulator_value is ignored")
 def test_a_groups_initial_accumulator_value():
     one, other = (torch.nn.Parameter(torch.zeros(1, dtype=torch.float64)) for _ in range(2))
     optimizer = optim.Adagrad([{"params": [one], "initial_accumulator_value": 3.0}, {"params": [other]}], lr=1.0, eps=0)
@@ -173,7 +173,7 @@ def test_a_groups_initial_accumulator_value():
     assert (one.item(), other.item()) == (-0.5, -1.0)
 
 
-@pain("torch: sparse gradients of complex parameters are silently wrong")
+@problem("torch: sparse gradients of complex parameters are silently wrong")
 def test_complex_and_sparse():
     (whole,) = parameters((6, 2), dtype=torch.complex128)
     pair = torch.nn.Parameter(torch.view_as_real(whole.detach()).clone())
@@ -183,7 +183,7 @@ def test_complex_and_sparse():
     assert_tensors_close(torch.view_as_real(found), expected, "float64")
 
 
-@pain("torch: the momentum buffer of sparse gradients grows without bound")
+@problem("torch: the momentum buffer of sparse gradients grows without bound")
 def test_sparse_momentum_is_bounded():
     sparse, dense = table()
     optimizer = optim.SGD(sparse.parameters(), lr=0.01, momentum=0.9)
@@ -206,7 +206,7 @@ def one_process():
     torch.distributed.destroy_process_group()
 
 
-@pain("torch: fused=True fails under FSDP2")
+@problem("torch: fused=True fails under FSDP2")
 @pytest.mark.usefixtures("one_process")
 @pytest.mark.parametrize("name", ["SGD", "Adagrad", "Adam", "AdamW"])
 def test_fused_under_fsdp2(name):
@@ -225,7 +225,7 @@ def test_fused_under_fsdp2(name):
         assert_tensors_identical(found.full_tensor().detach(), expected.detach())
 
 
-@pain("torch: no RMSprop, Adadelta, Yogi or Adam for sparse gradients of parameters that have dense ones too")
+@problem("torch: no RMSprop, Adadelta, Yogi or Adam for sparse gradients of parameters that have dense ones too")
 @pytest.mark.parametrize("name", ["RMSprop", "Adadelta", "Yogi", "Adam"])
 def test_more_rules_for_sparse_gradients(name):
     """Exactly as with dense gradients where there is a closed form; else on the rows that take part."""
@@ -238,7 +238,7 @@ def test_more_rules_for_sparse_gradients(name):
     assert_tensors_close(found[rows], expected[rows], "lazy")
 
 
-@pain("torch: gradient accumulation strings sparse gradients together")
+@problem("torch: gradient accumulation strings sparse gradients together")
 def test_gradient_accumulation_merges():
     sparse, _ = table()
     optimizer = optim.Adagrad(sparse.parameters())
@@ -251,7 +251,7 @@ def test_gradient_accumulation_merges():
     assert_tensors_identical(sparse.weight.grad.to_dense(), expected)
 
 
-@pain("torch: the expanded gradient of a one-column table is lost")
+@problem("torch: the expanded gradient of a one-column table is lost")
 def test_the_expanded_gradient_of_a_one_column_table():
     """As the backward pass of a sum leaves it: every row has the same address."""
     sparse, dense = table(columns=1)
@@ -260,7 +260,7 @@ def test_the_expanded_gradient_of_a_one_column_table():
     assert (found[[0, 1, 2, 3, 4]] != parameters((6, 1), dtype=torch.float64)[0][[0, 1, 2, 3, 4]]).all()
 
 
-@pain("FBGEMM on CPUs: weight_decay is ignored silently")
+@problem("FBGEMM on CPUs: weight_decay is ignored silently")
 def test_no_weight_decay_is_ignored():
     """It acts, or an error says why it cannot."""
     start, gradients = parameters((6, 2), dtype=torch.float64)[0], sparse_gradients()
@@ -273,7 +273,7 @@ def test_no_weight_decay_is_ignored():
     assert not any(torch.equal(results[0], other) for other in results[1:])
 
 
-@pain("FBGEMM on CPUs: max_norm is ignored silently")
+@problem("FBGEMM on CPUs: max_norm is ignored silently")
 def test_no_unknown_setting_is_ignored():
     with pytest.raises(TypeError, match="unexpected keyword argument 'max_norm'"):
         optim.Adagrad(parameters((2,)), max_norm=1.0)
@@ -283,7 +283,7 @@ def test_no_unknown_setting_is_ignored():
     assert torch.linalg.vector_norm(sparse.weight.grad.to_dense()).item() == pytest.approx(0.5, rel=1e-5)
 
 
-@pain("FBGEMM on CPUs: no momentum")
+@problem("FBGEMM on CPUs: no momentum")
 @pytest.mark.parametrize("nesterov", [False, True])
 def test_momentum_for_tables(nesterov):
     sparse, dense = table()
@@ -292,9 +292,9 @@ def test_momentum_for_tables(nesterov):
     assert_tensors_close(found, train(dense, optim.SGD(dense.parameters(), **settings)), "lazy")
 
 
-@pain("FBGEMM, torchrec: no FTRL (FBGEMM#6295, torchrec#4710)")
+@problem("FBGEMM, torchrec: no FTRL (FBGEMM#6295, torchrec#4710)")
 def test_ftrl_for_tables():
-    """With exact zeros under l1, for rows that were left out too."""
+    """With exact zeros under l1, for rows without a gradient too."""
     sparse, dense = table()
     for one in (sparse, dense):
         torch.nn.init.zeros_(one.weight)  # what L1 then keeps at zero has no gradient to speak of
@@ -304,7 +304,7 @@ def test_ftrl_for_tables():
     assert (found != 0).any()
 
 
-@pain("torchrec: RowWiseAdagrad refuses sparse gradients")
+@problem("torchrec: RowWiseAdagrad rejects sparse gradients")
 def test_row_wise_adagrad_takes_sparse_gradients():
     """One number for each row: the sum of the mean squares of its gradients."""
     sparse, dense = table()
@@ -315,14 +315,14 @@ def test_row_wise_adagrad_takes_sparse_gradients():
     assert_tensors_close(found, train(dense, other), "float64")
 
 
-@pain("bitsandbytes: initial accumulators are refused")
+@problem("bitsandbytes: initial accumulators are rejected")
 def test_initial_accumulators():
     parameter = torch.nn.Parameter(torch.zeros(2))
     stepped(optim.Adagrad([parameter], lr=1.0, initial_accumulator_value=3.0), parameter, [torch.ones(2)])
     assert (parameter == -0.5).all()
 
 
-@pain("pytorch_optimizer: no plain AdaGrad")
+@problem("pytorch_optimizer: no plain AdaGrad")
 def test_plain_adagrad():
     x, total = np.array([1.0, -2.0]), np.zeros(2)
     parameter = torch.nn.Parameter(torch.tensor(x))
@@ -334,7 +334,7 @@ def test_plain_adagrad():
     assert_tensors_close(found, torch.tensor(x), "float64")
 
 
-@pain("all: none shows effective learning rates, frozen or never-visited coordinates")
+@problem("all: none shows effective learning rates, frozen or never-visited coordinates")
 def test_optimizers_explain_themselves():
     parameter = torch.nn.Parameter(torch.tensor([1e8, 1.0, 1.0, 1.0]))
     optimizer = optim.Adagrad([("w", parameter)], lr=1.0)
@@ -346,15 +346,15 @@ def test_optimizers_explain_themselves():
 
 
 def written() -> str:
-    """The table of pains and tests."""
-    width = max(map(len, PAINS))
-    return "".join(f"{text:{width}}  {test}\n" for text, test in PAINS.items())
+    """The table of problems and tests."""
+    width = max(map(len, PROBLEMS))
+    return "".join(f"{text:{width}}  {test}\n" for text, test in PROBLEMS.items())
 
 
 def test_the_table_has_every_test():
     tests = {name for name in globals() if name.startswith("test_")} - {"test_the_table_has_every_test"}
-    assert tests == set(PAINS.values())
-    assert written().count("\n") == len(PAINS)
+    assert tests == set(PROBLEMS.values())
+    assert written().count("\n") == len(PROBLEMS)
 
 
 if __name__ == "__main__":

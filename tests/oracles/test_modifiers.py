@@ -1,4 +1,4 @@
-"""What is done around a rule, against numbers worked out by hand and loops written out."""
+"""What is common to all rules, against numbers worked out by hand and plain loops."""
 
 import math
 
@@ -158,7 +158,7 @@ def test_memory_too_narrow_for_a_square_stays_finite(engine, state_dtype):
     assert x[0] == 1
 
 
-def test_an_infinite_rate_under_both_penalties_shrinks_waiting_rows_to_zero():
+def test_an_infinite_rate_under_both_penalties_shrinks_rows_that_are_behind_to_zero():
     """Without ε a row that has seen no gradient has an infinite rate: a proximal step takes it to the origin."""
     for engine in ("reference", "cpu"):
         step, x = Step("adagrad", engine=engine, eps_root=0.0, l1=0.1, l2=0.1), np.ones((2, 1))

@@ -1,4 +1,4 @@
-"""Tables are moved into large pages of memory: nothing but their pages changes."""
+"""Tables are moved into huge pages: nothing but their pages changes."""
 
 import re
 from pathlib import Path
@@ -23,8 +23,8 @@ def gradient(seed):
     return torch.sparse_coo_tensor(ids, values, (ROWS, WIDTH), check_invariants=True)
 
 
-def in_large_pages(address):
-    """Kilobytes in large pages of the mapping that an address lies in."""
+def in_huge_pages(address):
+    """Kilobytes in huge pages of the mapping that an address lies in."""
     inside = False
     for line in Path("/proc/self/smaps").read_text().splitlines():
         if found := re.match(r"([0-9a-f]+)-([0-9a-f]+) ", line):
@@ -34,7 +34,7 @@ def in_large_pages(address):
     return 0
 
 
-def test_moving_to_large_pages_changes_nothing(monkeypatch):
+def test_moving_to_huge_pages_changes_nothing(monkeypatch):
     moved, kept = table(), table()
     view, address = moved.data[:, :1], moved.data_ptr()
     for parameter, move in ((moved, True), (kept, False)):
@@ -54,18 +54,18 @@ def test_a_table_is_moved():
     parameter = table()
     begin, _ = hugepages.whole_pages(parameter.data_ptr(), parameter.nbytes)
     advise = hugepages.madvise()
-    if not advise or advise(begin, hugepages.LARGE, hugepages.MADV_COLLAPSE):
-        pytest.skip("the system moves nothing into large pages (Linux does since 6.1, unless it is told not to)")
+    if not advise or advise(begin, hugepages.HUGE, hugepages.MADV_COLLAPSE):
+        pytest.skip("the system moves nothing into huge pages (Linux does since 6.1, unless that is disabled)")
     optimizer = Adagrad([parameter])
     parameter.grad = gradient(0)
     optimizer.step()
-    assert in_large_pages(begin) >= 2 * hugepages.LARGE // 1024
+    assert in_huge_pages(begin) >= 2 * hugepages.HUGE // 1024
 
 
 def test_a_table_is_moved_once(monkeypatch):
     """Not whenever its data are exchanged, which some do at every step."""
     calls = []
-    monkeypatch.setattr(gradients, "move_to_large_pages", calls.append)
+    monkeypatch.setattr(gradients, "move_to_huge_pages", calls.append)
     parameter = table()
     optimizer = Adagrad([parameter])
     parameter.grad = torch.ones_like(parameter)
@@ -82,10 +82,10 @@ def test_moving_pages_ends_after_a_while(monkeypatch):
     calls = []
     monkeypatch.setattr(hugepages, "madvise", lambda: lambda *arguments: calls.append(arguments))
     monkeypatch.setattr(hugepages, "LONGEST", 0.0)
-    hugepages.move_to_large_pages(0, 100 * hugepages.PIECE)
+    hugepages.move_to_huge_pages(0, 100 * hugepages.PIECE)
     assert [arguments[2] for arguments in calls] == [14], "a hint alone"
     monkeypatch.setattr(hugepages, "LONGEST", 60.0)
-    hugepages.move_to_large_pages(hugepages.LARGE - 1, 2 * hugepages.PIECE)
-    begin, end = hugepages.whole_pages(hugepages.LARGE - 1, 2 * hugepages.PIECE)
+    hugepages.move_to_huge_pages(hugepages.HUGE - 1, 2 * hugepages.PIECE)
+    begin, end = hugepages.whole_pages(hugepages.HUGE - 1, 2 * hugepages.PIECE)
     assert [arguments[2] for arguments in calls[1:]] == [14, 25, 25]
     assert sum(size for _, size, _ in calls[2:]) == end - begin

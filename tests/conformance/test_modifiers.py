@@ -1,4 +1,4 @@
-"""What is done around a rule, the same bits in both engines."""
+"""What is common to all rules (penalties, decay, clipping, averages): the same bits in both engines."""
 
 import numpy as np
 import pytest
@@ -183,7 +183,7 @@ def test_no_coordinates(shape, granularity, options):
     ],
 )
 def test_no_rows(name, granularity, options):
-    """A sparse gradient without rows is a zero gradient: it counts as a step, and a leaky memory fades."""
+    """A sparse gradient without rows is a zero gradient: it counts as a step, and leaky averages decay."""
     nothing = np.arange(0), np.zeros((0, 3), np.float32)
     parts = [*touches((4, 3), "float32", 2), nothing, *touches((4, 3), "float32", 1, seed=1), nothing]
     x = parameters((4, 3), "float32")
