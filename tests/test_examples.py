@@ -82,6 +82,7 @@ def test_recommender_beats_popularity():
     assert check_recommender(run("recommender")) == 9 * (3000 + 2000) + 1
 
 
+@pytest.mark.slow
 def test_recommender_with_a_rate_per_row(call):
     assert check_recommender(call("recommender", "--granularity", "row")) == 2 * (3000 + 2000) + 1
 
@@ -114,6 +115,7 @@ def test_both_text_classifiers_are_one():
     assert difference < 1e-3
 
 
+@pytest.mark.slow
 def test_lenet_reads_digits():
     assert numbers(r"epoch 5: loss ([\d.]+), accuracy ([\d.]+)%", run("lenet", "--epochs", "5"))[1] > 90
 

@@ -67,8 +67,8 @@ def test_rows_that_catch_up_by_the_rules_own_closed_form():
     [
         ("adagrad", "float16", {"l1": 1e-2}),
         ("momentum", "bfloat16", {"state_dtype": "bfloat16"}),
-        ("rmsprop", "float32", {"state_dtype": "float64", "granularity": "row"}),
-        ("rmsprop", "float64", {"state_dtype": "float32"}),
+        pytest.param("rmsprop", "float32", {"state_dtype": "float64", "granularity": "row"}, marks=pytest.mark.slow),
+        pytest.param("rmsprop", "float64", {"state_dtype": "float32"}, marks=pytest.mark.slow),
     ],
 )
 def test_rows_that_catch_up_with_many_learning_rates_are_rounded_once(name, dtype, settings):

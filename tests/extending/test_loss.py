@@ -112,6 +112,7 @@ def test_its_parameter_has_the_unit_of_the_targets(folder):
         regressor(loss_parameter=-1).fit(X, y)
 
 
+@pytest.mark.slow
 def test_learning_rates_are_found(folder):
     """lr="auto" mixes models by this loss too."""
     X, y = numbers()
@@ -202,14 +203,15 @@ def test_a_training_is_resumed(folder):
         Training(Plan(("numbers.svm",), **kept, **resume)).run()
 
 
-def test_compare(folder, capsys):
+@pytest.mark.parametrize("rules", ["adagrad", pytest.param("sgd", marks=pytest.mark.slow)])
+def test_compare(folder, capsys, rules):
     X, y = (part.astype(np.float32) for part in classes())
     data = surefoot.data.Dataset("table", X, y, "classification")
-    small = {"rules": "sgd,adagrad", "lr": 0.1, "epochs": 2, "seeds": 1}
+    small = {"rules": rules, "lr": 0.1, "epochs": 2, "seeds": 1}
     ours = surefoot.compare(data, loss="own.py:exponential", **small)
     slow = surefoot.compare(data, loss=losses.resolve("own.py:exponential"), engine="reference", **small)
     assert [row["test_loss"] for row in ours.table()] == [row["test_loss"] for row in slow.table()]
-    command = ["compare", "classes.svm", "--loss", "own.py:exponential", "--rules", "sgd", "--lr", 0.1, "--json", "-q"]
+    command = ["compare", "classes.svm", "--loss", "own.py:exponential", "--rules", rules, "--lr", 0.1, "--json", "-q"]
     facts = json.loads(printed(capsys, *command))
     assert (facts["loss"], facts["metric"]) == ("exponential", "exponential loss")
     wrong = printed(capsys, *(str(part).replace("exponential", "log_cosh") for part in command), status=2)

@@ -318,8 +318,14 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("engine", ["cpu", "reference"])
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case, engine",
+    [
+        pytest.param(case, engine, marks=pytest.mark.slow if (case, engine) == ("two rates", "cpu") else ())
+        for case in CASES
+        for engine in ("cpu", "reference")
+    ],
+)
 def test_it_learns_with_the_bits_of_a_plain_loop(case, engine):
     model, settings, rates = CASES[case]
     rows = block(70, repeats=model is field_aware_machine)

@@ -171,7 +171,7 @@ def test_long_runs(x, tmp_path):
     )
 
 
-@pytest.mark.parametrize("granularity", ["coordinate", "row"])
+@pytest.mark.parametrize("granularity", ["coordinate", pytest.param("row", marks=pytest.mark.slow)])
 def test_rows_of_one_column(granularity, tmp_path):
     kind = kind_of(CONCRETE["adagrad"], granularity, catches_up=True, shrinks=True, width=1)
     check(compiled("rows", CONCRETE["adagrad"], kind, 90), tmp_path / "cubin")

@@ -56,13 +56,24 @@ MUTANTS_OF_AIRFOIL = {
 }
 
 
+KERNELS = {run.rule for run in RUNS.values()} - {"sgd", "adagrad"}
+"""Rules with kernels that no other test of the fast ones uses."""
+
+SLOW = {"figure-epochs", "minibatch-variance", "speed-up-0.1", "speed-up-0.9", "unbalanced-hessian"}
+SLOW |= {run.id for run in RUNS.values() if run.rule in KERNELS}
+
+
+def each(ids):
+    return [pytest.param(id, marks=pytest.mark.slow if id in SLOW else ()) for id in ids]
+
+
 def needs(id):
     """Skips without the data: a test does not download."""
     if id in NEEDS_AIRFOIL and "SUREFOOT_DATA" not in os.environ:
         pytest.skip("SUREFOOT_DATA does not name a folder with airfoil_self_noise.dat")
 
 
-@pytest.mark.parametrize("id", ROWS)
+@pytest.mark.parametrize("id", each(ROWS))
 def test_every_row_passes(id):
     needs(id)
     (result,) = reproduce(only=[id]) if id == "figure-traces" else [r for r in reproduce(only=id) if r.id == id]
@@ -71,13 +82,13 @@ def test_every_row_passes(id):
     assert all(np.isfinite(number) for number in result.numbers.values())
 
 
-@pytest.mark.parametrize("id", MUTANTS)
+@pytest.mark.parametrize("id", each(MUTANTS))
 def test_a_row_fails_in_another_setting(id):
     assert id in ROWS
     assert not MUTANTS[id]().passed
 
 
-@pytest.mark.parametrize("id", MUTANTS_OF_AIRFOIL)
+@pytest.mark.parametrize("id", each(MUTANTS_OF_AIRFOIL))
 def test_an_airfoil_row_fails_in_another_setting(id):
     needs(id)
     assert not MUTANTS_OF_AIRFOIL[id]().passed

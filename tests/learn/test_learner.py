@@ -75,7 +75,7 @@ def test_auto_is_within_its_bound_of_the_initial_rates(noise):
     assert auto.mixture.bound() <= math.log(MOST) + 0.01
 
 
-@pytest.mark.parametrize("name", ["adagrad", "sgd", pytest.param("ftrl", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["adagrad", *(pytest.param(name, marks=pytest.mark.slow) for name in ("sgd", "ftrl"))])
 def test_auto_comes_close_to_the_best_fixed_rate(name):
     rows = generated(2000)
     auto = learned(rows, optimizer=name)
@@ -98,7 +98,7 @@ def test_the_grid_moves_where_its_edge_wins():
     """Huge features that are not divided by their scale need tiny rates of SGD."""
     rows = generated(3000)
     other = dataclasses.replace(rows, values=rows.values * np.float32(2.0**9))
-    learner = learned(other, optimizer="sgd", normalize=False)
+    learner = learned(other, optimizer="sgd", normalize=False, engine="reference")
     assert max(rate.lr for rate in learner.rates) < min(rate.lr for rate in Settings().rates())
 
 
@@ -183,7 +183,7 @@ def test_invalid_settings_are_rejected(settings, said):
 def test_divergence_is_an_error_with_advice():
     rows = dataclasses.replace(generated(), targets=np.arange(600.0))
     with pytest.raises(DivergedError, match="smaller learning rate"):
-        learned(rows, loss="squared", optimizer="sgd", lr=1e3, normalize=False)
+        learned(rows, loss="squared", optimizer="sgd", lr=1e3, normalize=False, engine="reference")
 
 
 def test_rates_that_diverge_do_not_harm_the_others():

@@ -53,6 +53,9 @@ def numbers():
     return X, 1e4 + 1e3 * (X @ [1.0, -2.0, 0.5, 0.0, 0.0] + 0.3 * rng.standard_t(3, size=ROWS))
 
 
+SLOW = pytest.mark.slow
+
+
 def quick(**parameters) -> LinearClassifier:
     return LinearClassifier(**{"epochs": 3, "tol": None, "random_state": 0} | parameters)
 
@@ -79,7 +82,7 @@ def test_many_epochs_reach_the_optimum_of_logistic_regression(two):
     ("squared", Ridge(0.1 * ROWS), {"l2": 0.1}, 0.0),
     ("huber", HuberRegressor(epsilon=1.2, alpha=0.0, tol=1e-8, max_iter=1000), {}, None),
     ("quantile", QuantileRegressor(quantile=0.8, alpha=0.0), {"quantile": 0.8}, 0.8),
-    ("quantile", QuantileRegressor(quantile=0.3, alpha=0.1), {"quantile": 0.3, "l1": 0.1}, 0.3),
+    pytest.param("quantile", QuantileRegressor(quantile=0.3, alpha=0.1), {"quantile": 0.3, "l1": 0.1}, 0.3, marks=SLOW),
 ])  # fmt: skip
 def test_many_epochs_reach_the_optimum_of_regressions(numbers, loss, exact, settings, parameter):
     X, y = numbers

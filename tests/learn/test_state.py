@@ -17,8 +17,11 @@ WAYS = {
     "squared": {"loss": "squared"},
     "lazy penalties": {"lr": 0.1, "l1": 1e-3},
     "averages": {"lr": 0.1, "average": True},
-    "batches": {"batch_size": 4, "optimizer": "ftrl"},
+    "batches": {"lr": 0.1, "batch_size": 4, "optimizer": "ftrl"},
+    "auto, in batches": {"batch_size": 4, "optimizer": "ftrl"},
 }
+SLOW = {"auto, in batches"}
+"""Whose kernels no other test uses."""
 
 
 def generated(rows: int) -> Examples:
@@ -31,7 +34,7 @@ def generated(rows: int) -> Examples:
     return Examples(np.arange(0, 3 * rows + 1, 3), indices, values, labels, np.ones(rows))
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", [pytest.param(way, marks=pytest.mark.slow if way in SLOW else ()) for way in WAYS])
 def test_a_restored_learner_continues_with_the_same_bits(way):
     settings, rows = Settings(**WAYS[way]), generated(400)
     through, first = Learner(settings), Learner(settings)

@@ -130,7 +130,8 @@ def test_values(base, value):
 def test_estimators(base, value):
     X, y = table(base)
     kind = surefoot.LinearClassifier if losses.get(base).target == "class" else surefoot.LinearRegressor
-    ours, theirs = (kind(loss, epochs=2, tol=None, random_state=0).fit(X, y) for loss in (made(base, value), base))
+    settings = {"lr": 0.1, "epochs": 2, "tol": None, "random_state": 0}
+    ours, theirs = (kind(loss, **settings).fit(X, y) for loss in (made(base, value), base))
     assert_close(ours.history_["progressive_loss"], theirs.history_["progressive_loss"], "float64")
     assert_close(ours.coef_, theirs.coef_, "float64")
 

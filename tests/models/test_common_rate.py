@@ -1,7 +1,10 @@
 """A bank whose parts have one rate for all of their numbers (granularity "tensor"), as AdaGrad-Norm has."""
 
+import itertools
+
 import numpy as np
 import pytest
+from support.covering import covering, unpacked
 from support.numerics import assert_close, assert_identical
 
 import surefoot
@@ -47,9 +50,10 @@ def assert_same(found: ModelBank, expected: ModelBank) -> None:
             assert_identical(found.table.numbers(part, slot), expected.table.numbers(part, slot), f"{part} {slot}")
 
 
-@pytest.mark.parametrize("batch_size", [1, 7])
-@pytest.mark.parametrize("rule", ["adagrad", "rmsprop", "adam"])
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+CASES = list(itertools.product(["float32", "float64"], ["adagrad", "rmsprop", "adam"], [1, 7]))
+
+
+@pytest.mark.parametrize("dtype, rule, batch_size", unpacked(CASES, covering(CASES)))
 def test_the_compiled_engine_has_the_bits_of_the_reference(dtype, rule, batch_size):
     rows, banks, predicted = examples(), [], []
     for engine in ("cpu", "reference"):
@@ -60,17 +64,20 @@ def test_the_compiled_engine_has_the_bits_of_the_reference(dtype, rule, batch_si
     assert_same(*banks)
 
 
-@pytest.mark.parametrize("rule", ["adagrad", "adam"])
+@pytest.mark.parametrize("rule", ["adagrad", pytest.param("adam", marks=pytest.mark.slow)])
 def test_the_bits_of_the_reference_in_a_single_lane(rule):
     rows, banks = examples(), [bank(rule, rates=[0.1], engine=engine) for engine in ("cpu", "reference")]
     assert_identical(*(each.learn(rows) for each in banks))
     assert_same(*banks)
 
 
-def test_a_gradient_that_is_not_finite_does_not_enter_the_mean_in_both_engines():
+@pytest.mark.parametrize("dtype, large", [("float64", 1e153), pytest.param("float32", 1e30, marks=pytest.mark.slow)])
+def test_a_gradient_that_is_not_finite_does_not_enter_the_mean_in_both_engines(dtype, large):
     rows = examples()
-    rows.values[np.flatnonzero(rows.indices == 2)] = 1e30
-    found, expected = (bank(normalize=False, engine=engine) for engine in ("cpu", "reference"))
+    rows.values[np.flatnonzero(rows.indices == 2)] = large
+    rows.weights[:] = 100.0
+    settings = {"loss": "hinge", "normalize": False, "dtype": dtype}
+    found, expected = (bank(**settings, engine=engine) for engine in ("cpu", "reference"))
     assert_identical(found.learn(rows), expected.learn(rows))
     assert found.skipped > 0
     assert np.isfinite(found.common["weight"]).all()
@@ -80,27 +87,28 @@ def test_a_gradient_that_is_not_finite_does_not_enter_the_mean_in_both_engines()
 def test_it_is_the_loop_of_adagrad_norm():
     """The rate of weights is η over the root of the sum of their gradients' mean squares, as is that of the bias."""
     X, rows = dense_examples()
-    found = bank(rates=[0.1], dtype="float64", loss="squared", normalize=False)
-    w, total, of_bias, bias = np.zeros(FEATURES), 0.0, 0.0, 0.0
+    found, rates = bank(dtype="float64", loss="squared", normalize=False), np.array(RATES)
+    w, total, of_bias, bias = (np.zeros(size) for size in ((FEATURES, 3), 3, 3, 3))
     slope, expected = losses.get("squared").slope, []
     for x, y in zip(X, rows.targets, strict=True):
         expected.append(x @ w + bias)
         s = slope(expected[-1], y)
-        total, of_bias = total + np.mean((s * x) ** 2), of_bias + s**2
-        w -= 0.1 / np.sqrt(total + 1e-6) * s * x
-        bias -= 0.1 / np.sqrt(of_bias + 1e-6) * s
-    assert_close(found.learn(rows)[:, 0, 0], expected, "float64")
-    assert_close(found.numbers("weight")[:, 0, 0, 0], w, "float64")
-    assert_close(found.effective_rates("weight", 0)[:, 0, 0], np.full(FEATURES, 0.1 / np.sqrt(total + 1e-6)), "float64")
+        total, of_bias = total + np.mean(np.outer(x, s) ** 2, axis=0), of_bias + s**2
+        w -= rates / np.sqrt(total + 1e-6) * np.outer(x, s)
+        bias -= rates / np.sqrt(of_bias + 1e-6) * s
+    assert_close(found.learn(rows)[:, 0], expected, "float64")
+    assert_close(found.numbers("weight")[:, 0, 0], w, "float64")
+    for k, rate in enumerate(rates / np.sqrt(total + 1e-6)):
+        assert_close(found.effective_rates("weight", k)[:, 0, 0], np.full(FEATURES, rate), "float64")
 
 
 def test_features_that_do_not_occur_count_in_the_mean():
     """One feature of four occurs: its square is divided by four."""
     rows = Examples(np.array([0, 1]), np.array([2]), np.array([3.0]), np.array([1.0]), np.ones(1))
-    found = bank(rates=[0.1], loss="squared", normalize=False, features=4, dtype="float64")
+    found = bank(loss="squared", normalize=False, features=4, dtype="float64")
     found.learn(rows)
     gradient = losses.get("squared").slope(0.0, 1.0) * 3.0
-    assert_close(found.common["weight"], [[gradient**2 / 4]], "float64")
+    assert_close(found.common["weight"], [3 * [gradient**2 / 4]], "float64")
 
 
 def test_memory_is_one_number_for_each_part():
@@ -124,12 +132,15 @@ def test_a_state_without_what_is_in_common_is_rejected():
         bank().restore({name: array for name, array in arrays.items() if name != "common.weight"}, numbers)
 
 
-def test_chosen_rates_continue_unchanged():
-    rows, (second, last) = examples(), RATES[1:]
-    found, alone = bank(), bank(rates=[second, last])
+@pytest.mark.parametrize("kept", [[1, 3, 4], pytest.param([1, 3], marks=pytest.mark.slow)], ids=str)
+def test_chosen_rates_continue_unchanged(kept):
+    rows, rates = examples(), (0.2, 0.1, 0.3, 0.03, 0.5)
+    chosen = [rates[k] for k in kept]
+    found, alone = bank(rates=rates), bank(rates=chosen)
     found.learn(rows.part(0, 21))
     alone.learn(rows.part(0, 21))
-    found.choose([1, 2], [Step("adagrad", lr=lr, granularity="tensor") for lr in (second, last)], [False, False])
+    steps = [Step("adagrad", lr=lr, granularity="tensor") for lr in chosen]
+    found.choose(kept, steps, len(kept) * [False])
     assert_identical(found.learn(rows.part(21, SIZE)), alone.learn(rows.part(21, SIZE)))
     assert_same(found, alone)
 

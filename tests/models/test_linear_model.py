@@ -115,7 +115,7 @@ def test_features_that_do_not_occur_catch_up(rule, lr, l1, l2, decay, loss, batc
         assert_close(*(found.table.numbers("weight", slot) for found in made), "lazy", slot)
 
 
-@engines
+@pytest.mark.parametrize("engine", ["reference", pytest.param("cpu", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("rule", ["ftrl", "dual_averaging"])
 def test_a_rules_own_penalty_spares_the_bias(engine, rule):
     """λ₁ so large that every weight stays at zero; the bias does what it does without a penalty."""

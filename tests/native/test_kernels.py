@@ -4,9 +4,6 @@ import ctypes
 import itertools
 import json
 import math
-import os
-import subprocess
-import sys
 import threading
 
 import numpy as np
@@ -242,24 +239,3 @@ def test_without_a_writable_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "file"))
     assert compiles()
     assert compiles()
-
-
-TRAIN = """
-import sys
-from surefoot.cli import run
-assert run(["train", sys.argv[1], "--model", sys.argv[2], "--lr", "0.5", "-q"]) == 0
-assert run(["predict", sys.argv[2], sys.argv[1], "--out", sys.argv[3], "-q"]) == 0
-print(*sorted({"numba", "scipy", "sklearn", "rich", "pyarrow"} & set(sys.modules)))
-"""
-
-
-def test_training_does_not_import_the_compiler(tmp_path):
-    """Once its kernels are compiled."""
-    data = tmp_path / "data.svm"
-    data.write_text("1 1:0.5 3:2\n-1 2:1\n1 3:1.5\n")
-    command = [sys.executable, "-c", TRAIN, data, tmp_path / "model.safetensors", tmp_path / "predictions"]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    for _ in range(2):
-        done = subprocess.run(command, env=environment, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-    assert done.stdout == "\n"

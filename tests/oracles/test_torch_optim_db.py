@@ -6,6 +6,7 @@ What its test-suite has besides, and why it is not here: see SKIPPED.
 import copy
 import functools
 import io
+import itertools
 
 import pytest
 from hypothesis import settings
@@ -229,8 +230,16 @@ def test_no_gradient_is_no_step(info, kwargs):
     assert_states_identical(optimizer.state_dict(), state)
 
 
-@pytest.mark.parametrize("of", ["dense", "sparse"])
-@every(lambda info, settings: (not settings.get("weight_decay") and "weight_decay" in settings) or info.name != "AdamW")
+def with_zeros():
+    """Settings with dense and with sparse gradients, of which fast are the first ones: each has its own kernel."""
+    for info in DB.values():
+        cases = [c for c in inputs(info) if info.name != "AdamW" or c.kwargs.get("weight_decay") == 0]
+        for case, of in itertools.product(cases, ("dense", "sparse")):
+            marks = pytest.mark.slow if of == "sparse" and case is not cases[0] else ()
+            yield pytest.param(info, case.kwargs, of, id=f"{info.name}, {case.desc}-{of}", marks=marks)
+
+
+@pytest.mark.parametrize("info, kwargs, of", list(with_zeros()))
 def test_a_zero_gradient_moves_nothing(info, kwargs, of):
     problem = Problem()
     optimizer = made(info, problem.parameters, kwargs, weight_decay=0)

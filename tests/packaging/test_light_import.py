@@ -1,6 +1,7 @@
 """`import surefoot` loads NumPy and nothing heavier; the rest is imported when it is first needed."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -30,3 +31,24 @@ def test_the_learner_is_light():
     """Estimators are for scikit-learn's users; the command line does without it."""
     loaded = modules_after("import surefoot; surefoot.learn; import surefoot.learn.learner")
     assert not loaded & HEAVY
+
+
+TRAIN = """
+import sys
+from surefoot.cli import run
+assert run(["train", sys.argv[1], "--model", sys.argv[2], "--lr", "0.5", "-q"]) == 0
+assert run(["predict", sys.argv[2], sys.argv[1], "--out", sys.argv[3], "-q"]) == 0
+print(*sorted({"numba", "scipy", "sklearn", "rich", "pyarrow"} & set(sys.modules)))
+"""
+
+
+def test_training_does_not_import_the_compiler(tmp_path):
+    """Once its kernels are compiled."""
+    data = tmp_path / "data.svm"
+    data.write_text("1 1:0.5 3:2\n-1 2:1\n1 3:1.5\n")
+    command = [sys.executable, "-c", TRAIN, data, tmp_path / "model.safetensors", tmp_path / "predictions"]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    for _ in range(2):
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    assert done.stdout == "\n"

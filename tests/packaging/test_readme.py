@@ -126,7 +126,12 @@ def test_numbers_of_losses_and_of_published_results():
     assert f"recomputes {len(ROWS)} results" in text
 
 
-@pytest.mark.parametrize("block", blocks("python"), ids=str)
+def marked(block: Block):
+    """Slow is the second block of those that define a loss, for which three kernels are compiled."""
+    return pytest.param(block, marks=pytest.mark.slow if "def expectile(" in block.text else ())
+
+
+@pytest.mark.parametrize("block", list(map(marked, blocks("python"))), ids=str)
 def test_python_runs(block, tmp_path, monkeypatch):
     """In this process: importing everything again takes longer than most of them."""
     for module in OPTIONAL:

@@ -94,6 +94,7 @@ def test_it_computes_the_written_formula(mine):
     assert_close(x, expected, "float64")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mine", ["exec"], indirect=True)
 def test_a_linear_model_with_a_custom_rule(mine):
     examples = Examples(np.arange(4), np.arange(3), np.ones(3), np.ones(3), np.ones(3))
