@@ -284,12 +284,8 @@ class FeatureTable:
 
     def _begins_at_zero(self) -> bool:
         """Whether features have no number but 0 before they occur."""
-        parts = [(self.architecture.parts[name].initial, layout) for name, layout in self.parts.items()]
-        return not any(
-            callable(initial) or initial or any(map(np.any, layout.slots.values()))
-            for initial, layout in parts
-            if layout.of == "feature"
-        )
+        slots = [slot for layout in self.parts.values() if layout.of == "feature" for slot in layout.slots.values()]
+        return self.architecture.starts_at_zero and not any(map(np.any, slots))
 
 
 @kernel
