@@ -14,7 +14,6 @@ from surefoot import ops
 from surefoot.engines import reference
 from surefoot.engines.modifiers import Modifiers
 from surefoot.engines.step import Step
-from surefoot.records.functions import ARRAY_OPS
 
 if TYPE_CHECKING:
     from surefoot.engines.bank import ModelBank
@@ -158,7 +157,7 @@ class Example:
 
 
 def slope(bank: ModelBank, prediction: float, target: float) -> float:
-    bound = ops.bind(bank.loss.slope, ARRAY_OPS, np.float64)
+    bound = ops.bind(bank.loss.slope, ops.ARRAY_OPS, np.float64)
     return float(bound(np.float64(prediction), target, *bank.loss.own(bank.parameter)))
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from surefoot import ops
 
-ARRAY_OPS = ops.ARRAY_OPS
 REFUSED = ("FOR_ITER", "IMPORT_NAME", "MAKE_FUNCTION", "STORE_GLOBAL", "RAISE_VARARGS")
 
 
