@@ -16,11 +16,12 @@ WAYS = {
     "schedule": {"lr": lambda t: 0.1 / t},
     "squared": {"loss": "squared"},
     "lazy penalties": {"lr": 0.1, "l1": 1e-3},
-    "averages": {"lr": 0.1, "average": True},
+    "averages": {"lr": 0.1, "average": True, "normalize": False},
+    "averages of scaled features": {"lr": 0.1, "average": True},
     "batches": {"lr": 0.1, "batch_size": 4, "optimizer": "ftrl"},
     "auto, in batches": {"batch_size": 4, "optimizer": "ftrl"},
 }
-SLOW = {"auto, in batches"}
+SLOW = {"auto, in batches", "averages of scaled features"}
 """Whose kernels no other test uses."""
 
 

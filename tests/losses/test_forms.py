@@ -97,7 +97,13 @@ EACH = pytest.mark.parametrize(
 )
 
 
-SHOWN = pytest.mark.parametrize("base, value", [("hinge", by_comparison), ("huber", by_parts)], ids=["class", "number"])
+SHOWN = pytest.mark.parametrize(
+    "base, value",
+    [
+        pytest.param("hinge", by_comparison, id="class"),
+        pytest.param("huber", by_parts, id="number", marks=pytest.mark.slow),
+    ],
+)
 """Interfaces call the values of all forms in the same way, and kernels are compiled for each custom loss."""
 
 

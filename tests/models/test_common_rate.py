@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from support.covering import covering, unpacked
+from support.covering import unpacked
 from support.numerics import assert_close, assert_identical
 
 import surefoot
@@ -51,9 +51,11 @@ def assert_same(found: ModelBank, expected: ModelBank) -> None:
 
 
 CASES = list(itertools.product(["float32", "float64"], ["adagrad", "rmsprop", "adam"], [1, 7]))
+FAST = [("float32", "adagrad", 1), ("float64", "adagrad", 7), ("float32", "rmsprop", 7), ("float64", "adam", 1)]
+"""Every rule, and every type with and without mini-batches."""
 
 
-@pytest.mark.parametrize("dtype, rule, batch_size", unpacked(CASES, covering(CASES)))
+@pytest.mark.parametrize("dtype, rule, batch_size", unpacked(CASES, FAST))
 def test_the_compiled_engine_has_the_bits_of_the_reference(dtype, rule, batch_size):
     rows, banks, predicted = examples(), [], []
     for engine in ("cpu", "reference"):

@@ -14,6 +14,9 @@ from surefoot.schedules import polynomial, warmup
 
 engines = pytest.mark.parametrize("engine", ["reference", "cpu"])
 
+USUAL = {"normalize": True, "dtype": "float32"}
+"""Other tests compile these kernels too."""
+
 
 def examples(X, y, zeros: bool = False) -> Examples:
     """The rows of a matrix; with the zeros written down, or without."""
@@ -157,7 +160,7 @@ def test_steps_use_the_rate_of_their_step_number(engine):
 
 @engines
 def test_no_examples_are_no_step(engine):
-    found = bank("adagrad", 3, {}, engine=engine)
+    found = bank("adagrad", 3, {}, engine=engine, **USUAL)
     found.learn(examples(np.eye(3), np.ones(3)))
     before = numbers(found)
     predictions = found.learn(examples(np.empty((0, 3)), []))
@@ -173,7 +176,7 @@ def test_arrays_with_gaps_are_learned_from_as_others():
         *(np.repeat(array, 2)[::2] for array in (close.indptr, close.indices)),
         *(np.repeat(array, 2)[::2] for array in (close.values, close.targets, close.weights)),
     )
-    found = [bank("adagrad", 10, {}, loss="squared", engine="cpu") for _ in range(2)]
+    found = [bank("adagrad", 10, {}, loss="squared", engine="cpu", **USUAL) for _ in range(2)]
     for each, rows in zip(found, (close, apart), strict=True):
         each.learn(rows)
     assert_identical(*map(numbers, found))
