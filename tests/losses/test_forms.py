@@ -12,6 +12,7 @@ from support.numerics import assert_close
 
 import surefoot
 from surefoot import losses, ops
+from surefoot.data import Dataset
 from surefoot.learn.plan import Plan
 from surefoot.learn.settings import Method
 from surefoot.learn.training import Training
@@ -158,14 +159,27 @@ def test_train(base, value, tmp_path):
 @SHOWN
 def test_compare(base, value):
     X, y = (part.astype(np.float32) for part in table(base))
-    data = surefoot.data.Dataset(
-        "table", X, y, "classification" if losses.get(base).target == "class" else "regression"
-    )
+    data = Dataset("table", X, y, "classification" if losses.get(base).target == "class" else "regression")
     ours, theirs = (
         surefoot.compare(data, loss=loss, rules="adagrad", lr=0.1, epochs=2, seeds=1).table()
         for loss in (made(base, value), base)
     )
     assert_close(ours[0]["test_loss"], theirs[0]["test_loss"], "float64")
+
+
+@pytest.mark.slow  # a kernel for this loss alone
+def test_a_slope_with_a_whole_power():
+    """ops.power with a literal: accepted, and with the same bits in both engines."""
+    fourth = Loss(cube, lambda p, y: 0.25 * (p - y) ** 4, target="number", name="fourth")
+    X, y = table("squared")
+    data = Dataset("table", X.astype(np.float32), y.astype(np.float32), "regression")
+    how = {"loss": fourth, "rules": "sgd", "lr": 0.01, "epochs": 1, "seeds": 1}
+    found = [surefoot.compare(data, engine=engine, **how).table()[0]["test_loss"] for engine in ("cpu", "reference")]
+    assert found[0] == found[1]
+
+
+def cube(prediction, y):
+    return ops.power(prediction - y, 3)
 
 
 # What is rejected, when the loss is defined and in one sentence
