@@ -196,7 +196,7 @@ PEERS = (
 
 
 def optimizers(sizes: Sizes) -> Iterator[Case]:
-    """Beside torch's fused and foreach optimizers, from small to large."""
+    """Compared with torch's fused and foreach optimizers, from small to large."""
     for (name, hint, bar), size in itertools.product(PEERS, sizes.compared):
         what = f"{name}, {size:,} float32, compared with torch's {described(hint)}"
         yield Case(what, functools.partial(beside_torch, name, hint, bar, size, sizes))
