@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from surefoot.data.reading import ReadOptions
 from surefoot.data.stream import Block, Names
 from surefoot.engines import restoring
 from surefoot.learn import storage
+from surefoot.learn.divergence import State
 from surefoot.learn.expansion import expanded
 from surefoot.learn.facts import Facts
 from surefoot.learn.feature_stats import FeatureStats
@@ -27,8 +28,6 @@ from surefoot.models import Architecture, Part
 KIND = "model"
 MEMORY = "memory."
 """What the names of the learner's arrays begin with."""
-Memory: TypeAlias = tuple[Mapping[str, np.ndarray], Mapping[str, Any]]
-"""The state of a learner: arrays, and what JSON can hold."""
 TABLES = 3
 """Copies of a table in float64 that inspecting a model takes, at most."""
 
@@ -62,7 +61,7 @@ class Model:
     names: Mapping[int, str] = field(default_factory=dict)
     reading: ReadOptions | None = None
     facts: Facts | None = None
-    memory: Memory | None = None
+    memory: State | None = None
     ids: np.ndarray | None = None
 
     @classmethod
@@ -246,7 +245,7 @@ def ids_of(arrays: Mapping[str, np.ndarray], rows: int) -> np.ndarray | None:
     return ids
 
 
-def memory_of(arrays: Mapping[str, np.ndarray], description: Mapping[str, Any]) -> Memory | None:
+def memory_of(arrays: Mapping[str, np.ndarray], description: Mapping[str, Any]) -> State | None:
     """The learner's state in a file, if it was kept."""
     if "memory" not in description:
         return None
