@@ -69,7 +69,7 @@ def test_rows_keep_the_lanes_that_are_chosen(lanes, first, dtype, initial, seed)
     assert_identical(table.cells[ROWS:], fresh.cells)
 
 
-def test_steps_that_begin_elsewhere_are_refused():
+def test_steps_that_begin_elsewhere_are_rejected():
     bank = ModelBank("linear", [Step("adagrad", lr=0.1)], features=2)
     with pytest.raises(
         ValueError, match=r"total of the part 'bias' begins at \[1\.0\].*at \[0\.0\].*expected the same"
