@@ -67,7 +67,7 @@ def test_json_is_what_the_table_shows(data, tmp_path, capsys):
 def test_the_loss_takes_its_own_number(tmp_path, capsys):
     """Of the same name and with the same help as in `surefoot train`."""
     (tmp_path / "rows.svm").write_text("".join(f"{k % 7 + 0.5} 1:{k % 7} 2:{k % 3}\n" for k in range(40)))
-    command = ["compare", "rows.svm", "--rules=sgd", "--lr=0.1", "--epochs=1", "--seeds=1", "--loss=huber", "-q"]
+    command = ["compare", "rows.svm", "--rules=adagrad", "--lr=0.1", "--epochs=1", "--seeds=1", "--loss=huber", "-q"]
     found = {}
     for number in (0.5, 5):
         assert run([*command, "--loss-parameter", str(number), "--json"]) == 0

@@ -1,7 +1,10 @@
 """The memory layout of parameters and gradients makes no difference: gaps, order, broadcasts."""
 
+import itertools
+
 import numpy as np
 import pytest
+from support.covering import covering, unpacked
 from support.numerics import assert_identical, assert_same_memory
 from support.table import CONCRETE, MEMORY, both, dense_run, gradients, laziness, parameters, rows_run, touches
 
@@ -12,7 +15,9 @@ GAPS = [name for name in MEMORY if name != "contiguous"]
 SETTINGS = ({}, {"clip_norm": 1.0, "weight_decay": 0.1})
 gaps = pytest.mark.parametrize("memory", GAPS)
 granularities = pytest.mark.parametrize("granularity", GRANULARITIES)
-shapes = pytest.mark.parametrize("shape", [(33,), (31, 3), (5, 6, 7)], ids=str)
+SHAPES = [(33,), (31, 3), (5, 6, 7)]
+shapes = pytest.mark.parametrize("shape", SHAPES, ids=str)
+EVERY_ROW = list(itertools.product(GAPS, GRANULARITIES, SHAPES))
 settings = pytest.mark.parametrize("settings", SETTINGS, ids=["plain", "around"])
 
 
@@ -30,10 +35,8 @@ def test_dense(shape, granularity, memory, settings):
     assert_same_memory(*(result[1] for result in (found, plain)))
 
 
-@gaps
-@granularities
-@shapes
-def test_rows(shape, granularity, memory):
+@pytest.mark.parametrize("memory, granularity, shape", unpacked(EVERY_ROW, covering(EVERY_ROW)))
+def test_rows(memory, granularity, shape):
     x, parts = parameters(shape, "float32"), touches(shape, "float32", 3)
     spread = [(np.repeat(ids, 2)[::2], MEMORY[memory](values)) for ids, values in parts]
     plain = both(CONCRETE["adagrad"], x, rows_run(parts), granularity=granularity)

@@ -397,9 +397,15 @@ def test_a_model_file_keeps_the_ids(tmp_path):
     assert_identical(goes_on.learn(examples(unseen)), learner.learn(examples(unseen)))
 
 
-@pytest.mark.parametrize("normalize", [True, False])
 @pytest.mark.parametrize(
-    "model", [{"model": "linear", "optimizer": "adagrad"}, {"model": "factorization_machine"}], ids=lambda m: m["model"]
+    "model, normalize",
+    [
+        ({"model": "linear", "optimizer": "adagrad"}, True),
+        ({"model": "factorization_machine"}, False),
+        pytest.param({"model": "linear", "optimizer": "adagrad"}, False, marks=pytest.mark.slow),
+        pytest.param({"model": "factorization_machine"}, True, marks=pytest.mark.slow),
+    ],
+    ids=lambda value: value["model"] if isinstance(value, dict) else None,
 )
 def test_a_feature_that_never_occurred_adds_nothing(model, normalize, tmp_path):
     """However much room there was for it: below the largest id that occurred, in reserved memory, and beyond that."""

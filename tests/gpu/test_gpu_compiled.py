@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from support.covering import marked
 from support.on_gpu import triton
 from support.powers import POWERS
 from support.table import CONCRETE, Concrete, granularities
@@ -164,7 +165,7 @@ def test_other_drivers(driver, architecture, tmp_path):
     check(compiled(driver, c, kind, architecture), tmp_path / "cubin")
 
 
-@pytest.mark.parametrize("x", ["float32", "float64", "bfloat16"])
+@pytest.mark.parametrize("x", marked(["float32", "float64", "bfloat16"], ["bfloat16"]))
 def test_long_runs(x, tmp_path):
     check(
         compiled("long_runs", CONCRETE["adagrad"], kind_of(CONCRETE["adagrad"], x=x, width=32), 90), tmp_path / "cubin"

@@ -56,11 +56,9 @@ MUTANTS_OF_AIRFOIL = {
 }
 
 
-KERNELS = {run.rule for run in RUNS.values()} - {"sgd", "adagrad"}
-"""Rules with kernels that no other test of the fast ones uses."""
-
 SLOW = {"figure-epochs", "minibatch-variance", "speed-up-0.1", "speed-up-0.9", "unbalanced-hessian"}
-SLOW |= {run.id for run in RUNS.values() if run.rule in KERNELS}
+SLOW |= {run.id for run in RUNS.values() if run.rule != "sgd" or run.batch_size == 1}
+"""Those that take long, and those of the airfoil data whose kernels no fast test uses."""
 
 
 def each(ids):
@@ -171,9 +169,9 @@ class TestReproduce:
         assert second.verdict == "pass"
 
     def test_without_torch_the_ratio_is_missing_and_the_row_passes(self, monkeypatch):
-        needs("airfoil-adagrad")
+        needs("airfoil-sgd-10")
         monkeypatch.setitem(__import__("sys").modules, "torch", None)
-        finding = airfoil.measure(RUNS["airfoil-adagrad"])
+        finding = airfoil.measure(RUNS["airfoil-sgd-10"])
         assert finding.passed
         assert "torch not installed" in finding.measured
 

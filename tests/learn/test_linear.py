@@ -107,6 +107,7 @@ def test_many_epochs_reach_the_optimum_of_poisson_regression(two):
     np.testing.assert_allclose(model.predict(X), np.exp(X @ model.coef_ + model.intercept_))
 
 
+@SLOW
 def test_l1_gives_the_zeros_of_the_optimum(two):
     X, y = two
     exact = LogisticRegression(C=1 / (0.05 * ROWS), l1_ratio=1.0, solver="saga", tol=1e-8, max_iter=10_000).fit(X, y)

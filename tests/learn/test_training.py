@@ -176,7 +176,7 @@ WAYS = {
     "auto": {},
     "two passes": {"passes": 2},
     "penalty": {"method": Method(lr=0.1, l1=1e-3)},
-    "average": {"method": Method(lr=0.1, average=True)},
+    "average": {"method": Method(lr=0.1, average=True, normalize=False)},
     "batches": {"method": Method(batch_size=7, lr=0.1, optimizer="ftrl"), "passes": 2},
     "squared": {"loss": "squared"},
     "left out": {"on_error": "skip", "classes": (-1, 1)},

@@ -218,6 +218,7 @@ def test_the_scale_of_features_changes_nothing(scale):
     assert_close(found.learn(other), expected.learn(rows), "torch float32")
 
 
+@pytest.mark.slow
 def test_penalties_are_those_of_the_weights_as_they_are():
     """Steps along the whole gradient of a ridge regression come to its solution, whatever the features' scales."""
     rows = examples()

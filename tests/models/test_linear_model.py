@@ -144,7 +144,7 @@ def test_logistic_slopes_do_not_overflow(engine):
 @engines
 def test_the_last_mini_batch_is_averaged_over_its_own_size(engine):
     # Targets of 1, 1, 3 in batches of 2: the bias goes 0 → 1 → 3.
-    found = bank("sgd", 0, {"lr": 1.0}, loss="squared", batch_size=2, engine=engine)
+    found = bank("sgd", 0, {"lr": 1.0}, loss="squared", batch_size=2, engine=engine, dtype="float32")
     found.learn(examples(np.zeros((3, 0)), [1.0, 1.0, 3.0]))
     assert_close(numbers(found), [3.0], "float64")
 
