@@ -87,6 +87,57 @@ def test_options_of_tables_apply(npy, files):
         list(read(files / "data.npy", "svmlight"))
 
 
+WRONG = {
+    "a truncated file": ("", r"cannot be read \(\w+Error: .*\); check the file, and what reads its format"),
+    "an error when opening": ("def __init__(self, *_): raise KeyError('boom')", r"cannot be read \(KeyError: 'boom'\)"),
+    "no columns": ("columns = None; __init__ = lambda self, *_: None", r"cannot be read \(TypeError: "),
+    "a kind that there is not": (
+        "columns = property(lambda self: {'y': 'float'}, lambda *_: None)",
+        "its format says that column 'y' holds 'float', expected number, text, nested",
+    ),
+    "an error when reading": (
+        "def batches(self, *_): raise RuntimeError('disk')",
+        r"cannot be read \(RuntimeError: disk",
+    ),
+    "an exit when reading": ("def batches(self, *_): raise SystemExit(3)", r"cannot be read \(SystemExit: 3\)"),
+    "batches of something else": ("def batches(self, *_): return [3]", r"cannot be read \(TypeError: "),
+    "a column less": (
+        "def batches(self, names, rows): return [{n: self.array[n] for n in names if n != 's'}]",
+        "a batch of its format lacks the column 's', which was requested",
+    ),
+    "unequal lengths": (
+        "def batches(self, names, rows): return [{n: self.array[n][:5 + (n == 's')] for n in names}]",
+        r"found columns of different lengths in a batch \(y 5, x 5, k 5, s 6, t 5\), expected as many rows in each",
+    ),
+    "two dimensions": (
+        "def batches(self, names, rows): return [{n: self.array[n].reshape(100, 2) for n in names}]",
+        "column 'y' has 2 dimensions in a batch, expected 1",
+    ),
+    "lists": (
+        "def batches(self, names, rows): return [{n: self.array[n].tolist() for n in names}]",
+        "column 'y' cannot be read ",
+    ),
+}
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("wrong", WRONG)
+def test_what_its_class_does_wrong_is_one_error(wrong, threads, files):
+    """It names the file and the cause."""
+    source, message = WRONG[wrong]
+    module: dict = {}
+    exec(SOURCE, module)
+    exec(f"class Wrong(Npy):\n    pass\n    {source}", module)
+    if not source:
+        (files / "data.npy").write_bytes((files / "data.npy").read_bytes()[:-100])
+    register(columns.columnar("wrong", module["Wrong"], (".npy",), b"\x93NUMPY"))
+    try:
+        with pytest.raises(DataError, match=rf"data\.npy: {message}[^\n]*$"):
+            list(ReadOptions(target="y").open(files / "data.npy", on_error="skip", threads=threads))
+    finally:
+        FORMATS.pop("wrong", None)
+
+
 def test_it_is_used_from_the_command_line(files, capsys):
     """The file that defines it is named; models of the array and of the CSV are the same, and predict either."""
     (files / "own.py").write_text(SOURCE)

@@ -4,8 +4,12 @@ Its lines are words, and then a label behind an arrow: `rain wind -> 1`. Vowpal 
 what is read is known.
 """
 
+import functools
 import io
+import math
 import re
+import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +17,7 @@ import pytest
 from surefoot import cli
 from surefoot.data import DataError
 from surefoot.data.reading import ReadOptions
-from surefoot.data.stream import Example, Format, PythonLines, joined, read, register
+from surefoot.data.stream import DataWarning, Example, Format, PythonLines, joined, read, register
 from surefoot.data.stream.record import FORMATS
 from surefoot.learn.model import Model
 
@@ -97,6 +101,95 @@ def test_numbers_as_features():
     assert (block.weights.tolist(), block.bases.tolist(), block.groups.tolist()) == ([0.5] * 2, [0.25] * 2, [4] * 2)
     with pytest.raises(DataError, match="found feature -1, expected a whole number from 0"):
         list(read(io.BytesIO(b"5"), PythonLines(lambda line: Example(1.0, {-1: 1.0}), None)))
+
+
+RAISED = {
+    "KeyError: 'y'": lambda line: {}["y"],
+    "ZeroDivisionError: division by zero": lambda line: 1 / 0,
+    "AssertionError": lambda line: (_ for _ in ()).throw(AssertionError),
+    "SystemExit: 3": lambda line: sys.exit(3),
+}
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("error", RAISED)
+def test_whatever_a_parser_raises_is_a_fault_of_the_line(error, threads, tmp_path):
+    def parse(line):
+        return RAISED[error](line) if line == b"bad" else Example(1.0, {3: 1.0})
+
+    (tmp_path / "a").write_bytes(b"good\nbad\ngood\n")
+    message = re.escape(f"{tmp_path / 'a'}:2:1: the parser failed with {error}") + "$"
+    with pytest.raises(DataError, match=message):
+        list(read(tmp_path / "a", PythonLines(parse), threads=threads))
+    with pytest.warns(DataWarning, match=message):
+        assert len(joined(list(read(tmp_path / "a", PythonLines(parse), on_error="warn", threads=threads)))) == 2
+    stream = read(tmp_path / "a", PythonLines(parse), on_error="skip", threads=threads)
+    assert (len(joined(list(stream))), stream.policy.counts) == (2, {"line cannot be read": 1})
+
+
+def test_an_interrupt_is_no_fault_of_a_line():
+    def parse(line):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        list(read(io.BytesIO(b"1\n"), PythonLines(parse), on_error="skip", threads=1))
+
+
+WRONG = {
+    "the parser returned dict, expected Example, or None": {"y": 1},
+    "the parser returned tuple, expected Example, or None": (1.0, {}),
+    "found features of type list, expected a mapping": Example(1.0, [3]),
+    "found label None, expected a finite number": Example(None, {}),
+    "found label '1', expected a finite number": Example("1", {}),
+    "found label inf, expected a finite number": Example(math.inf, {}),
+    "found weight nan, expected a finite number": Example(1.0, {}, weight=math.nan),
+    "found weight -1, expected 0 or more": Example(1.0, {}, weight=-1),
+    "found initial prediction 1j, expected a finite number": Example(1.0, {}, base=1j),
+    "found group 2.5, expected a whole number": Example(1.0, {}, group=2.5),
+    "found feature 3 with value 'x', expected a finite number": Example(1.0, {3: "x"}),
+    "found feature -5, expected a whole number from 0 to 999999999999999999": Example(1.0, {2: 1.0, -5: 1.0}),
+    "found feature 1000000000000000000, expected a whole number from 0": Example(1.0, {10**18: 1.0}),
+    "found feature True, expected a whole number": Example(1.0, {True: 1.0}),
+    "found feature 'a', expected a whole number; names are hashed": Example(1.0, {"a": 1.0}),
+}
+
+
+@pytest.mark.parametrize("message", WRONG)
+def test_what_a_parser_returns_is_checked(message):
+    given: Any = {b"bad": WRONG[message], b"good": Example(np.float32(1.0), {np.int32(3): np.float32(0.5)})}
+    with pytest.raises(DataError, match="an open file:2:1: " + re.escape(message)):
+        list(read(io.BytesIO(b"good\nbad\n"), PythonLines(given.get)))
+    (block,) = read(io.BytesIO(b"good\nbad\ngood\n"), PythonLines(given.get), on_error="skip")
+    assert (block.indices.tolist(), block.values.tolist()) == ([3, 3], [0.5, 0.5])
+
+
+def test_ids_of_a_format_without_hashed_names_stay_as_they_are(tmp_path):
+    def parse(line):
+        label, *ids = map(int, line.split())
+        return Example(label, dict.fromkeys(ids, 1.0))
+
+    register(Format("ids", functools.partial(PythonLines, parse)))
+    try:
+        (tmp_path / "a").write_text(f"1 7 {1 << 40}\n")
+        stream = ReadOptions(format="ids").open(tmp_path / "a")
+        assert (joined(list(stream)).indices.tolist(), stream.names) == ([7, 1 << 40], None)
+        with pytest.raises(DataError, match="bits: an option of"):
+            ReadOptions(format="ids", bits=10).open(tmp_path / "a")
+    finally:
+        FORMATS.pop("ids", None)
+
+
+@pytest.mark.parametrize("name", ["csv", "svmlight", "parquet"])
+def test_the_name_of_a_built_in_format_is_taken(name, tmp_path, capsys):
+    before = FORMATS[name]
+    with pytest.raises(ValueError, match=f"name: found '{name}', which is a built-in format; give yours another name"):
+        register(Format(name, PythonLines))
+    assert FORMATS[name] is before
+    (tmp_path / "own.py").write_text(SOURCE.replace('"arrows"', repr(name)))
+    (tmp_path / "data.txt").write_text(ARROWS)
+    command = ["train", str(tmp_path / "data.txt"), "--format", f"{tmp_path / 'own.py'}", "-m", str(tmp_path / "m")]
+    assert cli.run(command) == 2
+    assert "which is a built-in format" in capsys.readouterr().err
 
 
 def test_it_is_used_from_the_command_line(tmp_path, capsys):

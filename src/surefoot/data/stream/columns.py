@@ -7,6 +7,7 @@ other character.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -81,8 +82,13 @@ def opened(table: Table, files: list[Any], open: OpenColumns) -> ColumnTable:
     name = sources.name_of(files[0])
     if table.names is not None:
         raise DataError(f"{name}: its columns have names; leave out those given")
-    with open(files[0], name) as file:
+    with one_sentence(name), open(files[0], name) as file:
         columns = dict(file.columns)
+        if unknown := [column for column, kind in columns.items() if kind not in KINDS]:
+            raise DataError(
+                f"{name}: its format says that column {unknown[0]!r} holds {columns[unknown[0]]!r}, "
+                f"expected {', '.join(KINDS)}"
+            )
     schema = table.schema(name, tuple(columns), [kind == "number" for kind in columns.values()]).used
     if nested := [column for column in schema.names if columns[column] == "nested"]:
         raise DataError(f"{name}: column {nested[0]!r} holds lists or records, expected single values; drop it")
@@ -112,10 +118,11 @@ class ColumnTable:
     def pieces(self, file: Any, number: int) -> Iterator[Piece]:
         name, names = sources.name_of(file), list(self.schema.names)
         stored, done = sources.size(file), 0
-        with self.open(file, name) as opened:
+        with one_sentence(name), self.open(file, name) as opened:
             if lacking := [column for column in names if column not in opened.columns]:
                 raise DataError(f"{name}: has no column {lacking[0]!r}, which the first file has")
             for batch in opened.batches(names, max(1, VALUES // max(len(names), 1))):
+                check_batch(name, batch, names)
                 rows = rows_of(batch)
                 done += rows
                 position = stored * done // opened.rows if stored and opened.rows else 0
@@ -123,6 +130,37 @@ class ColumnTable:
 
     def parser(self, request: Request) -> ColumnParser:
         return ColumnParser(self.schema, request)
+
+
+@contextlib.contextmanager
+def one_sentence(name: str) -> Iterator[None]:
+    """While a format's own class reads a file of this name, which may be the user's and raise anything.
+
+    Raises:
+        DataError: it raised something; the message names the file and the cause.
+    """
+    try:
+        yield
+    except (DataError, MemoryError):
+        raise
+    except (Exception, SystemExit) as error:
+        text = " ".join(str(error).split())
+        cause = f"{type(error).__name__}{': ' if text else ''}{text}"
+        raise DataError(f"{name}: cannot be read ({cause}); check the file, and what reads its format") from error
+
+
+def check_batch(name: str, batch: Batch, names: Sequence[str]) -> None:
+    """Raises DataError unless a batch has these columns, each with one value for every row: kernels trust lengths."""
+    if lacking := [column for column in names if column not in batch]:
+        raise DataError(f"{name}: a batch of its format lacks the column {lacking[0]!r}, which was requested")
+    lengths = {column: len(batch[column]) for column in batch}
+    if len(set(lengths.values())) > 1:
+        found = ", ".join(f"{column} {rows:,}" for column, rows in lengths.items())
+        raise DataError(
+            f"{name}: found columns of different lengths in a batch ({found}), expected as many rows in each"
+        )
+    if nested := [column for column in names if getattr(batch[column], "ndim", 1) != 1]:
+        raise DataError(f"{name}: column {nested[0]!r} has {batch[nested[0]].ndim} dimensions in a batch, expected 1")
 
 
 def rows_of(batch: Batch) -> int:
@@ -172,12 +210,7 @@ class ColumnParser:
             array = piece.content[name]
             try:
                 column = strings_of(array) if kind == layout.CATEGORICAL else numbers_of(array)
-            except (
-                ValueError,
-                TypeError,
-                LookupError,
-                NotImplementedError,
-            ) as error:  # PyArrow's errors are these, too
+            except Exception as error:  # PyArrow's, or those of values that a format of the user's own gives
                 advice = "drop the column, or write the file again"
                 raise DataError(f"{piece.name}: column {name!r} cannot be read ({error}); {advice}") from None
             made.add(place, column)

@@ -6,9 +6,10 @@ For formats that are read often, a kernel is a hundred times as fast (see `lines
 from __future__ import annotations
 
 import math
+import operator
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -51,21 +52,22 @@ class PythonLines:
 
     Args:
         parse: returns the example of a line, or None where there is none, such as of a blank line or a comment; raises
-            ValueError, saying what was found and what was expected, where the line cannot be used.
-        hashing: of names; None where the format has indices.
+            ValueError, saying what was found and what was expected, where the line cannot be used. Any other exception
+            is a fault of the line, too.
+        hashing: of names; None, the default, where features are whole numbers, which are taken as they are.
 
     >>> import io
     >>> from surefoot.data.stream import read
     >>> def parse(line):
     ...     label, *words = line.decode().split()
     ...     return Example(float(label), dict.fromkeys(words, 1.0))
-    >>> stream = read(io.BytesIO(b"1 rain wind\\n-1 sun\\n"), PythonLines(parse))
+    >>> stream = read(io.BytesIO(b"1 rain wind\\n-1 sun\\n"), PythonLines(parse, Hashing()))
     >>> [stream.names[index] for block in stream for index in block.indices[2:]]
     ['sun']
     """
 
     parse: Callable[[bytes], Example | None]
-    hashing: Hashing | None = field(default_factory=Hashing)
+    hashing: Hashing | None = None
 
     def pieces(self, file: Any, number: int) -> Iterator[Piece]:
         return text_pieces(file, number)
@@ -87,12 +89,13 @@ class _Parser:
         lines = content.removesuffix(b"\n").split(b"\n") if content else []
         rows, faults, names = _Rows(self.lines.hashing), [], _NewNames()
         for number, line in enumerate(lines):
+            # The function is the user's and may raise anything; one bad line must not end a training that skips them.
             try:
                 example = self.lines.parse(line.removesuffix(b"\r"))
                 if example is not None:
                     rows.add(example, names)
-            except ValueError as error:
-                faults.append(Fault(number, 1, UNREADABLE, str(error)))
+            except (Exception, SystemExit) as error:
+                faults.append(Fault(number, 1, UNREADABLE, said(error)))
         counts = Counter({UNREADABLE: len(faults)} if faults else {})
         faults = faults[: self.request.faults]
         if text.too_long:
@@ -104,6 +107,18 @@ class _Parser:
 
     def place(self, piece: Piece, row: int) -> tuple[int, int | None]:
         return line_of(_Parser(self.lines, Request(faults=0)), piece, row), 1
+
+
+def said(error: BaseException) -> str:
+    """What an exception says about a line, in one sentence; those other than ValueError also by their names.
+
+    >>> said(ValueError("found 'x', expected a number")), said(KeyError("y"))
+    ("found 'x', expected a number", "the parser failed with KeyError: 'y'")
+    """
+    text = " ".join(str(error).split())
+    if isinstance(error, ValueError) and text:
+        return text
+    return f"the parser failed with {type(error).__name__}{': ' if text else ''}{text}"
 
 
 class _NewNames:
@@ -132,30 +147,28 @@ class _Rows:
         self.entries: list[list[tuple[int, float]]] = []
 
     def add(self, example: Example, names: _NewNames) -> None:
-        """Takes an example.
+        """Takes an example, all of it or nothing.
 
         Raises:
-            ValueError: a number of it is not finite, or an index out of range.
+            ValueError: it is something else, a number of it is not finite, or an index is out of range.
         """
-        numbers = {"label": example.label, "weight": example.weight, "initial prediction": example.base}
-        for what, number in numbers.items():
-            if abs(number) > LARGEST_FLOAT32 or (what != "label" and math.isnan(number)):
-                raise ValueError(f"found {what} {number!r}, {FINITE}")
-        if example.weight < 0:
-            raise ValueError(f"found weight {example.weight!r}, expected 0 or more")
+        if not isinstance(example, Example):
+            raise ValueError(f"the parser returned {type(example).__name__}, expected Example, or None for no example")
+        if not isinstance(example.features, Mapping):
+            raise ValueError(f"found features of type {type(example.features).__name__}, expected a mapping to values")
+        checked = _checked(example)
         sums: dict[int, float] = {}
-        new = []
+        new: list[tuple[int, bytes]] = []
         for feature, value in example.features.items():
             index, sign = self._index(feature, new)
-            if not abs(value) <= LARGEST_FLOAT32:
-                raise ValueError(f"found feature {feature} with value {value!r}, {FINITE}")
-            self.summed += index in sums
-            sums[index] = sums[index] + sign * value if index in sums else sign * float(value)
+            number = sign * finite(f"feature {feature} with value", value)
+            sums[index] = sums[index] + number if index in sums else number
         if any(abs(value) > LARGEST_FLOAT32 for value in sums.values()):
             raise ValueError(f"found features whose values, summed, are not finite, {FINITE}")
         for identity, name in new:
             names.add(identity, name)
-        self.examples.append(example)
+        self.summed += len(example.features) - len(sums)
+        self.examples.append(checked)
         self.entries.append(sorted(sums.items()))
 
     def _index(self, feature: Any, new: list[tuple[int, bytes]]) -> tuple[int, int]:
@@ -165,7 +178,12 @@ class _Rows:
             identity = self.hashing.identity(name)
             new.append((identity, name))
             return self.hashing.place(identity)
-        if not isinstance(feature, (int, np.integer)) or not 0 <= feature <= LARGEST_INDEX:
+        if isinstance(feature, (str, bytes)):
+            raise ValueError(
+                f"found feature {feature!r}, expected a whole number; names are hashed by a format with hashed=True"
+            )
+        whole = isinstance(feature, (int, np.integer)) and not isinstance(feature, bool)
+        if not whole or not 0 <= feature <= LARGEST_INDEX:
             raise ValueError(f"found feature {feature!r}, expected a whole number from 0 to {LARGEST_INDEX}")
         return int(feature), 1
 
@@ -183,3 +201,40 @@ class _Rows:
             np.array(bases, np.float32) if any(bases) else None,
             np.array(groups, np.int64) if any(group != -1 for group in groups) else None,
         )
+
+
+def _checked(example: Example) -> Example:
+    """The example with its numbers as Python's own.
+
+    Raises:
+        ValueError: one of them cannot be used.
+    """
+    missing = isinstance(example.label, (float, np.floating)) and math.isnan(example.label)
+    label = math.nan if missing else finite("label", example.label)
+    weight, base = finite("weight", example.weight), finite("initial prediction", example.base)
+    if weight < 0:
+        raise ValueError(f"found weight {example.weight!r}, expected 0 or more")
+    try:
+        group = operator.index(example.group)
+    except TypeError:
+        group = LARGEST_INDEX + 1
+    if not -1 <= group <= LARGEST_INDEX:
+        raise ValueError(
+            f"found group {example.group!r}, expected a whole number from 0 to {LARGEST_INDEX}, or -1 for none"
+        )
+    return Example(label, example.features, weight, base, group)
+
+
+def finite(what: str, found: Any) -> float:
+    """A finite number, of any type that is one.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    try:
+        number = math.nan if isinstance(found, (str, bytes)) else float(found)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not abs(number) <= LARGEST_FLOAT32:
+        raise ValueError(f"found {what} {found!r}, {FINITE}")
+    return number

@@ -35,7 +35,8 @@ class Format:
         begins: the first bytes of a file, where all of them begin alike.
         line: what matches a whole line of text if it is of this format, and lines of few others.
         options: of `ReadOptions`, by name.
-        hashed: whether names are hashed; then `bits` and `seed` are options, too.
+        hashed: whether names are hashed; then `bits` and `seed` are options, too. Otherwise features are whole numbers,
+            which stay as they are.
         columns: opens a file whose columns are read as such, as `columns.OpenColumns` says; None for text.
     """
 
@@ -71,20 +72,24 @@ class Format:
 
 FORMATS: dict[str, Format] = {}
 """All formats by name, the most particular first: a line is of the first one that it looks like."""
+BUILT_IN: set[str] = set()
+"""The names of those that are part of Surefoot: models remember names, so these mean the same on every machine."""
 
 
 def register(format: Format, first: bool = True) -> Format:
-    """Makes a format known; one of the same name is replaced.
+    """Makes a format known; one of the same name is replaced unless it is built in.
 
     Args:
         format: which.
         first: whether lines are compared with it before all others.
 
     Raises:
-        ValueError: another format has one of its endings.
+        ValueError: it has the name of a built-in format, or another format has one of its endings.
     """
     if format.name == "auto" or not re.fullmatch(r"[a-z][a-z0-9_-]*", format.name):
         raise ValueError(f"name: found {format.name!r}, expected a word in lower case other than auto")
+    if format.name in BUILT_IN:
+        raise ValueError(f"name: found {format.name!r}, which is a built-in format; give yours another name")
     for other in FORMATS.values():
         if taken := set(format.endings).intersection(other.endings if other.name != format.name else ()):
             raise ValueError(f"endings: found {min(taken)!r}, which format {other.name} has; leave it out")
@@ -95,9 +100,10 @@ def register(format: Format, first: bool = True) -> Format:
 
 
 def register_all(formats: Iterable[Format]) -> None:
-    """Makes formats known, each less particular than the one before."""
+    """Makes formats known that are built in, each less particular than the one before."""
     for format in formats:
         register(format, first=False)
+        BUILT_IN.add(format.name)
 
 
 def of_first_bytes(start: bytes) -> Format | None:
