@@ -6,13 +6,14 @@ import inspect
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from numbers import Real
 from typing import Any, Literal
 
 import numpy as np
 
 from surefoot import ops
-from surefoot.losses.derivative import disagreement
+from surefoot.losses import trials
 from surefoot.records.base import Record
 from surefoot.records.files import RecordError
 from surefoot.records.functions import check_operations
@@ -84,7 +85,7 @@ class Loss(Record):
         target: what is predicted: "class", with y 0 or 1; "number"; or "count", a number of at least 0.
         parameter: a number of its own, such as δ of huber.
         center: how targets are centred before learning, "mean" or "median"; they are then divided by their standard
-            deviation. None: they are learned as they are.
+            deviation. None: they are learned as they are. Only for a loss of prediction − y that has a degree.
         degree: the loss of targets in a unit s times smaller is s^degree times as large (with the parameter in that
             unit): 2 for squared, 1 for quantile. It counts for centred targets only.
         initial: (y) -> the bias to begin with, from the first targets; None: 0.
@@ -150,7 +151,7 @@ class Loss(Record):
         """The loss's own number: as given, or its default; 0 where it has none.
 
         Raises:
-            LossError: it has none, or not this one.
+            LossError: it has none, or not this one, or with it the loss is not what its record claims.
 
         >>> from surefoot.losses import huber
         >>> huber.settings()
@@ -164,6 +165,8 @@ class Loss(Record):
         value = hyper.default if parameter is None else parameter
         if not (isinstance(value, Real) and hyper.admits(value)):
             raise LossError(f"{self.name}: {self.parameter.name} must lie in {hyper.interval()}, got {value!r}")
+        if value != hyper.default:
+            check_trial(self, float(value))
         return float(value)
 
     def scaled(self, parameter: float, spread: float) -> float:
@@ -237,14 +240,14 @@ def loss(**description) -> Callable[[Callable[..., Any]], Loss]:
 
 
 def check(loss: Loss) -> None:
-    """Raises LossError unless every engine can run the slope, and it is the derivative of the value."""
+    """Raises LossError unless every engine can run the slope, and the loss does what its record claims."""
     if loss.target not in TARGETS:
         raise LossError(f"{loss.name}: target is {loss.target!r}, expected one of {', '.join(TARGETS)}")
     if loss.joint and loss.target != "class":
         raise LossError(f"{loss.name}: joint losses are for classes; the target is {loss.target!r}")
     check_parameter(loss)
     check_operations(loss.slope, loss.name, "loss", LossError)
-    check_trial(loss)
+    check_trial(loss, loss.settings())
 
 
 def check_parameter(loss: Loss) -> None:
@@ -268,28 +271,91 @@ def check_parameter(loss: Loss) -> None:
         )
 
 
-def check_trial(loss: Loss) -> None:
-    """Slopes and values at some points: numbers for each, and the ones the derivatives of the others."""
-    own = loss.own(loss.settings())
-    slope = ops.bind(loss.slope, ops.ARRAY_OPS, np.float64)
+@lru_cache(maxsize=256)
+def check_trial(loss: Loss, parameter: float) -> None:
+    """Slopes and values at some points, with this number of the loss's own.
+
+    Raises:
+        LossError: they are not numbers, the slopes are not the derivatives of the values, or what the record claims of
+            convexity, center and degree is not so.
+    """
+    trial, having = trial_of(loss, parameter), having_of(loss, parameter)
+    check_slope(loss, trial, having)
+    if loss.convex and (fall := trial.fall()) is not None:
+        y, left, right, above, below = fall
+        raise LossError(
+            f"{loss.name}: the loss is not convex{having}: at y = {y:g} its slope falls from {above:.6g} at "
+            f'prediction {left:g} to {below:.6g} at {right:g}; give convex=False, and a number as lr, since "auto" '
+            "averages models"
+        )
+    if loss.center is not None and not loss.joint:
+        check_center(loss, parameter, having)
+
+
+def having_of(loss: Loss, parameter: float) -> str:
+    """The loss's own number in an error message, unless it is the default."""
+    if loss.parameter is None or parameter == loss.parameter.hyper.default:
+        return ""
+    return f" with {loss.parameter.name} = {parameter:g}"
+
+
+def check_slope(loss: Loss, trial: trials.Trial, having: str) -> None:
+    """Raises LossError unless slope and value give numbers, and the slope is the derivative of the value."""
     try:
         with np.errstate(all="ignore"):
-            found = slope(np.linspace(-2.0, 2.0, 5), np.ones(5), *own)
+            found = np.asarray(trial.slope(np.linspace(-2.0, 2.0, 5), np.ones(5)))
     except Exception as error:
-        raise LossError(f"{loss.name}: a trial of the slope failed: {reason(error)}") from error
-    found = np.asarray(found)
+        raise LossError(f"{loss.name}: a trial of the slope failed{having}: {reason(error)}") from error
     if found.dtype != np.float64 or np.broadcast_shapes(found.shape, (5,)) != (5,):
         raise LossError(f"{loss.name}: the slope gives {found.dtype} of shape {found.shape}; expected one number each")
     try:
-        wrong = disagreement(slope, loss.values, TARGETS[loss.target], loss.settings(), own, loss.joint)
+        wrong = trial.disagreement()
     except Exception as error:
-        raise LossError(f"{loss.name}: a trial of the value failed: {reason(error)}") from error
+        raise LossError(f"{loss.name}: a trial of the value failed{having}: {reason(error)}") from error
     if wrong is not None:
         p, y, given, low, high = wrong
         quotient = f"{low:.6g}" if math.isclose(low, high, rel_tol=1e-5) else f"between {low:.6g} and {high:.6g}"
         raise LossError(
-            f"{loss.name}: the slope is not the derivative of the value: at prediction {p:g} and y = {y:g} it is "
-            f"{given:.6g}, but the value rises by {quotient}"
+            f"{loss.name}: the slope is not the derivative of the value{having}: at prediction {p:g} and y = {y:g} it "
+            f"is {given:.6g}, but the value rises by {quotient}"
+        )
+
+
+def trial_of(loss: Loss, parameter: float) -> trials.Trial:
+    """The loss with this number, at predictions in its unit if it has the unit of the targets."""
+    own, slope = loss.own(parameter), ops.bind(loss.slope, ops.ARRAY_OPS, np.float64)
+    unit = 1.0
+    if loss.parameter is not None and loss.parameter.scales and loss.target == "number" and parameter:
+        unit = float(np.clip(parameter / (loss.settings() or parameter), 1e-100, 1e100))  # whose squares are finite
+    return trials.Trial(
+        lambda p, y: slope(p, y, *own),
+        lambda p, y: loss.values(p, y, parameter),
+        TARGETS[loss.target],
+        loss.joint,
+        unit,
+        min(1.0, unit ** (loss.degree - 1)),
+    )
+
+
+def check_center(loss: Loss, parameter: float, having: str) -> None:
+    """Raises LossError unless targets may be centred and divided by their spread: the loss keeps its minimizers."""
+    trial, times = trial_of(loss, parameter), trials.LARGER
+    larger = trial_of(loss, parameter * times if loss.scaled(times, times) == 1.0 else parameter)
+    begin = f"{loss.name}: center={loss.center!r} is for a loss that"
+    if (moved := trials.shifted(trial)) is not None:
+        p, y, found, expected = moved
+        raise LossError(
+            f"{begin} depends on prediction − y only{having}: at prediction {p:g} and y = {y:g} it is "
+            f"{expected:.6g}, but {found:.6g} where both are larger by {trials.SHIFT:g}; leave out center"
+        )
+    if (grown := trials.scaled(trial, larger, loss.degree)) is not None:
+        p, y, found, expected = grown
+        fitting = [k for k in range(1, 9) if trials.scaled(trial, larger, k) is None]
+        remedy = f"give degree={fitting[0]}" if fitting else "leave out center"
+        raise LossError(
+            f"{begin} is s^{loss.degree} times as large in a unit s times smaller (degree={loss.degree})"
+            f"{having}: at {times:g} times prediction {p:g} and y = {y:g} it is {found:.6g}, expected "
+            f"{expected:.6g}; {remedy}"
         )
 
 
