@@ -10,13 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.numpy import save_file
+from support.numerics import assert_close, assert_identical
 
 from surefoot.data.reading import ReadOptions
 from surefoot.data.stream import Block
+from surefoot.engines.examples import Examples
 from surefoot.learn import storage
 from surefoot.learn.feature_stats import FeatureStats
 from surefoot.learn.inspection import described, largest, summary
+from surefoot.learn.learner import Learner
 from surefoot.learn.model import Model
+from surefoot.learn.settings import Settings
 from surefoot.learn.targets import Targets
 
 
@@ -155,3 +159,23 @@ def test_inspection_names_the_largest_weights_first():
     assert found.occurrence.seen + found.occurrence.never_seen == 30
     assert found.occurrence.frozen == learned.stats.frozen.sum()
     assert ("loss", "softmax, classes 0, 1, 2") in described(found)
+
+
+@pytest.mark.parametrize("normalize", [False, True])
+def test_a_model_predicts_what_its_learner_does_in_float64(tmp_path, normalize):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(20, 3))
+    y = X @ [1.0, -2.0, 0.5] + 0.1 * rng.normal(size=20)
+    rows = (np.arange(0, 61, 3), np.tile(np.arange(3), 20), X.ravel(), y, np.ones(20))
+    method = {"loss": "squared", "lr": 0.1, "normalize": normalize, "dtype": "float64", "engine": "reference"}
+    learner = Learner(Settings(**method), 3)
+    learner.learn(Examples(*rows))
+    Model.of(learner, Targets("squared")).save(tmp_path / "m")
+    found = Model.load(tmp_path / "m")
+    weights, biases = learner.weights()
+    assert_identical(found.weights, weights)
+    assert_identical(found.biases, biases)
+    first = Examples(*rows).part(0, 1)
+    assert_close(found.scores(Block(*rows))[0], (X @ weights + biases)[0], "float64")
+    if not normalize:  # else learning an example changes the scales that it is predicted with
+        assert_close(found.scores(Block(*rows))[0], learner.learn(first)[0], "float64")

@@ -183,6 +183,15 @@ def test_the_bits_of_the_reference_in_other_settings(name):
     assert_same(*banks)
 
 
+@pytest.mark.parametrize("loss", ["logistic", "poisson"])
+def test_exp_in_float64_is_that_of_the_reference_up_to_the_last_digit(loss):
+    """NumPy's and LLVM's may round otherwise, so these are not the same bits."""
+    steps = [Step("adagrad", lr=lr) for lr in (0.1, 0.3, 1.0)]
+    settings = {"features": WIDE, "dtype": "float64", "loss": loss}
+    rows = examples(features=WIDE)
+    assert_close(*(bank(*steps, engine=engine, **settings).learn(rows) for engine in ("cpu", "reference")), "float64")
+
+
 def test_a_base_is_added_to_the_prediction():
     rows = dataclasses.replace(examples(), bases=np.linspace(-3.0, 3.0, SIZE))
     found = bank(*2 * [Step("adagrad", lr=0.0)], loss="squared")

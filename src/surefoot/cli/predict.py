@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 PRECISION = "%.9g"
-"""Digits that tell numbers of float32, in which weights are kept, apart."""
+"""Digits that tell numbers of float32, in which surefoot train keeps weights, apart."""
 
 
 def predict(

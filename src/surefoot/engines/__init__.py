@@ -1,7 +1,8 @@
 """Where a rule meets memory: `Step` says what one step does; `reference` (NumPy) and `cpu` (Numba) do it.
 
 Both engines have the same drivers, `dense` and `rows` (sparse gradients), and the same bits. `bank` learns models from
-examples, with engines of its own. `gpu` (Triton) and `torch` step tensors, for `surefoot.optim`.
+examples, with engines of its own, whose bits are the same too; in float64 up to the last digit of exp and log, where a
+loss calls them. `gpu` (Triton) and `torch` step tensors, for `surefoot.optim`.
 """
 
 from surefoot.engines.driver import ENGINES, order

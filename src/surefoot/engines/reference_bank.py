@@ -1,4 +1,5 @@
-"""A bank of models in NumPy: slow and obvious. The compiled drivers are held to its bits.
+"""A bank of models in NumPy: slow and obvious. The compiled drivers are held to its bits; in float64, exp and
+log of a loss may differ in the last digit.
 
 It knows nothing of how they gather, wait or vectorize: a feature's numbers are read from the table and written back,
 one example after the other.

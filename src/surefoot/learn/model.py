@@ -82,7 +82,8 @@ class Model:
                 order = order[np.isin(ids[order], stats.features)]
             ids = ids[order]
         of_features = {name for name, part in architecture.parts.items() if part.of == "feature"}
-        numbers = {name: a[order].astype(np.float32) if name in of_features else a for name, a in numbers.items()}
+        dtype = learner.settings.dtype
+        numbers = {name: a[order].astype(dtype) if name in of_features else a for name, a in numbers.items()}
         return cls(
             numbers,
             targets,

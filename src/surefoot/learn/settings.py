@@ -40,7 +40,8 @@ class Method:
         convention: take the rule's defaults of that library, see Rule.conventions.
         granularity: "coordinate", or "tensor" for one rate for all numbers of a part.
         dtype: of the weights, "float32" or "float64".
-        engine: "cpu", or "reference" (slow; the same bits).
+        engine: "cpu", or "reference" (slow; the same bits; in float64, losses that call exp or log may differ in
+            the last digit).
         hyper: further hyperparameters of the rule.
 
     Raises:
