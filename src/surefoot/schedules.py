@@ -2,7 +2,8 @@
 
 t is the number of the step, 1 for the first; an int, a float or an array of them. A schedule is any function of t;
 these make the usual ones, which can be pickled, and `warmup` and `chain` compose them. Most have a written form, which
-`parse` reads and `written` gives back: the name and the arguments, with colons between them.
+`parse` reads and `written` gives back: the name and the arguments, with colons between them. One of your own is named
+by its file: `resolve("path/to/file.py:name")`.
 
     surefoot.engines.Step(rules.sgd, lr=warmup(polynomial(0.1), steps=100))
     parse("warmup:100:polynomial:0.1")
@@ -11,9 +12,14 @@ these make the usual ones, which can be pickled, and `warmup` and `chain` compos
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
+
+from surefoot.records import registry
+from surefoot.records.base import Record
+from surefoot.records.files import load
 
 Schedule = Callable[[Any], Any]
 Rate: TypeAlias = float | Schedule
@@ -203,10 +209,13 @@ def parse(text: str, lr: float | None = None) -> Schedule:
 
 
 def resolve(lr: str | Rate) -> Rate:
-    """The learning rate that a person gives: a number or a schedule; of text, what is written there.
+    """The learning rate that a user gives: a number or a schedule; of text, what is written there.
+
+    Text is a number, one of FORMS, or `path/to/file.py:name`, whose file is run: it must come from the user, never from
+    a data or model file.
 
     Raises:
-        ValueError: in one sentence, for text that is neither.
+        ValueError: in one sentence, for text that is none of these.
 
     >>> resolve("0.1"), written(resolve("polynomial:0.1"))
     (0.1, 'polynomial:0.1:1:0.5')
@@ -215,11 +224,76 @@ def resolve(lr: str | Rate) -> Rate:
         return lr
     if lr.partition(":")[0] in FORMS:
         return parse(lr)
+    path, _, name = lr.rpartition(".py")
+    if path and (not name or name.startswith(":")):
+        return InFile.load(Path(f"{path}.py"), name[1:])
     try:
         return float(lr)
     except ValueError:
-        forms = ", ".join(FORMS.values())
+        forms = ", ".join([*FORMS.values(), "path/to/file.py:name"])
         raise ValueError(f"the learning rate {lr!r} is neither a number nor a schedule: {forms}") from None
+
+
+class InFile:
+    """A schedule of the user's own: a function of t in a Python file. It is pickled by its file and its name."""
+
+    def __init__(self, path: Path, name: str, function: Schedule):
+        self.path, self.name, self.function = path, name, function
+
+    @classmethod
+    def load(cls, path: Path, name: str) -> "InFile":
+        """The function of that name; the file is run.
+
+        Raises:
+            ValueError: in one sentence, if there is no such file or function, or if it gives no learning rate.
+        """
+        known = vars(load(path))
+        if name not in known:
+            own = [key for key, value in known.items() if is_schedule(value) and not key.startswith("_")]
+            raise ValueError(
+                f"{path}: there is no schedule {name!r}; {registry.hint(name, own)}; expected path/to/file.py:name, of "
+                "a function of the step t"
+            )
+        function = known[name]
+        if not is_schedule(function):
+            what = f"the {type(function).__name__} {function!r}"
+            raise ValueError(f"{path}: {name} is {what}; expected a schedule, a function of the step t")
+        try:
+            rate = function(1)
+        except Exception as fault:
+            raise ValueError(
+                f"{path}: {name}(1) failed with {type(fault).__name__}: {fault}; expected the learning rate of step 1"
+            ) from fault
+        try:
+            first = float(rate)
+        except (TypeError, ValueError):
+            first = math.nan
+        if not (math.isfinite(first) and first >= 0):
+            raise ValueError(
+                f"{path}: {name}(1) is {rate!r}; expected the learning rate of step 1, a finite number of at least 0"
+            )
+        return cls(path.resolve(), name, function)
+
+    def __call__(self, t):
+        return self.function(t)
+
+    def __repr__(self) -> str:
+        return f"{self.path.name}:{self.name}"
+
+    def __reduce__(self):
+        return InFile.load, (self.path, self.name)
+
+    def __deepcopy__(self, memo):
+        return self  # it never changes, and its file may
+
+
+def is_schedule(value: Any) -> bool:
+    """Whether a value in a user's file may be a schedule: what can be called, except classes and records.
+
+    >>> is_schedule(constant(0.1)), is_schedule(float), is_schedule(0.1)
+    (True, False, False)
+    """
+    return callable(value) and not isinstance(value, (type, Record))
 
 
 def written(schedule: Schedule) -> str | None:
@@ -257,6 +331,8 @@ def name_of(lr: Rate) -> str | None:
         return None
     if (text := written(lr)) is not None:
         return text
+    if isinstance(lr, InFile):
+        return repr(lr)
     if isinstance(lr, partial):
         return name_of(lr.func)
     return getattr(lr, "__qualname__", type(lr).__name__).partition(".")[0].lstrip("_")
@@ -285,6 +361,7 @@ def _whole(part: str, text: str) -> int:
 
 
 def _misspelt(text: str, lr: float | None) -> ValueError:
-    form = FORMS[text.partition(":")[0]]
-    apart = "" if lr is None else ", without the first RATE, which is given apart"
+    name = text.partition(":")[0]
+    form = FORMS[name]
+    apart = "" if lr is None or name == "horizon" else ", without the first RATE, which is given apart"
     return ValueError(f"the schedule {text!r} is not written as {form}{apart}")

@@ -49,6 +49,7 @@ class TestRules:
             ("{folder}/two.py", "it defines one, two; name one"),
             ("{folder}/broken.py:x", "running it failed with SyntaxError"),
             ("{folder}/raising.py:x", "running it failed with KeyError: 'x'"),
+            ("{folder}/ending.py:x", "running it failed with SystemExit: 3"),
             ("{folder}/wrong.py:bad", "bad: the hyperparameter 'lr' is missing"),
         ],
     )
@@ -59,6 +60,7 @@ class TestRules:
         (folder / "two.py").write_text(two, encoding="utf-8")
         (folder / "broken.py").write_text("def", encoding="utf-8")
         (folder / "raising.py").write_text("{}['x']", encoding="utf-8")
+        (folder / "ending.py").write_text("import sys\nsys.exit(3)", encoding="utf-8")
         (folder / "wrong.py").write_text(
             "from surefoot.rules import rule\n@rule()\ndef bad(x, g, g2):\n    return 1.0, g\n", encoding="utf-8"
         )

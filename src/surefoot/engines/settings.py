@@ -8,7 +8,7 @@ import numbers
 from collections.abc import Collection
 from typing import Any
 
-from surefoot import rules
+from surefoot import rules, schedules
 from surefoot.engines.modifiers import Modifiers
 from surefoot.engines.numerics import ARITHMETIC
 from surefoot.rules import Rule, Slot
@@ -48,6 +48,8 @@ class Settings:
         base = rules.get(rule)
         # A rule with penalties of its own takes them; otherwise they are a proximal step around it.
         own = {key: value for key, value in (("l1", l1), ("l2", l2)) if key in base.hyper and value}
+        if "lr" in hyper:
+            hyper["lr"] = rate_of(hyper["lr"])
         self.hyper = base.settings(convention, **hyper, **own)
         self.rule = base.resolve(self.hyper)
         self.l1, self.l2 = (0.0 if "l1" in base.hyper else l1), (0.0 if "l2" in base.hyper else l2)
@@ -125,11 +127,12 @@ class Settings:
         return Modifiers(scale, self.clip_value, self.weight_decay, keep, self.l1, self.l2)
 
     def change_lr(self, lr) -> None:
-        """Takes another learning rate, or a schedule, from the next step on.
+        """Takes another learning rate, or a schedule, also a written one, from the next step on.
 
         Raises:
-            RuleError: if it lies out of its bounds.
+            RuleError, ValueError: if it lies out of its bounds, or is not written as learning rates are.
         """
+        lr = rate_of(lr)
         if lr is not self.hyper["lr"] and lr != self.hyper["lr"]:
             self.hyper["lr"] = self.rule.settings(lr=lr)["lr"]
 
@@ -224,3 +227,9 @@ class Settings:
 
 def is_number(value) -> bool:
     return isinstance(value, numbers.Real)
+
+
+def rate_of(lr: Any) -> Any:
+    """The schedule that text names; any other learning rate unchanged, also a number as text, which rules reject."""
+    rate = schedules.resolve(lr)
+    return rate if callable(rate) else lr

@@ -30,7 +30,8 @@ class Step(Settings):
         state_dtype: the type of the memory; by default float64 for float64 parameters and float32 for all others.
         threads: how many threads to use; by default all that engines.set_threads allows.
         name: what errors call the parameters.
-        **hyper: the rule's hyperparameters; `lr` may be a schedule, a function of t.
+        **hyper: the rule's hyperparameters; `lr` may be a schedule: a function of t, a written one such as
+            "polynomial:0.1:1" (see schedules.FORMS), or "path/to/file.py:name" for a function in a file, which is run.
 
     Raises:
         RuleError, ValueError: for settings that the rule cannot honour; nothing is ignored.

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Unpack
 
 import torch
 
-from surefoot.optim.arguments import Number, WithArguments
+from surefoot.optim.arguments import Number, Rate, WithArguments
 from surefoot.optim.checkpoint import StateFormat
 from surefoot.optim.group import Beyond, Group
 from surefoot.optim.memory import counter_type
@@ -24,7 +24,7 @@ class Adam(WithArguments):
 
     Args:
         params: parameters, named parameters, or groups of them.
-        lr: learning rate η.
+        lr: learning rate η, or a schedule as in `RuleOptimizer`.
         betas: (β₁, β₂), the shares of both averages that are kept.
         eps: ε, outside the root.
         weight_decay: coupled L2: this times the parameter is added to the gradient.
@@ -54,7 +54,7 @@ class Adam(WithArguments):
     def __init__(
         self,
         params: Iterable,
-        lr: Number = 1e-3,
+        lr: Rate = 1e-3,
         betas: tuple[Number, Number] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 0,
@@ -79,7 +79,7 @@ class AdamW(Adam):
 
     Args:
         params: parameters, named parameters, or groups of them.
-        lr: learning rate η.
+        lr: learning rate η, or a schedule as in `RuleOptimizer`.
         betas: (β₁, β₂), the shares of both averages that are kept.
         eps: ε, outside the root.
         weight_decay: λ.
@@ -105,7 +105,7 @@ class AdamW(Adam):
     def __init__(
         self,
         params: Iterable,
-        lr: Number = 1e-3,
+        lr: Rate = 1e-3,
         betas: tuple[Number, Number] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 1e-2,
@@ -142,7 +142,7 @@ class NAdam(WithArguments):
 
     Args:
         params: parameters, named parameters, or groups of them.
-        lr: learning rate η.
+        lr: learning rate η, or a schedule as in `RuleOptimizer`.
         betas: (β₁, β₂), the shares of both averages that are kept.
         eps: ε, outside the root.
         weight_decay: coupled L2: this times the parameter is added to the gradient.
@@ -172,7 +172,7 @@ class NAdam(WithArguments):
     def __init__(
         self,
         params: Iterable,
-        lr: Number = 2e-3,
+        lr: Rate = 2e-3,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 0,
@@ -206,7 +206,7 @@ class Yogi(WithArguments):
 
     Args:
         params: parameters, named parameters, or groups of them.
-        lr: learning rate η.
+        lr: learning rate η, or a schedule as in `RuleOptimizer`.
         betas: (β₁, β₂): the share of the velocity that is kept, and how slowly the average square moves.
         eps: ε, outside the root.
         weight_decay: coupled L2: this times the parameter is added to the gradient.
@@ -235,7 +235,7 @@ class Yogi(WithArguments):
     def __init__(
         self,
         params: Iterable,
-        lr: Number = 1e-2,
+        lr: Rate = 1e-2,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-3,
         weight_decay: float = 0,

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Unpack
 
 from surefoot import rules
-from surefoot.optim.arguments import Number, WithArguments
+from surefoot.optim.arguments import Number, Rate, WithArguments
 from surefoot.optim.checkpoint import StateFormat
 from surefoot.optim.group import Beyond, Group, plain
 from surefoot.rules import Rule
@@ -19,7 +19,7 @@ class SGD(WithArguments):
 
     Args:
         params: parameters, named parameters, or groups of them.
-        lr: learning rate η.
+        lr: learning rate η, or a schedule as in `RuleOptimizer`.
         momentum: β; 0 keeps no velocity.
         dampening: τ, from the second step on.
         weight_decay: coupled L2: this times the parameter is added to the gradient.
@@ -48,7 +48,7 @@ class SGD(WithArguments):
     def __init__(
         self,
         params: Iterable,
-        lr: Number = 1e-3,
+        lr: Rate = 1e-3,
         momentum: float = 0,
         dampening: float = 0,
         weight_decay: Number = 0,
@@ -83,7 +83,7 @@ class Adagrad(WithArguments):
 
     Args:
         params: parameters, named parameters, or groups of them.
-        lr: learning rate η.
+        lr: learning rate η, or a schedule as in `RuleOptimizer`.
         lr_decay: how fast η falls with the number of steps.
         weight_decay: coupled L2: this times the parameter is added to the gradient.
         initial_accumulator_value: s before the first step.
@@ -113,7 +113,7 @@ class Adagrad(WithArguments):
     def __init__(
         self,
         params: Iterable,
-        lr: Number = 1e-2,
+        lr: Rate = 1e-2,
         lr_decay: float = 0,
         weight_decay: float = 0,
         initial_accumulator_value: float = 0,
@@ -137,7 +137,7 @@ class RMSprop(WithArguments):
 
     Args:
         params: parameters, named parameters, or groups of them.
-        lr: learning rate η.
+        lr: learning rate η, or a schedule as in `RuleOptimizer`.
         alpha: the share of the average square that is kept.
         eps: ε, outside the root.
         weight_decay: coupled L2: this times the parameter is added to the gradient.
@@ -168,7 +168,7 @@ class RMSprop(WithArguments):
     def __init__(
         self,
         params: Iterable,
-        lr: Number = 1e-2,
+        lr: Rate = 1e-2,
         alpha: float = 0.99,
         eps: float = 1e-8,
         weight_decay: float = 0,
@@ -192,7 +192,7 @@ class Adadelta(WithArguments):
 
     Args:
         params: parameters, named parameters, or groups of them.
-        lr: learning rate η: scales the update, not its memory.
+        lr: learning rate η, or a schedule as in `RuleOptimizer`: scales the update, not its memory.
         rho: ρ, the share of both averages that is kept.
         eps: ε, inside the roots.
         weight_decay: coupled L2: this times the parameter is added to the gradient.
@@ -221,7 +221,7 @@ class Adadelta(WithArguments):
     def __init__(
         self,
         params: Iterable,
-        lr: Number = 1.0,
+        lr: Rate = 1.0,
         rho: float = 0.9,
         eps: float = 1e-6,
         weight_decay: float = 0,
@@ -251,7 +251,7 @@ class FTRL(WithArguments):
 
     Args:
         params: parameters, named parameters, or groups of them.
-        lr: learning rate η (the paper's α).
+        lr: learning rate η (the paper's α), or a schedule as in `RuleOptimizer`.
         beta: β: damps the first steps.
         l1, l2: the rule's own penalties λ₁ and λ₂.
         initial_accumulator_value: n before the first step.
@@ -278,7 +278,7 @@ class FTRL(WithArguments):
     def __init__(
         self,
         params: Iterable,
-        lr: Number = 0.1,
+        lr: Rate = 0.1,
         beta: float = 1.0,
         l1: float = 0.0,
         l2: float = 0.0,

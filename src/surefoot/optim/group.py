@@ -142,6 +142,8 @@ class Group:
             bounds, (key, index) = self.rule.hyper[name], place_of(self.names, name)
             if callable(value) or (isinstance(value, (int, float)) and bounds.admits(value)):
                 continue
+            if name == "lr" and isinstance(value, str) and not is_numeral(value):
+                continue  # a schedule, which its Step reads
             what = {"lr": "learning rate", "eps": "epsilon value"}.get(key, f"{key} value")
             what = f"beta parameter at index {index}" if index is not None else what
             raise ValueError(f"Invalid {what}: {value}; expected a number in {bounds.interval()}")
@@ -150,6 +152,28 @@ class Group:
             if not (isinstance(value, (int, float)) and 0 <= value < math.inf):
                 raise ValueError(f"Invalid {key} value: {value}; expected a finite number of at least 0")
         check_engine(self.settings)
+
+
+def names_file(lr: Any) -> bool:
+    """Whether a learning rate is the name of a schedule in a file, which is run to have it.
+
+    >>> names_file("own.py:harmonic"), names_file("polynomial:0.1"), names_file(0.1)
+    (True, False, False)
+    """
+    return isinstance(lr, str) and ".py" in lr
+
+
+def is_numeral(text: str) -> bool:
+    """Whether text is a number: from Python, numbers are given as numbers.
+
+    >>> is_numeral("0.1"), is_numeral("constant:0.1")
+    (True, False)
+    """
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def completed(rule: Rule, convention: str | None, settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from surefoot.optim.group import (
     completed,
     counts_on_device,
     engine_of,
+    names_file,
 )
 from surefoot.optim.known import Known, flush, flush_before
 from surefoot.optim.memory import Memory, is_supported, local
@@ -40,7 +41,9 @@ class RuleOptimizer(TorchOptimizer):
         rule: a Rule, or the name of one.
         convention: take the defaults of that library ("pytorch", "keras", …), see Rule.conventions.
         **settings: the rule's hyperparameters; weight_decay, maximize, differentiable as in torch; and what is listed
-            in `Beyond`. `lr` may be a tensor or a schedule.
+            in `Beyond`. `lr` may be a tensor or a schedule: a function of the step t; a written one, such as
+            "polynomial:0.1:1" (see schedules.FORMS), which state dicts have as text; or "path/to/file.py:name" for a
+            function in a file, which is run.
 
     Raises:
         RuleError, ValueError: for settings that the rule cannot honour; nothing is ignored.
@@ -102,11 +105,17 @@ class RuleOptimizer(TorchOptimizer):
         Group(self.rule, group, self.names).check()
         self._read(group).step()
 
+    def _load_schedule(self, group: dict[str, Any], settings: Mapping[str, Any]) -> None:
+        """Gives a group the function that its settings name by its file, which may later be elsewhere, or another."""
+        if names_file(settings["lr"]):
+            group["lr"] = self._read(settings).step().hyper["lr"]
+
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """As in torch; raises before anything is changed if a setting of the group cannot be honoured."""
         if isinstance(param_group, dict):
             check_group_keys(type(self), self.rule, self.names, param_group)
             self._check_values(self.defaults | param_group)
+            self._load_schedule(param_group, self.defaults | param_group)
         self.synchronize()
         self._known.fused.clear()
         self._faults = gpu.DeviceFaults()
@@ -128,6 +137,7 @@ class RuleOptimizer(TorchOptimizer):
             self._check_values(group | settings)
         for group in self.param_groups:
             group.update(settings)
+            self._load_schedule(group, group)
 
     def to_rule(self, rule: str | Rule, **settings: Any) -> RuleOptimizer:
         """Another optimizer for the same parameters and learning rates, with another rule and a new state.
@@ -329,7 +339,12 @@ class RuleOptimizer(TorchOptimizer):
     def _fitted(self, checkpoint: Checkpoint) -> dict[str, Any]:
         """The groups and states of a checkpoint as they fit the parameters."""
         groups, steps = checkpoint.merged(self.param_groups), []
-        for saved in groups:
+        for number, saved in enumerate(groups):
+            if names_file(saved.get("lr")):
+                raise ValueError(
+                    f"group {number}: lr is {saved['lr']!r}, a file, which is not run because a state dict names it; "
+                    'expected a number or a schedule; name the file in change(lr="path/to/file.py:name")'
+                )
             settings = self.defaults | {key: value for key, value in saved.items() if key != "params"}
             self._check_values(settings)
             steps.append(self._read(settings).step())

@@ -32,7 +32,7 @@ def load(path: Path, error: type[RecordError] = RecordError) -> ModuleType:
         except RecordError:
             del sys.modules[name]
             raise
-        except Exception as fault:
+        except (Exception, SystemExit) as fault:  # a script that ends with sys.exit must not end ours
             del sys.modules[name]
             reason = str(fault).splitlines()[0] if str(fault) else "no message"
             raise error(f"{path}: running it failed with {type(fault).__name__}: {reason}") from fault
