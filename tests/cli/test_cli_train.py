@@ -147,6 +147,7 @@ def test_a_report_shows_what_was_learned(files, capsys):
             "found the parameter 2, but this loss does not have one",
         ),
         (["train", "train.svm", "--model", "m", "--set", "epsilon=1"], "there is no hyperparameter 'epsilon'"),
+        (["train", "train.svm", "--model", "m", "--set", "lr=1"], "--set lr=1: give lr as --lr"),
         (["train", "train.svm", "--model", "m", "--target", "y"], "target: an option of tsv, csv, parquet"),
         (["train", "train.svm", "--model", "m", "--on-error", "ignore"], "on_error: found 'ignore'"),
         (["train", "-", "--model", "m", "--passes", "2"], "standard input can be read only once"),

@@ -100,6 +100,24 @@ def test_trace(own, capsys):
     assert with_schedule[0]["schedule"] == "polynomial:0.4:0.1:0.5"
 
 
+def test_rates_by_the_name_that_chose_the_rule(own, lines, capsys):
+    paths = [
+        json.loads(printed(capsys, "trace", own, "adagrad", "--lr", f"{name}=0.3,adagrad=2", *schedule, "--json"))[
+            "paths"
+        ]
+        for schedule in ([], ["--schedule", "polynomial:1"])
+        for name in (own, "again")
+    ]
+    assert paths[0] == paths[1]
+    assert paths[2] == paths[3]
+    assert [path["lr"] for path in paths[0]] == [0.3, 2.0]
+    race = ["compare", lines, "--rules", f"{own},adagrad", "--epochs", 1, "--seeds", 1, "--json", "-q", "--lr"]
+    ours, theirs = (json.loads(printed(capsys, *race, f"{name}=0.3,adagrad=0.1"))["rules"] for name in (own, "again"))
+    assert [rule["lr"] for rule in ours] == [rule["lr"] for rule in theirs] == [0.3, 0.1]
+    twice = printed(capsys, *race, f"{own}=0.3,again=0.1", status=2)
+    assert twice == "error: again is given twice, once by its file; expected once\n"
+
+
 def test_rules(own, capsys):
     assert "AdaGrad, once more." in printed(capsys, "rules", own)
 

@@ -104,6 +104,7 @@ class TestTrace:
             (["adagrad", "--set", "steps=3"], "give steps as --steps"),
             (["adagrad", "--set", "granularity=column"], "granularity must be one of"),
             (["adagrad", "--problem", "rotate"], "did you mean 'rotated'"),
+            (["adagrad", "--schedule", "horizon:1"], "is not written as horizon:RADIUS:LIPSCHITZ:STEPS\n"),
             (["adagrad", "--schedule", "cosine:1"], "there is no schedule 'cosine'"),
             (["adagrad", "--out", "trace.jpg"], "a figure is written as"),
             (["adagrad", "--steps", "0"], "--steps"),

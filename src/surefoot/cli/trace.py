@@ -98,10 +98,12 @@ def resolve(rules: list[str]) -> list[Any]:
 def with_schedule(lr: Any, schedule: str | None, rules: list[Any], convention: str | None) -> Any:
     """The learning rates of each rule as schedules that start from them."""
     from surefoot.lab.full_matrix import FullMatrix
+    from surefoot.rules import by_name
     from surefoot.schedules import parse
 
     if schedule is None:
         return lr
+    lr = by_name(lr, rules) if isinstance(lr, dict) else lr
     rates = {}
     for rule in rules:
         name = rule if isinstance(rule, str) else rule.name

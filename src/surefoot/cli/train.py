@@ -220,8 +220,10 @@ def parse_every(text: str) -> int | float:
 
 
 def parse_setting(text: str) -> tuple[str, float]:
-    """A hyperparameter: a number, true or false."""
+    """A hyperparameter: a number, true or false; what has an option of its own is not set so."""
     name, value = options.parse_setting(text, SETTING)
+    if name in ("lr", "l1", "l2"):
+        raise ValueError(f"--set {text}: give {name} as --{name}")
     if isinstance(value, str):
         raise ValueError(f"--set takes NAME=VALUE, such as {SETTING}; got {text!r}")
     return name, value

@@ -20,7 +20,7 @@ from surefoot import losses, schedules
 from surefoot.atomic_write import atomic_write, check
 from surefoot.lab.race import VALIDATION_SHARE, Clock, Entry, Race, Settings, Task
 from surefoot.losses import Loss
-from surefoot.rules import REGISTRY, Rule, RuleError, resolve
+from surefoot.rules import REGISTRY, Rule, RuleError, by_name, resolve
 from surefoot.schedules import Rate, first_rate, name_of
 
 if TYPE_CHECKING:
@@ -373,7 +373,8 @@ def as_rates(lr: str | Rate | Mapping[str, str | Rate] | None, chosen: list[Rule
     names = [rule.name for rule in chosen]
     if not isinstance(lr, Mapping):
         return dict.fromkeys(names, schedules.resolve(lr))
-    for name in lr:
+    given = by_name(lr, chosen)
+    for name in given:
         if name not in names:
             raise ValueError(f"lr names {name!r}, which does not take part; there are {', '.join(names)}")
-    return {name: schedules.resolve(rate) for name, rate in lr.items()}
+    return {name: schedules.resolve(rate) for name, rate in given.items()}

@@ -16,7 +16,7 @@ from surefoot.lab.full_matrix import NAME as FULL_MATRIX
 from surefoot.lab.full_matrix import FullMatrix
 from surefoot.lab.paths import Path
 from surefoot.lab.problems import Problem
-from surefoot.rules import Rule, RuleError, resolve
+from surefoot.rules import Rule, RuleError, by_name, resolve
 from surefoot.schedules import Rate
 
 if TYPE_CHECKING:
@@ -175,6 +175,7 @@ def trace(
     if not chosen:
         raise ValueError("there is no rule to trace; name at least one, such as adagrad")
     resolved = [rule if rule == FULL_MATRIX else resolve(rule) for rule in chosen]
+    lr = by_name(lr, resolved) if isinstance(lr, Mapping) else lr
     _check_taken(resolved, lr, hyper)
     paths = [
         follow(rule, where, rate, int(steps), begin, noise, seed, convention, hyper)

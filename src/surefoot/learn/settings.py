@@ -106,9 +106,13 @@ class Method:
     def _check_rule(self, part: str) -> None:
         """Whether a part's rule takes the settings."""
         rule = self.rule_of(part)
+        further = [name for name in rule.hyper if name not in ("lr", "l1", "l2")]
         for name in self.hyper:
-            if name not in rule.hyper or name in ("lr", "l1", "l2"):
-                raise ValueError(f"{rule.name}: there is no hyperparameter {name!r}; it takes {', '.join(rule.hyper)}")
+            if name in ("lr", "l1", "l2"):
+                raise ValueError(f"{rule.name}: {name} is a setting of its own; give it as {name}, not in hyper")
+            if name not in further:
+                takes = ", ".join(further) or "none besides lr"
+                raise ValueError(f"{rule.name}: there is no hyperparameter {name!r}; it takes {takes}")
         step = self.step(self.rates()[0], part)
         if (step.l1 or step.l2) and step.catches_up and step.no_closed_form:
             raise ValueError(

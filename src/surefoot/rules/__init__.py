@@ -4,6 +4,9 @@ Begin with `rules/adagrad.py`. `REGISTRY` is the table from which tests, command
 made; `record.py` says what a rule is.
 """
 
+from collections.abc import Collection, Mapping
+from typing import TypeVar
+
 from surefoot.records import registry
 from surefoot.records.hyper import Hyper, flag, fraction, nonnegative, positive
 from surefoot.rules.adadelta import adadelta
@@ -19,6 +22,8 @@ from surefoot.rules.rmsprop import rmsprop
 from surefoot.rules.sgd import sgd
 from surefoot.rules.visits import visits
 from surefoot.rules.yogi import yogi
+
+T = TypeVar("T")
 
 REGISTRY: dict[str, Rule] = {
     rule.name: rule
@@ -64,6 +69,25 @@ def resolve(text: str | Rule) -> Rule:
     return registry.resolve(text, REGISTRY, "rule", RuleError)
 
 
+def by_name(given: Mapping[str, T], chosen: Collection[str | Rule]) -> dict[str, T]:
+    """What is given for some of the chosen rules, by their names; a user-defined one may be called as it was chosen.
+
+    Raises:
+        RuleError: in one sentence, for a file that cannot be run, and for a rule that is named twice.
+
+    >>> by_name({"sgd": 0.1}, [sgd, adagrad])
+    {'sgd': 0.1}
+    """
+    named: dict[str, T] = {}
+    for text, value in given.items():
+        rule = resolve(text) if isinstance(text, str) and ".py" in text else None
+        name = rule.name if rule is not None and any(rule is one for one in chosen) else text
+        if name in named:
+            raise RuleError(f"{name} is given twice, once by its file; expected once")
+        named[name] = value
+    return named
+
+
 def described(named: str | Rule) -> str:
     """The rule as files name it: by its name, and if it is user-defined by its file and a fingerprint of that."""
     return registry.described(get(named), REGISTRY)
@@ -79,6 +103,7 @@ __all__ = [
     "adagrad",
     "adam",
     "adamw",
+    "by_name",
     "described",
     "direction",
     "dual_averaging",
