@@ -9,6 +9,7 @@ import json
 import numpy as np
 import pytest
 
+from surefoot import cli, losses
 from surefoot.engines.examples import Examples
 from surefoot.learn import storage
 from surefoot.learn.learner import Learner
@@ -17,6 +18,7 @@ from surefoot.learn.plan import CHECKPOINT, Plan
 from surefoot.learn.settings import Method, Settings
 from surefoot.learn.targets import Targets
 from surefoot.learn.training import Interrupted, Training
+from surefoot.losses.recalled import recorded
 
 SETTINGS = Settings(lr=0.1, average=True, engine="reference")
 
@@ -149,6 +151,22 @@ def long(arrays, name="numbers.weight"):
     return arrays
 
 
+def named(arrays, features=(4, 1), ends=(1, 3), text=None):
+    """Names of two features."""
+    arrays["names.features"], arrays["names.ends"] = np.array(features), np.array(ends)
+    arrays["names.text"] = np.frombuffer(b"abc", np.uint8) if text is None else text
+
+
+def own_loss(**changes):
+    """The description of a user-defined loss, with changes."""
+
+    @losses.loss(value=lambda p, y: 0.5 * (p - y) ** 2, target="class", convex=True)
+    def mine(prediction, y):
+        return prediction - y
+
+    return recorded(mine) | changes
+
+
 MODELS = {
     "no weights": lambda arrays, facts: arrays.pop("numbers.weight"),
     "no biases": lambda arrays, facts: arrays.pop("numbers.bias"),
@@ -161,6 +179,45 @@ MODELS = {
     "a negative row": lambda arrays, facts: long(arrays)["numbers.weight.rows"].__setitem__(0, -1),
     "fewer ids": lambda arrays, facts: arrays.update({"ids": np.arange(5)}),
     "fewer statistics": lambda arrays, facts: arrays.update({"stats.counts": np.zeros(3)}),
+    "weights that are NaN": lambda arrays, facts: arrays["numbers.weight"].fill(np.nan),
+    "weights that are infinite": lambda arrays, facts: long(arrays)["numbers.weight.values"].fill(-np.inf),
+    "an infinite bias": lambda arrays, facts: arrays["numbers.bias"].fill(np.inf),
+    "a row twice": lambda arrays, facts: long(arrays)["numbers.weight.rows"].fill(3),
+    "rows that fall": lambda arrays, facts: long(arrays).update({"numbers.weight.rows": np.arange(6)[::-1].copy()}),
+    "flat values": lambda arrays, facts: long(arrays).update({"numbers.weight.values": np.zeros(6)}),
+    "ids that fall": lambda arrays, facts: arrays.update({"ids": np.arange(6)[::-1].copy()}),
+    "negative ids": lambda arrays, facts: arrays.update({"ids": np.arange(6) - 1}),
+    "ids that are not whole": lambda arrays, facts: arrays.update({"ids": np.arange(6.0)}),
+    "negative features": lambda arrays, facts: arrays.update({"stats.features": arrays["stats.features"] - 1}),
+    "the same feature": lambda arrays, facts: arrays["stats.features"].fill(2),
+    "features without a weight": lambda arrays, facts: arrays.update({"stats.features": arrays["stats.features"] + 1}),
+    "features without an id": lambda arrays, facts: arrays.update({"ids": np.arange(6) + 1}),
+    "counts that are NaN": lambda arrays, facts: arrays["stats.counts"].fill(np.nan),
+    "rates of two outputs": lambda arrays, facts: arrays.update({"stats.rates": np.ones((6, 2))}),
+    "names that end elsewhere": lambda arrays, facts: named(arrays, ends=[1, 5]),
+    "names that end before they begin": lambda arrays, facts: named(arrays, ends=[4, 3]),
+    "names before the text": lambda arrays, facts: named(arrays, ends=[-1, 3]),
+    "a name without an end": lambda arrays, facts: named(arrays, ends=[3]),
+    "two names of a feature": lambda arrays, facts: named(arrays, features=[4, 4]),
+    "names of a negative feature": lambda arrays, facts: named(arrays, features=[4, -4]),
+    "names that are not text": lambda arrays, facts: named(arrays, text=np.zeros(3)),
+    "classes that are NaN": lambda arrays, facts: facts.update(classes=[float("nan"), 1.0]),
+    "classes that are infinite": lambda arrays, facts: facts.update(classes=[0.0, float("inf")]),
+    "classes that fall": lambda arrays, facts: facts.update(classes=[1.0, -1.0]),
+    "classes that are the same": lambda arrays, facts: facts.update(classes=[1.0, 1.0]),
+    "classes in words": lambda arrays, facts: facts.update(classes=["a", "b"]),
+    "no classes": lambda arrays, facts: facts.update(classes=None),
+    "classes of numbers": lambda arrays, facts: facts.update(loss="squared"),
+    "a center that is NaN": lambda arrays, facts: facts.update(center=float("nan")),
+    "99 bits": lambda arrays, facts: facts.update(reading={"format": "vw", "bits": 99}),
+    "fewer bits than ids": lambda arrays, facts: facts.update(reading={"format": "vw", "bits": 2}),
+    "two delimiters": lambda arrays, facts: facts.update(reading={"format": "csv", "delimiter": "ab"}),
+    "a column of two kinds": lambda arrays, facts: facts.update(
+        reading={"format": "csv", "numeric": ["x"], "categorical": ["x"]}
+    ),
+    "a loss that is a number": lambda arrays, facts: facts.update(loss=own_loss(described=3)),
+    "a loss of another target": lambda arrays, facts: facts.update(loss=own_loss(target="words")),
+    "a loss without functions": lambda arrays, facts: facts.update(loss=own_loss(functions=["steal"])),
     "no loss": lambda arrays, facts: facts.pop("loss"),
     "a spread in words": lambda arrays, facts: facts.update(spread="wide"),
     "facts that are a list": lambda arrays, facts: facts.update(facts=[1]),
@@ -174,6 +231,51 @@ def test_an_edited_model_is_rejected(tmp_path, edit):
     edited(tmp_path / "m", MODELS[edit])
     with pytest.raises(storage.FileError, match=r"m: is not as it was written \([^\n]*\); copy it again"):
         Model.load(tmp_path / "m")
+
+
+def test_a_model_of_an_unknown_loss_is_rejected_by_name(tmp_path):
+    Model.of(learner(), Targets("logistic", (-1.0, 1.0))).save(tmp_path / "m")
+    edited(tmp_path / "m", lambda arrays, facts: facts.update(loss="foo"))
+    with pytest.raises(storage.FileError, match=r"m: there is no loss 'foo'; [^\n]*$"):
+        Model.load(tmp_path / "m")
+
+
+def test_names_and_user_defined_losses_that_fit_are_loaded(tmp_path):
+    """What the edits above begin from."""
+    Model.of(learner(), Targets("logistic", (-1.0, 1.0))).save(tmp_path / "m")
+    edited(tmp_path / "m", lambda arrays, facts: (named(arrays), facts.update(loss=own_loss())))
+    loaded = Model.load(tmp_path / "m")
+    assert (dict(loaded.names), loaded.targets.loss.name) == ({4: "a", 1: "bc"}, "mine")
+
+
+@pytest.mark.parametrize("edit", ["classes that are NaN", "negative features", "weights that are NaN", "99 bits"])
+@pytest.mark.parametrize("command", ["predict", "inspect"])
+def test_commands_report_an_edited_model_in_one_sentence(tmp_path, capsys, edit, command):
+    (tmp_path / "rows.svm").write_text("1 1:0.5 2:1\n")
+    Model.of(learner(), Targets("logistic", (-1.0, 1.0))).save(tmp_path / "m")
+    edited(tmp_path / "m", MODELS[edit])
+    files = [str(tmp_path / "rows.svm")] if command == "predict" else []
+    assert cli.run([command, str(tmp_path / "m"), *files]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(f"error: {tmp_path / 'm'}: is not as it was written (")
+    assert err.count("\n") == 1
+
+
+def test_a_model_of_an_unknown_format_is_named(tmp_path, capsys):
+    Model.of(learner(), Targets("logistic", (-1.0, 1.0))).save(tmp_path / "m")
+    edited(tmp_path / "m", lambda arrays, facts: facts.update(reading={"format": "evil.py:x"}))
+    assert cli.run(["predict", str(tmp_path / "m"), str(tmp_path / "m")]) == 2
+    assert capsys.readouterr().err.startswith(f"error: {tmp_path / 'm'}: format: found 'evil.py:x', expected one of")
+
+
+def test_control_characters_of_a_model_do_not_reach_the_terminal(tmp_path, capsys):
+    Model.of(learner(), Targets("logistic", (-1.0, 1.0))).save(tmp_path / "m")
+    edited(tmp_path / "m", lambda arrays, facts: named(arrays, text=np.frombuffer(b"\x1b\x07\r", np.uint8)))
+    assert cli.run(["inspect", str(tmp_path / "m")]) == 0
+    out = capsys.readouterr().out
+    assert r"\x1b" in out
+    assert not {"\x1b", "\x07", "\r"} & {*out}
 
 
 FACTS = {

@@ -54,7 +54,7 @@ def show(found: Summary) -> None:
     titles = ["feature", *(["class"] if several else []), "weight", "examples", "rate"]
     cells = [
         [
-            row.name,
+            output.printable(row.name),
             *([] if row.label is None else [shown(row.label)]),
             f"{row.weight:+.4g}",
             "" if row.count is None else f"{row.count:,}",
@@ -68,4 +68,4 @@ def show(found: Summary) -> None:
     width = max(map(len, lines))
     out = output.console()
     for name, text in lines.items():
-        out.print(f"{name:<{width}}  {text}", soft_wrap=True)
+        out.print(f"{name:<{width}}  {output.printable(text)}", soft_wrap=True)

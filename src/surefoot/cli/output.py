@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
 
+CONTROL = re.compile("[\\x00-\\x1f\\x7f-\\x9f]")
 PIPE_WIDTH = 160
 """Columns if there is no terminal: lines are not folded in a pipe or a file."""
 
@@ -126,6 +128,15 @@ def folded(widths: Sequence[int], width: int) -> list[list[int]]:
             tables.append([0])
         tables[-1].append(column)
     return tables
+
+
+def printable(text: str) -> str:
+    r"""Text from a file, whose control characters, which a terminal would obey, are escaped.
+
+    >>> printable("naïve \x1b[31m")
+    'naïve \\x1b[31m'
+    """
+    return CONTROL.sub(lambda found: repr(found.group())[1:-1], text)
 
 
 def table(titles: Sequence[str], rows: Sequence[Sequence[str]], styles: Mapping[tuple[int, int], str]) -> None:

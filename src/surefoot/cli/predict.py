@@ -66,6 +66,8 @@ def predict(
     reading = learned.reading or ReadOptions()
     if format != "auto":
         reading = replace(reading, format=given.format_named(format))
+    elif reading.format != "auto":
+        check_format(model, reading.format)
     if probabilities:
         learned.check_probabilities()
     lines = lines_of(learned, probabilities, scores)
@@ -76,6 +78,16 @@ def predict(
                 file.write(lines(block))
     if stream.policy.counts and not quiet:
         output.note(f"Lines skipped, which have no prediction: {stream.policy.summary()}.")
+
+
+def check_format(model: Path, name: str) -> None:
+    """Raises ValueError for a model whose format is not known here: one of the user's own, whose file is not named."""
+    from surefoot.data.stream import formats
+
+    try:
+        formats.named(name)
+    except ValueError as error:
+        raise ValueError(f"{model}: {error}; for a format of your own, give --format FILE.py:NAME") from None
 
 
 def lines_of(model: Model, probabilities: bool, scores: bool) -> Callable[[Block], str]:

@@ -68,6 +68,16 @@ class ReadOptions:
     def record(self) -> dict[str, Any]:
         return asdict(self)
 
+    def check(self) -> None:
+        """Raises ValueError where no file can be read so, such as for a wrong delimiter; an unknown format may be one
+        of the user's own, which is registered later.
+        """
+        _hashing(self)
+        if (format := formats.FORMATS.get(self.format)) is not None:
+            format.with_options({name: value for name, value in self.given.items() if name in format.takes})
+        if both := sorted({*self.numeric} & {*self.categorical}):
+            raise ValueError(f"categorical: found {both[0]!r}, which is numeric, too")
+
     def open(
         self,
         paths: sources.Paths,

@@ -102,7 +102,8 @@ def largest(model: Model, top: int) -> list[Largest]:
         count = rate = None
         if model.stats is not None:
             place = int(np.searchsorted(model.stats.features, feature))
-            count, rate = int(model.stats.counts[place]), float(model.stats.rates[place, output])
+            if place < len(model.stats.features) and model.stats.features[place] == feature:
+                count, rate = int(model.stats.counts[place]), float(model.stats.rates[place, output])
         classes = model.targets.classes
         label = None if model.targets.outputs == 1 or not classes else float(classes[output])
         found.append(Largest(int(feature), model.names.get(int(feature), str(feature)), label, weight, count, rate))

@@ -21,7 +21,7 @@ from surefoot.learn.facts import Facts
 from surefoot.learn.feature_stats import FeatureStats
 from surefoot.learn.learner import Learner
 from surefoot.learn.targets import Targets
-from surefoot.losses import Loss
+from surefoot.losses import Loss, LossError
 from surefoot.losses.recalled import recalled, recorded
 from surefoot.models import Architecture, Part
 
@@ -196,30 +196,33 @@ class Model:
         arrays, description = storage.read(path, KIND)
         with storage.as_written(path):
             architecture = _architecture(path, description["model"])
-            targets = Targets(recalled(description["loss"], loss), description["classes"])
+            targets = _targets(path, description, loss)
             numbers = {
                 name: numbers_of(name, part, targets.outputs, arrays) for name, part in architecture.parts.items()
             }
             rows = {len(numbers[name]) for name, part in architecture.parts.items() if part.of == "feature"}
             if len(rows) != 1:
                 raise ValueError(f"parts have numbers of {sorted(rows)} features")
-            reading, facts = description["reading"], description["facts"]
+            facts, ids, stats = description["facts"], ids_of(arrays, *rows), stats_of(arrays, targets.outputs)
+            if stats is not None:
+                check_known(stats, ids, *rows)
+            reading = reading_of(description["reading"], max(rows) if ids is None else ids.max(initial=-1) + 1)
             return cls(
                 numbers,
                 targets,
                 architecture,
                 *(restoring.real(description, name) for name in ("parameter", "center", "spread")),
-                stats=stats_of(arrays),
+                stats=stats,
                 names=Written(arrays) if "names.features" in arrays else {},
-                reading=None if reading is None else ReadOptions.of(reading),
+                reading=reading,
                 facts=None if facts is None else Facts.of(facts),
                 memory=memory_of(arrays, description),
-                ids=ids_of(arrays, *rows),
+                ids=ids,
             )
 
 
-def stats_of(arrays: Mapping[str, np.ndarray]) -> FeatureStats | None:
-    """What a file holds of features, if it does.
+def stats_of(arrays: Mapping[str, np.ndarray], outputs: int) -> FeatureStats | None:
+    """What a file holds of features, if it does. Effective rates may be infinite: those of a rule without ε are.
 
     Raises:
         KeyError, ValueError: arrays are missing, or do not fit.
@@ -227,23 +230,50 @@ def stats_of(arrays: Mapping[str, np.ndarray]) -> FeatureStats | None:
     if "stats.features" not in arrays:
         return None
     stats = FeatureStats(**{entry.name: arrays[f"stats.{entry.name}"] for entry in fields(FeatureStats)})
-    if len({len(array) for array in vars(stats).values()}) != 1:
-        raise ValueError("statistics are of different numbers of features")
+    check_rising("stats.features", stats.features)
+    size = len(stats.features)
+    for name, array in vars(stats).items():
+        if array.shape != ((size, outputs) if name == "rates" else (size,)):
+            raise ValueError(f"stats.{name}: found shape {array.shape} of {size} features and {outputs} outputs")
+    for name in ("counts", "sums", "squares"):
+        check_finite(f"stats.{name}", getattr(stats, name))
     return stats
+
+
+def check_known(stats: FeatureStats, ids: np.ndarray | None, rows: int) -> None:
+    """Raises ValueError for statistics of features that have no row."""
+    known = stats.features < rows if ids is None else np.isin(stats.features, ids)
+    if not known.all():
+        raise ValueError(f"stats.features: found feature {stats.features[~known][0]}, which has no numbers")
 
 
 def ids_of(arrays: Mapping[str, np.ndarray], rows: int) -> np.ndarray | None:
     """The ids of that many features in a file, if it has them.
 
     Raises:
-        ValueError: there are more or fewer.
+        ValueError: there are more or fewer, or they are not ids that rise.
     """
     if "ids" not in arrays:
         return None
-    ids = arrays["ids"].astype(np.int64)
-    if len(ids) != rows:
-        raise ValueError(f"found {len(ids)} ids of {rows} features")
-    return ids
+    check_rising("ids", arrays["ids"])
+    if len(arrays["ids"]) != rows:
+        raise ValueError(f"found {len(arrays['ids'])} ids of {rows} features")
+    return arrays["ids"].astype(np.int64)
+
+
+def reading_of(record: Mapping[str, Any] | None, features: int) -> ReadOptions | None:
+    """How the files were read that gave ids below `features`, if the model came from files.
+
+    Raises:
+        ValueError: no file can be read so, or it would give other ids.
+    """
+    if record is None:
+        return None
+    reading = ReadOptions.of(record)
+    reading.check()
+    if reading.bits is not None and features > 1 << reading.bits:
+        raise ValueError(f"bits: found {reading.bits}, expected room for feature {features - 1}")
+    return reading
 
 
 def memory_of(arrays: Mapping[str, np.ndarray], description: Mapping[str, Any]) -> State | None:
@@ -261,9 +291,47 @@ def numbers_of(name: str, part: Part, outputs: int, arrays: Mapping[str, np.ndar
         KeyError, ValueError: there are none, or they do not fit.
     """
     table = table_of(f"numbers.{name}", arrays)
+    check_finite(f"numbers.{name}", arrays.get(f"numbers.{name}.values", table))
     if table.ndim != 2 or table.dtype.kind != "f" or (part.of == "model" and len(table) != 1):
         raise ValueError(f"numbers.{name}: found {table.dtype} of shape {table.shape}")
     return table.reshape(len(table), part.width, outputs)
+
+
+def check_finite(name: str, array: np.ndarray) -> None:
+    """Raises ValueError unless all numbers of an array are finite."""
+    if array.dtype.kind not in "iuf" or not np.isfinite(array).all():
+        raise ValueError(f"{name}: found {array.dtype} with NaN or infinity, expected finite numbers")
+
+
+def check_rising(name: str, array: np.ndarray) -> None:
+    """Raises ValueError unless an array holds whole numbers from 0 on that rise, each once."""
+    if array.dtype.kind not in "iu" or array.ndim != 1:
+        raise ValueError(f"{name}: found {array.dtype} of shape {array.shape}, expected whole numbers in a row")
+    if len(array) and (array[0] < 0 or (array[1:] <= array[:-1]).any()):
+        raise ValueError(f"{name}: found a negative number, or one that is not above the one before; expected neither")
+
+
+def _targets(path: str | os.PathLike[str], description: Mapping[str, Any], loss: str | Loss | None) -> Targets:
+    """The targets of a model file, whose classes have to be finite and rise, as they do when they are written.
+
+    Raises:
+        FileError, ValueError: the loss or the classes cannot be used.
+        LossError: another loss is given.
+    """
+    classes = description["classes"]
+    try:
+        found = recalled(description["loss"], loss)
+    except LossError as error:
+        if loss is not None:
+            raise
+        raise storage.FileError(f"{path}: {error}; register it in surefoot.losses.REGISTRY to load it") from None
+    if (classes is None) != (found.target != "class"):
+        raise ValueError(f"classes: found {classes}, but {found.name} loss predicts {found.target}")
+    if classes is not None:
+        values = [restoring.real({"classes": label}, "classes") for label in classes]
+        if values != sorted(set(values)):
+            raise ValueError(f"classes: found {classes}, expected different labels that rise")
+    return Targets(found, classes)
 
 
 def _architecture(path: str | os.PathLike[str], name: str) -> Architecture:
@@ -296,11 +364,14 @@ def table_of(name: str, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
     if name in arrays:
         return arrays[name]
     values, places = arrays[f"{name}.values"], arrays[f"{name}.rows"]
+    check_rising(f"{name}.rows", places)
     rows, columns = map(int, arrays[f"{name}.shape"])
     if TABLES * rows * columns * 8 > system.memory():
         raise ValueError(f"{name}: found a table of {rows:,} rows, more than there is memory for")
-    if len(places) and not 0 <= places.min() <= places.max() < rows:
-        raise ValueError(f"{name}: found rows {places.min()} … {places.max()} of {rows}")
+    if len(places) and places[-1] >= rows:
+        raise ValueError(f"{name}: found rows {places[0]} … {places[-1]} of {rows}")
+    if values.shape != (len(places), columns):
+        raise ValueError(f"{name}: found values of shape {values.shape}, expected ({len(places)}, {columns})")
     table = np.zeros((rows, columns), values.dtype)
     table[places] = values
     return table
@@ -321,12 +392,25 @@ def written(names: Mapping[int, str]) -> dict[str, np.ndarray]:
 
 
 class Written(Mapping[int, str]):
-    """Names from a file, which are decoded when they are asked for."""
+    """Names from a file, which are decoded when they are asked for.
+
+    Raises:
+        KeyError, ValueError: arrays are missing, or do not fit together.
+    """
 
     def __init__(self, arrays: Mapping[str, np.ndarray]):
         self.arrays = {name: arrays[name] for name in ("names.features", "names.ends", "names.text")}
         self._order = np.argsort(self.arrays["names.features"], kind="stable")
         self._sorted = self.arrays["names.features"][self._order]
+        self._check()
+
+    def _check(self) -> None:
+        features, ends, text = self.arrays.values()
+        check_rising("names.features", self._sorted)
+        if ends.dtype.kind not in "iu" or ends.shape != features.shape or text.dtype != np.uint8 or text.ndim != 1:
+            raise ValueError(f"names: found {ends.shape} ends of {features.shape} features, in {text.dtype}")
+        if (np.diff(ends, prepend=0) < 0).any() or ends[-1:].sum() != len(text):
+            raise ValueError(f"names.ends: found ends that do not rise to {len(text)}, where the text ends")
 
     def __len__(self) -> int:
         return len(self._sorted)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, NoReturn
 
 from surefoot import losses
-from surefoot.losses.record import Loss, LossError, Metric
+from surefoot.losses.record import TARGETS, Loss, LossError, Metric
 
 KNOWN = ("name", "formula", "source", "target", "center", "degree", "joint", "convex")
 """What a model file holds of a user-defined loss."""
@@ -45,6 +46,7 @@ class RecalledLoss(Loss):
     record: Mapping[str, Any]
 
     def __init__(self, record: Mapping[str, Any]):
+        check(record)
         known: dict[str, Any] = dict.fromkeys(field.name for field in fields(Loss))
         known |= {name: record[name] for name in KNOWN}
         known |= {name: Missing(name, record["described"]) for name in record["functions"]}
@@ -54,6 +56,21 @@ class RecalledLoss(Loss):
 
     def __reduce_ex__(self, protocol):
         return RecalledLoss, (self.record,)
+
+
+def check(record: Mapping[str, Any]) -> None:
+    """Raises TypeError or ValueError for a description that `recorded` cannot have written: files can be edited."""
+    metric = record["metric"]
+    texts = {"name": record["name"], "described": record["described"], "the metric's name": metric["name"]}
+    if metric["root"] is not None:
+        texts["the metric's root"] = metric["root"]
+    for what, found in texts.items():
+        if not isinstance(found, str):
+            raise TypeError(f"loss: found {found!r} as {what}, expected text")
+    if record["target"] not in TARGETS or not isinstance(record["joint"], bool):
+        raise ValueError(f"loss: found target {record['target']!r} and joint {record['joint']!r}")
+    if not math.isfinite(metric["factor"]) or metric["least"] is not None or not {*record["functions"]} <= {*FUNCTIONS}:
+        raise ValueError("loss: found a metric or functions that no loss has")
 
 
 def recorded(loss: Loss) -> str | dict[str, Any]:
