@@ -247,9 +247,11 @@ class InFile:
         Raises:
             ValueError: in one sentence, if there is no such file or function, or if it gives no learning rate.
         """
-        known = vars(load(path))
+        module = load(path)
+        known = vars(module)
         if name not in known:
-            own = [key for key, value in known.items() if is_schedule(value) and not key.startswith("_")]
+            homes = (module.__name__, partial.__module__)  # what a file imports is not its own
+            own = [key for key in known if is_schedule(known[key]) and getattr(known[key], "__module__", "") in homes]
             raise ValueError(
                 f"{path}: there is no schedule {name!r}; {registry.hint(name, own)}; expected path/to/file.py:name, of "
                 "a function of the step t"
