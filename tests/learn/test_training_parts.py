@@ -176,6 +176,14 @@ def test_blocks_are_divided_into_whole_mini_batches(size, seed):
     assert all(len(rows) % size == 0 for rows in found[:-1])
 
 
+@given(st.integers(1, 40), st.integers(1, 60), st.integers(0, 9))
+def test_the_first_batches_have_enough_rows_however_blocks_are_cut(size, first, seed):
+    whole = block()
+    found = list(in_batches(divided(whole, seed), size, first))
+    assert same(joined(found), whole)
+    assert len(found[0]) >= min(first, len(whole) // size * size)
+
+
 def test_batches_of_rows_are_bounded():
     whole = joined([block(rows=1000, seed=seed) for seed in range(20)])
     assert max(len(rows) for rows in in_batches([whole], 3)) == AT_ONCE // 3 * 3

@@ -243,6 +243,33 @@ def test_penalties_are_those_of_the_weights_as_they_are():
     assert_close(predictions, X @ expected, "trained")
 
 
+def test_penalties_of_parts_of_the_model_are_of_their_numbers_as_they_are():
+    # Here the bias is penalized too; the first feature's scale is far from 1.
+    rows, settings = examples(), {"rule": "adagrad", "l1": 0.01, "l2": 0.1, "decoupled_weight_decay": 0.2}
+    found, expected = (
+        ModelBank(
+            "linear", [Step(**settings, lr=lr) for lr in (0.1, 0.03, 0.5)], loss="squared", features=FEATURES, engine=e
+        )
+        for e in ("cpu", "reference")
+    )
+    assert_identical(found.learn(rows), expected.learn(rows))
+    assert_same(found, expected)
+
+
+def test_numbers_that_were_given_stay_as_rates_change():
+    given = np.arange(1.0, FEATURES + 1)[:, None, None]
+    found = bank(Step("sgd", lr=0.1), Step("sgd", lr=0.2), normalize=False)
+    found.start("weight", given)
+    found.learn(examples().part(0, 1))
+    copied = bank(Step("sgd", lr=0.1), Step("sgd", lr=0.2), normalize=False, features=0)
+    arrays, numbers = found.state()
+    copied.restore({name: array.copy() for name, array in arrays.items()}, numbers)
+    unseen = found.table.statistic("count") == 0
+    for each in (found, copied):
+        each.choose([1], [Step("sgd", lr=0.2)], [False])
+        assert_identical(each.numbers("weight")[unseen, 0, 0, 0], given[unseen, 0, 0].astype(F))
+
+
 @pytest.mark.parametrize("loss", ["logistic", "squared", "hinge"])
 def test_an_implicit_step_uses_the_slope_at_its_end(loss):
     """One example with one feature: the step along the slope s at its end, found by another root finder."""

@@ -128,6 +128,14 @@ def test_a_bank_continues_from_its_state():
     assert_same(resumed, found)
 
 
+def test_a_rate_in_common_does_not_depend_on_the_room_of_the_table():
+    found, roomy = bank(), bank()
+    roomy.grow(10 * FEATURES)
+    for first, last in ((0, 21), (21, SIZE)):
+        assert_identical(found.learn(examples().part(first, last)), roomy.learn(examples().part(first, last)))
+    assert_identical(roomy.numbers("weight")[:FEATURES], found.numbers("weight"))
+
+
 def test_a_state_without_what_is_in_common_is_rejected():
     arrays, numbers = bank().state()
     with pytest.raises(ValueError, match=r"common.weight: found nothing, expected float32 of shape \(1, 3\)"):

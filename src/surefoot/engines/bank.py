@@ -65,7 +65,8 @@ class ModelBank:
         outputs: numbers predicted for each example: 1, or the number of classes.
         damped: for each rate, whether it takes the slope that the loss has where the step leads (an implicit step).
         normalize: divide each feature by its root mean square so far.
-        features: how many there are to begin with; more are added when they occur.
+        features: how many there are to begin with; more are added when they occur. A rate in common is that of all
+            these, whether they occur or not, but not of those that there is only room for.
         batch_size: examples for each step.
         dtype: of the numbers, float32 or float64.
         row_map: from ids to rows of the table; unless given, ids are rows.
@@ -110,6 +111,7 @@ class ModelBank:
         self.total, self.upto_shared = 0.0, np.zeros(1)
         self._followed: dict[str, np.ndarray] = {}
         self.workspace: Any = None
+        self.sharing = features
         self.last, self.upto, self.settled = np.empty(0, np.int64), np.empty(0), 0
         self.grow(features)
 
@@ -199,7 +201,7 @@ class ModelBank:
     def numbers_of(self, part: str) -> int:
         """How many numbers a part has in a lane, so far."""
         layout = self.table.parts[part]
-        return layout.width * (self.features if layout.of == "feature" else 1)
+        return layout.width * (self.sharing if layout.of == "feature" else 1)
 
     def _common(self) -> dict[str, np.ndarray]:
         """What the numbers of a part share, (slots in common, lanes), of the parts that share anything."""
@@ -236,6 +238,11 @@ class ModelBank:
         self.means |= views
         self.last[before:] = self.t
 
+    def _share(self, rows: np.ndarray) -> None:
+        """Lets features that occur, and those before them, be among those that share a rate, where any do."""
+        if self.common and (most := int(rows.max(initial=-1)) + 1) > self.sharing:
+            self.sharing, self.workspace = most, None
+
     def _of_features(self, arrays: Mapping[str, Any]) -> dict[str, Any]:
         return {name: array for name, array in arrays.items() if self.table.parts[name].of == "feature"}
 
@@ -247,6 +254,7 @@ class ModelBank:
             numbers: (features or 1, width, outputs), or what broadcasts to it.
         """
         view = self.table.numbers(part)
+        self.table.started |= self.table.parts[part].of == "feature"
         outputs = np.broadcast_to(np.asarray(numbers), (*view.shape[:2], self.outputs))
         view[...] = np.repeat(outputs, self.rates, axis=2)
 
@@ -264,6 +272,7 @@ class ModelBank:
             first, stop = examples.indptr[0], examples.indptr[-1]
             rows = self.row_map.rows(examples.indices[first:stop])
             self._follow(len(self.row_map))
+            self._share(rows)
             edges = np.minimum(np.arange(-(-n // self.batch_size) + 1) * self.batch_size, n)
             steps = len(edges) - 1
             totals = self._totals(steps)
@@ -354,7 +363,10 @@ class ModelBank:
         if not isinstance(self.row_map, Identity):
             arrays["ids"] = self.row_map.ids(0, self.features)
         arrays |= {f"common.{name}": array for name, array in self.common.items()}
-        return arrays, {"t": self.t, "skipped": self.skipped, "settled": self.settled, "total": self.total}
+        numbers: dict[str, float] = {
+            name: getattr(self, name) for name in ("t", "skipped", "settled", "total", "sharing")
+        }
+        return arrays, numbers | {"started": int(self.table.started)}
 
     def restore(self, arrays: Mapping[str, np.ndarray], numbers: Mapping[str, Any]) -> None:
         """Goes on from a state of a bank of the same kind.
@@ -367,6 +379,8 @@ class ModelBank:
         self.t = restoring.whole(numbers, "t")
         self.settled, self.skipped = restoring.whole(numbers, "settled", self.t), restoring.whole(numbers, "skipped")
         self.total = restoring.real(numbers, "total")
+        self.sharing = restoring.whole(numbers, "sharing", rows)
+        self.table.started = bool(restoring.whole(numbers, "started", 1))
         self.last = restoring.array(arrays, "last", np.int64, (rows,)).copy()
         if rows and not 0 <= self.last.min() <= self.last.max() <= self.t:
             raise ValueError(f"last: found steps {self.last.min()} … {self.last.max()}, expected 0 … {self.t}")

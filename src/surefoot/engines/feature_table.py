@@ -140,6 +140,7 @@ class FeatureTable:
         cells: (rows, cells), the rows as numbers of dtype.
         sums: (rows, …), the same memory as float64, with the statistics.
         shared: (1, cells), the parts of the model.
+        started: whether numbers of features were set before they occurred.
     """
 
     def __init__(
@@ -151,7 +152,7 @@ class FeatureTable:
         row_map: RowMap,
     ):
         self.architecture, self.dtype, self.row_map = architecture, np.dtype(dtype), row_map
-        self.rows = 0
+        self.rows, self.started = 0, False
         self._lay_out(slots, lanes)
         width = max((layout.end for layout in self.parts.values() if layout.of == "model"), default=1)
         self.shared = np.zeros((1, width), self.dtype)
@@ -285,7 +286,7 @@ class FeatureTable:
     def _begins_at_zero(self) -> bool:
         """Whether features have no number but 0 before they occur."""
         slots = [slot for layout in self.parts.values() if layout.of == "feature" for slot in layout.slots.values()]
-        return self.architecture.starts_at_zero and not any(map(np.any, slots))
+        return not self.started and self.architecture.starts_at_zero and not any(map(np.any, slots))
 
 
 @kernel

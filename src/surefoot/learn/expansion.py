@@ -1,17 +1,20 @@
 """What stands between the features of a file or table and those of a model: the same for training and prediction.
 
-There is one step, `expanded`. So far it leaves features as they are, but for fields that a model does not tell apart.
+There is one step, `expanded`. So far it leaves features as they are, but for values of 0 and for fields that a model
+does not tell apart.
 """
 
 from __future__ import annotations
 
 from surefoot.data.stream import Block
-from surefoot.data.stream.blocks import without_fields
+from surefoot.data.stream.blocks import without_fields, without_zeros
 from surefoot.models import Architecture
 
 
 def expanded(architecture: Architecture, block: Block) -> Block:
     """A block with the features that the model has, each once in a row, or once in each field that it tells apart.
+
+    Values of 0 are left out, as arrays and SciPy's matrices have them left out: they would count as occurrences.
 
     >>> import numpy as np
     >>> from surefoot.models import linear
@@ -19,4 +22,4 @@ def expanded(architecture: Architecture, block: Block) -> Block:
     >>> expanded(linear, twice).values
     array([2.])
     """
-    return without_fields(block) if architecture.merges_fields else block
+    return without_zeros(without_fields(block) if architecture.merges_fields else block)

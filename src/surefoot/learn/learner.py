@@ -23,8 +23,6 @@ SETTLED = 2000
 """Examples before the weights of learning rates are kept for further passes: fewer do not tell rates apart."""
 ROWS = 8192
 """Examples that are learned from at once."""
-FIRST_TARGETS = 4096
-"""Examples whose targets are centred and scaled by."""
 CENTERS = {"mean": np.mean, "median": np.median}
 NUMBERS = ("center", "spread", "examples", "weight", "least", "features")
 """What of a learner's state are plain numbers."""
@@ -197,7 +195,7 @@ class Learner:
         """Numbers to predict are centred and scaled by the first examples', so that no rate depends on their unit."""
         if not self.settings.scale_targets:
             return
-        loss, y = self.settings.loss, examples.targets[:FIRST_TARGETS]
+        loss, y = self.settings.loss, examples.targets[: self.settings.first_targets]
         if loss.center is not None:
             self.center = float(CENTERS[loss.center](y))
             self.spread = float(np.std(y)) or abs(self.center) or 1.0

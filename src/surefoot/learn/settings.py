@@ -20,6 +20,8 @@ from surefoot.schedules import Schedule
 AUTO = "auto"
 DTYPES = ("float32", "float64")
 GRANULARITIES = ("coordinate", "tensor")
+FIRST_TARGETS = 4096
+"""Examples whose targets are centred and scaled by."""
 
 
 @dataclass(frozen=True)
@@ -218,3 +220,9 @@ class Settings(Method):
                 f'lr: "auto" averages models, which needs a convex loss; {self.loss.name} is not one; give a number'
             )
         super().__post_init__()
+
+    @property
+    def first_targets(self) -> int:
+        """How many examples are looked at before the first step, for what their targets are centred and scaled by."""
+        looks = self.scale_targets and (self.loss.center is not None or self.loss.initial is not None)
+        return FIRST_TARGETS if looks else 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator
 from contextlib import closing
+from itertools import chain, islice
 
 import surefoot
 from surefoot import losses, schedules
@@ -118,7 +119,9 @@ class Training:
         """The examples of the present pass that were not learned from yet."""
         with closing(iter(self.stream)) as blocks:
             rest = self.cursor.remaining(map(self._usable, blocks), self.targets, self.plan.place)
-            for block in in_batches(rest, self.plan.method.batch_size):
+            opening = list(islice(rest, 1))  # which decides what the labels are
+            first = self._settings().first_targets if opening and self.learner is None else 1
+            for block in in_batches(chain(opening, rest), self.plan.method.batch_size, first):
                 yield examples_of(block, self.targets)
 
     def _usable(self, block: Block) -> Block:

@@ -92,6 +92,21 @@ def _taken(block: Block, indptr: np.ndarray, rows: slice | np.ndarray, entries: 
     return Block(indptr, *arrays, **optional)
 
 
+def without_zeros(block: Block) -> Block:
+    """The block without entries of value 0: a feature that has it is as good as absent.
+
+    >>> row = Block(np.array([0, 2]), np.array([3, 7]), np.array([0.0, 2.0]), np.ones(1), np.ones(1))
+    >>> without_zeros(row).indices
+    array([7])
+    """
+    kept = block.values != 0
+    if kept.all():
+        return block
+    indptr = np.append(0, np.cumsum(kept))[block.indptr]
+    fields = None if block.fields is None else block.fields[kept]
+    return replace(block, indptr=indptr, indices=block.indices[kept], values=block.values[kept], fields=fields)
+
+
 def without_fields(block: Block) -> Block:
     """Entries of the same feature summed, whatever their field: for models to which they are one."""
     if block.fields is None:

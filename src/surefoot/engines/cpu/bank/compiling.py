@@ -217,14 +217,20 @@ def calls(architecture: Architecture, kind: BankKind, parts: Sequence[dict]) -> 
         functions, terms = {}, []
         for p, (part, around, names) in enumerate(zip(architecture.parts.values(), kind.parts, parts, strict=True)):
             if takes_part(name, part.of, around):
-                own = "step_shared_part" if name == "STEP_PARTS" and around.shared else helper
-                functions[f"{helper}_{p}"] = jitted(own, names)
+                functions[f"{helper}_{p}"] = jitted(own_helper(name, helper, part.of, around), names)
                 places = OF_FEATURES if part.of == "feature" else OF_THE_MODEL
                 terms.append(f"{helper}_{p}({call.format(p=p, **places)})")
         counts = helper in ("step_part", "move_part")
         body = " + ".join(terms) or "0" if counts else f"({''.join(f'{term}, ' for term in terms)})"
         found[name] = numba.njit(eval(f"lambda {arguments}: {body}", functions), **INNER)
     return found
+
+
+def own_helper(name: str, helper: str, of: str, around: Kind) -> str:
+    """What is called for a part: the helper, or another one that takes the same."""
+    if name == "STEP_PARTS" and around.shared:
+        return "step_shared_part"
+    return "penalties_of_model" if name == "PENALTIES_PARTS" and of == "model" else helper
 
 
 def takes_part(name: str, of: str, around) -> bool:
