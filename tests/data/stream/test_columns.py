@@ -275,6 +275,37 @@ def test_faults_of_parquet(tmp_path):
             list(read(path, Table(target="y", drop=["l"])))
 
 
+def test_a_file_without_rows_or_without_a_column_that_is_read_is_reported(tmp_path):
+    parquet.write_table(arrow({"y": [], "x": [], "s": []}), tmp_path / "a.parquet")
+    with pytest.raises(DataError, match=r"a\.parquet: is empty, expected at least one row$"):
+        list(ReadOptions(target="y").open(tmp_path / "a.parquet"))
+    with pytest.raises(
+        DataError, match=r"a\.parquet: found no column to read, expected at least one; there are y, x, s$"
+    ):
+        ReadOptions(drop=("*",)).open(tmp_path / "a.parquet")
+
+
+def test_truth_values_as_target_are_0_and_1(tmp_path):
+    """In Parquet, data frames, arrays of NumPy and dicts; as features they are text."""
+    labels, flags = [True, False, None, True], [False, True, True, None]
+    made = pyarrow.table({"y": pyarrow.array(labels), "s": pyarrow.array(flags), "x": [1.0, 2.0, 3.0, 4.0]})
+    expected = read_rows(
+        [
+            {"y": None if y is None else int(y), "s": s, "x": x}
+            for y, s, x in zip(labels, flags, [1.0, 2.0, 3.0, 4.0], strict=True)
+        ],
+        Table(target="y"),
+    )
+    np.testing.assert_array_equal(expected.labels, [1, 0, np.nan, 1])
+    assert_same(joined(list(read(as_parquet(made), Table(target="y"), dtype="float64"))), expected)
+    assert_same(read_rows(made, Table(target="y")), expected)
+    assert_same(read_rows(made.to_pylist(), Table(target="y")), expected)
+    assert_same(read_rows(made.to_pandas(), Table(target="y")), expected)
+    parquet.write_table(made.slice(0, 2), tmp_path / "a.parquet")
+    model = Training(Plan((str(tmp_path / "a.parquet"),), reading=ReadOptions(target="y"))).run().model
+    assert model.targets.classes == (0.0, 1.0)
+
+
 def test_rows_are_named_if_others_were_skipped():
     table = pyarrow.table({"y": [0.0, 1.0, 2.0, 3.0, 4.0], "x": [math.inf, 1.0, math.inf, 2.0, 3.0]})
     stream = read(as_parquet(table), Table(target="y"), on_error="skip")

@@ -62,6 +62,24 @@ def numbers_of(array: Any) -> Column:
     return strings_of(array)
 
 
+def labels_of(array: Any) -> Column:
+    """A column of targets: as `numbers_of` has it, but truth values are 0 and 1.
+
+    >>> labels_of(np.array([True, False]))
+    Numbers(values=array([1., 0.]))
+    """
+    if not isinstance(array, np.ndarray):
+        from pyarrow import types
+
+        return numbers_of(array.cast("int8") if types.is_boolean(array.type) else array)
+    if array.dtype == bool:
+        return Numbers(array.astype(np.float64))
+    values = array.tolist() if array.dtype == object else []
+    if values and all(is_none(value) or isinstance(value, (bool, np.bool_)) for value in values):
+        return Numbers(np.array([np.nan if is_none(value) else value for value in values], np.float64))
+    return numbers_of(array)
+
+
 def strings_of(array: Any) -> Strings:
     """A column whose values are wanted as text.
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from surefoot.data.errors import DataError
 from surefoot.data.stream import sources
-from surefoot.data.stream.arrays import Numbers, Strings, numbers_of, strings_of
+from surefoot.data.stream.arrays import Column, Numbers, Strings, labels_of, numbers_of, strings_of
 from surefoot.data.stream.faults import Fault, shown
 from surefoot.data.stream.hashing import Hashing
 from surefoot.data.stream.kernels import compiled, layout
@@ -33,6 +33,9 @@ TILE = 1 << 13
 """Entries of rows that are made at once: they fit the second cache."""
 KINDS = ("number", "text", "nested")
 """What a column of a file holds."""
+
+READ: dict[int, Callable[[Any], Column]] = {layout.CATEGORICAL: strings_of, layout.TARGET: labels_of}
+"""How columns are read, by kind; others are numbers."""
 
 Batch: TypeAlias = Mapping[str, Any]
 """Columns by name, each an array of NumPy or of PyArrow, all of the same length."""
@@ -92,6 +95,9 @@ def opened(table: Table, files: list[Any], open: OpenColumns) -> ColumnTable:
     schema = table.schema(name, tuple(columns), [kind == "number" for kind in columns.values()]).used
     if nested := [column for column in schema.names if columns[column] == "nested"]:
         raise DataError(f"{name}: column {nested[0]!r} holds lists or records, expected single values; drop it")
+    if not schema.names:
+        known = ", ".join(list(columns)[:8]) or "none"
+        raise DataError(f"{name}: found no column to read, expected at least one; there are {known}")
     return ColumnTable(schema, open)
 
 
@@ -209,7 +215,7 @@ class ColumnParser:
         for place, (name, kind) in enumerate(zip(self.schema.names, self.schema.kinds, strict=True)):
             array = piece.content[name]
             try:
-                column = strings_of(array) if kind == layout.CATEGORICAL else numbers_of(array)
+                column = READ.get(kind, numbers_of)(array)
             except Exception as error:  # PyArrow's, or those of values that a format of the user's own gives
                 advice = "drop the column, or write the file again"
                 raise DataError(f"{piece.name}: column {name!r} cannot be read ({error}); {advice}") from None

@@ -10,6 +10,7 @@ import numpy as np
 from surefoot.data.errors import DataError
 from surefoot.data.stream import sources
 from surefoot.data.stream.blocks import Block
+from surefoot.data.stream.columns import ColumnTable
 from surefoot.data.stream.faults import Policy, place
 from surefoot.data.stream.hashing import Hashing, Names
 from surefoot.data.stream.opening import Opened
@@ -122,7 +123,8 @@ class Stream:
         if self.policy.counts:
             return f"{names}: found no line that can be used ({self.policy.summary()})"
         if not self.lines:
-            return f"{names}: is empty, expected at least one line of data"
+            what = "row" if isinstance(self.reader, ColumnTable) else "line of data"
+            return f"{names}: is empty, expected at least one {what}"
         return f"{names}: found only comments and blank lines, expected examples"
 
 
