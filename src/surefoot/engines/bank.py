@@ -70,7 +70,8 @@ class ModelBank:
         batch_size: examples for each step.
         dtype: of the numbers, float32 or float64.
         row_map: from ids to rows of the table; unless given, ids are rows.
-        engine: "cpu" (Numba) or "reference" (NumPy; slow, obvious, the same bits).
+        engine: "cpu" (Numba) or "reference" (NumPy; slow, obvious, the same bits; in float64, losses that
+            call exp or log may differ in the last digit).
 
     Attributes:
         workspace: what an engine keeps from call to call, as long as steps and memory are the same.
