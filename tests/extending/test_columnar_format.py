@@ -55,7 +55,7 @@ def files(tmp_path):
     with open(tmp_path / "data.csv", "w", newline="") as target:
         writer = csv.writer(target)
         writer.writerow(ARRAY.dtype.names)
-        writer.writerows([(y, x, k, s, str(bool(t)).lower()) for y, x, k, s, t in ROWS])
+        writer.writerows([(y, x, k, s, bool(t)) for y, x, k, s, t in ROWS])
     return tmp_path
 
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from surefoot.data.stream.kernels.layout import PADDING
+from surefoot.data.stream.values import bytes_of, hold_numbers, is_none, is_number, number_of
 
 NEW_LINE = 10
 FLOATS = {"halffloat": "float16", "float": "float32", "double": "float64"}
@@ -59,7 +60,11 @@ def numbers_of(array: Any) -> Column:
         return _numbers_of_arrow(array)
     if array.dtype.kind in "iuf":
         return Numbers(array.astype(np.float64))
-    return strings_of(array)
+    values = list(array)
+    if hold_numbers(values):
+        return Numbers(np.array([number_of(value) for value in values], np.float64))
+    # In float64 first, so that a number is the same whatever the other rows of its column hold.
+    return _strings_of_objects([number_of(value) if is_number(value) else value for value in values])
 
 
 def labels_of(array: Any) -> Column:
@@ -84,45 +89,18 @@ def strings_of(array: Any) -> Strings:
     """A column whose values are wanted as text.
 
     >>> strings_of(np.array(["b", None, 2.0, True], object)).text.tobytes()
-    b'b2true'
+    b'b2True'
     """
-    return _strings_of_objects(array.tolist()) if isinstance(array, np.ndarray) else _strings_of_arrow(array)
-
-
-def holds_numbers(values: Sequence[Any]) -> bool:
-    """Whether all values of a column, as Python has them, are numbers or missing."""
-    return all(is_none(v) or (isinstance(v, (int, float, np.number)) and not isinstance(v, bool)) for v in values)
-
-
-def is_none(value: Any) -> bool:
-    """Whether a value stands for none."""
-    return value is None or (isinstance(value, (float, np.floating)) and bool(np.isnan(value)))
+    # NumPy's `tolist` would make floats of float32, and whole numbers of times.
+    return _strings_of_objects(list(array)) if isinstance(array, np.ndarray) else _strings_of_arrow(array)
 
 
 def _strings_of_objects(values: Sequence[Any]) -> Strings:
-    texts = [b"" if is_none(value) else text_of(value).encode() for value in values]
+    texts = [bytes_of(value) for value in values]
     codes = np.arange(len(texts), dtype=np.int32)
     codes[[is_none(value) for value in values]] = -1
     text = np.frombuffer(b"".join(texts), np.uint8)
     return Strings(codes, text, np.cumsum([0, *map(len, texts)]))
-
-
-def text_of(value: Any) -> str:
-    """A value as a table of text has it; numbers and truth values as PyArrow writes them.
-
-    >>> text_of(1.0), text_of(0.1), text_of(1e-7), text_of(True), text_of("x")
-    ('1', '0.1', '1e-7', 'true', 'x')
-    """
-    if isinstance(value, (bool, np.bool_)):
-        return "true" if value else "false"
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
-    if not isinstance(value, (float, np.floating)):
-        return str(value)
-    mantissa, e, exponent = repr(value.item() if isinstance(value, np.floating) else value).partition("e")
-    mantissa = mantissa.removesuffix(".0")
-    sign = "+" if e and int(exponent) > 0 else ""
-    return f"{mantissa}e{sign}{int(exponent)}" if e else mantissa
 
 
 def _numbers_of_arrow(array: Any) -> Column:
@@ -161,17 +139,19 @@ def _valid(array: Any) -> np.ndarray | None:
 def _strings_of_arrow(array: Any) -> Strings:
     from pyarrow import types
 
-    if types.is_dictionary(array.type):
-        # A dictionary may serve many more rows than these.
-        if len(array.dictionary) <= len(array) and not array.dictionary.null_count:
-            numbers, valid = _primitive(array.indices)
-            codes = numbers.astype(np.int32) if valid is None else np.where(valid, numbers, -1).astype(np.int32)
-            # Kernels trust codes.
-            if len(codes) and not -(valid is not None) <= codes.min() <= codes.max() < len(array.dictionary):
-                raise ValueError("found a string that its dictionary does not have")
-            return Strings(codes, *_text_of_arrow(array.dictionary))
+    # A dictionary may serve many more rows than these.
+    if types.is_dictionary(array.type) and (len(array.dictionary) > len(array) or array.dictionary.null_count):
         array.validate(full=True)
         array = array.dictionary_decode()
+    if not (types.is_dictionary(array.type) or _is_cast(array.type)):
+        array = array.dictionary_encode()
+    if types.is_dictionary(array.type):
+        numbers, valid = _primitive(array.indices)
+        codes = numbers.astype(np.int32) if valid is None else np.where(valid, numbers, -1).astype(np.int32)
+        # Kernels trust codes.
+        if len(codes) and not -(valid is not None) <= codes.min() <= codes.max() < len(array.dictionary):
+            raise ValueError("found a string that its dictionary does not have")
+        return Strings(codes, *_text_of_arrow(array.dictionary))
     text, cuts = _text_of_arrow(array)
     codes = np.arange(len(array), dtype=np.int32)
     if (valid := _valid(array)) is not None:
@@ -179,13 +159,40 @@ def _strings_of_arrow(array: Any) -> Strings:
     return Strings(codes, text, cuts)
 
 
+def _is_cast(kind: Any) -> bool:
+    """Whether PyArrow's text for a type is its values' names: it is not for truth values, floats and times."""
+    from pyarrow import types
+
+    return _is_text(kind) or str(kind).endswith("_view") or types.is_integer(kind) or types.is_null(kind)
+
+
+def _is_text(kind: Any) -> bool:
+    from pyarrow import types
+
+    tests = types.is_string, types.is_binary, types.is_large_string, types.is_large_binary
+    return any(test(kind) for test in tests)
+
+
+def _values_of_arrow(array: Any) -> list[Any]:
+    """The values of an array, floats in their own precision."""
+    from pyarrow import types
+
+    if not types.is_floating(array.type):
+        return array.to_pylist()
+    numbers, valid = _primitive(array)
+    return list(numbers) if valid is None else [x if there else None for x, there in zip(numbers, valid, strict=True)]
+
+
 def _text_of_arrow(array: Any) -> tuple[np.ndarray, np.ndarray]:
     """The bytes of strings and where each begins: views of what PyArrow has, where that can be."""
     import pyarrow
     from pyarrow import types
 
+    if not _is_cast(array.type):
+        named = _strings_of_objects(_values_of_arrow(array))
+        return named.text, named.cuts
     wide = types.is_large_string(array.type) or types.is_large_binary(array.type)
-    if not (wide or types.is_string(array.type) or types.is_binary(array.type)):
+    if not _is_text(array.type):
         array, wide = array.cast(pyarrow.large_string()), True
     _, offsets, content = array.buffers()
     if offsets is None or not len(array):

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from surefoot.data.errors import DataError
-from surefoot.data.stream.arrays import holds_numbers, is_none
 from surefoot.data.stream.blocks import Block
 from surefoot.data.stream.columns import Batch, ColumnParser
 from surefoot.data.stream.hashing import Names
 from surefoot.data.stream.reader import Piece, Request
 from surefoot.data.stream.table import Table
+from surefoot.data.stream.values import hold_numbers
 
 NAME = "rows"
 """What messages call them."""
@@ -74,12 +74,9 @@ def _of_dicts(rows: Any, table: Table, trained: bool) -> tuple[Batch, Mapping[st
     batch, numeric = {}, {}
     for name in columns:
         values = [row.get(name) for row in found]
-        numeric[name] = holds_numbers(values)
-        if numeric[name]:
-            batch[name] = np.array([np.nan if is_none(value) else float(value) for value in values], np.float64)
-        else:
-            batch[name] = np.empty(len(values), object)
-            batch[name][:] = values
+        numeric[name] = hold_numbers(values)
+        batch[name] = np.empty(len(values), object)
+        batch[name][:] = values
     return batch, numeric
 
 

@@ -22,7 +22,7 @@ from surefoot.data.stream.hashing import Hashing
 from surefoot.data.stream.kernels import compiled
 from surefoot.data.stream.kernels.layout import CATEGORICAL, DROPPED, NUMERIC, PADDING, TARGET, WEIGHT
 
-MISSING = ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "-nan", "null", "NULL", "None")
+MISSING = ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "-nan", "NaT", "null", "NULL", "None")
 """Values that stand for none."""
 NONE = "missing"
 """What features are called that say so."""
