@@ -59,7 +59,8 @@ def check(data: Dataset, X, y, task="regression"):
     found = data.X if isinstance(data.X, np.ndarray) else data.X.toarray()
     np.testing.assert_array_equal(found, X)
     np.testing.assert_array_equal(data.y, y)
-    assert data.X.dtype == data.y.dtype == np.float32
+    fits = np.array_equal(np.float32(X), X) and np.array_equal(np.float32(y), y)
+    assert data.X.dtype == data.y.dtype == (np.float32 if fits else np.float64)
     assert data.task == task
 
 
@@ -110,8 +111,26 @@ def test_damaged_files_are_read_or_rejected_and_never_crash(write, position, jun
 def test_comments_blank_lines_and_query_ids(write):
     data = load(write(GOOD))
     expected = [[0.5, 0, 2], [0, 1, 0], [1, 0, 0], [0, -1e-3, 0], [0, 0, 4]]
-    check(data, np.array(expected, np.float32), [0, 1, 1, 0, 0], "classification")
+    check(data, np.array(expected), [0, 1, 1, 0, 0], "classification")
     assert (data.name, data.classes) == ("toy", ("-1", "1"))
+
+
+@pytest.mark.parametrize("layout", ["svmlight", "dense", "csr"])
+@pytest.mark.parametrize("where", ["X", "y", "neither"])
+def test_numbers_are_those_of_the_file(write, layout, where):
+    """Float32 holds them where it can hold all of them exactly."""
+    X, y = np.eye(6) + (0.1 if where == "X" else 0.25), np.arange(6) + (0.1 if where == "y" else 0.25)
+    if layout == "svmlight":
+        lines = (
+            " ".join([repr(t), *(f"{j}:{v!r}" for j, v in enumerate(x))])
+            for x, t in zip(X.tolist(), y.tolist(), strict=True)
+        )
+        data = load(write("\n".join(lines).encode()))
+    else:
+        matrix = csr_array(X)
+        sparse = {"data": matrix.data, "indices": matrix.indices, "indptr": matrix.indptr, "shape": matrix.shape}
+        data = load(write(archive(y=y, **({"X": X} if layout == "dense" else sparse)), "toy.npz"))
+    check(data, X, y)
 
 
 def test_windows_line_ends_and_a_home_folder(write, tmp_path, monkeypatch):

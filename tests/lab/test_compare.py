@@ -13,10 +13,16 @@ from support.numerics import assert_close, assert_identical
 
 import surefoot
 from surefoot import LinearClassifier, LinearRegressor, losses, rules
-from surefoot.data import Dataset
+from surefoot.data import Dataset, load
+from surefoot.data.reading import ReadOptions
+from surefoot.data.stream import Hashing
+from surefoot.data.stream.sources import limits
 from surefoot.engines import order
 from surefoot.lab import comparison, race, report, standings
 from surefoot.lab.race import Race, Rates, Settings
+from surefoot.learn.plan import Plan
+from surefoot.learn.settings import Method
+from surefoot.learn.training import Training
 from surefoot.rules import REGISTRY, RuleError, positive, rule
 
 QUICK = {"epochs": 3, "seeds": 2, "batch_size": 4, "engine": "reference"}
@@ -203,6 +209,50 @@ def test_a_rule_ends_with_the_weights_of_the_estimator():
         model = LinearClassifier(optimizer=name, lr=lr, batch_size=batch_size, epochs=1, shuffle=False)
         model.fit(X[turns], y[turns])
         assert_identical(race.weights_of(learner), np.append(model.coef_, model.intercept_))
+
+
+def written(path, X, y) -> list[str]:
+    """The lines of examples, with all digits, and the table's head where the file is one."""
+    if path.suffix == ".csv":
+        return ["y,a,b,c,d,e,f\n", *(",".join(map(repr, [t, *row])) + "\n" for t, row in zip(y, X, strict=True))]
+    return [f"{t!r} " + " ".join(f"{j}:{v!r}" for j, v in enumerate(row)) + "\n" for t, row in zip(y, X, strict=True)]
+
+
+@pytest.mark.parametrize(
+    "file, loss, rule, lr, batch_size",
+    [
+        ("two.svm", "logistic", "adagrad", 0.1, 1),
+        ("two.csv", "logistic", "ftrl", 0.3, 7),
+        ("many.svm", "squared", "sgd", 0.01, 1),
+        ("many.csv", "squared", "adagrad", 1.0, 400),
+        ("many.svm", "quantile", "adagrad", 0.1, 7),
+        ("many.csv", "huber", "adam", 0.05, 7),
+    ],
+)
+def test_compare_and_train_end_in_the_same_weights_on_a_file(file, loss, rule, lr, batch_size, tmp_path, monkeypatch):
+    """Bit for bit, though neither features nor targets are exact in float32."""
+    rng, path, caught = np.random.default_rng(0), tmp_path / file, []
+    X = rng.normal(size=(400, 6)) * (scales := 10.0 ** np.arange(-3, 3))
+    y = (X / scales).sum(axis=1) + 0.1
+    X[rng.random(X.shape) < 0.1] = 0
+    y = np.where(y > 0, 1.0, -1.0) if loss == "logistic" else y
+    path.write_text("".join(written(path, X.tolist(), y.tolist())))
+    monkeypatch.setattr(limits, "PIECE", 3000)  # blocks of some rows
+    weights_of = race.weights_of
+    monkeypatch.setattr(race, "weights_of", lambda learner: caught.append(weights_of(learner)) or caught[-1])
+    how = {"lr": lr, "batch_size": batch_size, "engine": "reference"}
+    surefoot.compare(path, rule, loss=loss, epochs=1, seeds=[0], **how)
+    data = load(path)
+    turns = data.train[order(len(data.train), np.random.default_rng(0))]
+    path.write_text("".join(written(path, X[turns].tolist(), y[turns].tolist())))
+    options = ReadOptions(target="y") if path.suffix == ".csv" else ReadOptions()
+    training = Training(Plan((str(path),), options, loss=loss, method=Method(rules.get(rule), **how)))
+    training.run()
+    assert training.learner is not None
+    *weights, bias = weights_of(training.learner)
+    learned = [*(weights if path.suffix == ".svm" else np.take(weights, sorted(map(Hashing().index, "abcdef")))), bias]
+    assert_identical(np.array(learned), caught[-1])
+    assert data.X.dtype == np.float64
 
 
 def by_hand(data: Dataset, rule: str, lr: float, epochs: int) -> list[float]:

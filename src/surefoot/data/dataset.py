@@ -146,9 +146,7 @@ def split(y: np.ndarray, task: Task, seed: int = 0) -> tuple[Indices, Indices]:
     return np.flatnonzero(~held_out), np.flatnonzero(held_out)
 
 
-def targets(
-    labels: np.ndarray, task: Task | None, name: str, dtype: type[np.floating] = np.float32
-) -> tuple[np.ndarray, Task, tuple[str, str] | None]:
+def targets(labels: np.ndarray, task: Task | None, name: str) -> tuple[np.ndarray, Task, tuple[str, str] | None]:
     """Turn the labels of a file into targets.
 
     Without a task, two distinct labels are the classes 0 and 1, in ascending order ({-1, 1}, {0, 1}, {1, 2},
@@ -158,16 +156,15 @@ def targets(
         labels: one number or string per example.
         task: "classification" or "regression" to insist, None to decide by the rule above.
         name: of the data set, for messages.
-        dtype: of the targets.
 
     Returns:
-        The targets, the task, and the names of the two classes (None for regression).
+        The targets in float64, the task, and the names of the two classes (None for regression).
 
     Raises:
         DataError: the labels are constant, more than two classes, or words where numbers are needed.
 
     >>> targets(np.array([1, -1, 1]), None, "toy")
-    (array([1., 0., 1.], dtype=float32), 'classification', ('-1', '1'))
+    (array([1., 0., 1.]), 'classification', ('-1', '1'))
     """
     if labels.dtype.kind not in "biufU":
         raise DataError(f"{name}: found targets of dtype {labels.dtype}, expected numbers or strings")
@@ -185,11 +182,10 @@ def targets(
                 f"{name}: found {len(distinct):,} classes ({some}), but only two are supported: "
                 + ("keep the rows of two of them" if words else "keep two of them or use task 'regression'")
             )
-        return (labels == distinct[1]).astype(dtype), task, (_text(distinct[0]), _text(distinct[1]))
+        return (labels == distinct[1]).astype(np.float64), task, (_text(distinct[0]), _text(distinct[1]))
     if words:
         raise DataError(f"{name}: task 'regression' needs numbers as targets, found words such as {str(labels[0])!r}")
-    with np.errstate(over="ignore"):
-        return labels.astype(dtype), task, None
+    return labels.astype(np.float64), task, None
 
 
 def _text(label: Any) -> str:
