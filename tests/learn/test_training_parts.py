@@ -19,7 +19,7 @@ from surefoot.engines.examples import Examples
 from surefoot.learn.checkpoint import Checkpoint, Checkpointer
 from surefoot.learn.cursor import CheckSums, Cursor
 from surefoot.learn.divergence import FIRST, Divergence, Window
-from surefoot.learn.examples import AT_ONCE, examples_of, in_batches
+from surefoot.learn.examples import AT_ONCE, examples_of, in_batches, until
 from surefoot.learn.learner import DivergedError, Learner
 from surefoot.learn.plan import CHECKPOINT, Plan
 from surefoot.learn.room import make_room
@@ -176,12 +176,14 @@ def test_blocks_are_divided_into_whole_mini_batches(size, seed):
     assert all(len(rows) % size == 0 for rows in found[:-1])
 
 
-@given(st.integers(1, 40), st.integers(1, 60), st.integers(0, 9))
-def test_the_first_batches_have_enough_rows_however_blocks_are_cut(size, first, seed):
-    whole = block()
-    found = list(in_batches(divided(whole, seed), size, first))
-    assert same(joined(found), whole)
-    assert len(found[0]) >= min(first, len(whole) // size * size)
+@given(st.integers(0, 60), st.integers(0, 9))
+def test_the_first_rows_are_found_however_blocks_are_cut(rows, seed):
+    blocks = divided(block(), seed)
+    rest = iter(blocks)
+    opening = until(rows, rest)
+    assert [*opening, *rest] == blocks
+    assert sum(map(len, opening)) >= min(rows, 50)
+    assert sum(map(len, opening[:-1])) < max(rows, 1)
 
 
 def test_batches_of_rows_are_bounded():

@@ -27,10 +27,8 @@ def for_model(architecture: Architecture, source: Source, targets: Targets, bloc
     return usable(source, targets, expanded(architecture, block))
 
 
-def in_batches(blocks: Iterable[Block], batch_size: int, first: int = 1) -> Iterator[Block]:
+def in_batches(blocks: Iterable[Block], batch_size: int) -> Iterator[Block]:
     """Blocks of whole mini-batches, at most AT_ONCE rows or one mini-batch each; only the last row may end one early.
-
-    The first has at least `first` rows, at most AT_ONCE / 2, if there are as many: however the blocks were cut.
 
     >>> row = Block(np.array([0, 1]), np.array([7]), np.ones(1), np.ones(1), np.ones(1))
     >>> [len(block) for block in in_batches([joined([row] * 5), joined([row] * 6)], 4)]
@@ -41,15 +39,19 @@ def in_batches(blocks: Iterable[Block], batch_size: int, first: int = 1) -> Iter
     for block in blocks:
         block = joined([*held, block]) if held else block
         whole = len(block) // batch_size * batch_size
-        if whole < first:
-            held = [block]
-            continue
-        held, first = [part_of(block, whole, len(block))] if whole < len(block) else [], 1
-        for begin in range(0, whole, at_once):
-            yield part_of(block, begin, min(begin + at_once, whole))
-    for block in held:
-        for begin in range(0, len(block), at_once):
-            yield part_of(block, begin, min(begin + at_once, len(block)))
+        held = [part_of(block, whole, len(block))] if whole < len(block) else []
+        for first in range(0, whole, at_once):
+            yield part_of(block, first, min(first + at_once, whole))
+    yield from held
+
+
+def until(rows: int, blocks: Iterator[Block]) -> list[Block]:
+    """The next blocks that have at least this number of rows together, or all."""
+    found: list[Block] = []
+    while rows > 0 and (block := next(blocks, None)) is not None:
+        found.append(block)
+        rows -= len(block)
+    return found
 
 
 def examples_of(block: Block, targets: Targets) -> Examples:

@@ -67,7 +67,7 @@ class Learner:
     ):
         self.settings, self._row_map = settings, row_map
         self.grid = RateGrid.begin(settings.rates())
-        self.center, self.spread = 0.0, 1.0
+        self.center, self.spread, self._begun = 0.0, 1.0, False
         self.features = features
         self.bank = self._bank(features)
         if initial:
@@ -165,8 +165,8 @@ class Learner:
         Raises:
             DivergedError: predictions are no longer finite; the learner is then of no use.
         """
-        if self.examples == 0 and len(examples):
-            self._begin(examples)
+        if self.examples == 0 and len(examples) and not self._begun:
+            self.begin(examples.targets)
         self.features = max(self.features, examples.features_needed)
         if self._row_map is None:
             self.bank.grow(self.features)
@@ -191,11 +191,17 @@ class Learner:
     def _scales(self) -> bool:
         return (self.center, self.spread) != (0.0, 1.0)
 
-    def _begin(self, examples: Examples) -> None:
-        """Numbers to predict are centred and scaled by the first examples', so that no rate depends on their unit."""
+    def begin(self, targets: np.ndarray) -> None:
+        """Centres and scales what is to be predicted by the first targets, so that no rate depends on their unit.
+
+        Args:
+            targets: those of the examples that will be learned from first, (n,); unless they are given before, `learn`
+                takes those of its first call. Settings.first_targets of them count.
+        """
+        self._begun = True
         if not self.settings.scale_targets:
             return
-        loss, y = self.settings.loss, examples.targets[: self.settings.first_targets]
+        loss, y = self.settings.loss, targets[: self.settings.first_targets]
         if loss.center is not None:
             self.center = float(CENTERS[loss.center](y))
             self.spread = float(np.std(y)) or abs(self.center) or 1.0

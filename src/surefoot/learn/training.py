@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator
 from contextlib import closing
-from itertools import chain, islice
+from itertools import chain
+
+import numpy as np
 
 import surefoot
 from surefoot import losses, schedules
@@ -17,7 +19,7 @@ from surefoot.learn.checkpoint import Checkpoint, Checkpointer, sizes
 from surefoot.learn.cursor import Cursor
 from surefoot.learn.divergence import Divergence
 from surefoot.learn.evaluation import Evaluation
-from surefoot.learn.examples import examples_of, for_model, in_batches
+from surefoot.learn.examples import examples_of, for_model, in_batches, until
 from surefoot.learn.facts import Facts, MethodFacts, NameFacts, RateFacts
 from surefoot.learn.interrupts import deferred_interrupts
 from surefoot.learn.learner import DivergedError, Learner
@@ -62,6 +64,7 @@ class Training:
                 sources.opened(file, sources.name_of(file)).close()
         self.stream = plan.reading.open(plan.files, on_error=plan.on_error, max_errors=plan.max_errors)
         self.learner: Learner | None = None
+        self.first_labels = np.empty(0)
         self.cursor = Cursor()
         self.divergence = Divergence(watch=not plan.method.auto)
         self.evaluation: Evaluation | None = None
@@ -119,9 +122,11 @@ class Training:
         """The examples of the present pass that were not learned from yet."""
         with closing(iter(self.stream)) as blocks:
             rest = self.cursor.remaining(map(self._usable, blocks), self.targets, self.plan.place)
-            opening = list(islice(rest, 1))  # which decides what the labels are
-            first = self._settings().first_targets if opening and self.learner is None else 1
-            for block in in_batches(chain(opening, rest), self.plan.method.batch_size, first):
+            opening = until(1, rest)  # which decides what the labels are
+            if self.learner is None and opening:
+                opening += until(self._settings().first_targets - len(opening[0]), rest)
+                self.first_labels = np.concatenate([block.labels for block in opening])
+            for block in in_batches(chain(opening, rest), self.plan.method.batch_size):
                 yield examples_of(block, self.targets)
 
     def _usable(self, block: Block) -> Block:
@@ -172,7 +177,9 @@ class Training:
         settings = self._settings()
         if self.plan.evaluate:
             self.evaluation = Evaluation(settings.loss, settings.outputs, settings.parameter)
-        return Learner(settings)
+        learner = Learner(settings)
+        learner.begin(self.targets.of(self.first_labels))
+        return learner
 
     def _settings(self) -> Settings:
         return self.plan.method.learning(self.targets.loss, self.plan.parameter, self.targets.outputs)
