@@ -78,6 +78,7 @@ def check_recommender(printed: str) -> float:
     return accumulators
 
 
+@pytest.mark.slow
 def test_recommender_beats_popularity():
     assert check_recommender(run("recommender")) == 9 * (3000 + 2000) + 1
 
@@ -104,6 +105,7 @@ def test_recommender_reads_movielens(call, tmp_path):
         call("recommender", "--movielens", str(tmp_path / "u"))
 
 
+@pytest.mark.slow
 def test_both_text_classifiers_are_one():
     printed = run("text", "--size", "16")
     (constant,) = numbers(r"always function: accuracy ([\d.]+)%", printed)
@@ -183,6 +185,7 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
         """Nothing on the screen."""
 
 
+@pytest.mark.slow
 def test_own_rule_learns_and_is_compiled():
     printed = run("own_rule")
     # Two coordinates, 20 steps: the rule by hand.
