@@ -1,5 +1,7 @@
 """One step of parameters, whatever the engine: checks, the choice of the engine, and the bookkeeping around it."""
 
+from __future__ import annotations
+
 import functools
 import importlib
 import math
