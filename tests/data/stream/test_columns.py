@@ -329,6 +329,14 @@ def test_a_dictionary_without_the_string_that_a_row_names():
         read_rows(pyarrow.table({"s": strings}), Table())
 
 
+@pytest.mark.parametrize("name, words", [("missing", "there is no such file"), ("folder", "is a folder")])
+def test_what_is_no_parquet_file_is_not_called_damaged(name, words, tmp_path):
+    (tmp_path / "folder.parquet").mkdir()
+    path = str(tmp_path / f"{name}.parquet")
+    with pytest.raises(DataError, match=rf"{name}.parquet: {words}"):
+        list(ReadOptions(target="y").open(path))
+
+
 def test_damaged_parquet_is_rejected_or_read():
     rng, said = random.Random(0), set()
     for _ in range(300):

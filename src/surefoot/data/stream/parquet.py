@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from surefoot.data.errors import DataError
+from surefoot.data.stream import sources
 from surefoot.data.stream.columns import Batch, columnar
-from surefoot.data.stream.sources.remote import imported
 
 BEGINS = b"PAR1"
 
@@ -27,7 +27,13 @@ class Parquet:
         self.file, self.name = file, name
         if file == "-" or not (isinstance(file, str) or file.seekable()):
             raise DataError(f"{name}: Parquet cannot be read from a pipe; save it to a file first")
-        self.source: Any = imported().open(file, "rb").open() if isinstance(file, str) and "://" in file else file
+        self.source: Any = file
+        if isinstance(file, str):
+            stream = sources.opened(file, name)
+            if "://" in file:
+                self.source = stream
+            else:
+                stream.close()  # it is there; PyArrow reads it faster by its path
         self.begin = None if isinstance(self.source, str) else self.source.tell()
         self.opened = self._open()
         schema = self.opened.schema_arrow
