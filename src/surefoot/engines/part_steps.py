@@ -59,7 +59,7 @@ class PartSteps(Sequence):
         self._check_settings()
 
     def _check_rules(self) -> None:
-        if self.rule.from_origin and (callable(self.part.initial) or np.any(self.part.initial)):
+        if self.rule.from_origin and not self.part.starts_at_zero:
             raise ValueError(
                 f"{self.model}: {self.rule.name} starts from 0, but the part {self.name!r} has initial numbers; use "
                 "another rule"

@@ -41,6 +41,11 @@ class Part:
     penalized: bool = True
     join: Join = "mean"
 
+    @property
+    def starts_at_zero(self) -> bool:
+        """Whether its numbers are 0 before the first step."""
+        return not callable(self.initial) and self.initial == 0.0
+
 
 @dataclass(frozen=True)
 class Statistic:
@@ -117,7 +122,7 @@ class Architecture(Record):
     @property
     def starts_at_zero(self) -> bool:
         """Whether all numbers of features are 0 before the first step."""
-        return all(part.of == "model" or part.initial == 0.0 for part in self.parts.values())
+        return all(part.of == "model" or part.starts_at_zero for part in self.parts.values())
 
     @functools.cached_property
     def numbers(self) -> Any:
