@@ -14,14 +14,13 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from surefoot import hugepages, threads
-from surefoot.engines import reference
 from surefoot.engines.cpu.arguments import Acting, Waiting, Workspace
 from surefoot.engines.cpu.kind import Kind, kind_of, numbers, workspaces
 from surefoot.engines.cpu.multi_tensor import MultiTable, MultiTensor, Sorted, count, read
 from surefoot.engines.cpu.sorting import distinct_rows, sort_ids
 from surefoot.engines.cpu.specialize import specialize
 from surefoot.engines.modifiers import Modifiers
-from surefoot.engines.numerics import ARITHMETIC, BLOCK, encode, rounding_key, storage_of
+from surefoot.engines.numerics import ARITHMETIC, BLOCK, decode, encode, rounding_key, storage_of
 from surefoot.engines.settings import Settings
 from surefoot.engines.state import Columns, State
 from surefoot.rules import REGISTRY
@@ -155,9 +154,10 @@ def rows(step: Settings, x, gradient, state: State, t: int, coefficients: tuple,
     values, order = gradient
     kind = kind_of(step, storage_of(x), catches_up=state.last is not None)
     if not values.size:
-        named = distinct(gradient)
-        sums = np.empty((len(named), *x.shape[1:]), kind.dtype)
-        return reference.rows(step, x, (named, sums), state, t, coefficients, modifiers)
+        step_common(step, x, state, coefficients)
+        if state.last is not None:
+            state.last[distinct(gradient)] = t
+        return 0
     c, a = numbers(kind, coefficients, modifiers)
     with two_dimensions(step, x, state) as (table_, slots, after):
         means = np.empty(0, kind.dtype)
@@ -171,6 +171,22 @@ def rows(step: Settings, x, gradient, state: State, t: int, coefficients: tuple,
         acting, waiting_ = Acting(c, a, means, key), waiting(state, t, kind, parts, table_, slots)
         arguments = table_, *gradient, slots, after, acting, work, waiting_, edges
         return threads.run(kernel, parts, *arguments, threads=step.threads)
+
+
+def step_common(step: Settings, x, state: State, coefficients: tuple) -> None:
+    """Steps what the tensor shares along a gradient without coordinates: by a mean square of zero."""
+    if step.granularity != "tensor":
+        return
+    f = np.dtype(ARITHMETIC[storage_of(x)]).type
+    zero = np.zeros([1] * x.ndim, f)
+    slots = [state.slots[name] for name in step.rule.slots]
+    memory = [decode(slot) if common else zero for slot, common in zip(slots, step.in_common, strict=True)]
+    with np.errstate(all="ignore"):
+        _, _, *after = step.rule.bound(dtype=f)(zero, zero, zero, *memory, *map(f, coefficients))
+    for slot, new, common in zip(slots, after, step.in_common, strict=True):
+        kept = encode(np.asarray(new), slot)
+        if common and (step.nonfinite == "propagate" or np.isfinite(decode(kept)).all()):
+            slot[...] = kept
 
 
 def merge(ids: np.ndarray, values: np.ndarray, rows: int) -> tuple[np.ndarray, np.ndarray]:
