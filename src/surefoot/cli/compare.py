@@ -30,9 +30,9 @@ def complete_rules(incomplete: str) -> list[str]:
 
 
 def complete_engine() -> list[str]:
-    from surefoot.engines import ENGINES
+    from surefoot.engines import registry
 
-    return list(ENGINES)
+    return registry.names("banks")
 
 
 def complete_convention() -> list[str]:
@@ -81,7 +81,9 @@ def compare(
     seeds: Annotated[int | None, typer.Option(help="Orders of the examples to average over (default: 3).")] = None,
     engine: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="cpu, or reference (slow).", autocompletion=complete_engine),
+        typer.Option(
+            metavar="NAME", help="Engine (default: the fastest; see surefoot.engines).", autocompletion=complete_engine
+        ),
     ] = None,
     granularity: Annotated[
         str | None,

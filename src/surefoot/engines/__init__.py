@@ -5,15 +5,17 @@ examples, with engines of its own, whose bits are the same too; in float64 up to
 loss calls them. `gpu` (Triton) and `torch` step tensors, for `surefoot.optim`.
 """
 
-from surefoot.engines.driver import ENGINES, order
+from surefoot.engines.driver import order
 from surefoot.engines.modifiers import Modifiers
 from surefoot.engines.numerics import from_bfloat16, to_bfloat16
+from surefoot.engines.registry import ORACLE, REGISTRY
 from surefoot.engines.state import NonFiniteError, State
 from surefoot.engines.step import Step
 from surefoot.threads import get_threads, set_threads
 
 __all__ = [
-    "ENGINES",
+    "ORACLE",
+    "REGISTRY",
     "Modifiers",
     "NonFiniteError",
     "State",

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import numpy as np
 
 from surefoot import losses, models
-from surefoot.engines import restoring
+from surefoot.engines import registry, restoring
 from surefoot.engines.examples import Examples
 from surefoot.engines.feature_table import FeatureTable, Identity, RowMap
 from surefoot.engines.part_steps import PartSteps
@@ -18,11 +17,9 @@ from surefoot.engines.step import Step
 from surefoot.losses import Loss
 from surefoot.models import Architecture
 
-ENGINES = {"cpu": "surefoot.engines.cpu.bank", "reference": "surefoot.engines.reference_bank"}
-
 
 class Engine(Protocol):
-    """What the modules named in ENGINES do."""
+    """What an engine does with banks; see `registry`."""
 
     def learn(
         self,
@@ -94,7 +91,7 @@ class ModelBank:
         batch_size: int = 1,
         dtype: str = "float32",
         row_map: RowMap | None = None,
-        engine: str = "cpu",
+        engine: str = registry.DEFAULT,
     ):
         self.architecture = models.get(architecture)
         self.loss = losses.get(loss)
@@ -134,8 +131,8 @@ class ModelBank:
         }
 
     def _check(self, engine: str) -> None:
-        if engine not in ENGINES:
-            raise ValueError(f"engine: found {engine!r}, expected one of {', '.join(ENGINES)}")
+        if engine not in (known := registry.names("banks")):
+            raise ValueError(f"engine: found {engine!r}, expected one of {', '.join(known)}")
         if self.dtype.name not in ("float32", "float64"):
             raise ValueError(f"dtype: found {self.dtype}, expected float32 or float64")
         if not (isinstance(self.batch_size, (int, np.integer)) and self.batch_size >= 1):
@@ -160,7 +157,7 @@ class ModelBank:
 
     @property
     def engine(self) -> Engine:
-        return cast(Engine, importlib.import_module(ENGINES[self.engine_name]))
+        return registry.load(self.engine_name, "banks")
 
     @property
     def rates(self) -> int:

@@ -1,11 +1,9 @@
-"""One step of parameters, whatever the engine: checks, the choice of the engine, and the bookkeeping around it."""
+"""One step of parameters, whatever the engine: checks, and the bookkeeping around it."""
 
 from __future__ import annotations
 
-import functools
-import importlib
 import math
-from typing import Protocol, cast
+from typing import Protocol
 
 import numpy as np
 
@@ -16,11 +14,9 @@ from surefoot.engines.numerics import ARITHMETIC, decode, storage_of, to_bfloat1
 from surefoot.engines.settings import Settings
 from surefoot.engines.state import NonFiniteError, State
 
-ENGINES = {"cpu": "surefoot.engines.cpu", "reference": "surefoot.engines.reference"}
-
 
 class Engine(Protocol):
-    """What the modules named in ENGINES do. `dense` and `rows` return how many coordinates were skipped."""
+    """What an engine does with arrays; see `registry`. `dense` and `rows` return how many coordinates were skipped."""
 
     def norm(self, step: Settings, g: np.ndarray) -> float:
         """The Euclidean norm of the finite part of a dense gradient."""
@@ -67,12 +63,6 @@ class Engine(Protocol):
     def flush(self, step: Settings, x: np.ndarray, state: State) -> None:
         """Lets every row catch up."""
         ...
-
-
-@functools.cache
-def engine(name: str) -> Engine:
-    """The engine with a name, imported when it is first needed."""
-    return cast(Engine, importlib.import_module(ENGINES[name]))
 
 
 # Memory

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from surefoot.engines import driver
-from surefoot.engines.driver import ENGINES, Engine
+from surefoot.engines import driver, registry
+from surefoot.engines.driver import Engine
 from surefoot.engines.settings import Settings
 from surefoot.engines.state import State
 from surefoot.rules import Rule
@@ -45,9 +45,9 @@ class Step(Settings):
     array([0.50000003, 2.        ])
     """
 
-    def __init__(self, rule: str | Rule, *, engine: str = "cpu", **settings):
+    def __init__(self, rule: str | Rule, *, engine: str = registry.DEFAULT, **settings):
         super().__init__(rule, **settings)
-        self._one_of("engine", engine, ENGINES)
+        self._one_of("engine", engine, registry.names("arrays"))
         self.engine = engine
 
     def __repr__(self) -> str:
@@ -56,7 +56,7 @@ class Step(Settings):
 
     @property
     def _engine(self) -> Engine:
-        return driver.engine(self.engine)
+        return registry.load(self.engine, "arrays")
 
     def init(self, x: np.ndarray) -> State:
         """The state before the first step of the parameters x.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from surefoot import losses
-from surefoot.engines import order
+from surefoot.engines import order, registry
 from surefoot.learn.arrays import ArrayDataset
 from surefoot.learn.learner import DivergedError, Learner
 from surefoot.learn.settings import Method
@@ -48,7 +48,7 @@ class Settings:
     batch_size: int = 1
     epochs: int = 10
     seeds: tuple[int, ...] = (0, 1, 2)
-    engine: str = "cpu"
+    engine: str = registry.DEFAULT
     granularity: str = "coordinate"
     convention: str | None = None
     l1: float = 0.0

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from surefoot import schedules
-from surefoot.engines import Step
+from surefoot.engines import ORACLE, Step
 from surefoot.lab import problems
 from surefoot.lab.full_matrix import NAME as FULL_MATRIX
 from surefoot.lab.full_matrix import FullMatrix
@@ -190,7 +190,7 @@ def follow(rule, problem, lr, steps, start, noise, seed, convention, hyper) -> P
     own = {key: value for key, value in hyper.items() if key in AROUND or key in _hyper(rule)}
     rate = {} if lr is None else {"lr": lr}
     if isinstance(rule, Rule):
-        step = Step(rule, engine="reference", convention=convention, nonfinite="skip", name=rule.name, **rate, **own)
+        step = Step(rule, engine=ORACLE, convention=convention, nonfinite="skip", name=rule.name, **rate, **own)
         used, origin = step.hyper["lr"], start if rule.from_origin else np.zeros(2)
     else:
         step, used, origin = _full_matrix(rate | own, convention)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from surefoot import losses, models, rules, schedules
-from surefoot.engines.bank import ENGINES
+from surefoot.engines import registry
 from surefoot.engines.step import Step
 from surefoot.learn.rates import EXPLICIT, Rate, first_rates
 from surefoot.losses import Loss
@@ -63,7 +63,7 @@ class Method:
     convention: str | None = None
     granularity: str = "coordinate"
     dtype: str = "float32"
-    engine: str = "cpu"
+    engine: str = registry.DEFAULT
     hyper: Mapping[str, float | bool] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -76,7 +76,7 @@ class Method:
                 raise ValueError(f'lr: {error}; or "auto"') from None
         if not (isinstance(self.batch_size, (int, np.integer)) and self.batch_size >= 1):
             raise ValueError(f"batch_size: found {self.batch_size!r}, expected a whole number of at least 1")
-        for name, known in (("dtype", DTYPES), ("engine", ENGINES), ("granularity", GRANULARITIES)):
+        for name, known in (("dtype", DTYPES), ("engine", registry.names("banks")), ("granularity", GRANULARITIES)):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name}: found {getattr(self, name)!r}, expected one of {', '.join(known)}")
         if self.scale_targets is None:

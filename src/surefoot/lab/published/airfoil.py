@@ -16,7 +16,7 @@ import numpy as np
 
 from surefoot import losses
 from surefoot.data import DataError, airfoil_textbook
-from surefoot.engines import order
+from surefoot.engines import order, registry
 from surefoot.lab.published import eager
 from surefoot.lab.published.rows import ROWS, Finding, Row, Skipped, clock
 from surefoot.lab.race import pass_through, predict, weights_of
@@ -55,7 +55,7 @@ class Run:
     batch_size: int = 10
     epochs: int = 2
     convention: str = "textbook"
-    engine: str = "cpu"
+    engine: str = registry.DEFAULT
     seeds: int = field(default=SEEDS, repr=False)
 
     @property

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from surefoot import schedules
-from surefoot.engines import Step, order
+from surefoot.engines import ORACLE, Step, order
 from surefoot.lab.figures import MARKERS, PALETTE, curves, flaws, save, style
 from surefoot.lab.problems import PROBLEMS
 from surefoot.lab.published import airfoil
@@ -197,7 +197,7 @@ def weights() -> Figure:
     ):
         for number, value in enumerate(values):
             hyper: dict[str, Any] = {key: value}
-            seen = states(Step(rule, engine="reference", **hyper), impulse, slot)
+            seen = states(Step(rule, engine=ORACLE, **hyper), impulse, slot)
             panel.plot(seen, color=PALETTE[number], label=f"{symbol} = {value:g}", marker=MARKERS[number], markersize=3)
         panel.set(title=f"{rule}: weight of the gradient τ steps ago", xlabel="τ (steps)", ylabel="weight")
         panel.grid(True)
@@ -209,7 +209,7 @@ def weights() -> Figure:
 def scalar() -> Figure:
     figure, axes = curves("Gradient descent on ½λx² from x₀ = 1, η = 0.1", "step t", "x_t = (1 − ηλ)^t")
     curvature = np.array([0.1, 1.0, 10.0, 19.0])
-    step, x = Step("sgd", lr=0.1, engine="reference"), np.ones(4)
+    step, x = Step("sgd", lr=0.1, engine=ORACLE), np.ones(4)
     state, seen = step.init(x), [np.ones(4)]
     for _ in range(20):
         step.dense(x, curvature * x, state)
@@ -229,7 +229,7 @@ def iterations() -> Figure:
     problem = PROBLEMS["bowl"]
     for number, (label, noise) in enumerate({"gradient descent": 0.0, "SGD, gradient + N(0, 1) noise": 1.0}.items()):
         start = np.tile(problem.start, (1000, 1))
-        positions = walk(Step("sgd", lr=0.1, engine="reference"), problem, start, 50, noise)[0]
+        positions = walk(Step("sgd", lr=0.1, engine=ORACLE), problem, start, 50, noise)[0]
         axes.plot(problem.at(positions).mean(axis=1), color=PALETTE[number], label=label)
     axes.set_yscale("log")
     axes.legend()

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from surefoot import schedules
-from surefoot.engines import Step
+from surefoot.engines import ORACLE, Step
 from surefoot.lab.published.rows import Finding, row
 
 SECTION = "2 schedules"
@@ -13,7 +13,7 @@ SECTION = "2 schedules"
 
 def steps_taken(schedule, steps: int) -> np.ndarray:
     """The learning rate at each step, as gradient descent with a gradient of one shows it."""
-    step, x = Step("sgd", lr=schedule, engine="reference"), np.zeros(1)
+    step, x = Step("sgd", lr=schedule, engine=ORACLE), np.zeros(1)
     state, seen = step.init(x), np.empty(steps)
     for t in range(steps):
         before = x[0]

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from surefoot import losses
-from surefoot.engines import Step, order
+from surefoot.engines import ORACLE, Step, order
 from surefoot.lab.published.rows import Finding, clock, row, signed
 from surefoot.lab.race import pass_through, weights_of
 from surefoot.learn.arrays import ArrayDataset
@@ -37,7 +37,7 @@ def states(step: Step, gradients: np.ndarray, slot: str) -> np.ndarray:
 )
 def descent(lr=0.1) -> Finding:
     curvature = np.array([0.1, 1.0, 10.0, 19.0, 21.0])
-    step, x = Step("sgd", lr=lr, engine="reference"), np.ones(5)
+    step, x = Step("sgd", lr=lr, engine=ORACLE), np.ones(5)
     state, worst = step.init(x), 0.0
     for t in range(1, 21):
         step.dense(x, curvature * x, state)
@@ -68,7 +68,7 @@ def momentum_region(bound=lambda beta: 2 + 2 * beta) -> Finding:
 def momentum_verdicts(beta: float, bound: float) -> int:
     """Of 20 runs at η = 1 with ηλ from 5% to 200% of the bound, those that do not end as the bound says."""
     curvature = bound * np.append(np.linspace(0.05, 0.95, 10), np.linspace(1.05, 2.0, 10))
-    step, x = Step("momentum", lr=1.0, momentum=beta, engine="reference", nonfinite="skip"), np.ones(20)
+    step, x = Step("momentum", lr=1.0, momentum=beta, engine=ORACLE, nonfinite="skip"), np.ones(20)
     state = step.init(x)
     for _ in range(400):
         step.dense(x, curvature * x, state)
@@ -87,7 +87,7 @@ def effective_weight(betas=(0.95, 0.9, 0.6, 0.0), gammas=(0.95, 0.9, 0.8, 0.7)) 
     settings += [("rmsprop", "square", {"gamma": gamma}, gamma, 1 - gamma) for gamma in gammas]
     worst, sums, impulse = 0.0, [], np.append(1.0, np.zeros(40))
     for rule, slot, hyper, kept, fresh in settings:
-        step = Step(rule, engine="reference", **hyper)
+        step = Step(rule, engine=ORACLE, **hyper)
         worst = max(worst, float(np.abs(states(step, impulse, slot) - fresh * kept ** np.arange(41)).max()))
         sums.append(float(states(step, np.ones(500), slot)[-1]))
     expected = [20, 10, 2.5, 1, 1, 1, 1, 1]
@@ -145,7 +145,7 @@ def convex_bound(steps=400, horizon_factor=1.0) -> Finding:
 
 def averaged_sgd(samples: np.ndarray, start: np.ndarray, eta: np.ndarray, rng, seeds: int = 200) -> np.ndarray:
     """x̄ for every seed: SGD on ‖x − ξ‖ with a new sample ξ at every step, weighted by the learning rates."""
-    step = Step("sgd", lr=lambda t: eta[t - 1], engine="reference")
+    step = Step("sgd", lr=lambda t: eta[t - 1], engine=ORACLE)
     x = np.tile(start, (seeds, 1))
     state, total = step.init(x), np.zeros_like(x)
     for rate in eta:
@@ -172,7 +172,7 @@ def log_growth() -> float:
 )
 def adagrad_rate(rule="adagrad", steps=2000) -> Finding:
     rng, x = np.random.default_rng(0), np.zeros(500)
-    step = Step(rule, lr=0.1, engine="reference")
+    step = Step(rule, lr=0.1, engine=ORACLE)
     state, moved, rates = step.init(x), np.empty(steps), np.empty(steps)
     for t in range(steps):
         before = x.copy()
@@ -214,7 +214,7 @@ def online(rule: str, lr: float, rounds: int = 2000, features: int = 20) -> tupl
     targets = rng.choice([-1.0, 1.0], features) + 0.5 * rng.standard_normal((rounds, features))
     best = np.array([np.median(targets[cost[:, i] > 0, i]) for i in range(features)])
     hyper: dict[str, Any] = {"eps_root": 0.0} if rule == "adagrad" else {}
-    step, x = Step(rule, lr=lr, engine="reference", **hyper), np.zeros(features)
+    step, x = Step(rule, lr=lr, engine=ORACLE, **hyper), np.zeros(features)
     state, iterates, gradients = step.init(x), np.empty((rounds, features)), np.empty((rounds, features))
     for t in range(rounds):
         iterates[t], gradients[t] = x, cost[t] * np.sign(x - targets[t])

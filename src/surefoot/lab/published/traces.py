@@ -3,7 +3,7 @@
 import numpy as np
 
 from surefoot import schedules
-from surefoot.engines import Step
+from surefoot.engines import ORACLE, Step
 from surefoot.lab.problems import PROBLEMS
 from surefoot.lab.published.rows import Finding, row, signed
 from surefoot.lab.tracing import trace, walk
@@ -116,7 +116,7 @@ def descent_smooth(lr=0.1, noise=0.0) -> Finding:
 def many(schedule, steps: int, noise: float = 1.0) -> np.ndarray:
     """Where SGD with noisy gradients is after each step, (steps + 1, seeds, 2)."""
     start = np.tile(PROBLEMS["bowl"].start, (SEEDS, 1))
-    step = Step("sgd", lr=schedule, engine="reference")
+    step = Step("sgd", lr=schedule, engine=ORACLE)
     return walk(step, PROBLEMS["bowl"], start, steps, noise, np.random.default_rng(0))[0]
 
 

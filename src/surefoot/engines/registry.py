@@ -1,0 +1,57 @@
+"""The engines by name, and where the parts of each are: the only place that knows which there are."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What an engine computes. Each part is "module" or "module:name", imported when it is first needed, or the object
+    itself; None where the engine does not have it.
+
+    Attributes:
+        arrays: steps of NumPy arrays, for `Step`; see `driver.Engine`.
+        banks: models that learn from examples, for `ModelBank`; see `bank.Engine`.
+    """
+
+    arrays: Any = None
+    banks: Any = None
+
+
+REGISTRY = {
+    "cpu": Parts("surefoot.engines.cpu", "surefoot.engines.cpu.bank"),
+    "reference": Parts("surefoot.engines.reference", "surefoot.engines.reference_bank"),
+}
+
+DEFAULT = "cpu"
+"""The engine of arrays and of banks unless another is named."""
+
+ORACLE = "reference"
+"""The engine to which all others are compared: slow and obvious."""
+
+
+def names(part: str) -> list[str]:
+    """The engines that have a part.
+
+    >>> names("banks")
+    ['cpu', 'reference']
+    """
+    return [name for name, parts in REGISTRY.items() if getattr(parts, part) is not None]
+
+
+def load(name: str, part: str) -> Any:
+    """A part of the engine with a name."""
+    found = getattr(REGISTRY[name], part)
+    return imported(found) if isinstance(found, str) else found
+
+
+@functools.cache
+def imported(place: str) -> Any:
+    """The module, or the object in it, that "module" or "module:name" stands for."""
+    module, _, name = place.partition(":")
+    found = importlib.import_module(module)
+    return getattr(found, name) if name else found
