@@ -17,6 +17,7 @@ import surefoot
 from surefoot.engines import Step
 from surefoot.engines.bank import ModelBank
 from surefoot.engines.examples import Examples
+from surefoot.rules import direction, nonnegative
 
 CELL = """
 from surefoot import ops
@@ -179,3 +180,22 @@ def test_from_a_script(tmp_path):
     assert result.stderr == ""
     assert result.stdout.startswith("[-0.09999")
     assert list((tmp_path / "cache").rglob("*dense__mine__float32*.kernel"))
+
+
+@surefoot.rule(
+    slots={"last": direction(), "one_before": direction()}, hyper={"lr": nonnegative(0.1)}, name="two_steps_late"
+)
+def two_steps_late(x, g, g2, last, one_before, lr):
+    return lr, one_before, g, last
+
+
+@pytest.mark.parametrize("engine", ["reference", "cpu"])
+def test_a_slot_may_be_handed_on_to_the_next(engine):
+    x, grads = np.zeros(3), np.random.default_rng(0).normal(size=(6, 3))
+    step = Step(two_steps_late, engine=engine)
+    state = step.init(x)
+    for g in grads:
+        step.dense(x, g, state)
+    assert_close(x, -0.1 * grads[:-2].sum(0), "float64")
+    assert_identical(state.slots["last"], grads[-1])
+    assert_identical(state.slots["one_before"], grads[-2])

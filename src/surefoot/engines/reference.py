@@ -104,9 +104,12 @@ def commit(step: Settings, x, new, slots, memory, ok, places, t: int) -> int:
     for shares, fine in zip(step.shares, finite, strict=True):
         ok = ok if shares else ok & fine
     always = step.nonfinite == "propagate"
-    x[...] = np.where(ok | always, stored, x)
-    for shares, slot, after, fine in zip(step.shares, slots, kept, finite, strict=True):
-        slot[...] = np.where((fine if shares else ok) | always, after, slot)
+    fit = [ok, *(fine if shares else ok for shares, fine in zip(step.shares, finite, strict=True))]
+    # All are chosen before the first is overwritten: a rule may hand a slot on to the next one.
+    triples = zip(fit, [stored, *kept], [x, *slots], strict=True)
+    chosen = [np.where(good | always, new, old) for good, new, old in triples]
+    for old, new in zip([x, *slots], chosen, strict=True):
+        old[...] = new
     ok = ok | always
     return int(x.size - np.count_nonzero(ok))
 
