@@ -1,7 +1,7 @@
-"""The operations that rules and losses may use, for numbers and NumPy arrays.
+"""The operations that rules and losses may use, for numbers, NumPy arrays and JAX's.
 
 `bind` makes the copy of a function in which `ops` means something else: for NumPy ARRAY_OPS, for Numba
-engines.cpu.numba_ops, for Triton engines.gpu.triton_ops, for torch engines.torch.TORCH_OPS.
+engines.cpu.numba_ops, for Triton engines.gpu.triton_ops, for torch and JAX those of engines.namespaces.
 """
 
 import builtins
@@ -9,6 +9,7 @@ import functools
 import math
 import types
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -40,15 +41,42 @@ ARRAY_OPS = types.SimpleNamespace(
 """`ops` for NumPy arrays alone. `power` is ours in every engine, for equal bits."""
 
 
+def library(*numbers) -> Any:
+    """What has the functions for such numbers: NumPy for its own, jax.numpy for JAX's; None for Python's.
+
+    Raises:
+        TypeError: for other arrays, which math would read as numbers, and wait for on a device.
+    """
+    found = None
+    for x in numbers:
+        if isinstance(x, (np.ndarray, np.generic)):
+            found = np
+        elif hasattr(x, "__array_namespace__"):
+            return x.__array_namespace__()
+        elif hasattr(x, "__array__"):
+            raise TypeError(f"surefoot.ops got a {type(x).__name__}; expected numbers, or arrays of NumPy or JAX")
+    return found
+
+
 def elementwise(scalar: Callable) -> Callable:
-    """The function of Python's numbers, by NumPy where it is called with NumPy's numbers or arrays."""
-    of_arrays = getattr(ARRAY_OPS, scalar.__name__)
+    """The function of Python's numbers, by the library of the arrays where it is called with arrays."""
 
     @functools.wraps(scalar)
     def either(*numbers):
-        return (of_arrays if any(isinstance(x, (np.ndarray, np.generic)) for x in numbers) else scalar)(*numbers)
+        of = library(*numbers)
+        return scalar(*numbers) if of is None else getattr(of, scalar.__name__)(*numbers)
 
     return either
+
+
+def lookup(table: np.ndarray, k):
+    """table[k], or its last entry where k is beyond; for coefficients, as engines have no tables.
+
+    >>> lookup(np.array([1.0, 0.5]), np.array([0, 1, 7]))
+    array([1. , 0.5, 0.5])
+    """
+    of = library(k) or np
+    return of.take(of.asarray(table), k, mode="clip")
 
 
 sqrt = elementwise(math.sqrt)

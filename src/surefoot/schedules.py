@@ -9,14 +9,14 @@ by its file: `resolve("path/to/file.py:name")`.
     parse("warmup:100:polynomial:0.1")
 """
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import numpy as np
-
+from surefoot import ops
 from surefoot.records import registry
 from surefoot.records.base import Record
 from surefoot.records.files import load
@@ -56,20 +56,23 @@ def piecewise_constant(boundaries: Sequence[float], values: Sequence[float]) -> 
     Raises:
         ValueError: if the counts do not fit or the boundaries do not increase.
 
-    >>> piecewise_constant([10, 20], [1.0, 0.1, 0.01])(np.array([9, 10, 25]))
-    array([1.  , 0.1 , 0.01])
+    >>> list(map(piecewise_constant([10, 20], [1.0, 0.1, 0.01]), (9, 10, 25)))
+    [1.0, 0.1, 0.01]
     """
-    edges, rates = np.asarray(boundaries, float), np.asarray(values, float)
+    edges, rates = list(map(float, boundaries)), list(map(float, values))
     if len(rates) != len(edges) + 1:
         raise ValueError(f"{len(edges)} boundaries need {len(edges) + 1} values, got {len(rates)}")
-    if not (np.diff(edges) > 0).all():
+    if not all(before < after for before, after in itertools.pairwise(edges)):
         raise ValueError(f"boundaries must increase, got {list(boundaries)}")
     _nonnegative(**{f"values[{i}]": rate for i, rate in enumerate(rates)})
     return partial(_piecewise_constant, edges, rates)
 
 
 def _piecewise_constant(edges, rates, t):
-    return rates[np.searchsorted(edges, t, side="right")]
+    rate = rates[0]
+    for edge, after in zip(edges, rates[1:], strict=True):
+        rate = ops.where(t >= edge, after, rate)
+    return rate
 
 
 def exponential(lr: float, decay: float) -> Schedule:
@@ -83,7 +86,7 @@ def exponential(lr: float, decay: float) -> Schedule:
 
 
 def _exponential(lr, decay, t):
-    return lr * np.exp(-decay * t)
+    return lr * ops.exp(-decay * t)
 
 
 def polynomial(lr: float, decay: float = 1.0, power: float = 0.5) -> Schedule:
@@ -129,28 +132,27 @@ def warmup(schedule: Schedule | float, steps: int) -> Schedule:
 
 
 def _warmup(after, steps, t):
-    return after(t) * np.minimum(t / steps, 1.0)
+    return after(t) * ops.minimum(t / steps, 1.0)
 
 
 def chain(*parts: tuple[Schedule, int] | Schedule) -> Schedule:
     """Schedules one after the other: (schedule, steps) pairs, then a last schedule; each starts again at t = 1.
 
-    >>> chain((constant(1.0), 10), exponential(0.5, 0.0))(np.array([10, 11]))
-    array([1. , 0.5])
+    >>> list(map(chain((constant(1.0), 10), exponential(0.5, 0.0)), (10, 11)))
+    [1.0, 0.5]
     """
     *timed, last = parts
-    starts = np.cumsum([0, *(steps for _, steps in timed)])  # type: ignore[misc]
-    schedules = [schedule for schedule, _ in timed] + [last]  # type: ignore[misc]
-
+    starts = [0, *itertools.accumulate(steps for _, steps in timed)]  # pyright: ignore[reportGeneralTypeIssues]
+    schedules = [schedule for schedule, _ in timed] + [last]  # pyright: ignore[reportGeneralTypeIssues]
     return partial(_chain, starts, schedules)
 
 
 def _chain(starts, schedules, t):
-    which = np.searchsorted(starts, t, side="left") - 1
-    return np.select(
-        [which == i for i in range(len(schedules))],
-        [schedule(np.maximum(t - start, 1)) for schedule, start in zip(schedules, starts, strict=True)],
-    )[()]
+    rate = None
+    for start, schedule in zip(starts, schedules, strict=True):
+        own = schedule(ops.maximum(t - start, 1))
+        rate = own if rate is None else ops.where(t > start, own, rate)
+    return rate
 
 
 # Written forms
@@ -178,8 +180,8 @@ def parse(text: str, lr: float | None = None) -> Schedule:
 
     >>> float(parse("polynomial:0.1:1")(3)), float(parse("polynomial:1", lr=0.1)(3))
     (0.05, 0.05)
-    >>> parse("piecewise:1:10:0.1:20:0.01")(np.array([9, 10, 25]))
-    array([1.  , 0.1 , 0.01])
+    >>> list(map(parse("piecewise:1:10:0.1:20:0.01"), (9, 10, 25)))
+    [1.0, 0.1, 0.01]
     """
     name, *parts = text.split(":")
     if name not in FORMS:

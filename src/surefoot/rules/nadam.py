@@ -8,25 +8,25 @@ from surefoot import ops
 from surefoot.records.hyper import fraction, nonnegative
 from surefoot.rules.record import direction, rule, scale
 
+TABLE = 4096
+"""More factors than matter: where ψ ≥ 0.35, those after 2,600 are 1; where it is less, their product is below 2⁻⁶⁰."""
+
 
 @functools.lru_cache(maxsize=16)
-def products(beta1, momentum_decay, steps):
-    """μ_t = β₁ (1 − ½ 0.96^{t ψ}) for t = 1 … steps, and their running products."""
-    mu = beta1 * (1 - 0.5 * 0.96 ** (np.arange(1, steps + 1) * momentum_decay))
-    return mu, np.cumprod(mu)
+def products(momentum_decay):
+    """Π (1 − ½ 0.96^{kψ}) over k = 1 … n, for n = 0 … TABLE."""
+    return np.cumprod(np.append(1.0, 1 - 0.5 * 0.96 ** (np.arange(1, TABLE + 1) * momentum_decay)))
 
 
 def momentum_product(t, beta1, momentum_decay):
     """Π_t = μ₁ ⋯ μ_t; 1 before the first step."""
-    return float(products(beta1, momentum_decay, t)[1][-1]) if t else 1.0
+    return beta1**t * ops.lookup(products(momentum_decay), t)
 
 
 def coefficients(t, lr, beta1, beta2, momentum_decay, eps, eps_root):
-    # Tables are made for a power of two of steps, so that a run of T steps makes log T of them.
-    last = int(np.max(t)) + 1
-    mu, product = products(beta1, momentum_decay, 1 << last.bit_length())
-    gradient = (1 - mu[t - 1]) / (1 - product[t - 1])
-    ahead = mu[t] / (1 - product[t])
+    now, after = (beta1 * (1 - 0.5 * 0.96 ** (k * momentum_decay)) for k in (t, t + 1))
+    gradient = (1 - now) / (1 - momentum_product(t, beta1, momentum_decay))
+    ahead = after / (1 - momentum_product(t + 1, beta1, momentum_decay))
     return lr, beta1, 1 - beta1, beta2, 1 - beta2, 1 / (1 - beta2**t), gradient, ahead, eps, eps_root
 
 
@@ -44,7 +44,10 @@ def coefficients(t, lr, beta1, beta2, momentum_decay, eps, eps_root):
         "eps_root": nonnegative(0.0, "ε_root, added inside the root"),
     },
     coefficients=coefficients,
-    conventions={"pytorch": {"lr": 0.002, "eps": 1e-8}},
+    conventions={
+        "pytorch": {"lr": 0.002, "eps": 1e-8},
+        "optax": {"momentum_decay": 1e6, "eps": 1e-8},  # μ_t = β₁ from the first step: 0.96^ψ is 0
+    },
 )
 def nadam(x, g, g2, velocity, square, lr, beta1, fresh1, beta2, fresh2, correction, gradient, ahead, eps, eps_root):
     """NAdam: Adam with Nesterov's look ahead."""
