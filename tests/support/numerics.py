@@ -7,6 +7,8 @@ TOLERANCE = {
     "float64": {"rtol": 1e-11, "atol": 1e-13},
     # Against torch, which rounds in another order, over a hundred steps.
     "torch float64": {"rtol": 1e-10, "atol": 1e-12},
+    # Against optax and between engines in float64, over a hundred steps, relative to numbers of about 1.
+    "optax": {"rtol": 1e-12, "atol": 1e-12},
     "torch float32": {"rtol": 2e-4, "atol": 2e-5},
     # The same in float32, rounded to a type of half the width: now and then to the neighbour.
     "torch.bfloat16": {"rtol": 2**-7, "atol": 2e-5},

@@ -2,7 +2,8 @@
 
 Both engines have the same drivers, `dense` and `rows` (sparse gradients), and the same bits. `bank` learns models from
 examples, with engines of its own, whose bits are the same too; in float64 up to the last digit of exp and log, where a
-loss calls them. `gpu` (Triton) and `torch` step tensors, for `surefoot.optim`.
+loss calls them. `gpu` (Triton) steps tensors, and `eager` the arrays of torch and JAX, for `surefoot.optim` and
+`surefoot.optax`.
 """
 
 from surefoot.engines.driver import order

@@ -332,7 +332,7 @@ def step_single(job: Job) -> list[str]:
 
 
 def torch_engine():
-    return importlib.import_module("surefoot.engines.torch")
+    return importlib.import_module("surefoot.engines.namespaces.torch")
 
 
 def fault(step: Step, memory: Memory, skipped: int, t: int) -> str:
