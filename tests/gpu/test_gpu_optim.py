@@ -2,66 +2,23 @@
 
 import copy
 import linecache
+import re
+import sys
 import warnings
 
 import pytest
-from support.on_gpu import DEVICE, torch
+from support.gpu_twins import assert_same, parameters, some_gradients, sparse_gradient, step_both, twins
+from support.on_gpu import DEVICE, torch, triton
 from support.on_gpu import interpreted as interpreted
 
 from surefoot import optim
 from surefoot.engines import NonFiniteError
 from surefoot.engines.gpu import source_of
-from surefoot.optim import gpu as steps_on_gpu
+from surefoot.optim import backends
+from surefoot.optim.backends import gpu as steps_on_gpu
 from surefoot.rules import RuleError, nonnegative, rule
 
 pytestmark = pytest.mark.usefixtures("interpreted")
-SHAPES = ((4, 3), (5,), (), (2, 3))
-
-
-def parameters(shapes=SHAPES, dtype=None):
-    source = torch.Generator().manual_seed(0)
-    return [torch.nn.Parameter(torch.randn(shape, dtype=dtype, generator=source).to(DEVICE)) for shape in shapes]
-
-
-def twins(kind=optim.Adagrad, shapes=SHAPES, dtype=None, cut=lambda data: data, **settings):
-    """The same parameters and optimizer twice: by the gpu engine, and by the reference; `cut` takes parts of them."""
-    made = []
-    for engine in ("gpu", "reference"):
-        copies = [p.data.clone() if engine == "gpu" else p.data.cpu() for p in parameters(shapes, dtype)]
-        own = [torch.nn.Parameter(cut(copy)) for copy in copies]
-        made.append((own, kind(own, engine=engine, **settings)))
-    return made
-
-
-def step_both(made, gradients):
-    """Steps both along the gradients; None stands for no gradient."""
-    for own, optimizer in made:
-        for parameter, gradient in zip(own, gradients, strict=True):
-            parameter.grad = None if gradient is None else gradient.to(parameter.device)
-        optimizer.step()
-
-
-def some_gradients(step: int, shapes=SHAPES, dtype=None):
-    source = torch.Generator().manual_seed(step + 1)
-    return [torch.randn(shape, dtype=dtype, generator=source) for shape in shapes]
-
-
-def sparse_gradient(step: int, shape=(6, 3)):
-    source = torch.Generator().manual_seed(step + 1)
-    ids = torch.randint(0, shape[0], (1, 4), generator=source)
-    values = torch.randn(4, *shape[1:], generator=source)
-    return torch.sparse_coo_tensor(ids, values, shape, check_invariants=True)
-
-
-def assert_same(made):
-    """Parameters and memory, bit for bit."""
-    (ours, optimizer), (theirs, other) = made
-    for a, b in zip(ours, theirs, strict=True):
-        assert torch.equal(a.data.cpu(), b.data)
-        kept, expected = optimizer.state[a], other.state[b]
-        assert kept.keys() == expected.keys()
-        for key, value in expected.items():
-            assert torch.equal(kept[key].cpu().to(value.dtype), value), key
 
 
 @pytest.mark.parametrize("granularity", ["coordinate", "row"])
@@ -268,6 +225,11 @@ def test_sparse_gradients_can_be_captured_but_not_first_steps_or_gaps(capturing)
         optimizer.step()
 
 
+def backend_of(optimizer):
+    (backend,) = optimizer._backends
+    return backend
+
+
 def test_parameters_that_are_replaced_give_their_counters_back():
     """There is one for each parameter: a new parameter reuses the counter of a freed one."""
     (parameter,) = parameters(((3,),))
@@ -280,7 +242,7 @@ def test_parameters_that_are_replaced_give_their_counters_back():
         optimizer.state.clear()
         (parameter,) = parameters(((size,),))
         optimizer.param_groups[0]["params"] = [parameter]
-    (counters,) = optimizer._faults.counters
+    (counters,) = backend_of(optimizer).counters
     assert counters.size == len(counters.memories) == 1
 
 
@@ -335,31 +297,40 @@ def test_rows_out_of_range_are_reported_too():
 
 def test_the_engine_is_chosen_by_the_device(monkeypatch):
     adagrad = optim.Adagrad(parameters()).rule
-    assert steps_on_gpu.chosen(adagrad, torch.device("mps")) == "torch"
-    monkeypatch.setattr(steps_on_gpu, "obstacle", lambda rule, device: None)
-    assert steps_on_gpu.chosen(adagrad, torch.device("cuda")) == "gpu"
+    assert backends.fastest(adagrad, torch.device("mps")) == "torch"
+    monkeypatch.setattr(steps_on_gpu, "obstacle_on_gpu", lambda rule, device: None)
+    assert backends.fastest(adagrad, torch.device("cuda")) == "gpu"
 
 
-def test_without_triton_there_is_one_warning_that_says_how_to_get_it(monkeypatch):
-    adagrad = optim.Adagrad(parameters()).rule
-
-    def missing():
-        raise ImportError("No module named 'triton'")
-
-    monkeypatch.setattr(steps_on_gpu, "engine", missing)
+@pytest.fixture
+def an_h100(monkeypatch):
+    """A GPU that Triton could be used for."""
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
-    steps_on_gpu.obstacle_on_gpu.cache_clear()
-    steps_on_gpu.warn_once.cache_clear()
-    device = torch.device("cuda", 7)
-    with pytest.warns(
-        UserWarning, match="slower than the gpu engine: Triton cannot be imported .* `pip install triton`"
-    ):
-        assert steps_on_gpu.chosen(adagrad, device) == "torch"
+    for kept in (steps_on_gpu.engine, steps_on_gpu.obstacle_on_gpu, backends.warn_once):
+        kept.cache_clear()
+    yield torch.device("cuda", 7)
+    for kept in (steps_on_gpu.engine, steps_on_gpu.obstacle_on_gpu):
+        kept.cache_clear()
+
+
+def test_without_triton_there_is_one_warning_that_says_how_to_get_it(monkeypatch, an_h100):
+    adagrad = optim.Adagrad(parameters()).rule
+    monkeypatch.setitem(sys.modules, "triton", None)
+    with pytest.warns(UserWarning, match="slower than the gpu engine: Triton cannot be used .* update torch"):
+        assert backends.fastest(adagrad, an_h100) == "torch"
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert steps_on_gpu.chosen(adagrad, device) == "torch"
-    steps_on_gpu.obstacle_on_gpu.cache_clear()
+        assert backends.fastest(adagrad, an_h100) == "torch"
+
+
+@pytest.mark.parametrize("version, fits", [("3.3.1", False), ("3.5.1", False), ("3.6.0", True), ("4.0.0+git1", True)])
+def test_a_triton_that_is_too_old_is_named(version, fits, monkeypatch, an_h100):
+    """Earlier ones cannot be imported, fail to compile rows that catch up, or flush subnormal numbers."""
+    monkeypatch.setattr(triton, "__version__", version)
+    reason = steps_on_gpu.obstacle_on_gpu(optim.Adagrad(parameters()).rule, an_h100)
+    expected = rf"found Triton {re.escape(version)}, which is too old\); expected Triton 3.6 or later, .* torch 2.10"
+    assert reason is None if fits else re.search(expected, reason)
 
 
 def test_parameters_on_a_cpu_are_rejected(monkeypatch):

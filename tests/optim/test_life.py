@@ -724,7 +724,7 @@ def test_step_in_backward_requires_an_optimizer_of_all_parameters():
 
 
 def test_tensors_are_compared_one_by_one_where_torch_cannot_compare_them_at_once():
-    from surefoot.optim import fused
+    from surefoot.optim.backends import fused
 
     tensors = [torch.zeros(2, 3), torch.zeros(4)]
     for checks in (fused.alike(tensors), fused.Alike(*tensors)):

@@ -14,7 +14,7 @@ from support.optimizers import (
 
 from surefoot import threads
 from surefoot.engines import NonFiniteError
-from surefoot.optim import fused
+from surefoot.optim.backends.cpu import FusedTables
 
 SHAPES = ((1, 1), (5, 3), (300, 16), (4096, 2, 35), (2**11 + 1, 64), (3,))
 COUNTS = ((1, 7, 200, 900, 0, 2), (3, 0, 1000, 40, 600, 0), (0, 0, 0, 0, 0, 0), (2, 20, 3, 900, 5000, 4))
@@ -64,13 +64,13 @@ def assert_alike(found, expected, tables, others):
 @pytest.fixture
 def calls(monkeypatch):
     """How many tables each call stepped."""
-    seen, run = [], fused.FusedSparseGroup.run
+    seen, run = [], FusedTables.run
 
     def counting(together, amp=None):
         seen.append(len(together.memories))
         return run(together, amp)
 
-    monkeypatch.setattr(fused.FusedSparseGroup, "run", counting)
+    monkeypatch.setattr(FusedTables, "run", counting)
     return seen
 
 

@@ -16,16 +16,23 @@ class Parts:
     Attributes:
         arrays: steps of NumPy arrays, for `Step`; see `driver.Engine`.
         banks: models that learn from examples, for `ModelBank`; see `bank.Engine`.
+        tensors: steps of torch's tensors, for `RuleOptimizer`; a subclass of `optim.backends.base.Backend`.
     """
 
     arrays: Any = None
     banks: Any = None
+    tensors: Any = None
 
 
 REGISTRY = {
-    "cpu": Parts("surefoot.engines.cpu", "surefoot.engines.cpu.bank"),
-    "reference": Parts("surefoot.engines.reference", "surefoot.engines.reference_bank"),
+    "cpu": Parts("surefoot.engines.cpu", "surefoot.engines.cpu.bank", "surefoot.optim.backends.cpu:CPUBackend"),
+    "gpu": Parts(tensors="surefoot.optim.backends.gpu:GPUBackend"),
+    "reference": Parts(
+        "surefoot.engines.reference", "surefoot.engines.reference_bank", "surefoot.optim.backends.arrays:ArrayBackend"
+    ),
+    "torch": Parts(tensors="surefoot.optim.backends.eager:EagerBackend"),
 }
+"""Those that come first are tried first where none is named."""
 
 DEFAULT = "cpu"
 """The engine of arrays and of banks unless another is named."""

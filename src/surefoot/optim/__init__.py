@@ -2,7 +2,7 @@
 
 `classes.py` and `adam.py` have torch's classes with torch's arguments, `optimizer.py` the optimizer for any rule that
 they derive from. `group.py` reads the settings of a parameter group, `checkpoint.py` state dicts; `known.py` remembers
-where parameters and states lie; `work.py`, `fused.py` and `gpu.py` take the steps.
+where parameters and states lie, `work.py` finds what there is to step. `backends/` has a module for each engine.
 """
 
 from surefoot.optim.adam import Adam, AdamW, NAdam, Yogi

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from surefoot.engines import Modifiers, Step
+from surefoot.engines import Modifiers
+from surefoot.engines.settings import Settings
 from surefoot.optim.group import AROUND
 from surefoot.optim.memory import copied, counter_type, local, new_slot
 
@@ -28,11 +29,11 @@ class StateFormat:
     counts: bool = True
     constants: Mapping[str, float] = field(default_factory=dict)
 
-    def keys_of(self, step: Step) -> tuple[str, ...]:
+    def keys_of(self, step: Settings) -> tuple[str, ...]:
         """The keys of the rule's slots, in their order."""
         return tuple(self.keys.get(slot, slot) for slot in step.rule.slots)
 
-    def fresh(self, parameter: Tensor, step: Step, meta: bool = False) -> dict[str, Tensor]:
+    def fresh(self, parameter: Tensor, step: Settings, meta: bool = False) -> dict[str, Tensor]:
         """The state before the first step; on the meta device, only its shapes and types."""
         numbers = ({"step": 0.0} if self.counts else {}) | dict(self.constants)
         tensors = {name: torch.tensor(value, dtype=counter_type()) for name, value in numbers.items()}
@@ -40,7 +41,7 @@ class StateFormat:
             tensors[key] = new_slot(parameter, step, slot, meta)
         return tensors
 
-    def fitted(self, name: str, parameter: Tensor, step: Step, tensors: Mapping[str, Any]) -> dict[str, Any]:
+    def fitted(self, name: str, parameter: Tensor, step: Settings, tensors: Mapping[str, Any]) -> dict[str, Any]:
         """A state as the rule and the parameter need it; layouts, floating-point types and devices are converted.
 
         Args:
@@ -89,7 +90,7 @@ def fitted_tensor(what: str, key: str, value: Any, wanted: Any, device: torch.de
     return value if key == "step" else value.to(dtype=wanted.dtype, device=device)
 
 
-def pending(parameter: Tensor, step: Step, history: Any) -> dict[str, Tensor]:
+def pending(parameter: Tensor, step: Settings, history: Any) -> dict[str, Tensor]:
     """The types and shapes, without values, of what rows without a gradient still have to catch up on."""
     entries = len(history) if isinstance(history, Tensor) and history.ndim else 0
     numbers = 1 + len(step.rule.coefficient_names) + len(Modifiers._fields)

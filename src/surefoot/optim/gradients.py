@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from surefoot.engines.cpu import merge
-from surefoot.optim.memory import array, move_to_huge_pages, rows_of
+from surefoot.optim.memory import array, move_to_huge_pages, on_host, rows_of
 
 
 def merged(gradient: Tensor) -> Tensor:
@@ -23,7 +23,7 @@ def merged(gradient: Tensor) -> Tensor:
     if gradient.is_coalesced():
         return gradient
     rows = rows_of(gradient)
-    if gradient.device.type != "cpu" or gradient.sparse_dim() > 1:
+    if not on_host(gradient) or gradient.sparse_dim() > 1:
         return gradient.coalesce()
     ids, sums = merge(rows.ids.numpy(), array(rows.values), gradient.shape[0])
     sums = torch.from_numpy(sums).view(gradient.dtype if gradient.dtype == torch.bfloat16 else rows.values.real.dtype)

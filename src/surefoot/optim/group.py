@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from surefoot import rules
-from surefoot.engines import Step
-from surefoot.optim import gpu
+from surefoot.engines.settings import Settings
+from surefoot.optim.backends import check_engine
+from surefoot.optim.memory import on_gpu
 from surefoot.rules import Rule, RuleError
 
-ENGINES = (None, "cpu", "gpu", "reference", "torch")
 HINTS = ("foreach", "fused", "capturable", "differentiable")
 """What torch's optimizers take to choose an implementation; only `differentiable` changes what is computed here."""
 
@@ -47,7 +47,7 @@ class Beyond(TypedDict, total=False):
     nonfinite: Literal["raise", "skip", "propagate"]
     stochastic_rounding: int | None
     lazy: Literal["exact", "touched"]
-    engine: Literal["cpu", "gpu", "reference", "torch"] | None
+    engine: str | None
 
 
 AROUND: dict[str, Any] = {
@@ -98,7 +98,7 @@ class Group:
             key, index = place_of(self.names, name)
             if key in self.settings and key not in AROUND:
                 value = self.settings[key] if index is None else self.settings[key][index]
-                hyper[name] = value if name == "lr" and gpu.lies_on(value) else plain(value)
+                hyper[name] = value if name == "lr" and on_gpu(value) else plain(value)
         return hyper
 
     @functools.cached_property
@@ -113,13 +113,13 @@ class Group:
 
     @functools.cached_property
     def key(self) -> tuple:
-        """Everything but the learning rate: where this is equal, the same Step serves."""
+        """Everything but the learning rate: where this is equal, the same settings of a step serve."""
         hyper = {name: value for name, value in self.hyper.items() if name != "lr"}
         engine, differentiable = self.settings.get("engine"), bool(self.settings.get("differentiable"))
         return self.rule, *hyper.values(), *self.around.values(), engine, differentiable
 
-    def step(self) -> Step:
-        """The group's Step.
+    def step(self) -> Settings:
+        """What the group's parameters are stepped by.
 
         Raises:
             RuleError, ValueError: for settings that the rule cannot honour.
@@ -127,10 +127,9 @@ class Group:
         around = dict(self.around)
         if around["state_dtype"] is not None:
             around["state_dtype"] = str(around["state_dtype"]).removeprefix("torch.")
-        engine = "reference" if self.settings.get("engine") == "reference" else "cpu"
         convention = "pytorch" if "pytorch" in self.rule.conventions else None
         hyper = self.hyper | {"lr": plain(self.hyper["lr"])}
-        return Step(self.rule, engine=engine, convention=convention, **hyper, **around)
+        return Settings(self.rule, convention=convention, **hyper, **around)
 
     def check(self) -> None:
         """Raises ValueError, in torch's words, for a setting out of its bounds."""
@@ -143,7 +142,7 @@ class Group:
             if callable(value) or (isinstance(value, (int, float)) and bounds.admits(value)):
                 continue
             if name == "lr" and isinstance(value, str) and not is_numeral(value):
-                continue  # a schedule, which its Step reads
+                continue  # a schedule, which `step` reads
             what = {"lr": "learning rate", "eps": "epsilon value"}.get(key, f"{key} value")
             what = f"beta parameter at index {index}" if index is not None else what
             raise ValueError(f"Invalid {what}: {value}; expected a number in {bounds.interval()}")
@@ -184,13 +183,13 @@ def completed(rule: Rule, convention: str | None, settings: Mapping[str, Any]) -
 
 
 class Steps:
-    """The Step of each group, made again only when the group's settings change; its learning rate may always change."""
+    """What steps each group, made again only when the group's settings change; its learning rate may always change."""
 
     def __init__(self):
-        self._known: dict[int, tuple[dict[str, Any] | None, tuple, Step]] = {}
+        self._known: dict[int, tuple[dict[str, Any] | None, tuple, Settings]] = {}
 
-    def of(self, number: int, settings: Mapping[str, Any], read: Callable[[Mapping[str, Any]], Group]) -> Step:
-        """The Step of a group, whose settings `read` makes a Group of."""
+    def of(self, number: int, settings: Mapping[str, Any], read: Callable[[Mapping[str, Any]], Group]) -> Settings:
+        """What steps a group, whose settings `read` makes a Group of."""
         now = dict(settings)
         now.pop("params", None)
         now.pop("param_names", None)
@@ -210,30 +209,6 @@ class Steps:
         mutable = any(isinstance(value, (Tensor, list)) for value in values)
         self._known[number] = None if mutable else now, group.key, step
         return step
-
-
-# Engines
-
-
-def check_engine(settings: Mapping[str, Any]) -> None:
-    if settings.get("engine") not in ENGINES:
-        raise ValueError(f"Invalid engine value: {settings['engine']!r}; expected cpu, gpu, reference, torch or None")
-
-
-def engine_of(settings: Mapping[str, Any], rule: Rule, device: torch.device) -> str:
-    """The engine that steps a group's parameters on a device."""
-    check_engine(settings)
-    named = settings.get("engine")
-    if settings.get("differentiable"):
-        return "torch"
-    if named == "gpu" and (reason := gpu.obstacle(rule, device)) is not None:
-        raise ValueError(f"the gpu engine cannot step parameters on {device}: {reason}; expected engine=None")
-    return named or ("cpu" if device.type == "cpu" else gpu.chosen(rule, device))
-
-
-def counts_on_device(settings: Mapping[str, Any], rule: Rule, device: torch.device) -> bool:
-    """Whether the steps of parameters are counted on their device, as torch does with these two settings."""
-    return bool(settings.get("capturable") or settings.get("fused")) and engine_of(settings, rule, device) == "gpu"
 
 
 # Names of settings

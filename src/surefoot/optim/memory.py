@@ -1,8 +1,7 @@
-"""Where tensors lie: NumPy's views of a parameter, of its gradient and of its memory, for the engines."""
+"""Where tensors lie, and NumPy's views of them: of a parameter, of its gradient and of its memory."""
 
 from __future__ import annotations
 
-import functools
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,9 +9,9 @@ import torch
 from torch import Tensor
 
 from surefoot import hugepages
-from surefoot.engines import Modifiers, State, Step
 from surefoot.engines.cpu.multi_tensor import Storage
 from surefoot.engines.numerics import ARITHMETIC
+from surefoot.engines.settings import Settings
 from surefoot.rules import Slot
 
 DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16, torch.complex128, torch.complex64)
@@ -22,7 +21,7 @@ DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16, torch.com
 class Rows(NamedTuple):
     """A sparse gradient: the rows it names, with duplicates unless `distinct`, and the gradient of each.
 
-    `grouped` is what Step.group made of it, for the engines that work on NumPy's arrays.
+    `grouped` is what `driver.group` made of it, for the engines that work on NumPy's arrays.
     """
 
     ids: Tensor
@@ -34,6 +33,16 @@ class Rows(NamedTuple):
 def local(tensor: Tensor) -> Tensor:
     """This process's part of a distributed tensor; any other tensor as it is."""
     return getattr(tensor, "_local_tensor", tensor)
+
+
+def on_host(tensor: Tensor) -> bool:
+    """Whether the host can read it without waiting."""
+    return tensor.device.type == "cpu"
+
+
+def on_gpu(value: Any) -> bool:
+    """Whether it is a tensor on a GPU, whose number must not be read: the host would wait."""
+    return isinstance(value, Tensor) and value.device.type == "cuda"
 
 
 def is_aligned(parameter: Tensor) -> bool:
@@ -94,7 +103,7 @@ def is_packed(tensor: Tensor) -> bool:
 
 
 class Memory:
-    """What a rule remembers of a parameter: as tensors, and as an engine's arrays, which are views of them.
+    """What a rule remembers of a parameter, as tensors, and how they lie.
 
     It does not keep the parameter alive. (Nor does it refer to it weakly: torch does not swap such parameters, as
     Module.double() of fully_shard does.)
@@ -105,27 +114,32 @@ class Memory:
         step: the settings of its group.
         tensors: its memory by the names that a state dict gives it; "step" counts the steps.
         keys: the names of the rule's slots there.
+        backend: what steps the parameter.
         t: the number of steps taken, where the memory does not count them (as in torch's SGD).
         counts_on_device: steps are counted where the parameter lies, without the host.
+
+    Attributes:
+        held: what the backend keeps here, for as long as nothing moves.
+        skipped: coordinates that were skipped, as far as known.
     """
 
     def __init__(
         self,
         name: str,
         parameter: Tensor,
-        step: Step,
+        step: Settings,
         tensors: dict[str, Any],
         keys: tuple[str, ...],
+        backend: Any,
         t: int,
         counts_on_device: bool = False,
     ):
         self.name, self.step, self.tensors, self.keys = name, step, tensors, keys
+        self.backend = backend
+        self.held: Any = None
         self.skipped, self.counts_on_device = 0, counts_on_device
-        self.acting: tuple | None = None  # on a GPU: the numbers of the last entry of the history
         counter = tensors.get("step")
-        self.counter = (
-            counter.detach().numpy() if isinstance(counter, Tensor) and counter.device.type == "cpu" else None
-        )
+        self.counter = counter.detach().numpy() if isinstance(counter, Tensor) and on_host(counter) else None
         # A counter on a GPU is not read before its number is needed.
         self.t = t if self.counter is None else int(self.counter)
         self.place = self.look(parameter)
@@ -172,36 +186,10 @@ class Memory:
         elif "step" in self.tensors:
             self.tensors["step"].fill_(t)
 
-    @functools.cached_property
-    def state(self) -> State:
-        """For an engine: views of the memory, and the steps that rows have yet to catch up on."""
-        slots = zip(self.step.rule.slots, self.keys, strict=True)
-        state = State({slot: array(self.tensors[key]) for slot, key in slots}, self.t)
-        if "last" in self.tensors:
-            count = len(self.step.rule.coefficient_names)
-            state.last = self.tensors["last"].numpy()
-            state.history = [
-                (int(first), tuple(numbers[:count]), Modifiers(*numbers[count:]))
-                for first, *numbers in self.tensors["history"].tolist()
-            ]
-        return state
-
-    def flush(self, parameter: Tensor) -> None:
-        """Lets rows catch up; the memory is then as dense steps would have left it, and nothing is pending."""
-        self.step.flush(array(parameter), self.state)
-        self.state.last, self.state.history = None, []
+    def forget_waiting(self) -> None:
+        """After its rows have caught up: nothing is pending."""
         for key in ("last", "history") if self.counter is not None else ("last", "history", "step"):
             self.tensors.pop(key, None)
-
-    def keep(self) -> None:
-        """Writes the pending steps of rows, which only the engine's state has, into the tensors."""
-        state = self.__dict__.get("state")
-        if state is not None and state.last is not None:
-            if "step" not in self.tensors:
-                self.tensors["step"] = torch.tensor(float(self.t), dtype=counter_type())
-            self.tensors["last"] = torch.from_numpy(state.last)
-            history = [[first, *numbers, *modifiers] for first, numbers, modifiers in state.history]
-            self.tensors["history"] = torch.tensor(history, dtype=torch.float64)
 
 
 def counter_type() -> torch.dtype:
@@ -209,7 +197,19 @@ def counter_type() -> torch.dtype:
     return torch.float64 if torch.get_default_dtype() == torch.float64 else torch.float32
 
 
-def new_slot(parameter: Tensor, step: Step, slot: Slot, meta: bool) -> Tensor:
+def place_counter(tensors: dict[str, Any], parameter: Tensor, counts_on_device: bool) -> None:
+    """Moves the counter of steps to where it is counted."""
+    counter, device = tensors.get("step"), local(parameter).device
+    if counts_on_device and (counter is None or counter.device != device):
+        # Filled in there: a copy from here would be waited for.
+        tensors["step"] = torch.full((), 0.0 if counter is None else float(counter), device=device)
+    elif counts_on_device:
+        tensors["step"] = counter.to(torch.float32)  # pyright: ignore[reportOptionalMemberAccess]
+    elif isinstance(counter, Tensor) and not on_host(counter) and not counter.is_meta:
+        tensors["step"] = counter.cpu().to(counter_type())
+
+
+def new_slot(parameter: Tensor, step: Settings, slot: Slot, meta: bool) -> Tensor:
     """One slot of a rule before the first step, laid out like the parameter."""
     whole, value = parameter.detach(), step.initial(slot)
     if meta:
@@ -246,7 +246,7 @@ def move_to_huge_pages(tensor: Tensor) -> None:
 def span(tensor: Tensor) -> tuple[int, int] | None:
     """Address and bytes of a tensor's memory; None where it has none of its own here: a fake or distributed one."""
     part = local(tensor)
-    lies_here = type(part) in (Tensor, torch.nn.Parameter) and part.device.type == "cpu" and part.is_contiguous()
+    lies_here = type(part) in (Tensor, torch.nn.Parameter) and on_host(part) and part.is_contiguous()
     return (part.data_ptr(), part.nbytes) if lies_here else None
 
 
@@ -260,7 +260,7 @@ def is_supported(parameter: Tensor) -> bool:
     return parameter.dtype in DTYPES and parameter.layout is torch.strided
 
 
-def check_parameter(name: str, parameter: Tensor, step: Step) -> None:
+def check_parameter(name: str, parameter: Tensor, step: Settings) -> None:
     """Raises ValueError for a parameter that no engine can step."""
     part = local(parameter)
     if part.dtype not in DTYPES:

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from surefoot import rules
-from surefoot.engines import NonFiniteError, Step
-from surefoot.optim import gpu
+from surefoot.engines import NonFiniteError
+from surefoot.engines.settings import Settings
+from surefoot.optim.backends import Backends
+from surefoot.optim.backends.base import Backend, Job, amp_of, checked_gradient
 from surefoot.optim.base import TorchOptimizer
 from surefoot.optim.checkpoint import Checkpoint, StateFormat
-from surefoot.optim.fused import Job, checked_gradient
 from surefoot.optim.group import (
     Group,
     Names,
@@ -23,11 +24,9 @@ from surefoot.optim.group import (
     check_keys,
     check_names,
     completed,
-    counts_on_device,
-    engine_of,
     names_file,
 )
-from surefoot.optim.known import Known, flush, flush_before
+from surefoot.optim.known import Known, flush_before
 from surefoot.optim.memory import Memory, is_supported, local
 from surefoot.optim.work import Work
 from surefoot.rules import Rule
@@ -97,7 +96,7 @@ class RuleOptimizer(TorchOptimizer):
         """A group's settings as its rule takes them."""
         return Group(self._rule_of(group), group, self.names)
 
-    def _step_of(self, number: int) -> Step:
+    def _step_of(self, number: int) -> Settings:
         return self._steps.of(number, self.param_groups[number], self._read)
 
     def _check_values(self, group: Mapping[str, Any]) -> None:
@@ -118,7 +117,6 @@ class RuleOptimizer(TorchOptimizer):
             self._load_schedule(param_group, self.defaults | param_group)
         self.synchronize()
         self._known.fused.clear()
-        self._faults = gpu.DeviceFaults()
         super().add_param_group(param_group)
 
     def change(self, **settings: Any) -> None:
@@ -155,7 +153,7 @@ class RuleOptimizer(TorchOptimizer):
     def _forget(self) -> None:
         """Forgets what is known of where the parameters and their states lie."""
         self._steps, self._known = Steps(), Known()
-        self._faults = gpu.DeviceFaults()
+        self._backends = Backends(lambda: sum(len(group["params"]) for group in self.param_groups))
         # CUDA graphs go on reading and writing what they were captured with.
         self._captured: list[Any] = getattr(self, "_captured", [])
 
@@ -169,28 +167,30 @@ class RuleOptimizer(TorchOptimizer):
         """Forgets parameters whose place others have taken."""
         ids = {id(parameter) for _, _, parameter in self._numbered()}
         self._known.keep(ids)
-        for counters in self._faults.counters:
-            counters.keep(ids)
+        for backend in self._backends:
+            backend.forget(ids)
 
     def _name(self, number: int, index: int) -> str:
         """What errors call a parameter."""
         names = self.param_groups[number].get("param_names")
         return names[index] if names else f"parameter {index} of group {number}"
 
-    def _engine(self, number: int, device: torch.device) -> str:
+    def _backend(self, number: int, device: torch.device) -> Backend:
+        """What steps a group's parameters on a device."""
         group = self.param_groups[number]
-        return engine_of(group, self._rule_of(group), device)
+        return self._backends.of(group, self._rule_of(group), device)
 
-    def _counts_on_device(self, number: int, device: torch.device) -> bool:
+    def _counts_on_device(self, number: int, backend: Backend) -> bool:
+        """Whether the steps of a group are counted on the device, as torch does with these two settings."""
         group = self.param_groups[number]
-        return counts_on_device(group, self._rule_of(group), device)
+        return backend.counts_on_device and bool(group.get("capturable") or group.get("fused"))
 
-    def _memory(self, number: int, index: int, parameter: Tensor, step: Step) -> Memory:
+    def _memory(self, number: int, index: int, parameter: Tensor, step: Settings) -> Memory:
         """What is known of a parameter's state; looked up again where anything about it has moved."""
-        device = local(parameter).device
-        engine, on_device = self._engine(number, device), self._counts_on_device(number, device)
+        backend = self._backend(number, local(parameter).device)
+        on_device = self._counts_on_device(number, backend)
         tensors, name = self.state.get(parameter) or {}, self._name(number, index)
-        return self._known.memory(name, parameter, step, tensors, self.state_format, engine, on_device)
+        return self._known.memory(name, parameter, step, tensors, self.state_format, backend, on_device)
 
     # Steps
 
@@ -244,38 +244,37 @@ class RuleOptimizer(TorchOptimizer):
                 self._forget_replaced()
             if others := members.others(parameters, step):
                 jobs = [(k, self._job(number, k, parameters[k], step)) for k in others]
-                work.single.extend(members.fuse(step, parameters, jobs, self._counters))
+                work.single.extend(members.fuse(step, parameters, jobs))
             for fused in members.fused.values():
                 work.fused.append((fused, parameters))
         work.check_schedules()
         return work
 
-    def _job(self, number: int, index: int, parameter: Tensor, step: Step) -> Job:
+    def _job(self, number: int, index: int, parameter: Tensor, step: Settings) -> Job:
         memory = self._memory(number, index, parameter, step)
-        engine = self._engine(number, memory.device)
-        return Job(step, parameter, memory, checked_gradient(memory, parameter, engine), engine)
-
-    def _counters(self, device: torch.device) -> gpu.FaultCounters:
-        """Those of a device, with room for all parameters."""
-        return self._faults.of(device, sum(len(group["params"]) for group in self.param_groups))
+        return Job(step, parameter, memory, checked_gradient(memory, parameter))
 
     def _run(self, work: Work) -> None:
         """Steps the parameters; raises at the end if one of them had a gradient that was not finite."""
-        if (self._faults.counters or any(job.engine == "gpu" for job in work.single)) and gpu.is_capturing():
-            self._captured += [*work.prepare_capture(self._known.get), *self._faults.counters]
+        self._captured += work.prepare_capture(self._known.get, self._backends)
         for parameter, memory in work.new():
             self._known.add(parameter, memory)
             self._keep_tensors(parameter, memory)
         # Autograd is notified before the step, while what it is notified of is still in the nearest cache.
         torch.autograd.graph.increment_version(work.stepped())
-        faults = self._faults.messages() + work.run(gpu.amp_of(self), self._counters)
+        faults = self._late_faults() + work.run(amp_of(self))
+        for backend in self._backends:
+            backend.report()
         for job in work.single:
-            self._keep_tensors(
-                job.parameter, job.memory
-            )  # a rule without slots has none before rows have something to catch up on
+            # A rule without slots has none before rows have something to catch up on.
+            self._keep_tensors(job.parameter, job.memory)
         self._known.states = list(self.state.values())
         if any(faults):
             raise NonFiniteError("; ".join(filter(None, faults)))
+
+    def _late_faults(self, wait: bool = False) -> list[str]:
+        """Messages for updates skipped in earlier steps: as far as known, or of all steps so far."""
+        return [message for backend in self._backends for message in backend.faults(wait)]
 
     def _keep_tensors(self, parameter: Tensor, memory: Memory) -> None:
         """Gives torch the state of a parameter, unless it has it."""
@@ -293,7 +292,7 @@ class RuleOptimizer(TorchOptimizer):
             if "last" in self.state.get(parameter, ()):
                 memory = self._memory(number, index, parameter, self._step_of(number))
                 self._known.add(parameter, memory)
-                flush(parameter, memory, self._engine(number, memory.device) == "gpu")
+                memory.backend.flush(parameter, memory)
                 torch.autograd.graph.increment_version(parameter)
 
     def settle(self) -> None:
@@ -307,14 +306,14 @@ class RuleOptimizer(TorchOptimizer):
             NonFiniteError: naming the parameters of which some coordinates were skipped.
             ValueError: naming the parameter, where a sparse gradient named rows out of range.
         """
-        if faults := self._faults.messages(wait=True):
+        if faults := self._late_faults(wait=True):
             raise NonFiniteError("; ".join(faults))
 
     @property
     def _step_supports_amp_scaling(self) -> bool:
         """Whether GradScaler need not wait for what it found: then steps on GPUs are skipped there."""
         places = {(number, local(parameter).device) for number, _, parameter in self._numbered()}
-        return all(self._counts_on_device(number, device) for number, device in places)
+        return all(self._counts_on_device(number, self._backend(number, device)) for number, device in places)
 
     # State dicts
 
@@ -333,8 +332,8 @@ class RuleOptimizer(TorchOptimizer):
         for number, _, parameter in self._numbered():
             if (memory := self._known.get(parameter)) is not None:
                 if "last" in memory.tensors:
-                    flush_before(parameter, memory, self._step_of(number), self._engine(number, memory.device))
-                memory.keep()
+                    flush_before(parameter, memory, self._step_of(number), self._backend(number, memory.device))
+                memory.backend.keep(memory)
 
     def _fitted(self, checkpoint: Checkpoint) -> dict[str, Any]:
         """The groups and states of a checkpoint as they fit the parameters."""

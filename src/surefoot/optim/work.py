@@ -6,11 +6,11 @@ import itertools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 
-from surefoot.optim import gpu
-from surefoot.optim.fused import FusedGroup, Job, step_single
+from surefoot.optim.backends import Backends
+from surefoot.optim.backends.base import Amp, Job
+from surefoot.optim.backends.fused import FusedGroup
 from surefoot.optim.memory import Memory, Rows
 
 
@@ -51,22 +51,31 @@ class Work(NamedTuple):
         for job in self.single:
             job.check_schedule()
 
-    def prepare_capture(self, known: Callable[[Tensor], Memory | None]) -> list[Any]:
-        """Raises RuntimeError where a CUDA graph could not replay this step; returns what the graph will use."""
+    def prepare_capture(self, known: Callable[[Tensor], Memory | None], backends: Backends) -> list[Any]:
+        """Raises RuntimeError where a graph is being captured that could not replay this step.
+
+        Returns:
+            What the graph will use, if there is one.
+        """
+        capturing = [backend for backend in backends if backend.is_capturing()]
+        if not capturing:
+            return []
 
         def replayable(job: Job) -> bool:
             return isinstance(job.gradient, Rows) and known(job.parameter) is job.memory
 
         new = any(fused.is_new for fused, _ in self.fused) or not all(map(replayable, self.single))
-        gpu.check_capture(self.memories(), new)
-        return [*(fused for fused, _ in self.fused), *self.memories(), *self.stepped()]
+        memories = self.memories()
+        for backend in capturing:
+            backend.check_capture(memories, new)
+        held = [memory.held for memory in memories]
+        return [*capturing, *(fused for fused, _ in self.fused), *memories, *held, *self.stepped()]
 
-    def run(self, amp: Any, counters: Callable[[torch.device], gpu.FaultCounters]) -> list[str]:
+    def run(self, amp: Amp | None) -> list[str]:
         """Takes the step; returns messages for skipped updates, which are empty where they are only counted."""
         faults = []
         for fused, _ in self.fused:
             faults += fused.run(amp)
         for job in self.single:
-            on_gpu = job.engine == "gpu"
-            faults += gpu.step_single(job, counters(job.memory.device), amp) if on_gpu else step_single(job)
+            faults += job.memory.backend.step_single(job, amp)
         return faults

@@ -27,13 +27,16 @@ from surefoot.engines.gpu.compiling import (
     warps_of,
 )
 from surefoot.engines.numerics import ARITHMETIC
-from surefoot.engines.step import Step
+from surefoot.engines.settings import Settings
 from surefoot.rules import Rule
 
 __all__ = ["Amp", "Lazy", "MultiTensor", "Numbers", "is_capturing", "is_interpreted", "rows", "settle", "source_of"]
 
 AHEAD = 64
 """Steps whose numbers are uploaded at once, as long as no setting changes."""
+
+EXTENT = 1
+"""The column of a table of tensors that says how many coordinates, or rows, each has to step."""
 
 WIDEST = 1024
 """Columns of a row that one program steps, unless it has to see the whole row."""
@@ -46,7 +49,7 @@ class Amp(NamedTuple):
     found: Tensor
 
 
-def kind_of(step: Step, storage: Storage, **more: Any) -> Kind:
+def kind_of(step: Settings, storage: Storage, **more: Any) -> Kind:
     return Kind(
         ARITHMETIC[storage.x],
         storage.x,
@@ -96,10 +99,11 @@ class Numbers:
         device: where they are to lie.
     """
 
-    def __init__(self, step: Step, device: torch.device):
+    def __init__(self, step: Settings, device: torch.device):
         self.step, self.device = step, device
         self.known, self.uploaded = np.empty((0, 0)), torch.empty(0)
         self.first, self.ahead, self.hyper = 0, (), {}
+        self.captured: list[Tensor] = []
         # Where nothing asks for t, numbers that stay the same need no upload.
         self.tells_t = step.stochastic_rounding is not None or step.catches_up
 
@@ -141,18 +145,35 @@ class Numbers:
         step = self.step
         t = steps if isinstance(steps, Tensor) else upload(steps.astype(float), self.device)
         try:
-            columns = t, *step.coefficients(t), *step.modifiers(t)
+            columns = t if self.tells_t else 0.0, *step.coefficients(t), *step.modifiers(t)
         except (TypeError, RuntimeError) as error:
             raise ValueError(
                 f"{step.name}: {step.rule.name} or its schedule cannot compute its coefficients on the device "
                 f"({error}); leave capturable and fused off, and give the learning rate as a number"
             ) from error
-        size = len(t) if any(isinstance(column, Tensor) and column.numel() > 1 for column in columns[1:]) else 1
-        size = len(t) if self.tells_t else size
-        result = torch.empty((size, len(columns)), dtype=torch.float64, device=self.device)
-        for k, column in enumerate(columns):
-            result[:, k] = column.reshape(-1)[:size] if isinstance(column, Tensor) else column
+        computed = {k: column.reshape(-1) for k, column in enumerate(columns) if isinstance(column, Tensor)}
+        constant = self.constant(np.array([[0.0 if k in computed else column for k, column in enumerate(columns)]]))
+        if not computed:
+            return constant
+        result = constant.repeat(max(map(len, computed.values())), 1)
+        for k, column in computed.items():
+            result[:, k] = column
         return result
+
+    def constant(self, array: np.ndarray) -> Tensor:
+        """A row of which nothing is computed on the device: the one that is there, if it is the same."""
+        captures = is_capturing()
+        if np.array_equal(array, self.known):
+            self.captured += [self.uploaded] if captures else []
+            return self.uploaded
+        if captures:
+            # A graph would copy, each time, from memory of the host that has another use by then.
+            row = torch.empty(array.shape, dtype=torch.float64, device=self.device)
+            for k, number in enumerate(array[0].tolist()):
+                row[:, k] = number
+            return row
+        self.known, self.uploaded = array, upload(array, self.device)
+        return self.uploaded
 
 
 # Dense gradients
@@ -172,7 +193,7 @@ class MultiTensor:
 
     def __init__(
         self,
-        step: Step,
+        step: Settings,
         storage: Storage,
         shapes: Sequence[tuple[int, ...]],
         device: torch.device,
@@ -203,32 +224,45 @@ class MultiTensor:
         self.kinds: dict[tuple[bool, bool], Kind] = {}
         self.compiled: dict[tuple[str, Kind], Any] = {}
 
-    def look(self, addresses: np.ndarray) -> None:
-        """Takes addresses, which are uploaded again where one has changed."""
-        captures, known = is_capturing(), addresses.tobytes()
+    def is_aligned(self, addresses: np.ndarray) -> bool:
+        """Whether threads may load 16 bytes at once, from every array."""
+        return self.even and not (addresses % 16).any()
+
+    def look(self, addresses: np.ndarray, stepped: np.ndarray | None) -> None:
+        """Takes addresses, and which of the parameters are stepped; uploaded again where anything has changed."""
+        captures, known = is_capturing(), addresses.tobytes() + (b"" if stepped is None else stepped.tobytes())
         if known == self.addresses and not captures:
             return
         table = torch.from_numpy(np.concatenate([self.fixed, addresses], 1))
+        if stepped is not None:
+            table[:, EXTENT] *= torch.from_numpy(stepped)
         table = table.pin_memory() if self.device.type == "cuda" else table
         self.table, self.addresses = table.to(self.device, copy=True, non_blocking=True), known
-        self.aligned = self.even and not (addresses % 16).any()
+        self.aligned = self.is_aligned(addresses)
         if captures:
             # Each replay copies this table again. Until then it is not on the device: the next step takes another.
             self.captured.append(table)
             self.addresses = b""
 
-    def run(self, addresses: np.ndarray, steps: np.ndarray | Tensor, amp: Amp | None = None) -> None:
+    def run(
+        self,
+        addresses: np.ndarray,
+        steps: np.ndarray | Tensor,
+        amp: Amp | None = None,
+        stepped: np.ndarray | None = None,
+    ) -> None:
         """Takes a step.
 
         Args:
             addresses: (k, 2 + slots), int64: where each parameter, its gradient and its slots begin.
             steps: the number of each parameter's step; see `Numbers.at`.
             amp: from GradScaler.
+            stepped: (k,), bool: which parameters are; by default all.
         """
         if self.blocks == 0:
             return
         step, numbers = self.step, self.numbers.at(steps)
-        self.look(addresses)
+        self.look(addresses, stepped)
         self.hold(numbers)
         kind = self.kind(self.aligned, amp is not None)
         if math.isfinite(step.clip_norm):
@@ -281,7 +315,7 @@ class MultiTensor:
             self.compiled[driver, kind] = compiled
 
 
-def clipped(step: Step, numbers: Tensor, norms: Tensor) -> Tensor:
+def clipped(step: Settings, numbers: Tensor, norms: Tensor) -> Tensor:
     """The numbers with each gradient scaled down to a norm of clip_norm; a row for each norm."""
     numbers = numbers.expand(len(norms), -1).clone()
     column = 1 + len(step.rule.coefficient_names)
@@ -337,7 +371,7 @@ class Gradient(NamedTuple):
 
 
 def rows(
-    step: Step,
+    step: Settings,
     table: Table,
     gradient: Gradient,
     numbers: Tensor,
@@ -407,7 +441,7 @@ def sums_of_long_runs(rule: Rule, kind: Kind, gradient: tuple, width: int, scale
     return sums
 
 
-def settle(step: Step, table: Table, now: int, lazy: Lazy) -> None:
+def settle(step: Settings, table: Table, now: int, lazy: Lazy) -> None:
     """Lets every row catch up with the steps before `now`."""
     height, width = table.x.shape
     if table.x.numel() == 0:

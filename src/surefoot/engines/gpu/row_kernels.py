@@ -63,7 +63,8 @@ def rows(
         common = mean_of(mean, 0)
         if BY_ROW:
             common = (tl.reduce(finite_squares(total, value, mask, numbers), 0, add) / width).to(F)
-        step_values(x, slots, value, total, memory, i, mask, row, BY_ROW or k == 0, common, numbers, counts + place)
+        # The first row there is writes what all share; ids that are in order before it are below 0.
+        step_values(x, slots, value, total, memory, i, mask, row, BY_ROW or before < 0, common, numbers, counts + place)
 
 
 def rows_squares(x, ids, order, count, values, height, width, numbers, parts, sums, scale):

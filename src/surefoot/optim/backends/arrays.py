@@ -1,0 +1,75 @@
+"""Steps of parameters on CPUs by any engine that steps NumPy arrays: one parameter after the other, where it lies."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from surefoot.engines import Modifiers, NonFiniteError, State, driver, registry
+from surefoot.engines.driver import Engine
+from surefoot.optim.backends.base import Amp, Backend, Job, check_places, fault
+from surefoot.optim.gradients import expect_sparse
+from surefoot.optim.memory import Memory, Rows, array, counter_type, rows_of
+
+
+class ArrayBackend(Backend):
+    """The backend of an engine with `arrays` and nothing faster for tensors."""
+
+    @property
+    def engine(self) -> Engine:
+        return registry.load(self.name, "arrays")
+
+    def rows(self, memory: Memory, parameter: Tensor, gradient: Tensor) -> Rows:
+        check_places(memory, gradient, first=1)
+        rows = rows_of(gradient)
+        grouped = driver.group(memory.step, self.engine, array(parameter), rows.ids.numpy(), array(rows.values))
+        return rows._replace(grouped=grouped)
+
+    def step_single(self, job: Job, amp: Amp | None) -> list[str]:
+        step, memory, gradient = job.step, job.memory, job.gradient
+        t, state = memory.count() + 1, state_of(memory)
+        state.t, before = memory.t, state.skipped
+        step.name = memory.name
+        try:
+            if isinstance(gradient, Rows):
+                expect_sparse(job.parameter)
+                driver.grouped_rows(step, self.engine, array(job.parameter), gradient.grouped, state)
+            else:
+                driver.dense(step, self.engine, array(job.parameter), array(gradient), state)
+        except NonFiniteError:
+            pass
+        if state.last is not None and "last" not in memory.tensors:
+            self.keep(memory)
+        memory.advance(t)
+        skipped = state.skipped - before
+        return [fault(step, memory, skipped, t)] if skipped else []
+
+    def flush(self, parameter: Tensor, memory: Memory) -> None:
+        state = state_of(memory)
+        driver.flush(memory.step, self.engine, array(parameter), state)
+        state.last, state.history = None, []
+        memory.forget_waiting()
+
+    def keep(self, memory: Memory) -> None:
+        if memory.held is None or memory.held.last is None:
+            return
+        if "step" not in memory.tensors:
+            memory.tensors["step"] = torch.tensor(float(memory.t), dtype=counter_type())
+        memory.tensors["last"] = torch.from_numpy(memory.held.last)
+        history = [[first, *numbers, *modifiers] for first, numbers, modifiers in memory.held.history]
+        memory.tensors["history"] = torch.tensor(history, dtype=torch.float64)
+
+
+def state_of(memory: Memory) -> State:
+    """Views of the memory as engines take it, and the steps that rows have yet to catch up on."""
+    if memory.held is None:
+        slots = zip(memory.step.rule.slots, memory.keys, strict=True)
+        state = memory.held = State({slot: array(memory.tensors[key]) for slot, key in slots}, memory.t)
+        if "last" in memory.tensors:
+            count = len(memory.step.rule.coefficient_names)
+            state.last = memory.tensors["last"].numpy()
+            state.history = [
+                (int(first), tuple(numbers[:count]), Modifiers(*numbers[count:]))
+                for first, *numbers in memory.tensors["history"].tolist()
+            ]
+    return memory.held

@@ -1,0 +1,130 @@
+"""Counts of skipped updates, which the host learns of without waiting for the device that counts them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from surefoot.optim.backends.base import Backend
+from surefoot.optim.memory import Memory, on_host
+
+
+class FaultCounters:
+    """Counts on one device, and the copy of them that the host has.
+
+    Args:
+        device: where the parameters lie.
+        size: the most parameters that they are kept for.
+
+    Attributes:
+        counts: (2, size), int64, on the device: coordinates that were skipped, and ids out of range.
+    """
+
+    def __init__(self, device: torch.device, size: int):
+        self.device, self.size = device, size
+        self.counts = torch.zeros((2, size), dtype=torch.int64, device=device)
+        self.arrived = self.counts
+        if not on_host(self.counts):
+            self.arrived = torch.zeros((2, size), dtype=torch.int64, pin_memory=self.sends)
+        self.reported = np.zeros((2, size), np.int64)
+        self.memories: list[Memory] = []
+        self._columns: dict[int, int] = {}
+
+    @property
+    def sends(self) -> bool:
+        """Whether counts come to the host without being waited for."""
+        return self.device.type == "cuda"
+
+    def column(self, parameter: Tensor, memory: Memory) -> int:
+        """The column of a parameter."""
+        k = self._columns.get(id(parameter))
+        if k is None:
+            k = len(self.memories) if len(self.memories) < self.size else self._freed()
+            self._columns[id(parameter)] = k
+        self.memories[k : k + 1] = [memory]
+        return k
+
+    def keep(self, ids: set[int]) -> None:
+        """Keeps the columns of the parameters with these ids; the others may be used again."""
+        self._columns = {key: column for key, column in self._columns.items() if key in ids}
+
+    def _freed(self) -> int:
+        """The column of a parameter that is gone, once no step is under way that could write there."""
+        k = min({*range(self.size)} - {*self._columns.values()})
+        self._wait()
+        self.reported[:, k] = self.arrived.numpy()[:, k]
+        return k
+
+    def _wait(self) -> None:
+        """Waits for all steps so far, on all streams, those of replayed graphs too."""
+        if self.sends:
+            torch.cuda.synchronize(self.device)
+        if self.arrived is not self.counts:
+            self.arrived.copy_(self.counts)
+
+    def send(self) -> None:
+        """Lets the counts be copied to the host once the steps so far have been taken."""
+        if self.sends:
+            self.counts.record_stream(torch.cuda.current_stream(self.device))
+            self.arrived.copy_(self.counts, non_blocking=True)
+
+    def messages(self, wait: bool = False) -> list[str]:
+        """Messages for updates skipped since the last report: in all steps so far, or as far as known.
+
+        Raises:
+            ValueError: for ids out of range.
+        """
+        if wait or not self.sends:
+            self._wait()
+        # Copies on different streams may arrive in another order.
+        new = np.maximum(self.arrived.numpy() - self.reported, 0)
+        self.reported += new
+        return list(filter(None, (fault_of(self.memories[k], *new[:, k].tolist()) for k in np.flatnonzero(new.any(0)))))
+
+
+class CountingBackend(Backend):
+    """A backend whose skipped updates are counted on the device and reported at a later step, or on request."""
+
+    def __init__(self, name: str, room: Callable[[], int]):
+        super().__init__(name, room)
+        self.counters: list[FaultCounters] = []
+
+    def counters_on(self, device: torch.device) -> FaultCounters:
+        """Those of a device, with room for all parameters; smaller ones stay, for steps that know them."""
+        size = self.room()
+        for counters in self.counters:
+            if counters.device == device and counters.size >= size:
+                return counters
+        self.counters.append(FaultCounters(device, size))
+        return self.counters[-1]
+
+    def report(self) -> None:
+        for counters in self.counters:
+            counters.send()
+
+    def faults(self, wait: bool = False) -> list[str]:
+        return [message for counters in self.counters for message in counters.messages(wait)]
+
+    def forget(self, ids: set[int]) -> None:
+        for counters in self.counters:
+            counters.keep(ids)
+
+
+def fault_of(memory: Memory, skipped: int, outside: int) -> str:
+    """The message for skipped updates of a parameter; empty where they are only counted."""
+    memory.skipped += skipped
+    if outside:
+        raise ValueError(
+            f"{memory.name}: sparse gradients of earlier steps named rows out of range, {outside:,} times; "
+            f"expected 0 … {memory.shape[0] - 1}; all other rows were stepped"
+        )
+    if memory.step.nonfinite != "raise":
+        return ""
+    return (
+        f"{memory.name}: in earlier steps {skipped:,} coordinates (of {memory.size:,}) had a gradient, square "
+        "or step that is not finite; these coordinates were skipped; the rest were updated (nonfinite='skip' "
+        "only counts them)"
+    )

@@ -1,0 +1,83 @@
+"""Steps of parameters on CPUs by compiled kernels, which find many of them by their addresses in one call."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+
+import numpy as np
+from torch import Tensor
+
+from surefoot.engines.cpu import MultiTable, MultiTensor, Sorted
+from surefoot.optim.backends.arrays import ArrayBackend
+from surefoot.optim.backends.base import Amp, Job
+from surefoot.optim.backends.fused import FusedGroup, addresses_of
+from surefoot.optim.gradients import expect_sparse
+from surefoot.optim.memory import Rows, is_aligned, local, own_gradient
+
+
+class CPUBackend(ArrayBackend):
+    """Parameters that do not fit into a call of many are stepped as arrays."""
+
+    def fusible(self, job: Job) -> tuple[type, Hashable] | None:
+        step, memory, gradient = job.step, job.memory, job.gradient
+        if "last" in memory.tensors or not is_aligned(job.parameter):
+            return None
+        if isinstance(gradient, Rows):
+            alike = memory.tabular and step.granularity != "tensor" and not step.catches_up
+            named = own_gradient(job.parameter)
+            return (FusedTables, memory.kind) if alike and is_plain(named._indices(), named._values()) else None
+        alike = memory.packed and step.granularity == "coordinate" and gradient.stride() == memory.strides
+        return (FusedTensors, memory.kind) if alike and not gradient.is_neg() and not gradient.is_conj() else None
+
+
+def is_plain(ids: Tensor, values: Tensor) -> bool:
+    """Whether the rows of a sparse gradient can be found by the addresses of its ids and values."""
+    lie_close = ids.shape[0] == 1 and ids.is_contiguous() and values.is_contiguous()
+    return lie_close and not values.is_neg() and not values.is_conj()
+
+
+class FusedTensors(FusedGroup):
+    """Parameters with dense gradients."""
+
+    def plan(self, parameters: list[Tensor]) -> MultiTensor:
+        return MultiTensor(self.step, self.storage, np.array([memory.size for memory in self.memories]))
+
+
+class FusedTables(FusedGroup):
+    """Parameters with sparse gradients, which may be of other sizes in each step."""
+
+    sorted: Sorted | None = None
+
+    def plan(self, parameters: list[Tensor]) -> MultiTable:
+        for parameter in parameters:
+            expect_sparse(parameter)
+        own = map(local, parameters)
+        shapes = [(len(part), memory.size // len(part)) for part, memory in zip(own, self.memories, strict=True)]
+        return MultiTable(self.step, self.storage, np.array(shapes))
+
+    def fixed(self, gradients: list[Tensor]) -> list[Tensor]:
+        return []
+
+    def take(self, gradients: list[Tensor]) -> bool:
+        """Notes where the gradients lie, and sorts their ids; False also where they name rows that are not there."""
+        gradients = [gradients[k] for k in self.chosen]
+        ids, values = list(map(Tensor._indices, gradients)), list(map(Tensor._values, gradients))
+        for k, gradient in zip(self.chosen, gradients, strict=True):
+            if gradient.shape != self.memories[k].shape or gradient.dtype is not self.memories[k].dtype:
+                return False
+        if not all(map(is_plain, ids, values)):
+            return False
+        self.addresses[self.chosen, 1] = addresses_of(values)
+        places = np.zeros((2, len(self.memories)), np.int64)
+        places[:, self.chosen] = addresses_of(ids), [part.shape[1] for part in ids]
+        self.sorted = self.many.sort(*places)
+        return self.sorted is not None
+
+    def run(self, amp: Amp | None = None) -> list[str]:
+        try:
+            return super().run(amp)
+        finally:
+            self.sorted = None
+
+    def go(self, steps: np.ndarray) -> np.ndarray | None:
+        return self.many.run(self.addresses, self.sorted, steps)
