@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from surefoot.engines import Step, driver, reference
+from surefoot.engines import driver, reference
 from surefoot.engines.cpu import merge
 from surefoot.engines.numerics import ARITHMETIC, decode
+from surefoot.engines.settings import Settings
 from surefoot.engines.state import State
 from surefoot.lab.rates_figure import Rows, rates_figure
 from surefoot.optim import RuleOptimizer
@@ -284,7 +285,7 @@ def norm(x: np.ndarray) -> float:
     return math.sqrt(float(np.sum(decode(x).astype(np.float64) ** 2)))
 
 
-def look_at_rates(finding: Finding, step: Step, x, slots, t: int, visits: np.ndarray | None) -> None:
+def look_at_rates(finding: Finding, step: Settings, x, slots, t: int, visits: np.ndarray | None) -> None:
     """Effective rates of the coordinates that were ever visited, and the share of those that were not."""
     every = max(1, -(-x.size // SAMPLE))
     part = x[::every]
@@ -314,7 +315,7 @@ def common(slot: np.ndarray, x: np.ndarray) -> bool:
     return len(slot) == 1 and len(x) != 1
 
 
-def unvisited(step: Step, slots: list[np.ndarray]) -> np.ndarray:
+def unvisited(step: Settings, slots: list[np.ndarray]) -> np.ndarray:
     """Where all of the memory is what it was before the first step."""
     same: Any = True
     for slot, kept in zip(step.rule.slots.values(), slots, strict=True):
@@ -323,7 +324,7 @@ def unvisited(step: Step, slots: list[np.ndarray]) -> np.ndarray:
     return np.asarray(same)
 
 
-def never_visited(step: Step, x: np.ndarray, slots: list[np.ndarray]) -> float:
+def never_visited(step: Settings, x: np.ndarray, slots: list[np.ndarray]) -> float:
     """The share of the coordinates that were never visited, counted in blocks of rows."""
     rows, count = max(1, BLOCK * len(x) // max(x.size, 1)), 0
     for b in range(0, len(x), rows):
@@ -333,7 +334,7 @@ def never_visited(step: Step, x: np.ndarray, slots: list[np.ndarray]) -> float:
     return count / max(x.size, 1)
 
 
-def look_at_gradient(finding: Finding, step: Step, x, slots, t: int, gradient: Tensor) -> None:
+def look_at_gradient(finding: Finding, step: Settings, x, slots, t: int, gradient: Tensor) -> None:
     """What the next step would do along the same gradient: norms, and coordinates that would not move."""
     ids = None
     if gradient.is_sparse:
@@ -375,7 +376,7 @@ def tensor_mean(g: np.ndarray, size: int, f) -> np.ndarray:
     return np.full([1] * g.ndim, np.where(np.isfinite(squares), squares, 0).sum() / max(size, 1)).astype(f)
 
 
-def stuck(step: Step, slots: list[np.ndarray], after: list[np.ndarray]) -> np.ndarray:
+def stuck(step: Settings, slots: list[np.ndarray], after: list[np.ndarray]) -> np.ndarray:
     """Where a memory that should grow with every gradient does not, or is as large as its type can hold."""
     result: Any = np.False_
     for slot, before, new in zip(step.rule.slots.values(), slots, after, strict=True):
@@ -388,7 +389,7 @@ def stuck(step: Step, slots: list[np.ndarray], after: list[np.ndarray]) -> np.nd
     return np.asarray(result)
 
 
-def remedies(finding: Finding, step: Step) -> list[Remedy]:
+def remedies(finding: Finding, step: Settings) -> list[Remedy]:
     """What exists here against frozen and saturated coordinates, where there are some."""
     if not (finding.frozen or finding.saturated):
         return []
