@@ -858,3 +858,18 @@ def test_an_optimizer_keeps_no_parameters_alive_in_its_state_after_a_copy():
     own.grad = torch.ones(3)
     copied.step()
     assert copied.state[own]["step"] == 2
+
+
+def test_an_optimizer_and_its_state_are_freed_at_once():
+    """Without the garbage collector, which may be long in coming."""
+    parameter = torch.nn.Parameter(torch.zeros(3))
+    optimizer = optim.Adagrad([parameter])
+    parameter.grad = torch.ones(3)
+    optimizer.step()
+    left = weakref.ref(optimizer), weakref.ref(optimizer.state[parameter]["sum"])
+    gc.disable()
+    try:
+        del optimizer
+        assert [reference() for reference in left] == [None, None]
+    finally:
+        gc.enable()

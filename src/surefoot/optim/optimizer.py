@@ -152,8 +152,7 @@ class RuleOptimizer(TorchOptimizer):
 
     def _forget(self) -> None:
         """Forgets what is known of where the parameters and their states lie."""
-        self._steps, self._known = Steps(), Known()
-        self._backends = Backends(lambda: sum(len(group["params"]) for group in self.param_groups))
+        self._steps, self._known, self._backends = Steps(), Known(), Backends()
         # CUDA graphs go on reading and writing what they were captured with.
         self._captured: list[Any] = getattr(self, "_captured", [])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -15,14 +15,9 @@ from surefoot.rules import Rule
 
 
 class Backends:
-    """Those of one optimizer, each made when it is first needed.
+    """Those of one optimizer, each made when it is first needed."""
 
-    Args:
-        room: how many parameters the optimizer has.
-    """
-
-    def __init__(self, room: Callable[[], int]):
-        self._room = room
+    def __init__(self):
         self._made: dict[str, Backend] = {}
 
     def __iter__(self) -> Iterator[Backend]:
@@ -32,7 +27,7 @@ class Backends:
         """What steps a group's parameters on a device; see `chosen`."""
         name = chosen(settings, rule, device)
         if name not in self._made:
-            self._made[name] = registry.load(name, "tensors")(name, self._room)
+            self._made[name] = registry.load(name, "tensors")(name)
         return self._made[name]
 
 

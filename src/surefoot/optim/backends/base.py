@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Hashable, Iterable
 from typing import Any, NamedTuple
 
 import torch
@@ -35,7 +35,6 @@ class Backend:
 
     Args:
         name: the engine's.
-        room: how many parameters the optimizer has.
 
     Attributes:
         differentiates: whether autograd can see its steps.
@@ -47,8 +46,8 @@ class Backend:
     catches_up = True
     counts_on_device = False
 
-    def __init__(self, name: str, room: Callable[[], int]):
-        self.name, self.room = name, room
+    def __init__(self, name: str):
+        self.name = name
 
     # What it can step
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterable
 
 import numpy as np
 import torch
@@ -37,6 +37,11 @@ class FaultCounters:
     def sends(self) -> bool:
         """Whether counts come to the host without being waited for."""
         return self.device.type == "cuda"
+
+    def has_room(self, parameters: Iterable[Tensor]) -> bool:
+        """Whether there are columns for these parameters."""
+        new = sum(id(parameter) not in self._columns for parameter in parameters)
+        return len(self._columns) + new <= self.size
 
     def column(self, parameter: Tensor, memory: Memory) -> int:
         """The column of a parameter."""
@@ -88,17 +93,17 @@ class FaultCounters:
 class CountingBackend(Backend):
     """A backend whose skipped updates are counted on the device and reported at a later step, or on request."""
 
-    def __init__(self, name: str, room: Callable[[], int]):
-        super().__init__(name, room)
+    def __init__(self, name: str):
+        super().__init__(name)
         self.counters: list[FaultCounters] = []
 
-    def counters_on(self, device: torch.device) -> FaultCounters:
-        """Those of a device, with room for all parameters; smaller ones stay, for steps that know them."""
-        size = self.room()
+    def counters_on(self, device: torch.device, parameters: list[Tensor]) -> FaultCounters:
+        """Those of a device that have room for these parameters; the others stay, for steps that know them."""
         for counters in self.counters:
-            if counters.device == device and counters.size >= size:
+            if counters.device == device and counters.has_room(parameters):
                 return counters
-        self.counters.append(FaultCounters(device, size))
+        size = max([len(parameters), *(counters.size for counters in self.counters)])
+        self.counters.append(FaultCounters(device, 2 * size))
         return self.counters[-1]
 
     def report(self) -> None:

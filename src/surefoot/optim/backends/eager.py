@@ -33,7 +33,7 @@ class EagerBackend(CountingBackend):
             skipped = eager.dense(step, x, real(gradient), slots, t)
         memory.advance(t)
         if isinstance(skipped, Tensor):
-            counters = self.counters_on(memory.device)
+            counters = self.counters_on(memory.device, [job.parameter])
             counters.counts[0, counters.column(job.parameter, memory)] += skipped
             return []
         return [fault(step, memory, skipped, t)] if skipped else []
@@ -41,7 +41,7 @@ class EagerBackend(CountingBackend):
     def flush(self, parameter: Tensor, memory: Memory) -> None:
         """On the host: rows wait here only where another engine has left them so."""
         x, tensors = parameter.detach().cpu(), {key: tensor.cpu() for key, tensor in memory.tensors.items()}
-        arrays = ArrayBackend(registry.DEFAULT, self.room)
+        arrays = ArrayBackend(registry.DEFAULT)
         arrays.flush(x, Memory(memory.name, x, memory.step, tensors, memory.keys, arrays, memory.count()))
         memory.forget_waiting()
         parameter.copy_(x)

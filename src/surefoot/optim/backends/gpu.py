@@ -127,7 +127,7 @@ class GPUBackend(CountingBackend):
         memory = job.memory
         if "last" in memory.tensors:
             self.flush(job.parameter, memory)
-        counters = self.counters_on(memory.device)
+        counters = self.counters_on(memory.device, [job.parameter])
         tensors = [real(job.parameter), *(real(memory.tensors[key]) for key in memory.keys)]
         x, *slots = close = [tensor.contiguous() for tensor in tensors]
         g = real(gradient.resolve_neg()).contiguous()
@@ -150,7 +150,7 @@ class GPUBackend(CountingBackend):
             # A zero gradient, which fades what the tensor shares; there is nothing else for a kernel to step.
             slots = [real(memory.tensors[key]) for key in memory.keys]
             eager().rows(step, real(job.parameter), gradient.ids, real(gradient.values), slots, t)
-        values, counters = real(gradient.values), self.counters_on(memory.device)
+        values, counters = real(gradient.values), self.counters_on(memory.device, [job.parameter])
         flat = engine().Gradient(gradient.ids, values.reshape(len(values), table.x.shape[1]), gradient.distinct)
         engine().rows(step, table, flat, numbers, counters.counts, counters.column(job.parameter, memory), lazy, amp)
         copy_back(tensors, close)
@@ -230,8 +230,8 @@ class FusedOnGPU(FusedGroup):
 
     def __init__(self, step: Settings, memories: list[Memory], indices: list[int], parameters: list[Tensor]):
         self.on_device, self.device = memories[0].counts_on_device, memories[0].device
-        backend = memories[0].backend
-        self.faults: FaultCounters = backend.counters_on(self.device)
+        own = [parameters[k] for k in indices]
+        self.faults: FaultCounters = memories[0].backend.counters_on(self.device, own)
         super().__init__(step, memories, indices, parameters)
         self.counters_on_device: list[Any] = [tensors.get("step") for tensors in self.tensors]
         if self.on_device:
