@@ -60,7 +60,7 @@ def test_conventions(rule):
         Step(rule, engine="reference", convention="tensorflow")
     for convention, values in rule.conventions.items():
         settings = rule.settings(convention)
-        assert settings == rule.defaults | dict(values)
+        assert settings | rule.options_of(convention) == rule.defaults | dict(rule.options) | dict(values)
         assert rule.settings(convention, lr=0.123)["lr"] == 0.123
 
 
@@ -217,3 +217,10 @@ def test_rows_that_cannot_catch_up(reason):
 def test_a_rule_does_not_change():
     with pytest.raises(dataclasses.FrozenInstanceError):
         REGISTRY["adagrad"].lazy_exact = False
+
+
+def test_adamw_decays_as_each_library_does():
+    """torch.optim.AdamW's default is 0.01, optax.adamw's 1e-4; what is given counts first."""
+    for convention, expected in ((None, 0.01), ("pytorch", 0.01), ("optax", 1e-4)):
+        assert Step("adamw", convention=convention).decoupled_weight_decay == expected
+        assert Step("adamw", convention=convention, decoupled_weight_decay=0.5).decoupled_weight_decay == 0.5

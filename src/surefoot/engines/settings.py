@@ -54,7 +54,7 @@ class Settings:
         self.rule = base.resolve(self.hyper)
         self.l1, self.l2 = (0.0 if "l1" in base.hyper else l1), (0.0 if "l2" in base.hyper else l2)
         if decoupled_weight_decay is None:
-            decoupled_weight_decay = base.options.get("decoupled_weight_decay", 0.0)
+            decoupled_weight_decay = base.options_of(convention).get("decoupled_weight_decay", 0.0)
         self.weight_decay, self.decoupled_weight_decay = weight_decay, decoupled_weight_decay
         self.clip_value, self.clip_norm, self.maximize = clip_value, clip_norm, maximize
         self.granularity, self.lazy, self.nonfinite, self.name = granularity, lazy, nonfinite, name

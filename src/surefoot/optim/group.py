@@ -179,7 +179,7 @@ def completed(rule: Rule, convention: str | None, settings: Mapping[str, Any]) -
     """Settings with the defaults of a rule, or of a convention, for what they do not name."""
     hyper = {key: value for key, value in settings.items() if key not in (*AROUND, *HINTS, "engine", "lr")}
     defaults = {"weight_decay": 0.0, "maximize": False, "differentiable": False}
-    return defaults | rule.settings(convention, **hyper) | dict(rule.options) | dict(settings)
+    return defaults | rule.settings(convention, **hyper) | rule.options_of(convention) | dict(settings)
 
 
 class Steps:

@@ -63,7 +63,7 @@ adamw = replace(
     formula="x ← (1 − η λ) x, then the step of Adam",
     source="Loshchilov & Hutter (2019), Decoupled weight decay regularization, ICLR",
     options={"decoupled_weight_decay": 0.01},
-    conventions={"pytorch": {"lr": 1e-3, "eps": 1e-8}, "optax": {"eps": 1e-8}},
+    conventions={"pytorch": {"lr": 1e-3, "eps": 1e-8}, "optax": {"eps": 1e-8, "decoupled_weight_decay": 1e-4}},
     variants={},
 )
 adamw.when("amsgrad", slots=AMSGRAD_SLOTS)(amsgrad.function)

@@ -64,7 +64,8 @@ class Rule(Record):
         coefficients: (t, lr, **hyper) -> the numbers the function takes after its slots, computed once per step in
             float64; t = 1, 2, … is the number of the step, an int or an array of them. Without it the function takes
             the hyperparameters themselves, by name.
-        conventions: the hyperparameters that other libraries set differently, by library.
+        conventions: the hyperparameters, and the settings in `options`, that other libraries set differently, by
+            library.
         lazy_exact: a zero gradient changes neither the memory nor the rate. Rows without a gradient may
             then be skipped; their regularization is applied in closed form when they are next touched.
         zero_grad_steps: (x, k, *slots, *coefficients) -> (x, *slots): what k steps with zero gradient do, for a rule
@@ -165,7 +166,8 @@ class Rule(Record):
                 near = difflib.get_close_matches(name, self.hyper, 1)
                 hint = f"did you mean {near[0]!r}?" if near else f"it takes {', '.join(self.hyper)}"
                 raise RuleError(f"{self.name}: there is no hyperparameter {name!r}; {hint}")
-        values = self.defaults | dict(self.conventions[convention] if convention else {}) | given
+        theirs = {name: value for name, value in self._conventional(convention).items() if name not in self.options}
+        values = self.defaults | theirs | given
         for name, value in values.items():
             if name == "lr" and callable(value):
                 continue
@@ -174,6 +176,19 @@ class Rule(Record):
             if not self.hyper[name].admits(value):
                 raise RuleError(f"{self.name}: {name} must lie in {self.hyper[name].interval()}, got {value!r}")
         return values
+
+    def options_of(self, convention: str | None = None) -> dict[str, float]:
+        """The settings around the rule that belong to the method, with the values of a convention.
+
+        >>> from surefoot.rules import adamw
+        >>> adamw.options_of(), adamw.options_of("optax")
+        ({'decoupled_weight_decay': 0.01}, {'decoupled_weight_decay': 0.0001})
+        """
+        theirs = self._conventional(convention)
+        return {name: theirs.get(name, value) for name, value in self.options.items()}
+
+    def _conventional(self, convention: str | None) -> Mapping[str, float]:
+        return self.conventions[convention] if convention else {}
 
     def evaluate(self, t, settings: Mapping[str, Any]) -> tuple:
         """The coefficients at step t (an int, or an array of ints) in float64; a schedule in `lr` is called with t."""
