@@ -22,6 +22,7 @@ PACKAGES = {
     "learn": "the learner; scikit-learn's\ninterface; model files",
     "optim": "torch optimizers",
     "nn": "embedding bags\nfor torch",
+    "optax": "optax transforms\nfor JAX",
     "engines": "how these meet arrays: reference (NumPy,\nthe oracle), cpu (Numba), gpu (Triton), torch",
     "data": "text and columns → blocks;\nformats, built-in sets",
     "schedules": "learning rates\nη(t)",

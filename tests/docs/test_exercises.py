@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 DOCS = Path(__file__).parents[2] / "docs"
-OPTIONAL = ("torch", "matplotlib", "pandas", "pyarrow")
+OPTIONAL = ("jax", "torch", "matplotlib", "pandas", "pyarrow")
 """Modules without which a section is skipped."""
 
 NUMBER = re.compile(r"[-−]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?")

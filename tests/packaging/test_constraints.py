@@ -20,7 +20,9 @@ def pins() -> dict[str, str]:
 
 def requirements() -> list[str]:
     """What `.[all,dev]` asks for, extras of this package left out."""
-    asked = PROJECT["dependencies"] + [text for extra in ("torch", "lab", "table", "dev") for text in EXTRAS[extra]]
+    asked = PROJECT["dependencies"] + [
+        text for extra in ("jax", "torch", "lab", "table", "dev") for text in EXTRAS[extra]
+    ]
     return sorted(set(asked))
 
 

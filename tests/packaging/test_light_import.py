@@ -5,7 +5,9 @@ import os
 import subprocess
 import sys
 
-HEAVY = {"matplotlib", "numba", "pandas", "rich", "scipy", "sklearn", "torch", "typer"}
+import pytest
+
+HEAVY = {"jax", "matplotlib", "numba", "optax", "pandas", "rich", "scipy", "sklearn", "torch", "typer"}
 
 
 def modules_after(statement: str) -> set[str]:
@@ -35,6 +37,8 @@ def test_the_learner_is_light():
 
 TRAIN = """
 import sys
+
+import pytest
 from surefoot.cli import run
 assert run(["train", sys.argv[1], "--model", sys.argv[2], "--lr", "0.5", "-q"]) == 0
 assert run(["predict", sys.argv[2], sys.argv[1], "--out", sys.argv[3], "-q"]) == 0
@@ -52,3 +56,11 @@ def test_training_does_not_import_the_compiler(tmp_path):
         done = subprocess.run(command, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
     assert done.stdout == "\n"
+
+
+def test_jax_and_torch_do_without_each_other():
+    """And without the compiler."""
+    pytest.importorskip("jax", reason="JAX is not installed")
+    assert not modules_after("import surefoot; surefoot.optax") & {"numba", "sklearn", "torch"}
+    pytest.importorskip("torch", reason="torch is not installed")
+    assert not modules_after("import surefoot; surefoot.optim") & {"jax", "optax"}

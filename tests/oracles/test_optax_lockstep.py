@@ -1,0 +1,121 @@
+"""surefoot.optax in lockstep with optax's own optimizers, in float64, to 1e-12: parameters, updates and schedules."""
+
+import functools
+
+import numpy as np
+import pytest
+from support.arrays import tree
+from support.covering import marked
+from support.numerics import assert_close
+from support.table import gradients, parameters
+
+jax = pytest.importorskip("jax", reason="JAX is not installed")
+optax = pytest.importorskip("optax", reason="optax is not installed")
+
+from surefoot import rules  # noqa: E402
+from surefoot.optax import State, transformation  # noqa: E402
+
+STEPS = 120
+
+
+def schedule():
+    return optax.warmup_cosine_decay_schedule(0.0, 0.1, 10, STEPS)
+
+
+LOCKSTEP = {
+    "sgd": ("sgd", {}, optax.sgd, {}),
+    "sgd, a schedule": ("sgd", {"lr": schedule}, optax.sgd, {"learning_rate": schedule}),
+    "momentum": ("momentum", {"momentum": 0.8}, optax.sgd, {"momentum": 0.8}),
+    "nesterov": ("momentum", {"nesterov": True}, optax.sgd, {"momentum": 0.9, "nesterov": True}),
+    "adagrad": ("adagrad", {}, optax.adagrad, {}),
+    "adagrad, all settings": (
+        "adagrad",
+        {"initial_accumulator_value": 0.5, "eps_root": 1e-3},
+        optax.adagrad,
+        {"initial_accumulator_value": 0.5, "eps": 1e-3},
+    ),
+    "rmsprop": ("rmsprop", {}, optax.rmsprop, {}),
+    "rmsprop, centered": ("rmsprop", {"centered": True}, optax.rmsprop, {"centered": True}),
+    "rmsprop, momentum": ("rmsprop", {"momentum": 0.9, "gamma": 0.8}, optax.rmsprop, {"momentum": 0.9, "decay": 0.8}),
+    "adadelta": ("adadelta", {}, optax.adadelta, {}),
+    "adadelta, all settings": ("adadelta", {"rho": 0.8, "eps_root": 1e-4}, optax.adadelta, {"rho": 0.8, "eps": 1e-4}),
+    "adam": ("adam", {}, optax.adam, {}),
+    "adam, all settings": (
+        "adam",
+        {"beta1": 0.8, "beta2": 0.95, "eps": 1e-4, "eps_root": 1e-5},
+        optax.adam,
+        {"b1": 0.8, "b2": 0.95, "eps": 1e-4, "eps_root": 1e-5},
+    ),
+    "adam, a schedule": ("adam", {"lr": schedule}, optax.adam, {"learning_rate": schedule}),
+    "adamw": ("adamw", {}, optax.adamw, {}),
+    "adamw, all settings": (
+        "adamw",
+        {"beta1": 0.8, "beta2": 0.95, "decoupled_weight_decay": 0.3},
+        optax.adamw,
+        {"b1": 0.8, "b2": 0.95, "weight_decay": 0.3},
+    ),
+    "adamw, a schedule": ("adamw", {"lr": schedule}, optax.adamw, {"learning_rate": schedule}),
+    "nadam": ("nadam", {}, optax.nadam, {}),
+    "nadam, all settings": ("nadam", {"beta1": 0.8, "beta2": 0.95}, optax.nadam, {"b1": 0.8, "b2": 0.95}),
+    "yogi": ("yogi", {}, optax.yogi, {}),
+}
+
+
+@functools.cache
+def some_gradients():
+    trees = [gradients(shape, "float64", STEPS, seed=k) for k, shape in enumerate(tree(tuple).values())]
+    return [dict(zip(tree(tuple), grads, strict=True)) for grads in zip(*trees, strict=True)]
+
+
+def start():
+    return tree(lambda shape: jax.numpy.asarray(parameters(shape, "float64")))
+
+
+def from_optaxs_state(name: str, state: State) -> State:
+    """optax's Yogi starts its velocity from the value that its squares start from."""
+    if name != "yogi":
+        return state
+    velocity = jax.tree.map(lambda slot: jax.numpy.full_like(slot, 1e-6), state.slots["velocity"])
+    return state._replace(slots=state.slots | {"velocity": velocity})
+
+
+def pair(case: str):
+    """(ours, theirs), with optax's conventions."""
+    name, settings, alias, options = LOCKSTEP[case]
+    settings = {"lr": 0.05} | {key: value() if callable(value) else value for key, value in settings.items()}
+    options = {"learning_rate": 0.05} | {key: value() if callable(value) else value for key, value in options.items()}
+    convention = "optax" if "optax" in rules.get(name).conventions else None
+    return transformation(name, convention=convention, **settings), alias(**options)
+
+
+@pytest.mark.parametrize("case", marked(LOCKSTEP, [case for case in LOCKSTEP if "all settings" not in case]))
+def test_lockstep(case):
+    with jax.enable_x64(True):
+        ours, theirs = pair(case)
+        params, expected = start(), start()
+        state, other = from_optaxs_state(LOCKSTEP[case][0], ours.init(params)), theirs.init(expected)
+        update, update_theirs = jax.jit(ours.update), jax.jit(theirs.update)
+        for t, grads in enumerate(some_gradients(), 1):
+            updates, state = update(grads, state, params)
+            wanted, other = update_theirs(grads, other, expected)
+            params, expected = optax.apply_updates(params, updates), optax.apply_updates(expected, wanted)
+            for name in params:
+                assert_close(params[name], expected[name], "optax", f"step {t}, {name}")
+        assert int(state.count) == STEPS
+
+
+def test_every_alias_of_a_rule_is_in_the_table():
+    """The rules of the registry that optax has too."""
+    theirs = {rule for rule in rules.REGISTRY if hasattr(optax, rule)} | {"momentum"}
+    assert {name for name, *_ in LOCKSTEP.values()} == theirs
+
+
+@pytest.mark.parametrize("case", ["sgd", "momentum", "adam", "nadam"])
+def test_updates_of_plain_rules_have_no_digits_cancelled(case):
+    """Far from the origin, new − old would have lost half of the digits of an update."""
+    with jax.enable_x64(True):
+        ours, theirs = pair(case)
+        params, grads = {"w": np.full(4, 1e8)}, {"w": np.array([1e-3, -2e-5, 0.3, 4.0])}
+        found, _ = ours.update(grads, ours.init(params), params)
+        expected, _ = theirs.update(grads, theirs.init(params), params)
+        np.testing.assert_allclose(found["w"], expected["w"], rtol=1e-12, atol=0)
