@@ -11,15 +11,18 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
-import optax
+try:
+    import jax
+    import jax.numpy as jnp
+    import optax
+except ImportError as error:
+    raise ImportError(f'surefoot.optax needs JAX and optax ({error}); run pip install "surefoot[jax]"') from error
 
 from surefoot.engines import eager
 from surefoot.engines.namespaces.jax import JAX
 from surefoot.engines.numerics import ARITHMETIC
 from surefoot.engines.settings import Settings
-from surefoot.rules import Rule, RuleError, Slot
+from surefoot.rules import Rule, RuleError, Slot, resolve
 
 REJECTED = {
     "average": "keep an average of the parameters with optax.ema or optax.incremental_update",
@@ -52,7 +55,7 @@ def transformation(rule: str | Rule, **settings: Any) -> optax.GradientTransform
     within a rounding; where only −rate · direction is added to the parameters, updates are just that.
 
     Args:
-        rule: a Rule or the name of one.
+        rule: a Rule, the name of one, or "path/to/file.py:name", whose file is run.
         **settings: the rule's hyperparameters, and those of `engines.Step` that are no matter of memory or threads:
             granularity, convention, weight_decay, decoupled_weight_decay, l1, l2, clip_value, clip_norm (each of one
             array of parameters; optax.clip_by_global_norm bounds the norm of all), maximize, state_dtype, name.
@@ -116,7 +119,7 @@ def settings_of(rule: str | Rule, given: dict[str, Any]) -> tuple[Settings, Any]
             "transformation: nonfinite='raise' is not possible, as compiled code cannot raise errors; expected 'skip', "
             "with State.skipped to look at, or 'propagate'"
         )
-    lr: Any = given.get("lr")
+    rule, lr = resolve(rule), given.get("lr")
     if isinstance(lr, jax.Array):
         if lr.ndim:
             raise ValueError(f"transformation: lr must be a number, got an array of shape {lr.shape}")

@@ -137,6 +137,20 @@ def test_optimizers(own):
     assert_identical(found[1], found[2])
 
 
+def test_gradient_transformations(own):
+    optax = pytest.importorskip("optax", reason="optax is not installed")
+    found = []
+    for rule in (own, rules.resolve(own), "adagrad"):
+        optimizer, x = surefoot.optax.transformation(rule, lr=0.5), np.float32([1.0, -2.0, 3.0])
+        state = optimizer.init(x)
+        for _ in range(3):
+            updates, state = optimizer.update(2 * x, state, x)
+            x = optax.apply_updates(x, updates)
+        found.append(x)
+    assert_identical(found[0], found[2])
+    assert_identical(found[1], found[2])
+
+
 def test_registered_by_name(own, table, lines, capsys, monkeypatch):
     monkeypatch.setitem(rules.REGISTRY, "again", rules.resolve(own))
     assert surefoot.LinearClassifier(optimizer="again", lr=0.5).fit(*table).score(*table) > 0.9

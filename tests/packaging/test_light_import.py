@@ -64,3 +64,10 @@ def test_jax_and_torch_do_without_each_other():
     assert not modules_after("import surefoot; surefoot.optax") & {"numba", "sklearn", "torch"}
     pytest.importorskip("torch", reason="torch is not installed")
     assert not modules_after("import surefoot; surefoot.optim") & {"jax", "optax"}
+
+
+def test_without_jax_the_error_says_what_to_install():
+    code = "import sys; sys.modules['jax'] = None; import surefoot; surefoot.optax"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert "surefoot.optax needs JAX and optax" in done.stderr
+    assert 'run pip install "surefoot[jax]"' in done.stderr
