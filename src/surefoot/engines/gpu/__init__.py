@@ -224,10 +224,6 @@ class MultiTensor:
         self.kinds: dict[tuple[bool, bool], Kind] = {}
         self.compiled: dict[tuple[str, Kind], Any] = {}
 
-    def is_aligned(self, addresses: np.ndarray) -> bool:
-        """Whether threads may load 16 bytes at once, from every array."""
-        return self.even and not (addresses % 16).any()
-
     def look(self, addresses: np.ndarray, stepped: np.ndarray | None) -> None:
         """Takes addresses, and which of the parameters are stepped; uploaded again where anything has changed."""
         captures, known = is_capturing(), addresses.tobytes() + (b"" if stepped is None else stepped.tobytes())
@@ -238,7 +234,7 @@ class MultiTensor:
             table[:, EXTENT] *= torch.from_numpy(stepped)
         table = table.pin_memory() if self.device.type == "cuda" else table
         self.table, self.addresses = table.to(self.device, copy=True, non_blocking=True), known
-        self.aligned = self.is_aligned(addresses)
+        self.aligned = self.even and not (addresses % 16).any()
         if captures:
             # Each replay copies this table again. Until then it is not on the device: the next step takes another.
             self.captured.append(table)

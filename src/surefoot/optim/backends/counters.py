@@ -29,7 +29,8 @@ class FaultCounters:
         self.arrived = self.counts
         if not on_host(self.counts):
             self.arrived = torch.zeros((2, size), dtype=torch.int64, pin_memory=self.sends)
-        self.reported = np.zeros((2, size), np.int64)
+        self.seen = self.arrived.numpy()
+        self.reported = self.seen.copy()
         self.memories: list[Memory] = []
         self._columns: dict[int, int] = {}
 
@@ -60,7 +61,7 @@ class FaultCounters:
         """The column of a parameter that is gone, once no step is under way that could write there."""
         k = min({*range(self.size)} - {*self._columns.values()})
         self._wait()
-        self.reported[:, k] = self.arrived.numpy()[:, k]
+        self.reported[:, k] = self.seen[:, k]
         return k
 
     def _wait(self) -> None:
@@ -84,8 +85,9 @@ class FaultCounters:
         """
         if wait or not self.sends:
             self._wait()
-        # Copies on different streams may arrive in another order.
-        new = np.maximum(self.arrived.numpy() - self.reported, 0)
+        if (self.seen == self.reported).all():
+            return []
+        new = np.maximum(self.seen - self.reported, 0)  # copies on different streams may arrive in another order
         self.reported += new
         return list(filter(None, (fault_of(self.memories[k], *new[:, k].tolist()) for k in np.flatnonzero(new.any(0)))))
 

@@ -249,7 +249,7 @@ class FusedOnGPU(FusedGroup):
     def take(self, gradients: list[Tensor]) -> bool:
         """Also False where a gradient now lies such that it would slow down all others: they part then."""
         super().take(gradients)
-        return self.is_new or not self.many.aligned or self.many.is_aligned(self.addresses)
+        return self.is_new or not self.many.aligned or not (self.addresses[:, 1] % 16).any()
 
     def next_on_device(self) -> Tensor:
         """The number of each parameter's next step, where it is counted on the device."""
@@ -260,14 +260,18 @@ class FusedOnGPU(FusedGroup):
         self.is_new, amp = False, placed(amp, self.device)
         if not self.chosen.size:
             return []
-        stepped = None if self.all_step() else np.isin(np.arange(len(self.memories)), self.chosen)
+        stepped = None
+        if not self.all_step():
+            stepped = np.isin(np.arange(len(self.memories)), self.chosen)
         if self.on_device:
             self.many.run(self.addresses, self.next_on_device(), amp, stepped)
             counters = [self.counters_on_device[k] for k in self.chosen]
             torch._foreach_add_(counters, taken(amp))  # pyright: ignore[reportPrivateImportUsage]
         else:
-            steps = self.next()
-            self.many.run(self.addresses, np.where(steps > 0, steps, steps.max()), amp, stepped)
+            steps = self.counted() + 1
+            if stepped is not None:
+                steps = np.where(stepped, self.next(), steps.max())
+            self.many.run(self.addresses, steps, amp, stepped)
             self.advance()
         return []
 
