@@ -232,10 +232,3 @@ def test_code_with_missing_symbols_is_ignored(file):
     file.write_bytes(seal(content) + b"\n" + content)
     assert compiles()
     assert not compiles()
-
-
-def test_without_a_writable_cache(tmp_path, monkeypatch):
-    (tmp_path / "file").touch()
-    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "file"))
-    assert compiles()
-    assert compiles()
