@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Another one, with the lowest versions that pyproject.toml admits.
+LOWEST := .venv-lowest
 PYTEST_ARGS ?= -n 2 --dist worksteal
 ARGS ?=
 
@@ -16,20 +18,26 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 RUN := $(VENV)/.installed-all
 DEV := $(VENV)/.installed-all-dev
+SHIPPED := src/surefoot/native/shipped
 
-.PHONY: help run test test-all lint format bench clean distclean
+# Tests that use every dependency and every kind of kernel, in a few minutes.
+LOWEST_TESTS := tests/native tests/conformance/test_storage.py tests/oracles/test_torch.py tests/optim/test_checkpoints.py \
+  tests/learn/test_linear.py tests/data/stream tests/cli/test_main.py tests/cli/test_cli_train.py tests/lab/test_figures.py
+
+.PHONY: help run test test-all test-lowest lint format bench clean distclean
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make run       train every rule on built-in data and write a report (surefoot compare; more arguments: ARGS="...")'
 	@echo 'make test      make lint and the fast tests'
 	@echo 'make test-all  make test, then the slow tests'
+	@echo 'make test-lowest  some of the tests, with the lowest versions of other packages that are supported'
 	@echo 'make lint      lint, types, import contracts and the names of kernels alone'
 	@echo 'make format    fix formatting and imports with ruff'
 	@echo 'make bench     compare speed with other libraries (not part of the tests)'
-	@echo 'make clean     remove caches and build output; make distclean: $(VENV) too'
+	@echo 'make clean     remove caches and build output; make distclean: $(VENV) and $(LOWEST) too'
 
-run: $(RUN)
+run: $(RUN) $(SHIPPED)
 	$(BIN)/surefoot compare $(ARGS)
 
 test: lint
@@ -37,6 +45,9 @@ test: lint
 
 test-all: test
 	$(BIN)/python -m pytest $(PYTEST_ARGS) -m slow $(ARGS)
+
+test-lowest: $(LOWEST)/.installed
+	$(LOWEST)/bin/python -m pytest $(PYTEST_ARGS) -m 'not slow' $(LOWEST_TESTS) $(ARGS)
 
 lint: $(DEV)
 	$(BIN)/ruff check
@@ -53,11 +64,11 @@ bench: $(DEV)
 	$(BIN)/python -m benchmarks $(ARGS)
 
 clean:
-	rm -rf build dist .benchmarks .hypothesis .import_linter_cache .pytest_cache .ruff_cache
+	rm -rf $(SHIPPED) build dist .benchmarks .hypothesis .import_linter_cache .pytest_cache .ruff_cache
 	find src tests benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 distclean: clean
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(LOWEST)
 
 $(RUN): EXTRAS := all
 $(DEV): EXTRAS := all,dev
@@ -76,3 +87,17 @@ $(RUN) $(DEV): pyproject.toml constraints.txt
 	@echo 'Installing surefoot[$(EXTRAS)] into $(VENV): about a minute, only this once'
 	$(BIN)/python -m pip install --disable-pip-version-check -qq --constraint constraints.txt --editable '.[$(EXTRAS)]'
 	@touch $(RUN) $@
+
+# What a wheel has too: without them, a first `surefoot train` compiles its kernels.
+$(SHIPPED): pyproject.toml tools/ship_kernels.py | $(RUN)
+	@echo 'Compiling the kernels of a first training: half a minute, only this once'
+	@$(BIN)/python tools/ship_kernels.py
+	@touch $@
+
+$(LOWEST)/.installed: pyproject.toml tools/lowest_versions.py | $(DEV)
+	$(BIN)/python -m venv --clear $(LOWEST)
+	$(BIN)/python tools/lowest_versions.py > $(LOWEST)/constraints.txt
+	@echo 'Installing the lowest versions into $(LOWEST): about a minute, only this once'
+	$(LOWEST)/bin/python -m pip install --disable-pip-version-check -qq --constraint $(LOWEST)/constraints.txt \
+	  --editable '.[all]' expecttest hypothesis pytest pytest-xdist
+	@touch $@

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from surefoot.native import Kernel, Team
+from surefoot.native import Kernel, NoTeam, Team
 
 SMALLEST = 1 << 18
 """Elements below which one thread is faster than two."""
@@ -102,7 +102,8 @@ def run(kernel: Kernel, parts: int, *arguments: Any, threads: int | None = None)
     torch, alone = loaded_torch(), time.perf_counter() >= _crowded_until
     # A team of another size would be created again, for us and then for torch.
     if torch and alone and count == torch.get_num_threads() and (found := openmp()):
-        return run_in_team(Team(*found, count, parts), kernel, arguments)
+        with contextlib.suppress(NoTeam):
+            return run_in_team(Team(*found, count, parts), kernel, arguments)
     rest, others = iter(range(parts)), []
     shared = list(arguments)  # emptied at the end: a thread may hold on to what it was given until it is given more
     try:

@@ -12,11 +12,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from surefoot.native import cache
+from surefoot.native import cache, shipped
 from surefoot.native.cache import digest
-from surefoot.native.loader import Refused, Team, Unresolved, caller, form, ordinary
+from surefoot.native.loader import NoTeam, Refused, Team, Unresolved, caller, checked, forms, ordinary
 
-__all__ = ["Kernel", "Team", "compilation", "digest", "kernel"]
+__all__ = ["Kernel", "NoTeam", "Team", "compilation", "digest", "kernel"]
 
 _compiling = threading.RLock()
 _listeners: list[tuple[Callable[[], None], list[float]]] = []
@@ -29,11 +29,11 @@ class Kernel:
 
     Args:
         name: with a fingerprint of everything the function is made of.
-        compiled: what compiles it for such arguments, by `codegen.emit`.
+        compiled: what compiles it for such arguments, by `codegen.emit`, under this name.
         kept: on disk. Otherwise it is compiled for this process only.
     """
 
-    def __init__(self, name: str, compiled: Callable[[tuple], cache.Code], kept: bool = True):
+    def __init__(self, name: str, compiled: Callable[[tuple], cache.Code | Callable], kept: bool = True):
         self.name, self.compiled, self.kept = name, compiled, kept
         self._calls: dict[str, Callable] = {}
         self._last: Callable = self._other
@@ -42,7 +42,11 @@ class Kernel:
         return self.among(None, *arguments)
 
     def among(self, team: Team | None, *arguments: Any) -> Any:
-        """A call whose last argument is the number of a part, for all parts of a team; the sum of results."""
+        """A call whose last argument is the number of a part, for all parts of a team; the sum of results.
+
+        Raises:
+            NoTeam: only Python can call this kernel.
+        """
         try:
             return self._last(team, *arguments)
         except Refused:
@@ -51,7 +55,7 @@ class Kernel:
     def _other(self, team: Team | None, *arguments: Any) -> Any:
         """A call with other types than those of the call before."""
         arguments = ordinary(arguments)
-        types = ",".join(map(form, arguments))
+        types = forms(arguments)
         call = self._calls.get(types)
         if call is None:
             with _compiling:
@@ -64,33 +68,47 @@ class Kernel:
         if self.kept and (code := cache.read(self.name, types)):
             with suppress(Unresolved):
                 return caller(self.name, code, arguments)
-        code = self._compiled(arguments)
+        with reported():
+            if self.kept and (code := shipped.read(self.name, types)):
+                with suppress(Unresolved):
+                    return self._cached(types, code, arguments)
+            code = self.compiled(arguments)
+            if isinstance(code, cache.Code):
+                return self._cached(types, code, arguments)
+            return checked(code, types)
+
+    def _cached(self, types: str, code: cache.Code, arguments: tuple) -> Callable:
+        call = caller(self.name, code, arguments)
         if self.kept:
             cache.write(self.name, types, code)
-        return caller(self.name, code, arguments)
+        return call
 
-    def _compiled(self, arguments: tuple) -> cache.Code:
-        for begun, spent in _listeners:
-            if not spent:
-                begun()
-        began = time.perf_counter()
-        try:
-            return self.compiled(arguments)
-        finally:
-            for _, spent in _listeners:
-                spent.append(time.perf_counter() - began)
+
+@contextmanager
+def reported() -> Iterator[None]:
+    """Reports to all listeners that a kernel is compiled, and how long it takes."""
+    for begun, spent in _listeners:
+        if not spent:
+            begun()
+    began = time.perf_counter()
+    try:
+        yield
+    finally:
+        for _, spent in _listeners:
+            spent.append(time.perf_counter() - began)
 
 
 def kernel(function: Callable) -> Kernel:
     """A plain function, as a kernel. It calls no function but NumPy's, and allocates nothing."""
 
-    def compiled(arguments: tuple) -> cache.Code:
+    name = f"{function.__name__}__{digest(Path(function.__code__.co_filename).read_bytes())}"
+
+    def compiled(arguments: tuple) -> cache.Code | Callable:
         from surefoot.native.codegen import emit, jitted
 
-        return emit(jitted(function), arguments)
+        return emit(jitted(function), arguments, name)
 
-    source = Path(function.__code__.co_filename).read_bytes()
-    return Kernel(f"{function.__name__}__{digest(source)}", compiled)
+    return Kernel(name, compiled)
 
 
 @contextmanager

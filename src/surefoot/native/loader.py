@@ -17,6 +17,7 @@ import llvmlite.binding as llvm
 import numpy as np
 
 from surefoot.native.cache import Code
+from surefoot.native.machine import target_machine
 
 ENTRY = "surefoot_entry"
 ENTRY_TYPE = ctypes.CFUNCTYPE(ctypes.c_int32)
@@ -58,6 +59,10 @@ class Unresolved(LookupError):
     """The code calls a function that this process does not have, such as one of Numba's where that is not loaded."""
 
 
+class NoTeam(RuntimeError):
+    """The kernel is a function that only Python can call, so that a team cannot share its parts."""
+
+
 class Refused(TypeError):
     """The arguments are of other types than those that the code was compiled for."""
 
@@ -76,6 +81,11 @@ def form(value: Any) -> str:
     if isinstance(value, np.generic):
         return value.dtype.str[1:]
     return {"d": "f8", "q": "i8", "?": "b1", "n": "none"}[word(value)]
+
+
+def forms(arguments: tuple) -> str:
+    """What of all arguments decides the code."""
+    return ",".join(map(form, arguments))
 
 
 def layout(array: np.ndarray) -> str:
@@ -168,6 +178,20 @@ def caller(name: str, code: Code, arguments: tuple) -> Callable:
     return names["call"]
 
 
+def checked(function: Callable, types: str) -> Callable:
+    """A function like that of `caller`, of one that takes arguments of these types alone but converts others."""
+
+    def call(team: Team | None, *arguments: Any) -> Any:
+        if team is not None:
+            raise NoTeam
+        arguments = ordinary(arguments)
+        if forms(arguments) != types:
+            raise Refused
+        return function(*arguments)
+
+    return call
+
+
 def dtype_of(array: np.ndarray) -> np.dtype:
     """The only object of its kind that NumPy has for a type of numbers."""
     return np.dtype(array.dtype.str)
@@ -184,16 +208,6 @@ def check(name: str, status: int, result: Any) -> None:
         raised, values, *_ = pickle.loads(ctypes.string_at(begin or 0, size))
         raise raised(*(values or ()))
     raise RuntimeError(f"{name}: failed with status {status}")
-
-
-def target_machine() -> llvm.TargetMachine:
-    """For this processor, as Numba has it. Whoever loads code with it owns it from then on."""
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
-    target = llvm.Target.from_triple(llvm.get_process_triple())
-    return target.create_target_machine(
-        cpu=llvm.get_host_cpu_name(), features=llvm.get_host_cpu_features().flatten(), opt=3, jit=True
-    )
 
 
 def address(code: Code) -> int:

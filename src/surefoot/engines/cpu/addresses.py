@@ -4,7 +4,8 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic, overload
 
-from surefoot.engines.cpu.unrolling import INLINE, together
+from surefoot.engines.cpu.unrolling import together
+from surefoot.native.codegen import INLINE
 
 
 @intrinsic

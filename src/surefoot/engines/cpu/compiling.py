@@ -15,12 +15,12 @@ from surefoot.engines import modifiers
 from surefoot.engines.cpu import numba_ops
 from surefoot.engines.cpu.drivers import coordinate, deferred, dense, rows, sort, squares, variants
 from surefoot.engines.cpu.kind import Kind
-from surefoot.native.codegen import OPTIONS
+from surefoot.native.codegen import INLINE, OPTIONS
 from surefoot.rules import Rule
 
 # Counting references would cost an atomic operation for each row, on which threads wait for each other. No fastmath
 # anywhere: the reference's bits.
-INNER: dict[str, Any] = OPTIONS | {"forceinline": True}
+INNER: dict[str, Any] = OPTIONS | INLINE
 APART: dict[str, Any] = OPTIONS
 """Of helpers that are not worth a copy wherever they are called."""
 

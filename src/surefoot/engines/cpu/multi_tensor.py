@@ -173,14 +173,15 @@ def count(addresses: np.ndarray, like: np.ndarray) -> None:
 @functools.cache
 def at_addresses(name: str) -> Kernel:
     """A function of `addresses`."""
+    name_of_kernel = f"{name}__{engine_fingerprint()}"
 
     def compiled(arguments):
         from surefoot.engines.cpu import addresses
         from surefoot.native.codegen import emit, jitted
 
-        return emit(jitted(getattr(addresses, name)), arguments)
+        return emit(jitted(getattr(addresses, name)), arguments, name_of_kernel)
 
-    return Kernel(f"{name}__{engine_fingerprint()}", compiled)
+    return Kernel(name_of_kernel, compiled)
 
 
 def sample(name: str) -> np.ndarray:

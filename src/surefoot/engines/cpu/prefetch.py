@@ -5,7 +5,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, overload
 
-from surefoot.engines.cpu.unrolling import INLINE, together
+from surefoot.engines.cpu.unrolling import together
+from surefoot.native.codegen import INLINE
 
 MOST_LINES = 8
 """Cache lines prefetched at once: the processor itself prefetches those that follow."""

@@ -8,7 +8,8 @@ from numba import types
 from numba.extending import overload
 
 from surefoot.engines.cpu.codecs import decode, encode
-from surefoot.engines.cpu.unrolling import INLINE, together
+from surefoot.engines.cpu.unrolling import together
+from surefoot.native.codegen import INLINE
 
 
 def row_of(slots, i):

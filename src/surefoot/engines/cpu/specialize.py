@@ -51,6 +51,8 @@ def specialize(driver: str, rule: Rule, kind: Kind) -> Kernel:
     made_of = digest(*own, kind, engine_fingerprint())
     name = f"{driver}__{plain_name(rule.name)}__{kind}__{made_of}"
 
+    kept = has_file(rule.function)
+
     def compiled(arguments):
         from numba.core.errors import NumbaError
 
@@ -58,9 +60,9 @@ def specialize(driver: str, rule: Rule, kind: Kind) -> Kernel:
         from surefoot.native.codegen import emit
 
         try:
-            return emit(copy_of(driver, rule, kind, name), arguments)
+            return emit(copy_of(driver, rule, kind, name), arguments, name, kept)
         except NumbaError as error:
             reason = str(error).strip().splitlines()
             raise RuleError(f"{rule.name}: the rule does not compile: {reason[0]} … {reason[-1]}") from error
 
-    return Kernel(name, compiled, kept=has_file(rule.function))
+    return Kernel(name, compiled, kept)

@@ -3,8 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-INLINE = {"forceinline": True}
-
 
 def together(arguments: str, elements: list[str], names: dict[str, Any]) -> Callable:
     """A function of `arguments` that returns the tuple of the elements, each with its own number for {k}.

@@ -7,8 +7,8 @@ from numba.core import cgutils
 from numba.extending import intrinsic, overload
 
 from surefoot.engines.cpu.codecs import decode
-from surefoot.engines.cpu.unrolling import INLINE
 from surefoot.engines.numerics import RUNNING_SUMS
+from surefoot.native.codegen import INLINE
 
 PLACE = ir.IntType(32)
 """The type of a place in a vector."""
@@ -16,7 +16,7 @@ AT_ONCE = 16
 """Rows of a table that are gathered, or put back, at once."""
 
 
-@njit(forceinline=True)
+@njit(**INLINE)
 def copy_numbers(source, first, target, place, count):
     """Copies `count` numbers from and to places that cannot be negative.
 

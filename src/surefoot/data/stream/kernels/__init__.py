@@ -14,13 +14,14 @@ from surefoot.native import Kernel, digest
 @functools.cache
 def compiled(module: str, function: str) -> Kernel:
     """A kernel of a module here."""
+    name = f"{module}_{function}__{fingerprint()}"
 
     def compile(arguments):
         from surefoot.native.codegen import emit
 
-        return emit(getattr(importlib.import_module(f"{__name__}.{module}"), function), arguments)
+        return emit(getattr(importlib.import_module(f"{__name__}.{module}"), function), arguments, name)
 
-    return Kernel(f"{module}_{function}__{fingerprint()}", compile)
+    return Kernel(name, compile)
 
 
 @functools.cache

@@ -53,6 +53,8 @@ def specialize(driver: str, architecture: Architecture, rules: tuple[Rule, ...],
     mark = digest(*map(fingerprint, functions), made_of, bank_fingerprint())
     name = f"{driver}__{plain_name(architecture.name)}__{of}__{kind}__{mark}"
 
+    kept = all(map(has_file, functions))
+
     def compiled(arguments):
         from numba.core.errors import NumbaError
 
@@ -60,12 +62,12 @@ def specialize(driver: str, architecture: Architecture, rules: tuple[Rule, ...],
         from surefoot.native.codegen import emit
 
         try:
-            return emit(copy_of(driver, architecture, rules, kind, name), arguments)
+            return emit(copy_of(driver, architecture, rules, kind, name), arguments, name, kept)
         except NumbaError as error:
             reason = str(error).strip().splitlines()
             raise RuleError(f"{architecture.name}: the model does not compile: {reason[0]} … {reason[-1]}") from error
 
-    return Kernel(name, compiled, kept=all(map(has_file, functions)))
+    return Kernel(name, compiled, kept)
 
 
 def constants(function: Callable) -> list[tuple[str, str]]:
