@@ -60,7 +60,8 @@ def step() -> None:
     for kind in (optim.Adagrad, optim.Adam, optim.AdamW, optim.SGD):
         dense, table = torch.nn.Parameter(torch.zeros(8)), torch.nn.Parameter(torch.zeros(8, 4))
         dense.grad = torch.ones(8)
-        table.grad = torch.sparse_coo_tensor(torch.tensor([[0, 1]]), torch.ones(2, 4), table.shape, check_invariants=True)
+        ids, values = torch.tensor([[0, 1]]), torch.ones(2, 4)
+        table.grad = torch.sparse_coo_tensor(ids, values, table.shape, check_invariants=True)
         kind([dense], lr=0.1).step()
         if kind is optim.Adagrad:
             kind([table], lr=0.1).step()
