@@ -21,8 +21,9 @@ DEV := $(VENV)/.installed-all-dev
 SHIPPED := src/surefoot/native/shipped
 
 # Tests that use every dependency and every kind of kernel, in a few minutes.
-LOWEST_TESTS := tests/native tests/conformance/test_storage.py tests/oracles/test_torch.py tests/optim/test_checkpoints.py \
-  tests/learn/test_linear.py tests/data/stream tests/cli/test_main.py tests/cli/test_cli_train.py tests/lab/test_figures.py
+LOWEST_TESTS := tests/native tests/conformance/test_storage.py tests/oracles/test_torch.py \
+  tests/oracles/test_optax_lockstep.py tests/optim/test_checkpoints.py tests/learn/test_linear.py tests/data/stream \
+  tests/cli/test_main.py tests/cli/test_cli_train.py tests/lab/test_figures.py
 
 .PHONY: help run test test-all test-lowest lint format bench clean distclean
 .DEFAULT_GOAL := help

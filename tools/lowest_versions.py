@@ -6,7 +6,7 @@ import tomllib
 from pathlib import Path
 
 PROJECT = Path(__file__).parents[1] / "pyproject.toml"
-EXTRAS = "torch", "lab", "table", "dev"
+EXTRAS = "jax", "torch", "lab", "table", "dev"
 BOUND = re.compile(r"^([A-Za-z0-9._-]+)(?:\[.*?\])?\s*>=\s*([0-9.]+)")
 
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.arrays import SHAPES as EVERY
+from support.arrays import float64
 from support.covering import unpacked
 from support.numerics import assert_close, assert_identical
 from support.table import CONCRETE, gradients, granularities, parameters
@@ -89,7 +90,7 @@ def assert_agrees(found, expected, tolerance: str):
 def test_every_rule_does_what_the_reference_does(name, granularity, what):
     c, grads = CONCRETE[name], trees("float64", STEPS)
     own = c.options | around(c, what) | {"granularity": granularity}
-    with jax.enable_x64(True):
+    with float64():
         found = run(transformation(c.base, **own), start("float64"), grads)
         assert_agrees(found, by_reference(c.base, start("float64"), grads, **own), "optax")
 
@@ -145,7 +146,7 @@ def mine(x, g, g2, total, velocity, lr, beta):
 @pytest.mark.parametrize("granularity", ["coordinate", "row", "tensor"])
 def test_a_rule_of_ones_own_compiled(granularity):
     grads, own = trees("float64", STEPS), {"granularity": granularity, "beta": 0.7}
-    with jax.enable_x64(True):
+    with float64():
         found = run(transformation(mine, **own), start("float64"), grads)
         assert_agrees(found, by_reference(mine, start("float64"), grads, **own), "optax")
 
@@ -321,7 +322,7 @@ def test_state_in_half_precision():
 def test_what_is_not_finite_is_skipped_and_counted(granularity):
     grads = [np.array([[1.0, g, -2.0], [3.0, 1.0, 0.5]]) for g in (1.0, np.nan, 1e200, -np.inf, 2.0)]
     grads, own = [{"w": g} for g in grads], {"granularity": granularity, "nonfinite": "skip"}
-    with jax.enable_x64(True):
+    with float64():
         found = run(transformation("adam", **own), {"w": np.ones((2, 3))}, grads)
         assert_agrees(found, by_reference("adam", {"w": np.ones((2, 3))}, grads, **own), "optax")
     assert int(found[1].skipped) > 0
@@ -439,7 +440,7 @@ def test_a_tree_is_its_arrays(name, shapes, seed):
     c = CONCRETE[name]
     params = [parameters(shape, "float64", seed=seed + k) for k, shape in enumerate(shapes)]
     grads = [gradients(shape, "float64", 2, seed=seed + k) for k, shape in enumerate(shapes)]
-    with jax.enable_x64(True):
+    with float64():
         nested = [{str(k): (x,)} for k, x in enumerate(params)]
         moves = [[{str(k): (g[t],)} for k, g in enumerate(grads)] for t in range(2)]
         optimizer = transformation(c.base, **c.options)

@@ -4,7 +4,7 @@ import functools
 
 import numpy as np
 import pytest
-from support.arrays import tree
+from support.arrays import float64, tree
 from support.covering import marked
 from support.numerics import assert_close
 from support.table import gradients, parameters
@@ -90,7 +90,7 @@ def pair(case: str):
 
 @pytest.mark.parametrize("case", marked(LOCKSTEP, [case for case in LOCKSTEP if "all settings" not in case]))
 def test_lockstep(case):
-    with jax.enable_x64(True):
+    with float64():
         ours, theirs = pair(case)
         params, expected = start(), start()
         state, other = from_optaxs_state(LOCKSTEP[case][0], ours.init(params)), theirs.init(expected)
@@ -113,7 +113,7 @@ def test_every_alias_of_a_rule_is_in_the_table():
 @pytest.mark.parametrize("case", ["sgd", "momentum", "adam", "nadam"])
 def test_updates_of_plain_rules_have_no_digits_cancelled(case):
     """Far from the origin, new − old would have lost half of the digits of an update."""
-    with jax.enable_x64(True):
+    with float64():
         ours, theirs = pair(case)
         params, grads = {"w": np.full(4, 1e8)}, {"w": np.array([1e-3, -2e-5, 0.3, 4.0])}
         found, _ = ours.update(grads, ours.init(params), params)

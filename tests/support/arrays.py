@@ -58,13 +58,19 @@ def jaxs() -> Namespace:
     return importlib.import_module("surefoot.engines.namespaces.jax").JAX
 
 
+def float64():
+    """JAX with float64, for as long as this is entered."""
+    jax = importlib.import_module("jax")
+    return jax.enable_x64(True) if hasattr(jax, "enable_x64") else jax.experimental.enable_x64()
+
+
 LIBRARIES = {
     "numpy": Library(lambda: NUMPY, lambda x: x),
     "torch": Library(torchs, lambda x: importlib.import_module("torch").from_numpy(x.copy())),
     "jax": Library(
         jaxs,
         lambda x: importlib.import_module("jax.numpy").asarray(x),
-        lambda: importlib.import_module("jax").enable_x64(True),
+        float64,
     ),
 }
 
