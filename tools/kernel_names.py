@@ -74,13 +74,15 @@ def engines() -> Iterator[tuple[list[types.ModuleType], Mapping[str, object]]]:
     from surefoot.engines.cpu.bank import compiling as bank
     from surefoot.engines.cpu.bank.kind import BankKind
     from surefoot.engines.cpu.kind import Kind
+    from surefoot.engines.program import Program
     from surefoot.models import linear
 
     rule = REGISTRY["adagrad"]
-    yield list(compiling.MODULES), compiling.namespace(rule, Kind("float32"))
-    kind = BankKind("float32", 1, True, True, (Kind("float32"),) * len(linear.parts))
+    part = Kind("float32", Program(rule))
+    yield list(compiling.MODULES), compiling.namespace(part)
+    kind = BankKind("float32", 1, True, True, (part,) * len(linear.parts))
     rules = (rule,) * len(linear.parts)
-    of_part, general = bank.parts_of(linear, rules, kind)[0], compiling.namespace(rule, Kind("float32"))
+    of_part, general = bank.parts_of(linear, rules, kind)[0], compiling.namespace(part)
     # Of the general names, those of a part's rule, a bank reads some.
     read = {name for _, function in functions_of(bank.MODULES) for name in globals_of(function)}
     own = {name: value for name, value in of_part.items() if name in read or name not in general}
@@ -88,7 +90,7 @@ def engines() -> Iterator[tuple[list[types.ModuleType], Mapping[str, object]]]:
     if importlib.util.find_spec("triton"):
         from surefoot.engines.gpu import compiling as gpu
 
-        yield list(gpu.MODULES), gpu.namespace(rule, gpu.Kind("float32", "float32", ("float32",)), True)
+        yield list(gpu.MODULES), gpu.namespace(gpu.Kind("float32", "float32", ("float32",), Program(rule)), True)
 
 
 def main() -> int:

@@ -7,7 +7,6 @@ Needs JAX and optax (`pip install surefoot[jax]`), and is imported only on reque
 
 import copy
 import dis
-import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -21,7 +20,7 @@ except ImportError as error:
 from surefoot.engines import eager
 from surefoot.engines.namespaces.jax import JAX
 from surefoot.engines.numerics import ARITHMETIC
-from surefoot.engines.settings import Settings
+from surefoot.engines.settings import OF_STORAGE, Settings
 from surefoot.rules import Rule, RuleError, Slot, resolve
 
 REJECTED = {
@@ -96,7 +95,7 @@ def transformation(rule: str | Rule, **settings: Any) -> optax.GradientTransform
         acting, leaves = at(step, lr, state.count), list(map(jnp.asarray, jax.tree.leaves(updates)))
         old = map(jnp.zeros_like, leaves) if params is None else map(jnp.asarray, like(updates, params))
         slots = [like(updates, state.slots[key]) for key in step.rule.slots]
-        results = [change(acting, x, g, own) for x, g, *own in zip(old, leaves, *slots, strict=True)]
+        results = [change(*acting, x, g, own) for x, g, *own in zip(old, leaves, *slots, strict=True)]
         tree = jax.tree.structure(updates)
         kept = {key: tree.unflatten([after[k] for _, after, _ in results]) for k, key in enumerate(step.rule.slots)}
         skipped = state.skipped + sum(count for _, _, count in results)
@@ -123,12 +122,24 @@ def settings_of(rule: str | Rule, given: dict[str, Any]) -> tuple[Settings, Any]
     if isinstance(lr, jax.Array):
         if lr.ndim:
             raise ValueError(f"transformation: lr must be a number, got an array of shape {lr.shape}")
-        return Settings(rule, **{key: value for key, value in given.items() if key != "lr"}), lambda count: wide(lr)
-    step = Settings(rule, **given)
+        given = {key: value for key, value in given.items() if key != "lr"}
+        return checked(Settings(rule, **given)), lambda count: wide(lr)
+    step = checked(Settings(rule, **given))
     lr = step.hyper["lr"]
     if not callable(lr):
         return step, lambda count: lr
     return step, lambda count: wide(lr(count if is_of_optax(lr) else (count + 1).astype(int)))
+
+
+def checked(step: Settings) -> Settings:
+    """The settings; raises ValueError where the rule or a modifier needs what is not here."""
+    extents = (*step.extents, *(statistic.over for statistic in step.program.statistics.values()))
+    if "group" in extents:
+        raise ValueError(f"{step.name}: {step.rule.name} has numbers over a group of arrays; expected over 'tensor'")
+    for modifier in step.modifiers:
+        if modifier.stage in OF_STORAGE:
+            raise ValueError(f"{step.name}: {modifier.name} acts when parameters are stored, by optax.apply_updates")
+    return step
 
 
 def wide(lr: Any) -> jax.Array:
@@ -142,16 +153,8 @@ def is_of_optax(schedule: Any) -> bool:
     return getattr(function, "__module__", "").partition(".")[0] == "optax"
 
 
-class Acting(NamedTuple):
-    """A step's settings, the rule's coefficients, and the numbers around the rule."""
-
-    step: Settings
-    coefficients: tuple
-    numbers: Any
-
-
-def at(step: Settings, lr: Callable, count: jax.Array) -> Acting:
-    """What acts in a step.
+def at(step: Settings, lr: Callable, count: jax.Array) -> tuple[Settings, jax.Array]:
+    """The settings with the learning rate of a step, and the number of the step.
 
     Raises:
         RuleError: where a schedule or the rule's coefficients cannot be traced.
@@ -159,19 +162,13 @@ def at(step: Settings, lr: Callable, count: jax.Array) -> Acting:
     now, t = copy.copy(step), (count + 1).astype(int)  # int64 where JAX has it, whose quotients are float64
     try:
         now.hyper = step.hyper | {"lr": lr(count)}
-        return Acting(now, now.coefficients(t), now.modifiers(t))
+        now.coefficients(t)
     except jax.errors.JAXTypeError as error:
         raise RuleError(
             f"{step.name}: the coefficients of {step.rule.name}, or its schedule, cannot be traced by JAX; expected "
             f"arithmetic and functions of surefoot.ops, without branches on t: {error}"
         ) from error
-
-
-def clipping(step: Settings, raw: jax.Array) -> Any:
-    """What brings the norm of a gradient within clip_norm: a factor of at most 1."""
-    square = raw * raw
-    norm = jnp.sqrt(JAX.total(jnp.where(jnp.isfinite(square), square, 0.0), None))
-    return jnp.where(norm > step.clip_norm, step.clip_norm / norm, 1.0)
+    return now, t
 
 
 # Arrays of parameters
@@ -180,18 +177,17 @@ def clipping(step: Settings, raw: jax.Array) -> Any:
 def new_slot(step: Settings, slot: Slot, x) -> jax.Array:
     """One slot before the first step, laid out like the parameters."""
     x = jnp.asarray(x)
-    shape, dtype = step.slot_shape(x.shape, slot.kind), step.state_dtype or ARITHMETIC[x.dtype.name]
+    shape, dtype = step.slot_shape(x.shape, slot), step.state_dtype or ARITHMETIC[x.dtype.name]
+    if slot.initial == "x":
+        return x.astype(dtype)
     return jnp.full_like(x, step.initial(slot), dtype=dtype, shape=None if shape == x.shape else shape)
 
 
-def change(acting: Acting, x: jax.Array, g: jax.Array, slots: list) -> tuple[jax.Array, list, jax.Array]:
+def change(step: Settings, t: jax.Array, x: jax.Array, g: jax.Array, slots: list) -> tuple[jax.Array, list, jax.Array]:
     """(what is added to the parameters, their slots after the step, how many coordinates were skipped)."""
-    step, coefficients, numbers = acting
     values, memory, adds = JAX.decode(x), list(map(JAX.decode, slots)), eager.adds(step)
     raw = JAX.cast(g, values)
-    if math.isfinite(step.clip_norm):
-        numbers = numbers._replace(scale=numbers.scale * clipping(step, raw))
-    new, memory, ok = eager.advance(JAX, step, values, raw, memory, coefficients, numbers, change=adds)
+    new, memory, ok = eager.advance(JAX, step, values, raw, memory, t, change=adds)
     added = new if adds else new - values
     ok = ok & jnp.isfinite(JAX.cast(values + added, x))
     (added, *after), ok = eager.commit(JAX, step, [jnp.zeros_like(x), *slots], [added, *memory], ok)
@@ -230,7 +226,9 @@ def check_gradients(step: Settings, updates: Any, params: Any) -> None:
 
 def reads_parameters(step: Settings) -> bool:
     """Whether a step depends on the parameters, not only on their gradient."""
-    return not eager.adds(step) or step.weight_decay > 0 or "x" in names_read(step.rule.function)
+    functions = [each.function for each in step.program.operations if each.name != "ADVANCE"]
+    starts = any(slot.initial == "x" for slot in step.rule.slots.values())
+    return starts or not eager.adds(step) or any("x" in names_read(function) for function in functions)
 
 
 def names_read(function: Callable) -> set[str]:

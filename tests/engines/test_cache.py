@@ -118,7 +118,7 @@ step.dense(x, np.zeros(3), step.init(x))
 print(x[0], surefoot.__file__)
 """
     assert run(code, tmp_path / "cache", package.parent) == f"0.9 {package / '__init__.py'}\n"
-    modifiers = package / "engines" / "modifiers.py"
+    modifiers = package / "modifiers" / "proximal.py"
     changed = modifiers.read_text().replace(
         "threshold = ops.where(l1 > 0.0, rate * l1, 0.0)", "threshold = 2.0 * rate * l1"
     )

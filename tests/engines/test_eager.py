@@ -38,7 +38,7 @@ def run(library, step, x, slots, moves):
         x, slots = library.array(x), list(map(library.array, slots))
         for t, (move, *arguments) in enumerate(moves, 1):
             given = [library.array(argument) for argument in arguments]
-            (x, *slots), ok = move(xp, step, x, *given, slots, step.coefficients(t), step.modifiers(t))
+            (x, *slots), ok = move(xp, step, x, *given, slots, t)
             skipped += int((~ok).sum())
         return np.asarray(x), [np.asarray(slot) for slot in slots], skipped
 
@@ -139,7 +139,7 @@ def test_no_device_is_waited_for(name, granularity):
     step = c.step(granularity=granularity, **settings_for(c, "around"))
     for shape in SHAPES.values():
         x, g = torch.empty(shape, device="meta"), torch.empty(shape, device="meta")
-        slots = [torch.empty(step.slot_shape(shape, slot.kind), device="meta") for slot in step.rule.slots.values()]
+        slots = [torch.empty(step.slot_shape(shape, slot), device="meta") for slot in step.rule.slots.values()]
         skipped = engine.dense(step, x, g, slots, 1)
         assert (skipped.device.type, skipped.shape) == ("meta", ())
         with pytest.raises(RuntimeError, match="meta"):

@@ -11,6 +11,7 @@ from support.arrays import SHAPES as EVERY
 from support.arrays import float64
 from support.covering import unpacked
 from support.numerics import assert_close, assert_identical
+from support.statistic_rules import RULES, caution, centralization
 from support.table import CONCRETE, gradients, granularities, parameters
 
 jax = pytest.importorskip("jax", reason="JAX is not installed")
@@ -18,10 +19,10 @@ optax = pytest.importorskip("optax", reason="optax is not installed")
 
 import jax.numpy as jnp  # noqa: E402
 
-from surefoot import ops, schedules  # noqa: E402
+from surefoot import modifiers, ops, schedules  # noqa: E402
 from surefoot.engines import Step  # noqa: E402
 from surefoot.optax import State, transformation  # noqa: E402
-from surefoot.rules import RuleError, direction, positive, rule, scale  # noqa: E402
+from surefoot.rules import RuleError, direction, nonnegative, positive, rule, scalar, scale  # noqa: E402
 
 STEPS = 6
 SHAPES = {name: EVERY[name] for name in ("one number", "one", "no columns", "table")}
@@ -149,6 +150,30 @@ def test_a_rule_of_ones_own_compiled(granularity):
     with float64():
         found = run(transformation(mine, **own), start("float64"), grads)
         assert_agrees(found, by_reference(mine, start("float64"), grads, **own), "optax")
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_rules_with_statistics(name):
+    """AdaGrad-Norm, LAMB, SM3, DoG."""
+    rule, grads = RULES[name][0], [{"w": g} for g in gradients((7, 5), "float64", STEPS)]
+    with float64():
+        found = run(transformation(rule), {"w": parameters((7, 5), "float64")}, grads)
+        assert_agrees(found, by_reference(rule, {"w": parameters((7, 5), "float64")}, grads), "optax")
+
+
+@modifiers.modifier(stage="after", settings={"shift": nonnegative(0.0, "added to each parameter")})
+def shifting(x, shift):
+    return x + shift
+
+
+def test_modifiers_of_ones_own(monkeypatch):
+    """Gradient centralization, cautious steps, and one that moves parameters itself."""
+    for each in (centralization, caution, shifting):
+        monkeypatch.setitem(modifiers.REGISTRY, each.name, each)
+    own, grads = {"centralize": True, "cautious": True, "shift": 0.25}, trees("float64", STEPS)
+    with float64():
+        found = run(transformation("adam", **own), start("float64"), grads)
+        assert_agrees(found, by_reference("adam", start("float64"), grads, **own), "optax")
 
 
 def test_compiling_changes_only_roundings():
@@ -362,6 +387,16 @@ SETTINGS = {
 def test_rejected_settings(settings, error, message):
     with pytest.raises(error, match=message):
         transformation("adagrad", **settings)
+
+
+@rule(slots={"most": scalar(over="group")}, hyper={"lr": positive(0.1)})
+def over_all(x, g, g2, most, lr):
+    return lr, g, most
+
+
+def test_numbers_over_several_arrays_are_rejected():
+    with pytest.raises(ValueError, match="over_all has numbers over a group of arrays; expected over 'tensor'"):
+        transformation(over_all)
 
 
 NEEDY = {

@@ -12,7 +12,9 @@ from support.on_gpu import triton
 from support.powers import POWERS
 from support.table import CONCRETE, Concrete, granularities
 
+from surefoot import modifiers
 from surefoot.engines.gpu.compiling import AHEAD, BLOCK, OPTIONS, WARPS, Kind, made, warps_of
+from surefoot.engines.program import Program
 
 ARCHITECTURES = (80, 90)
 WIDTH = 128
@@ -27,6 +29,10 @@ TYPES = {
 }
 
 
+ADJUSTS = {"maximize": True, "clip_value": 1.0, "clip_norm": 1.0, "weight_decay": 0.1}
+SHRINKS, DECAYS = {"l1": 0.1, "l2": 0.1}, {"decoupled_weight_decay": 0.1}
+
+
 @pytest.fixture(autouse=True)
 def own_cache(monkeypatch, tmp_path):
     """Nothing is taken from, nor left in, the user's cache of kernels."""
@@ -39,7 +45,7 @@ def tool(name: str) -> str:
 
 
 def compiled(driver: str, c: Concrete, kind: Kind, architecture: int):
-    kernel, warps = made(driver, c.rule, kind, False), warps_of(kind.width) if "row" in driver else WARPS
+    kernel, warps = made(driver, kind, False), warps_of(kind.width) if "row" in driver else WARPS
     warps = WARPS if driver == "dense_by_row" else warps
     x, slots = POINTERS[kind.x], tuple(POINTERS[name] for name in kind.slots)
     own = {
@@ -83,9 +89,10 @@ def moved(ptx: str, what: str) -> list[tuple[int, bool]]:
     return [(int(lanes or 1) * int(bits) // 8, bool(mask)) for mask, lanes, bits in found]
 
 
-def kind_of(c: Concrete, granularity: str = "coordinate", x: str = "float32", **more) -> Kind:
+def kind_of(c: Concrete, granularity: str = "coordinate", x: str = "float32", options=(), **more) -> Kind:
     arithmetic = "float64" if x == "float64" else "float32"
-    return Kind(arithmetic, x, (arithmetic,) * len(c.rule.slots), granularity, **more)
+    around = modifiers.acting({name: hyper.default for name, hyper in modifiers.settings().items()} | dict(options))
+    return Kind(arithmetic, x, (arithmetic,) * len(c.rule.slots), Program(c.rule, around, granularity), **more)
 
 
 def cases(every: int):
@@ -102,7 +109,7 @@ def cases(every: int):
 
 @pytest.mark.parametrize("c, granularity, architecture", list(cases(3)))
 def test_dense(c, granularity, architecture, tmp_path):
-    kind = kind_of(c, granularity, adjusts=granularity != "coordinate", width=256)
+    kind = kind_of(c, granularity, options=ADJUSTS if granularity != "coordinate" else {}, width=256)
     binary = compiled("dense_by_row" if granularity == "row" else "dense", c, kind, architecture)
     check(binary, tmp_path / "cubin")
     if granularity != "row":
@@ -130,7 +137,7 @@ def own_slots(kind: Kind, c: Concrete) -> int:
 @pytest.mark.parametrize("x", ["float64", "bfloat16", "float16"])
 def test_dense_of_other_types(x, tmp_path):
     c = CONCRETE["adam"]
-    kind = kind_of(c, x=x, seed=1 if x == "bfloat16" else None, amp=True, shrinks=True, decays=True, adjusts=True)
+    kind = kind_of(c, x=x, seed=1 if x == "bfloat16" else None, amp=True, options=ADJUSTS | SHRINKS | DECAYS)
     binary = compiled("dense", c, kind, 90)
     check(binary, tmp_path / "cubin")
     each_coordinate_moves_once(binary.asm["ptx"], kind, c)
@@ -146,7 +153,11 @@ def test_rows(c, granularity, architecture, tmp_path):
     their sum."""
     catches_up = c.rule.lazy_exact or callable(c.rule.zero_grad_steps)
     kind = kind_of(
-        c, granularity, catches_up=catches_up, shrinks=c.rule.lazy_exact and not c.rule.from_origin, width=WIDTH
+        c,
+        granularity,
+        catches_up=catches_up,
+        options=SHRINKS if c.rule.lazy_exact and not c.rule.from_origin else {},
+        width=WIDTH,
     )
     binary = compiled("rows", c, kind, architecture)
     check(binary, tmp_path / "cubin")
@@ -157,11 +168,11 @@ def test_rows(c, granularity, architecture, tmp_path):
     assert moves == {"ld": each * (own + sums + SIZES[kind.x] * (1 + ahead)), "st": each * own}
 
 
-@pytest.mark.parametrize("driver", ["squares", "sums", "common", "rows_squares", "settle"])
+@pytest.mark.parametrize("driver", ["terms", "sums", "common", "rows_terms", "settle"])
 @pytest.mark.parametrize("architecture", [pytest.param(ARCHITECTURES[0], marks=pytest.mark.slow), *ARCHITECTURES[1:]])
 def test_other_drivers(driver, architecture, tmp_path):
     c = CONCRETE["adagrad"]
-    kind = kind_of(c, "tensor", adjusts=True, catches_up=driver == "settle", shrinks=True, width=WIDTH)
+    kind = kind_of(c, "tensor", options=ADJUSTS | SHRINKS, catches_up=driver == "settle", width=WIDTH)
     check(compiled(driver, c, kind, architecture), tmp_path / "cubin")
 
 
@@ -174,5 +185,5 @@ def test_long_runs(x, tmp_path):
 
 @pytest.mark.parametrize("granularity", ["coordinate", pytest.param("row", marks=pytest.mark.slow)])
 def test_rows_of_one_column(granularity, tmp_path):
-    kind = kind_of(CONCRETE["adagrad"], granularity, catches_up=True, shrinks=True, width=1)
+    kind = kind_of(CONCRETE["adagrad"], granularity, catches_up=True, options=SHRINKS, width=1)
     check(compiled("rows", CONCRETE["adagrad"], kind, 90), tmp_path / "cubin")

@@ -221,7 +221,7 @@ def test_numbers_computed_on_the_device(c):
     settings = {key: 0.5 if key == "dampening" else value for key, value in c.other_settings().items()}
     decay = {} if c.rule.from_origin else {"decoupled_weight_decay": 0.1}
     step = c.step(engine="reference", **settings, **decay)
-    expected = [[*step.coefficients(t), *step.modifiers(t)] for t in (1, 2, 9)]
+    expected = [[*step.coefficients(t), *step.numbers(t)] for t in (1, 2, 9)]
     steps = torch.tensor([1.0, 2.0, 9.0], dtype=torch.float64, device=DEVICE)
     rate = torch.tensor(step.hyper["lr"], dtype=torch.float64, device=DEVICE)
     for lr, k in itertools.product((step.hyper["lr"], rate), (3, 1)):
@@ -239,7 +239,7 @@ def test_numbers_that_are_uploaded_ahead_are_those_of_each_step():
     for turn, steps in enumerate([*([t] for t in alone), [3, 3], [4, 9]]):
         step.change_lr(0.1 if turn < 4 else 0.2)
         rows = numbers.at(np.array(steps))
-        expected = [[*step.coefficients(t), *step.modifiers(t)] for t in dict.fromkeys(steps)]
+        expected = [[*step.coefficients(t), *step.numbers(t)] for t in dict.fromkeys(steps)]
         assert rows[:, 1:].tolist() == expected
         assert (rows.data_ptr() - numbers.at(np.array([1])).data_ptr()) % 16 == 0
 

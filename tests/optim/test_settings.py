@@ -283,7 +283,7 @@ def test_a_group_with_a_rule_of_its_own(key, value):
 @pytest.mark.parametrize("value", [False, True])
 def test_stochastic_rounding_is_a_seed_and_not_a_switch(value):
     (p,) = parameters((2,), dtype=torch.bfloat16)
-    with pytest.raises(ValueError, match=f"a seed, a whole number, or None for rounding to nearest; got {value}"):
+    with pytest.raises(ValueError, match=f"a seed, a whole number, or None for rounding to nearest, got {value}"):
         optim.SGD([p], stochastic_rounding=value)
     optimizer = optim.SGD([p], stochastic_rounding=3)
     with pytest.raises(ValueError, match="or None for rounding to nearest"):

@@ -205,4 +205,4 @@ def test_the_convention_has_torchs_defaults(rule):
         expected = theirs["betas"][their] if isinstance(their, int) else theirs[their]
         assert step.hyper[ours] == expected, ours
     if rule == "adamw":
-        assert step.decoupled_weight_decay == theirs["weight_decay"]
+        assert step.options["decoupled_weight_decay"] == theirs["weight_decay"]

@@ -171,7 +171,7 @@ def test_the_function_itself_on_plain_floats(name):
     rule, x = step.rule, 1.0
     slots = [step.hyper[s.initial] if isinstance(s.initial, str) else s.initial for s in rule.slots.values()]
     for t, g in enumerate(grads, 1):
-        start = x * (1 - step.lr(t) * step.decoupled_weight_decay)
+        start = x * (1 - step.lr(t) * step.options["decoupled_weight_decay"])
         rate, direction, *slots = rule(start, float(g), float(g * g), *slots, *step.coefficients(t))
         x = (0.0 if rule.from_origin else start) - rate * direction
     assert_close(x, expected[-1], "float64", name)

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 from surefoot.engines.cpu import compiling
-from surefoot.engines.cpu.drivers import variants
+from surefoot.engines.cpu.drivers import coordinate
 from surefoot.engines.cpu.kind import Kind
+from surefoot.engines.program import Program
 from surefoot.rules import REGISTRY
 
 TOOL = Path(__file__).parents[2] / "tools" / "kernel_names.py"
-NAMES = compiling.namespace(REGISTRY["adagrad"], Kind("float32"))
+NAMES = compiling.namespace(Kind("float32", Program(REGISTRY["adagrad"])))
 
 
 @pytest.fixture(scope="module")
@@ -26,11 +27,11 @@ def tool():
 
 def changed(before: str, after: str) -> list[types.ModuleType]:
     """The modules of the CPU engine, with a change in the source of one."""
-    source = inspect.getsource(variants)
+    source = inspect.getsource(coordinate)
     assert before in source
-    module = types.ModuleType(variants.__name__)
-    exec(compile(source.replace(before, after), variants.__file__, "exec"), vars(module))
-    return [module if each is variants else each for each in compiling.MODULES]
+    module = types.ModuleType(coordinate.__name__)
+    exec(compile(source.replace(before, after), coordinate.__file__, "exec"), vars(module))
+    return [module if each is coordinate else each for each in compiling.MODULES]
 
 
 def test_all_names_are_filled_in_and_read(tool, capfd):
@@ -40,9 +41,9 @@ def test_all_names_are_filled_in_and_read(tool, capfd):
 @pytest.mark.parametrize(
     "before, after, fault",
     [
-        ("MODIFIED_GRADIENT(", "MODIFIED_GRADENT(", "full_gradient: the name MODIFIED_GRADENT is not filled in"),
-        ("MODIFIED_GRADIENT(", "MODIFIED_GRADENT(", "MODIFIED_GRADIENT is filled in, but no kernel reads it"),
-        ("return Modifiers(", "return Modifers(", "full_numbers: the name Modifers is not filled in"),
+        ("PROGRAM(", "PROGAM(", "step_row: the name PROGAM is not filled in"),
+        ("MODIFIERS_IN(", "MODIFERS_IN(", "MODIFIERS_IN is filled in, but no kernel reads it"),
+        ("return Acting(", "return Actin(", "acting_in: the name Actin is not filled in"),
     ],
 )
 def test_a_misspelled_name_is_found(tool, before, after, fault):

@@ -183,7 +183,7 @@ def test_a_history_with_an_entry_for_each_of_many_steps(name):
         for step, x, state in zip(engines, tables, states, strict=True):
             step.rows(x, ids, values, state)
     for step, x, state in zip(engines, tables, states, strict=True):
-        assert len(state.history) == 600
+        assert len(state.pending.entries) == 600
         step.settle(x, state)
     assert_identical(*tables)
     assert_same_memory(*states)

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from support.numerics import TOLERANCE, assert_close, assert_identical
 
 from surefoot.engines import NonFiniteError, Step, from_bfloat16, to_bfloat16
+from surefoot.engines.arrays import total
 from surefoot.engines.cpu import codecs
 from surefoot.engines.numerics import BLOCK
-from surefoot.engines.reference import store, total
+from surefoot.engines.reference import store
 
 HALVES = np.arange(1 << 16, dtype=np.uint16)
 seeds = st.integers(0, 2**32 - 1)

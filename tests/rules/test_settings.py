@@ -177,8 +177,8 @@ def test_penalties_that_a_step_from_the_origin_would_undo(option):
 
 def test_a_rules_own_penalties():
     assert Step("ftrl", engine="reference", l1=0.3, l2=0.2).hyper["l1"] == 0.3
-    assert Step("ftrl", engine="reference", l1=0.3).l1 == 0
-    assert Step("adagrad", engine="reference", l1=0.3).l1 == 0.3
+    assert Step("ftrl", engine="reference", l1=0.3).options["l1"] == 0
+    assert Step("adagrad", engine="reference", l1=0.3).options["l1"] == 0.3
     with pytest.raises(RuleError, match="ftrl: l1 must lie in"):
         Step("ftrl", engine="reference", l1=-0.3)
 
@@ -222,5 +222,5 @@ def test_a_rule_does_not_change():
 def test_adamw_decays_as_each_library_does():
     """torch.optim.AdamW's default is 0.01, optax.adamw's 1e-4; what is given counts first."""
     for convention, expected in ((None, 0.01), ("pytorch", 0.01), ("optax", 1e-4)):
-        assert Step("adamw", convention=convention).decoupled_weight_decay == expected
-        assert Step("adamw", convention=convention, decoupled_weight_decay=0.5).decoupled_weight_decay == 0.5
+        assert Step("adamw", convention=convention).options["decoupled_weight_decay"] == expected
+        assert Step("adamw", convention=convention, decoupled_weight_decay=0.5).options["decoupled_weight_decay"] == 0.5

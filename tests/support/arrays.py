@@ -33,6 +33,7 @@ NUMPY = Namespace(
     cast=lambda values, like: np.asarray(values, like.dtype),
     number=lambda number, like: like.dtype.type(number),
     total=lambda values, axis: np.sum(values, axis, dtype=np.float64),
+    largest=lambda values, axis: np.max(values, axis, initial=-np.inf),
     merge=merge,
     put=put,
 )

@@ -68,8 +68,9 @@ def assert_same_memory(found, expected, what: str = "state"):
     for name in expected.slots:
         assert_identical(found.slots[name], expected.slots[name], f"{what}, slot {name}")
     assert (found.t, found.skipped) == (expected.t, expected.skipped), f"{what}: steps and coordinates left out"
-    for name in ("weight", "last", "average", "average_seen"):
-        ours, theirs = getattr(found, name), getattr(expected, name)
+    pending = [state.pending and state.pending.last for state in (found, expected)]
+    others = [[getattr(state, name) for state in (found, expected)] for name in ("weight", "average", "average_seen")]
+    for name, (ours, theirs) in zip(("last", "weight", "average", "average_seen"), (pending, *others), strict=True):
         assert (ours is None) == (theirs is None), f"{what}: {name} is {ours}, expected {theirs}"
         if theirs is not None:
             assert_identical(ours, theirs, f"{what}, {name}")

@@ -108,7 +108,7 @@ def dense(
 
 def tolerance_of(step: Step, x: np.ndarray) -> str | None:
     """None: bit for bit. Norms and shared rates are sums in another order: of float64, where float32 shows nothing."""
-    summed = np.isfinite(step.clip_norm) or step.shared
+    summed = bool(step.measured) or step.shared
     return "float64" if summed and x.dtype == np.float64 else None
 
 
@@ -127,31 +127,32 @@ def sparse(
     table = gpu.Table(flat(tensor, tensor), tuple(flat(slot, tensor) for slot in mirror.slots[0]), mirror.storage)
     numbers, lazy = gpu.Numbers(step, DEVICE), None
     for t, (ids, values) in enumerate(parts, 1):
-        before = state.history[:]
+        before = table_of(state)
         step.rows(x, ids, values, state)
         given = tensor_of(values, mirror.x_type)
         gradient = gpu.Gradient(torch.from_numpy(ids).to(DEVICE), given.view(len(given), table.x.shape[1]))
-        if state.last is not None:
+        if state.pending is not None:
             last = torch.full((len(x),), t - 1, device=DEVICE) if lazy is None else lazy.last
             # From the origin: by what acted in the step before.
-            lazy = gpu.Lazy(last, history_of(before if before and step.rule.from_origin else state.history))
+            lazy = gpu.Lazy(last, before if len(before) and step.rule.from_origin else table_of(state))
         gpu.rows(step, table, gradient, numbers.at(np.array([t])), mirror.counts, 0, lazy)
     tolerance = tolerance_of(step, x)
     mirror.compare(what, tolerance)
-    if state.last is not None:
+    if state.pending is not None:
         assert lazy is not None
-        assert_identical(lazy.last.cpu().numpy(), state.last, f"{what}, last steps")
-        history = history_of(state.history)
+        assert_identical(lazy.last.cpu().numpy(), state.pending.last, f"{what}, last steps")
+        history = table_of(state)
         step.settle(x, state)
         gpu.settle(step, table, state.t + 1, gpu.Lazy(lazy.last, history))
         mirror.compare(f"{what}, settled", tolerance)
-        assert_identical(lazy.last.cpu().numpy(), state.last, f"{what}, last steps, settled")
+        assert_identical(lazy.last.cpu().numpy(), state.pending.last, f"{what}, last steps, settled")
     return mirror
 
 
-def history_of(history: list):
-    rows = [[first, *coefficients, *modifiers] for first, coefficients, modifiers in history]
-    return torch.tensor(rows, dtype=torch.float64, device=DEVICE)
+def table_of(state):
+    """The steps that rows have yet to catch up on, as kernels take them."""
+    entries = [] if state.pending is None else state.pending.entries
+    return torch.tensor(entries, dtype=torch.float64, device=DEVICE)
 
 
 __all__ = ["DEVICE", "dense", "gpu", "interpreted", "sparse", "torch", "triton"]

@@ -7,7 +7,6 @@ loss calls them. `gpu` (Triton) steps tensors, and `eager` the arrays of torch a
 """
 
 from surefoot.engines.driver import order
-from surefoot.engines.modifiers import Modifiers
 from surefoot.engines.numerics import from_bfloat16, to_bfloat16
 from surefoot.engines.registry import ORACLE, REGISTRY
 from surefoot.engines.state import NonFiniteError, State
@@ -17,7 +16,6 @@ from surefoot.threads import get_threads, set_threads
 __all__ = [
     "ORACLE",
     "REGISTRY",
-    "Modifiers",
     "NonFiniteError",
     "State",
     "Step",

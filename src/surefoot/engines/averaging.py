@@ -2,8 +2,12 @@
 
 import numpy as np
 
+from surefoot import ops
 from surefoot.engines.numerics import BLOCK, decode
 from surefoot.engines.state import State
+from surefoot.modifiers import averaging
+
+BLENDED = ops.bind(averaging.function, ops.ARRAY_OPS)
 
 
 def blend(average, x, share: float) -> None:
@@ -11,7 +15,7 @@ def blend(average, x, share: float) -> None:
     rows = max(1, BLOCK * max(len(x), 1) // max(x.size, 1)) if x.ndim else 1
     for b in range(0, len(x) if x.ndim else 1, rows):
         part = np.s_[b : b + rows] if x.ndim else ()
-        average[part] += share * (decode(x[part]).astype(np.float64) - average[part])
+        average[part] = BLENDED(average[part], decode(x[part]).astype(np.float64), share)
 
 
 def blend_rows(x, state: State, rows) -> None:
@@ -19,7 +23,7 @@ def blend_rows(x, state: State, rows) -> None:
     average, seen = averages(state)
     if state.weight > 0:
         share = (1 - seen[rows] / state.weight).reshape(-1, *(1 for _ in x.shape[1:]))
-        average[rows] += share * (decode(x[rows]).astype(np.float64) - average[rows])
+        average[rows] = BLENDED(average[rows], decode(x[rows]).astype(np.float64), share)
 
 
 def blend_touched(lr: float, x, state: State, rows) -> None:
@@ -27,7 +31,7 @@ def blend_touched(lr: float, x, state: State, rows) -> None:
     average, seen = averages(state)
     weight = state.weight + lr
     if weight > 0:
-        average[rows] += (lr / weight) * (decode(x[rows]).astype(np.float64) - average[rows])
+        average[rows] = BLENDED(average[rows], decode(x[rows]).astype(np.float64), lr / weight)
     seen[rows] = weight
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from typing import Protocol
 
 import numpy as np
 
 from surefoot import hugepages
 from surefoot.engines import averaging
-from surefoot.engines.modifiers import Modifiers
-from surefoot.engines.numerics import ARITHMETIC, decode, storage_of, to_bfloat16
+from surefoot.engines.arrays import Arrays
+from surefoot.engines.numerics import ARITHMETIC, decode, encode, storage_of, to_bfloat16
+from surefoot.engines.pending import Pending
+from surefoot.engines.program import evaluate
 from surefoot.engines.settings import Settings
 from surefoot.engines.state import NonFiniteError, State
 
@@ -18,20 +19,7 @@ from surefoot.engines.state import NonFiniteError, State
 class Engine(Protocol):
     """What an engine does with arrays; see `registry`. `dense` and `rows` return how many coordinates were skipped."""
 
-    def norm(self, step: Settings, g: np.ndarray) -> float:
-        """The Euclidean norm of the finite part of a dense gradient."""
-        ...
-
-    def dense(
-        self,
-        step: Settings,
-        x: np.ndarray,
-        g: np.ndarray,
-        state: State,
-        t: int,
-        coefficients: tuple,
-        modifiers: Modifiers,
-    ) -> int:
+    def dense(self, step: Settings, x: np.ndarray, g: np.ndarray, state: State, t: int, coefficients: tuple) -> int:
         """Steps all of x."""
         ...
 
@@ -43,20 +31,7 @@ class Engine(Protocol):
         """The rows that a sparse gradient names, in order."""
         ...
 
-    def rows_norm(self, x: np.ndarray, gradient: tuple) -> float:
-        """The Euclidean norm of the finite part of a sparse gradient."""
-        ...
-
-    def rows(
-        self,
-        step: Settings,
-        x: np.ndarray,
-        gradient: tuple,
-        state: State,
-        t: int,
-        coefficients: tuple,
-        modifiers: Modifiers,
-    ) -> int:
+    def rows(self, step: Settings, x: np.ndarray, gradient: tuple, state: State, t: int, coefficients: tuple) -> int:
         """Steps the rows that a gradient names; those that waited catch up first."""
         ...
 
@@ -72,16 +47,18 @@ def init(step: Settings, x: np.ndarray) -> State:
     """The state before the first step of the parameters x."""
     x = np.asarray(x)
     storage = storage_of(x, step.name)
-    if step.stochastic_rounding is not None and storage != "bfloat16":
+    if step.rounding_seed is not None and storage != "bfloat16":
         raise ValueError(f"{step.name}: stochastic_rounding is for bfloat16 parameters; these are {storage}")
     slot_type = step.state_dtype or ARITHMETIC[storage]
     numpy_type = np.uint16 if slot_type == "bfloat16" else np.dtype(slot_type)
     slots = {}
     for key, slot in step.rule.slots.items():
-        shape, initial = step.slot_shape(x.shape, slot.kind), step.initial(slot)
-        value = to_bfloat16(np.float32(initial)) if slot_type == "bfloat16" else initial
-        slots[key] = hugepages.empty(shape, numpy_type)
-        slots[key][...] = value
+        slots[key] = hugepages.empty(step.slot_shape(x.shape, slot), numpy_type)
+        if slot.initial == "x":
+            slots[key][...] = encode(decode(x), slots[key])
+        else:
+            value = step.initial(slot)
+            slots[key][...] = to_bfloat16(np.float32(value)) if slot_type == "bfloat16" else value
     state = State(slots)
     if step.average:
         state.average = decode(x).astype(np.float64)
@@ -90,13 +67,18 @@ def init(step: Settings, x: np.ndarray) -> State:
 
 def rates(step: Settings, x: np.ndarray, state: State) -> np.ndarray:
     """The rate of each coordinate at the next step, if its gradient were zero."""
-    values = decode(x)
-    f = values.dtype.type
-    memory = [decode(state.slots[name]) for name in step.rule.slots]
-    zero = np.zeros_like(values)
+    values, t = decode(x), state.t + 1
+    slots = {name: decode(state.slots[name]) for name in step.rule.slots}
+    arrays = Arrays(step, t, np.zeros_like(values))
     with np.errstate(all="ignore"):
-        rate = step.rule.bound(dtype=f)(values, zero, zero, *memory, *map(f, step.coefficients(state.t + 1)))[0]
-    return np.broadcast_to(np.asarray(rate, np.float64), x.shape).copy()
+        evaluated = evaluate(step.program, arrays, values, np.zeros_like(values), slots, coefficients(step, state, t))
+    return np.broadcast_to(np.asarray(evaluated.values["rate"], np.float64), x.shape).copy()
+
+
+def coefficients(step: Settings, state: State, t: int) -> tuple:
+    """The rule's coefficients at step t, in float64."""
+    scalars = {name: float(decode(state.slots[name]).reshape(())) for name in step.rule.scalars}
+    return step.coefficients(t, scalars)
 
 
 # Steps
@@ -112,8 +94,7 @@ def dense(step: Settings, engine: Engine, x: np.ndarray, g: np.ndarray, state: S
         )
     t = state.t + 1
     flush(step, engine, x, state)
-    norm = engine.norm(step, g) if math.isfinite(step.clip_norm) else None
-    skipped = engine.dense(step, x, g, state, t, step.coefficients(t), step.modifiers(t, norm))
+    skipped = engine.dense(step, x, g, state, t, coefficients(step, state, t))
     weigh(step, state, t)
     if state.average is not None and state.weight > 0:
         averaging.blend(state.average, x, float(step.lr(t)) / state.weight)
@@ -153,27 +134,25 @@ def group(step: Settings, engine: Engine, x: np.ndarray, ids: np.ndarray, values
 def grouped_rows(step: Settings, engine: Engine, x: np.ndarray, gradient: tuple, state: State) -> None:
     """The same as rows, along what group made of a gradient; the memory must fit."""
     t = state.t + 1
-    coefficients = step.coefficients(t)
+    acting = coefficients(step, state, t)
     remember(step, engine, x, state, t)
     touched = engine.distinct(gradient) if step.average else None
-    norm = engine.rows_norm(x, gradient) if math.isfinite(step.clip_norm) else None
     if touched is not None:
         averaging.blend_rows(x, state, touched)
-    skipped = engine.rows(step, x, gradient, state, t, coefficients, step.modifiers(t, norm))
+    skipped = engine.rows(step, x, gradient, state, t, acting)
     if touched is not None:
         averaging.blend_touched(float(step.lr(t)), x, state, touched)
-    if state.last is not None and step.rule.from_origin:
-        note(step, state, t)
+    if state.pending is not None and step.rule.from_origin:
+        state.pending.replace(step.coefficients(t), step.shrinkage(t))
     weigh(step, state, t)
     report(step, x, state, t, skipped)
 
 
 def flush(step: Settings, engine: Engine, x: np.ndarray, state: State) -> None:
     """Lets every row catch up on steps without a gradient."""
-    if state.last is not None:
+    if state.pending is not None:
         engine.flush(step, x, state)
-        state.last[:] = state.t
-        state.history = state.history[-1:]
+        state.pending.caught_up(state.t)
     if state.average_seen is not None:
         averaging.flush(x, state)
 
@@ -186,24 +165,14 @@ def remember(step: Settings, engine: Engine, x: np.ndarray, state: State, t: int
     if step.average and state.average_seen is None:
         state.average_seen = np.full(x.shape[0], state.weight)
     if not step.catches_up:
-        if state.last is not None:  # of steps with other settings
+        if state.pending is not None:  # of steps with other settings
             flush(step, engine, x, state)
-            state.last, state.history = None, []
+            state.pending = None
         return
-    if state.last is None:
-        state.last = np.full(x.shape[0], state.t, np.int64)
-    if not state.history or not step.rule.from_origin:
-        note(step, state, t)
-
-
-def note(step: Settings, state: State, t: int) -> None:
-    """Notes the numbers that act at step t, for rows that it leaves out."""
-    now = (step.coefficients(t), step.modifiers(t)._replace(scale=1.0))
-    if step.rule.from_origin:
-        # The parameters are a function of the memory and of the last step's coefficients alone.
-        state.history = [(1, *now)]
-    elif not state.history or state.history[-1][1:] != now:
-        state.history.append((t, *now))
+    if state.pending is None:
+        state.pending = Pending(np.full(x.shape[0], state.t, np.int64), len(step.rule.coefficient_names))
+    if not (state.pending.entries and step.rule.from_origin):
+        state.pending.note(t, step.coefficients(t), step.shrinkage(t))
 
 
 def weigh(step: Settings, state: State, t: int) -> None:
@@ -213,8 +182,8 @@ def weigh(step: Settings, state: State, t: int) -> None:
 
 
 def all_took_part(state: State, t: int) -> None:
-    if state.last is not None:
-        state.last[:] = t
+    if state.pending is not None:
+        state.pending.caught_up(t)
     if state.average_seen is not None:
         state.average_seen[:] = state.weight
 
@@ -256,7 +225,7 @@ def check_parameters(step: Settings, x: np.ndarray, state: State) -> None:
                 f"{step.name}: the memory has no slot {key!r}, it has {', '.join(state.slots) or 'none'}; "
                 "expected the state that init(x) made"
             )
-        shape = step.slot_shape(x.shape, slot.kind)
+        shape = step.slot_shape(x.shape, slot)
         if state.slots[key].shape != shape:
             raise ValueError(f"{step.name}: slot {key!r} has shape {state.slots[key].shape}; expected {shape}")
         storage_of(state.slots[key], f"{step.name}: slot {key!r}")

@@ -80,19 +80,11 @@ class PartSteps(Sequence):
     def _check_settings(self) -> None:
         """Raises ValueError for what is done around a rule in `Step` alone."""
         for step in self.steps:
-            found = [
-                name
-                for name, given in (
-                    ("weight_decay", step.weight_decay > 0),
-                    ("clip_value", np.isfinite(step.clip_value)),
-                    ("clip_norm", np.isfinite(step.clip_norm)),
-                    ("maximize", step.maximize),
-                    ("stochastic_rounding", step.stochastic_rounding is not None),
-                    ("state_dtype", step.state_dtype is not None),
-                    ("nonfinite='propagate'", step.nonfinite == "propagate"),
-                )
-                if given
-            ]
+            around = [each for each in step.modifiers if each.zero_grad != "shrinks" and each.stage != "average"]
+            found = [name for each in around for name in each.settings]
+            found += ["state_dtype"] if step.state_dtype is not None else []
+            found += ["nonfinite='propagate'"] if step.nonfinite == "propagate" else []
+            found += [f"statistics of {step.rule.name}"] if step.rule.statistics else []
             if found:
                 raise ValueError(
                     f"{self.model}: found {', '.join(found)} for the part {self.name!r}, which models that learn at "
@@ -147,13 +139,18 @@ class PartSteps(Sequence):
             if shared == common
         }
 
+    @functools.cached_property
+    def decays(self) -> bool:
+        """Whether numbers are shrunk before the rule."""
+        return any(each.stage == "before" for each in self.steps[0].modifiers)
+
     def acting(self, first: int, steps: int) -> PartTable:
         """What acts in the steps from the first on."""
         return self._always if self._same_at_all_steps else self._acting(first, steps)
 
     @property
     def _same_at_all_steps(self) -> bool:
-        return self.constant and not self.steps[0].decays
+        return self.constant and not self.decays
 
     @functools.cached_property
     def _always(self) -> PartTable:
@@ -165,7 +162,7 @@ class PartSteps(Sequence):
         rows = max(map(len, columns))
         table = np.stack([np.broadcast_to(column, (rows, column.shape[1])) for column in columns], axis=2)
         coefficients = np.ascontiguousarray(np.tile(table, (1, 1, self.outputs)), self.dtype)
-        if not self.steps[0].decays:
+        if not self.decays:
             return PartTable(coefficients, np.ones((1, self.lanes), self.dtype))
-        keep = np.stack([np.broadcast_to(step.modifiers(ts).keep, steps) for step in self.steps], axis=1)
+        keep = np.stack([np.broadcast_to(step.shrinkage(ts)[0], steps) for step in self.steps], axis=1)
         return PartTable(coefficients, np.tile(keep, (1, self.outputs)).astype(self.dtype))

@@ -1,21 +1,21 @@
 """The reference engine, in NumPy: slow and obvious. The other engines are held to its bits."""
 
-import math
-
 import numpy as np
 
 from surefoot import ops
-from surefoot.engines import modifiers as surroundings
-from surefoot.engines.modifiers import Modifiers
-from surefoot.engines.numerics import BLOCK, RUNNING_SUMS, decode, encode, rounding_key
+from surefoot.engines.arrays import Arrays
+from surefoot.engines.numerics import decode, encode, rounding_key
+from surefoot.engines.program import advance_from_origin, evaluate
 from surefoot.engines.settings import Settings
 from surefoot.engines.state import State
+from surefoot.modifiers import closed_form
 
 
-def dense(step: Settings, x, g, state: State, t: int, coefficients: tuple, modifiers: Modifiers) -> int:
+def dense(step: Settings, x, g, state: State, t: int, coefficients: tuple) -> int:
     """Steps all of x; returns how many coordinates were skipped."""
     slots = [state.slots[name] for name in step.rule.slots]
-    new, memory, ok = advance(step, decode(x), decode(g), [decode(s) for s in slots], coefficients, modifiers)
+    raw = decode(g)
+    new, memory, ok = advance(step, Arrays(step, t, raw), decode(x), raw, [decode(s) for s in slots], coefficients)
     places = np.arange(x.size, dtype=np.uint64).reshape(x.shape)
     return commit(step, x, new, slots, memory, ok, places, t)
 
@@ -31,17 +31,18 @@ def distinct(gradient):
     return gradient[0]
 
 
-def rows(step: Settings, x, gradient, state: State, t: int, coefficients: tuple, modifiers: Modifiers) -> int:
+def rows(step: Settings, x, gradient, state: State, t: int, coefficients: tuple) -> int:
     """Steps the rows that a gradient names; returns how many coordinates were skipped."""
     unique, totals = gradient
-    if state.last is not None:
+    if state.pending is not None:
         for row in unique:
-            catch_up(step, x, state, row, int(state.last[row]), t - 1, state.history, step.in_common)
-            state.last[row] = t
+            catch_up(step, x, state, row, t - 1)
+            state.pending.last[row] = t
     whole = [state.slots[name] for name in step.rule.slots]
     slots = [slot if common else slot[unique] for slot, common in zip(whole, step.in_common, strict=True)]
     part = x[unique]
-    new, memory, ok = advance(step, decode(part), totals, [decode(s) for s in slots], coefficients, modifiers, x.size)
+    arrays = Arrays(step, t, totals, x.size)
+    new, memory, ok = advance(step, arrays, decode(part), totals, [decode(s) for s in slots], coefficients)
     width = x.size // max(x.shape[0], 1)
     places = unique.astype(np.uint64)[:, None] * np.uint64(width) + np.arange(width, dtype=np.uint64)
     skipped = commit(step, part, new, slots, memory, ok, places.reshape(part.shape), t)
@@ -68,36 +69,22 @@ def merge(ids, values):
     return unique, totals
 
 
-def advance(step: Settings, x, raw, slots, coefficients, modifiers: Modifiers, size: int | None = None, g2=None):
+def advance(step: Settings, arrays: Arrays, x, raw, slots, coefficients):
     """One step of the values x: their new values, the new memory, and where all of it is finite."""
     f = x.dtype.type
-    numbers = Modifiers(*map(f, modifiers))
     with np.errstate(all="ignore"):
-        g, start = raw, x
-        if step.adjusts:
-            g = bound("gradient", f)(raw, x, numbers.scale, numbers.clip, numbers.weight_decay)
-        if step.decays:
-            start = numbers.keep * x
-        ok = np.isfinite(raw) & np.isfinite(g * g)
-        if g2 is None:
-            g2 = mean_square(step, np.where(ok, g * g, f(0)), size) if step.shared else g * g
-        rate, direction, *memory = step.rule.bound(dtype=f)(start, g, g2, *slots, *map(f, coefficients))
-        new = bound("advance", f)(np.zeros_like(start) if step.rule.from_origin else start, rate, direction)
-        if step.shrinks:
-            new = bound("proximal", f)(new, rate, numbers.l1, numbers.l2)
-        for slot in memory:
+        memory = dict(zip(step.rule.slots, slots, strict=True))
+        found = evaluate(step.program, arrays, x, raw, memory, coefficients)
+        ok = np.isfinite(raw) & np.isfinite(found.values["square"])
+        after = list(found.slots.values())
+        for slot in after:
             ok = ok & np.isfinite(slot)
-        return np.broadcast_to(new, x.shape).astype(f, copy=False), memory, ok
-
-
-def bound(name: str, f):
-    """A function of `modifiers.py` for NumPy arrays of type f."""
-    return ops.bind(getattr(surroundings, name), ops.ARRAY_OPS, f)
+        return np.broadcast_to(found.values["x"], x.shape).astype(f, copy=False), after, ok
 
 
 def commit(step: Settings, x, new, slots, memory, ok, places, t: int) -> int:
     """Writes what is finite back into x and its memory; returns how many coordinates were skipped."""
-    stored = store(new, x, places, rounding_key(step.stochastic_rounding, t))
+    stored = store(new, x, places, rounding_key(step.rounding_seed, t))
     kept = [encode(np.asarray(after), slot) for slot, after in zip(slots, memory, strict=True)]
     finite = [np.isfinite(decode(after)) for after in kept]
     ok = ok & np.isfinite(decode(stored))
@@ -132,82 +119,34 @@ def noise(places, key: int):
     return h ^ (h >> np.uint32(16))
 
 
-def mean_square(step: Settings, squares, size: int | None):
-    """The mean of the squares over each row, or over the tensor (of `size` coordinates where only some are at hand)."""
-    f = squares.dtype.type
-    if step.granularity == "row":
-        shape = (*squares.shape[:1], *(1 for _ in squares.shape[1:]))
-        return np.array([f(total(row) / max(len(row), 1)) for row in by_row(squares)], f).reshape(shape)
-    count = squares.size if size is None else size
-    # Rows of a sparse gradient are summed one by one, then together.
-    parts = [squares.reshape(-1)] if size is None else by_row(squares)
-    return np.full([1] * squares.ndim, f(sum((total(part) for part in parts), 0.0) / max(count, 1)), f)
-
-
-def total(values) -> float:
-    """The sum in float64, in an order that is the same for every engine and number of threads.
-
-    Blocks of 4,096 values; in a block 32 running sums, each of every 32nd value, are added up pairwise.
-    """
-    result = 0.0
-    for begin in range(0, len(values), BLOCK):
-        block = values[begin : begin + BLOCK].astype(np.float64)
-        block = np.concatenate([block, np.zeros(-len(block) % RUNNING_SUMS)]).reshape(-1, RUNNING_SUMS)
-        sums = np.zeros(RUNNING_SUMS)
-        for line in block:
-            sums = sums + line
-        while len(sums) > 1:
-            sums = sums[: len(sums) // 2] + sums[len(sums) // 2 :]
-        result += float(sums[0])
-    return result
-
-
-def norm(step: Settings, g) -> float:
-    """The Euclidean norm of a gradient, without coordinates whose square is not finite."""
-    return math.sqrt(total(finite_squares(decode(g)).reshape(-1)))
-
-
-def rows_norm(x, gradient) -> float:
-    """The Euclidean norm of a sparse gradient."""
-    return math.sqrt(sum((total(row) for row in by_row(finite_squares(gradient[1]))), 0.0))
-
-
-def by_row(values):
-    """Values of any shape as rows; a single number is one row."""
-    rows = values.shape[0] if values.ndim else 1
-    return values.reshape(rows, values.size // max(rows, 1))
-
-
-def finite_squares(g):
-    with np.errstate(all="ignore"):
-        return np.where(np.isfinite(g * g), g * g, g.dtype.type(0))
-
-
-def catch_up(step: Settings, x, state: State, row: int, last: int, until: int, history, in_common) -> None:
-    """Makes a row, or a weight, what zero-gradient steps last + 1 … until would have made it."""
-    values = decode(x[row : row + 1])
+def catch_up(step: Settings, x, state: State, row: int, until: int) -> None:
+    """Makes a row, or a weight, what zero-gradient steps up to `until` would have made it."""
+    pending, values = state.pending, decode(x[row : row + 1])
+    assert pending is not None
     whole = [state.slots[name] for name in step.rule.slots]
-    slots = [slot if common else slot[row : row + 1] for slot, common in zip(whole, in_common, strict=True)]
-    values, memory = zero_grad_steps(step, values, [decode(s) for s in slots], last, until, history, values.dtype.type)
+    slots = [slot if common else slot[row : row + 1] for slot, common in zip(whole, step.in_common, strict=True)]
+    stretches = pending.stretches(int(pending.last[row]), until)
+    values, memory = zero_grad_steps(step, values, [decode(s) for s in slots], stretches, values.dtype.type)
     x[row : row + 1] = encode(values, x)
-    for slot, after, common in zip(slots, memory, in_common, strict=True):
+    for slot, after, common in zip(slots, memory, step.in_common, strict=True):
         if not common:
             slot[...] = encode(np.asarray(after), slot)
 
 
-def zero_grad_steps(step: Settings, values, memory, last: int, until: int, history, f):
-    """Zero-gradient steps last + 1 … until, in closed form for each stretch of constant coefficients."""
+def zero_grad_steps(step: Settings, values, memory, stretches, f):
+    """Steps with zero gradient, in closed form for each stretch (k, coefficients, shrinkage) of equal ones."""
     rule, zero = step.rule.bound(dtype=f), np.zeros_like(values)
     with np.errstate(all="ignore"):
-        for k, coefficients, modifiers in stretches(last, until, history):
+        for k, coefficients, shrinkage in stretches:
             c = tuple(map(f, coefficients))
             if step.rule.from_origin:
                 rate, direction, *_ = rule(values, zero, np.zeros_like(zero), *memory, *c)
-                values = np.asarray(bound("advance", f)(zero, rate, direction), f)
+                values = np.asarray(ops.bind(advance_from_origin, ops.ARRAY_OPS, f)(rate, direction), f)
             elif step.rule.lazy_exact:
                 rate = np.asarray(rule(values, zero, zero, *memory, *c)[0]).astype(np.float64)
-                numbers = [float(f(n)) for n in (modifiers.keep, modifiers.l1, modifiers.l2)]
-                shrunk = bound("zero_grad_steps", np.float64)(values.astype(np.float64), k, rate, *numbers)
+                shrunk = ops.bind(closed_form.zero_grad_steps, ops.ARRAY_OPS, np.float64)(
+                    values.astype(np.float64), k, rate, *(float(f(number)) for number in shrinkage)
+                )
                 values = np.asarray(shrunk).astype(f)
             else:
                 after = ops.bind(step.rule.zero_grad_steps, ops.ARRAY_OPS, f)(values, k, *memory, *c)
@@ -215,18 +154,9 @@ def zero_grad_steps(step: Settings, values, memory, last: int, until: int, histo
     return values, memory
 
 
-def stretches(last: int, until: int, history):
-    """(number of steps, coefficients, modifiers) of each stretch of steps last + 1 … until in which neither changes."""
-    for i, (first, coefficients, modifiers) in enumerate(history):
-        end = history[i + 1][0] - 1 if i + 1 < len(history) else until
-        k = min(end, until) - max(first - 1, last)
-        if k > 0:
-            yield k, coefficients, modifiers
-
-
 def flush(step: Settings, x, state: State) -> None:
-    for row, last in enumerate([] if state.last is None else state.last.tolist()):
-        catch_up(step, x, state, row, last, state.t, state.history, step.in_common)
+    for row in range(0 if state.pending is None else len(state.pending.last)):
+        catch_up(step, x, state, row, state.t)
 
 
 def preview(step: Settings, x, g, slots: list, t: int, g2=None):
@@ -241,8 +171,9 @@ def preview(step: Settings, x, g, slots: list, t: int, g2=None):
     Returns:
         (x after the step, stored; x before rounding; the memory after it, stored; where all of it is finite)
     """
-    coefficients, modifiers = step.coefficients(t), step.modifiers(t)
-    new, memory, ok = advance(step, decode(x), decode(g), [decode(s) for s in slots], coefficients, modifiers, g2=g2)
+    raw = decode(g)
+    arrays = Arrays(step, t, raw, g2=g2)
+    new, memory, ok = advance(step, arrays, decode(x), raw, [decode(s) for s in slots], step.coefficients(t))
     kept = [encode(np.asarray(after), slot) for slot, after in zip(slots, memory, strict=True)]
     stored = encode(np.asarray(new), x)
     return stored, new, kept, ok & np.isfinite(decode(stored))

@@ -13,8 +13,9 @@ import numpy as np
 
 from surefoot import ops
 from surefoot.engines import reference
-from surefoot.engines.modifiers import Modifiers
+from surefoot.engines.program import advance, advance_from_origin
 from surefoot.engines.step import Step
+from surefoot.modifiers import proximal
 
 if TYPE_CHECKING:
     from surefoot.engines.bank import ModelBank
@@ -215,7 +216,7 @@ def per_number(bank: ModelBank, part: str, of_lanes) -> np.ndarray:
 def trial(bank: ModelBank, part: str, row: int, g, acting, b: int) -> np.ndarray:
     """What a step would take off the numbers."""
     rate, direction, *_ = rule_at(bank, part, row, cells(bank, part, row), g, acting, b)
-    return -np.asarray(reference.bound("advance", bank.dtype.type)(np.zeros_like(g), rate, direction), bank.dtype)
+    return -np.asarray(bound(bank, advance_from_origin)(rate, direction), bank.dtype)
 
 
 def mean_squares(bank: ModelBank, part: str, gradients) -> np.ndarray:
@@ -255,12 +256,17 @@ def step(bank: ModelBank, part: str, row: int, g, acting, b: int, moves=None, me
     scale = f(scale_of(bank, row)) if bank.table.parts[part].of == "feature" else f(1)
     with np.errstate(all="ignore"):
         keep = per_number(bank, part, acting.keep[min(b, len(acting.keep) - 1)])
-        start = keep * x if step_.decays and moves is None else x
+        start = keep * x if bank.steps[part].decays and moves is None else x
         rate, direction, *after = rule_at(bank, part, row, start, g, acting, b, mean)
-        origin = np.zeros_like(x) if step_.rule.from_origin else start
-        new = reference.bound("advance", f)(origin, rate, direction) if moves is None else x - moves
-        if step_.shrinks:
-            new = reference.bound("proximal", f)(new, rate, f(step_.l1) * scale, f(step_.l2) * (scale * scale))
+        if moves is not None:
+            new = x - moves
+        elif step_.rule.from_origin:
+            new = bound(bank, advance_from_origin)(rate, direction)
+        else:
+            new = bound(bank, advance)(start, rate, direction)
+        if proximal in step_.modifiers:
+            l1, l2 = f(step_.options["l1"]), f(step_.options["l2"])
+            new = bound(bank, proximal.function)(new, rate, l1 * scale, l2 * (scale * scale))
         new = np.broadcast_to(np.asarray(new, f), x.shape)
         ok = np.isfinite(g * g) & np.isfinite(new)
         for slot in after:
@@ -288,26 +294,28 @@ def catch_up(bank: ModelBank, row: int, until: int) -> None:
             places = slice(k, None, bank.lanes)
             x = cells(bank, part, row)[places]
             slots = [slot[places] for slot in memory(bank, part, row)]  # what is in common is not written back
-            last, copies = int(bank.last[row]), [slot.copy() for slot in slots]
-            history = stretches(bank, part, step_, row, last, until)
-            after, kept = reference.zero_grad_steps(step_, x.copy(), copies, last, until, history, bank.dtype.type)
+            copies = [slot.copy() for slot in slots]
+            runs = stretches(bank, step_, row, int(bank.last[row]), until)
+            after, kept = reference.zero_grad_steps(step_, x.copy(), copies, runs, bank.dtype.type)
             x[...] = after
             for slot, value in zip(slots, kept, strict=True):
                 slot[...] = value
 
 
-def stretches(bank: ModelBank, part: str, step_: Step, row: int, last: int, until: int) -> list:
-    """What acted in the steps last + 1 … until: an entry for all where nothing depends on the step."""
+def stretches(bank: ModelBank, step_: Step, row: int, last: int, until: int) -> list:
+    """(steps, coefficients, shrinkage) of runs of steps last + 1 … until: one run where nothing depends on the step."""
     f = bank.dtype.type
     scale = f(scale_of(bank, row))
+    l1, l2 = f(step_.options["l1"]) * scale, f(step_.options["l2"]) * (scale * scale)
     constant = all(np.ndim(c) == 0 for c in step_.coefficients(np.arange(1, 3)))
-    found = []
-    for t in [last + 1] if constant else range(last + 1, until + 1):
-        modifiers = Modifiers(
-            keep=step_.modifiers(t).keep, l1=float(f(step_.l1) * scale), l2=float(f(step_.l2) * (scale * scale))
-        )
-        found.append((t, step_.coefficients(t), modifiers))
-    return found
+    first = [last + 1] if constant and until > last else range(last + 1, until + 1)
+    k = until - last if constant else 1
+    return [(k, step_.coefficients(t), (step_.shrinkage(t)[0], float(l1), float(l2))) for t in first]
+
+
+def bound(bank: ModelBank, function):
+    """A function of scalars, for arrays of the bank's type."""
+    return ops.bind(function, ops.ARRAY_OPS, bank.dtype.type)
 
 
 def settle(bank: ModelBank) -> None:

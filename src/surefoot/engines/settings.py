@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import functools
 import math
-import numbers
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
-from surefoot import rules, schedules
-from surefoot.engines.modifiers import Modifiers
+from surefoot import modifiers, rules, schedules
 from surefoot.engines.numerics import ARITHMETIC
+from surefoot.engines.program import Program
+from surefoot.modifiers import Modifier
+from surefoot.modifiers.record import fault
+from surefoot.records.hyper import Hyper
+from surefoot.records.statistic import Statistic, mean
 from surefoot.rules import Rule, Slot
 
 GRANULARITIES = ("coordinate", "row", "tensor")
+OF_STORAGE = ("storage", "average")
+"""The stages of modifiers that act when parameters are stored."""
 
 
 class Settings:
@@ -29,39 +34,29 @@ class Settings:
         *,
         granularity: str = "coordinate",
         convention: str | None = None,
-        weight_decay: float = 0.0,
-        decoupled_weight_decay: float | None = None,
-        l1: float = 0.0,
-        l2: float = 0.0,
-        clip_value: float = math.inf,
-        clip_norm: float = math.inf,
-        maximize: bool = False,
         nonfinite: str = "raise",
-        stochastic_rounding: int | None = None,
         lazy: str = "exact",
-        average: bool = False,
         state_dtype: str | None = None,
         threads: int | None = None,
         name: str = "parameters",
-        **hyper,
+        **settings,
     ):
         base = rules.get(rule)
-        # A rule with penalties of its own takes them; otherwise they are a proximal step around it.
-        own = {key: value for key, value in (("l1", l1), ("l2", l2)) if key in base.hyper and value}
-        if "lr" in hyper:
-            hyper["lr"] = rate_of(hyper["lr"])
-        self.hyper = base.settings(convention, **hyper, **own)
-        self.rule = base.resolve(self.hyper)
-        self.l1, self.l2 = (0.0 if "l1" in base.hyper else l1), (0.0 if "l2" in base.hyper else l2)
-        if decoupled_weight_decay is None:
-            decoupled_weight_decay = base.options_of(convention).get("decoupled_weight_decay", 0.0)
-        self.weight_decay, self.decoupled_weight_decay = weight_decay, decoupled_weight_decay
-        self.clip_value, self.clip_norm, self.maximize = clip_value, clip_norm, maximize
         self.granularity, self.lazy, self.nonfinite, self.name = granularity, lazy, nonfinite, name
-        self.stochastic_rounding, self.average, self.state_dtype = stochastic_rounding, average, state_dtype
-        self.threads = threads
+        self.state_dtype, self.threads = state_dtype, threads
+        # A rule with penalties of its own takes them; otherwise they are a proximal step around it.
+        around = {key: hyper for key, hyper in modifiers.settings().items() if key not in base.hyper}
+        defaults = {key: hyper.default for key, hyper in around.items()} | base.options_of(convention)
+        given = {key: value for key, value in settings.items() if key in around and value is not None}
+        self.options: dict[str, Any] = defaults | given
+        own = {key: value for key, value in settings.items() if key not in around}
+        if "lr" in own:
+            own["lr"] = rate_of(own["lr"])
+        self.hyper = base.settings(convention, **own)
+        self.rule = base.resolve(self.hyper)
         self._check_choices()
-        self._check_numbers()
+        self._check_numbers(around)
+        self.options = {name: hyper.default for name, hyper in modifiers.settings().items()} | self.options
         self._check_together(base)
 
     def _one_of(self, key: str, value: Any, allowed: Collection[str]) -> None:
@@ -75,24 +70,13 @@ class Settings:
         if self.state_dtype is not None:
             self._one_of("state_dtype", self.state_dtype, ARITHMETIC)
 
-    def _check_numbers(self) -> None:
-        for key in ("weight_decay", "decoupled_weight_decay", "l1", "l2"):
-            value = getattr(self, key)
-            if not (is_number(value) and math.isfinite(value) and value >= 0):
-                raise ValueError(f"{self.name}: {key} must be a finite number of at least 0, got {value!r}")
-        for key in ("clip_value", "clip_norm"):
-            value = getattr(self, key)
-            if not (is_number(value) and value > 0):
-                raise ValueError(f"{self.name}: {key} must be above 0, got {value!r}")
+    def _check_numbers(self, around: Mapping[str, Hyper]) -> None:
+        for key, hyper in around.items():
+            if (wrong := fault(key, hyper, self.options[key])) is not None:
+                raise ValueError(f"{self.name}: {wrong}")
         counted = isinstance(self.threads, int) and not isinstance(self.threads, bool)
         if self.threads is not None and not (counted and self.threads >= 1):
             raise ValueError(f"{self.name}: threads must be a whole number of at least 1, got {self.threads!r}")
-        seed = self.stochastic_rounding
-        if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int)):
-            raise ValueError(
-                f"{self.name}: stochastic_rounding must be a seed, a whole number, or None for rounding to nearest; "
-                f"got {seed!r}"
-            )
 
     def _check_together(self, base: Rule) -> None:
         """Raises ValueError for settings that the rule cannot honour."""
@@ -101,7 +85,7 @@ class Settings:
                 f"{self.name}: granularity {self.granularity!r} would change nothing: {self.rule.name} has no memory "
                 "of squared gradients to share; leave it at 'coordinate'"
             )
-        if self.rule.from_origin and (self.l1 or self.l2 or self.decoupled_weight_decay):
+        if self.rule.from_origin and self.regularized:
             own = ", ".join(key for key in ("l1", "l2") if key in base.hyper) or "settings"
             raise ValueError(
                 f"{self.name}: {self.rule.name} recomputes the parameters from the origin at each step, so l1, l2 or "
@@ -110,21 +94,30 @@ class Settings:
 
     # What acts at step t
 
-    def coefficients(self, t) -> tuple:
-        """The rule's coefficients at step t, in float64."""
-        return self.rule.evaluate(t, self.hyper)
+    def coefficients(self, t, scalars: Mapping[str, Any] | None = None) -> tuple:
+        """The rule's coefficients at step t, in float64; `scalars` are the slots that they are computed from."""
+        return self.rule.evaluate(t, self.hyper, scalars)
 
     def lr(self, t) -> float:
         """The learning rate at step t."""
         return self.rule.lr(t, self.hyper)
 
-    def modifiers(self, t, norm: float | None = None) -> Modifiers:
-        """The numbers around the rule at step t; `norm` is the gradient's norm, for clip_norm."""
-        scale = -1.0 if self.maximize else 1.0
-        if norm is not None and norm > self.clip_norm:
-            scale *= self.clip_norm / norm
-        keep = 1.0 - self.lr(t) * self.decoupled_weight_decay if self.decoupled_weight_decay else 1.0
-        return Modifiers(scale, self.clip_value, self.weight_decay, keep, self.l1, self.l2)
+    def numbers_of(self, modifier: Modifier, t, statistics: Mapping[str, Any]) -> tuple:
+        """The numbers of a modifier at step t, given its statistics."""
+        return modifier.at(t, self.lr(t), self.options, statistics)
+
+    def numbers(self, t, statistics: Mapping[str, Any] | None = None) -> Any:
+        """The named tuple of the modifiers' numbers at step t; NaN for those whose statistics are not given."""
+        found = []
+        for modifier in self.program.modifiers:
+            own = {name: (statistics or {}).get(f"{modifier.name}_{name}", math.nan) for name in modifier.on_host}
+            found += self.numbers_of(modifier, t, own)
+        return self.program.numbers(*found)
+
+    def shrinkage(self, t) -> tuple:
+        """(keep, l1, l2): what shrinks parameters at step t, see `modifiers.closed_form`."""
+        numbers = self.numbers(t)
+        return tuple(getattr(numbers, name, still) for name, still in (("keep", 1.0), ("l1", 0.0), ("l2", 0.0)))
 
     def change_lr(self, lr) -> None:
         """Takes another learning rate, or a schedule, also a written one, from the next step on.
@@ -137,25 +130,29 @@ class Settings:
             self.hyper["lr"] = self.rule.settings(lr=lr)["lr"]
 
     @functools.cached_property
-    def adjusts(self) -> bool:
-        """Whether the gradient is changed before the rule sees it."""
-        bounded = math.isfinite(self.clip_norm) or math.isfinite(self.clip_value)
-        return bounded or self.maximize or self.weight_decay > 0
+    def modifiers(self) -> tuple[Modifier, ...]:
+        """The modifiers that act, in their order."""
+        return modifiers.acting(self.options)
 
     @functools.cached_property
-    def decays(self) -> bool:
-        """Whether parameters are shrunk before the rule."""
-        return self.decoupled_weight_decay > 0
+    def program(self) -> Program:
+        """What a step does to a coordinate."""
+        return Program(self.rule, tuple(m for m in self.modifiers if m.stage not in OF_STORAGE), self.granularity)
 
-    @functools.cached_property
-    def shrinks(self) -> bool:
-        """Whether a proximal step follows the rule."""
-        return bool(self.l1 or self.l2)
+    @property
+    def average(self) -> bool:
+        """Whether the average of the iterates is kept."""
+        return bool(self.options["average"])
+
+    @property
+    def rounding_seed(self) -> int | None:
+        """Of stochastic rounding; None for rounding to nearest."""
+        return self.options["stochastic_rounding"]
 
     @functools.cached_property
     def regularized(self) -> bool:
         """Whether a coordinate with zero gradient still shrinks."""
-        return self.decays or self.shrinks
+        return any(modifier.zero_grad == "shrinks" for modifier in self.modifiers)
 
     @functools.cached_property
     def shared(self) -> bool:
@@ -163,14 +160,49 @@ class Settings:
         return self.granularity != "coordinate"
 
     @functools.cached_property
+    def extents(self) -> tuple[str, ...]:
+        """What each slot has one number of, in the order of the rule's slots."""
+        return tuple(map(self.extent, self.rule.slots.values()))
+
+    def extent(self, slot: Slot) -> str:
+        """What a slot has one number of: "coordinate", "row", "column", "tensor" or "group"."""
+        return "coordinate" if slot.kind == "direction" else slot.over or self.granularity
+
+    @functools.cached_property
     def shares(self) -> tuple[bool, ...]:
-        """Whether each slot holds one number for several coordinates, in the order of the rule's slots."""
-        return tuple(self.shared and slot.kind == "scale" for slot in self.rule.slots.values())
+        """Whether each slot holds one number for several coordinates."""
+        return tuple(extent != "coordinate" for extent in self.extents)
 
     @functools.cached_property
     def in_common(self) -> tuple[bool, ...]:
-        """Whether each slot holds one number for the whole tensor."""
-        return tuple(self.granularity == "tensor" and shares for shares in self.shares)
+        """Whether each slot holds numbers that several rows have in common."""
+        return tuple(extent in ("column", "tensor", "group") for extent in self.extents)
+
+    @functools.cached_property
+    def by_row(self) -> bool:
+        """Whether rows and columns matter, so that an array is not one long row of coordinates."""
+        extents = (*self.extents, *(each.over for each in self.program.statistics.values()))
+        return any(extent in ("row", "column") for extent in extents)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "measured"}
+
+    @functools.cached_property
+    def measured(self) -> tuple[tuple[str, Statistic], ...]:
+        """What has to be known of more than a row before it is stepped, by name and in this order; "g2" is the mean
+        square that a tensor shares."""
+        found = []
+        for each in self.program.operations:
+            if each.statistic is not None and each.statistic.over != "row":
+                found.append((each.gives[0], each.statistic))
+            elif each.name == "SQUARE" and self.granularity == "tensor":
+                found.append(("g2", mean(each.function, "tensor")))
+        return tuple(found)
+
+    @functools.cached_property
+    def is_local(self) -> bool:
+        """Whether rows can be stepped without looking at others, and coordinates without looking at their rows'."""
+        return not (self.program.statistics or any(self.in_common))
 
     # The memory
 
@@ -180,15 +212,18 @@ class Settings:
         return self.rule, self.granularity, self.state_dtype
 
     def initial(self, slot: Slot) -> float:
-        """What a slot holds before the first step."""
+        """What a slot holds before the first step, where that is not the parameter."""
         return self.hyper[slot.initial] if isinstance(slot.initial, str) else slot.initial
 
-    def slot_shape(self, shape: tuple[int, ...], kind: str) -> tuple[int, ...]:
+    def slot_shape(self, shape: tuple[int, ...], slot: Slot) -> tuple[int, ...]:
         """The shape of a slot for parameters of that shape."""
-        if kind == "direction" or self.granularity == "coordinate":
-            return shape
-        if self.granularity == "row":
-            return (*shape[:1], *(1 for _ in shape[1:]))
+        match self.extent(slot):
+            case "coordinate":
+                return shape
+            case "row":
+                return (*shape[:1], *(1 for _ in shape[1:]))
+            case "column":
+                return (*(1 for _ in shape[:1]), *shape[1:])
         return tuple(1 for _ in shape)
 
     # Rows without a gradient
@@ -204,13 +239,15 @@ class Settings:
     def no_closed_form(self) -> str | None:
         """Why lazy updates are not exact for rows without a gradient; None if they are."""
         rule = self.rule
-        if self.weight_decay:
-            return "weight_decay adds to every gradient (decoupled_weight_decay or l2 have a closed form)"
+        for modifier in self.modifiers:
+            if modifier.zero_grad is None:
+                what = "adds to every gradient" if modifier.stage == "gradient" else "has no closed form"
+                return f"{modifier.name} {what} (decoupled_weight_decay and l2 have a closed form)"
         if not rule.lazy_exact and rule.zero_grad_steps is None:
             return f"{rule.name} has no closed form for steps with zero gradient"
         if self.regularized and not rule.lazy_exact:
             return f"the rate of {rule.name} changes while a row has no gradient"
-        if (self.regularized or rule.follows_rate) and self.granularity == "tensor":
+        if (self.regularized or rule.follows_rate) and (any(self.in_common) or rule.statistics):
             return "the tensor's common rate changes while a row has no gradient"
         if self.average and self.catches_up:
             return "the average needs rows that do not move without a gradient"
@@ -223,10 +260,6 @@ class Settings:
                 f"{self.name}: lazy updates are not exact for rows without a gradient: {reason}; "
                 "use lazy='touched' to skip such rows"
             )
-
-
-def is_number(value) -> bool:
-    return isinstance(value, numbers.Real)
 
 
 def rate_of(lr: Any) -> Any:

@@ -399,7 +399,7 @@ def remedies(finding: Finding, step: Settings) -> list[Remedy]:
         found.append(Remedy("restart the memory", "optimizer.restart()"))
     if grows:
         found.append(Remedy("a leaky rule, which forgets", 'optimizer = optimizer.to_rule("rmsprop")'))
-    if finding.dtype == "bfloat16" and step.stochastic_rounding is None:
+    if finding.dtype == "bfloat16" and step.rounding_seed is None:
         found.append(Remedy("stochastic rounding", "optimizer.change(stochastic_rounding=0)"))
     if step.hyper.get("lr_decay"):
         found.append(Remedy("no decay of the learning rate", "optimizer.change(lr_decay=0)"))

@@ -116,7 +116,7 @@ class Method:
                 takes = ", ".join(further) or "none besides lr"
                 raise ValueError(f"{rule.name}: there is no hyperparameter {name!r}; it takes {takes}")
         step = self.step(self.rates()[0], part)
-        if (step.l1 or step.l2) and step.catches_up and step.no_closed_form:
+        if (step.options["l1"] or step.options["l2"]) and step.catches_up and step.no_closed_form:
             raise ValueError(
                 f"{step.rule.name}: features that do not occur cannot catch up on penalties: {step.no_closed_form}; "
                 "use adagrad, sgd or ftrl, or leave out l1 and l2"
@@ -156,7 +156,7 @@ class Method:
         if self.batch_size > 1 or not (model.linear and model.merges_fields) or self.granularity != "coordinate":
             return False
         steps = (self.step(Rate(EXPLICIT[0]), part) for part in self.architecture.parts)
-        return not any(step.rule.from_origin or step.decays for step in steps)
+        return not any(step.rule.from_origin or step.options["decoupled_weight_decay"] for step in steps)
 
     def step(self, rate: Rate, part: str, l1_unit: float = 1.0, l2_unit: float = 1.0) -> Step:
         """A part's step at that rate, with penalties in these units; parts that are not penalized have none."""

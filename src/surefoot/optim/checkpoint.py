@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from surefoot.engines import Modifiers
+from surefoot.engines.pending import SHRINKAGE
 from surefoot.engines.settings import Settings
-from surefoot.optim.group import AROUND
+from surefoot.optim.group import around
 from surefoot.optim.memory import copied, counter_type, local, new_slot
 
 
@@ -53,7 +53,7 @@ class StateFormat:
         Raises:
             ValueError: for keys that are missing or unknown, and for shapes and types that cannot be converted.
         """
-        expected = self.fresh(parameter, step, meta=True)
+        expected, tensors = self.fresh(parameter, step, meta=True), upgraded(step, tensors)
         if "last" in tensors or "history" in tensors:
             expected |= pending(parameter, step, tensors.get("history"))
         missing = expected.keys() - tensors.keys()
@@ -90,10 +90,20 @@ def fitted_tensor(what: str, key: str, value: Any, wanted: Any, device: torch.de
     return value if key == "step" else value.to(dtype=wanted.dtype, device=device)
 
 
+def upgraded(step: Settings, tensors: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A state of version 0.1, whose history told what was done around a rule by six numbers, as it is today."""
+    history, coefficients = tensors.get("history"), len(step.rule.coefficient_names)
+    if isinstance(history, Tensor) and history.ndim == 2 and history.shape[1] == 1 + coefficients + 6:
+        return dict(tensors) | {
+            "history": torch.cat([history[:, : 1 + coefficients], history[:, -len(SHRINKAGE) :]], 1)
+        }
+    return tensors
+
+
 def pending(parameter: Tensor, step: Settings, history: Any) -> dict[str, Tensor]:
     """The types and shapes, without values, of what rows without a gradient still have to catch up on."""
     entries = len(history) if isinstance(history, Tensor) and history.ndim else 0
-    numbers = 1 + len(step.rule.coefficient_names) + len(Modifiers._fields)
+    numbers = 1 + len(step.rule.coefficient_names) + len(SHRINKAGE)
     return {
         "step": torch.empty((), dtype=counter_type(), device="meta"),
         "last": torch.empty(local(parameter).shape[:1], dtype=torch.int64, device="meta"),
@@ -138,7 +148,7 @@ class Checkpoint:
                 f"loaded state dict has a different number of parameter groups or parameters: groups of {sizes} "
                 f"parameters; expected {expected}"
             )
-        own = [{key: group[key] for key in (*AROUND, "eps_root", "engine") if key in group} for group in groups]
+        own = [{key: group[key] for key in (*around(), "eps_root", "engine") if key in group} for group in groups]
         return [mine | theirs for mine, theirs in zip(own, saved, strict=True)]
 
     def fitted(self, groups: list[dict[str, Any]], fit: Callable[[int, int, dict[str, Any]], dict[str, Any]]) -> dict:

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypedDict
 import torch
 from torch import Tensor
 
-from surefoot import rules
+from surefoot import modifiers, rules
 from surefoot.engines.settings import Settings
 from surefoot.optim.backends import check_engine
 from surefoot.optim.memory import on_gpu
@@ -50,19 +50,18 @@ class Beyond(TypedDict, total=False):
     engine: str | None
 
 
-AROUND: dict[str, Any] = {
-    "weight_decay": 0.0,
-    "maximize": False,
-    "granularity": "coordinate",
-    "state_dtype": None,
-    "decoupled_weight_decay": 0.0,
-    "l1": 0.0,
-    "l2": 0.0,
-    "nonfinite": "raise",
-    "stochastic_rounding": None,
-    "lazy": "exact",
-}
-"""What is done around the rule, with the default of each where a group does not have it."""
+GENERAL: dict[str, Any] = {"granularity": "coordinate", "state_dtype": None, "nonfinite": "raise", "lazy": "exact"}
+"""Settings of every step besides those of modifiers, with the default of each where a group does not have it."""
+
+OF_STEPS_ALONE = ("average", "clip_norm", "clip_value")
+"""Settings of modifiers that optimizers of torch do not have: torch has functions for these."""
+
+
+def around() -> dict[str, Any]:
+    """What is done around the rule, with the default of each where a group does not have it."""
+    of_modifiers = {name: hyper.default for name, hyper in modifiers.settings().items() if name not in OF_STEPS_ALONE}
+    return GENERAL | of_modifiers
+
 
 Names = Mapping[str, str | tuple[str, int]]
 """Under which key, or at which index of a tuple, a group has a hyperparameter, where torch's name is not the rule's."""
@@ -96,7 +95,7 @@ class Group:
         hyper = {}
         for name in self.rule.hyper:
             key, index = place_of(self.names, name)
-            if key in self.settings and key not in AROUND:
+            if key in self.settings and key not in around():
                 value = self.settings[key] if index is None else self.settings[key][index]
                 hyper[name] = value if name == "lr" and on_gpu(value) else plain(value)
         return hyper
@@ -104,12 +103,12 @@ class Group:
     @functools.cached_property
     def around(self) -> dict[str, Any]:
         """What is done around the rule, by the names that Step gives it."""
-        around = {key: plain(self.settings.get(key, default)) for key, default in AROUND.items()}
-        if isinstance(around["decoupled_weight_decay"], bool):  # torch's switch: weight_decay, decoupled or not
-            decoupled = around["weight_decay"] if around["decoupled_weight_decay"] else 0.0
-            around["decoupled_weight_decay"] = decoupled
-            around["weight_decay"] = 0.0 if decoupled else around["weight_decay"]
-        return around
+        found = {key: plain(self.settings.get(key, default)) for key, default in around().items()}
+        if isinstance(found["decoupled_weight_decay"], bool):  # torch's switch: weight_decay, decoupled or not
+            decoupled = found["weight_decay"] if found["decoupled_weight_decay"] else 0.0
+            found["decoupled_weight_decay"] = decoupled
+            found["weight_decay"] = 0.0 if decoupled else found["weight_decay"]
+        return found
 
     @functools.cached_property
     def key(self) -> tuple:
@@ -177,7 +176,7 @@ def is_numeral(text: str) -> bool:
 
 def completed(rule: Rule, convention: str | None, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings with the defaults of a rule, or of a convention, for what they do not name."""
-    hyper = {key: value for key, value in settings.items() if key not in (*AROUND, *HINTS, "engine", "lr")}
+    hyper = {key: value for key, value in settings.items() if key not in (*around(), *HINTS, "engine", "lr")}
     defaults = {"weight_decay": 0.0, "maximize": False, "differentiable": False}
     return defaults | rule.settings(convention, **hyper) | rule.options_of(convention) | dict(settings)
 
@@ -216,7 +215,7 @@ class Steps:
 
 def check_names(rule: Rule, names: Names, keys: Mapping[str, str]) -> None:
     """Raises RuleError for a rule whose hyperparameters or slots have names that optimizers use themselves."""
-    taken = {"hyperparameter": {*AROUND, *HINTS, "engine", "params", "param_names"} - {"l1", "l2"}}
+    taken = {"hyperparameter": {*around(), *HINTS, "engine", "params", "param_names"} - {"l1", "l2"}}
     taken["slot"] = {"step", "last", "history"}
     named = {"hyperparameter": [place_of(names, hyper)[0] for hyper in rule.hyper]}
     named["slot"] = [keys.get(slot, slot) for slot in rule.slots]
@@ -230,7 +229,7 @@ def check_names(rule: Rule, names: Names, keys: Mapping[str, str]) -> None:
 def check_keys(kind: type, rule: Rule, names: Names, settings: Iterable[str], labels: bool = False) -> None:
     """Raises TypeError for a setting that would be ignored; with `labels`, a group may have keys of the caller's."""
     theirs = {place_of(names, hyper)[0] for hyper in rule.hyper}
-    known = theirs | AROUND.keys() | {*HINTS, "engine", "eps_root"}
+    known = theirs | around().keys() | {*HINTS, "engine", "eps_root"}
     for key in settings:
         if key not in known and not (labels and is_label(key, known)):
             raise TypeError(
@@ -257,7 +256,7 @@ def is_label(key: str, known: Iterable[str]) -> bool:
     >>> is_label("name", ["lr"]), is_label("weigth_decay", ["weight_decay"]), is_label("amsgrad", ["lr"])
     (True, False, False)
     """
-    settings = {*known, *AROUND, *itertools.chain(*(rule.hyper for rule in rules.REGISTRY.values()))}
+    settings = {*known, *around(), *itertools.chain(*(rule.hyper for rule in rules.REGISTRY.values()))}
     return not difflib.get_close_matches(key, settings, 1, cutoff=0.85)
 
 

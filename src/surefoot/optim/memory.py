@@ -211,12 +211,16 @@ def place_counter(tensors: dict[str, Any], parameter: Tensor, counts_on_device: 
 
 def new_slot(parameter: Tensor, step: Settings, slot: Slot, meta: bool) -> Tensor:
     """One slot of a rule before the first step, laid out like the parameter."""
-    whole, value = parameter.detach(), step.initial(slot)
+    whole = parameter.detach()
     if meta:
         whole = whole.to("meta")
     dtype = getattr(torch, step.state_dtype or ARITHMETIC[storage(whole)])
-    part = real(whole)
-    shape = step.slot_shape(tuple(part.shape), slot.kind)
+    if slot.initial == "x":
+        return in_huge_pages(torch.empty_like(whole, dtype=dtype.to_complex() if whole.is_complex() else dtype)).copy_(
+            whole
+        )
+    value, part = step.initial(slot), real(whole)
+    shape = step.slot_shape(tuple(part.shape), slot)
     if shape == tuple(part.shape):
         if whole.is_complex():
             value, dtype = complex(value, value), dtype.to_complex()
@@ -225,7 +229,7 @@ def new_slot(parameter: Tensor, step: Settings, slot: Slot, meta: bool) -> Tenso
     if local(whole) is whole:
         return made
     # Processes may have different numbers of rows, so DTensor cannot tell the whole from one part.
-    united = torch.empty(step.slot_shape((*whole.shape, *part.shape[whole.ndim :]), slot.kind), device="meta")
+    united = torch.empty(step.slot_shape((*whole.shape, *part.shape[whole.ndim :]), slot), device="meta")
     mesh, placements = whole.device_mesh, whole.placements  # pyright: ignore[reportAttributeAccessIssue]
     return type(whole).from_local(made, mesh, placements, shape=united.shape, stride=united.stride())  # pyright: ignore
 
@@ -279,13 +283,24 @@ def check_parameter(name: str, parameter: Tensor, step: Settings) -> None:
         )
     if part.device.type == "meta":
         raise ValueError(f"{name}: is on the device {part.device}; expected memory, as after to_empty(device='cpu')")
-    if step.stochastic_rounding is not None and part.dtype != torch.bfloat16:
+    if step.rounding_seed is not None and part.dtype != torch.bfloat16:
         raise ValueError(f"{name}: stochastic_rounding is for bfloat16 parameters; this one is {part.dtype}")
-    if part is not parameter and step.granularity != "coordinate":
-        placements: Any = parameter.placements  # pyright: ignore[reportAttributeAccessIssue]
-        sharded = sorted({placement.dim for placement in placements if hasattr(placement, "dim")})
-        if (step.granularity == "tensor" and sharded) or any(sharded):
-            raise ValueError(
-                f"{name}: is split among processes along {sharded}, so no process has all that shares a rate with "
-                f"granularity={step.granularity!r}; expected 'coordinate', or 'row' for parameters split by rows"
-            )
+    if part is not parameter:
+        check_split(name, parameter, step)
+
+
+def check_split(name: str, parameter: Tensor, step: Settings) -> None:
+    """Raises ValueError for a distributed parameter of which no process has what its coordinates share."""
+    placements: Any = parameter.placements  # pyright: ignore[reportAttributeAccessIssue]
+    sharded = sorted({placement.dim for placement in placements if hasattr(placement, "dim")})
+    shared = {*step.extents, *(each.over for each in step.program.statistics.values())} - {"coordinate"}
+    if step.granularity != "coordinate":
+        shared.add(step.granularity)
+    if (sharded and shared - {"row"}) or (shared and any(sharded)):
+        what = f"granularity={step.granularity!r}"
+        if step.granularity == "coordinate":
+            what = f"{step.rule.name} or what is done around it, over {', '.join(sorted(shared))}"
+        raise ValueError(
+            f"{name}: is split among processes along {sharded}, so no process has all that shares a rate with "
+            f"{what}; expected 'coordinate', or 'row' for parameters split by rows"
+        )

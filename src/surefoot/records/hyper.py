@@ -31,6 +31,18 @@ class Hyper:
         low, high = self.bounds
         return f"{'(' if self.open_low else '['}{low:g}, {high:g}{')' if self.open_high or math.isinf(high) else ']'}"
 
+    def wanted(self) -> str:
+        """What a value must be, in words.
+
+        >>> nonnegative(0.0).wanted(), positive(math.inf).wanted()
+        ('a finite number of at least 0', 'above 0')
+        """
+        if self.is_flag:
+            return "True or False"
+        if self.bounds == (0.0, math.inf):
+            return "above 0" if self.open_low else "a finite number of at least 0"
+        return f"in {self.interval()}"
+
     def admits(self, value) -> bool:
         if self.is_flag or self.bounds is None:
             return isinstance(value, (bool, np.bool_)) or value in (0, 1)

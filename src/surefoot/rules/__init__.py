@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from surefoot.records import registry
 from surefoot.records.hyper import Hyper, flag, fraction, nonnegative, positive
+from surefoot.records.statistic import Statistic, maximum, mean, total
 from surefoot.rules.adadelta import adadelta
 from surefoot.rules.adagrad import adagrad
 from surefoot.rules.adam import adam, adamw
@@ -17,7 +18,7 @@ from surefoot.rules.ftrl import ftrl
 from surefoot.rules.mean_adagrad import mean_adagrad
 from surefoot.rules.momentum import momentum
 from surefoot.rules.nadam import nadam
-from surefoot.rules.record import Rule, RuleError, Slot, direction, rule, scale
+from surefoot.rules.record import Rule, RuleError, Slot, direction, origin, rule, scalar, scale
 from surefoot.rules.rmsprop import rmsprop
 from surefoot.rules.sgd import sgd
 from surefoot.rules.visits import visits
@@ -99,6 +100,7 @@ __all__ = [
     "Rule",
     "RuleError",
     "Slot",
+    "Statistic",
     "adadelta",
     "adagrad",
     "adam",
@@ -111,16 +113,21 @@ __all__ = [
     "fraction",
     "ftrl",
     "get",
+    "maximum",
+    "mean",
     "mean_adagrad",
     "momentum",
     "nadam",
     "nonnegative",
+    "origin",
     "positive",
     "resolve",
     "rmsprop",
     "rule",
+    "scalar",
     "scale",
     "sgd",
+    "total",
     "visits",
     "yogi",
 ]

@@ -14,6 +14,7 @@ from surefoot.records.base import Record
 from surefoot.records.files import RecordError
 from surefoot.records.functions import check_operations
 from surefoot.records.hyper import Hyper
+from surefoot.records.statistic import EXTENTS, Extent, Statistic
 
 
 class RuleError(RecordError):
@@ -25,22 +26,43 @@ class Slot:
     """One number of memory that a rule keeps.
 
     Args:
-        kind: "scale" for a slot fed by the squared gradient, which takes the granularity (one number per coordinate,
-            row or tensor); "direction" for a slot that moves like the gradient and is always kept per coordinate.
-        initial: its value before the first step, or the name of the hyperparameter that holds it.
+        kind: "scale" for a slot fed by the squared gradient or by statistics, which coordinates may have in common;
+            "direction" for a slot that moves like the gradient and is always kept per coordinate.
+        initial: its value before the first step, the name of the hyperparameter that holds it, or "x": the parameter.
+        over: what has one number of a scale: "coordinate", "row", "column", "tensor" or "group"; None: what the
+            granularity says.
     """
 
     kind: Literal["scale", "direction"]
     initial: float | str = 0.0
+    over: Extent | None = None
 
 
-def scale(initial: float | str = 0.0) -> Slot:
-    """A slot fed by the squared gradient: it takes the granularity.
+def scale(initial: float | str = 0.0, over: Extent | None = None) -> Slot:
+    """A slot fed by the squared gradient or by statistics: it takes the granularity, unless `over` says otherwise.
 
     >>> scale("initial_accumulator_value").initial
     'initial_accumulator_value'
     """
-    return Slot("scale", initial)
+    return Slot("scale", initial, over)
+
+
+def scalar(initial: float | str = 0.0, over: Literal["tensor", "group"] = "tensor") -> Slot:
+    """One number of a tensor, or of all tensors of a parameter group. `coefficients` may take it, by its name.
+
+    >>> scalar().over
+    'tensor'
+    """
+    return Slot("scale", initial, over)
+
+
+def origin() -> Slot:
+    """The parameter before the first step.
+
+    >>> origin().initial
+    'x'
+    """
+    return Slot("direction", "x")
 
 
 def direction(initial: float | str = 0.0) -> Slot:
@@ -57,13 +79,20 @@ class Rule(Record):
     """An update rule: x ← x − rate · direction, with the rate and the direction given by one function of scalars.
 
     Args:
-        function: (x, g, g2, *slots, *coefficients) -> (rate, direction, *slots after the step). g is the gradient of
-            the coordinate, g2 its square, or the mean square over the row or tensor where the granularity says so.
+        function: (x, g, g2, *slots, *statistics, *coefficients) -> (rate, direction, *slots after the step). g is the
+            gradient of the coordinate, g2 its square, or the mean square over the row or tensor where the granularity
+            says so.
         slots: the memory, by name, in the order in which the function takes it.
         hyper: the hyperparameters, by name; `lr` must be among them.
         coefficients: (t, lr, **hyper) -> the numbers the function takes after its slots, computed once per step in
-            float64; t = 1, 2, … is the number of the step, an int or an array of them. Without it the function takes
-            the hyperparameters themselves, by name.
+            float64; t = 1, 2, … is the number of the step, an int or an array of them. It may also take slots over
+            "tensor" or "group", as the step before left them. Without it the function takes the hyperparameters
+            themselves, by name.
+        statistics: sums, means and maxima over a row, a column, the tensor or the group, by name: see
+            `surefoot.records.statistic`. The function takes them after its slots; those of its own rate or direction,
+            which are computed after it, `rescale` takes.
+        rescale: takes by name what the function takes, and its results: rate, direction, the slots after the step, and
+            statistics of them; -> (rate, direction) of the step.
         conventions: the hyperparameters, and the settings in `options`, that other libraries set differently, by
             library.
         lazy_exact: a zero gradient changes neither the memory nor the rate. Rows without a gradient may
@@ -87,6 +116,8 @@ class Rule(Record):
     slots: Mapping[str, Slot] = field(default_factory=dict)
     hyper: Mapping[str, Hyper] = field(default_factory=dict)
     coefficients: Callable[..., tuple] | None = None
+    statistics: Mapping[str, Statistic] = field(default_factory=dict)
+    rescale: Callable[..., tuple] | None = None
     name: str = ""
     formula: str = ""
     source: str = ""
@@ -188,12 +219,23 @@ class Rule(Record):
         return {name: theirs.get(name, value) for name, value in self.options.items()}
 
     def _conventional(self, convention: str | None) -> Mapping[str, float]:
-        return self.conventions[convention] if convention else {}
+        return self.conventions.get(convention or "", {})
 
-    def evaluate(self, t, settings: Mapping[str, Any]) -> tuple:
-        """The coefficients at step t (an int, or an array of ints) in float64; a schedule in `lr` is called with t."""
+    def evaluate(self, t, settings: Mapping[str, Any], scalars: Mapping[str, Any] | None = None) -> tuple:
+        """The coefficients at step t (an int, or an array of ints) in float64; a schedule in `lr` is called with t.
+
+        Args:
+            t: the number of the step.
+            settings: all hyperparameters.
+            scalars: the slots that `coefficients` takes, as the step before left them; their initial values unless
+                given.
+        """
         values = dict(settings) | {"lr": self.lr(t, settings)}
         if self.coefficients is not None:
+            known = scalars or {}
+            for name in self.scalars:
+                initial = self.slots[name].initial
+                values[name] = known.get(name, settings[initial] if isinstance(initial, str) else initial)
             return tuple(self.coefficients(t, **values))
         return tuple(values[name] for name in self.coefficient_names)
 
@@ -215,7 +257,33 @@ class Rule(Record):
 
     @functools.cached_property
     def coefficient_names(self) -> tuple[str, ...]:
-        return tuple(inspect.signature(self.function).parameters)[3 + len(self.slots) :]
+        return self._takes[3 + len(self.slots) + len(self.taken) :]
+
+    @functools.cached_property
+    def _takes(self) -> tuple[str, ...]:
+        return tuple(inspect.signature(self.function).parameters)
+
+    @functools.cached_property
+    def after(self) -> tuple[str, ...]:
+        """The statistics of the function's results."""
+        found = {"rate": "", "direction": ""}
+        for name, statistic in self.statistics.items():
+            if found.keys() & set(statistic.takes):
+                found[name] = name
+        return tuple(filter(None, found.values()))
+
+    @functools.cached_property
+    def taken(self) -> tuple[str, ...]:
+        """The statistics that the function takes."""
+        return tuple(name for name in self.statistics if name in self._takes and name not in self.after)
+
+    @functools.cached_property
+    def scalars(self) -> tuple[str, ...]:
+        """The slots that the coefficients take."""
+        if self.coefficients is None:
+            return ()
+        taken = inspect.signature(self.coefficients).parameters
+        return tuple(name for name, slot in self.slots.items() if slot.over in ("tensor", "group") and name in taken)
 
     def bound(self, namespace=ops.ARRAY_OPS, dtype=None) -> Callable[..., tuple]:
         """The function with `ops` meaning `namespace` and its literals of type `dtype`."""
@@ -238,19 +306,37 @@ def rule(**description) -> Callable[[Callable[..., tuple]], Rule]:
 
 def check(rule: Rule) -> None:
     """Raises RuleError unless every engine can run the rule: its signature, its hyperparameters, then a trial step."""
+    check_slots(rule)
+    check_hyper(rule)
     check_signature(rule)
-    check_operations(rule.function, rule.name, "rule", RuleError)
-    if callable(rule.zero_grad_steps):
-        check_operations(rule.zero_grad_steps, rule.name, "rule", RuleError)
+    functions = [rule.function, rule.rescale, rule.zero_grad_steps, *(s.of for s in rule.statistics.values())]
+    for function in filter(callable, functions):
+        check_operations(function, rule.name, "rule", RuleError)
     check_trial(rule)
 
 
-def check_signature(rule: Rule) -> None:
+def check_slots(rule: Rule) -> None:
     for name, slot in rule.slots.items():
         if not isinstance(slot, Slot):
             raise RuleError(f"{rule.name}: slot {name!r} is {slot!r}; expected scale() or direction()")
-        if isinstance(slot.initial, str) and slot.initial not in rule.hyper:
+        if isinstance(slot.initial, str) and slot.initial not in (*rule.hyper, "x"):
             raise RuleError(f"{rule.name}: slot {name!r} starts from {slot.initial!r}, which is not a hyperparameter")
+        if slot.over is not None and (slot.over not in EXTENTS or slot.kind == "direction" or slot.initial == "x"):
+            raise RuleError(
+                f"{rule.name}: slot {name!r} is a {slot.kind} over {slot.over!r}; expected a scale, with a number to "
+                f"start from, over {', '.join(EXTENTS)}"
+            )
+    for name, statistic in rule.statistics.items():
+        if not isinstance(statistic, Statistic) or statistic.over not in EXTENTS[1:]:
+            raise RuleError(
+                f"{rule.name}: statistic {name!r} is {statistic!r}; expected total, mean or maximum over "
+                f"{', '.join(EXTENTS[1:])}"
+            )
+        if name in rule.slots or name in rule.hyper:
+            raise RuleError(f"{rule.name}: {name!r} is a statistic, and also a slot or hyperparameter; rename one")
+
+
+def check_hyper(rule: Rule) -> None:
     for name, hyper in rule.hyper.items():
         if not isinstance(hyper, Hyper):
             raise RuleError(
@@ -269,8 +355,11 @@ def check_signature(rule: Rule) -> None:
             )
     if "lr" not in rule.hyper:
         raise RuleError(f"{rule.name}: the hyperparameter 'lr' is missing; every rule has a learning rate")
+
+
+def check_signature(rule: Rule) -> None:
     parameters = tuple(inspect.signature(rule.function).parameters)
-    expected = ("x", "g", "g2", *rule.slots)
+    expected = ("x", "g", "g2", *rule.slots, *rule.taken)
     if parameters[: len(expected)] != expected:
         raise RuleError(
             f"{rule.name}: the function must take ({', '.join(expected)}, …), got ({', '.join(parameters)})"
@@ -279,13 +368,57 @@ def check_signature(rule: Rule) -> None:
         for name in parameters[len(expected) :]:
             if name not in rule.hyper:
                 raise RuleError(f"{rule.name}: the function takes {name!r}, which is neither slot nor hyperparameter")
+    if rule.after and rule.rescale is None:
+        raise RuleError(
+            f"{rule.name}: nothing takes {rule.after[0]!r}, a statistic of its rate or direction; expected rescale"
+        )
+
+
+SHAPES = {"coordinate": (2, 3), "row": (2, 1), "column": (1, 3), "tensor": (1, 1), "group": (1, 1)}
+"""The shapes of what a trial step has one number of: an array of 2 × 3 with one scale per row."""
 
 
 def check_trial(rule: Rule) -> None:
     """One step on a 2 × 3 array with one scale per row: counts, shapes and types of what the function returns."""
     f = np.float32
-    x, g = np.full((2, 3), f(0.5)), np.arange(1, 7, dtype=f).reshape(2, 3)
-    shapes = [(2, 1) if slot.kind == "scale" else (2, 3) for slot in rule.slots.values()]
+    extents = {name: "coordinate" if s.kind == "direction" else s.over or "row" for name, s in rule.slots.items()}
+    known: dict[str, Any] = {
+        "x": np.full((2, 3), f(0.5)),
+        "g": np.arange(1, 7, dtype=f).reshape(2, 3),
+        "g2": np.full((2, 1), f(2)),
+    }
+    known |= {name: np.ones(SHAPES[extent], f) for name, extent in extents.items()}
+    known |= {name: np.full(SHAPES[s.over], f(2)) for name, s in rule.statistics.items()}
+    values = trial_coefficients(rule)
+    known |= zip(rule.coefficient_names, map(f, values), strict=True)
+
+    def tried(function: Callable, what: str) -> Any:
+        taken = [name for name in inspect.signature(function).parameters if name not in known]
+        if taken:
+            raise RuleError(f"{rule.name}: {what} takes {taken[0]!r}; it may take {', '.join(known)}")
+        try:
+            with np.errstate(all="ignore"):
+                arguments = [known[name] for name in inspect.signature(function).parameters]
+                return ops.bind(function, ops.ARRAY_OPS, f)(*arguments)
+        except Exception as error:
+            reason = "branches on a value; use ops.where" if "truth value" in str(error) else str(error)
+            raise RuleError(f"{rule.name}: a trial step failed: {reason}") from error
+
+    for name in (name for name in rule.statistics if name not in rule.after):
+        check_expression(rule, name, tried(rule.statistics[name].of, f"the statistic {name!r}"))
+    result = tried(rule.function, "the function")
+    check_result(rule, result, extents)
+    if callable(rule.zero_grad_steps):
+        memory = [known[name] for name in rule.slots]
+        check_zero_grad_steps(rule, known["x"], memory, tuple(map(f, values)))
+    known |= zip(("rate", "direction", *rule.slots), result, strict=True)
+    for name in rule.after:
+        check_expression(rule, name, tried(rule.statistics[name].of, f"the statistic {name!r}"))
+    if rule.rescale is not None:
+        check_result(rule, tried(rule.rescale, "rescale"), {})
+
+
+def trial_coefficients(rule: Rule) -> tuple:
     try:
         values = rule.evaluate(1, rule.defaults)
     except Exception as error:
@@ -296,31 +429,34 @@ def check_trial(rule: Rule) -> None:
             f"{rule.name}: coefficients returned {len(values)} numbers, but the function takes {len(names)} "
             f"after its slots ({', '.join(names)})"
         )
-    memory = [np.ones(shape, f) for shape in shapes]
-    try:
-        with np.errstate(all="ignore"):
-            result = rule.bound(dtype=f)(x, g, np.full((2, 1), f(2)), *memory, *map(f, values))
-    except Exception as error:
-        reason = "branches on a value; use ops.where" if "truth value" in str(error) else str(error)
-        raise RuleError(f"{rule.name}: a trial step failed: {reason}") from error
-    expected = 2 + len(rule.slots)
+    return values
+
+
+def check_expression(rule: Rule, name: str, value: Any) -> None:
+    if np.broadcast_shapes(np.shape(value), (2, 3)) != (2, 3) or np.asarray(value).dtype != np.float32:
+        raise RuleError(f"{rule.name}: the statistic {name!r} is not of one number for each coordinate")
+
+
+def check_result(rule: Rule, result: Any, extents: Mapping[str, str]) -> None:
+    """Checks counts, shapes and types of (rate, direction, *slots), of a function of float32."""
+    expected = 2 + len(extents)
     if not isinstance(result, tuple) or len(result) != expected:
         found = f"{len(result)} values" if isinstance(result, tuple) else "one value"
-        wanted = ", ".join(("rate", "direction", *rule.slots))
+        wanted = ", ".join(("rate", "direction", *extents))
         raise RuleError(f"{rule.name}: the function returns {found}; expected {expected} ({wanted})")
     for what, value in zip(("the rate", "the direction"), result, strict=False):
         if np.broadcast_shapes(np.shape(value), (2, 3)) != (2, 3):
             raise RuleError(f"{rule.name}: {what} has the shape {np.shape(value)}; expected one number per coordinate")
-    for (name, slot), shape, value in zip(rule.slots.items(), shapes, result[2:], strict=True):
-        if np.broadcast_shapes(np.shape(value), shape) != shape:
+    for (name, extent), value in zip(extents.items(), result[2:], strict=True):
+        if np.broadcast_shapes(np.shape(value), SHAPES[extent]) != SHAPES[extent]:
+            kind, over = rule.slots[name].kind, rule.slots[name].over
+            fed = "g2 alone" if over is None else f"g2 or statistics over the {over}"
             raise RuleError(
-                f"{rule.name}: the {slot.kind} slot {name!r} depends on x or g; feed it from g2 alone, "
+                f"{rule.name}: the {kind} slot {name!r} depends on x or g; feed it from {fed}, "
                 "or declare it with direction()"
             )
-    if callable(rule.zero_grad_steps):
-        check_zero_grad_steps(rule, x, memory, tuple(map(f, values)))
-    for what, value in zip(("the rate", "the direction", *rule.slots), result, strict=True):
-        if np.asarray(value).dtype != f:
+    for what, value in zip(("the rate", "the direction", *extents), result, strict=True):
+        if np.asarray(value).dtype != np.float32:
             raise RuleError(f"{rule.name}: {what} is {np.asarray(value).dtype} where all inputs are float32")
 
 

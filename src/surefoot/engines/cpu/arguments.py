@@ -1,10 +1,8 @@
 """What drivers take, by name: kernels read the fields, and Numba knows their places when it compiles."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-
-from surefoot.engines.modifiers import Modifiers
 
 
 class Numbers(NamedTuple):
@@ -12,7 +10,7 @@ class Numbers(NamedTuple):
 
     Attributes:
         coefficients: the rule's, (steps, coefficients).
-        modifiers: the numbers around the rule, (steps, 6), float64.
+        modifiers: the modifiers' numbers, (steps, numbers).
         keys: of rounding, (steps,), uint32.
     """
 
@@ -25,23 +23,26 @@ class Acting(NamedTuple):
     """What acts on all rows in one step.
 
     Attributes:
+        statistics: in the order of the program: a number, the array of a column's in a tuple, or for one of a row,
+            which drivers compute, any number.
         coefficients: the rule's.
-        modifiers: the numbers around the rule, or () where nothing is done around it.
+        modifiers: the named tuple of the modifiers' numbers, or () where there are none.
         means: (1,), the mean square that all rows share; empty where each has its own.
         key: of rounding.
     """
 
+    statistics: tuple
     coefficients: tuple
-    modifiers: Modifiers | tuple[()]
+    modifiers: Any
     means: np.ndarray
     key: np.uint32
 
 
 class Workspace(NamedTuple):
-    """Room for each part of the work: for the summed gradient of a row, and for the squares of a block."""
+    """Room for each part of the work: for the summed gradient of a row, and for the values of a block."""
 
     totals: np.ndarray
-    squares: np.ndarray
+    values: np.ndarray
 
 
 class Waiting(NamedTuple):
@@ -51,7 +52,7 @@ class Waiting(NamedTuple):
         last: the last step of every row.
         now: (1,), the step that is being taken.
         starts: the first step of each stretch of constant coefficients.
-        coefficients, modifiers: what acts in each.
+        table: what acts in each: its first step, coefficients, and shrinkage (keep, l1, l2).
         wide, wide_slots: for each part, room for a row and its memory in the type of the arithmetic, so that it is
             rounded once, after all stretches.
     """
@@ -59,7 +60,6 @@ class Waiting(NamedTuple):
     last: np.ndarray
     now: np.ndarray
     starts: np.ndarray
-    coefficients: np.ndarray
-    modifiers: np.ndarray
+    table: np.ndarray
     wide: np.ndarray
     wide_slots: tuple[np.ndarray, ...]

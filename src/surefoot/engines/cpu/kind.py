@@ -1,72 +1,72 @@
 """What drivers are compiled for, and what they take besides parameters and memory."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from surefoot.engines.cpu.arguments import Numbers
-from surefoot.engines.modifiers import Modifiers
 from surefoot.engines.numerics import ARITHMETIC, rounding_key
+from surefoot.engines.program import Program
 from surefoot.engines.settings import Settings
+from surefoot.rules import REGISTRY
 
 APART = 32
 """Numbers between what two threads write, so that they do not share a cache line."""
 
+NO_RULE = Program(REGISTRY["sgd"])
+"""For drivers that call no rule."""
+
 
 @dataclass(frozen=True)
 class Kind:
-    """What a driver is compiled for, besides the rule.
+    """What a driver is compiled for.
 
     Attributes:
         dtype: the type of the arithmetic, "float32" or "float64".
-        shared: coordinates share a rate.
-        adjusts: the gradient is changed before the rule sees it.
-        decays: parameters are shrunk before the rule.
-        shrinks: a proximal step follows the rule.
+        program: the rule, and what is done around it.
         catches_up: rows without a gradient catch up later.
         propagate: values that are not finite go through.
+        statistic: the one that the driver computes, "g2" for the mean square of the gradient.
     """
 
     dtype: str
-    shared: bool = False
-    adjusts: bool = False
-    decays: bool = False
-    shrinks: bool = False
+    program: Program = NO_RULE
     catches_up: bool = False
     propagate: bool = False
+    statistic: str | None = None
 
     def __str__(self) -> str:
-        flags = [name for name, value in vars(self).items() if value is True]
-        return "_".join((self.dtype, *flags))
+        flags = [name for name in ("catches_up", "propagate") if getattr(self, name)]
+        around = [modifier.name for modifier in self.program.modifiers]
+        shared = ["shared"] if self.shared else []
+        return "_".join((self.dtype, *shared, *around, *flags, *filter(None, [self.statistic])))
 
     @property
-    def plain(self) -> bool:
-        """Nothing is done around the rule."""
-        return not (self.adjusts or self.decays or self.shrinks)
+    def shared(self) -> bool:
+        """Whether coordinates share the mean square of the gradient."""
+        return self.program.granularity != "coordinate"
 
 
-def kind_of(step: Settings, storage: str, **more) -> Kind:
+def kind_of(step: Settings, storage: str, **more: Any) -> Kind:
     """What drivers are compiled for that step parameters of a storage type."""
-    return Kind(
-        ARITHMETIC[storage],
-        step.shared,
-        step.adjusts,
-        step.decays,
-        step.shrinks,
-        propagate=step.nonfinite == "propagate",
-        **more,
-    )
+    program = step.program
+    if program.granularity == "tensor":  # drivers are handed its mean square; to them it is that of a row
+        program = Program(program.rule, program.modifiers, "row")
+    return Kind(ARITHMETIC[storage], program, propagate=step.nonfinite == "propagate", **more)
 
 
-def numbers(kind: Kind, coefficients: tuple, modifiers: Modifiers) -> tuple[tuple, Modifiers | tuple[()]]:
-    """The coefficients and the numbers around the rule in the type of the arithmetic."""
+def in_type(kind: Kind, coefficients: tuple, numbers: Any) -> tuple[tuple, Any]:
+    """The coefficients and the modifiers' numbers in the type of the arithmetic."""
     f = np.dtype(kind.dtype).type
-    return tuple(map(f, coefficients)), () if kind.plain else Modifiers(*map(f, modifiers))
+    return tuple(map(f, coefficients)), type(numbers)(*map(f, numbers)) if numbers else ()
 
 
 def numbers_of_steps(kind: Kind, step: Settings, steps: np.ndarray) -> tuple[Numbers, np.ndarray]:
-    """Tables of the coefficients, of the numbers around the rule and of the keys of rounding, with a row for each of
-    the different steps; and which row acts on each parameter, of which (k,) `steps` has the number of its step.
+    """Tables of the coefficients, of the modifiers' numbers and of the keys of rounding, with a row for each of the
+    different steps; and which row acts on each parameter, of which (k,) `steps` has the number of its step.
     """
     if (steps == steps[0]).all():
         different, which = steps[:1], np.zeros(len(steps), np.int64)
@@ -74,8 +74,8 @@ def numbers_of_steps(kind: Kind, step: Settings, steps: np.ndarray) -> tuple[Num
         different, which = np.unique(steps, return_inverse=True)
     moments = list(map(int, different))
     coefficients = np.array([tuple(map(float, step.coefficients(t))) for t in moments], kind.dtype)
-    modifiers = np.array([tuple(map(float, step.modifiers(t))) for t in moments])
-    keys = np.array([rounding_key(step.stochastic_rounding, t) for t in moments], np.uint32)
+    modifiers = np.array([tuple(map(float, step.numbers(t))) for t in moments], kind.dtype)
+    keys = np.array([rounding_key(step.rounding_seed, t) for t in moments], np.uint32)
     return Numbers(coefficients, modifiers, keys), which
 
 

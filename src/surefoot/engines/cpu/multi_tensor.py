@@ -15,7 +15,6 @@ from surefoot.engines.cpu.specialize import engine_fingerprint, specialize
 from surefoot.engines.numerics import BLOCK
 from surefoot.engines.settings import Settings
 from surefoot.native import Kernel
-from surefoot.rules import REGISTRY
 
 CHUNK = 1 << 17
 """Coordinates of a parameter that one thread steps before it looks for more work."""
@@ -34,14 +33,14 @@ class MultiTensor:
     """Steps of the same parameters, whose coordinates lie close together; each coordinate has its own rate.
 
     Args:
-        step: the settings; granularity "coordinate", without clip_norm.
+        step: the settings; granularity "coordinate", without statistics.
         storage: how all of them are stored.
         sizes: (k,), int64: how many coordinates each has.
     """
 
     def __init__(self, step: Settings, storage: Storage, sizes: np.ndarray):
         self.kind = kind_of(step, storage.x)
-        self.step, self.kernel = step, specialize("many", step.rule, self.kind)
+        self.step, self.kernel = step, specialize("many", self.kind)
         self.like = [sample(name) for name in (storage.x, *storage.slots)]
         widths = np.array([self.like[0].itemsize, *(array.itemsize for array in self.like)])
         # Large parameters are cut into chunks, so that threads share them.
@@ -78,6 +77,7 @@ class MultiTensor:
             tuple(slots),
             skipped,
             *numbers_of_steps(self.kind, step, steps),
+            np.empty(0, self.kind.dtype),
             edges,
         )
         if not threads.run(self.kernel, len(edges) - 1, *arguments, threads=step.threads):
@@ -101,15 +101,15 @@ class MultiTable:
     """Steps of the same parameters along sparse gradients; coordinates or rows have their own rates.
 
     Args:
-        step: the settings; without clip_norm, and rows without a gradient have nothing to catch up on.
+        step: the settings; local, and rows without a gradient have nothing to catch up on.
         storage: how all of them are stored.
         shapes: (k, 2), int64: how many rows each has, and how many coordinates a row.
     """
 
     def __init__(self, step: Settings, storage: Storage, shapes: np.ndarray):
         self.kind, self.step, self.shapes = kind_of(step, storage.x), step, shapes
-        self.kernel = specialize("tables", step.rule, self.kind)
-        self.sort_tables = specialize("sort_tables", REGISTRY["sgd"], Kind(self.kind.dtype))
+        self.kernel = specialize("tables", self.kind)
+        self.sort_tables = specialize("sort_tables", Kind(self.kind.dtype))
         self.like = sample(storage.x)
         self.slots_like = tuple(
             sample(name)[0] if shares else sample(name) for name, shares in zip(storage.slots, step.shares, strict=True)

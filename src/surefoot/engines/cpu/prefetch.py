@@ -26,6 +26,8 @@ def prefetch_row(slot, i): ...
 
 @overload(prefetch_row, jit_options=INLINE)
 def _prefetch_row(slot, i):
+    if not isinstance(slot, types.Array):
+        return lambda slot, i: None
     if slot.ndim == 1:
         return lambda slot, i: prefetch(slot, i)
     width = slot.dtype.bitwidth // 8

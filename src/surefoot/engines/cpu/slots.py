@@ -1,6 +1,7 @@
-"""Slots that belong to a coordinate, a row or the tensor.
+"""Slots and statistics that belong to a coordinate, a row, a column or the tensor.
 
-A tuple of slots holds a 2-D array for a slot of its own number per coordinate, and a 1-D array for one number per row.
+A tuple of slots holds a 2-D array for a slot of its own number per coordinate, a 1-D array for one number per row, an
+array in a tuple for one number per column, and a number for the tensor's. The last two are only read.
 """
 
 import numpy as np
@@ -38,14 +39,20 @@ def not_finite(views, values, total):
 
 @overload(row_of, jit_options=INLINE)
 def _row_of(slots, i):
-    of_kind = {2: "slots[{k}][i]", 1: "decode(slots[{k}], slots[{k}][i])"}
-    return together("slots, i", [of_kind[slot.ndim] for slot in slots], globals())
+    of_kind = {2: "slots[{k}][i]", 1: "decode(slots[{k}], slots[{k}][i])", 0: "slots[{k}]"}
+    return together("slots, i", [of_kind[getattr(slot, "ndim", 0)] for slot in slots], globals())
 
 
 @overload(cut, jit_options=INLINE)
 def _cut(views, begin, end):
-    parts = ["views[{k}][begin:end]" if isinstance(view, types.Array) else "views[{k}]" for view in views]
+    parts = [cut_of(view) for view in views]
     return together("views, begin, end", parts, globals())
+
+
+def cut_of(view):
+    if isinstance(view, types.Array):
+        return "views[{k}][begin:end]"
+    return "(views[{k}][0][begin:end],)" if isinstance(view, types.BaseTuple) else "views[{k}]"
 
 
 @overload(load, jit_options=INLINE)
@@ -100,6 +107,8 @@ def store_row_one(slot, i, value, always): ...
 
 @overload(load_one, jit_options=INLINE)
 def _load_one(view, j):
+    if isinstance(view, types.BaseTuple):
+        return lambda view, j: view[0][j]
     return (lambda view, j: decode(view, view[j])) if isinstance(view, types.Array) else (lambda view, j: view)
 
 
@@ -118,7 +127,7 @@ def _store_one(view, j, value, ok):
 
 @overload(store_row_one, jit_options=INLINE)
 def _store_row_one(slot, i, value, always):
-    if slot.ndim == 2:
+    if getattr(slot, "ndim", 0) != 1:
         return lambda slot, i, value, always: 0
 
     def impl(slot, i, value, always):

@@ -6,7 +6,6 @@ from surefoot.engines.cpu.kind import Kind
 from surefoot.engines.cpu.layout import COUNTS, MOST
 from surefoot.engines.cpu.specialize import specialize
 from surefoot.native import kernel
-from surefoot.rules import REGISTRY
 
 IN_ORDER = np.empty(0, np.int64)
 
@@ -25,7 +24,7 @@ def sort_ids(ids: np.ndarray, rows: int, places: np.ndarray = IN_ORDER) -> np.nd
     if max(rows, ids.size) > MOST:
         raise IndexError(f"{ids.size:,} ids of {rows:,} rows; sparse gradients are for at most {MOST:,} of each")
     order = np.empty((2, ids.size), np.uint64)
-    if specialize("sort", REGISTRY["sgd"], Kind("float32"))(ids, places, rows, np.empty(COUNTS, np.uint64), *order):
+    if specialize("sort", Kind("float32"))(ids, places, rows, np.empty(COUNTS, np.uint64), *order):
         wrong = ids[(ids < 0) | (ids >= rows)][0]
         raise IndexError(f"the gradient names row {wrong}; expected 0 … {rows - 1}")
     return order[0]

@@ -4,12 +4,14 @@ import functools
 import pathlib
 
 from surefoot import ops
-from surefoot.engines import modifiers
+from surefoot.engines import program
 from surefoot.engines.cpu.kind import Kind
 from surefoot.engines.numerics import BLOCK, RUNNING_SUMS
+from surefoot.engines.program import Program
+from surefoot.modifiers import closed_form
 from surefoot.native import Kernel, digest
 from surefoot.records.functions import fingerprint, has_file, plain_name
-from surefoot.rules import Rule, RuleError
+from surefoot.rules import RuleError
 
 SOURCES = (
     "addresses",
@@ -35,23 +37,22 @@ def engine_fingerprint() -> str:
 def sources() -> list[pathlib.Path]:
     """The files that kernels are compiled from."""
     folder = pathlib.Path(__file__).parent
-    files = [pathlib.Path(module.__file__ or "") for module in (ops, modifiers)]
+    files = [pathlib.Path(module.__file__ or "") for module in (ops, program, closed_form)]
     return files + [folder / f"{name}.py" for name in SOURCES] + sorted(folder.glob("drivers/*.py"))
 
 
 @functools.cache
-def specialize(driver: str, rule: Rule, kind: Kind) -> Kernel:
-    """The compiled copy of a driver for a rule.
+def specialize(driver: str, kind: Kind) -> Kernel:
+    """The compiled copy of a driver for a rule and what is done around it.
 
     It carries the rule's name and the fingerprint of all it is made of in its own name, by which it is kept on disk. A
-    rule that no file backs is compiled for this process only.
+    rule, or a modifier, that no file backs is compiled for this process only.
     """
-    steps = fingerprint(rule.zero_grad_steps) if callable(rule.zero_grad_steps) else rule.zero_grad_steps
-    own = fingerprint(rule.function), steps, rule.lazy_exact, rule.from_origin
-    made_of = digest(*own, kind, engine_fingerprint())
-    name = f"{driver}__{plain_name(rule.name)}__{kind}__{made_of}"
-
-    kept = has_file(rule.function)
+    rule = kind.program.rule
+    name = (
+        f"{driver}__{plain_name(rule.name)}__{kind}__{digest(made_of(kind.program), str(kind), engine_fingerprint())}"
+    )
+    kept = is_backed(kind.program)
 
     def compiled(arguments):
         from numba.core.errors import NumbaError
@@ -60,9 +61,31 @@ def specialize(driver: str, rule: Rule, kind: Kind) -> Kernel:
         from surefoot.native.codegen import emit
 
         try:
-            return emit(copy_of(driver, rule, kind, name), arguments, name, kept)
+            return emit(copy_of(driver, kind, name), arguments, name, kept)
         except NumbaError as error:
             reason = str(error).strip().splitlines()
             raise RuleError(f"{rule.name}: the rule does not compile: {reason[0]} … {reason[-1]}") from error
 
     return Kernel(name, compiled, kept)
+
+
+@functools.cache
+def made_of(program: Program) -> tuple:
+    """Everything of a program that decides what is compiled."""
+    rule = program.rule
+    steps = fingerprint(rule.zero_grad_steps) if callable(rule.zero_grad_steps) else rule.zero_grad_steps
+    operations = [
+        (
+            each.name,
+            fingerprint(each.function),
+            each.takes,
+            each.statistic and (each.statistic.over, each.statistic.reduction),
+        )
+        for each in program.operations
+    ]
+    return steps, rule.lazy_exact, rule.from_origin, program.granularity, program.numbers._fields, tuple(operations)
+
+
+def is_backed(program: Program) -> bool:
+    """Whether files back all functions of a program."""
+    return all(has_file(each.function) for each in program.operations)

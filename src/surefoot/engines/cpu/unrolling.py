@@ -14,3 +14,10 @@ def together(arguments: str, elements: list[str], names: dict[str, Any]) -> Call
     """
     written_out = "".join(element.replace("{k}", str(k)) + ", " for k, element in enumerate(elements))
     return eval(f"lambda {arguments}: ({written_out})", names)
+
+
+def written(source: str, name: str, names: dict[str, Any]) -> Callable:
+    """The function of that name that a source in Python defines, whose globals are these and no others."""
+    space = dict(names)
+    exec(source, space)
+    return space[name]

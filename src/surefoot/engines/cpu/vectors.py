@@ -115,53 +115,66 @@ def _squares_of(array, scratch):
     return impl
 
 
-@intrinsic
-def running_squares(typing, values):
-    """The sum of the squares that are finite, in float64: running sums, of which the second half is added to the first
-    until one is left. In vectors, as it holds up the step of a row."""
-    number = values.dtype
+def running(name, expression):
+    """An intrinsic: the sum of what `expression` makes of the values, where that is finite, in float64.
 
-    def emit(context, builder, signature, arguments):
-        array = context.make_array(signature.args[0])(context, builder, arguments[0])
-        (size,) = cgutils.unpack_tuple(builder, array.shape)
-        index = size.type
-        narrow, wide = (
-            ir.VectorType(context.get_data_type(number), RUNNING_SUMS),
-            ir.VectorType(ir.DoubleType(), RUNNING_SUMS),
-        )
-        zeros = ir.Constant(narrow, [0.0] * RUNNING_SUMS)
-        sums = cgutils.alloca_once(builder, wide)
-        builder.store(ir.Constant(wide, [0.0] * RUNNING_SUMS), sums)
+    Running sums, of which the second half is added to the first until one is left. In vectors, as it holds up the step
+    of a row.
+    """
 
-        def add(values):
-            squares = builder.fmul(values, values)
-            excess = builder.fadd(builder.fsub(values, values), builder.fsub(squares, squares))
-            finite = builder.select(builder.fcmp_ordered("==", excess, zeros), squares, zeros)
-            more = finite if number == types.float64 else builder.fpext(finite, wide)
-            builder.store(builder.fadd(builder.load(sums), more), sums)
+    def reduction(typing, values):
+        number = values.dtype
 
-        def at(begin):
-            return builder.bitcast(builder.gep(array.data, [begin]), narrow.as_pointer())
+        def emit(context, builder, signature, arguments):
+            array = context.make_array(signature.args[0])(context, builder, arguments[0])
+            return sum_of(builder, array, number, context.get_data_type(number), expression)
 
-        width = number.bitwidth // 8
-        whole = builder.and_(size, index(-RUNNING_SUMS))
-        with cgutils.for_range_slice(builder, index(0), whole, index(RUNNING_SUMS), index) as (begin, _):
-            add(builder.load(at(begin), align=width))
-        remaining = builder.sub(size, whole)
-        with builder.if_then(builder.icmp_signed(">", remaining, index(0))):
-            places = ir.VectorType(PLACE, RUNNING_SUMS)
-            count = builder.trunc(remaining, PLACE)
-            count = builder.insert_element(ir.Constant(places, ir.Undefined), count, PLACE(0))
-            count = chosen(builder, count, [0] * RUNNING_SUMS)
-            known = builder.icmp_unsigned("<", ir.Constant(places, list(range(RUNNING_SUMS))), count)
-            name = f"llvm.masked.load.v{RUNNING_SUMS}f{number.bitwidth}.p0"
-            type_of_load = ir.FunctionType(narrow, [narrow.as_pointer(), PLACE, known.type, narrow])
-            masked_load = cgutils.get_or_insert_function(builder.module, type_of_load, name)
-            add(builder.call(masked_load, [at(whole), PLACE(width), known, zeros]))
-        total = builder.load(sums)
-        while (half := total.type.count // 2) > 0:
-            parts = (ir.Constant(ir.VectorType(PLACE, half), list(range(b, b + half))) for b in (0, half))
-            total = builder.fadd(*(builder.shuffle_vector(total, total, part) for part in parts))
-        return builder.extract_element(total, PLACE(0))
+        return types.float64(values), emit
 
-    return types.float64(values), emit
+    reduction.__name__ = name
+    return intrinsic(reduction)
+
+
+def sum_of(builder, array, number, narrow_number, expression):
+    """The instructions of `running`."""
+    (size,) = cgutils.unpack_tuple(builder, array.shape)
+    index = size.type
+    narrow, wide = ir.VectorType(narrow_number, RUNNING_SUMS), ir.VectorType(ir.DoubleType(), RUNNING_SUMS)
+    zeros = ir.Constant(narrow, [0.0] * RUNNING_SUMS)
+    sums = cgutils.alloca_once(builder, wide)
+    builder.store(ir.Constant(wide, [0.0] * RUNNING_SUMS), sums)
+
+    def add(values):
+        found = expression(builder, values)
+        excess = builder.fadd(builder.fsub(values, values), builder.fsub(found, found))
+        finite = builder.select(builder.fcmp_ordered("==", excess, zeros), found, zeros)
+        more = finite if number == types.float64 else builder.fpext(finite, wide)
+        builder.store(builder.fadd(builder.load(sums), more), sums)
+
+    def at(begin):
+        return builder.bitcast(builder.gep(array.data, [begin]), narrow.as_pointer())
+
+    width = number.bitwidth // 8
+    whole = builder.and_(size, index(-RUNNING_SUMS))
+    with cgutils.for_range_slice(builder, index(0), whole, index(RUNNING_SUMS), index) as (begin, _):
+        add(builder.load(at(begin), align=width))
+    remaining = builder.sub(size, whole)
+    with builder.if_then(builder.icmp_signed(">", remaining, index(0))):
+        places = ir.VectorType(PLACE, RUNNING_SUMS)
+        count = builder.trunc(remaining, PLACE)
+        count = builder.insert_element(ir.Constant(places, ir.Undefined), count, PLACE(0))
+        count = chosen(builder, count, [0] * RUNNING_SUMS)
+        known = builder.icmp_unsigned("<", ir.Constant(places, list(range(RUNNING_SUMS))), count)
+        name = f"llvm.masked.load.v{RUNNING_SUMS}f{number.bitwidth}.p0"
+        type_of_load = ir.FunctionType(narrow, [narrow.as_pointer(), PLACE, known.type, narrow])
+        masked_load = cgutils.get_or_insert_function(builder.module, type_of_load, name)
+        add(builder.call(masked_load, [at(whole), PLACE(width), known, zeros]))
+    total = builder.load(sums)
+    while (half := total.type.count // 2) > 0:
+        parts = (ir.Constant(ir.VectorType(PLACE, half), list(range(b, b + half))) for b in (0, half))
+        total = builder.fadd(*(builder.shuffle_vector(total, total, part) for part in parts))
+    return builder.extract_element(total, PLACE(0))
+
+
+running_sums = running("running_sums", lambda builder, values: values)
+running_squares = running("running_squares", lambda builder, values: builder.fmul(values, values))

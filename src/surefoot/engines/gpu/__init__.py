@@ -7,7 +7,8 @@ the device until it is requested.
 
 import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor
 
 from surefoot.engines.cpu.multi_tensor import Storage
+from surefoot.engines.eager import bound
 from surefoot.engines.gpu.compiling import (
     BLOCK,
     OPTIONS,
@@ -26,9 +28,9 @@ from surefoot.engines.gpu.compiling import (
     specialize,
     warps_of,
 )
+from surefoot.engines.namespaces.torch import TORCH
 from surefoot.engines.numerics import ARITHMETIC
 from surefoot.engines.settings import Settings
-from surefoot.rules import Rule
 
 __all__ = ["Amp", "Lazy", "MultiTensor", "Numbers", "is_capturing", "is_interpreted", "rows", "settle", "source_of"]
 
@@ -54,20 +56,17 @@ def kind_of(step: Settings, storage: Storage, **more: Any) -> Kind:
         ARITHMETIC[storage.x],
         storage.x,
         storage.slots,
-        step.granularity,
-        step.adjusts,
-        step.decays,
-        step.shrinks,
-        step.nonfinite == "propagate",
-        seed=step.stochastic_rounding,
+        step.program,
+        propagate=step.nonfinite == "propagate",
+        seed=step.rounding_seed,
         **more,
     )
 
 
-def launch(device: torch.device, driver: str, rule: Rule, kind: Kind, grid: tuple[int, ...], warps: int, *arguments):
+def launch(device: torch.device, driver: str, kind: Kind, grid: tuple[int, ...], warps: int, *arguments):
     """Launches a driver's copy, compiled for such arguments, and returns it; nothing where it is interpreted."""
     with current(device):
-        return specialize(driver, rule, kind)[grid](*arguments, num_warps=warps, **OPTIONS)
+        return specialize(driver, kind)[grid](*arguments, num_warps=warps, **OPTIONS)
 
 
 def current(device: torch.device) -> Any:
@@ -92,7 +91,7 @@ def upload(array: np.ndarray, device: torch.device) -> Tensor:
 
 
 class Numbers:
-    """(t, coefficients, modifiers) of steps, as rows of float64 on a device; uploaded only when they change.
+    """(t, coefficients, modifiers' numbers) of steps, as rows of float64 on a device; uploaded only when they change.
 
     Args:
         step: the settings; the learning rate may be a tensor on the device.
@@ -105,7 +104,7 @@ class Numbers:
         self.first, self.ahead, self.hyper = 0, (), {}
         self.captured: list[Tensor] = []
         # Where nothing asks for t, numbers that stay the same need no upload.
-        self.tells_t = step.stochastic_rounding is not None or step.catches_up
+        self.tells_t = step.rounding_seed is not None or step.catches_up
 
     def at(self, steps: np.ndarray | Tensor) -> Tensor:
         """A row for each of the steps, or a single one for all.
@@ -139,13 +138,13 @@ class Numbers:
         return self.ahead[k]
 
     def row(self, t: int) -> tuple:
-        return t if self.tells_t else 0, *self.step.coefficients(t), *self.step.modifiers(t)
+        return t if self.tells_t else 0, *self.step.coefficients(t), *self.step.numbers(t)
 
     def on_device(self, steps: np.ndarray | Tensor) -> Tensor:
         step = self.step
         t = steps if isinstance(steps, Tensor) else upload(steps.astype(float), self.device)
         try:
-            columns = t if self.tells_t else 0.0, *step.coefficients(t), *step.modifiers(t)
+            columns = t if self.tells_t else 0.0, *step.coefficients(t), *step.numbers(t)
         except (TypeError, RuntimeError) as error:
             raise ValueError(
                 f"{step.name}: {step.rule.name} or its schedule cannot compute its coefficients on the device "
@@ -261,12 +260,12 @@ class MultiTensor:
         self.look(addresses, stepped)
         self.hold(numbers)
         kind = self.kind(self.aligned, amp is not None)
-        if math.isfinite(step.clip_norm):
-            raw = Kind(kind.dtype, kind.x, kind.slots, step.granularity, amp=kind.amp, aligned=False, width=self.tile)
-            numbers = clipped(step, numbers, self.sums_of_squares(raw, numbers, amp).sqrt())
+        numbers = measured(
+            step, numbers, lambda name: self.sums(replace(kind, statistic=name), numbers, amp), self.sizes
+        )
         means = shared = numbers
         if step.granularity == "tensor":
-            means = self.sums_of_squares(kind, numbers, amp) / self.sizes
+            means = self.sums(kind, numbers, amp) / self.sizes
             shared = torch.empty((len(self.sizes), len(kind.slots)), dtype=torch.float64, device=self.device)
             self.launch("common", kind, len(self.sizes), self.table, shared)
         driver = "dense_by_row" if step.granularity == "row" else "dense"
@@ -285,11 +284,11 @@ class MultiTensor:
     def places(self, numbers: Tensor) -> tuple[Any, ...]:
         return self.table, self.owners, numbers, 0 if len(numbers) == 1 else numbers.stride(0)
 
-    def sums_of_squares(self, kind: Kind, numbers: Tensor, amp: Amp | None) -> Tensor:
-        """The sum of squares of each gradient, (k,), float64."""
+    def sums(self, kind: Kind, numbers: Tensor, amp: Amp | None) -> Tensor:
+        """The sum over each gradient of what the kind sums, by default its square, (k,), float64."""
         parts = torch.empty(self.blocks, dtype=torch.float64, device=self.device)
         result = torch.empty(len(self.sizes), dtype=torch.float64, device=self.device)
-        self.launch("squares", kind, self.blocks, *self.places(numbers), parts, amp.scale if amp else numbers)
+        self.launch("terms", kind, self.blocks, *self.places(numbers), parts, amp.scale if amp else numbers)
         self.launch("sums", kind, len(result), parts, self.first, self.last, result)
         return result
 
@@ -306,17 +305,46 @@ class MultiTensor:
             with current(self.device):
                 compiled[programs, 1, 1](*arguments)
             return
-        compiled = launch(self.device, driver, self.step.rule, kind, (programs,), WARPS, *arguments)
+        compiled = launch(self.device, driver, kind, (programs,), WARPS, *arguments)
         if compiled is not None and not kind.amp:
             self.compiled[driver, kind] = compiled
 
 
-def clipped(step: Settings, numbers: Tensor, norms: Tensor) -> Tensor:
-    """The numbers with each gradient scaled down to a norm of clip_norm; a row for each norm."""
-    numbers = numbers.expand(len(norms), -1).clone()
-    column = 1 + len(step.rule.coefficient_names)
-    numbers[:, column] *= torch.where(norms > step.clip_norm, step.clip_norm / norms, 1.0)
+def measured(step: Settings, numbers: Tensor, sums: Callable[[str], Tensor], sizes: Tensor | int) -> Tensor:
+    """The numbers of a step whose modifiers' numbers depend on statistics of the gradient; a row for each tensor.
+
+    Args:
+        step: the settings; `obstacle` is None of them.
+        numbers: see `Numbers`.
+        sums: (name) -> the sum of a statistic's expression over each tensor, (k,), float64.
+        sizes: coordinates of each tensor.
+    """
+    column, lr = 1 + len(step.rule.coefficient_names), None
+    for modifier in step.program.modifiers:
+        if modifier.on_host:
+            lr = step.lr(1) if lr is None else lr
+            totals = {name: sums(f"{modifier.name}_{name}") for name in modifier.on_host}
+            found = {
+                n: total / sizes if modifier.on_host[n].reduction == "mean" else total for n, total in totals.items()
+            }
+            own = bound(TORCH, modifier.numbers)  # pyright: ignore[reportArgumentType]
+            numbers = numbers.expand(len(next(iter(totals.values()))), -1).clone()
+            for k, number in enumerate(modifier.at(None, lr, step.options, found, own)):
+                numbers[:, column + k] = number
+        column += len(modifier.fields)
     return numbers
+
+
+def obstacle(step: Settings) -> str | None:
+    """What a step needs that kernels for GPUs do not have; None if nothing."""
+    for name, statistic in step.program.statistics.items():
+        known = any(name == f"{modifier.name}_{own}" for modifier in step.modifiers for own in modifier.on_host)
+        if not known or statistic.over not in ("tensor", "group") or statistic.reduction == "maximum":
+            return f"it does not compute the statistic {name!r}, a {statistic.reduction} over the {statistic.over}"
+    for name, slot in step.rule.slots.items():
+        if slot.over is not None or slot.initial == "x":
+            return f"it does not keep the slot {name!r}, which the granularity does not decide"
+    return None
 
 
 def power_of_two(size: int) -> int:
@@ -336,7 +364,7 @@ class Lazy(NamedTuple):
 
     Args:
         last: per row, the last step in which it took part, int64.
-        history: (first step, coefficients, modifiers) of each stretch in which they did not change, float64.
+        history: (first step, coefficients, shrinkage) of each stretch in which they did not change, float64.
     """
 
     last: Tensor
@@ -404,28 +432,26 @@ def rows(
     kind = kind_of(step, storage, amp=amp is not None, catches_up=lazy is not None, width=tile)
     scale, found = amp or (numbers, numbers)
     sorted_ = ids, order, len(ids), bits(values.contiguous())
-    sums = sums_of_long_runs(step.rule, kind, sorted_, width, scale, distinct)
+    sums = sums_of_long_runs(kind, sorted_, width, scale, distinct)
 
-    def sum_of_squares(kind: Kind) -> Tensor:
+    def sum_of(kind: Kind) -> Tensor:
         parts = torch.empty(len(ids), dtype=torch.float64, device=x.device)
         arguments = x, *sorted_, height, width, numbers, parts, sums, scale
-        launch(x.device, "rows_squares", step.rule, kind, (len(ids),), warps_of(tile), *arguments)
+        launch(x.device, "rows_terms", kind, (len(ids),), warps_of(tile), *arguments)
         return parts.sum().reshape(1)
 
-    if math.isfinite(step.clip_norm):
-        raw = Kind(kind.dtype, kind.x, kind.slots, amp=kind.amp, width=tile)
-        numbers = clipped(step, numbers, sum_of_squares(raw).sqrt())
+    numbers = measured(step, numbers, lambda name: sum_of(replace(kind, statistic=name)), x.numel())
     means = shared = numbers
     if step.granularity == "tensor":
-        means, shared = sum_of_squares(kind) / max(x.numel(), 1), firsts(table)
+        means, shared = sum_of(kind) / max(x.numel(), 1), firsts(table)
     last, history = lazy or (order, numbers)
     acting = height, width, numbers, last, history, len(history), means, shared
     counted = counts, place, counts.shape[1] + place
     grid, rest = (len(ids), -(-width // tile)), (*acting, *counted, sums, scale, found)
-    launch(x.device, "rows", step.rule, kind, grid, warps_of(tile), x, *sorted_, slots, *rest)
+    launch(x.device, "rows", kind, grid, warps_of(tile), x, *sorted_, slots, *rest)
 
 
-def sums_of_long_runs(rule: Rule, kind: Kind, gradient: tuple, width: int, scale: Tensor, distinct: bool) -> Tensor:
+def sums_of_long_runs(kind: Kind, gradient: tuple, width: int, scale: Tensor, distinct: bool) -> Tensor:
     """What `row_kernels.long_runs` makes of a gradient (ids in order, order, count, values)."""
     ids, _, count, _ = gradient
     size = -(-count // RUN)
@@ -433,7 +459,7 @@ def sums_of_long_runs(rule: Rule, kind: Kind, gradient: tuple, width: int, scale
     if count > RUN and not distinct:
         tile = min(32, power_of_two(width))
         raw = Kind(kind.dtype, kind.x, kind.slots, amp=kind.amp, width=tile)
-        launch(ids.device, "long_runs", rule, raw, (size, -(-width // tile)), 1, *gradient, width, sums, scale)
+        launch(ids.device, "long_runs", raw, (size, -(-width // tile)), 1, *gradient, width, sums, scale)
     return sums
 
 
@@ -446,7 +472,7 @@ def settle(step: Settings, table: Table, now: int, lazy: Lazy) -> None:
     kind = kind_of(step, table.storage, catches_up=True, width=tile)
     x, slots, _ = as_stored(table)
     arguments = x, slots, width, now, *lazy, len(lazy.history), firsts(table)
-    launch(x.device, "settle", step.rule, kind, (height,), warps_of(tile), *arguments)
+    launch(x.device, "settle", kind, (height,), warps_of(tile), *arguments)
 
 
 def firsts(table: Table) -> Tensor:

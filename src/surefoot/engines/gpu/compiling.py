@@ -20,9 +20,11 @@ import triton
 import triton.language as tl
 from triton import knobs
 
-from surefoot.engines import modifiers
 from surefoot.engines.gpu import kernels, row_kernels, triton_ops
-from surefoot.rules import Rule, RuleError
+from surefoot.engines.pending import SHRINKAGE
+from surefoot.engines.program import Program, advance_from_origin
+from surefoot.modifiers import closed_form
+from surefoot.rules import REGISTRY, RuleError
 
 TYPES = {"float64": tl.float64, "float32": tl.float32, "float16": tl.float16, "bfloat16": tl.uint16}
 
@@ -35,6 +37,10 @@ TRANSLATIONS = itertools.count()
 SEED_FACTOR = 0x9E3779B97F4A7C15
 
 
+NO_RULE = Program(REGISTRY["sgd"])
+"""For drivers that call no rule."""
+
+
 @dataclass(frozen=True)
 class Kind:
     """What a driver is compiled for, besides the rule.
@@ -42,8 +48,8 @@ class Kind:
     Attributes:
         dtype: the type of the arithmetic, "float32" or "float64".
         x, slots: the types in which parameters and memory are stored.
-        granularity: which coordinates share a rate.
-        adjusts, decays, shrinks: what is done around the rule; see `Step`.
+        program: the rule and what is done around it; its granularity says which coordinates share a rate.
+        statistic: what is summed of the gradient, "g2" for its square.
         propagate: values that are not finite go through.
         catches_up: rows without a gradient catch up later.
         amp: gradients are divided by GradScaler's scale, and nothing is stepped where it found one not finite.
@@ -55,16 +61,18 @@ class Kind:
     dtype: str
     x: str
     slots: tuple[str, ...]
-    granularity: str = "coordinate"
-    adjusts: bool = False
-    decays: bool = False
-    shrinks: bool = False
+    program: Program = NO_RULE
+    statistic: str = "g2"
     propagate: bool = False
     catches_up: bool = False
     amp: bool = False
     seed: int | None = None
     aligned: bool = True
     width: int = 32
+
+    @property
+    def granularity(self) -> str:
+        return self.program.granularity
 
 
 MODULES = (kernels, row_kernels)
@@ -160,13 +168,19 @@ def translated(function: Callable, dtype: str) -> Callable:
     """The function for Triton, in arithmetic of that type; its names are yet to be filled in."""
     definition = Exact().visit(source_of(function))
     text = ast.unparse(ast.fix_missing_locations(definition)) + "\n"
+    names: dict[str, Any] = {"tl": tl, "F": tl.constexpr(TYPES[dtype])}
+    return defined(text, definition.name, f"{function.__module__}.{function.__qualname__}, {dtype}", names)
+
+
+def defined(text: str, name: str, what: str, names: dict[str, Any]) -> Callable:
+    """The function of that name that a text defines, whose globals these names become."""
     # Triton reads a function's source again: here it is found. Another function may have the same name, as when a
     # notebook's cell runs again, and Triton may ask for the source of the first one after the second was defined.
-    place = f"<{function.__module__}.{function.__qualname__} for Triton, {dtype}, {next(TRANSLATIONS)}>"
+    place = f"<{what} for Triton, {next(TRANSLATIONS)}>"
     linecache.cache[place] = len(text), None, text.splitlines(keepends=True), place
-    names: dict[str, Any] = {"tl": tl, "F": tl.constexpr(TYPES[dtype])}
     exec(compile(text, place, "exec"), names)
-    return names[definition.name]
+    names[name].__module__ = __name__  # Triton asks for it
+    return names[name]
 
 
 def is_interpreted() -> bool:
@@ -184,18 +198,19 @@ def ops_module(interpret: bool) -> types.ModuleType:
     return module
 
 
-def specialize(driver: str, rule: Rule, kind: Kind) -> Any:
+def specialize(driver: str, kind: Kind) -> Any:
     """The copy of a driver for a rule, to be launched as kernel[grid](…)."""
-    return made(driver, rule, kind, is_interpreted())
+    return made(driver, kind, is_interpreted())
 
 
 @functools.cache
-def made(driver: str, rule: Rule, kind: Kind, interpret: bool) -> Any:
-    return namespace(rule, kind, interpret)[driver]
+def made(driver: str, kind: Kind, interpret: bool) -> Any:
+    return namespace(kind, interpret)[driver]
 
 
-def constants(rule: Rule, kind: Kind) -> dict[str, Any]:
+def constants(kind: Kind) -> dict[str, Any]:
     """The names in capitals that are numbers, types and flags."""
+    rule = kind.program.rule
     shares = tuple(kind.granularity != "coordinate" and slot.kind == "scale" for slot in rule.slots.values())
     return {
         "F": TYPES[kind.dtype],
@@ -205,10 +220,10 @@ def constants(rule: Rule, kind: Kind) -> dict[str, Any]:
         "SHARED": kind.granularity != "coordinate",
         "BY_ROW": kind.granularity == "row",
         "COUNT": len(rule.coefficient_names),
-        "HISTORY": 7 + len(rule.coefficient_names),
+        "MODIFIERS": len(kind.program.numbers._fields),
+        "HISTORY": 1 + len(rule.coefficient_names) + len(SHRINKAGE),
         "COLUMNS": 6 + len(kind.slots),
-        "ADJUSTS": kind.adjusts,
-        "FROM_ORIGIN": rule.from_origin,
+        "ADJUSTS": any(modifier.stage == "gradient" for modifier in kind.program.modifiers),
         "PROPAGATE": kind.propagate,
         "CATCHES_UP": kind.catches_up,
         "AMP": kind.amp,
@@ -232,10 +247,10 @@ def helpers() -> dict[str, types.FunctionType]:
 
 
 @functools.cache
-def namespace(rule: Rule, kind: Kind, interpret: bool) -> dict[str, Any]:
+def namespace(kind: Kind, interpret: bool) -> dict[str, Any]:
     """The globals of a driver's copy: every helper, for Triton, and the names in capitals."""
     names: dict[str, Any] = {"tl": tl}
-    ops = ops_module(interpret)
+    ops, program, rule = ops_module(interpret), kind.program, kind.program.rule
 
     def compiled(function: Callable, dtype: str = kind.dtype) -> Any:
         copy = translated(function, dtype)
@@ -243,14 +258,19 @@ def namespace(rule: Rule, kind: Kind, interpret: bool) -> dict[str, Any]:
         bound.__module__ = function.__module__
         return triton.jit(bound)
 
-    names |= {key: value if interpret else tl.constexpr(value) for key, value in constants(rule, kind).items()}
+    def written(statistic: str | None) -> Any:
+        source = program.source(statistic, field="modifiers[{place}]")
+        return triton.jit(defined(source, "PROGRAM", f"{rule.name}: {statistic or 'step'}", dict(functions)))
+
+    names |= {key: value if interpret else tl.constexpr(value) for key, value in constants(kind).items()}
+    functions = {each.name: compiled(each.function) for each in program.operations}
     names |= {
-        "RULE": compiled(rule.function),
+        "RULE": functions["RULE"],
+        "PROGRAM": written(None),
+        "EXPRESSION": written(kind.statistic),
         "RULE_ZERO_GRAD": compiled(rule.zero_grad_steps) if callable(rule.zero_grad_steps) else None,
-        "ADVANCE": compiled(modifiers.advance),
-        "MODIFIED_GRADIENT": compiled(modifiers.gradient),
-        "PROXIMAL_STEP": compiled(modifiers.proximal),
-        "ZERO_GRAD_CLOSED_FORM": compiled(modifiers.zero_grad_steps, "float64"),
+        "ADVANCE_FROM_ORIGIN": compiled(advance_from_origin),
+        "ZERO_GRAD_CLOSED_FORM": compiled(closed_form.zero_grad_steps, "float64"),
         "DIVIDE": ops.divide,
     }
     for helper, function in helpers().items():
@@ -265,12 +285,7 @@ def namespace(rule: Rule, kind: Kind, interpret: bool) -> dict[str, Any]:
         if rule.lazy_exact
         else "zero_grad_by_rule"
     )
-    names |= {
-        "GRADIENT": names["full_gradient" if kind.adjusts else "plain_gradient"],
-        "START": names["full_start" if kind.decays else "plain_start"],
-        "PROXIMAL": names["full_proximal" if kind.shrinks else "plain_proximal"],
-        "ZERO_GRAD_STRETCH": names[steps],
-    }
+    names["ZERO_GRAD_STRETCH"] = names[steps]
     if interpret:
         names["add"] = tl.standard._sum_combine  # of this one the interpreter knows that it is a sum
     return names

@@ -1,12 +1,13 @@
 """One generic driver per layout; `compiling.specialize` makes the copy of a driver for a rule. `row_kernels` has those
 for rows of a sparse gradient.
 
-Names in capitals are filled in by `compiling`: F, the type of the arithmetic; RULE, the rule's function; X and SLOTS,
+Names in capitals are filled in by `compiling`: F, the type of the arithmetic; PROGRAM, what a step does to a
+coordinate, written out from the rule and its modifiers, and EXPRESSION, what is summed of the gradient; X and SLOTS,
 the types in which parameters and memory are stored (uint16 holds bfloat16); SHARES, which slots hold one number for
-several coordinates; GRADIENT, START and PROXIMAL, what is done around the rule; and sizes of tiles.
+several coordinates; and sizes of tiles.
 
-A row of `table` describes one of many tensors by addresses; a row of `numbers` is (t, coefficients, modifiers), in
-float64.
+A row of `table` describes one of many tensors by addresses; a row of `numbers` is (t, coefficients, the modifiers'
+numbers), in float64.
 """
 
 import triton.language as tl
@@ -56,7 +57,7 @@ def dense_by_row(table, owners, numbers, stride, means, shared, counts, scale, f
     for begin in range(0, width, WIDTH):
         i = r * width + (begin + j)
         mask = here & (begin + j < width)
-        squares += squares_of(x, g, i, mask, numbers, scale)
+        squares += terms_of(x, g, i, mask, numbers, scale)
     mean = (tl.expand_dims(tl.reduce(squares, 1, add), 1) / width.to(tl.float64)).to(F)
     slots = ()
     memory = ()
@@ -76,9 +77,8 @@ def dense_by_row(table, owners, numbers, stride, means, shared, counts, scale, f
         step_values(x, slots, value, raw, before, i, mask, r, leads, mean, numbers, counts)
 
 
-def squares(table, owners, numbers, stride, parts, scale):
-    """The sum of squares of a block's gradient, or of a few rows of it, as the rule sees it (or as it is, where ADJUSTS
-    is off), into parts."""
+def terms(table, owners, numbers, stride, parts, scale):
+    """The sum of EXPRESSION over a block of a gradient, or over a few rows of it, into parts."""
     block = tl.program_id(0).to(tl.int64)
     owner = tl.load(owners + block).to(tl.int64)
     row = table + owner * COLUMNS
@@ -91,14 +91,14 @@ def squares(table, owners, numbers, stride, parts, scale):
         end = tl.minimum(begin + ROWS, tl.load(row + 1)) * width
         total = tl.full((), 0.0, tl.float64)
         for b in range(begin * width, end, BLOCK):
-            total += tl.reduce(squares_of(x, g, b + i, b + i < end, numbers, scale), 0, add)
+            total += tl.reduce(terms_of(x, g, b + i, b + i < end, numbers, scale), 0, add)
     else:
         begin, end = (block - tl.load(row)) * BLOCK, tl.load(row + 1)
         i += begin
         if begin + BLOCK <= end:
-            total = tl.reduce(squares_of(x, g, i, None, numbers, scale), 0, add)
+            total = tl.reduce(terms_of(x, g, i, None, numbers, scale), 0, add)
         else:
-            total = tl.reduce(squares_of(x, g, i, i < end, numbers, scale), 0, add)
+            total = tl.reduce(terms_of(x, g, i, i < end, numbers, scale), 0, add)
     tl.store(parts + block, total)
 
 
@@ -136,19 +136,8 @@ def step_tile(x, g, slots, shared, i, mask, r, leads, mean, numbers, counts, sca
 
 def step_values(x, slots, before, raw, memory, i, mask, r, leads, mean, numbers, counts):
     """Writes what one step makes of the values `before` and their memory, unless something about them is not finite."""
-    c = ()
-    for n in tl.static_range(COUNT):
-        c = c + (tl.load(numbers + 1 + n).to(F),)
-    g, start = GRADIENT(raw, before, numbers), START(before, numbers)
-    square = g * g
-    g2 = square
-    if SHARED:
-        g2 = mean
-    new = RULE(start, g, g2, *memory, *c)
-    origin = start
-    if FROM_ORIGIN:
-        origin = tl.full((), 0.0, F)
-    moved = PROXIMAL(ADVANCE(origin, new[0], new[1]), new[0], numbers)
+    new = PROGRAM(raw, before, memory, (), mean, coefficients(numbers), modifiers(numbers))
+    moved, square = new[0], new[1]
     stored = encode(moved, x, numbers, i)
     ok = finite(raw) & finite(square) & finite(decode(stored))
     for s in tl.static_range(len(SLOTS)):
@@ -179,22 +168,21 @@ def step_values(x, slots, before, raw, memory, i, mask, r, leads, mean, numbers,
         tl.atomic_add(counts, count.to(tl.int64), count > 0, sem="relaxed")
 
 
-def squares_of(x, g, i, mask, numbers, scale):
+def terms_of(x, g, i, mask, numbers, scale):
     raw = unscaled(decode(tl.load(g + i, mask)), scale)
     value = raw
     if ADJUSTS:
         value = decode(tl.load(x + i, mask))
-    return finite_squares(raw, value, mask, numbers)
+    return finite_terms(raw, value, mask, numbers)
 
 
-def finite_squares(raw, x, mask, numbers):
-    """The squares of the gradient as the rule sees it, float64; 0 where it is not finite."""
-    g = GRADIENT(raw, x, numbers)
-    square = g * g
-    ok = finite(raw) & finite(square)
+def finite_terms(raw, x, mask, numbers):
+    """What is summed of the gradient, float64: by default its square as the rule sees it; 0 where it is not finite."""
+    value = EXPRESSION(raw, x, (), (), raw, (), modifiers(numbers))
+    ok = finite(raw) & finite(value)
     if mask is not None:
         ok = ok & mask
-    return tl.where(ok, square, 0.0).to(tl.float64)
+    return tl.where(ok, value, 0.0).to(tl.float64)
 
 
 def add(a, b):
@@ -270,37 +258,20 @@ def rounding_key(t):
     return tl.where(key == 0, 1, key).to(tl.uint32)
 
 
-# What is done around the rule: `plain_…` where that is nothing
+# What acts
+
+
+def coefficients(numbers):
+    """The rule's coefficients."""
+    c = ()
+    for n in tl.static_range(COUNT):
+        c = c + (tl.load(numbers + 1 + n).to(F),)
+    return c
 
 
 def modifiers(numbers):
-    a = ()
-    for n in tl.static_range(6):
-        a = a + (tl.load(numbers + 1 + COUNT + n).to(F),)
-    return a
-
-
-def plain_gradient(raw, x, numbers):
-    return raw
-
-
-def full_gradient(raw, x, numbers):
-    a = modifiers(numbers)
-    return MODIFIED_GRADIENT(raw, x, a[0], a[1], a[2])
-
-
-def plain_start(x, numbers):
-    return x
-
-
-def full_start(x, numbers):
-    return modifiers(numbers)[3] * x
-
-
-def plain_proximal(x, rate, numbers):
-    return x
-
-
-def full_proximal(x, rate, numbers):
-    a = modifiers(numbers)
-    return PROXIMAL_STEP(x, rate, a[4], a[5])
+    """The modifiers' numbers."""
+    m = ()
+    for n in tl.static_range(MODIFIERS):
+        m = m + (tl.load(numbers + 1 + COUNT + n).to(F),)
+    return m

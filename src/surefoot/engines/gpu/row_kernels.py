@@ -4,11 +4,11 @@ import triton.language as tl
 
 from surefoot.engines.gpu.kernels import (
     add,
+    coefficients,
     decode,
     encode,
-    finite_squares,
+    finite_terms,
     mean_of,
-    modifiers,
     step_values,
     stepped,
     unscaled,
@@ -62,13 +62,13 @@ def rows(
             tl.store(last + row, now)
         common = mean_of(mean, 0)
         if BY_ROW:
-            common = (tl.reduce(finite_squares(total, value, mask, numbers), 0, add) / width).to(F)
+            common = (tl.reduce(finite_terms(total, value, mask, numbers), 0, add) / width).to(F)
         # The first row there is writes what all share; ids that are in order before it are below 0.
         step_values(x, slots, value, total, memory, i, mask, row, BY_ROW or before < 0, common, numbers, counts + place)
 
 
-def rows_squares(x, ids, order, count, values, height, width, numbers, parts, sums, scale):
-    """The sum of squares of each merged row's gradient, into parts; 0 where an id is not the first of its kind."""
+def rows_terms(x, ids, order, count, values, height, width, numbers, parts, sums, scale):
+    """The sum of EXPRESSION over each merged row, into parts; 0 where an id is not the first of its kind."""
     k = tl.program_id(0).to(tl.int64)
     row = tl.load(ids + k).to(tl.int64)
     before = tl.load(ids + k - 1, k > 0, -1).to(tl.int64)
@@ -79,7 +79,7 @@ def rows_squares(x, ids, order, count, values, height, width, numbers, parts, su
             mask = j < width
             total = sum_of_row(values, ids, order, k, count, row, width, j, mask, sums, scale)
             value = decode(tl.load(x + row * width + j, mask))
-            result += tl.reduce(finite_squares(total, value, mask, numbers), 0, add)
+            result += tl.reduce(finite_terms(total, value, mask, numbers), 0, add)
     tl.store(parts + k, result)
 
 
@@ -174,7 +174,7 @@ def load_row(slots, shared, row, i, mask):
 
 def zero_grad_row(x, slots, value, before, last, until, history, stretches):
     """What zero-gradient steps last + 1 … until make of a row and its memory, rounded as they are stored; a row of
-    `history` is (first step, coefficients, modifiers) of a stretch in which they did not change."""
+    `history` is (first step, coefficients, shrinkage) of a stretch in which they did not change."""
     memory = before
     low = stretches * 0
     high = stretches
@@ -200,21 +200,21 @@ def zero_grad_row(x, slots, value, before, last, until, history, stretches):
 
 def zero_grad_from_origin(x, k, memory, numbers):
     new = call_rule(x, memory, numbers)
-    return ADVANCE(tl.full((), 0.0, F), new[0], new[1]), memory
+    return ADVANCE_FROM_ORIGIN(new[0], new[1]), memory
 
 
 def zero_grad_lazy_exact(x, k, memory, numbers):
     rate = call_rule(x, memory, numbers)[0].to(tl.float64)
-    a = modifiers(numbers)
-    keep, l1, l2 = a[3].to(tl.float64), a[4].to(tl.float64), a[5].to(tl.float64)
+    keep, l1, l2 = shrinkage(numbers, 0), shrinkage(numbers, 1), shrinkage(numbers, 2)
     return ZERO_GRAD_CLOSED_FORM(x.to(tl.float64), k, rate, keep, l1, l2).to(F), memory
 
 
+def shrinkage(numbers, n):
+    return tl.load(numbers + 1 + COUNT + n).to(F).to(tl.float64)
+
+
 def zero_grad_by_rule(x, k, memory, numbers):
-    c = ()
-    for n in tl.static_range(COUNT):
-        c = c + (tl.load(numbers + 1 + n).to(F),)
-    new = RULE_ZERO_GRAD(x, k, *memory, *c)
+    new = RULE_ZERO_GRAD(x, k, *memory, *coefficients(numbers))
     after = ()
     for s in tl.static_range(len(SLOTS)):
         after = after + (new[1 + s],)
@@ -222,8 +222,5 @@ def zero_grad_by_rule(x, k, memory, numbers):
 
 
 def call_rule(x, memory, numbers):
-    c = ()
-    for n in tl.static_range(COUNT):
-        c = c + (tl.load(numbers + 1 + n).to(F),)
     zero = tl.full((), 0.0, F)
-    return RULE(x, zero, zero, *memory, *c)
+    return RULE(x, zero, zero, *memory, *coefficients(numbers))

@@ -22,6 +22,10 @@ def total(values: Array, axis: int | None) -> Array:
     return jnp.sum(values, axis, dtype=float)  # float64 where JAX has it, by jax_enable_x64
 
 
+def largest(values: Array, axis: int | None) -> Array:
+    return jnp.max(values, axis, initial=-jnp.inf)
+
+
 def merge(ids: Array, values: Array) -> tuple[Array, Array]:
     """Not for traced ids: how many are distinct decides shapes."""
     named, place = jnp.unique(ids, return_inverse=True)
@@ -44,6 +48,7 @@ JAX = Namespace(
     cast=cast,
     number=cast,
     total=total,
+    largest=largest,
     merge=merge,
     put=lambda table, ids, rows: table.at[ids].set(rows),
 )

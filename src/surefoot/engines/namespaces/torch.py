@@ -56,6 +56,12 @@ def total(values: Tensor, axis: int | None) -> Tensor:
     return values.sum(axis, dtype=widest)
 
 
+def largest(values: Tensor, axis: int | None) -> Tensor:
+    if not values.numel():
+        return values.sum(axis) - math.inf
+    return values.amax() if axis is None else values.amax(axis)
+
+
 def merge(ids: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
     """The host waits here for a device: it has to know how many rows there are."""
     named, place = torch.unique(ids, return_inverse=True)
@@ -83,6 +89,7 @@ TORCH = Namespace(
     cast=cast,
     number=lambda number, like: number,  # which torch takes as it is, without a tensor and a launch for each
     total=total,
+    largest=largest,
     merge=merge,
     put=put,
 )
@@ -90,14 +97,14 @@ TORCH = Namespace(
 
 def dense(step: Settings, x: Tensor, g: Tensor, slots: list[Tensor], t: Any) -> int | Tensor:
     """Steps x and its slots in place along g; returns how many coordinates were skipped, see `skipped`."""
-    after, ok = eager.dense(TORCH, step, x, g, slots, step.coefficients(t), step.modifiers(t))
+    after, ok = eager.dense(TORCH, step, x, g, slots, t)
     write([x, *slots], after)
     return skipped(ok)
 
 
 def rows(step: Settings, x: Tensor, ids: Tensor, values: Tensor, slots: list[Tensor], t: Any) -> int | Tensor:
     """Steps the rows that ids name; equal ids are summed first. Rows without a gradient are skipped."""
-    after, ok = eager.rows(TORCH, step, x, ids, values, slots, step.coefficients(t), step.modifiers(t))
+    after, ok = eager.rows(TORCH, step, x, ids, values, slots, t)
     write([x, *slots], after)
     return skipped(ok)
 

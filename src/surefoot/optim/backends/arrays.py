@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from surefoot.engines import Modifiers, NonFiniteError, State, driver, registry
+from surefoot.engines import NonFiniteError, State, driver, registry
 from surefoot.engines.driver import Engine
+from surefoot.engines.pending import Pending
 from surefoot.optim.backends.base import Amp, Backend, Job, check_places, fault
 from surefoot.optim.gradients import expect_sparse
 from surefoot.optim.memory import Memory, Rows, array, counter_type, rows_of
@@ -38,7 +39,7 @@ class ArrayBackend(Backend):
                 driver.dense(step, self.engine, array(job.parameter), array(gradient), state)
         except NonFiniteError:
             pass
-        if state.last is not None and "last" not in memory.tensors:
+        if state.pending is not None and "last" not in memory.tensors:
             self.keep(memory)
         memory.advance(t)
         skipped = state.skipped - before
@@ -47,17 +48,17 @@ class ArrayBackend(Backend):
     def flush(self, parameter: Tensor, memory: Memory) -> None:
         state = state_of(memory)
         driver.flush(memory.step, self.engine, array(parameter), state)
-        state.last, state.history = None, []
+        state.pending = None
         memory.forget_waiting()
 
     def keep(self, memory: Memory) -> None:
-        if memory.held is None or memory.held.last is None:
+        state: State | None = memory.held
+        if state is None or state.pending is None:
             return
         if "step" not in memory.tensors:
             memory.tensors["step"] = torch.tensor(float(memory.t), dtype=counter_type())
-        memory.tensors["last"] = torch.from_numpy(memory.held.last)
-        history = [[first, *numbers, *modifiers] for first, numbers, modifiers in memory.held.history]
-        memory.tensors["history"] = torch.tensor(history, dtype=torch.float64)
+        memory.tensors["last"] = torch.from_numpy(state.pending.last)
+        memory.tensors["history"] = torch.from_numpy(state.pending.table(state.t))
 
 
 def state_of(memory: Memory) -> State:
@@ -66,10 +67,6 @@ def state_of(memory: Memory) -> State:
         slots = zip(memory.step.rule.slots, memory.keys, strict=True)
         state = memory.held = State({slot: array(memory.tensors[key]) for slot, key in slots}, memory.t)
         if "last" in memory.tensors:
-            count = len(memory.step.rule.coefficient_names)
-            state.last = memory.tensors["last"].numpy()
-            state.history = [
-                (int(first), tuple(numbers[:count]), Modifiers(*numbers[count:]))
-                for first, *numbers in memory.tensors["history"].tolist()
-            ]
+            last, history = (memory.tensors[key].numpy() for key in ("last", "history"))
+            state.pending = Pending(last, len(memory.step.rule.coefficient_names), history)
     return memory.held

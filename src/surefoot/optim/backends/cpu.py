@@ -20,7 +20,7 @@ class CPUBackend(ArrayBackend):
 
     def fusible(self, job: Job) -> tuple[type, Hashable] | None:
         step, memory, gradient = job.step, job.memory, job.gradient
-        if "last" in memory.tensors or not is_aligned(job.parameter):
+        if "last" in memory.tensors or not step.is_local or not is_aligned(job.parameter):
             return None
         if isinstance(gradient, Rows):
             alike = memory.tabular and step.granularity != "tensor" and not step.catches_up

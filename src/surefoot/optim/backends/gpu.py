@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from surefoot.engines.pending import SHRINKAGE, Pending
 from surefoot.engines.settings import Settings
 from surefoot.optim.backends.base import Amp, Job
 from surefoot.optim.backends.counters import CountingBackend, FaultCounters
@@ -64,7 +65,7 @@ def obstacle_on_gpu(rule: Rule, device: torch.device) -> str | None:
         )
     except RuleError as error:
         return str(error)
-    return None
+    return engine().obstacle(Settings(rule))
 
 
 def is_interpreted() -> bool:
@@ -95,6 +96,8 @@ class GPUBackend(CountingBackend):
 
     def fusible(self, job: Job) -> tuple[type, Hashable] | None:
         parameter, memory, gradient = job.parameter, job.memory, job.gradient
+        if (reason := engine().obstacle(job.step)) is not None:
+            raise ValueError(f"{memory.name}: the {self.name} engine cannot step it: {reason}; expected engine='torch'")
         if isinstance(gradient, Rows) or "last" in memory.tensors or gradient.is_neg() or gradient.is_conj():
             return None
         part = local(parameter)
@@ -145,7 +148,7 @@ class GPUBackend(CountingBackend):
         step, memory = job.step, job.memory
         table, tensors, close = table_of(job.parameter, memory)
         numbers = held_of(memory).numbers.at(numbers_of(t))
-        lazy = pending(memory, t, numbers) if step.catches_up else None
+        lazy = waiting(memory, t) if step.catches_up else None
         if len(gradient.ids) == 0 and step.granularity == "tensor":
             # A zero gradient, which fades what the tensor shares; there is nothing else for a kernel to step.
             slots = [real(memory.tensors[key]) for key in memory.keys]
@@ -156,12 +159,18 @@ class GPUBackend(CountingBackend):
         copy_back(tensors, close)
 
     def flush(self, parameter: Tensor, memory: Memory) -> None:
-        last, history = (memory.tensors[key].to(memory.device) for key in ("last", "history"))
-        table, tensors, close = table_of(parameter, memory)
-        engine().settle(memory.step, table, memory.count() + 1, engine().Lazy(last, history))
-        copy_back(tensors, close)
-        held_of(memory).acting = None
+        t = memory.count()
+        if pending_of(memory, t + 1).entries:
+            table, tensors, close = table_of(parameter, memory)
+            engine().settle(memory.step, table, t + 1, lazy_of(held_of(memory), memory))
+            copy_back(tensors, close)
+        held_of(memory).pending = None
         memory.forget_waiting()
+
+    def keep(self, memory: Memory) -> None:
+        held = memory.held
+        if held is not None and held.pending is not None:
+            memory.tensors["history"] = torch.from_numpy(held.pending.table(memory.count()))
 
     def is_capturing(self) -> bool:
         return engine().is_capturing()
@@ -188,20 +197,21 @@ class Held:
         step: the settings.
         numbers: what acts in its steps.
         many: what takes its dense steps.
-        acting: the numbers of the last entry of its history.
+        pending: the steps that its rows have yet to catch up on.
+        uploaded: the same on the device, with what it was uploaded for.
     """
 
     step: Settings
     numbers: Numbers
     many: MultiTensor | None = None
-    acting: tuple | None = None
+    pending: Pending | None = None
+    uploaded: tuple[tuple, Tensor] | None = None
 
 
 def held_of(memory: Memory) -> Held:
     held, step = memory.held, memory.step
     if held is None or held.step is not step:
-        acting = held and held.acting
-        memory.held = Held(step, engine().Numbers(step, memory.device), acting=acting)
+        memory.held = Held(step, engine().Numbers(step, memory.device), pending=held and held.pending)
     return memory.held
 
 
@@ -300,39 +310,40 @@ def table_of(parameter: Tensor, memory: Memory) -> tuple[Table, list[Tensor], li
     return engine().Table(x, tuple(slots), memory.storage), tensors, close
 
 
-def pending(memory: Memory, t: Any, numbers: Tensor) -> Lazy:
-    """What rows without a gradient have to catch up on from step t on; it is kept where a state dict has it."""
-    step, tensors, device, held = memory.step, memory.tensors, memory.device, held_of(memory)
-    if "last" not in tensors:
-        tensors["last"] = torch.full((memory.shape[0],), t - 1, dtype=torch.int64, device=device)
-        tensors["history"] = torch.empty((0, numbers.shape[1]), dtype=torch.float64, device=device)
-        tensors.setdefault("step", torch.tensor(float(memory.t)))
-    tensors["last"], history = (tensors[key].to(device) for key in ("last", "history"))
+def waiting(memory: Memory, t: int) -> Lazy:
+    """What rows without a gradient have to catch up on in step t, which is noted for those that it leaves out."""
+    step, held, now = memory.step, held_of(memory), (memory.step.coefficients(t), memory.step.shrinkage(t))
+    pending = pending_of(memory, t)
     if step.rule.from_origin:
         # Parameters that are recomputed from the origin are a function of the memory and of the last step's
         # coefficients alone: those of this step are for later ones.
-        tensors["history"] = numbers.clone()
-        tensors["history"][:, 0] = 1
-        return engine().Lazy(tensors["last"], history if len(history) else tensors["history"])
-    if isinstance(step.hyper["lr"], Tensor):
-        history, held.acting = appended(history, numbers), None
-    else:
-        before = held.acting or (tuple(history[-1, 1:].tolist()) if len(history) else None)
-        held.acting = (*step.coefficients(t), *step.modifiers(t)._replace(scale=1.0))
-        if held.acting != before:
-            history = appended(history, numbers)
-            history[-1, 1 + len(step.rule.coefficient_names)] = 1.0
-    tensors["history"] = history
-    return engine().Lazy(tensors["last"], history)
+        if not pending.entries:
+            pending.replace(*now)
+        lazy = lazy_of(held, memory)
+        pending.replace(*now)
+        return lazy
+    pending.note(t, *now)
+    return lazy_of(held, memory)
 
 
-def appended(history: Tensor, row: Tensor) -> Tensor:
-    """The history with one more row: in the room behind it, or where there is none, in memory twice as large."""
-    size, width = history.shape
-    if history.storage_offset() or history.untyped_storage().nbytes() < (size + 1) * width * history.element_size():
-        larger = history.new_empty(2 * size + 1, width)
-        larger[:size] = history
-        history = larger
-    history = history.as_strided((size + 1, width), (width, 1))
-    history[size] = row[0]
-    return history
+def pending_of(memory: Memory, t: int) -> Pending:
+    """The steps that rows have yet to catch up on, before step t."""
+    tensors, held, device = memory.tensors, held_of(memory), memory.device
+    if held.pending is None:
+        coefficients = len(memory.step.rule.coefficient_names)
+        if "last" not in tensors:
+            tensors["last"] = torch.full((memory.shape[0],), t - 1, dtype=torch.int64, device=device)
+            tensors["history"] = torch.empty((0, 1 + coefficients + len(SHRINKAGE)), dtype=torch.float64)
+            tensors.setdefault("step", torch.tensor(float(memory.t)))
+        tensors["last"] = tensors["last"].to(device)
+        held.pending = Pending(tensors["last"], coefficients, tensors["history"].cpu().numpy())
+    return held.pending
+
+
+def lazy_of(held: Held, memory: Memory) -> Lazy:
+    """The same as kernels take it; uploaded where anything has changed."""
+    assert held.pending is not None
+    known = len(held.pending.entries), held.pending.entries[0], held.pending.entries[-1]
+    if held.uploaded is None or held.uploaded[0] != known:
+        held.uploaded = known, engine().upload(held.pending.arrays("float64").copy(), memory.device)
+    return engine().Lazy(held.pending.last, held.uploaded[1])

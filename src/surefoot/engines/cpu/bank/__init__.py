@@ -83,8 +83,8 @@ def waiting_of(bank: ModelBank, acting: dict[str, PartTable], first: int, now: i
             if part in waiting
             else acting[part].coefficients,
             acting[part].keep,
-            bank.dtype.type(steps[0].l1),
-            bank.dtype.type(steps[0].l2),
+            bank.dtype.type(steps[0].options["l1"]),
+            bank.dtype.type(steps[0].options["l2"]),
             bank.common.get(part, ()),
         )
         for part, steps in bank.steps.items()

@@ -13,9 +13,10 @@ from surefoot.engines.cpu.bank.kind import BankKind
 from surefoot.engines.cpu.compiling import APART, INNER
 from surefoot.engines.cpu.kind import Kind
 from surefoot.engines.cpu.slots import store_one
-from surefoot.engines.cpu.unrolling import together
+from surefoot.engines.cpu.unrolling import together, written
 from surefoot.engines.cpu.vectors import copy_numbers
 from surefoot.engines.feature_table import RowLayout
+from surefoot.engines.program import Program
 from surefoot.models import Architecture
 from surefoot.native.codegen import OPTIONS
 from surefoot.rules import Rule
@@ -118,6 +119,23 @@ def functions(architecture: Architecture, kind: BankKind, parts: int) -> dict[st
     return {name: numba.njit(eval(source, names), **INNER) for name, source in sources.items()}
 
 
+PENALTIES = {"l1": 0, "l2": 1, "keep": 2}
+"""The rows of `Gathered.penalties`."""
+
+
+def penalties_as_modifiers(program: Program) -> Callable:
+    """A function that gives the modifiers' numbers for one of a part's numbers."""
+    fields = [f"penalties[{PENALTIES[name]}, m]" for name in program.numbers._fields]
+    values = f"Numbers({', '.join(fields)})" if fields else "()"
+    source = f"lambda penalties, m: {values}"
+    return numba.njit(eval(source, {"Numbers": program.numbers}), **INNER)
+
+
+def after(program: Program, names: dict) -> Callable:
+    """What is done to a parameter after a step, of which the rate is known."""
+    return numba.njit(written(program.source_after(), "AFTER", names), **INNER)
+
+
 def in_common(rule: Rule, around: Kind) -> list[bool]:
     """Whether each of a rule's slots is in common to all numbers of the part."""
     return [around.shared and slot.kind == "scale" for slot in rule.slots.values()]
@@ -137,8 +155,7 @@ def parts_of(architecture: Architecture, rules: tuple[Rule, ...], kind: BankKind
     found = []
     for part, rule, around in zip(architecture.parts.values(), rules, kind.parts, strict=True):
         way = "from_origin" if rule.from_origin else "lazy_exact" if rule.lazy_exact else "by_rule"
-        penalized = around.shrinks or around.decays
-        names = compiling.namespace(rule, around) | {
+        names = compiling.namespace(around) | {
             "copy_numbers": COPY["copy_numbers"],
             "VECTOR": drivers.VECTOR,
             "PART_WIDTH": part.width,
@@ -152,7 +169,7 @@ def parts_of(architecture: Architecture, rules: tuple[Rule, ...], kind: BankKind
             names[name] = numba.njit(function, **INNER)
         for name, function in zip(("VIEWS", "COMMON_AT", "PUT_COMMON"), slots_with_common(common), strict=True):
             names[name] = numba.njit(function, **INNER)
-        names["MODIFIERS_AT"] = jitted("penalties_as_modifiers" if penalized else "no_modifiers", names)
+        names |= {"MODIFIERS_AT": penalties_as_modifiers(around.program), "AFTER": after(around.program, names)}
         names["ZERO_GRAD_NUMBER"] = jitted(f"number_{way}", names)
         begins[part.of] += part.width * (1 + common.count(False))
         found.append(names)
@@ -236,7 +253,7 @@ def own_helper(name: str, helper: str, of: str, around: Kind) -> str:
 def takes_part(name: str, of: str, around) -> bool:
     """Whether a part is among those that a function is called for."""
     if name == "PENALTIES_PARTS":
-        return around.shrinks or around.decays
+        return bool(around.program.modifiers)
     if name == "WAIT_PARTS":
         return around.catches_up
     if name == "SHARE_PARTS":

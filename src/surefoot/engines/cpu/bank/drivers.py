@@ -366,7 +366,7 @@ def wait_part(row, scale, last, until, starts, waiting, lanes):
 
 def number_from_origin(x, m, slots, c, count, keep, l1, l2):
     new = RULE(x[m], F(0), F(0), *load(slots, m), *c)
-    x[m] = ADVANCE(F(0), new[0], new[1])
+    x[m] = ADVANCE_FROM_ORIGIN(new[0], new[1])
 
 
 def number_lazy_exact(x, m, slots, c, count, keep, l1, l2):

@@ -6,7 +6,6 @@ from surefoot.engines.cpu.bank.drivers import whole_vectors
 from surefoot.engines.cpu.drivers.coordinate import step_coordinate
 from surefoot.engines.cpu.slots import load, not_finite, store
 from surefoot.engines.cpu.vectors import copy_numbers
-from surefoot.engines.modifiers import Modifiers
 
 # ruff: noqa: F821
 
@@ -67,7 +66,7 @@ def trial_part(size, part, lanes):
     for m in range(whole_vectors(size * PART_WIDTH * lanes)):
         g = part.g[m]
         new = RULE(x[m], g, g * g, *load(slots, m), *load(c, m))
-        part.moves[m] = -ADVANCE(F(0), new[0], new[1])
+        part.moves[m] = -ADVANCE_FROM_ORIGIN(new[0], new[1])
 
 
 def move_part(size, part, lanes):
@@ -78,7 +77,7 @@ def move_part(size, part, lanes):
         g = part.g[m]
         square = g * g
         new = RULE(x[m], g, square, *load(slots, m), *load(c, m))
-        moved = PROXIMAL(x[m] - moves[m], new[0], MODIFIERS_AT(part.penalties, m))
+        moved = AFTER(x[m] - moves[m], new[0], MODIFIERS_AT(part.penalties, m))
         ok = not_finite(slots, new[2:], (square - square) + (moved - moved)) == F(0)
         store(slots, m, new[2:], ok)
         x[m] = moved if ok else x[m]
@@ -92,7 +91,7 @@ def step_part(size, part, lanes):
     skipped, count = np.int32(0), size * PART_WIDTH * lanes
     for m in range(whole_vectors(count)):
         modifiers = MODIFIERS_AT(part.penalties, m)
-        ok = step_coordinate(x, m, g[m], slots, load(c, m), modifiers, F(0), np.uint32(0), 0)
+        ok = step_coordinate(x, m, g[m], slots, (), F(0), load(c, m), modifiers, np.uint32(0), 0)
         skipped = np.int32(skipped + (np.int32(0) if ok or m >= count else np.int32(1)))
     return skipped
 
@@ -115,11 +114,3 @@ def penalties_of_model(scales, b, size, part, lanes):
         part.penalties[0, m] = part.l1
         part.penalties[1, m] = part.l2
         part.penalties[2, m] = kept[m % lanes]
-
-
-def no_modifiers(penalties, m):
-    return ()
-
-
-def penalties_as_modifiers(penalties, m):
-    return Modifiers(F(1), F(np.inf), F(0), penalties[2, m], penalties[0, m], penalties[1, m])

@@ -35,7 +35,7 @@ def step_shared_part(size, part, lanes):
         views, mean = VIEWS(part.slots, common.slots, k), common.means[k]
         for m in range(k, size * PART_WIDTH * lanes, lanes):
             modifiers = MODIFIERS_AT(part.penalties, m)
-            ok = step_coordinate(x, m, g[m], views, load(c, m), modifiers, mean, np.uint32(0), 0)
+            ok = step_coordinate(x, m, g[m], views, (), mean, load(c, m), modifiers, np.uint32(0), 0)
             skipped = np.int32(skipped + (np.int32(0) if ok else np.int32(1)))
         for j in range(common.slots.shape[0]):
             if np.isfinite(common.after[j, k]):

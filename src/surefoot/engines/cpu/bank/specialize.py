@@ -8,7 +8,8 @@ from collections.abc import Callable
 from surefoot import losses
 from surefoot.engines import feature_table
 from surefoot.engines.cpu.bank.kind import BankKind
-from surefoot.engines.cpu.specialize import engine_fingerprint
+from surefoot.engines.cpu.specialize import engine_fingerprint, is_backed
+from surefoot.engines.cpu.specialize import made_of as parts_made_of
 from surefoot.models import Architecture
 from surefoot.native import Kernel, digest
 from surefoot.records.functions import fingerprint, has_file, plain_name
@@ -41,19 +42,16 @@ def specialize(driver: str, architecture: Architecture, rules: tuple[Rule, ...],
     made_of: list = [(name, part.of, part.width) for name, part in architecture.parts.items()]
     made_of += map(constants, functions)
     for rule in rules:
-        idle = fingerprint(rule.zero_grad_steps) if callable(rule.zero_grad_steps) else rule.zero_grad_steps
-        kinds = [slot.kind for slot in rule.slots.values()]
-        made_of.append((idle, rule.lazy_exact, rule.from_origin, kinds))
+        made_of.append([slot.kind for slot in rule.slots.values()])
         functions.append(rule.function)
     if kind.loss is not None:
         made_of.append(kind.loss.joint)
         functions.append(kind.loss.slope)
-    made_of += kind.parts
+    made_of += [(str(part), parts_made_of(part.program)) for part in kind.parts]
     of = "_".join(dict.fromkeys(plain_name(rule.name) for rule in rules))
     mark = digest(*map(fingerprint, functions), made_of, bank_fingerprint())
     name = f"{driver}__{plain_name(architecture.name)}__{of}__{kind}__{mark}"
-
-    kept = all(map(has_file, functions))
+    kept = all(map(has_file, functions)) and all(is_backed(part.program) for part in kind.parts)
 
     def compiled(arguments):
         from numba.core.errors import NumbaError

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +13,7 @@ from surefoot.engines.cpu.bank.arguments import VECTOR, Batch, Common, Entries, 
 from surefoot.engines.cpu.bank.kind import BankKind
 from surefoot.engines.cpu.bank.specialize import specialize
 from surefoot.engines.cpu.kind import Kind
+from surefoot.engines.cpu.kind import kind_of as kind_of_step
 from surefoot.native import Kernel
 
 if TYPE_CHECKING:
@@ -98,8 +99,7 @@ def kind_of(bank: ModelBank, examples: Examples | None = None) -> tuple:
 
 def kind_of_part(bank: ModelBank, part: str) -> Kind:
     steps = bank.steps[part]
-    step = steps[0]
-    return Kind(bank.dtype.name, step.shared, decays=step.decays, shrinks=step.shrinks, catches_up=steps.catches_up)
+    return replace(kind_of_step(steps[0], bank.dtype.name), catches_up=steps.catches_up, propagate=False)
 
 
 def entries_of(bank: ModelBank, longest: int) -> Entries:
@@ -140,8 +140,8 @@ def room_of(bank: ModelBank, part: str, numbers: int) -> Gathered:
         np.zeros((3, flat), f),
         acting.coefficients,
         acting.keep,
-        f.type(step.l1),
-        f.type(step.l2),
+        f.type(step.options["l1"]),
+        f.type(step.options["l2"]),
         common_of(bank, part),
     )
 

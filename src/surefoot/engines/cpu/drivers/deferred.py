@@ -4,24 +4,23 @@ import numpy as np
 from numba.np.unsafe.ndarray import to_fixed_tuple
 
 from surefoot.engines.cpu.codecs import decode, encode
-from surefoot.engines.cpu.drivers.variants import full_numbers
 from surefoot.engines.cpu.slots import load, row_of, store, store_row
 
 # ruff: noqa: F821
 
 
-def flush(x, slots, after, waiting):
+def flush(x, slots, waiting):
     """Lets every row catch up."""
     for row in range(x.shape[0]):
-        ZERO_GRAD(x[row], slots, after, row, row, waiting, 0)
+        ZERO_GRAD(x[row], slots, row, row, waiting, 0)
     return 0
 
 
-def zero_grad_nothing(x, slots, after, row, place, waiting, part):
+def zero_grad_nothing(x, slots, row, place, waiting, part):
     pass
 
 
-def zero_grad_row(x, slots, after, row, place, waiting, part):
+def zero_grad_row(x, slots, row, place, waiting, part):
     """Makes a row what it would be after zero-gradient steps up to this one; `place` is its place in last."""
     last, starts, wide_slots = waiting.last, waiting.starts, waiting.wide_slots
     until = waiting.now[0] - 1
@@ -31,9 +30,9 @@ def zero_grad_row(x, slots, after, row, place, waiting, part):
         for s in range(stretch_of(last[place], starts), starts.size):
             k = steps_in_stretch(s, last[place], until, starts)
             if k > 0:
-                numbers = to_fixed_tuple(waiting.coefficients[s], COUNT)
-                ZERO_GRAD_STRETCH(copy, k, wide_slots, wide_slots, part, numbers, full_numbers(waiting.modifiers, s))
-        copy_row(copy, wide_slots, part, x, after, row)
+                coefficients = to_fixed_tuple(waiting.table[s, 1 : 1 + COUNT], COUNT)
+                ZERO_GRAD_STRETCH(copy, k, wide_slots, part, coefficients, waiting.table[s, 1 + COUNT :])
+        copy_row(copy, wide_slots, part, x, slots, row)
     last[place] = waiting.now[0]
 
 
@@ -64,30 +63,30 @@ def copy_row(x, slots, row, to, to_slots, to_row):
     store_row(to_slots, to_row, load(views, 0), True)
 
 
-def zero_grad_from_origin(x, k, slots, after, row, coefficients, modifiers):
+def zero_grad_from_origin(x, k, slots, row, coefficients, shrinkage):
     views = row_of(slots, row)
     for j in range(x.size):
         new = RULE(decode(x, x[j]), F(0), F(0), *load(views, j), *coefficients)
-        x[j] = encode(x, ADVANCE(F(0), new[0], new[1]), np.uint32(0), 0)
+        x[j] = encode(x, ADVANCE_FROM_ORIGIN(new[0], new[1]), np.uint32(0), 0)
 
 
-def zero_grad_lazy_exact(x, k, slots, after, row, coefficients, modifiers):
+def zero_grad_lazy_exact(x, k, slots, row, coefficients, shrinkage):
     views = row_of(slots, row)
-    keep, l1, l2 = np.float64(modifiers.keep), np.float64(modifiers.l1), np.float64(modifiers.l2)
+    keep, l1, l2 = np.float64(shrinkage[0]), np.float64(shrinkage[1]), np.float64(shrinkage[2])
     for j in range(x.size):
         value = decode(x, x[j])
         rate = np.float64(RULE(value, F(0), F(0), *load(views, j), *coefficients)[0])
         x[j] = encode(x, F(ZERO_GRAD_CLOSED_FORM(np.float64(value), k, rate, keep, l1, l2)), np.uint32(0), 0)
 
 
-def zero_grad_by_rule(x, k, slots, after, row, coefficients, modifiers):
+def zero_grad_by_rule(x, k, slots, row, coefficients, shrinkage):
     views = row_of(slots, row)
     fresh = RULE_ZERO_GRAD(decode(x, x[0]), k, *load(views, 0), *coefficients)
     for j in range(x.size):
         new = RULE_ZERO_GRAD(decode(x, x[j]), k, *load(views, j), *coefficients)
         x[j] = encode(x, new[0], np.uint32(0), 0)
         store(views, j, new[1:], True)
-    store_row(after, row, fresh[1:], True)
+    store_row(slots, row, fresh[1:], True)
 
 
 def acting(table, b):

@@ -3,10 +3,9 @@
 import numpy as np
 
 from surefoot.engines.cpu.addresses import array_at, arrays_at
-from surefoot.engines.cpu.arguments import Acting
 from surefoot.engines.cpu.codecs import decode
-from surefoot.engines.cpu.drivers.coordinate import numbers_at, step_row
-from surefoot.engines.cpu.drivers.squares import sum_squares
+from surefoot.engines.cpu.drivers.coordinate import acting_in, step_row
+from surefoot.engines.cpu.drivers.statistics import add_to_columns, reduced
 from surefoot.engines.cpu.prefetch import prefetch_row, prefetch_rows
 from surefoot.engines.cpu.slots import row_of
 
@@ -16,14 +15,14 @@ AHEAD = 32
 """Places of the order for which values and rows are prefetched."""
 
 
-def rows(x, values, order, slots, after, acting, work, waiting, edges, part):
+def rows(x, values, order, slots, acting, work, waiting, edges, part):
     """Steps distinct rows that a sparse gradient names; equal ids are summed before.
 
     A part is some places in the order, moved on to where a distinct row begins.
     """
     begin, end = row_from(order, edges[part]), row_from(order, edges[part + 1])
-    total, squares = work.totals[part, : x.shape[1]], work.squares[part]
-    return step_rows(x, values, order, slots, after, acting, total, squares, waiting, part, begin, end)
+    total, scratch = work.totals[part, : x.shape[1]], work.values[part]
+    return step_rows(x, values, order, slots, acting, total, scratch, waiting, part, begin, end)
 
 
 def tables(addresses, shapes, found, like, slots_like, order, numbers, which, work, empty, skipped, edges, part):
@@ -35,7 +34,7 @@ def tables(addresses, shapes, found, like, slots_like, order, numbers, which, wo
     """
     first, last, total = edges[part], edges[part + 1], 0
     for k in range(found.shape[0]):
-        coefficients, modifiers, key = numbers_at(numbers, which[k])
+        acting = acting_in(numbers, which[k], empty)
         ids, place = found[k]
         if place < last and place + ids > first:
             height, width = shapes[k]
@@ -48,10 +47,9 @@ def tables(addresses, shapes, found, like, slots_like, order, numbers, which, wo
                 values,
                 own,
                 slots,
-                slots,
-                Acting(coefficients, modifiers, empty, key),
+                acting,
                 work.totals[part, :width],
-                work.squares[part],
+                work.values[part],
                 empty,
                 part,
                 begin,
@@ -69,30 +67,39 @@ def sums(values, order, starts, result, edges, part):
     return 0
 
 
-def rows_squares(x, values, order, modifiers, scratch, total):
-    """The sum of the squares of a sparse gradient once equal ids are summed."""
-    result, k = 0.0, 0
+def rows_statistic(x, values, order, slots, acting, scratch, total, found):
+    """The statistic's sum or maximum of each row that a sparse gradient names; returns how many there are."""
+    k, count = 0, 0
     while k < order.size:
         row, k = row_at(order, k), sum_of_row(total, values, order, k)
-        result += sum_squares(x[row], total, modifiers, scratch)
-    return result
+        found[count] = reduced(x[row], total, row_of(slots, row), acting, scratch)
+        count += 1
+    return count
 
 
-def step_rows(x, values, order, slots, after, acting, total, squares, waiting, part, first, last):
+def rows_columns(x, values, order, slots, acting, scratch, total, found, rows):
+    """The same of every column, for some of the named rows at a time, into the rows of `found`."""
+    k, count = 0, 0
+    while k < order.size:
+        row, k = row_at(order, k), sum_of_row(total, values, order, k)
+        add_to_columns(found[count // rows], x[row], total, row_of(slots, row), acting, scratch)
+        count += 1
+    return count
+
+
+def step_rows(x, values, order, slots, acting, total, scratch, waiting, part, first, last):
     """Steps the rows from the first to before the last place of the order; returns how many coordinates were skipped.
 
     Rows and values are prefetched: memory takes longer than the arithmetic.
     """
-    coefficients, modifiers, key = acting.coefficients, acting.modifiers, acting.key
     skipped, k, asked = 0, first, first
     while k < last:
         row, k = row_at(order, k), sum_of_row(total, values, order, k)
         while asked < min(k + AHEAD, last):
             ask_for_row(x, slots, order, asked)
             asked += 1
-        ZERO_GRAD(x[row], slots, after, row, row, waiting, part)
-        mean, views = MEAN_SQUARE(x[row], total, modifiers, acting.means, squares), row_of(slots, row)
-        skipped += step_row(x[row], total, views, after, row, coefficients, modifiers, mean, key, row * x.shape[1])
+        ZERO_GRAD(x[row], slots, row, row, waiting, part)
+        skipped += step_row(x[row], total, row_of(slots, row), slots, row, acting, scratch, row * x.shape[1])
     return skipped
 
 

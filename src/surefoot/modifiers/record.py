@@ -1,0 +1,164 @@
+"""What is done around a rule, whichever it is: one small function each, with its settings and where it acts."""
+
+from __future__ import annotations
+
+import inspect
+import numbers
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from surefoot.records.base import Record
+from surefoot.records.files import RecordError
+from surefoot.records.functions import check_operations
+from surefoot.records.hyper import Hyper
+from surefoot.records.statistic import Statistic
+
+Stage = Literal["gradient", "before", "direction", "after", "storage", "average"]
+
+TAKES: dict[str, tuple[str, ...]] = {
+    "gradient": ("g", "x"),
+    "before": ("x",),
+    "direction": ("direction", "rate", "g", "x"),
+    "after": ("x", "rate"),
+    "storage": ("bits", "noise"),
+    "average": ("average", "x"),
+}
+"""The stages in their order, and what a function may take there; it returns the first.
+
+The gradient is changed before the rule sees it, the parameter before and after the rule's step, and the direction in
+between; then the parameter is stored, and goes into the average of the iterates.
+"""
+
+
+class ModifierError(RecordError):
+    """A modifier that cannot be used; the message names it and the fault."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Modifier(Record):
+    """A change of the gradient, the direction or the parameter around any rule's step.
+
+    Args:
+        function: of scalars; takes by name what its stage has (see `TAKES`), its statistics and its numbers.
+        stage: where it acts.
+        settings: the options of optimizers that it has, with the values at which it does nothing.
+        numbers: (t, lr, settings and statistics over "tensor" by name) -> what the function takes by name besides,
+            computed once a step in float64. Without it, the function takes the settings themselves.
+        statistics: by name. Those over "tensor" may be taken by `numbers`, all others by the function.
+        zero_grad: what it does in a step with zero gradient: "nothing" but to a zero gradient; "shrinks", a parameter,
+            as `closed_form` has it; or None: unknown, so that rows without a gradient cannot wait.
+
+    Raises:
+        ModifierError: naming the modifier and what is wrong with it.
+
+    >>> from surefoot.records.hyper import nonnegative
+    >>> def noisy(g, x, factor):
+    ...     return g + factor * x
+    >>> Modifier(noisy, "gradient", {"factor": nonnegative(0.0)}).fields
+    ('factor',)
+    """
+
+    function: Callable[..., Any]
+    stage: Stage
+    settings: Mapping[str, Hyper]
+    numbers: Callable[..., tuple] | None = None
+    statistics: Mapping[str, Statistic] = field(default_factory=dict)
+    zero_grad: Literal["nothing", "shrinks"] | None = None
+    name: str = ""
+    formula: str = ""
+    source: str = ""
+
+    def __post_init__(self):
+        if not self.name:
+            object.__setattr__(self, "name", self.function.__name__)
+        object.__setattr__(self, "__doc__", self.function.__doc__)
+        check(self)
+
+    def __repr__(self) -> str:
+        return f"<modifier {self.name}: {self.formula}>" if self.formula else f"<modifier {self.name}>"
+
+    @property
+    def main(self) -> Callable[..., Any]:
+        return self.function
+
+    @property
+    def takes(self) -> tuple[str, ...]:
+        """The names of what the function takes."""
+        return tuple(inspect.signature(self.function).parameters)
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Those of its own numbers."""
+        return tuple(name for name in self.takes if name not in TAKES[self.stage] and name not in self.statistics)
+
+    @property
+    def on_host(self) -> dict[str, Statistic]:
+        """The statistics that its numbers are computed from."""
+        wanted = () if self.numbers is None else inspect.signature(self.numbers).parameters
+        return {name: statistic for name, statistic in self.statistics.items() if name in wanted}
+
+    def acts(self, settings: Mapping[str, Any]) -> bool:
+        """Whether it does anything with these settings."""
+        return any(settings[name] != hyper.default for name, hyper in self.settings.items())
+
+    def at(
+        self, t, lr, settings: Mapping[str, Any], statistics: Mapping[str, Any], numbers: Callable | None = None
+    ) -> tuple:
+        """Its own numbers at step t.
+
+        Args:
+            t, lr: the step and its learning rate.
+            settings: its own, among others.
+            statistics: those that the numbers are computed from.
+            numbers: `self.numbers` for arrays of another library.
+        """
+        own = {name: settings[name] for name in self.settings}
+        if self.numbers is None:
+            return tuple(own[name] for name in self.fields)
+        return tuple((numbers or self.numbers)(t, lr, **own, **{name: statistics[name] for name in self.on_host}))
+
+
+def modifier(**description) -> Callable[[Callable[..., Any]], Modifier]:
+    """Decorator that makes a Modifier of a function; the arguments are those of Modifier."""
+    return lambda function: Modifier(function, **description)
+
+
+def fault(name: str, hyper: Hyper, value: Any) -> str | None:
+    """What is wrong with the value of a setting; None if nothing is.
+
+    >>> from surefoot.records.hyper import nonnegative
+    >>> fault("l1", nonnegative(0.0), -1)
+    'l1 must be a finite number of at least 0, got -1'
+    """
+    if hyper.is_flag or value is hyper.default:
+        return None
+    if isinstance(value, numbers.Real) and (value == hyper.default or hyper.admits(value)):
+        return None
+    return f"{name} must be {hyper.wanted()}, got {value!r}"
+
+
+def check(modifier: Modifier) -> None:
+    """Raises ModifierError unless every engine can run the modifier."""
+    name = modifier.name
+    if modifier.stage not in TAKES:
+        raise ModifierError(f"{name}: stage must be one of {', '.join(TAKES)}, got {modifier.stage!r}")
+    if not modifier.settings:
+        raise ModifierError(f"{name}: it has no settings, so nothing could turn it on; expected one")
+    for setting, hyper in modifier.settings.items():
+        if not isinstance(hyper, Hyper):
+            raise ModifierError(f"{name}: setting {setting!r} is {hyper!r}; expected a default with bounds")
+    if modifier.stage != "storage":  # whose bits are the engines' business
+        check_operations(modifier.function, name, "modifier", ModifierError)
+    first = TAKES[modifier.stage][0]
+    if modifier.takes[:1] != (first,):
+        raise ModifierError(f"{name}: the function must take {first} first, got ({', '.join(modifier.takes)})")
+    if modifier.numbers is None and modifier.stage not in ("storage", "average"):
+        for needed in modifier.fields:
+            if needed not in modifier.settings:
+                raise ModifierError(
+                    f"{name}: the function takes {needed!r}, which is neither a setting nor a statistic of it, nor "
+                    f"among {', '.join(TAKES[modifier.stage])}"
+                )
+    for statistic in modifier.statistics.values():
+        check_operations(statistic.of, name, "modifier", ModifierError)

@@ -1,0 +1,142 @@
+"""Rules and modifiers with statistics: the same bits in both engines, and the steps that the papers write."""
+
+import numpy as np
+import pytest
+from support.numerics import assert_identical, assert_same_memory
+from support.statistic_rules import RULES, caution, centralization
+
+from surefoot import modifiers
+from surefoot.engines import Step
+
+every_rule = pytest.mark.parametrize("name", RULES)
+SHAPES = [(1, 1), (7, 3), (3, 40), (1, 5000), (2100, 3), (6, 4, 5), (9,), ()]
+
+
+@pytest.fixture
+def registered():
+    """The modifiers of `support.statistic_rules`, for one test."""
+    for each in (centralization, caution):
+        modifiers.register(each)
+    yield
+    for each in (centralization, caution):
+        del modifiers.REGISTRY[each.name]
+
+
+def gradients(shape, dtype, count=4, seed=0):
+    rng = np.random.default_rng(seed)
+    return [rng.normal(size=shape).astype(dtype) for _ in range(count)]
+
+
+def ran(rule, shape, dtype="float64", engine="cpu", layout="C", **settings):
+    """(parameters, state) after some steps."""
+    step = Step(rule, engine=engine, **settings)
+    x = np.asarray(np.random.default_rng(9).normal(size=shape).astype(dtype), order=layout)
+    state = step.init(x)
+    for g in gradients(shape, dtype):
+        step.dense(x, np.asarray(g, order=layout), state)
+    return x, state
+
+
+@every_rule
+def test_the_papers_steps(name):
+    rule, by_hand = RULES[name]
+    x, _ = ran(rule, (7, 3))
+    expected = by_hand(np.random.default_rng(9).normal(size=(7, 3)), gradients((7, 3), "float64"))
+    np.testing.assert_allclose(x, expected, rtol=1e-12)
+
+
+@every_rule
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_references_bits(name, dtype):
+    for shape in SHAPES:
+        found, expected = (ran(RULES[name][0], shape, dtype, engine) for engine in ("cpu", "reference"))
+        assert_identical(found[0], expected[0], f"{shape}")
+        assert_same_memory(found[1], expected[1], f"{shape}")
+
+
+@every_rule
+def test_memory_with_gaps(name):
+    for shape in ((7, 3), (2100, 3)):
+        found, expected = (ran(RULES[name][0], shape, layout=layout) for layout in "FC")
+        assert_identical(found[0], expected[0])
+
+
+@every_rule
+def test_any_number_of_threads(name):
+    found = [ran(RULES[name][0], (300, 2000), "float32", threads=threads)[0] for threads in (1, 2, 3)]
+    assert_identical(found[0], found[1])
+    assert_identical(found[0], found[2])
+
+
+@every_rule
+def test_sparse_gradients(name):
+    """Rows without a gradient count as 0 in sums and means; they stay as they are."""
+    results = []
+    for engine in ("cpu", "reference"):
+        step = Step(RULES[name][0], engine=engine, lazy="touched")
+        x = np.random.default_rng(9).normal(size=(40, 3)).astype("float32")
+        state, rng = step.init(x), np.random.default_rng(0)
+        for _ in range(4):
+            ids = rng.integers(0, 20, 30)
+            step.rows(x, ids, rng.normal(size=(30, 3)).astype("float32"), state)
+        step.rows(x, np.arange(0), np.zeros((0, 3), "float32"), state)
+        results.append((x, state))
+    assert_identical(results[0][0], results[1][0])
+    assert_same_memory(results[0][1], results[1][1])
+    assert_identical(results[0][0][20:], np.random.default_rng(9).normal(size=(40, 3)).astype("float32")[20:])
+
+
+@every_rule
+def test_coordinates_that_are_not_finite_are_left_out_of_statistics(name):
+    results = []
+    for engine in ("cpu", "reference"):
+        step = Step(RULES[name][0], engine=engine, nonfinite="skip")
+        x = np.random.default_rng(9).normal(size=(6, 5)).astype("float32")
+        state = step.init(x)
+        for g in gradients((6, 5), "float32"):
+            g[2, 3], g[4, 0] = np.nan, 1e30
+            step.dense(x, g, state)
+        results.append((x, state))
+    assert_identical(results[0][0], results[1][0])
+    assert_same_memory(results[0][1], results[1][1])
+    assert np.isfinite(results[0][0]).all()
+    assert results[0][1].skipped == 8
+
+
+@pytest.mark.parametrize("setting", ["centralize", "cautious"])
+def test_modifiers_with_statistics(registered, setting):
+    for shape in ((7, 3), (2100, 3), (4,)):
+        for layout in "CF":
+            runs = [ran("adam", shape, "float32", e, layout, lr=0.1, **{setting: True}) for e in ("cpu", "reference")]
+            assert_identical(runs[0][0], runs[1][0])
+            assert_same_memory(runs[0][1], runs[1][1])
+    assert not np.array_equal(ran("adam", (7, 3), lr=0.1)[0], ran("adam", (7, 3), lr=0.1, **{setting: True})[0])
+
+
+def test_centralization_by_hand(registered):
+    x, _ = ran("sgd", (7, 3), lr=0.1, centralize=True)
+    expected = np.random.default_rng(9).normal(size=(7, 3))
+    for g in gradients((7, 3), "float64"):
+        expected = expected - 0.1 * (g - g.mean(1, keepdims=True))
+    np.testing.assert_allclose(x, expected, rtol=1e-12)
+
+
+def test_caution_by_hand(registered):
+    x, _ = ran("momentum", (7, 3), lr=0.1, momentum=0.9, cautious=True)
+    expected, velocity = np.random.default_rng(9).normal(size=(7, 3)), np.zeros((7, 3))
+    for g in gradients((7, 3), "float64"):
+        velocity = 0.9 * velocity + g
+        mask = velocity * g > 0
+        expected = expected - 0.1 * velocity * mask / max(mask.mean(), 1e-3)
+    np.testing.assert_allclose(x, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adagrad", "adam"])
+@pytest.mark.parametrize("granularity", ["row", "tensor"])
+def test_statistics_of_modifiers_with_shared_rates(registered, name, granularity):
+    if name == "sgd":
+        granularity = "coordinate"
+    settings = {"centralize": True, "clip_norm": 1.0, "weight_decay": 0.1, "granularity": granularity}
+    runs = [ran(name, (7, 3), "float32", engine, **settings) for engine in ("cpu", "reference")]
+    assert_identical(runs[0][0], runs[1][0])
+    assert_same_memory(runs[0][1], runs[1][1])

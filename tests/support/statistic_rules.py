@@ -1,0 +1,175 @@
+"""Rules and modifiers that need statistics, as someone would write them, and the same steps written from the papers."""
+
+import numpy as np
+
+from surefoot import ops
+from surefoot.modifiers import modifier
+from surefoot.records.hyper import flag
+from surefoot.rules import direction, fraction, maximum, mean, nonnegative, origin, positive, rule, scalar, scale, total
+
+
+def square_of_gradient(g):
+    return g * g
+
+
+def square_of_parameter(x):
+    return x * x
+
+
+@rule(
+    slots={"sum": scalar()},
+    statistics={"squares": total(square_of_gradient, "tensor")},
+    hyper={"lr": nonnegative(0.1), "eps": positive(1e-8)},
+)
+def adagrad_norm(x, g, g2, sum, squares, lr, eps):
+    """AdaGrad-Norm (Ward, Wu & Bottou 2019): one rate for the tensor, from the norms of its gradients."""
+    sum = sum + squares
+    return lr / (ops.sqrt(sum) + eps), g, sum
+
+
+def adagrad_norm_by_hand(x, gradients, lr=0.1, eps=1e-8):
+    total = 0.0
+    for g in gradients:
+        total += float((g * g).sum())
+        x = x - lr / (np.sqrt(total) + eps) * g
+    return x
+
+
+def square_of_direction(rate, direction):
+    return (rate * direction) * (rate * direction)
+
+
+def lamb_coefficients(t, lr, beta1, beta2, eps):
+    return lr, beta1, 1 - beta1, beta2, 1 - beta2, 1 / (1 - beta1**t), 1 / (1 - beta2**t), eps
+
+
+def trust_ratio(rate, direction, parameter, update, lr):
+    """The rate times ‖x‖/‖u‖, or 1 where one of them is 0, and the learning rate."""
+    trusted = ops.where(parameter > 0.0, ops.where(update > 0.0, ops.sqrt(parameter / update), 1.0), 1.0)
+    return lr * trusted * rate, direction
+
+
+@rule(
+    slots={"velocity": direction(), "square": scale()},
+    statistics={
+        "parameter": total(square_of_parameter, "tensor"),
+        "update": total(square_of_direction, "tensor"),
+    },
+    hyper={
+        "lr": nonnegative(0.01),
+        "beta1": fraction(0.9),
+        "beta2": fraction(0.999),
+        "eps": positive(1e-6),
+    },
+    coefficients=lamb_coefficients,
+    rescale=trust_ratio,
+)
+def lamb(x, g, g2, velocity, square, lr, beta1, fresh1, beta2, fresh2, correction1, correction2, eps):
+    """LAMB (You et al. 2020): Adam's step, as long as the tensor's norm says."""
+    velocity = beta1 * velocity + fresh1 * g
+    square = beta2 * square + fresh2 * g2
+    return correction1 / (ops.sqrt(square * correction2) + eps), velocity, velocity, square
+
+
+def lamb_by_hand(x, gradients, lr=0.01, beta1=0.9, beta2=0.999, eps=1e-6):
+    m, v = np.zeros_like(x), np.zeros_like(x)
+    for t, g in enumerate(gradients, 1):
+        m, v = beta1 * m + (1 - beta1) * g, beta2 * v + (1 - beta2) * g * g
+        u = m / (1 - beta1**t) / (np.sqrt(v / (1 - beta2**t)) + eps)
+        ratio = np.linalg.norm(x) / np.linalg.norm(u) if np.linalg.norm(x) > 0 and np.linalg.norm(u) > 0 else 1.0
+        x = x - lr * ratio * u
+    return x
+
+
+def cover(g2, rows, columns):
+    return ops.minimum(rows, columns) + g2
+
+
+@rule(
+    slots={"rows": scale(over="row"), "columns": scale(over="column")},
+    statistics={"of_row": maximum(cover, "row"), "of_column": maximum(cover, "column")},
+    hyper={"lr": nonnegative(0.1), "eps": positive(1e-8)},
+)
+def sm3(x, g, g2, rows, columns, of_row, of_column, lr, eps):
+    """SM3-II (Anil, Gupta, Koren & Singer 2019): an accumulator for each row and column of a matrix."""
+    nu = ops.minimum(rows, columns) + g2
+    return lr / (ops.sqrt(nu) + eps), g, of_row, of_column
+
+
+def sm3_by_hand(x, gradients, lr=0.1, eps=1e-8):
+    rows, columns = np.zeros((len(x), 1)), np.zeros((1, x.shape[1]))
+    for g in gradients:
+        nu = np.minimum(rows, columns) + g * g
+        rows, columns = nu.max(1, keepdims=True), nu.max(0, keepdims=True)
+        x = x - lr * g / (np.sqrt(nu) + eps)
+    return x
+
+
+def square_of_way(x, start):
+    return (x - start) * (x - start)
+
+
+def dog_coefficients(t, lr, eps, distance):
+    return lr, eps
+
+
+@rule(
+    slots={"start": origin(), "distance": scalar("eps"), "sum": scalar()},
+    statistics={"way": total(square_of_way, "tensor"), "squares": total(square_of_gradient, "tensor")},
+    hyper={"lr": nonnegative(1.0), "eps": positive(1e-6)},
+    coefficients=dog_coefficients,
+)
+def dog(x, g, g2, start, distance, sum, way, squares, lr, eps):
+    """DoG (Ivgi, Hinder & Carmon 2023): the distance from the start over the norm of the gradients so far."""
+    distance = ops.maximum(distance, ops.sqrt(way))
+    sum = sum + squares
+    return lr * distance / (ops.sqrt(sum) + eps), g, start, distance, sum
+
+
+def dog_by_hand(x, gradients, lr=1.0, eps=1e-6):
+    start, distance, total = x, eps, 0.0
+    for g in gradients:
+        distance = max(distance, float(np.linalg.norm(x - start)))
+        total += float((g * g).sum())
+        x = x - lr * distance / (np.sqrt(total) + eps) * g
+    return x
+
+
+RULES = {
+    "adagrad_norm": (adagrad_norm, adagrad_norm_by_hand),
+    "lamb": (lamb, lamb_by_hand),
+    "sm3": (sm3, sm3_by_hand),
+    "dog": (dog, dog_by_hand),
+}
+
+
+def itself(g):
+    return g
+
+
+@modifier(
+    stage="gradient",
+    settings={"centralize": flag(False, "subtract the mean of each row")},
+    statistics={"of_row": mean(itself, "row")},
+    formula="g ← g − mean of its row",
+    source="Yong, Huang, Hua & Zhang (2020), Gradient centralization, ECCV",
+)
+def centralization(g, of_row):
+    """The gradient without its row's mean."""
+    return g - of_row
+
+
+def agrees(direction, g):
+    return ops.where(direction * g > 0.0, 1.0, 0.0)
+
+
+@modifier(
+    stage="direction",
+    settings={"cautious": flag(False, "no coordinate moves against its gradient")},
+    statistics={"share": mean(agrees, "tensor")},
+    formula="d ← d [d g > 0] / mean [d g > 0]",
+    source="Liang, Chen, Liu & Liu (2024), Cautious optimizers",
+)
+def caution(direction, g, share):
+    """The direction where it agrees with the gradient, as long as before on average."""
+    return ops.where(direction * g > 0.0, direction, 0.0) / ops.maximum(share, 1e-3)
