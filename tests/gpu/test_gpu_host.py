@@ -116,6 +116,20 @@ def test_only_numbers_that_change_are_computed_on_the_device(kind, most, monkeyp
     assert len(operations.seen) <= most, operations.seen
 
 
+def test_a_graph_copies_no_numbers_from_the_host(uploads, monkeypatch):
+    """Which has another use for that memory when the graph is replayed; those on the device are kept for it."""
+    step, t = CONCRETE["rmsprop"].step(engine="reference", lr=0.1), torch.tensor([3.0], dtype=torch.float64)
+    numbers = gpu.Numbers(step, DEVICE)
+    for rate, captures in ((0.1, False), (0.1, True), (0.3, True), (0.3, False), (0.3, True)):
+        monkeypatch.setattr(gpu, "is_capturing", lambda captures=captures: captures)
+        step.change_lr(rate)
+        uploads.clear()
+        row = numbers.at(t.to(DEVICE))
+        assert row[0, 1:].tolist() == [*step.coefficients(3), *step.numbers(3)]
+        assert not (uploads and captures)
+    assert len(numbers.captured) == 2
+
+
 def unaligned(parameter):
     """The same numbers, 4 bytes behind a multiple of 16."""
     room = torch.empty(parameter.numel() + 4, device=parameter.device)

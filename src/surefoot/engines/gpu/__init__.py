@@ -100,7 +100,7 @@ class Numbers:
 
     def __init__(self, step: Settings, device: torch.device):
         self.step, self.device = step, device
-        self.known, self.uploaded = np.empty((0, 0)), torch.empty(0)
+        self.known, self.uploaded = b"", torch.empty(0)
         self.first, self.ahead, self.hyper = 0, (), {}
         self.captured: list[Tensor] = []
         # Where nothing asks for t, numbers that stay the same need no upload.
@@ -120,10 +120,7 @@ class Numbers:
         if len(steps) == 1 or (steps == steps[0]).all():
             return self.of_all(int(steps[0]))
         rows = {t: self.row(t) for t in np.unique(steps).tolist()}
-        array = np.array([rows[t] for t in steps.tolist()], float)
-        if not np.array_equal(array, self.known):
-            self.known, self.uploaded = array, upload(array, self.device)
-        return self.uploaded
+        return self.kept(np.array([rows[t] for t in steps.tolist()], float))
 
     def of_all(self, t: int) -> Tensor:
         """The row of step t, one of AHEAD that are uploaded at once if nothing has changed since the last time."""
@@ -151,7 +148,7 @@ class Numbers:
                 f"({error}); leave capturable and fused off, and give the learning rate as a number"
             ) from error
         computed = {k: column.reshape(-1) for k, column in enumerate(columns) if isinstance(column, Tensor)}
-        constant = self.constant(np.array([[0.0 if k in computed else column for k, column in enumerate(columns)]]))
+        constant = self.kept(np.array([[0.0 if k in computed else column for k, column in enumerate(columns)]]))
         if not computed:
             return constant
         result = constant.repeat(max(map(len, computed.values())), 1)
@@ -159,19 +156,17 @@ class Numbers:
             result[:, k] = column
         return result
 
-    def constant(self, array: np.ndarray) -> Tensor:
-        """A row of which nothing is computed on the device: the one that is there, if it is the same."""
-        captures = is_capturing()
-        if np.array_equal(array, self.known):
+    def kept(self, array: np.ndarray) -> Tensor:
+        """The numbers of an array on the device: those that are there, if they are the same."""
+        captures, known = is_capturing(), array.tobytes()
+        if known == self.known:
             self.captured += [self.uploaded] if captures else []
             return self.uploaded
         if captures:
             # A graph would copy, each time, from memory of the host that has another use by then.
-            row = torch.empty(array.shape, dtype=torch.float64, device=self.device)
-            for k, number in enumerate(array[0].tolist()):
-                row[:, k] = number
-            return row
-        self.known, self.uploaded = array, upload(array, self.device)
+            filled = [torch.full((1,), x, dtype=torch.float64, device=self.device) for x in array.ravel().tolist()]
+            return torch.cat(filled).view(array.shape)
+        self.known, self.uploaded = known, upload(array, self.device)
         return self.uploaded
 
 
