@@ -8,6 +8,7 @@ import ctypes
 import functools
 import math
 import mmap
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,11 +21,15 @@ HUGE = 1 << 21
 """Bytes of a huge page."""
 PIECE = 8 * HUGE
 """Bytes that are moved at a time."""
-LONGEST = 1.0
+LONGEST = 10.0
 """Seconds that moving may take; the system slowly moves what is left."""
+MOVING = "surefoot-huge-pages"
+"""The name of threads that move tables."""
 MADV_COLLAPSE = 25
 """Linux's number, since version 6.1; Python has no name for it."""
 SETTING = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+
+_one_at_a_time = threading.Lock()
 
 
 def empty(shape: tuple[int, ...], dtype) -> np.ndarray:
@@ -60,13 +65,24 @@ def advise_huge_pages(address: int, size: int) -> None:
 
 
 def move_to_huge_pages(address: int, size: int) -> None:
-    """For memory in use: it stays at its address, and others may read and write it meanwhile."""
+    """For memory in use: it stays at its address, and others may read and write it meanwhile.
+
+    A thread does it in the background, as the system takes some seconds for a gigabyte. It only has the system look for
+    the pages, so that memory may also be freed meanwhile.
+    """
     advise_huge_pages(address, size)
     begin, end = whole_pages(address, size)
-    advise, until = madvise(), time.perf_counter() + LONGEST
-    while advise and begin < end and time.perf_counter() < until:
-        advise(begin, min(PIECE, end - begin), MADV_COLLAPSE)
-        begin += PIECE
+    if begin < end and (advise := madvise()):
+        threading.Thread(target=move, args=(advise, begin, end), name=MOVING, daemon=True).start()
+
+
+def move(advise: Callable, begin: int, end: int) -> None:
+    """Moves whole pages, unless that takes too long; the pages of one table at a time."""
+    with _one_at_a_time:
+        until = time.perf_counter() + LONGEST
+        while begin < end and time.perf_counter() < until:
+            advise(begin, min(PIECE, end - begin), MADV_COLLAPSE)
+            begin += PIECE
 
 
 def whole_pages(address: int, size: int) -> tuple[int, int]:

@@ -135,8 +135,10 @@ def pool(workers: int) -> ThreadPoolExecutor:
 
 
 # torch's threads. They belong to OpenMP, and after each of torch's operations they look out for the next one for about
-# a millisecond, without sleeping: threads of ours would have to wait until they give up their core. But where another
-# program wants a core too, a team is late: it ends when each of its threads has had its turn, with work or without.
+# a millisecond, without sleeping: threads of ours would have to wait until they give up their core. (With two cores, a
+# step of 26 tables takes 1.4 ms in torch's team and 1.8 in our pool.) But where another program wants a core too, a
+# team is late: it ends when each of its threads has had its turn, with work or without. (Next to one busy process, the
+# same step takes 26 ms in a team, and 2.2 ms where late teams are left alone for a while.)
 
 
 def loaded_torch() -> Any:

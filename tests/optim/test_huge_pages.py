@@ -1,6 +1,8 @@
 """Tables are moved into huge pages: nothing but their pages changes."""
 
+import mmap
 import re
+import threading
 from pathlib import Path
 
 import pytest
@@ -50,8 +52,20 @@ def test_moving_to_huge_pages_changes_nothing(monkeypatch):
     assert torch.equal(view, kept[:, :1])
 
 
+def wait_until_moved():
+    for thread in threading.enumerate():
+        if thread.name == hugepages.MOVING:
+            thread.join()
+
+
 def test_a_table_is_moved():
-    parameter = table()
+    """In memory of its own, whatever earlier tests have left of the heap."""
+    if not hasattr(mmap, "MAP_ANONYMOUS"):
+        pytest.skip("the system has no such mappings")
+    memory = mmap.mmap(-1, 4 * ROWS * WIDTH, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    parameter = torch.nn.Parameter(torch.frombuffer(memory, dtype=torch.float32).view(ROWS, WIDTH))
+    with torch.no_grad():
+        parameter.normal_()
     begin, _ = hugepages.whole_pages(parameter.data_ptr(), parameter.nbytes)
     advise = hugepages.madvise()
     if not advise or advise(begin, hugepages.HUGE, hugepages.MADV_COLLAPSE):
@@ -59,7 +73,28 @@ def test_a_table_is_moved():
     optimizer = Adagrad([parameter])
     parameter.grad = gradient(0)
     optimizer.step()
+    wait_until_moved()
     assert in_huge_pages(begin) >= 2 * hugepages.HUGE // 1024
+
+
+def test_a_step_does_not_wait_for_it(monkeypatch):
+    """Nor for a system that takes long to move a page."""
+    called, go_on = threading.Event(), threading.Event()
+
+    def advise(address, size, how):
+        if how == hugepages.MADV_COLLAPSE:
+            called.set()
+            go_on.wait(60)
+
+    monkeypatch.setattr(hugepages, "madvise", lambda: advise)
+    parameter = table()
+    optimizer = Adagrad([parameter])
+    parameter.grad = gradient(0)
+    optimizer.step()
+    assert called.wait(60)
+    assert not go_on.is_set()
+    go_on.set()
+    wait_until_moved()
 
 
 def test_a_table_is_moved_once(monkeypatch):
@@ -83,9 +118,11 @@ def test_moving_pages_ends_after_a_while(monkeypatch):
     monkeypatch.setattr(hugepages, "madvise", lambda: lambda *arguments: calls.append(arguments))
     monkeypatch.setattr(hugepages, "LONGEST", 0.0)
     hugepages.move_to_huge_pages(0, 100 * hugepages.PIECE)
+    wait_until_moved()
     assert [arguments[2] for arguments in calls] == [14], "a hint alone"
     monkeypatch.setattr(hugepages, "LONGEST", 60.0)
     hugepages.move_to_huge_pages(hugepages.HUGE - 1, 2 * hugepages.PIECE)
+    wait_until_moved()
     begin, end = hugepages.whole_pages(hugepages.HUGE - 1, 2 * hugepages.PIECE)
     assert [arguments[2] for arguments in calls[1:]] == [14, 25, 25]
     assert sum(size for _, size, _ in calls[2:]) == end - begin

@@ -154,11 +154,13 @@ def test_values_of_other_types_are_text():
             "d": pyarrow.array([1, 2, None], pyarrow.date32()),
             "n": pyarrow.array([None, None, None], pyarrow.null()),
             "m": pyarrow.array(["1.10", "2", None]).cast(pyarrow.decimal128(10, 2)),
-            "v": pyarrow.array(["view", None, "a"], pyarrow.string_view()),
         }
     )
+    texts = {"f": ["1", "0.1", "1e-07"], "b": ["True", "False", None]}
+    if int(pyarrow.__version__.partition(".")[0]) >= 21:  # earlier ones do not write them
+        texts["v"] = ["view", None, "a"]
+        table = table.append_column("v", pyarrow.array(texts["v"], pyarrow.string_view()))
     asked = Table("y", categorical=["i", "f"], numeric=["m"])
-    texts = {"f": ["1", "0.1", "1e-07"], "b": ["True", "False", None], "v": ["view", None, "a"]}
     text = pyarrow.table([texts.get(name, table[name]) for name in table.column_names], table.column_names)
     found, expected = (joined(list(read(file, asked, dtype="float64"))) for file in (as_parquet(table), as_csv(text)))
     assert_same(found, expected)

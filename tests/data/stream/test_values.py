@@ -8,6 +8,7 @@ from decimal import Decimal
 
 import numpy as np
 import pandas
+import pyarrow
 import pytest
 
 from surefoot.data import DataError
@@ -87,9 +88,19 @@ def assert_same(found, expected, what):
         np.testing.assert_array_equal(getattr(found, name), array, err_msg=f"{what}: {name}", strict=True)
 
 
+def encodes_float16() -> bool:
+    try:
+        pyarrow.array(np.zeros(1, np.float16)).dictionary_encode()
+    except pyarrow.ArrowNotImplementedError:
+        return False
+    return True
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_the_same_value_in_dicts_frames_parquet_and_csv(case):
     values, kinds, dtype = CASES[case]
+    if dtype == "float16" and not encodes_float16():
+        pytest.skip("this PyArrow makes no categories of float16")
     for kind in kinds:
         table = Table(target="y", **kind)
         expected = from_file(as_csv(values), table)
