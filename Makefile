@@ -22,8 +22,9 @@ SHIPPED := src/surefoot/native/shipped
 
 # Tests that use every dependency and every kind of kernel, in a few minutes. Old releases warn of what newer ones of
 # others deprecate.
-LOWEST_TESTS := tests/native tests/conformance/test_storage.py tests/oracles/test_torch.py tests/optim/test_checkpoints.py \
-  tests/learn/test_linear.py tests/data/stream tests/cli/test_cli_train.py tests/lab/test_figures.py
+LOWEST_TESTS := tests/native tests/conformance/test_storage.py tests/oracles/test_torch.py \
+  tests/oracles/test_optax_lockstep.py tests/optim/test_checkpoints.py tests/learn/test_linear.py tests/data/stream \
+  tests/cli/test_cli_train.py tests/lab/test_figures.py
 
 .PHONY: help run test test-all test-lowest lint format bench clean distclean
 .DEFAULT_GOAL := help
@@ -100,5 +101,5 @@ $(LOWEST)/.installed: pyproject.toml tools/lowest_versions.py | $(DEV)
 	$(BIN)/python tools/lowest_versions.py > $(LOWEST)/constraints.txt
 	@echo 'Installing the lowest versions into $(LOWEST): about a minute, only this once'
 	$(LOWEST)/bin/python -m pip install --disable-pip-version-check -qq --constraint $(LOWEST)/constraints.txt \
-	  --editable '.[lab,table,torch]' expecttest hypothesis pytest pytest-xdist
+	  --editable '.[all]' expecttest hypothesis pytest pytest-xdist
 	@touch $@

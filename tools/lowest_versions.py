@@ -1,6 +1,6 @@
 """The lowest versions that pyproject.toml admits, as constraints for pip: `make test-lowest` installs them.
 
-What runs the tests is as in constraints.txt; JAX, whose lowest release needs a later NumPy, is left out.
+What runs the tests is as in constraints.txt.
 """
 
 import re
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-EXTRAS = "torch", "lab", "table"
+EXTRAS = "jax", "torch", "lab", "table"
 TOOLS = "expecttest", "hypothesis", "iniconfig", "execnet", "packaging", "pluggy", "pytest", "pytest-xdist"
 BOUND = re.compile(r"^([A-Za-z0-9._-]+)\s*>=\s*([0-9.]+)")
 
