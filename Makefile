@@ -92,7 +92,7 @@ $(RUN) $(DEV): pyproject.toml constraints.txt
 
 # What a wheel has too: without them, a first `surefoot train` compiles its kernels.
 $(SHIPPED): pyproject.toml tools/ship_kernels.py | $(RUN)
-	@echo 'Compiling the kernels of a first training: half a minute, only this once'
+	@echo 'Compiling the kernels of a first training: about a minute, only this once'
 	@$(BIN)/python tools/ship_kernels.py
 	@touch $@
 

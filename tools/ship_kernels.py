@@ -11,14 +11,15 @@ import sys
 import tempfile
 from pathlib import Path
 
+import numpy as np
+
 FORMATS = {
     "svmlight": (lambda row: f"{row[0]} 1:{row[1]} {row[2]}:1\n", []),
     "csv": (lambda row: f"{row[0]},{row[1]},c{row[2]}\n", ["--target", "label"]),
     "vw": (lambda row: f"{row[0]} |f a:{row[1]} w{row[2]}\n", []),
 }
 """A line of each format, and options to read it with."""
-ROWS = 40_000
-"""So many that learning rates are dropped: fewer ones have kernels of their own."""
+ROWS = 2000
 
 
 def ship(folder: Path) -> None:
@@ -32,6 +33,7 @@ def ship(folder: Path) -> None:
         shipped.FOLDER = folder
         codegen.shipping = functools.partial(shipped.write, folder)
         learn(Path(temporary))
+        learn_at_fewer_rates()
         step()
 
 
@@ -49,6 +51,23 @@ def learn(folder: Path) -> None:
         for rate in ([], ["--lr", "0.1"]):
             run([*map(str, ["train", file, "--model", model, *options, *rate]), "--quiet"])
         run([*map(str, ["predict", model, file, "--out", folder / "predictions"]), "--quiet"])
+
+
+def learn_at_fewer_rates() -> None:
+    """Trainings drop learning rates that do badly, and each number of rates has a kernel; of several classes, one."""
+    from surefoot.engines.examples import Examples
+    from surefoot.learn.learner import Learner
+    from surefoot.learn.rates import WIDTHS
+    from surefoot.learn.settings import Settings
+
+    example = Examples(np.array([0, 1]), np.array([0]), np.ones(1), np.ones(1), np.ones(1))
+    for outputs in (1, 3):
+        for width in WIDTHS:
+            learner = Learner(Settings(outputs=outputs))
+            rates = learner.rates[:width]
+            steps = learner.settings.steps(rates, 1.0, 1.0)
+            learner.bank.choose(range(width), steps, [rate.implicit for rate in rates])
+            learner.bank.learn(example)
 
 
 def step() -> None:
