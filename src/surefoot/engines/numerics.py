@@ -45,6 +45,8 @@ def from_bfloat16(bits) -> np.ndarray:
 
 def decode(x: np.ndarray) -> np.ndarray:
     """The values of an array in the type they are computed in."""
+    if x.dtype.char in "fd":
+        return x
     if x.dtype == np.uint16:
         return from_bfloat16(x)
     return x.astype(ARITHMETIC[x.dtype.name], copy=False)

@@ -83,7 +83,11 @@ class Program:
             raise ModifierError(f"found two modifiers with a number {min(twice)!r}; rename one of them")
 
     def __reduce__(self):
-        return Program, (self.rule, self.modifiers, self.granularity)  # records are pickled by name, functions are not
+        return program_of, (
+            self.rule,
+            self.modifiers,
+            self.granularity,
+        )  # records are pickled by name, functions are not
 
     @functools.cached_property
     def numbers(self) -> type:
@@ -238,6 +242,12 @@ class Program:
         elif statistic == "g2":
             lines.append("    return square")
         return "\n".join(lines) + "\n"
+
+
+@functools.lru_cache(maxsize=1024)
+def program_of(rule: Rule, modifiers: tuple[Modifier, ...] = (), granularity: str = "coordinate") -> Program:
+    """The program, one object for the same arguments: it knows its operations."""
+    return Program(rule, modifiers, granularity)
 
 
 class Evaluated(NamedTuple):

@@ -9,7 +9,7 @@ from typing import Any
 
 from surefoot import modifiers, rules, schedules
 from surefoot.engines.numerics import ARITHMETIC
-from surefoot.engines.program import Program
+from surefoot.engines.program import Program, program_of
 from surefoot.modifiers import Modifier
 from surefoot.modifiers.record import fault
 from surefoot.records.hyper import Hyper
@@ -116,6 +116,8 @@ class Settings:
 
     def shrinkage(self, t) -> tuple:
         """(keep, l1, l2): what shrinks parameters at step t, see `modifiers.closed_form`."""
+        if not self.regularized:
+            return 1.0, 0.0, 0.0
         numbers = self.numbers(t)
         return tuple(getattr(numbers, name, still) for name, still in (("keep", 1.0), ("l1", 0.0), ("l2", 0.0)))
 
@@ -137,7 +139,7 @@ class Settings:
     @functools.cached_property
     def program(self) -> Program:
         """What a step does to a coordinate."""
-        return Program(self.rule, tuple(m for m in self.modifiers if m.stage not in OF_STORAGE), self.granularity)
+        return program_of(self.rule, tuple(m for m in self.modifiers if m.stage not in OF_STORAGE), self.granularity)
 
     @property
     def average(self) -> bool:

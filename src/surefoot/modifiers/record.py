@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import numbers
 from collections.abc import Callable, Mapping
@@ -82,17 +83,17 @@ class Modifier(Record):
     def main(self) -> Callable[..., Any]:
         return self.function
 
-    @property
+    @functools.cached_property
     def takes(self) -> tuple[str, ...]:
         """The names of what the function takes."""
         return tuple(inspect.signature(self.function).parameters)
 
-    @property
+    @functools.cached_property
     def fields(self) -> tuple[str, ...]:
         """Those of its own numbers."""
         return tuple(name for name in self.takes if name not in TAKES[self.stage] and name not in self.statistics)
 
-    @property
+    @functools.cached_property
     def on_host(self) -> dict[str, Statistic]:
         """The statistics that its numbers are computed from."""
         wanted = () if self.numbers is None else inspect.signature(self.numbers).parameters

@@ -287,7 +287,15 @@ class Rule(Record):
 
     def bound(self, namespace=ops.ARRAY_OPS, dtype=None) -> Callable[..., tuple]:
         """The function with `ops` meaning `namespace` and its literals of type `dtype`."""
-        return ops.bind(self.function, namespace, dtype)
+        if namespace is not ops.ARRAY_OPS:
+            return ops.bind(self.function, namespace, dtype)
+        if dtype not in self._bound:
+            self._bound[dtype] = ops.bind(self.function, namespace, dtype)
+        return self._bound[dtype]
+
+    @functools.cached_property
+    def _bound(self) -> dict[Any, Callable[..., tuple]]:
+        return {}
 
 
 def rule(**description) -> Callable[[Callable[..., tuple]], Rule]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,14 +10,14 @@ import numpy as np
 
 from surefoot.engines.cpu.arguments import Numbers
 from surefoot.engines.numerics import ARITHMETIC, rounding_key
-from surefoot.engines.program import Program
+from surefoot.engines.program import Program, program_of
 from surefoot.engines.settings import Settings
 from surefoot.rules import REGISTRY
 
 APART = 32
 """Numbers between what two threads write, so that they do not share a cache line."""
 
-NO_RULE = Program(REGISTRY["sgd"])
+NO_RULE = program_of(REGISTRY["sgd"])
 """For drivers that call no rule."""
 
 
@@ -50,12 +51,25 @@ class Kind:
         return self.program.granularity != "coordinate"
 
 
-def kind_of(step: Settings, storage: str, **more: Any) -> Kind:
+def kind_of(step: Settings, storage: str, catches_up: bool = False) -> Kind:
     """What drivers are compiled for that step parameters of a storage type."""
-    program = step.program
+    return _kind_of(step.program, storage, catches_up, step.nonfinite == "propagate")
+
+
+@functools.lru_cache(maxsize=1024)
+def _kind_of(program: Program, storage: str, catches_up: bool, propagate: bool) -> Kind:
     if program.granularity == "tensor":  # drivers are handed its mean square; to them it is that of a row
-        program = Program(program.rule, program.modifiers, "row")
-    return Kind(ARITHMETIC[storage], program, propagate=step.nonfinite == "propagate", **more)
+        program = program_of(program.rule, program.modifiers, "row")
+    return Kind(ARITHMETIC[storage], program, catches_up, propagate)
+
+
+@functools.lru_cache(maxsize=1024)
+def measuring(kind: Kind, statistic: str) -> Kind:
+    """What a driver is compiled for that measures a statistic for such steps."""
+    program = kind.program
+    if statistic == "g2" or statistic in program.statistics_of_gradient:
+        program = program_of(NO_RULE.rule, program.modifiers)  # one kernel serves all rules, which have no part in it
+    return Kind(kind.dtype, program, statistic=statistic)
 
 
 def in_type(kind: Kind, coefficients: tuple, numbers: Any) -> tuple[tuple, Any]:

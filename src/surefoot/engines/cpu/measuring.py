@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ import numpy as np
 from surefoot import threads
 from surefoot.engines.arrays import ROWS_AT_ONCE
 from surefoot.engines.cpu.arguments import Acting
-from surefoot.engines.cpu.kind import NO_RULE, Kind, in_type, workspaces
+from surefoot.engines.cpu.kind import NO_RULE, Kind, in_type, measuring, workspaces
 from surefoot.engines.cpu.memory import stored
 from surefoot.engines.cpu.specialize import specialize
 from surefoot.engines.numerics import BLOCK, decode, encode, rounding_key
@@ -40,13 +39,8 @@ class Measured:
     def acting(self, measure: Callable[[Statistic, Kind, Acting], Any]) -> Acting:
         """What acts in the step, once `measure` has measured every statistic."""
         for name, statistic in self.step.measured:
-            program = self.kind.program
-            if (
-                name == "g2" or name in program.statistics_of_gradient
-            ):  # the rule has no part in it: one kernel serves all of them
-                program = Program(NO_RULE.rule, program.modifiers)
-            kind = replace(self.kind, program=program, statistic=name, catches_up=False, propagate=False)
-            found = measure(statistic, kind, self._now(program))
+            kind = measuring(self.kind, name)
+            found = measure(statistic, kind, self._now(kind.program))
             if name == "g2":
                 self.mean = np.array([found]).astype(self.kind.dtype)
             else:
