@@ -169,7 +169,8 @@ def parts_of(architecture: Architecture, rules: tuple[Rule, ...], kind: BankKind
             names[name] = numba.njit(function, **INNER)
         for name, function in zip(("VIEWS", "COMMON_AT", "PUT_COMMON"), slots_with_common(common), strict=True):
             names[name] = numba.njit(function, **INNER)
-        names |= {"MODIFIERS_AT": penalties_as_modifiers(around.program), "AFTER": after(around.program, names)}
+        program, operations = around.program, compiling.operations(around.program, np.dtype(around.dtype).type)
+        names |= {"MODIFIERS_AT": penalties_as_modifiers(program), "AFTER": after(program, names | operations)}
         names["ZERO_GRAD_NUMBER"] = jitted(f"number_{way}", names)
         begins[part.of] += part.width * (1 + common.count(False))
         found.append(names)
