@@ -3,6 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
+from numba.extending import overload
+
+from surefoot.native.codegen import INLINE
+
 
 def together(arguments: str, elements: list[str], names: dict[str, Any]) -> Callable:
     """A function of `arguments` that returns the tuple of the elements, each with its own number for {k}.
@@ -21,3 +25,13 @@ def written(source: str, name: str, names: dict[str, Any]) -> Callable:
     space = dict(names)
     exec(source, space)
     return space[name]
+
+
+def to_fixed_tuple(array, count):
+    """The first `count` numbers of an array, for a count that is known when compiling."""
+
+
+@overload(to_fixed_tuple, jit_options=INLINE, prefer_literal=True)  # pyright: ignore[reportArgumentType]
+def _to_fixed_tuple(array, count):
+    size = getattr(count, "literal_value", None)
+    return None if size is None else together("array, count", ["array[{k}]"] * size, {})

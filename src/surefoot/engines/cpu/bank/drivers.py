@@ -12,12 +12,12 @@ for each part, in its copy for that part's rule; PART_WIDTH and PART_BEGIN say w
 """
 
 import numpy as np
-from numba.np.unsafe.ndarray import to_fixed_tuple
 
 from surefoot.engines.cpu.bank.arguments import VECTOR
 from surefoot.engines.cpu.drivers.deferred import steps_in_stretch, stretch_of
 from surefoot.engines.cpu.prefetch import prefetch, prefetch_number
 from surefoot.engines.cpu.slots import load, store
+from surefoot.engines.cpu.unrolling import to_fixed_tuple
 from surefoot.engines.cpu.vectors import AT_ONCE, put_columns, take_columns
 
 # ruff: noqa: F821

@@ -5,10 +5,10 @@ step have gradient 0, so that they count in the mean, and their own memory waits
 """
 
 import numpy as np
-from numba.np.unsafe.ndarray import to_fixed_tuple
 
 from surefoot.engines.cpu.drivers.coordinate import step_coordinate
 from surefoot.engines.cpu.slots import load
+from surefoot.engines.cpu.unrolling import to_fixed_tuple
 
 # ruff: noqa: F821
 

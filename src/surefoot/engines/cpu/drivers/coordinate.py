@@ -1,12 +1,12 @@
 """One row and one coordinate: the step that all drivers share."""
 
 import numpy as np
-from numba.np.unsafe.ndarray import to_fixed_tuple
 
 from surefoot.engines.cpu.arguments import Acting
 from surefoot.engines.cpu.codecs import decode, encode
 from surefoot.engines.cpu.drivers.statistics import in_common
 from surefoot.engines.cpu.slots import load, not_finite, store, store_row
+from surefoot.engines.cpu.unrolling import to_fixed_tuple
 
 # ruff: noqa: F821
 

@@ -1,10 +1,10 @@
 """What steps with zero gradient do to a row."""
 
 import numpy as np
-from numba.np.unsafe.ndarray import to_fixed_tuple
 
 from surefoot.engines.cpu.codecs import decode, encode
 from surefoot.engines.cpu.slots import load, row_of, store, store_row
+from surefoot.engines.cpu.unrolling import to_fixed_tuple
 
 # ruff: noqa: F821
 
