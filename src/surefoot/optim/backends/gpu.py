@@ -259,7 +259,7 @@ class FusedOnGPU(FusedGroup):
     def take(self, gradients: list[Tensor]) -> bool:
         """Also False where a gradient now lies such that it would slow down all others: they part then."""
         super().take(gradients)
-        return self.is_new or not self.many.aligned or not (self.addresses[:, 1] % 16).any()
+        return self.is_new or not self.many.aligned or np.bitwise_or.reduce(self.addresses[:, 1]) % 16 == 0
 
     def next_on_device(self) -> Tensor:
         """The number of each parameter's next step, where it is counted on the device."""
