@@ -169,7 +169,8 @@ def conventions(rule: Rule):
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="conventions of other libraries", title_justify="left")
     table.add_column("library", no_wrap=True)
     table.add_column("differs in")
+    own = {**rule.defaults, **rule.options}
     for library, values in rule.conventions.items():
-        changed = {key: value for key, value in values.items() if value != rule.hyper[key].default}
+        changed = {key: value for key, value in values.items() if value != own[key]}
         table.add_row(library, ", ".join(f"{key} = {value:g}" for key, value in changed.items()) or "nothing")
     return table
