@@ -69,6 +69,25 @@ def elementwise(scalar: Callable) -> Callable:
     return either
 
 
+def decomposition(name: str) -> Callable:
+    """A function of `linalg` for stacks of matrices; NaN from NumPy, too, where they cannot be decomposed."""
+
+    def decomposed(matrix, **options):
+        of = library(matrix)
+        try:
+            return getattr(of.linalg, name)(matrix, **options)
+        except np.linalg.LinAlgError:
+            return tuple(part + np.nan for part in getattr(np.linalg, name)(np.zeros_like(matrix), **options))
+
+    return decomposed
+
+
+eigh = decomposition("eigh")
+"""(eigenvalues, eigenvectors) of symmetric matrices, for rules of whole arrays."""
+svd = decomposition("svd")
+"""(U, singular values, Vᵀ) of matrices, for rules of whole arrays."""
+
+
 def lookup(table: np.ndarray, k):
     """table[k], or its last entry where k is beyond; for coefficients, as engines have no tables.
 

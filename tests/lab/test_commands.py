@@ -8,7 +8,7 @@ from rich.cells import cell_len
 
 from surefoot.cli import run
 from surefoot.lab.published import ROWS, Finding
-from surefoot.rules import REGISTRY
+from surefoot.rules import MATRIX_RULES, REGISTRY
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +26,7 @@ def out(capsys, *arguments, code=0):
 class TestRules:
     def test_the_family(self, capsys):
         text = out(capsys, "rules")
-        for name in REGISTRY:
+        for name in (*REGISTRY, *MATRIX_RULES):
             assert name in text
 
     @pytest.mark.parametrize("name", REGISTRY)
@@ -37,6 +37,13 @@ class TestRules:
             assert expected in text
         assert ("none" if not rule.slots else f"{4 * len(rule.slots)} bytes per coordinate") in text
 
+    @pytest.mark.parametrize("name", MATRIX_RULES)
+    def test_one_rule_of_whole_arrays(self, capsys, name):
+        text, rule = out(capsys, "rules", name), MATRIX_RULES[name]
+        for expected in (rule.summary[:40], *rule.hyper, *rule.slots, "matrices: ", "gradients must be dense"):
+            assert expected in text
+        assert json.loads(out(capsys, "rules", name, "--json"))["memory_bytes_per_coordinate"] is None
+
     @pytest.mark.parametrize("width", ["40", "80"])
     def test_narrow_terminals(self, capsys, monkeypatch, width):
         monkeypatch.setenv("COLUMNS", width)
@@ -46,7 +53,7 @@ class TestRules:
 
     def test_json(self, capsys):
         family = json.loads(out(capsys, "rules", "--json"))
-        assert [rule["name"] for rule in family] == list(REGISTRY)
+        assert [rule["name"] for rule in family] == [*REGISTRY, *MATRIX_RULES]
         one = json.loads(out(capsys, "rules", "ftrl", "--json"))
         assert one["memory_bytes_per_coordinate"] == 8
         assert one["hyperparameters"]["lr"] == {

@@ -5,10 +5,10 @@ import pytest
 
 import surefoot
 from surefoot import ops, schedules
-from surefoot.lab.full_matrix import FullMatrix
+from surefoot.engines import Step
 from surefoot.lab.problems import PROBLEMS, Problem
 from surefoot.lab.race import Entry, Run, Score
-from surefoot.rules import REGISTRY, RuleError, nonnegative, rule, scale
+from surefoot.rules import MATRIX_RULES, REGISTRY, RuleError, nonnegative, rule, scale
 from surefoot.schedules import parse
 
 
@@ -42,7 +42,7 @@ class TestPublished:
 
 
 class TestEveryRule:
-    @pytest.mark.parametrize("name", [*REGISTRY, "full_matrix"])
+    @pytest.mark.parametrize("name", [*REGISTRY, *MATRIX_RULES])
     def test_shapes_start_and_finite_numbers(self, name):
         result = surefoot.trace(name, "bowl", steps=7, noise=0.5)
         path = result[name]
@@ -157,9 +157,10 @@ class TestRejected:
             ({"rules": []}, "no rule to trace"),
             ({"rules": "adagrad", "problem": "rotate"}, "did you mean 'rotated'"),
             ({"rules": "adagrad", "gama": 1}, "no hyperparameter 'gama'"),
-            ({"rules": "full_matrix", "gamma": 0.9}, "full_matrix: there is no setting 'gamma'"),
+            ({"rules": "full_matrix", "gamma": 0.9}, "full_matrix: there is no hyperparameter 'gamma'"),
             ({"rules": "full_matrix", "convention": "pytorch"}, "full_matrix: there is no convention"),
             ({"rules": "full_matrix", "eps": 0.0}, "full_matrix: eps must lie in"),
+            ({"rules": "full_matrix", "l1": 0.1}, "full_matrix: proximal acts on each coordinate"),
             ({"rules": "adagrad", "lr": -1}, "lr must lie in"),
             ({"rules": "adagrad", "lr": "fast"}, "neither a number nor a schedule"),
             ({"rules": "adagrad", "lr": {"adam": 1}}, "lr names the rule 'adam', which is not traced"),
@@ -188,7 +189,7 @@ class TestFullMatrix:
         from scipy.linalg import inv, sqrtm
 
         rng = np.random.default_rng(0)
-        step, x, total = FullMatrix(lr=0.3, eps=1e-4), np.zeros(3), 1e-4 * np.eye(3)
+        step, x, total = Step("full_matrix", lr=0.3, eps=1e-4), np.zeros(3), 1e-4 * np.eye(3)
         memory = step.init(x)
         for _ in range(5):
             g, before = rng.normal(size=3), x.copy()
@@ -202,7 +203,7 @@ class TestFullMatrix:
         gradients = np.random.default_rng(2).normal(size=(30, 2))
         ends = []
         for change in (np.eye(2), turn):
-            step, x = FullMatrix(lr=0.5), np.zeros(2)
+            step, x = Step("full_matrix", lr=0.5), np.zeros(2)
             memory = step.init(x)
             for g in gradients:
                 step.dense(x, change @ g, memory)
@@ -210,7 +211,7 @@ class TestFullMatrix:
         np.testing.assert_allclose(*ends, rtol=1e-8)
 
     def test_is_adagrad_in_one_dimension(self):
-        step, x = FullMatrix(lr=0.5, eps=1e-6), np.zeros((1, 1))
+        step, x = Step("full_matrix", lr=0.5, eps=1e-6), np.zeros((1, 1))
         memory, total, expected = step.init(x), 0.0, 0.0
         for g in (3.0, -1.0, 0.5):
             total += g * g

@@ -33,6 +33,13 @@ def complete_rules(incomplete: str) -> list[str]:
     return starting(incomplete, REGISTRY)
 
 
+def complete_all_rules(incomplete: str) -> list[str]:
+    """Those of whole arrays, too."""
+    from surefoot.rules import MATRIX_RULES, REGISTRY
+
+    return starting(incomplete, REGISTRY | MATRIX_RULES)
+
+
 def complete_losses(incomplete: str) -> list[str]:
     from surefoot.losses import REGISTRY
 

@@ -23,15 +23,15 @@ def rules(
     name: Annotated[
         str | None,
         typer.Argument(
-            help="One rule: a name, or path/to/file.py:name for your own.", autocompletion=options.complete_rules
+            help="One rule: a name, or path/to/file.py:name for your own.", autocompletion=options.complete_all_rules
         ),
     ] = None,
     as_json: options.JsonOrTable = False,
 ) -> None:
     """Show the family of rules, or one of them with its formula, paper, memory and hyperparameters."""
-    from surefoot.rules import REGISTRY, resolve
+    from surefoot.rules import MATRIX_RULES, REGISTRY, resolve
 
-    chosen = [resolve(name)] if name else list(REGISTRY.values())
+    chosen = [resolve(name, matrices=True)] if name else [*REGISTRY.values(), *MATRIX_RULES.values()]
     if as_json:
         records = [record(rule) for rule in chosen]
         output.write_json(records[0] if name else records)
@@ -48,7 +48,7 @@ def record(rule: Rule) -> dict[str, Any]:
         "summary": rule.summary,
         "formula": rule.formula,
         "source": rule.source,
-        "memory_bytes_per_coordinate": BYTES * len(rule.slots),
+        "memory_bytes_per_coordinate": size(rule),
         "slots": {key: {"kind": slot.kind, "initial": slot.initial} for key, slot in rule.slots.items()},
         "hyperparameters": {
             key: {"default": hyper.default, "allowed": hyper.interval(), "meaning": hyper.meaning}
@@ -61,16 +61,23 @@ def record(rule: Rule) -> dict[str, Any]:
     }
 
 
+def size(rule: Rule) -> int | None:
+    """Bytes of memory for each coordinate; None where that depends on how many there are."""
+    return None if any(slot.kind == "matrix" for slot in rule.slots.values()) else BYTES * len(rule.slots)
+
+
 def variants(rule: Rule) -> list[dict[str, Any]]:
     """What the rule becomes when options are on, and its memory then."""
     return [
-        {"when": sorted(options), "memory_bytes_per_coordinate": BYTES * len(variant.slots)}
+        {"when": sorted(options), "memory_bytes_per_coordinate": size(variant)}
         for options, variant in sorted(rule.variants.items(), key=lambda item: sorted(item[0]))
     ]
 
 
 def rows(rule: Rule) -> str:
     """What happens to the rows that a sparse gradient leaves out."""
+    if rule.whole:
+        return "are not supported: gradients must be dense"
     if (rule.lazy_exact or rule.zero_grad_steps == "still") and not rule.follows_rate:
         return "stay as they are: a zero gradient is no step"
     if rule.follows_rate:
@@ -105,11 +112,12 @@ def show_family(chosen: list[Rule]) -> None:
         table.add_column("paper", ratio=2)
     for rule in chosen:
         lr = rule.hyper["lr"].default
-        cells = (rule.name, str(BYTES * len(rule.slots)), f"{lr:g}", rule.formula, short(rule.source))
+        needed = "matrix" if size(rule) is None else str(size(rule))
+        cells = (rule.name, needed, f"{lr:g}", rule.formula, short(rule.source))
         table.add_row(*cells[: len(table.columns)])
     table.caption = (
         "x ← x − rate · direction. bytes: memory per coordinate in float32; η: the default learning rate. One rule in "
-        "full: surefoot rules NAME. Full-matrix AdaGrad, for small problems: surefoot trace full_matrix."
+        "full: surefoot rules NAME. Rules with a matrix are for small problems: surefoot trace, engines.Step."
     )
     console.print(table)
 
@@ -144,7 +152,7 @@ def memory(rule: Rule) -> str:
     if not rule.slots:
         return "none"
     slots = ", ".join(f"{key} (from {slot.initial})" for key, slot in rule.slots.items())
-    return f"{BYTES * len(rule.slots)} bytes per coordinate in float32: {slots}"
+    return f"{size(rule)} bytes per coordinate in float32: {slots}" if size(rule) else f"matrices: {slots}"
 
 
 def hyperparameters(rule: Rule):

@@ -13,10 +13,6 @@ if TYPE_CHECKING:
     from surefoot.lab.tracing import Trace
 
 
-def complete_rules(incomplete: str) -> list[str]:
-    return [*options.complete_rules(incomplete), *options.starting(incomplete, ["full_matrix"])]
-
-
 def complete_problems(incomplete: str) -> list[str]:
     from surefoot.lab.problems import PROBLEMS
 
@@ -28,8 +24,8 @@ def trace(
         list[str],
         typer.Argument(
             metavar="RULE...",
-            help="Names of rules, path/to/file.py:name for your own, or full_matrix.",
-            autocompletion=complete_rules,
+            help="Names of rules, or path/to/file.py:name for your own.",
+            autocompletion=options.complete_all_rules,
         ),
     ],
     problem: Annotated[
@@ -87,17 +83,15 @@ def trace(
 
 
 def resolve(rules: list[str]) -> list[Any]:
-    """The rules that were named; full_matrix stays a name."""
-    from surefoot.lab.full_matrix import NAME
+    """The rules that were named."""
     from surefoot.rules import resolve as resolved
 
     names = [name.strip() for text in rules for name in text.split(",") if name.strip()]
-    return [name if name == NAME else resolved(name) for name in names]
+    return [resolved(name, matrices=True) for name in names]
 
 
 def with_schedule(lr: Any, schedule: str | None, rules: list[Any], convention: str | None) -> Any:
     """The learning rates of each rule as schedules that start from them."""
-    from surefoot.lab.full_matrix import FullMatrix
     from surefoot.rules import by_name
     from surefoot.schedules import parse
 
@@ -106,13 +100,12 @@ def with_schedule(lr: Any, schedule: str | None, rules: list[Any], convention: s
     lr = by_name(lr, rules) if isinstance(lr, dict) else lr
     rates = {}
     for rule in rules:
-        name = rule if isinstance(rule, str) else rule.name
-        default: Any = FullMatrix.lr if isinstance(rule, str) else rule.settings(convention)["lr"]
-        given = lr.get(name) if isinstance(lr, dict) else lr
+        default: Any = rule.settings(convention)["lr"]
+        given = lr.get(rule.name) if isinstance(lr, dict) else lr
         bases = [default] if given is None else given if isinstance(given, list) else [given]
         if any(map(callable, bases)):
             raise ValueError(f"--schedule {schedule}: --lr gives a schedule already; leave one of them out")
-        rates[name] = [parse(schedule, base) for base in bases]
+        rates[rule.name] = [parse(schedule, base) for base in bases]
     return rates
 
 

@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 
 from surefoot import hugepages
-from surefoot.engines import averaging
+from surefoot.engines import averaging, matrices
 from surefoot.engines.arrays import Arrays
 from surefoot.engines.numerics import ARITHMETIC, decode, encode, storage_of, to_bfloat16
 from surefoot.engines.pending import Pending
@@ -47,6 +47,7 @@ def init(step: Settings, x: np.ndarray) -> State:
     """The state before the first step of the parameters x."""
     x = np.asarray(x)
     storage = storage_of(x, step.name)
+    check_dimensions(step, x)
     if step.rounding_seed is not None and storage != "bfloat16":
         raise ValueError(f"{step.name}: stochastic_rounding is for bfloat16 parameters; these are {storage}")
     slot_type = step.state_dtype or ARITHMETIC[storage]
@@ -69,6 +70,9 @@ def rates(step: Settings, x: np.ndarray, state: State) -> np.ndarray:
     """The rate of each coordinate at the next step, if its gradient were zero."""
     values, t = decode(x), state.t + 1
     slots = {name: decode(state.slots[name]) for name in step.rule.slots}
+    if step.rule.whole:
+        found = matrices.rates(step, values, slots, coefficients(step, state, t))
+        return np.broadcast_to(np.asarray(found, np.float64), x.shape).copy()
     arrays = Arrays(step, t, np.zeros_like(values))
     with np.errstate(all="ignore"):
         evaluated = evaluate(step.program, arrays, values, np.zeros_like(values), slots, coefficients(step, state, t))
@@ -214,9 +218,18 @@ def check_arrays(step: Settings, **arrays: object) -> None:
             raise ValueError(f"{step.name}: {what} must be a NumPy array, got a {type(array).__name__}")
 
 
+def check_dimensions(step: Settings, x: np.ndarray) -> None:
+    if x.ndim < step.rule.dimensions:
+        raise ValueError(
+            f"{step.name}: {step.rule.name} is for parameters of {step.rule.dimensions} or more dimensions, got shape "
+            f"{x.shape}"
+        )
+
+
 def check_parameters(step: Settings, x: np.ndarray, state: State) -> None:
     check_arrays(step, parameters=x)
     storage_of(x, step.name)
+    check_dimensions(step, x)
     if not x.flags.writeable:
         raise ValueError(f"{step.name}: the parameters are read-only; expected an array that can be written")
     for key, slot in step.rule.slots.items():

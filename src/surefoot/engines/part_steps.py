@@ -85,6 +85,7 @@ class PartSteps(Sequence):
             found += ["state_dtype"] if step.state_dtype is not None else []
             found += ["nonfinite='propagate'"] if step.nonfinite == "propagate" else []
             found += [f"statistics of {step.rule.name}"] if step.rule.statistics else []
+            found += [f"matrices of {step.rule.name}"] if step.rule.whole else []
             if found:
                 raise ValueError(
                     f"{self.model}: found {', '.join(found)} for the part {self.name!r}, which models that learn at "

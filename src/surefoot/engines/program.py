@@ -29,6 +29,11 @@ def advance(x, rate, direction):
     return x - ops.where(direction == 0.0, 0.0, rate * direction)
 
 
+def subtract(x, direction):
+    """x ← x − update."""
+    return x - direction
+
+
 def advance_from_origin(rate, direction):
     """x ← 0 − rate · direction."""
     return 0.0 - ops.where(direction == 0.0, 0.0, rate * direction)
@@ -44,6 +49,7 @@ class Operation(NamedTuple):
         gives: the names of the values that it gives; of a statistic, its own name.
         statistic: what is made of what the function gives; None: it is given as it is.
         modifier: to which it belongs.
+        whole: the function is one of whole arrays.
     """
 
     name: str
@@ -52,6 +58,7 @@ class Operation(NamedTuple):
     gives: tuple[str, ...]
     statistic: Statistic | None = None
     modifier: Modifier | None = None
+    whole: bool = False
 
 
 @functools.cache
@@ -140,7 +147,7 @@ class Program:
     def _rule(self) -> Operation:
         rule = self.rule
         takes = self._of_rule(tuple(inspect.signature(rule.function).parameters), False)
-        return Operation("RULE", rule.function, takes, ("rate", "direction", *rule.slots))
+        return Operation("RULE", rule.function, takes, (*rule.results, *rule.slots), whole=rule.whole)
 
     def _rescaled(self) -> list[Operation]:
         if self.rule.rescale is None:
@@ -149,7 +156,7 @@ class Program:
         return [Operation("RESCALE", self.rule.rescale, takes, ("rate", "direction"))]
 
     def _advance(self) -> Operation:
-        function = advance_from_origin if self.rule.from_origin else advance
+        function = advance_from_origin if self.rule.from_origin else subtract if self.rule.whole else advance
         takes = tuple(("value", name) for name in inspect.signature(function).parameters)
         return Operation("ADVANCE", function, takes, ("x",))
 
@@ -316,13 +323,14 @@ def evaluate(
             spaces["field"] |= zip(each.modifier.fields, numbers, strict=True)
         taken = [spaces[space][name] for space, name in each.takes]
         taken = [arrays.cast(v) if s == "statistic" else v for v, (s, _) in zip(taken, each.takes, strict=True)]
-        found = arrays.bind(each.function)(*taken)
+        found = (each.function if each.whole else arrays.bind(each.function))(*taken)
         if each.statistic is not None:
             spaces["statistic"][each.gives[0]] = arrays.reduce(each.statistic, found)
             continue
-        found = found if len(each.gives) > 1 else (found,)
-        values |= zip(each.gives[:2], found[:2], strict=True)
-        spaces["after"] |= zip(each.gives[2:], found[2:], strict=True)
+        found = found if isinstance(found, tuple) else (found,)
+        apart = len(found) - len(program.rule.slots) if each.name == "RULE" else len(found)
+        values |= zip(each.gives[:apart], found[:apart], strict=True)
+        spaces["after"] |= zip(each.gives[apart:], found[apart:], strict=True)
         if each.name == "SQUARE":
             values["g2"] = values["square"] if program.granularity == "coordinate" else arrays.mean_square(found[0])
     return Evaluated(values, spaces["after"], spaces["statistic"])

@@ -34,6 +34,9 @@ REGISTRY = {
 }
 """Those that come first are tried first where none is named."""
 
+MATRICES = "surefoot.engines.matrices"
+"""What steps NumPy arrays by rules of whole arrays, whichever engine is named: there are no kernels of them."""
+
 DEFAULT = "cpu"
 """The engine of arrays and of banks unless another is named."""
 

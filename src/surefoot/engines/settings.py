@@ -41,7 +41,7 @@ class Settings:
         name: str = "parameters",
         **settings,
     ):
-        base = rules.get(rule)
+        base = rules.get(rule, matrices=True)
         self.granularity, self.lazy, self.nonfinite, self.name = granularity, lazy, nonfinite, name
         self.state_dtype, self.threads = state_dtype, threads
         # A rule with penalties of its own takes them; otherwise they are a proximal step around it.
@@ -80,11 +80,18 @@ class Settings:
 
     def _check_together(self, base: Rule) -> None:
         """Raises ValueError for settings that the rule cannot honour."""
-        if self.granularity != "coordinate" and not any(slot.kind == "scale" for slot in self.rule.slots.values()):
+        shared = not self.rule.whole and any(slot.kind == "scale" for slot in self.rule.slots.values())
+        if self.granularity != "coordinate" and not shared:
             raise ValueError(
                 f"{self.name}: granularity {self.granularity!r} would change nothing: {self.rule.name} has no memory "
                 "of squared gradients to share; leave it at 'coordinate'"
             )
+        for modifier in self.modifiers if self.rule.whole else ():
+            if "rate" in modifier.takes or modifier.stage == "storage":
+                raise ValueError(
+                    f"{self.name}: {modifier.name} acts on each coordinate and its rate, and {self.rule.name} steps "
+                    f"whole arrays; leave out {' and '.join(modifier.settings)}"
+                )
         if self.rule.from_origin and self.regularized:
             own = ", ".join(key for key in ("l1", "l2") if key in base.hyper) or "settings"
             raise ValueError(
@@ -219,6 +226,8 @@ class Settings:
 
     def slot_shape(self, shape: tuple[int, ...], slot: Slot) -> tuple[int, ...]:
         """The shape of a slot for parameters of that shape."""
+        if slot.shape is not None:
+            return slot.shape(shape)
         match self.extent(slot):
             case "coordinate":
                 return shape
@@ -257,6 +266,10 @@ class Settings:
 
     def check_left_out(self) -> None:
         """Raises ValueError where lazy updates must be exact for rows without a gradient and are not."""
+        if self.rule.whole:
+            raise ValueError(
+                f"{self.name}: {self.rule.name} steps whole arrays, not some of their rows; expected a dense gradient"
+            )
         if self.lazy == "exact" and (reason := self.no_closed_form) is not None:
             raise ValueError(
                 f"{self.name}: lazy updates are not exact for rows without a gradient: {reason}; "

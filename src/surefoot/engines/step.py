@@ -56,7 +56,7 @@ class Step(Settings):
 
     @property
     def _engine(self) -> Engine:
-        return registry.load(self.engine, "arrays")
+        return registry.imported(registry.MATRICES) if self.rule.whole else registry.load(self.engine, "arrays")
 
     def init(self, x: np.ndarray) -> State:
         """The state before the first step of the parameters x.

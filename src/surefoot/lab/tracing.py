@@ -12,11 +12,9 @@ import numpy as np
 from surefoot import schedules
 from surefoot.engines import ORACLE, Step
 from surefoot.lab import problems
-from surefoot.lab.full_matrix import NAME as FULL_MATRIX
-from surefoot.lab.full_matrix import FullMatrix
 from surefoot.lab.paths import Path
 from surefoot.lab.problems import Problem
-from surefoot.rules import Rule, RuleError, by_name, resolve
+from surefoot.rules import Rule, by_name, resolve
 from surefoot.schedules import Rate
 
 if TYPE_CHECKING:
@@ -144,7 +142,7 @@ def trace(
     Rules that step from the origin (dual averaging, FTRL) take the start as their origin.
 
     Args:
-        rules: a name, a Rule of your own, `path/to/file.py:name`, "full_matrix", or several of them.
+        rules: a name, a Rule of your own, `path/to/file.py:name`, or several of them.
         problem: a name in `problems.PROBLEMS`, or a Problem of your own.
         lr: the learning rate: a number or a schedule (a function, or text as in schedules.FORMS) for all rules; a
             sequence of them, each of which every rule is then traced at; or a dict of either by rule. By default each
@@ -174,31 +172,28 @@ def trace(
     chosen = [rules] if isinstance(rules, (str, Rule)) else list(rules)
     if not chosen:
         raise ValueError("there is no rule to trace; name at least one, such as adagrad")
-    resolved = [rule if rule == FULL_MATRIX else resolve(rule) for rule in chosen]
+    resolved = [resolve(rule, matrices=True) for rule in chosen]
     lr = by_name(lr, resolved) if isinstance(lr, Mapping) else lr
     _check_taken(resolved, lr, hyper)
     paths = [
         follow(rule, where, rate, int(steps), begin, noise, seed, convention, hyper)
         for rule in resolved
-        for rate in _rates(lr, _name(rule))
+        for rate in _rates(lr, rule.name)
     ]
     return Trace(where, tuple(paths), float(noise), seed)
 
 
 def follow(rule, problem, lr, steps, start, noise, seed, convention, hyper) -> Path:
     """The path of one rule at one learning rate."""
-    own = {key: value for key, value in hyper.items() if key in AROUND or key in _hyper(rule)}
+    own = {key: value for key, value in hyper.items() if key in AROUND or key in rule.hyper}
     rate = {} if lr is None else {"lr": lr}
-    if isinstance(rule, Rule):
-        step = Step(rule, engine=ORACLE, convention=convention, nonfinite="skip", name=rule.name, **rate, **own)
-        used, origin = step.hyper["lr"], start if rule.from_origin else np.zeros(2)
-    else:
-        step, used, origin = _full_matrix(rate | own, convention)
+    step = Step(rule, engine=ORACLE, convention=convention, nonfinite="skip", name=rule.name, **rate, **own)
+    origin = start if rule.from_origin else np.zeros(2)
     positions, rates, finished = walk(step, problem, start, steps, noise, np.random.default_rng(seed), origin)
     values = problem.at(positions)
     diverged = not finished or bool(values[-1] > 10 * _highest(problem, start))
     given = own if convention is None else {"convention": convention, **own}
-    return Path(_name(rule), used, positions, values, rates, diverged, given, noise)
+    return Path(rule.name, step.hyper["lr"], positions, values, rates, diverged, given, noise)
 
 
 def walk(step, problem: Problem, start, steps: int, noise: float = 0.0, rng=None, origin: Any = 0.0):
@@ -234,34 +229,13 @@ def _highest(problem: Problem, start: np.ndarray) -> float:
     return float(problem.at(np.array([start, [left, low], [left, high], [right, low], [right, high]])).max())
 
 
-def _full_matrix(hyper: Mapping[str, Any], convention: str | None):
-    if convention is not None:
-        raise RuleError(f"{FULL_MATRIX}: there is no convention {convention!r}; there are: none")
-    taken = _hyper(FULL_MATRIX)
-    for key in hyper:
-        if key not in taken:
-            raise RuleError(f"{FULL_MATRIX}: there is no setting {key!r}; it takes {', '.join(taken)}")
-    step = FullMatrix(**hyper)
-    return step, step.lr, np.zeros(2)
-
-
-def _name(rule: str | Rule) -> str:
-    return rule.name if isinstance(rule, Rule) else rule
-
-
-def _hyper(rule: str | Rule) -> Mapping[str, Any]:
-    return rule.hyper if isinstance(rule, Rule) else FullMatrix().hyper
-
-
-def _check_taken(rules: Sequence[str | Rule], lr, hyper: Mapping[str, Any]) -> None:
+def _check_taken(rules: Sequence[Rule], lr, hyper: Mapping[str, Any]) -> None:
     """Every setting must reach a rule."""
     for key, value in hyper.items():
-        if key not in AROUND and not any(key in _hyper(rule) for rule in rules):
-            if isinstance(rules[0], Rule):
-                rules[0].settings(**{key: value})
-            _full_matrix({key: value}, None)
+        if key not in AROUND and not any(key in rule.hyper for rule in rules):
+            rules[0].settings(**{key: value})
     if isinstance(lr, Mapping):
-        names = [_name(rule) for rule in rules]
+        names = [rule.name for rule in rules]
         for name in lr:
             if name not in names:
                 raise ValueError(f"lr names the rule {name!r}, which is not traced; there are {', '.join(names)}")

@@ -15,6 +15,8 @@ from surefoot.rules.adagrad import adagrad
 from surefoot.rules.adam import adam, adamw
 from surefoot.rules.dual_averaging import dual_averaging
 from surefoot.rules.ftrl import ftrl
+from surefoot.rules.full_matrix import full_matrix
+from surefoot.rules.matrix import MatrixRule, matrix, matrix_rule
 from surefoot.rules.mean_adagrad import mean_adagrad
 from surefoot.rules.momentum import momentum
 from surefoot.rules.nadam import nadam
@@ -45,29 +47,50 @@ REGISTRY: dict[str, Rule] = {
     )
 }
 
+MATRIX_RULES: dict[str, Rule] = {rule.name: rule for rule in (full_matrix,)}
+"""Those that take whole arrays."""
 
-def get(name: str | Rule) -> Rule:
+
+def get(name: str | Rule, matrices: bool = False) -> Rule:
     """The rule of that name; a Rule is returned as it is.
 
+    Args:
+        name: the name, or the rule itself.
+        matrices: whether the caller runs rules of whole arrays, too.
+
     Raises:
-        RuleError: for an unknown name, with the nearest known one.
+        RuleError: for an unknown name, with the nearest known one, and for a rule that the caller does not run.
 
     >>> get("adagrad").slots
-    {'total': Slot(kind='scale', initial='initial_accumulator_value')}
+    {'total': Slot(kind='scale', initial='initial_accumulator_value', over=None)}
     """
-    return registry.find(name, REGISTRY, "rule", RuleError)
+    return _run(registry.find(name, REGISTRY | MATRIX_RULES, "rule", RuleError), matrices)
 
 
-def resolve(text: str | Rule) -> Rule:
+def resolve(text: str | Rule, matrices: bool = False) -> Rule:
     """The rule that a user names: a built-in one, or a user-defined one as `path/to/file.py:name`, whose file is run.
 
+    Args:
+        text: the name, or the rule itself.
+        matrices: whether the caller runs rules of whole arrays, too.
+
     Raises:
-        RuleError: in one sentence, if there is no such rule or file, or the file cannot be run.
+        RuleError: in one sentence, if there is no such rule or file, the file cannot be run, or the caller does not run
+            the rule.
 
     >>> resolve("adagrad").name
     'adagrad'
     """
-    return registry.resolve(text, REGISTRY, "rule", RuleError)
+    return _run(registry.resolve(text, REGISTRY | MATRIX_RULES, "rule", RuleError), matrices)
+
+
+def _run(rule: Rule, matrices: bool) -> Rule:
+    if rule.whole and not matrices:
+        raise RuleError(
+            f"{rule.name}: the rule takes whole arrays, which engines.Step and trace run; expected a rule of "
+            "coordinates here, such as adagrad"
+        )
+    return rule
 
 
 def by_name(given: Mapping[str, T], chosen: Collection[str | Rule]) -> dict[str, T]:
@@ -81,7 +104,7 @@ def by_name(given: Mapping[str, T], chosen: Collection[str | Rule]) -> dict[str,
     """
     named: dict[str, T] = {}
     for text, value in given.items():
-        rule = resolve(text) if isinstance(text, str) and ".py" in text else None
+        rule = resolve(text, matrices=True) if isinstance(text, str) and ".py" in text else None
         name = rule.name if rule is not None and any(rule is one for one in chosen) else text
         if name in named:
             raise RuleError(f"{name} is given twice, once by its file; expected once")
@@ -95,8 +118,10 @@ def described(named: str | Rule) -> str:
 
 
 __all__ = [
+    "MATRIX_RULES",
     "REGISTRY",
     "Hyper",
+    "MatrixRule",
     "Rule",
     "RuleError",
     "Slot",
@@ -112,7 +137,10 @@ __all__ = [
     "flag",
     "fraction",
     "ftrl",
+    "full_matrix",
     "get",
+    "matrix",
+    "matrix_rule",
     "maximum",
     "mean",
     "mean_adagrad",

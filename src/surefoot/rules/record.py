@@ -5,7 +5,7 @@ import functools
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -31,11 +31,13 @@ class Slot:
         initial: its value before the first step, the name of the hyperparameter that holds it, or "x": the parameter.
         over: what has one number of a scale: "coordinate", "row", "column", "tensor" or "group"; None: what the
             granularity says.
+        shape: of the kind "matrix", for rules of whole arrays: from the parameter's shape to the slot's.
     """
 
-    kind: Literal["scale", "direction"]
+    kind: Literal["scale", "direction", "matrix"]
     initial: float | str = 0.0
     over: Extent | None = None
+    shape: Callable[[tuple[int, ...]], tuple[int, ...]] | None = field(default=None, repr=False)
 
 
 def scale(initial: float | str = 0.0, over: Extent | None = None) -> Slot:
@@ -127,11 +129,18 @@ class Rule(Record):
     from_origin: bool = False
     options: Mapping[str, float] = field(default_factory=dict)
     variants: dict[frozenset[str], "Rule"] = field(default_factory=dict, repr=False)
+    whole: ClassVar[bool] = False
+    """Whether the function takes whole arrays; see `matrix.MatrixRule`."""
+    dimensions: ClassVar[int] = 0
+    """The least number of dimensions of a parameter."""
 
     def __post_init__(self):
         if not self.name:
             object.__setattr__(self, "name", getattr(self.function, "__name__", "rule"))
         object.__setattr__(self, "__doc__", self.function.__doc__)
+        self._check()
+
+    def _check(self) -> None:
         check(self)
 
     def __call__(self, *args):
@@ -257,7 +266,17 @@ class Rule(Record):
 
     @functools.cached_property
     def coefficient_names(self) -> tuple[str, ...]:
-        return self._takes[3 + len(self.slots) + len(self.taken) :]
+        return self._takes[len(self.leading) :]
+
+    @property
+    def leading(self) -> tuple[str, ...]:
+        """What the function takes before the coefficients."""
+        return "x", "g", "g2", *self.slots, *self.taken
+
+    @property
+    def results(self) -> tuple[str, ...]:
+        """What the function returns before the slots after the step."""
+        return "rate", "direction"
 
     @functools.cached_property
     def _takes(self) -> tuple[str, ...]:
@@ -329,6 +348,8 @@ def check_slots(rule: Rule) -> None:
             raise RuleError(f"{rule.name}: slot {name!r} is {slot!r}; expected scale() or direction()")
         if isinstance(slot.initial, str) and slot.initial not in (*rule.hyper, "x"):
             raise RuleError(f"{rule.name}: slot {name!r} starts from {slot.initial!r}, which is not a hyperparameter")
+        if slot.shape is not None and not rule.whole:
+            raise RuleError(f"{rule.name}: slot {name!r} is a matrix; expected a matrix_rule, whose slots may be")
         if slot.over is not None and (slot.over not in EXTENTS or slot.kind == "direction" or slot.initial == "x"):
             raise RuleError(
                 f"{rule.name}: slot {name!r} is a {slot.kind} over {slot.over!r}; expected a scale, with a number to "
@@ -367,7 +388,7 @@ def check_hyper(rule: Rule) -> None:
 
 def check_signature(rule: Rule) -> None:
     parameters = tuple(inspect.signature(rule.function).parameters)
-    expected = ("x", "g", "g2", *rule.slots, *rule.taken)
+    expected = rule.leading
     if parameters[: len(expected)] != expected:
         raise RuleError(
             f"{rule.name}: the function must take ({', '.join(expected)}, …), got ({', '.join(parameters)})"
