@@ -209,6 +209,12 @@ def wrong(function, message, **description):
         matrix_rule(**{"hyper": {"lr": nonnegative(0.1)}, **description})(function)
 
 
+def test_matrices_that_cannot_be_decomposed_give_nan():
+    stack = np.float32([np.eye(2), np.full((2, 2), np.nan)])
+    assert all(np.isnan(part[1]).all() and part.dtype == np.float32 for part in (*ops.eigh(stack), *ops.svd(stack)))
+    assert [part.shape for part in ops.svd(stack[:, :1], full_matrices=False)] == [(2, 1, 1), (2, 1), (2, 1, 2)]
+
+
 def test_rules_that_cannot_be_run():
     square = {"outer": matrix(lambda shape: (*shape, shape[-1]))}
     wrong(lambda g, lr: (lr * g,), r"must take \(x, g, …\)")
