@@ -1,5 +1,7 @@
 """Rules and modifiers with statistics: the same bits in both engines, and the steps that the papers write."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from support.numerics import assert_identical, assert_same_memory
@@ -140,3 +142,58 @@ def test_statistics_of_modifiers_with_shared_rates(registered, name, granularity
     runs = [ran(name, (7, 3), "float32", engine, **settings) for engine in ("cpu", "reference")]
     assert_identical(runs[0][0], runs[1][0])
     assert_same_memory(runs[0][1], runs[1][1])
+
+
+def test_statistics_of_a_group():
+    """LAMB with the norms of all parameters of a group: as if they were one array."""
+    torch = pytest.importorskip("torch")
+    from surefoot.optim import RuleOptimizer
+
+    rule = of_group(RULES["lamb"][0])
+    whole, grads = np.random.default_rng(9).normal(size=30), gradients((30,), "float64")
+    for engine in ("cpu", "reference"):
+        parts = [torch.nn.Parameter(torch.from_numpy(part.copy())) for part in (whole[:12].reshape(3, 4), whole[12:])]
+        other = torch.nn.Parameter(torch.ones(5, dtype=torch.float64))
+        optimizer = RuleOptimizer([{"params": parts}, {"params": [other]}], rule, engine=engine)
+        for g in grads:
+            parts[0].grad, parts[1].grad = torch.from_numpy(g[:12].reshape(3, 4)), torch.from_numpy(g[12:])
+            other.grad = torch.full((5,), float(g[0]), dtype=torch.float64)
+            optimizer.step()
+        found = np.concatenate([part.detach().numpy().ravel() for part in parts])
+        np.testing.assert_allclose(found, RULES["lamb"][1](whole, grads), rtol=1e-12)
+        alone = RULES["lamb"][1](np.ones(5), [np.full(5, g[0]) for g in grads])
+        np.testing.assert_allclose(other.detach().numpy(), alone, rtol=1e-12)
+
+
+def test_sparse_gradients_in_a_group():
+    torch = pytest.importorskip("torch")
+    from surefoot.optim import RuleOptimizer
+
+    rule = of_group(RULES["adagrad_norm"][0])
+    table, rest = torch.nn.Parameter(torch.ones(6, 2).double()), torch.nn.Parameter(torch.ones(3).double())
+    optimizer = RuleOptimizer([table, rest], rule, lr=0.1, lazy="touched")
+    ids, values = torch.tensor([[4, 1, 4]]), torch.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]).double()
+    table.grad = torch.sparse_coo_tensor(ids, values, (6, 2), check_invariants=True)
+    rest.grad = torch.tensor([1.0, -1.0, 2.0]).double()
+    optimizer.step()
+    norm = np.sqrt(6.0**2 + 8.0**2 + 3.0**2 + 4.0**2 + 1 + 1 + 4)
+    np.testing.assert_allclose(rest.detach(), 1 - 0.1 * rest.grad / (norm + 1e-8), rtol=1e-12)
+    np.testing.assert_allclose(table.detach()[4], 1 - 0.1 * np.array([6.0, 8.0]) / (norm + 1e-8), rtol=1e-12)
+    assert (table[[0, 2, 3, 5]] == 1).all()
+
+
+def test_engines_that_do_not_have_statistics_of_a_group():
+    torch = pytest.importorskip("torch")
+    from surefoot.optim import RuleOptimizer
+
+    parameter = torch.nn.Parameter(torch.ones(3))
+    parameter.grad = torch.ones(3)
+    optimizer = RuleOptimizer([("weight", parameter)], of_group(RULES["adagrad_norm"][0]), engine="torch")
+    with pytest.raises(ValueError, match=r"weight: the torch engine does not compute statistics over a group"):
+        optimizer.step()
+    assert (parameter == 1).all()
+
+
+def of_group(rule):
+    statistics = {name: dataclasses.replace(each, over="group") for name, each in rule.statistics.items()}
+    return dataclasses.replace(rule, statistics=statistics)

@@ -9,9 +9,18 @@ from pathlib import Path
 
 import pytest
 
+from surefoot import modifiers
+
 DOCS = Path(__file__).parents[2] / "docs"
 OPTIONAL = ("jax", "torch", "matplotlib", "pandas", "pyarrow")
 """Modules without which a section is skipped."""
+
+
+@pytest.fixture(autouse=True)
+def own_modifiers(monkeypatch):
+    """A page's modifiers are registered for its section alone."""
+    monkeypatch.setattr(modifiers, "REGISTRY", dict(modifiers.REGISTRY))
+
 
 NUMBER = re.compile(r"[-−]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?")
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -14,6 +16,7 @@ from surefoot.engines.pending import Pending
 from surefoot.engines.program import evaluate
 from surefoot.engines.settings import Settings
 from surefoot.engines.state import NonFiniteError, State
+from surefoot.records.statistic import Statistic
 
 
 class Engine(Protocol):
@@ -159,6 +162,49 @@ def flush(step: Settings, engine: Engine, x: np.ndarray, state: State) -> None:
         state.pending.caught_up(state.t)
     if state.average_seen is not None:
         averaging.flush(x, state)
+
+
+# Statistics of a group
+
+
+def measure_group(step: Settings, parts: Sequence[tuple[np.ndarray, Any, State]]) -> None:
+    """Gives the states of arrays that are stepped together the statistics that are theirs in common.
+
+    Args:
+        step: the settings of all.
+        parts: (parameters, gradient, state) of each array; a sparse gradient is (ids, values).
+    """
+    for _, _, state in parts:
+        state.given = {}
+    for name, statistic in step.program.statistics.items():
+        if statistic.over == "group":
+            found = np.array([partial(step, *part, name, statistic) for part in parts])
+            size = sum(x.size for x, _, _ in parts)
+            value = found.max() if statistic.reduction == "maximum" else np.cumsum(found)[-1]
+            value = value / max(size, 1) if statistic.reduction == "mean" else value
+            for _, _, state in parts:
+                state.given[name] = np.asarray(value)
+
+
+def partial(step: Settings, x: np.ndarray, gradient: Any, state: State, name: str, statistic: Statistic) -> float:
+    """The sum, or the maximum, of a statistic's expression over one array of a group."""
+    rows, raw, size = np.s_[...], gradient, None
+    if isinstance(gradient, tuple):
+        rows, places = np.unique(gradient[0], return_inverse=True)
+        values, size = decode(gradient[1]), x.size
+        raw = np.zeros((len(rows), *values.shape[1:]), values.dtype)
+        np.add.at(raw, places, values)
+    raw, t = decode(raw), state.t + 1
+    slots = zip(step.rule.slots, step.in_common, strict=True)
+    memory = {key: decode(state.slots[key] if common else state.slots[key][rows]) for key, common in slots}
+    arrays = Arrays(step, t, raw, size)
+    with np.errstate(all="ignore"):
+        acting = coefficients(step, state, t)
+        found = evaluate(step.program, arrays, decode(x[rows]), raw, memory, acting, state.given, name)
+        whole = replace(
+            statistic, over="tensor", reduction="sum" if statistic.reduction == "mean" else statistic.reduction
+        )
+        return float(arrays.reduce(whole, found.statistics[name]).reshape(()))
 
 
 # Bookkeeping

@@ -296,7 +296,14 @@ class Arrays(Protocol):
 
 
 def evaluate(
-    program: Program, arrays: Arrays, x: Any, g: Any, slots: Mapping[str, Any], coefficients: Sequence[Any]
+    program: Program,
+    arrays: Arrays,
+    x: Any,
+    g: Any,
+    slots: Mapping[str, Any],
+    coefficients: Sequence[Any],
+    given: Mapping[str, Any] | None = None,
+    until: str | None = None,
 ) -> Evaluated:
     """Runs the operations on arrays.
 
@@ -306,13 +313,15 @@ def evaluate(
         x, g: the parameter and its gradient.
         slots: the memory, by name.
         coefficients: the rule's, in their order.
+        given: statistics that are known, such as those of a group.
+        until: a statistic, at which this stops: it is its expression, for each coordinate.
     """
     values: dict[str, Any] = {"x": x, "g": g}
     spaces: dict[str, dict[str, Any]] = {
         "value": values,
         "slot": dict(slots),
         "after": {},
-        "statistic": {},
+        "statistic": dict(given or {}),
         "coefficient": dict(zip(program.rule.coefficient_names, map(arrays.cast, coefficients), strict=True)),
         "field": {},
     }
@@ -321,11 +330,16 @@ def evaluate(
             own = {name: spaces["statistic"][f"{each.modifier.name}_{name}"] for name in each.modifier.statistics}
             numbers = map(arrays.cast, arrays.numbers(each.modifier, own))
             spaces["field"] |= zip(each.modifier.fields, numbers, strict=True)
+        if each.statistic is not None and each.gives[0] in (given or {}):
+            continue
         taken = [spaces[space][name] for space, name in each.takes]
         taken = [arrays.cast(v) if s == "statistic" else v for v, (s, _) in zip(taken, each.takes, strict=True)]
         found = (each.function if each.whole else arrays.bind(each.function))(*taken)
         if each.statistic is not None:
-            spaces["statistic"][each.gives[0]] = arrays.reduce(each.statistic, found)
+            name = each.gives[0]
+            spaces["statistic"][name] = found if name == until else arrays.reduce(each.statistic, found)
+            if name == until:
+                break
             continue
         found = found if isinstance(found, tuple) else (found,)
         apart = len(found) - len(program.rule.slots) if each.name == "RULE" else len(found)

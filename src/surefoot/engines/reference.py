@@ -15,7 +15,9 @@ def dense(step: Settings, x, g, state: State, t: int, coefficients: tuple) -> in
     """Steps all of x; returns how many coordinates were skipped."""
     slots = [state.slots[name] for name in step.rule.slots]
     raw = decode(g)
-    new, memory, ok = advance(step, Arrays(step, t, raw), decode(x), raw, [decode(s) for s in slots], coefficients)
+    new, memory, ok = advance(
+        step, Arrays(step, t, raw), decode(x), raw, [decode(s) for s in slots], coefficients, state.given
+    )
     places = np.arange(x.size, dtype=np.uint64).reshape(x.shape)
     return commit(step, x, new, slots, memory, ok, places, t)
 
@@ -42,7 +44,7 @@ def rows(step: Settings, x, gradient, state: State, t: int, coefficients: tuple)
     slots = [slot if common else slot[unique] for slot, common in zip(whole, step.in_common, strict=True)]
     part = x[unique]
     arrays = Arrays(step, t, totals, x.size)
-    new, memory, ok = advance(step, arrays, decode(part), totals, [decode(s) for s in slots], coefficients)
+    new, memory, ok = advance(step, arrays, decode(part), totals, [decode(s) for s in slots], coefficients, state.given)
     width = x.size // max(x.shape[0], 1)
     places = unique.astype(np.uint64)[:, None] * np.uint64(width) + np.arange(width, dtype=np.uint64)
     skipped = commit(step, part, new, slots, memory, ok, places.reshape(part.shape), t)
@@ -69,12 +71,12 @@ def merge(ids, values):
     return unique, totals
 
 
-def advance(step: Settings, arrays: Arrays, x, raw, slots, coefficients):
+def advance(step: Settings, arrays: Arrays, x, raw, slots, coefficients, given=None):
     """One step of the values x: their new values, the new memory, and where all of it is finite."""
     f = x.dtype.type
     with np.errstate(all="ignore"):
         memory = dict(zip(step.rule.slots, slots, strict=True))
-        found = evaluate(step.program, arrays, x, raw, memory, coefficients)
+        found = evaluate(step.program, arrays, x, raw, memory, coefficients, given)
         ok = np.isfinite(raw) & np.isfinite(found.values["square"])
         after = list(found.slots.values())
         for slot in after:

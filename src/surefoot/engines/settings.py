@@ -209,6 +209,11 @@ class Settings:
         return tuple(found)
 
     @functools.cached_property
+    def is_of_group(self) -> bool:
+        """Whether an array's step depends on the others of its group."""
+        return any(statistic.over == "group" for statistic in self.program.statistics.values())
+
+    @functools.cached_property
     def is_local(self) -> bool:
         """Whether rows can be stepped without looking at others, and coordinates without looking at their rows'."""
         return not (self.program.statistics or any(self.in_common))

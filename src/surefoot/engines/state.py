@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -25,6 +25,7 @@ class State:
         average: the average of the iterates, weighted by their learning rates, where it is kept.
         average_seen: per row, the weight of the average up to the row's last touch.
         weight: the sum of the learning rates so far.
+        given: statistics of the next step that are known, because the array is one of a group; by name.
         skipped: coordinates that were skipped because something was not finite, in all steps.
     """
 
@@ -35,3 +36,4 @@ class State:
     average_seen: np.ndarray | None = None
     weight: float = 0.0
     skipped: int = 0
+    given: dict[str, np.ndarray] = field(default_factory=dict, compare=False)

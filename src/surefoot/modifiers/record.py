@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from surefoot.records.base import Record
 from surefoot.records.files import RecordError
-from surefoot.records.functions import check_operations
+from surefoot.records.functions import check_coefficients, check_operations
 from surefoot.records.hyper import Hyper
 from surefoot.records.statistic import Statistic
 
@@ -161,5 +161,7 @@ def check(modifier: Modifier) -> None:
                     f"{name}: the function takes {needed!r}, which is neither a setting nor a statistic of it, nor "
                     f"among {', '.join(TAKES[modifier.stage])}"
                 )
+    if modifier.numbers is not None:
+        check_coefficients(modifier.numbers, name, "numbers", ModifierError)
     for statistic in modifier.statistics.values():
         check_operations(statistic.of, name, "modifier", ModifierError)

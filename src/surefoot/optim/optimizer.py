@@ -225,8 +225,14 @@ class RuleOptimizer(TorchOptimizer):
         if parameter.grad is not None:
             if self._known.get(parameter) is None:
                 self._forget_replaced()
+            step = self._step_of(number)
+            if step.is_of_group:
+                raise ValueError(
+                    f"{self._name(number, index)}: {step.rule.name} or what is done around it needs the gradients of "
+                    "all parameters of its group at once; call step() after the backward pass"
+                )
             with torch.no_grad():
-                self._run(Work([], [self._job(number, index, parameter, self._step_of(number))]))
+                self._run(Work([], [self._job(number, index, parameter, step)]))
 
     def _work(self) -> Work:
         """What there is to do, checked: an error here comes before anything is changed."""

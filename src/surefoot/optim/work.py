@@ -71,9 +71,19 @@ class Work(NamedTuple):
         held = [memory.held for memory in memories]
         return [*capturing, *(fused for fused, _ in self.fused), *memories, *held, *self.stepped()]
 
+    def of_groups(self) -> list[list[Job]]:
+        """The parameters of each group of which statistics are needed that all of them have in common."""
+        found: dict[int, list[Job]] = {}
+        for job in self.single:
+            if job.step.is_of_group:
+                found.setdefault(id(job.step), []).append(job)
+        return list(found.values())
+
     def run(self, amp: Amp | None) -> list[str]:
         """Takes the step; returns messages for skipped updates, which are empty where they are only counted."""
         faults = []
+        for jobs in self.of_groups():
+            jobs[0].memory.backend.measure_group(jobs)
         for fused, _ in self.fused:
             faults += fused.run(amp)
         for job in self.single:

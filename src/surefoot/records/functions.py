@@ -44,6 +44,32 @@ def check_operations(function: Callable, name: str, kind: str, error: type[Value
             raise error(f"{name}: loops, imports, inner functions and raise are not possible; {allowed}")
 
 
+def check_coefficients(function: Callable, name: str, kind: str, error: type[ValueError]) -> None:
+    """The same for a function that is called once a step, with numbers or arrays of them.
+
+    It may also use `**`, ops.lookup, constants of its module and functions of its module that do no more; and what
+    functools.lru_cache decorates, which makes a table for ops.lookup.
+    """
+    allowed = f"{kind} may use arithmetic, comparisons, ops.{', ops.'.join(ops.NAMES)} and ops.lookup"
+    if not isinstance(function, types.FunctionType):
+        raise error(f"{name}: expected a plain Python function as {kind}, got {function!r}")
+    instructions = list(dis.get_instructions(function))
+    for here, after in itertools.pairwise(instructions):
+        if here.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
+            found = function.__globals__.get(here.argval)
+            if found is ops:
+                if after.argval not in (*ops.NAMES, "lookup"):
+                    raise error(f"{name}: uses ops.{after.argval}; {allowed}")
+            elif isinstance(found, types.FunctionType):
+                if found is not function:
+                    check_coefficients(found, name, kind, error)
+            elif not isinstance(found, (int, float)) and not hasattr(found, "cache_info"):
+                used = f"{here.argval}.{after.argval}" if after.opname in ("LOAD_ATTR", "LOAD_METHOD") else here.argval
+                raise error(f"{name}: uses {used}; {allowed}")
+        elif here.opname in REFUSED or "BACKWARD" in here.opname:
+            raise error(f"{name}: loops, imports, inner functions and raise are not possible; {allowed}")
+
+
 def fingerprint(function: Callable) -> tuple:
     """What of a function's source decides what it computes."""
     code = function.__code__

@@ -23,8 +23,13 @@ def momentum_product(t, beta1, momentum_decay):
     return beta1**t * ops.lookup(products(momentum_decay), t)
 
 
+def momentum(t, beta1, momentum_decay):
+    """μ_t."""
+    return beta1 * (1 - 0.5 * 0.96 ** (t * momentum_decay))
+
+
 def coefficients(t, lr, beta1, beta2, momentum_decay, eps, eps_root):
-    now, after = (beta1 * (1 - 0.5 * 0.96 ** (k * momentum_decay)) for k in (t, t + 1))
+    now, after = momentum(t, beta1, momentum_decay), momentum(t + 1, beta1, momentum_decay)
     gradient = (1 - now) / (1 - momentum_product(t, beta1, momentum_decay))
     ahead = after / (1 - momentum_product(t + 1, beta1, momentum_decay))
     return lr, beta1, 1 - beta1, beta2, 1 - beta2, 1 / (1 - beta2**t), gradient, ahead, eps, eps_root

@@ -12,7 +12,7 @@ import numpy as np
 from surefoot import ops
 from surefoot.records.base import Record
 from surefoot.records.files import RecordError
-from surefoot.records.functions import check_operations
+from surefoot.records.functions import check_coefficients, check_operations
 from surefoot.records.hyper import Hyper
 from surefoot.records.statistic import EXTENTS, Extent, Statistic
 
@@ -339,6 +339,8 @@ def check(rule: Rule) -> None:
     functions = [rule.function, rule.rescale, rule.zero_grad_steps, *(s.of for s in rule.statistics.values())]
     for function in filter(callable, functions):
         check_operations(function, rule.name, "rule", RuleError)
+    if rule.coefficients is not None:
+        check_coefficients(rule.coefficients, rule.name, "coefficients", RuleError)
     check_trial(rule)
 
 

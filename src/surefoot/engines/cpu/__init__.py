@@ -54,7 +54,7 @@ def dense(step: Settings, x, g, state: State, t: int, coefficients: tuple) -> in
     """Steps all of x; returns how many coordinates were skipped."""
     kind = kind_of(step, storage_of(x))
     slots = measuring.slots_of(step, state, kind)
-    measured = Measured(step, kind, t, coefficients)
+    measured = Measured(step, kind, t, coefficients, state.given)
     x, g = stored(x), stored(g)
     acting = measured.acting(lambda *statistic: measuring.of_dense(step, x, g, slots, *statistic))
     skipped = 0
@@ -119,7 +119,7 @@ def rows(step: Settings, x, gradient, state: State, t: int, coefficients: tuple)
     """Steps the rows that a gradient names; returns how many coordinates were skipped."""
     values, order = gradient
     kind = kind_of(step, storage_of(x), catches_up=state.pending is not None)
-    measured, skipped = Measured(step, kind, t, coefficients), 0
+    measured, skipped = Measured(step, kind, t, coefficients, state.given), 0
     with two_dimensions(step, x, state, kind) as (table_, slots):
         acting = measured.acting(lambda *statistic: measuring.of_rows(x, table_, gradient, slots, *statistic))
         if values.size:

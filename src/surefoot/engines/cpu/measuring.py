@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -28,17 +28,20 @@ class Measured:
         kind: what drivers are compiled for.
         t: the number of the step.
         coefficients: of the rule.
+        given: statistics that are known.
     """
 
-    def __init__(self, step: Settings, kind: Kind, t: int, coefficients: tuple):
+    def __init__(self, step: Settings, kind: Kind, t: int, coefficients: tuple, given: Mapping[str, np.ndarray]):
         self.step, self.kind, self.t, self.coefficients = step, kind, t, coefficients
         self.key = np.uint32(rounding_key(step.rounding_seed, t))
-        self.known: dict[str, Any] = {}
+        self.known: dict[str, Any] = {name: float(value.reshape(())) for name, value in given.items()}
         self.mean = np.empty(0, kind.dtype)
 
     def acting(self, measure: Callable[[Statistic, Kind, Acting], Any]) -> Acting:
         """What acts in the step, once `measure` has measured every statistic."""
         for name, statistic in self.step.measured:
+            if name in self.known:
+                continue
             kind = measuring(self.kind, name)
             found = measure(statistic, kind, self._now(kind.program))
             if name == "g2":

@@ -334,7 +334,7 @@ def obstacle(step: Settings) -> str | None:
     """What a step needs that kernels for GPUs do not have; None if nothing."""
     for name, statistic in step.program.statistics.items():
         known = any(name == f"{modifier.name}_{own}" for modifier in step.modifiers for own in modifier.on_host)
-        if not known or statistic.over not in ("tensor", "group") or statistic.reduction == "maximum":
+        if not known or statistic.over != "tensor" or statistic.reduction == "maximum":
             return f"it does not compute the statistic {name!r}, a {statistic.reduction} over the {statistic.over}"
     for name, slot in step.rule.slots.items():
         if slot.over is not None or slot.initial == "x":

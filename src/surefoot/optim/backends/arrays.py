@@ -26,6 +26,16 @@ class ArrayBackend(Backend):
         grouped = driver.group(memory.step, self.engine, array(parameter), rows.ids.numpy(), array(rows.values))
         return rows._replace(grouped=grouped)
 
+    def measure_group(self, jobs: list[Job]) -> None:
+        parts = []
+        for job in jobs:
+            gradient, state = job.gradient, state_of(job.memory)
+            state.t = job.memory.count()
+            sparse = isinstance(gradient, Rows)
+            taken = (gradient.ids.numpy(), array(gradient.values)) if sparse else array(gradient)
+            parts.append((array(job.parameter), taken, state))
+        driver.measure_group(jobs[0].step, parts)
+
     def step_single(self, job: Job, amp: Amp | None) -> list[str]:
         step, memory, gradient = job.step, job.memory, job.gradient
         t, state = memory.count() + 1, state_of(memory)

@@ -79,6 +79,17 @@ class Backend:
         common; None where it is stepped alone."""
         return None
 
+    def measure_group(self, jobs: list[Job]) -> None:
+        """Called before parameters of a group whose statistics are over the group are stepped one by one.
+
+        Raises:
+            ValueError: the engine does not compute them.
+        """
+        raise ValueError(
+            f"{jobs[0].memory.name}: the {self.name} engine does not compute statistics over a group, which "
+            f"{jobs[0].step.rule.name} or what is done around it needs; expected parameters on a CPU and engine=None"
+        )
+
     def step_single(self, job: Job, amp: Amp | None) -> list[str]:
         """Steps one parameter; returns messages for skipped updates, which are empty where they are only counted."""
         raise NotImplementedError
