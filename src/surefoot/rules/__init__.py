@@ -20,9 +20,10 @@ from surefoot.rules.matrix import MatrixRule, matrix, matrix_rule
 from surefoot.rules.mean_adagrad import mean_adagrad
 from surefoot.rules.momentum import momentum
 from surefoot.rules.nadam import nadam
-from surefoot.rules.record import Rule, RuleError, Slot, direction, origin, rule, scalar, scale
+from surefoot.rules.record import Rule, rule
 from surefoot.rules.rmsprop import rmsprop
 from surefoot.rules.sgd import sgd
+from surefoot.rules.slots import RuleError, Slot, direction, origin, scalar, scale
 from surefoot.rules.visits import visits
 from surefoot.rules.yogi import yogi
 

@@ -2,7 +2,8 @@
 
 from surefoot import ops
 from surefoot.records.hyper import fraction, nonnegative
-from surefoot.rules.record import rule, scale
+from surefoot.rules.record import rule
+from surefoot.rules.slots import scale
 
 
 def coefficients(t, lr, rho, eps, eps_root):

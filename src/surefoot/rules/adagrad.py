@@ -5,7 +5,8 @@ Frequent features are stepped gently, rare ones boldly. The sum never falls, so 
 
 from surefoot import ops
 from surefoot.records.hyper import nonnegative
-from surefoot.rules.record import rule, scale
+from surefoot.rules.record import rule
+from surefoot.rules.slots import scale
 
 
 def coefficients(t, lr, lr_decay, initial_accumulator_value, eps, eps_root):

@@ -8,7 +8,8 @@ from dataclasses import replace
 
 from surefoot import ops
 from surefoot.records.hyper import flag, fraction, nonnegative
-from surefoot.rules.record import direction, rule, scale
+from surefoot.rules.record import rule
+from surefoot.rules.slots import direction, scale
 
 
 def coefficients(t, lr, beta1, beta2, amsgrad, eps, eps_root):

@@ -7,7 +7,8 @@ whole sum, by the definition of the method; for networks and for schedules that 
 
 from surefoot import ops
 from surefoot.records.hyper import nonnegative
-from surefoot.rules.record import direction, rule, scale
+from surefoot.rules.record import rule
+from surefoot.rules.slots import direction, scale
 
 
 def coefficients(t, lr, l1, initial_accumulator_value, eps, eps_root):

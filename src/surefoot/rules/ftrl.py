@@ -12,7 +12,8 @@ what σ_s above adds; at the first step, it centres the leader at the initial we
 
 from surefoot import ops
 from surefoot.records.hyper import nonnegative
-from surefoot.rules.record import direction, rule, scale
+from surefoot.rules.record import rule
+from surefoot.rules.slots import direction, scale
 
 SMALLEST = 2.0**-60
 """A smaller learning rate is a pause: weights and z stay the same. Its inverse could overflow in float32."""

@@ -6,7 +6,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from surefoot.rules.record import Rule, RuleError, Slot, check_hyper, check_signature, check_slots, trial_coefficients
+from surefoot.rules.checks import check_hyper, check_signature, check_slots, trial_coefficients
+from surefoot.rules.record import Rule
+from surefoot.rules.slots import RuleError, Slot
 
 
 def matrix(shape: Callable[[tuple[int, ...]], tuple[int, ...]], initial: float | str = 0.0) -> Slot:

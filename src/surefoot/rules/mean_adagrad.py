@@ -2,7 +2,8 @@
 
 from surefoot import ops
 from surefoot.records.hyper import nonnegative
-from surefoot.rules.record import rule, scale
+from surefoot.rules.record import rule
+from surefoot.rules.slots import scale
 
 
 def coefficients(t, lr, eps, eps_root):

@@ -6,7 +6,8 @@ leaves out can catch up exactly.
 
 from surefoot import ops
 from surefoot.records.hyper import flag, fraction, nonnegative
-from surefoot.rules.record import direction, rule
+from surefoot.rules.record import rule
+from surefoot.rules.slots import direction
 
 
 def coefficients(t, lr, momentum, dampening, nesterov):

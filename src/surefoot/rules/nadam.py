@@ -6,7 +6,8 @@ import numpy as np
 
 from surefoot import ops
 from surefoot.records.hyper import fraction, nonnegative
-from surefoot.rules.record import direction, rule, scale
+from surefoot.rules.record import rule
+from surefoot.rules.slots import direction, scale
 
 TABLE = 4096
 """More factors than matter: where ψ ≥ 0.35, those after 2,600 are 1; where it is less, their product is below 2⁻⁶⁰."""

@@ -6,7 +6,8 @@ gradients are summed up in a velocity.
 
 from surefoot import ops
 from surefoot.records.hyper import flag, fraction, nonnegative
-from surefoot.rules.record import direction, rule, scale
+from surefoot.rules.record import rule
+from surefoot.rules.slots import direction, scale
 
 
 def coefficients(t, lr, gamma, centered, momentum, eps, eps_root):

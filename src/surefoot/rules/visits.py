@@ -5,7 +5,8 @@ The hack that AdaGrad replaces: it counts how often a feature occurs, but not ho
 
 from surefoot import ops
 from surefoot.records.hyper import nonnegative, positive
-from surefoot.rules.record import rule, scale
+from surefoot.rules.record import rule
+from surefoot.rules.slots import scale
 
 
 @rule(

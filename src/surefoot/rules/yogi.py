@@ -6,7 +6,8 @@ does not.
 
 from surefoot import ops
 from surefoot.records.hyper import fraction, nonnegative
-from surefoot.rules.record import direction, rule, scale
+from surefoot.rules.record import rule
+from surefoot.rules.slots import direction, scale
 
 
 def coefficients(t, lr, beta1, beta2, initial_accumulator_value, eps, eps_root):
