@@ -15,6 +15,8 @@ from support.numerics import assert_identical
 import surefoot
 from surefoot import rules
 from surefoot.cli import run
+from surefoot.engines.bank import ModelBank
+from surefoot.engines.step import Step
 from surefoot.learn.model import Model
 
 RULE = """
@@ -120,6 +122,77 @@ def test_rates_by_the_name_that_chose_the_rule(own, lines, capsys):
 
 def test_rules(own, capsys):
     assert "AdaGrad, once more." in printed(capsys, "rules", own)
+
+
+SEVERAL = """
+from surefoot import ops
+from surefoot.rules import direction, nonnegative, origin, rule, scalar, scale, total
+
+def square(g):
+    return g * g
+
+@rule(slots={"sum": scalar()}, statistics={"squares": total(square, "tensor")}, hyper={"lr": nonnegative(0.1)})
+def with_statistics(x, g, g2, sum, squares, lr):
+    sum = sum + squares
+    return lr / (ops.sqrt(sum) + 1e-8), g, sum
+
+@rule(slots={"count": scale(over="column"), "velocity": direction()}, hyper={"lr": nonnegative(0.1)})
+def with_columns(x, g, g2, count, velocity, lr):
+    return lr / (1.0 + count), g, count + 1.0, g
+
+@rule(slots={"start": origin()}, hyper={"lr": nonnegative(0.1)})
+def with_origin(x, g, g2, start, lr):
+    return lr, g + 0.1 * (x - start), start
+"""
+
+REFUSED = {
+    "with_statistics": "the statistic 'squares' and the slot 'sum' over the tensor",
+    "with_columns": "the slot 'count' over the column",
+    "with_origin": "the slot 'start' that starts from the parameter",
+}
+
+
+@pytest.fixture
+def several(lines, tmp_path):
+    """Rules that learners do not take, in a file of the present folder."""
+    (tmp_path / "several.py").write_text(SEVERAL, encoding="utf-8")
+    return "several.py"
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_rules_that_learners_do_not_take(name, several, table, lines, capsys):
+    text = f"{several}:{name}"
+    expected = (
+        f"{name}: a learner takes rules without statistics, whose slots belong to coordinates and start from a number; "
+        f"this one has {REFUSED[name]}; use engines.Step or surefoot.optim"
+    )
+    for optimizer in (text, rules.resolve(text)):
+        with pytest.raises(rules.RuleError) as raised:
+            surefoot.LinearClassifier(optimizer=optimizer).fit(*table)
+        assert str(raised.value) == expected
+    with pytest.raises(rules.RuleError) as raised:
+        ModelBank("linear", [Step(rules.resolve(text))])
+    assert str(raised.value) == expected
+    train = ["train", lines, "--model", "m", "--optimizer", text]
+    for command in (train, [*train, "--lr", 0.1], ["compare", lines, "--rules", f"{text},adagrad"]):
+        assert printed(capsys, *command, status=2) == f"error: {expected}\n"
+
+
+def test_what_each_slot_is_kept_for(several, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")
+    text = printed(capsys, "rules", f"{several}:with_statistics")
+    assert "4 bytes per tensor in float32: sum (from 0.0)" in text
+    assert "squares (sum of square over each tensor)" in text
+    text = printed(capsys, "rules", f"{several}:with_columns")
+    expected = "4 bytes per column in float32: count (from 0.0); 4 bytes per coordinate in float32: velocity (from 0.0)"
+    assert expected in text
+    assert "4 bytes per coordinate in float32: start (from the parameter)" in printed(
+        capsys, "rules", f"{several}:with_origin"
+    )
+    record = json.loads(printed(capsys, "rules", f"{several}:with_statistics", "--json"))
+    assert record["memory_bytes_per_coordinate"] == 0
+    assert record["slots"] == {"sum": {"kind": "scale", "initial": 0.0, "over": "tensor"}}
+    assert record["statistics"] == {"squares": {"reduction": "sum", "of": "square", "over": "tensor"}}
 
 
 def test_optimizers(own):

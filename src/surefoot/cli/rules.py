@@ -10,7 +10,7 @@ import typer
 from surefoot.cli import options, output
 
 if TYPE_CHECKING:
-    from surefoot.rules import Rule
+    from surefoot.rules import Rule, Slot
 
 BYTES = 4
 """Of one number of memory, in float32."""
@@ -49,7 +49,13 @@ def record(rule: Rule) -> dict[str, Any]:
         "formula": rule.formula,
         "source": rule.source,
         "memory_bytes_per_coordinate": size(rule),
-        "slots": {key: {"kind": slot.kind, "initial": slot.initial} for key, slot in rule.slots.items()},
+        "slots": {
+            key: {"kind": slot.kind, "initial": slot.initial, "over": extent(slot)} for key, slot in rule.slots.items()
+        },
+        "statistics": {
+            key: {"reduction": each.reduction, "of": each.of.__name__, "over": each.over}
+            for key, each in rule.statistics.items()
+        },
         "hyperparameters": {
             key: {"default": hyper.default, "allowed": hyper.interval(), "meaning": hyper.meaning}
             for key, hyper in rule.hyper.items()
@@ -63,7 +69,13 @@ def record(rule: Rule) -> dict[str, Any]:
 
 def size(rule: Rule) -> int | None:
     """Bytes of memory for each coordinate; None where that depends on how many there are."""
-    return None if any(slot.kind == "matrix" for slot in rule.slots.values()) else BYTES * len(rule.slots)
+    extents = list(map(extent, rule.slots.values()))
+    return None if "matrix" in extents else BYTES * extents.count("coordinate")
+
+
+def extent(slot: Slot) -> str:
+    """What a slot has one number of, unless a granularity says otherwise; "matrix" for one that is a matrix."""
+    return "matrix" if slot.kind == "matrix" else slot.over or "coordinate"
 
 
 def variants(rule: Rule) -> list[dict[str, Any]]:
@@ -133,6 +145,8 @@ def show_rule(rule: Rule) -> None:
     facts.add_row("formula", rule.formula or "not given")
     facts.add_row("paper", rule.source or "not given")
     facts.add_row("memory", memory(rule))
+    if rule.statistics:
+        facts.add_row("statistics", statistics(rule))
     for variant in variants(rule):
         facts.add_row(
             f"  {', '.join(variant['when'])}", f"{variant['memory_bytes_per_coordinate']} bytes per coordinate"
@@ -148,11 +162,23 @@ def show_rule(rule: Rule) -> None:
 
 
 def memory(rule: Rule) -> str:
-    """Bytes per coordinate, and the slots with what they start from."""
-    if not rule.slots:
-        return "none"
-    slots = ", ".join(f"{key} (from {slot.initial})" for key, slot in rule.slots.items())
-    return f"{size(rule)} bytes per coordinate in float32: {slots}" if size(rule) else f"matrices: {slots}"
+    """Bytes per coordinate, row and so on, and the slots with what they start from."""
+    kept: dict[str, list[str]] = {}
+    for key, slot in rule.slots.items():
+        start = "the parameter" if slot.initial == "x" else slot.initial
+        kept.setdefault(extent(slot), []).append(f"{key} (from {start})")
+    parts = []
+    for over, slots in kept.items():
+        what = "matrices" if over == "matrix" else f"{BYTES * len(slots)} bytes per {over} in float32"
+        parts.append(f"{what}: {', '.join(slots)}")
+    return "; ".join(parts) or "none"
+
+
+def statistics(rule: Rule) -> str:
+    """The statistics, as what they are of and over what."""
+    return ", ".join(
+        f"{key} ({each.reduction} of {each.of.__name__} over each {each.over})" for key, each in rule.statistics.items()
+    )
 
 
 def hyperparameters(rule: Rule):

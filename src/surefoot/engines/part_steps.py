@@ -12,7 +12,25 @@ import numpy as np
 from surefoot.engines.step import Step
 from surefoot.engines.tables import stack
 from surefoot.models import Part
-from surefoot.rules import Rule
+from surefoot.rules import Rule, RuleError
+
+OVER_SEVERAL = ("row", "column", "tensor", "group")
+"""What slots cannot belong to, unless the granularity says so."""
+
+
+def check_rule(rule: Rule) -> None:
+    """Raises RuleError for a rule that a bank of models cannot learn by."""
+    found = [f"the statistic {name!r}" for name in rule.statistics]
+    for name, slot in rule.slots.items():
+        if slot.over in OVER_SEVERAL:
+            found.append(f"the slot {name!r} over the {slot.over}")
+        elif slot.initial == "x":
+            found.append(f"the slot {name!r} that starts from the parameter")
+    if found:
+        raise RuleError(
+            f"{rule.name}: a learner takes rules without statistics, whose slots belong to coordinates and start from "
+            f"a number; this one has {' and '.join(found)}; use engines.Step or surefoot.optim"
+        )
 
 
 @dataclass(frozen=True)
@@ -59,6 +77,8 @@ class PartSteps(Sequence):
         self._check_settings()
 
     def _check_rules(self) -> None:
+        for step in self.steps:
+            check_rule(step.rule)
         if self.rule.from_origin and not self.part.starts_at_zero:
             raise ValueError(
                 f"{self.model}: {self.rule.name} starts from 0, but the part {self.name!r} has initial numbers; use "
@@ -84,7 +104,6 @@ class PartSteps(Sequence):
             found = [name for each in around for name in each.settings]
             found += ["state_dtype"] if step.state_dtype is not None else []
             found += ["nonfinite='propagate'"] if step.nonfinite == "propagate" else []
-            found += [f"statistics of {step.rule.name}"] if step.rule.statistics else []
             found += [f"matrices of {step.rule.name}"] if step.rule.whole else []
             if found:
                 raise ValueError(

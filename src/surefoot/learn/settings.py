@@ -10,6 +10,7 @@ import numpy as np
 
 from surefoot import losses, models, rules, schedules
 from surefoot.engines import registry
+from surefoot.engines.part_steps import check_rule
 from surefoot.engines.step import Step
 from surefoot.learn.rates import EXPLICIT, Rate, first_rates
 from surefoot.losses import Loss
@@ -116,6 +117,7 @@ class Method:
                 takes = ", ".join(further) or "none besides lr"
                 raise ValueError(f"{rule.name}: there is no hyperparameter {name!r}; it takes {takes}")
         step = self.step(self.rates()[0], part)
+        check_rule(step.rule)
         if (step.options["l1"] or step.options["l2"]) and step.catches_up and step.no_closed_form:
             raise ValueError(
                 f"{step.rule.name}: features that do not occur cannot catch up on penalties: {step.no_closed_form}; "
