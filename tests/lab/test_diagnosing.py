@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 import torch
 from rich.console import Console
+from support.statistic_rules import RULES
 
 import surefoot
-from surefoot import optim
+from surefoot import optim, rules
+from surefoot.lab import diagnosing
 from surefoot.rules import REGISTRY
 
 
@@ -54,6 +56,67 @@ def test_the_update_is_that_of_the_next_step(name):
     moved = float((parameter.detach() - before).double().norm())
     decay = parameter.detach().norm() if name == "adamw" else 0  # the decay comes on top of the rule's own update
     assert found.update_norm == pytest.approx(moved, rel=1e-4, abs=1e-6 + 0.01 * float(decay))
+
+
+def sparse_or_dense(layout, shape, k):
+    rng = np.random.default_rng(k)
+    if layout == "dense":
+        return torch.from_numpy(rng.normal(size=shape))
+    ids = torch.from_numpy(rng.integers(0, shape[0], 4))
+    values = torch.from_numpy(rng.normal(size=(4, *shape[1:])))
+    return torch.sparse_coo_tensor(ids[None], values, shape, check_invariants=True)
+
+
+def square(x):
+    return x * x
+
+
+def falling(t, lr, steps):
+    return (lr / (1.0 + steps),)
+
+
+@rules.rule(
+    slots={"steps": rules.scalar(), "held": rules.scale(over="group")},
+    statistics={"of_group": rules.total(square, "group"), "of_tensor": rules.mean(square, "tensor")},
+    hyper={"lr": rules.nonnegative(0.1)},
+    coefficients=falling,
+)
+def of_its_group(x, g, g2, steps, held, of_group, of_tensor, rate):
+    """Its rate is computed from a slot; its direction, from the tensor and the group."""
+    return rate, g * (of_group + of_tensor), steps + 1.0, of_group
+
+
+@pytest.mark.parametrize("layout", ["dense", "sparse"])
+@pytest.mark.parametrize(
+    "rule, settings",
+    [
+        *((rule, {}) for rule, _ in RULES.values()),
+        (of_its_group, {}),
+        *(("adagrad", {"granularity": over, "weight_decay": 0.5}) for over in ("row", "tensor")),
+    ],
+    ids=lambda value: getattr(value, "name", str(value)),
+)
+def test_the_update_of_rules_that_know_more_than_a_row(rule, settings, layout, monkeypatch):
+    """A statistic is of the whole array, however few rows are at hand, and coefficients know the scalar slots."""
+    monkeypatch.setattr(diagnosing, "BLOCK", 4)
+    shapes = [(6, 5), (4, 3)]
+    parameters = [torch.nn.Parameter(torch.linspace(-1, 2, a * b).reshape(a, b).double()) for a, b in shapes]
+    optimizer = optim.RuleOptimizer(parameters, rule, engine="reference", lazy="touched", **settings)
+    for k in range(4):
+        for parameter in parameters:
+            parameter.grad = sparse_or_dense(layout, parameter.shape, k)
+        optimizer.step()
+    found = surefoot.diagnose(optimizer)
+    before = [parameter.detach().clone() for parameter in parameters]
+    optimizer.step()
+    for finding, parameter, old in zip(found, parameters, before, strict=True):
+        assert finding.update_norm == pytest.approx(float((parameter.detach() - old).norm()), rel=1e-9)
+
+
+def test_the_parameter_before_the_first_step_does_not_tell_of_visits():
+    rule, _ = RULES["dog"]
+    optimizer, _ = stepped([1.0, 1.0], [1.0, 0.0], kind=optim.RuleOptimizer, rule=rule)
+    assert surefoot.diagnose(optimizer)["w"].never_visited == 0.0
 
 
 def test_nothing_is_changed():

@@ -161,21 +161,24 @@ def flush(step: Settings, x, state: State) -> None:
         catch_up(step, x, state, row, state.t)
 
 
-def preview(step: Settings, x, g, slots: list, t: int, g2=None):
+def preview(step: Settings, x, g, slots: list, t: int, coefficients: tuple, *, size=None, g2=None, given=None):
     """What step t would make of x and its memory, and where it would take place; nothing is written.
 
     Args:
         x, g: parameters and gradient, stored.
         slots: the memory, stored.
         t: the number of the step.
+        coefficients: of the rule at that step.
+        size: coordinates of the whole array, where x has only some of its rows.
         g2: the mean square of the gradient, where coordinates share a rate.
+        given: statistics that are known, such as those of a group.
 
     Returns:
         (x after the step, stored; x before rounding; the memory after it, stored; where all of it is finite)
     """
     raw = decode(g)
-    arrays = Arrays(step, t, raw, g2=g2)
-    new, memory, ok = advance(step, arrays, decode(x), raw, [decode(s) for s in slots], step.coefficients(t))
+    arrays = Arrays(step, t, raw, size, g2)
+    new, memory, ok = advance(step, arrays, decode(x), raw, [decode(s) for s in slots], coefficients, given)
     kept = [encode(np.asarray(after), slot) for slot, after in zip(slots, memory, strict=True)]
     stored = encode(np.asarray(new), x)
     return stored, new, kept, ok & np.isfinite(decode(stored))

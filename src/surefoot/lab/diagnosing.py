@@ -19,7 +19,7 @@ from surefoot.engines.settings import Settings
 from surefoot.engines.state import State
 from surefoot.lab.rates_figure import Rows, rates_figure
 from surefoot.optim import RuleOptimizer
-from surefoot.optim.memory import array, is_aligned, local, own_gradient, rows_of, storage
+from surefoot.optim.memory import Memory, array, is_aligned, local, own_gradient, rows_of, storage
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -249,13 +249,10 @@ def diagnose(optimizer: RuleOptimizer, model: torch.nn.Module | None = None) -> 
 
 
 def findings(optimizer: RuleOptimizer, names: dict[int, str]) -> Iterator[Finding]:
-    counted = VISITS.get(optimizer, {})
+    counted, given = VISITS.get(optimizer, {}), statistics_of_groups(optimizer)
     for parameter, known in optimizer.known():
-        step = known.step
-        x = array(local(parameter).cpu())
-        slots = [array(local(known.tensors[key]).cpu()) for key in known.keys]
-        x, slots = np.atleast_1d(x), [np.atleast_1d(slot) for slot in slots]
-        t = known.count()
+        step, x, state = known.step, values_of(parameter), state_of(known)
+        state.given, t = given.get(id(parameter), {}), state.t
         finding = Finding(
             name=names.get(id(parameter), known.name),
             shape=tuple(parameter.shape),
@@ -273,27 +270,63 @@ def findings(optimizer: RuleOptimizer, names: dict[int, str]) -> Iterator[Findin
             update_norm=None,
             parameter_norm=float(local(parameter).detach().double().norm()) if not parameter.is_complex() else norm(x),
         )
-        look_at_rates(finding, step, x, slots, t, counted.get(parameter))
-        # To gather parts of a gradient that is split otherwise would be to wait for all processes.
-        if parameter.grad is not None and is_aligned(parameter):
-            look_at_gradient(finding, step, x, slots, t, own_gradient(parameter))
+        look_at_rates(finding, step, x, state, counted.get(parameter))
+        if has_gradient(parameter):
+            f = np.dtype(ARITHMETIC[storage(own_gradient(parameter))]).type
+            look_at_gradient(finding, step, x, state, gradient_of(parameter), f)
         finding.remedies = remedies(finding, step)
         yield finding
+
+
+def values_of(parameter: Tensor) -> np.ndarray:
+    return np.atleast_1d(array(local(parameter).cpu()))
+
+
+def state_of(known: Memory) -> State:
+    slots = [np.atleast_1d(array(local(known.tensors[key]).cpu())) for key in known.keys]
+    return State(dict(zip(known.step.rule.slots, slots, strict=True)), known.count())
+
+
+def has_gradient(parameter: Tensor) -> bool:
+    """Whether there is one here: to gather parts that are split otherwise would be to wait for all processes."""
+    return parameter.grad is not None and is_aligned(parameter)
+
+
+def gradient_of(parameter: Tensor) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
+    """The gradient of this process; of a sparse one, its distinct rows and the sum of each one's values."""
+    gradient = own_gradient(parameter).cpu()
+    if not gradient.is_sparse:
+        return np.atleast_1d(array(gradient))
+    rows = rows_of(gradient)
+    return merge(rows.ids.numpy(), array(rows.values), gradient.shape[0])
+
+
+def statistics_of_groups(optimizer: RuleOptimizer) -> dict[int, dict[str, np.ndarray]]:
+    """What the next step of each parameter needs to know of its group, by the id of the parameter."""
+    groups: dict[int, list[tuple[Tensor, Memory]]] = {}
+    for parameter, known in optimizer.known():
+        if known.step.is_of_group and has_gradient(parameter):
+            groups.setdefault(id(known.step), []).append((parameter, known))
+    found = {}
+    for group in groups.values():
+        parts = [(values_of(parameter), gradient_of(parameter), state_of(known)) for parameter, known in group]
+        driver.measure_group(group[0][1].step, parts)
+        found |= {id(parameter): state.given for (parameter, _), (_, _, state) in zip(group, parts, strict=True)}
+    return found
 
 
 def norm(x: np.ndarray) -> float:
     return math.sqrt(float(np.sum(decode(x).astype(np.float64) ** 2)))
 
 
-def look_at_rates(finding: Finding, step: Settings, x, slots, t: int, visits: np.ndarray | None) -> None:
+def look_at_rates(finding: Finding, step: Settings, x, state: State, visits: np.ndarray | None) -> None:
     """Effective rates of the coordinates that were ever visited, and the share of those that were not."""
     every = max(1, -(-x.size // SAMPLE))
-    part = x[::every]
+    part, slots = x[::every], list(state.slots.values())
     parts = [slot if common(slot, x) else slot[::every] for slot in slots]
-    state = State(dict(zip(step.rule.slots, parts, strict=True)), t)
-    rates = driver.rates(step, part, state)
+    rates = driver.rates(step, part, State(dict(zip(state.slots, parts, strict=True)), state.t))
     seen = np.ones(part.shape, bool)
-    if slots:
+    if any(slot.initial != "x" for slot in step.rule.slots.values()):
         finding.never_visited = never_visited(step, x, slots)
         seen = ~np.broadcast_to(unvisited(step, parts), part.shape)
     if rates.size and seen.any():
@@ -316,11 +349,12 @@ def common(slot: np.ndarray, x: np.ndarray) -> bool:
 
 
 def unvisited(step: Settings, slots: list[np.ndarray]) -> np.ndarray:
-    """Where all of the memory is what it was before the first step."""
+    """Where all of the memory is what it was before the first step; what starts from the parameter does not tell."""
     same: Any = True
     for slot, kept in zip(step.rule.slots.values(), slots, strict=True):
-        values = decode(kept)
-        same = same & (values == values.dtype.type(step.initial(slot)))
+        if slot.initial != "x":
+            values = decode(kept)
+            same = same & (values == values.dtype.type(step.initial(slot)))
     return np.asarray(same)
 
 
@@ -334,28 +368,36 @@ def never_visited(step: Settings, x: np.ndarray, slots: list[np.ndarray]) -> flo
     return count / max(x.size, 1)
 
 
-def look_at_gradient(finding: Finding, step: Settings, x, slots, t: int, gradient: Tensor) -> None:
-    """What the next step would do along the same gradient: norms, and coordinates that would not move."""
-    ids = None
-    if gradient.is_sparse:
-        rows = rows_of(gradient.cpu())
-        ids, g = merge(rows.ids.numpy(), array(rows.values), len(x))
-    else:
-        g = np.atleast_1d(array(gradient.cpu()))
-    f = np.dtype(ARITHMETIC[storage(gradient)]).type
-    mean = tensor_mean(g, x.size, f) if step.granularity == "tensor" else None
+def look_at_gradient(finding: Finding, step: Settings, x, state: State, gradient, f) -> None:
+    """What the next step would do along the same gradient: norms, and coordinates that would not move.
+
+    Args:
+        finding: takes what is found.
+        step: the settings.
+        x, state, gradient: of the parameter.
+        f: the type of the arithmetic.
+    """
+    ids, g = gradient if isinstance(gradient, tuple) else (None, gradient)
+    t, slots = state.t + 1, list(state.slots.values())
+    coefficients, mean = driver.coefficients(step, state, t), None
+    size = None if ids is None else x.size
+    shared_by_row = step.granularity == "row" and not any(each.stage == "gradient" for each in step.modifiers)
     having = frozen = saturated = skipped = 0
     gradient_square = update_square = 0.0
-    rows = max(1, BLOCK * len(g) // max(g.size, 1))
+    # What several rows have in common is known where all of them are at hand.
+    at_once = step.program.statistics or step.granularity == "tensor"
+    rows = max(1, len(g) if at_once else BLOCK * len(g) // max(g.size, 1))
     for b in range(0, len(g), rows):
         chosen = slice(b, b + rows) if ids is None else ids[b : b + rows]
         part, some = x[chosen], g[b : b + rows]
         parts = [slot if common(slot, x) else slot[chosen] for slot in slots]
         raw = decode(some)
         with np.errstate(all="ignore"):
-            if step.granularity == "row":
+            if shared_by_row:  # all rows at a time, which is faster
                 mean = np.mean(raw.astype(np.float64) ** 2, axis=tuple(range(1, raw.ndim)), keepdims=True).astype(f)
-            stored, new, kept, ok = reference.preview(step, part, some, parts, t + 1, mean)
+            stored, new, kept, ok = reference.preview(
+                step, part, some, parts, t, coefficients, size=size, g2=mean, given=state.given
+            )
             moving = (raw != 0) & ok
             having += int(moving.sum())
             frozen += int((moving & (decode(stored) == decode(part))).sum())
@@ -368,12 +410,6 @@ def look_at_gradient(finding: Finding, step: Settings, x, slots, t: int, gradien
     finding.gradient_norm, finding.update_norm = math.sqrt(gradient_square), math.sqrt(update_square)
     if having:
         finding.frozen, finding.saturated = frozen / having, saturated / having
-
-
-def tensor_mean(g: np.ndarray, size: int, f) -> np.ndarray:
-    with np.errstate(all="ignore"):
-        squares = decode(g).astype(np.float64) ** 2
-    return np.full([1] * g.ndim, np.where(np.isfinite(squares), squares, 0).sum() / max(size, 1)).astype(f)
 
 
 def stuck(step: Settings, slots: list[np.ndarray], after: list[np.ndarray]) -> np.ndarray:
