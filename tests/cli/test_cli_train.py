@@ -11,7 +11,9 @@ import pytest
 from sklearn.metrics import mean_poisson_deviance, mean_squared_error
 
 from surefoot.cli import output, run
+from surefoot.cli.reading import telling
 from surefoot.lab.figures import flaws
+from surefoot.native import cache, kernel
 
 
 @pytest.fixture
@@ -330,3 +332,24 @@ def test_losses_are_shown_in_their_metric(tmp_path, monkeypatch, capsys):
         else:
             assert f"test mean Poisson deviance         {facts['test_loss']:.4f}" in text
             assert "mean Poisson deviance" in (tmp_path / "poisson.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.filterwarnings("default:kernels cannot be cached")
+@pytest.mark.parametrize("writable", [True, False])
+def test_kernels_come_from_the_cache_where_there_is_one(writable, tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(cache, "folders", lambda: iter([tmp_path / ("folder" if writable else "file")]))
+    monkeypatch.setattr(cache, "_warned", set())
+    with telling():
+        kernel(halve)(np.ones(3))
+    notes = capsys.readouterr().err
+    assert ("which this machine has to do once" in notes) == writable
+    assert ("from now on they come from the cache" in notes) == writable
+    assert ("kernels cannot be cached" in notes) != writable
+    assert len(re.findall(r"^Compil(?:ing kernels|ed kernels in \d+ s)", notes, re.MULTILINE)) == 2
+
+
+def halve(numbers):
+    for k in range(numbers.size):
+        numbers[k] *= 0.5
+    return numbers.size

@@ -124,6 +124,13 @@ def check_apart(place: Path | None, files: Iterable[Path | str]) -> None:
             raise ValueError(f"{place}: refusing to overwrite an input file; write to another file")
 
 
+def are_cached() -> bool:
+    """Whether there is a folder in which kernels can be cached."""
+    from surefoot.native import cache
+
+    return any(not cache.obstacle(folder) for folder in cache.folders())
+
+
 @contextmanager
 def telling(quiet: bool = False) -> Iterator[None]:
     """Reports warnings about data, and the compilation of kernels, on standard error."""
@@ -132,8 +139,10 @@ def telling(quiet: bool = False) -> Iterator[None]:
 
     told = (lambda _: None) if quiet else output.note
     compiling = compilation(
-        lambda: told("Compiling kernels, which this machine has to do once …"),
-        lambda seconds: told(f"Compiled kernels in {seconds:.0f} s; from now on they come from the cache."),
+        lambda: told(f"Compiling kernels{', which this machine has to do once' if are_cached() else ''} …"),
+        lambda seconds: told(
+            f"Compiled kernels in {seconds:.0f} s{'; from now on they come from the cache' if are_cached() else ''}."
+        ),
     )
 
     def show(message: Any, category: Any, *_: Any, **__: Any) -> None:
