@@ -142,7 +142,7 @@ def grouped_rows(step: Settings, engine: Engine, x: np.ndarray, gradient: tuple,
     """The same as rows, along what group made of a gradient; the memory must fit."""
     t = state.t + 1
     acting = coefficients(step, state, t)
-    remember(step, engine, x, state, t)
+    remember(step, engine, x, state, t, acting)
     touched = engine.distinct(gradient) if step.average else None
     if touched is not None:
         averaging.blend_rows(x, state, touched)
@@ -150,7 +150,7 @@ def grouped_rows(step: Settings, engine: Engine, x: np.ndarray, gradient: tuple,
     if touched is not None:
         averaging.blend_touched(float(step.lr(t)), x, state, touched)
     if state.pending is not None and step.rule.from_origin:
-        state.pending.replace(step.coefficients(t), step.shrinkage(t))
+        state.pending.replace(acting, step.shrinkage(t))
     weigh(step, state, t)
     report(step, x, state, t, skipped)
 
@@ -210,7 +210,7 @@ def partial(step: Settings, x: np.ndarray, gradient: Any, state: State, name: st
 # Bookkeeping
 
 
-def remember(step: Settings, engine: Engine, x: np.ndarray, state: State, t: int) -> None:
+def remember(step: Settings, engine: Engine, x: np.ndarray, state: State, t: int, acting: tuple) -> None:
     """Prepares the state for rows without a gradient from now on."""
     if step.average and state.average_seen is None:
         state.average_seen = np.full(x.shape[0], state.weight)
@@ -222,7 +222,7 @@ def remember(step: Settings, engine: Engine, x: np.ndarray, state: State, t: int
     if state.pending is None:
         state.pending = Pending(np.full(x.shape[0], state.t, np.int64), len(step.rule.coefficient_names))
     if not (state.pending.entries and step.rule.from_origin):
-        state.pending.note(t, step.coefficients(t), step.shrinkage(t))
+        state.pending.note(t, acting, step.shrinkage(t))
 
 
 def weigh(step: Settings, state: State, t: int) -> None:

@@ -39,6 +39,11 @@ def advance_from_origin(rate, direction):
     return 0.0 - ops.where(direction == 0.0, 0.0, rate * direction)
 
 
+def statistic_of(modifier: Modifier, name: str) -> str:
+    """The name of a modifier's statistic among those of a program, where a rule's have names without a dot."""
+    return f"{modifier.name}.{name}"
+
+
 class Operation(NamedTuple):
     """A function, or a statistic, of named values.
 
@@ -122,11 +127,18 @@ class Program:
         found = []
         for each in self.modifiers:
             if each.stage == stage:
-                own = {name: f"{each.name}_{name}" for name in each.statistics}
+                own = {name: statistic_of(each, name) for name in each.statistics}
                 for name, statistic in each.statistics.items():
                     takes = tuple(self._of_modifier(each, taken, own) for taken in statistic.takes)
                     found.append(
-                        Operation(f"EXPRESSION_{own[name]}", statistic.of, takes, (own[name],), statistic, each)
+                        Operation(
+                            f"EXPRESSION_{len(each.name)}_{each.name}_{name}",  # no two of which are the same
+                            statistic.of,
+                            takes,
+                            (own[name],),
+                            statistic,
+                            each,
+                        )
                     )
                 takes = tuple(self._of_modifier(each, taken, own) for taken in each.takes)
                 found.append(Operation(f"MODIFIER_{each.name}", each.function, takes, each.takes[:1], None, each))
@@ -327,7 +339,7 @@ def evaluate(
     }
     for each in program.operations:
         if each.modifier is not None and each.statistic is None:
-            own = {name: spaces["statistic"][f"{each.modifier.name}_{name}"] for name in each.modifier.statistics}
+            own = {name: spaces["statistic"][statistic_of(each.modifier, name)] for name in each.modifier.statistics}
             numbers = map(arrays.cast, arrays.numbers(each.modifier, own))
             spaces["field"] |= zip(each.modifier.fields, numbers, strict=True)
         if each.statistic is not None and each.gives[0] in (given or {}):

@@ -9,7 +9,7 @@ from typing import Any
 
 from surefoot import modifiers, rules, schedules
 from surefoot.engines.numerics import ARITHMETIC
-from surefoot.engines.program import Program, program_of
+from surefoot.engines.program import Program, program_of, statistic_of
 from surefoot.modifiers import Modifier
 from surefoot.modifiers.record import fault
 from surefoot.records.hyper import Hyper
@@ -117,7 +117,7 @@ class Settings:
         """The named tuple of the modifiers' numbers at step t; NaN for those whose statistics are not given."""
         found = []
         for modifier in self.program.modifiers:
-            own = {name: (statistics or {}).get(f"{modifier.name}_{name}", math.nan) for name in modifier.on_host}
+            own = {name: (statistics or {}).get(statistic_of(modifier, name), math.nan) for name in modifier.on_host}
             found += self.numbers_of(modifier, t, own)
         return self.program.numbers(*found)
 
@@ -259,6 +259,13 @@ class Settings:
             if modifier.zero_grad is None:
                 what = "adds to every gradient" if modifier.stage == "gradient" else "has no closed form"
                 return f"{modifier.name} {what} (decoupled_weight_decay and l2 have a closed form)"
+            if modifier.stage == "direction" and not rule.lazy_exact:
+                return f"{rule.name} has a direction, on which {modifier.name} acts, without a gradient"
+        if (named := self._looks_at_rows_without_a_gradient) is not None:
+            return f"the statistic {named!r} depends on rows without a gradient"
+        fixed = any(slot.over in ("column", "tensor", "group") for slot in rule.slots.values())
+        if fixed and callable(rule.zero_grad_steps):
+            return "what rows have in common changes while a row has no gradient"
         if not rule.lazy_exact and rule.zero_grad_steps is None:
             return f"{rule.name} has no closed form for steps with zero gradient"
         if self.regularized and not rule.lazy_exact:
@@ -267,6 +274,16 @@ class Settings:
             return "the tensor's common rate changes while a row has no gradient"
         if self.average and self.catches_up:
             return "the average needs rows that do not move without a gradient"
+        return None
+
+    @property
+    def _looks_at_rows_without_a_gradient(self) -> str | None:
+        """A statistic of more than a row to which rows with zero gradient contribute, as far as can be told."""
+        for each in self.program.operations:
+            if each.statistic is not None and each.statistic.over != "row":
+                only_gradient = {key for space, key in each.takes if space != "coefficient"} <= {"g"}
+                if not only_gradient or each.statistic.reduction == "maximum":
+                    return each.gives[0]
         return None
 
     def check_left_out(self) -> None:

@@ -45,6 +45,8 @@ def register(modifier: Modifier) -> Modifier:
     Raises:
         ModifierError: one of its name, or of one of its settings or numbers, is there already.
     """
+    if modifier.stage in ("storage", "average"):
+        raise ModifierError(f"{modifier.name}: engines have their own {modifier.stage}; expected another stage")
     for other in REGISTRY.values():
         taken = {other.name, *other.settings, *other.fields} & {modifier.name, *modifier.settings, *modifier.fields}
         if taken:

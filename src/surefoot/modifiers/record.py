@@ -9,11 +9,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import numpy as np
+
+from surefoot import ops
 from surefoot.records.base import Record
 from surefoot.records.files import RecordError
 from surefoot.records.functions import check_coefficients, check_operations
 from surefoot.records.hyper import Hyper
-from surefoot.records.statistic import Statistic
+from surefoot.records.statistic import Statistic, fault_of
+
+SHRINKAGE = {"keep", "l1", "l2"}
+"""The numbers that `closed_form` knows."""
 
 Stage = Literal["gradient", "before", "direction", "after", "storage", "average"]
 
@@ -132,36 +138,114 @@ def fault(name: str, hyper: Hyper, value: Any) -> str | None:
     >>> fault("l1", nonnegative(0.0), -1)
     'l1 must be a finite number of at least 0, got -1'
     """
-    if hyper.is_flag or value is hyper.default:
+    if value is hyper.default or (hyper.is_flag and hyper.admits(value)):
         return None
-    if isinstance(value, numbers.Real) and (value == hyper.default or hyper.admits(value)):
+    if not hyper.is_flag and isinstance(value, numbers.Real) and (value == hyper.default or hyper.admits(value)):
         return None
     return f"{name} must be {hyper.wanted()}, got {value!r}"
 
 
+OF_STEPS = frozenset(
+    (
+        "rule",
+        "name",
+        "params",
+        "lr",
+        "engine",
+        "granularity",
+        "convention",
+        "nonfinite",
+        "lazy",
+        "state_dtype",
+        "threads",
+    )
+)
+"""Settings that every step has."""
+
+
 def check(modifier: Modifier) -> None:
     """Raises ModifierError unless every engine can run the modifier."""
-    name = modifier.name
-    if modifier.stage not in TAKES:
-        raise ModifierError(f"{name}: stage must be one of {', '.join(TAKES)}, got {modifier.stage!r}")
+    check_names(modifier)
+    check_statistics(modifier)
+    if modifier.stage != "storage":  # whose bits are the engines' business
+        check_operations(modifier.function, modifier.name, "modifier", ModifierError)
+    if modifier.numbers is not None:
+        check_coefficients(modifier.numbers, modifier.name, "numbers", ModifierError)
+    if modifier.stage not in ("storage", "average"):
+        check_trial(modifier)
+
+
+def check_names(modifier: Modifier) -> None:
+    name, stage = modifier.name, modifier.stage
+    if stage not in TAKES:
+        raise ModifierError(f"{name}: stage must be one of {', '.join(TAKES)}, got {stage!r}")
     if not modifier.settings:
         raise ModifierError(f"{name}: it has no settings, so nothing could turn it on; expected one")
+    for key in (name, *modifier.settings, *modifier.statistics, *modifier.fields):
+        if not key.isidentifier() or key.startswith("_") or key in OF_STEPS:
+            raise ModifierError(f"{name}: the name {key!r} is one of every step's settings, or not a name; rename it")
+    for key in (*modifier.settings, *modifier.statistics):
+        if key in ("g", "x", "rate", "direction"):
+            raise ModifierError(f"{name}: the name {key!r} stands for a value of the step; rename it")
     for setting, hyper in modifier.settings.items():
         if not isinstance(hyper, Hyper):
             raise ModifierError(f"{name}: setting {setting!r} is {hyper!r}; expected a default with bounds")
-    if modifier.stage != "storage":  # whose bits are the engines' business
-        check_operations(modifier.function, name, "modifier", ModifierError)
-    first = TAKES[modifier.stage][0]
+    first = TAKES[stage][0]
     if modifier.takes[:1] != (first,):
         raise ModifierError(f"{name}: the function must take {first} first, got ({', '.join(modifier.takes)})")
-    if modifier.numbers is None and modifier.stage not in ("storage", "average"):
-        for needed in modifier.fields:
-            if needed not in modifier.settings:
+    computed = modifier.numbers is not None or stage in ("storage", "average")
+    for needed in () if computed else modifier.fields:
+        if needed not in modifier.settings:
+            raise ModifierError(
+                f"{name}: the function takes {needed!r}, which is neither a setting nor a statistic of it, nor "
+                f"among {', '.join(TAKES[stage])}"
+            )
+    if modifier.zero_grad not in (None, "nothing", "shrinks"):
+        raise ModifierError(f"{name}: zero_grad must be 'nothing', 'shrinks' or None, got {modifier.zero_grad!r}")
+    if modifier.zero_grad == "shrinks" and not set(modifier.fields) <= SHRINKAGE:
+        raise ModifierError(
+            f"{name}: the closed form of zero_grad='shrinks' is of {', '.join(sorted(SHRINKAGE))}; leave zero_grad out"
+        )
+
+
+def check_statistics(modifier: Modifier) -> None:
+    known = {*TAKES[modifier.stage], *modifier.fields}
+    for name, statistic in modifier.statistics.items():
+        if (wrong := fault_of(statistic)) is not None:
+            raise ModifierError(f"{modifier.name}: statistic {name!r} {wrong}")
+        check_operations(statistic.of, modifier.name, "modifier", ModifierError)
+        for taken in statistic.takes:
+            if taken not in known:
                 raise ModifierError(
-                    f"{name}: the function takes {needed!r}, which is neither a setting nor a statistic of it, nor "
-                    f"among {', '.join(TAKES[modifier.stage])}"
+                    f"{modifier.name}: statistic {name!r} takes {taken!r}; it may take {', '.join(sorted(known))}"
                 )
-    if modifier.numbers is not None:
-        check_coefficients(modifier.numbers, name, "numbers", ModifierError)
-    for statistic in modifier.statistics.values():
-        check_operations(statistic.of, name, "modifier", ModifierError)
+        known.add(name)
+    for name, statistic in modifier.on_host.items():
+        if statistic.over not in ("tensor", "group"):
+            raise ModifierError(
+                f"{modifier.name}: numbers takes the statistic {name!r}, which is over a {statistic.over}; expected "
+                "one over a tensor or group, or let the function take it"
+            )
+
+
+def check_trial(modifier: Modifier) -> None:
+    """One call with an array of 2 × 3: what it takes, and the shape and type of what it returns."""
+    f, shapes = np.float32, {"row": (2, 1), "column": (1, 3)}
+    settings = {name: hyper.default for name, hyper in modifier.settings.items()}
+    try:
+        numbers = modifier.at(1, 0.1, settings, dict.fromkeys(modifier.on_host, 1.0))
+        values = dict(zip(modifier.fields, map(f, numbers), strict=True))
+        values |= {name: np.ones(shapes.get(s.over, (1, 1)), f) for name, s in modifier.statistics.items()}
+        values |= {name: np.full((2, 3), f(0.5)) for name in TAKES[modifier.stage]}
+        with np.errstate(all="ignore"):
+            bound = ops.bind(modifier.function, ops.ARRAY_OPS, f)
+            found = bound(*(values[name] for name in modifier.takes))
+    except Exception as error:
+        reason = "branches on a value; use ops.where" if "truth value" in str(error) else str(error)
+        raise ModifierError(f"{modifier.name}: a trial failed: {reason}") from error
+    if not isinstance(found, (np.ndarray, np.generic)) or found.shape not in ((), (2, 3)) or found.dtype != f:
+        what = getattr(found, "dtype", type(found).__name__)
+        raise ModifierError(
+            f"{modifier.name}: the function gives {what} of shape {np.shape(found)} for float32 of shape (2, 3); "
+            f"expected {modifier.takes[0]} after the change"
+        )

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import types
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 Extent = Literal["coordinate", "row", "column", "tensor", "group"]
 Reduction = Literal["sum", "mean", "maximum"]
@@ -14,12 +15,19 @@ EXTENTS = ("coordinate", "row", "column", "tensor", "group")
 """What has one number: a coordinate, x[i] or x[:, j] of an array, the array, or all arrays of a parameter group."""
 
 
+REDUCTIONS = ("sum", "mean", "maximum")
+
+RESERVED = frozenset(("x", "g", "g2", "raw", "square", "mean", "rate", "direction"))
+"""Names that a statistic cannot have, because other values of a step do."""
+
+
 @dataclass(frozen=True)
 class Statistic:
     """One number of each row, column, tensor or group: what an expression is there, reduced.
 
     Sums are of float64, in an order that is the same for every engine and number of threads. Coordinates whose
-    gradient, or whose value of the expression, is not finite are left out.
+    gradient, or whose value of the expression, is not finite are left out. Of a sparse gradient, so are the rows that
+    it does not name.
 
     Args:
         of: the expression, a function of scalars that takes values by their names: x and g; the slots and coefficients
@@ -57,3 +65,19 @@ def mean(of: Callable, over: Extent) -> Statistic:
 def maximum(of: Callable, over: Extent) -> Statistic:
     """The maximum of an expression; 0 where it has no finite value."""
     return Statistic(of, over, "maximum")
+
+
+def fault_of(statistic: Any) -> str | None:
+    """What is wrong with what was given as a statistic; None if nothing is.
+
+    >>> fault_of(3)
+    'is 3; expected total, mean or maximum of a function'
+    """
+    if not isinstance(statistic, Statistic) or not isinstance(statistic.of, types.FunctionType):
+        found = statistic.of if isinstance(statistic, Statistic) else statistic
+        return f"is {found!r}; expected total, mean or maximum of a function"
+    if statistic.over not in EXTENTS[1:]:
+        return f"is over {statistic.over!r}; expected one of {', '.join(EXTENTS[1:])}"
+    if statistic.reduction not in REDUCTIONS:
+        return f"is a {statistic.reduction!r}; expected one of {', '.join(REDUCTIONS)}"
+    return None

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import numpy as np
 
 from surefoot import ops
 from surefoot.records.functions import check_coefficients, check_operations
 from surefoot.records.hyper import Hyper
-from surefoot.records.statistic import EXTENTS, Statistic
+from surefoot.records.statistic import EXTENTS, RESERVED, fault_of
 from surefoot.rules.slots import RuleError, Slot
 
-if TYPE_CHECKING:
-    from surefoot.rules.record import Rule
 
-
-def check(rule: Rule) -> None:
+def check(rule: Any) -> None:
     """Raises RuleError unless every engine can run the rule: its signature, its hyperparameters, then a trial step."""
     check_slots(rule)
     check_hyper(rule)
@@ -31,7 +28,7 @@ def check(rule: Rule) -> None:
     check_trial(rule)
 
 
-def check_slots(rule: Rule) -> None:
+def check_slots(rule: Any) -> None:
     for name, slot in rule.slots.items():
         if not isinstance(slot, Slot):
             raise RuleError(f"{rule.name}: slot {name!r} is {slot!r}; expected scale() or direction()")
@@ -45,16 +42,15 @@ def check_slots(rule: Rule) -> None:
                 f"start from, over {', '.join(EXTENTS)}"
             )
     for name, statistic in rule.statistics.items():
-        if not isinstance(statistic, Statistic) or statistic.over not in EXTENTS[1:]:
-            raise RuleError(
-                f"{rule.name}: statistic {name!r} is {statistic!r}; expected total, mean or maximum over "
-                f"{', '.join(EXTENTS[1:])}"
-            )
+        if (wrong := fault_of(statistic)) is not None:
+            raise RuleError(f"{rule.name}: statistic {name!r} {wrong}")
+        if not name.isidentifier() or name in RESERVED:
+            raise RuleError(f"{rule.name}: the name of statistic {name!r} is reserved, or not one; rename it")
         if name in rule.slots or name in rule.hyper:
             raise RuleError(f"{rule.name}: {name!r} is a statistic, and also a slot or hyperparameter; rename one")
 
 
-def check_hyper(rule: Rule) -> None:
+def check_hyper(rule: Any) -> None:
     for name, hyper in rule.hyper.items():
         if not isinstance(hyper, Hyper):
             raise RuleError(
@@ -75,7 +71,7 @@ def check_hyper(rule: Rule) -> None:
         raise RuleError(f"{rule.name}: the hyperparameter 'lr' is missing; every rule has a learning rate")
 
 
-def check_signature(rule: Rule) -> None:
+def check_signature(rule: Any) -> None:
     parameters = tuple(inspect.signature(rule.function).parameters)
     expected = rule.leading
     if parameters[: len(expected)] != expected:
@@ -96,17 +92,22 @@ SHAPES = {"coordinate": (2, 3), "row": (2, 1), "column": (1, 3), "tensor": (1, 1
 """The shapes of what a trial step has one number of: an array of 2 × 3 with one scale per row."""
 
 
-def check_trial(rule: Rule) -> None:
-    """One step on a 2 × 3 array with one scale per row: counts, shapes and types of what the function returns."""
+def check_trial(rule: Any) -> None:
+    """Steps on a 2 × 3 array, one with one scale per row and one with one per coordinate."""
+    for granularity in ("row", "coordinate"):
+        check_step(rule, granularity)
+
+
+def check_step(rule: Any, granularity: str) -> None:
+    """A step at that granularity: counts, shapes and types of what the function returns."""
     f = np.float32
-    extents = {name: "coordinate" if s.kind == "direction" else s.over or "row" for name, s in rule.slots.items()}
+    extents = {name: "coordinate" if s.kind == "direction" else s.over or granularity for name, s in rule.slots.items()}
     known: dict[str, Any] = {
         "x": np.full((2, 3), f(0.5)),
         "g": np.arange(1, 7, dtype=f).reshape(2, 3),
-        "g2": np.full((2, 1), f(2)),
+        "g2": np.full(SHAPES[granularity], f(2)),
     }
     known |= {name: np.ones(SHAPES[extent], f) for name, extent in extents.items()}
-    known |= {name: np.full(SHAPES[s.over], f(2)) for name, s in rule.statistics.items()}
     values = trial_coefficients(rule)
     known |= zip(rule.coefficient_names, map(f, values), strict=True)
 
@@ -122,21 +123,24 @@ def check_trial(rule: Rule) -> None:
             reason = "branches on a value; use ops.where" if "truth value" in str(error) else str(error)
             raise RuleError(f"{rule.name}: a trial step failed: {reason}") from error
 
-    for name in (name for name in rule.statistics if name not in rule.after):
-        check_expression(rule, name, tried(rule.statistics[name].of, f"the statistic {name!r}"))
+    def measured(names: Iterable[str]) -> None:
+        for name in names:
+            check_expression(rule, name, tried(rule.statistics[name].of, f"the statistic {name!r}"))
+            known[name] = np.full(SHAPES[rule.statistics[name].over], f(2))
+
+    measured(name for name in rule.statistics if name not in rule.after)
     result = tried(rule.function, "the function")
     check_result(rule, result, extents)
     if callable(rule.zero_grad_steps):
         memory = [known[name] for name in rule.slots]
         check_zero_grad_steps(rule, known["x"], memory, tuple(map(f, values)))
     known |= zip(("rate", "direction", *rule.slots), result, strict=True)
-    for name in rule.after:
-        check_expression(rule, name, tried(rule.statistics[name].of, f"the statistic {name!r}"))
+    measured(rule.after)
     if rule.rescale is not None:
         check_result(rule, tried(rule.rescale, "rescale"), {})
 
 
-def trial_coefficients(rule: Rule) -> tuple:
+def trial_coefficients(rule: Any) -> tuple:
     try:
         values = rule.evaluate(1, rule.defaults)
     except Exception as error:
@@ -150,12 +154,12 @@ def trial_coefficients(rule: Rule) -> tuple:
     return values
 
 
-def check_expression(rule: Rule, name: str, value: Any) -> None:
+def check_expression(rule: Any, name: str, value: Any) -> None:
     if np.broadcast_shapes(np.shape(value), (2, 3)) != (2, 3) or np.asarray(value).dtype != np.float32:
         raise RuleError(f"{rule.name}: the statistic {name!r} is not of one number for each coordinate")
 
 
-def check_result(rule: Rule, result: Any, extents: Mapping[str, str]) -> None:
+def check_result(rule: Any, result: Any, extents: Mapping[str, str]) -> None:
     """Checks counts, shapes and types of (rate, direction, *slots), of a function of float32."""
     expected = 2 + len(extents)
     if not isinstance(result, tuple) or len(result) != expected:
@@ -178,7 +182,7 @@ def check_result(rule: Rule, result: Any, extents: Mapping[str, str]) -> None:
             raise RuleError(f"{rule.name}: {what} is {np.asarray(value).dtype} where all inputs are float32")
 
 
-def check_zero_grad_steps(rule: Rule, x, memory, coefficients: tuple) -> None:
+def check_zero_grad_steps(rule: Any, x, memory, coefficients: tuple) -> None:
     """Two steps with zero gradient by the closed form: it must return the parameter and every slot."""
     assert callable(rule.zero_grad_steps)
     try:

@@ -261,7 +261,7 @@ class Rule(Record):
 def rule(**description) -> Callable[[Callable[..., tuple]], Rule]:
     """Decorator that makes a Rule of a function; the arguments are those of Rule.
 
-    >>> from surefoot.rules import positive
+    >>> from surefoot.rules import positive, scale
     >>> @rule(slots={"total": scale()}, hyper={"lr": positive(0.1), "eps": positive(1e-8)})
     ... def mine(x, g, g2, total, lr, eps):
     ...     total = total + g2

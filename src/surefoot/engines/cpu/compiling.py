@@ -179,8 +179,8 @@ def row_statistics(kind: Kind, names: dict, functions: dict, of_rule: bool) -> C
             and (name in of_gradient) != of_rule
             and (name in of_gradient or kind.statistic != "g2")
         ):
-            own[f"REDUCED_{name}"] = reduction(program, name, statistic, names, functions)
-            result = f"REDUCED_{name}({taken})"
+            own[f"REDUCED_{order.index(name)}"] = reduction(program, name, statistic, names, functions)
+            result = f"REDUCED_{order.index(name)}({taken})"
             result += " / max(x.size, 1)" if statistic.reduction == "mean" else ""
             parts = [
                 f"statistics[{k}]" if other != name else f"F(finite_or_zero({result}))" for k, other in enumerate(order)

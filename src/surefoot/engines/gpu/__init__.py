@@ -30,6 +30,7 @@ from surefoot.engines.gpu.compiling import (
 )
 from surefoot.engines.namespaces.torch import TORCH
 from surefoot.engines.numerics import ARITHMETIC
+from surefoot.engines.program import statistic_of
 from surefoot.engines.settings import Settings
 
 __all__ = ["Amp", "Lazy", "MultiTensor", "Numbers", "is_capturing", "is_interpreted", "rows", "settle", "source_of"]
@@ -255,9 +256,8 @@ class MultiTensor:
         self.look(addresses, stepped)
         self.hold(numbers)
         kind = self.kind(self.aligned, amp is not None)
-        numbers = measured(
-            step, numbers, lambda name: self.sums(replace(kind, statistic=name), numbers, amp), self.sizes
-        )
+        measure = lambda name, now: self.sums(replace(kind, statistic=name), now, amp)  # noqa: E731
+        numbers = measured(step, steps, numbers, measure, self.sizes)
         means = shared = numbers
         if step.granularity == "tensor":
             means = self.sums(kind, numbers, amp) / self.sizes
@@ -305,26 +305,34 @@ class MultiTensor:
             self.compiled[driver, kind] = compiled
 
 
-def measured(step: Settings, numbers: Tensor, sums: Callable[[str], Tensor], sizes: Tensor | int) -> Tensor:
+def measured(
+    step: Settings,
+    steps: np.ndarray | Tensor,
+    numbers: Tensor,
+    sums: Callable[[str, Tensor], Tensor],
+    sizes: Tensor | int,
+) -> Tensor:
     """The numbers of a step whose modifiers' numbers depend on statistics of the gradient; a row for each tensor.
 
     Args:
         step: the settings; `obstacle` is None of them.
+        steps: the numbers of the steps; see `Numbers.at`.
         numbers: see `Numbers`.
-        sums: (name) -> the sum of a statistic's expression over each tensor, (k,), float64.
+        sums: (name, numbers) -> the sum of a statistic's expression over each tensor, (k,), float64.
         sizes: coordinates of each tensor.
     """
-    column, lr = 1 + len(step.rule.coefficient_names), None
+    column = 1 + len(step.rule.coefficient_names)
     for modifier in step.program.modifiers:
         if modifier.on_host:
-            lr = step.lr(1) if lr is None else lr
-            totals = {name: sums(f"{modifier.name}_{name}") for name in modifier.on_host}
+            same = not isinstance(steps, Tensor) and (steps == steps[0]).all()
+            t: Any = int(steps[0]) if same else steps if isinstance(steps, Tensor) else upload(steps, numbers.device)
+            totals = {name: sums(statistic_of(modifier, name), numbers) for name in modifier.on_host}
             found = {
                 n: total / sizes if modifier.on_host[n].reduction == "mean" else total for n, total in totals.items()
             }
             own = bound(TORCH, modifier.numbers)  # pyright: ignore[reportArgumentType]
             numbers = numbers.expand(len(next(iter(totals.values()))), -1).clone()
-            for k, number in enumerate(modifier.at(None, lr, step.options, found, own)):
+            for k, number in enumerate(modifier.at(t, step.lr(t), step.options, found, own)):
                 numbers[:, column + k] = number
         column += len(modifier.fields)
     return numbers
@@ -333,7 +341,7 @@ def measured(step: Settings, numbers: Tensor, sums: Callable[[str], Tensor], siz
 def obstacle(step: Settings) -> str | None:
     """What a step needs that kernels for GPUs do not have; None if nothing."""
     for name, statistic in step.program.statistics.items():
-        known = any(name == f"{modifier.name}_{own}" for modifier in step.modifiers for own in modifier.on_host)
+        known = any(name == statistic_of(modifier, own) for modifier in step.modifiers for own in modifier.on_host)
         if not known or statistic.over != "tensor" or statistic.reduction == "maximum":
             return f"it does not compute the statistic {name!r}, a {statistic.reduction} over the {statistic.over}"
     for name, slot in step.rule.slots.items():
@@ -398,6 +406,7 @@ def rows(
     place: int = 0,
     lazy: Lazy | None = None,
     amp: Amp | None = None,
+    steps: np.ndarray | Tensor | None = None,
 ) -> None:
     """Steps the rows that a gradient names; equal ids are summed before, in order of occurrence.
 
@@ -410,7 +419,9 @@ def rows(
             added to its column `place`.
         lazy: where rows without a gradient catch up when they are next touched.
         amp: from GradScaler.
+        steps: (1,), the number of the step, as for `Numbers.at`; by default 1.
     """
+    steps = np.ones(1, np.int64) if steps is None else steps
     (x, slots, storage), (ids, values, distinct) = as_stored(table), gradient
     height, width = x.shape
     if len(ids) == 0 or width == 0:
@@ -429,16 +440,16 @@ def rows(
     sorted_ = ids, order, len(ids), bits(values.contiguous())
     sums = sums_of_long_runs(kind, sorted_, width, scale, distinct)
 
-    def sum_of(kind: Kind) -> Tensor:
+    def sum_of(kind: Kind, numbers: Tensor) -> Tensor:
         parts = torch.empty(len(ids), dtype=torch.float64, device=x.device)
         arguments = x, *sorted_, height, width, numbers, parts, sums, scale
         launch(x.device, "rows_terms", kind, (len(ids),), warps_of(tile), *arguments)
         return parts.sum().reshape(1)
 
-    numbers = measured(step, numbers, lambda name: sum_of(replace(kind, statistic=name)), x.numel())
+    numbers = measured(step, steps, numbers, lambda name, now: sum_of(replace(kind, statistic=name), now), x.numel())
     means = shared = numbers
     if step.granularity == "tensor":
-        means, shared = sum_of(kind) / max(x.numel(), 1), firsts(table)
+        means, shared = sum_of(kind, numbers) / max(x.numel(), 1), firsts(table)
     last, history = lazy or (order, numbers)
     acting = height, width, numbers, last, history, len(history), means, shared
     counted = counts, place, counts.shape[1] + place

@@ -155,7 +155,8 @@ class GPUBackend(CountingBackend):
             eager().rows(step, real(job.parameter), gradient.ids, real(gradient.values), slots, t)
         values, counters = real(gradient.values), self.counters_on(memory.device, [job.parameter])
         flat = engine().Gradient(gradient.ids, values.reshape(len(values), table.x.shape[1]), gradient.distinct)
-        engine().rows(step, table, flat, numbers, counters.counts, counters.column(job.parameter, memory), lazy, amp)
+        column = counters.column(job.parameter, memory)
+        engine().rows(step, table, flat, numbers, counters.counts, column, lazy, amp, numbers_of(t))
         copy_back(tensors, close)
 
     def flush(self, parameter: Tensor, memory: Memory) -> None:
