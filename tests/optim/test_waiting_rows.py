@@ -1,6 +1,8 @@
 """Checkpoints of rows that wait: what no row has yet to catch up on is not kept."""
 
+import copy
 import io
+import pickle
 
 import pytest
 import torch
@@ -76,6 +78,42 @@ def test_what_is_dropped_is_not_missed(settings):
             optimizer.step()
             if saves:
                 optimizer.load_state_dict(optimizer.state_dict())
+        optimizer.flush()
+        results.append(table.detach())
+    assert torch.equal(*results)
+
+
+def momentum(seed=0):
+    table = torch.nn.Parameter(torch.randn(20, 4, generator=torch.Generator().manual_seed(seed)))
+    return optim.SGD([table], lr=0.1, momentum=0.9), table
+
+
+def along(table, t):
+    generator = torch.Generator().manual_seed(t)
+    ids = torch.randint(0, 20, (1, 6), generator=generator)
+    return torch.sparse_coo_tensor(ids, torch.randn(6, 4, generator=generator), table.shape, check_invariants=True)
+
+
+@pytest.mark.parametrize("changes", [{"nesterov": True}, {"momentum": 0.5}, {"momentum": 0.0}], ids=str)
+@pytest.mark.parametrize("interrupted", ["loaded", "copied", "pickled"])
+def test_settings_that_change_after_an_interruption(interrupted, changes):
+    """Rows catch up on the steps before by the settings of then."""
+    results = []
+    for how in ("not at all", interrupted):
+        optimizer, table = momentum()
+        for t in range(6):
+            table.grad = along(table, t)
+            optimizer.step()
+        if how == "loaded":
+            optimizer.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+        elif how == "copied":
+            optimizer, table = copy.deepcopy((optimizer, table))
+        elif how == "pickled":
+            optimizer, table = pickle.loads(pickle.dumps((optimizer, table)))
+        optimizer.change(**changes)
+        for t in range(6, 9):
+            table.grad = along(table, t)
+            optimizer.step()
         optimizer.flush()
         results.append(table.detach())
     assert torch.equal(*results)

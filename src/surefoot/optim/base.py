@@ -23,6 +23,10 @@ class TorchOptimizer(torch.optim.Optimizer):
         """Forgets what is remembered besides the state dict."""
         raise NotImplementedError
 
+    def _recall(self) -> None:
+        """Remembers, of a state that was loaded, what later changes of the settings must not change."""
+        raise NotImplementedError
+
     def _keep(self) -> None:
         """Brings the tensors of the state dict up to date."""
         raise NotImplementedError
@@ -75,6 +79,7 @@ class TorchOptimizer(torch.optim.Optimizer):
             for key, default in self.defaults.items():
                 group.setdefault(key, default)
         unboxed(self.state)
+        self._recall()
 
 
 def is_watched(optimizer: torch.optim.Optimizer) -> bool:

@@ -156,6 +156,14 @@ class RuleOptimizer(TorchOptimizer):
         # CUDA graphs go on reading and writing what they were captured with.
         self._captured: list[Any] = getattr(self, "_captured", [])
 
+    def _recall(self) -> None:
+        """Rows that wait have to catch up by the settings that the state was saved with."""
+        for number, index, parameter in self._numbered():
+            if "last" in self.state.get(parameter, ()):
+                memory = self._memory(number, index, parameter, self._step_of(number))
+                self._known.add(parameter, memory)
+                self._keep_tensors(parameter, memory)
+
     def known(self) -> Iterator[tuple[Tensor, Memory]]:
         """The parameters that have been stepped, in their order, and what is known of them."""
         for _, _, parameter in self._numbered():
