@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from surefoot.modifiers.record import SHRINKAGE
+
 ROOM = 32
 """Entries before those that no row waits for are looked for."""
-
-SHRINKAGE = ("keep", "l1", "l2")
-"""What shrinks parameters in a step with zero gradient, see `modifiers.closed_form`."""
 
 
 class Pending:

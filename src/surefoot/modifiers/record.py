@@ -18,8 +18,8 @@ from surefoot.records.functions import check_coefficients, check_operations
 from surefoot.records.hyper import Hyper
 from surefoot.records.statistic import Statistic, fault_of
 
-SHRINKAGE = {"keep", "l1", "l2"}
-"""The numbers that `closed_form` knows."""
+SHRINKAGE = ("keep", "l1", "l2")
+"""The numbers that shrink parameters in a step with zero gradient, see `modifiers.closed_form`."""
 
 Stage = Literal["gradient", "before", "direction", "after", "storage", "average"]
 
@@ -53,8 +53,8 @@ class Modifier(Record):
         numbers: (t, lr, settings and statistics over "tensor" by name) -> what the function takes by name besides,
             computed once a step in float64. Without it, the function takes the settings themselves.
         statistics: by name. Those over "tensor" may be taken by `numbers`, all others by the function.
-        zero_grad: what it does in a step with zero gradient: "nothing" but to a zero gradient; "shrinks", a parameter,
-            as `closed_form` has it; or None: unknown, so that rows without a gradient cannot wait.
+        zero_grad: what it does in a step with zero gradient: "nothing"; "shrinks" the parameter, by the numbers keep,
+            l1 and l2 of `modifiers.closed_form`; or None: unknown, so that lazy updates are not exact.
 
     Raises:
         ModifierError: naming the modifier and what is wrong with it.
@@ -202,9 +202,9 @@ def check_names(modifier: Modifier) -> None:
             )
     if modifier.zero_grad not in (None, "nothing", "shrinks"):
         raise ModifierError(f"{name}: zero_grad must be 'nothing', 'shrinks' or None, got {modifier.zero_grad!r}")
-    if modifier.zero_grad == "shrinks" and not set(modifier.fields) <= SHRINKAGE:
+    if modifier.zero_grad == "shrinks" and not set(modifier.fields) <= set(SHRINKAGE):
         raise ModifierError(
-            f"{name}: the closed form of zero_grad='shrinks' is of {', '.join(sorted(SHRINKAGE))}; leave zero_grad out"
+            f"{name}: the closed form of zero_grad='shrinks' is of {', '.join(SHRINKAGE)}; leave zero_grad out"
         )
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from surefoot.engines.pending import SHRINKAGE
 from surefoot.engines.settings import Settings
+from surefoot.modifiers.record import SHRINKAGE
 from surefoot.optim.group import around
 from surefoot.optim.memory import copied, counter_type, local, new_slot
 

@@ -21,9 +21,9 @@ import triton.language as tl
 from triton import knobs
 
 from surefoot.engines.gpu import kernels, row_kernels, triton_ops
-from surefoot.engines.pending import SHRINKAGE
 from surefoot.engines.program import Program, advance_from_origin
 from surefoot.modifiers import closed_form
+from surefoot.modifiers.record import SHRINKAGE
 from surefoot.rules import REGISTRY, RuleError
 
 TYPES = {"float64": tl.float64, "float32": tl.float32, "float16": tl.float16, "bfloat16": tl.uint16}

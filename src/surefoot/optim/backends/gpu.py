@@ -18,8 +18,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from surefoot.engines.pending import SHRINKAGE, Pending
+from surefoot.engines.pending import Pending
 from surefoot.engines.settings import Settings
+from surefoot.modifiers.record import SHRINKAGE
 from surefoot.optim.backends.base import Amp, Job
 from surefoot.optim.backends.counters import CountingBackend, FaultCounters
 from surefoot.optim.backends.fused import FusedGroup
