@@ -48,7 +48,7 @@ def test_the_papers_steps(name):
 
 
 @every_rule
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", [pytest.param("float32", marks=pytest.mark.slow), "float64"])
 def test_the_references_bits(name, dtype):
     for shape in SHAPES:
         found, expected = (ran(RULES[name][0], shape, dtype, engine) for engine in ("cpu", "reference"))
@@ -63,6 +63,7 @@ def test_memory_with_gaps(name):
         assert_identical(found[0], expected[0])
 
 
+@pytest.mark.slow
 @every_rule
 def test_any_number_of_threads(name):
     found = [ran(RULES[name][0], (300, 2000), "float32", threads=threads)[0] for threads in (1, 2, 3)]
@@ -133,7 +134,7 @@ def test_caution_by_hand(registered):
     np.testing.assert_allclose(x, expected, rtol=1e-12)
 
 
-@pytest.mark.parametrize("name", ["sgd", "adagrad", "adam"])
+@pytest.mark.parametrize("name", [pytest.param("sgd", marks=pytest.mark.slow), "adagrad"])
 @pytest.mark.parametrize("granularity", ["row", "tensor"])
 def test_statistics_of_modifiers_with_shared_rates(registered, name, granularity):
     if name == "sgd":

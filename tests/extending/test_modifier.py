@@ -57,6 +57,7 @@ def bounded(x, box):
 
 
 OWN = (centralization, caution, bounded)
+OTHERS = ("sgd", "momentum", "adagrad", "ftrl")
 
 
 @pytest.fixture(autouse=True)
@@ -77,7 +78,7 @@ def stepped(rule, engine, x, grads, **settings):
 
 
 @pytest.mark.parametrize("settings", [{"centralize": True}, {"cautious": True}, {"box": 0.5}], ids=str)
-@pytest.mark.parametrize("name", ["sgd", "momentum", "adagrad", "ftrl", "adam"])
+@pytest.mark.parametrize("name", ["adam", *(pytest.param(n, marks=pytest.mark.slow) for n in OTHERS)])
 def test_around_rules_in_both_engines(name, settings):
     x, grads = parameters((6, 5), "float32"), gradients((6, 5), "float32", 5)
     rule = CONCRETE[name].rule

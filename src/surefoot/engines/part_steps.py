@@ -22,6 +22,8 @@ def check_rule(rule: Rule) -> None:
     """Raises RuleError for a rule that a bank of models cannot learn by."""
     found = [f"the statistic {name!r}" for name in rule.statistics]
     for name, slot in rule.slots.items():
+        if slot.kind == "matrix":
+            continue  # of a rule of whole arrays, which is reported as such
         if slot.over in OVER_SEVERAL:
             found.append(f"the slot {name!r} over the {slot.over}")
         elif slot.initial == "x":
