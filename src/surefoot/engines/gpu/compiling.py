@@ -260,7 +260,7 @@ def namespace(kind: Kind, interpret: bool) -> dict[str, Any]:
 
     def written(statistic: str | None) -> Any:
         source = program.source(statistic, field="modifiers[{place}]")
-        return triton.jit(defined(source, "PROGRAM", f"{rule.name}: {statistic or 'step'}", dict(functions)))
+        return triton.jit(defined(source, "PROGRAM", f"{rule.name}: {statistic or 'step'}", {"tl": tl} | functions))
 
     names |= {key: value if interpret else tl.constexpr(value) for key, value in constants(kind).items()}
     functions = {each.name: compiled(each.function) for each in program.operations}
