@@ -11,7 +11,7 @@ MEMORY = re.compile(r"llvm\.(memcpy|memmove|memset)\.")
 
 
 def target_machine() -> llvm.TargetMachine:
-    """For this processor, as Numba has it. Whoever loads code with it owns it from then on."""
+    """For this processor, as Numba has it. A loader that is given it owns it from then on."""
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     target = llvm.Target.from_triple(llvm.get_process_triple())
