@@ -140,6 +140,19 @@ class TestReproduce:
         assert "4 of 4 published results reproduced" in text
         result = json.loads(file.read_text(encoding="utf-8"))["results"][0]
         assert set(result) >= {"id", "section", "claim", "published", "measured", "verdict", "seconds", "numbers"}
+        assert set(result) >= {"texts", "ours", "note"}
+
+    def test_what_texts_print_and_what_is_ours_have_their_own_names_and_a_legend(self, capsys, monkeypatch):
+        row = dataclasses.replace(ROWS["trace-gd"], texts={"notebook": "Momentum"}, ours="1.5", note="a remark")
+        monkeypatch.setitem(ROWS, "trace-gd", row)
+        text = out(capsys, "reproduce", "--only", "trace-gd")
+        for expected in ("(notebook, Momentum)", "ours: 1.5", "note: a remark", "notebook: lecture notebook"):
+            assert expected in text
+        assert "CME 216" not in text
+        document = json.loads(out(capsys, "reproduce", "--only", "trace-gd", "--json"))
+        (result,) = (one for one in document["results"] if one["id"] == "trace-gd")
+        assert (result["texts"], result["ours"], result["note"]) == ({"notebook": "Momentum"}, "1.5", "a remark")
+        assert set(document["texts"]) == {"D2L", "D2L-MXNet", "CME 216", "notebook", "guide"}
 
     def test_a_failing_row_is_exit_code_1(self, capsys, monkeypatch):
         row = dataclasses.replace(ROWS["sampling"], measure=lambda: Finding("0.5", False))

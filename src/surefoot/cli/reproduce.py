@@ -11,6 +11,8 @@ import typer
 from surefoot.cli import options, output
 
 if TYPE_CHECKING:
+    from rich.text import Text
+
     from surefoot.lab.reproduction import Result
 
 STYLES = {"pass": "green", "fail": "bold red", "skip": "yellow"}
@@ -101,8 +103,9 @@ def summary(results: list[Result]) -> dict[str, Any]:
 
 def write_json(results: list[Result], target: Path | None) -> None:
     from surefoot.lab.figures import writing
+    from surefoot.lab.published.rows import TEXTS
 
-    document = summary(results) | {"results": [result.record() for result in results]}
+    document = summary(results) | {"texts": TEXTS, "results": [result.record() for result in results]}
     if target is None:
         output.write_json(document)
         return
@@ -111,11 +114,24 @@ def write_json(results: list[Result], target: Path | None) -> None:
         file.write(text)
 
 
+def expected(result: Result) -> Text:
+    """What the texts print and where, what is ours, and what to know about it, each under its own name."""
+    from rich.text import Text
+
+    from surefoot.lab.published.rows import cited
+
+    lines = [(result.published, ""), (result.texts and f"({cited(result.texts)})", "dim")]
+    lines += [(result.ours and f"ours: {result.ours}", "italic"), (result.note and f"note: {result.note}", "")]
+    return Text("\n").join(Text(line, style) for line, style in lines if line)
+
+
 def show(results: list[Result]) -> None:
-    """Published and measured side by side, a table for every section."""
+    """Published and measured side by side, a table for every section, and the legend of the texts."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
+
+    from surefoot.lab.published.rows import TEXTS
 
     console = output.console()
     for section in dict.fromkeys(result.section for result in results):
@@ -128,12 +144,15 @@ def show(results: list[Result]) -> None:
         for result in (result for result in results if result.section == section):
             table.add_row(
                 Text.assemble((result.id, "bold"), f"\n{result.claim}"),
-                result.published,
+                expected(result),
                 result.measured or f"{'skipped' if result.verdict == 'skip' else 'failed'}: {result.reason}",
                 Text(result.verdict, STYLES[result.verdict]),
                 f"{result.seconds:.1f}",
             )
         console.print(table)
+    for text, title in TEXTS.items():
+        if any(text in result.texts for result in results):
+            console.print(Text.assemble((text, "bold"), f": {title}"))
     total = summary(results)
     parts = [f"{total['passed']} of {len(results)} published results reproduced"]
     parts += [f"{total[key]} {key}" for key in ("failed", "skipped") if total[key]]

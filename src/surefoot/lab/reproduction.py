@@ -22,7 +22,7 @@ class Result:
     """What became of a row.
 
     Attributes:
-        id, section, claim, published: of the row.
+        id, section, claim, published, texts, ours, note: of the row.
         measured: in words and numbers; empty where it was skipped.
         verdict: "pass", "fail" or "skip".
         reason: why it was skipped, or what went wrong; else empty.
@@ -34,6 +34,9 @@ class Result:
     section: str
     claim: str
     published: str
+    texts: dict[str, str]
+    ours: str
+    note: str
     measured: str
     verdict: Verdict
     reason: str
@@ -119,6 +122,9 @@ def measure(row: Row, folder: Path | None = None) -> Result:
         row.section,
         row.claim,
         row.published,
+        dict(row.texts),
+        row.ours,
+        row.note,
         finding.measured if finding else "",
         verdict,
         reason,
