@@ -303,9 +303,12 @@ class ModelBank:
         self.settle()
         layout = self.table.parts[part]
         found = self.means[part] if averaged and self.means else self.table.numbers(part).reshape(-1, layout.span)
+        own = np.empty(found.shape, self.dtype)
         if layout.of == "feature" and self.normalize:
-            found = (found * self.table.scales()[:, None]).astype(self.dtype)
-        return found.reshape(-1, layout.width, self.outputs, self.rates).copy()
+            np.multiply(found, self.table.scales()[:, None], out=own, casting="unsafe")
+        else:
+            own[...] = found
+        return own.reshape(-1, layout.width, self.outputs, self.rates)
 
     def effective_rates(self, part: str, rate: int) -> np.ndarray:
         """The rates of a part's next step at one of the learning rates, (features or 1, width, outputs)."""
