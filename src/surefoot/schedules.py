@@ -164,6 +164,7 @@ FORMS = {
     "piecewise": "piecewise:RATE:STEP:RATE[:STEP:RATE…]",
     "horizon": "horizon:RADIUS:LIPSCHITZ:STEPS",
     "warmup": "warmup:STEPS:RATE or warmup:STEPS:SCHEDULE",
+    "chain": "chain:SCHEDULE/STEPS/SCHEDULE[/STEPS/SCHEDULE…]",
 }
 """How schedules are written, by name."""
 
@@ -173,7 +174,8 @@ def parse(text: str, lr: float | None = None) -> Schedule:
 
     Args:
         text: one of FORMS.
-        lr: the rate, where it is given apart and so is left out of the text: the first RATE of each form.
+        lr: the rate, where it is given apart and so is left out of the text: the first RATE of each form, and of each
+            part of a chain.
 
     Raises:
         ValueError: in one sentence, for an unknown name or numbers that do not fit.
@@ -186,6 +188,8 @@ def parse(text: str, lr: float | None = None) -> Schedule:
     name, *parts = text.split(":")
     if name not in FORMS:
         raise ValueError(f"there is no schedule {name!r}; there are {', '.join(FORMS.values())}")
+    if name == "chain":
+        return _parsed_chain(text, lr)
     if name == "warmup" and len(parts) >= 2 and parts[1] in FORMS:
         return warmup(parse(":".join(parts[1:]), lr), _whole(parts[0], text))
     try:
@@ -208,6 +212,29 @@ def parse(text: str, lr: float | None = None) -> Schedule:
         case "warmup", [_, rate]:
             return warmup(rate, _whole(parts[0], text))
     raise _misspelt(text, lr)
+
+
+def _parsed_chain(text: str, lr: float | None) -> Schedule:
+    parts = text.removeprefix("chain:").split("/")
+    if len(parts) < 3 or len(parts) % 2 == 0:
+        raise _misspelt(text, lr)
+    parsed = [parse(part, lr) for part in parts[::2]]
+    return chain(*zip(parsed, (_whole(part, text) for part in parts[1::2]), strict=False), parsed[-1])
+
+
+def has_rate(text: str) -> bool:
+    """Whether a written schedule has a RATE that can be given apart: all have one, except a known horizon.
+
+    >>> has_rate("warmup:10:polynomial"), has_rate("warmup:10:horizon:1:2:100")
+    (True, False)
+    """
+    name, _, rest = text.partition(":")
+    if name == "chain":
+        return any(map(has_rate, rest.split("/")[::2]))
+    after = rest.partition(":")[2]
+    if name == "warmup" and after.partition(":")[0] in FORMS:
+        return has_rate(after)
+    return name != "horizon"
 
 
 def resolve(lr: str | Rate) -> Rate:
@@ -322,6 +349,14 @@ def written(schedule: Schedule) -> str | None:
         case "_warmup":
             after = written(numbers[0])
             return None if after is None else f"warmup:{_shown(numbers[1])}:{after}"
+        case "_chain":
+            starts, schedules = numbers
+            # A chain in a chain has no written form: its slashes would be those of the outer one.
+            parts = [text for text in map(written, schedules) if text is not None and "/" not in text]
+            if len(parts) < len(schedules):
+                return None
+            steps = (after - before for before, after in itertools.pairwise(starts))
+            return "chain:" + "/".join([*itertools.chain(*zip(parts, map(_shown, steps), strict=False)), parts[-1]])
     return None
 
 
@@ -329,7 +364,7 @@ def name_of(lr: Rate) -> str | None:
     """What a schedule is called: its written form, or the function that makes it; None for a number.
 
     >>> name_of(polynomial(0.1)), name_of(chain((constant(1.0), 10), constant(0.1))), name_of(0.1)
-    ('polynomial:0.1:1:0.5', 'chain', None)
+    ('polynomial:0.1:1:0.5', 'chain:constant:1/10/constant:0.1', None)
     """
     if not callable(lr):
         return None

@@ -41,6 +41,9 @@ WRITTEN = {
     "horizon:1:2:100": schedules.known_horizon(1.0, 2.0, 100),
     "warmup:3:0.2": schedules.warmup(0.2, 3),
     "warmup:3:polynomial:0.5": schedules.warmup(schedules.polynomial(0.5), 3),
+    "chain:warmup:2:0.5/3/exponential:0.5:0.1": schedules.chain(
+        (schedules.warmup(0.5, 2), 3), schedules.exponential(0.5, 0.1)
+    ),
     "own.py:harmonic": lambda t: 0.5 / t,
     "own.py:late": schedules.warmup(lambda t: 0.5 / t, 3),
 }

@@ -3,12 +3,14 @@
 import dataclasses
 import json
 
+import numpy as np
 import pytest
 from rich.cells import cell_len
 
 from surefoot.cli import run
 from surefoot.lab.published import ROWS, Finding
 from surefoot.rules import MATRIX_RULES, REGISTRY
+from surefoot.schedules import FORMS
 
 
 @pytest.fixture(autouse=True)
@@ -94,6 +96,30 @@ class TestTrace:
         assert first["schedule"] == "exponential:0.2:0.5"
         assert second["schedule"] == "exponential:0.1:0.5"
 
+    @pytest.mark.parametrize(
+        "text, rates",
+        [
+            ("constant", [0.4, 0.4, 0.4]),
+            ("exponential:0.1", 0.4 * np.exp([-0.1, -0.2, -0.3])),
+            ("polynomial:2:1", [0.4 / 3, 0.4 / 5, 0.4 / 7]),
+            ("piecewise:2:0.1:3:0.01", [0.4, 0.1, 0.01]),
+            ("horizon:3:2:25", [0.3, 0.3, 0.3]),
+            ("warmup:2", [0.2, 0.4, 0.4]),
+            ("warmup:2:exponential:0.1", [0.2 * np.exp(-0.1), 0.4 * np.exp(-0.2), 0.4 * np.exp(-0.3)]),
+            ("chain:constant/2/polynomial:1:1", [0.4, 0.4, 0.2]),
+        ],
+    )
+    def test_every_schedule_is_followed(self, capsys, text, rates):
+        """Gradient descent on 0.1 x₁² + 2 x₂² multiplies x₁ by 1 − 0.2 η(t)."""
+        lr = [] if text.startswith("horizon") else ["--lr", "0.4"]
+        arguments = ["--schedule", text, *lr, "--steps", "3", "--json"]
+        (path,) = json.loads(out(capsys, "trace", "sgd", *arguments))["paths"]
+        assert [x1 for x1, _ in path["positions"][1:]] == pytest.approx(-5 * np.cumprod(1 - 0.2 * np.array(rates)))
+
+    def test_the_schedules_that_are_followed_are_all_there_are(self):
+        (marks,) = self.test_every_schedule_is_followed.pytestmark
+        assert {text.partition(":")[0] for text, _ in marks.args[1]} == set(FORMS)
+
     def test_files(self, capsys, tmp_path):
         figure, animation = tmp_path / "a" / "trace.png", tmp_path / "trace.gif"
         text = out(capsys, "trace", "adagrad", "--steps", "3", "--out", str(figure), "--gif", str(animation))
@@ -113,6 +139,10 @@ class TestTrace:
             (["adagrad", "--problem", "rotate"], "did you mean 'rotated'"),
             (["adagrad", "--schedule", "horizon:1"], "is not written as horizon:RADIUS:LIPSCHITZ:STEPS\n"),
             (["adagrad", "--schedule", "cosine:1"], "there is no schedule 'cosine'"),
+            (["adagrad", "--schedule", "chain:constant/3"], "is not written as chain:SCHEDULE/STEPS/SCHEDULE"),
+            (["sgd", "--schedule", "horizon:1:2:9", "--lr", "0.1"], "has no rate that --lr could give; leave out one"),
+            (["sgd", "--schedule", "warmup:3:horizon:1:2:9", "--lr", "sgd=1"], "has no rate that --lr could give"),
+            (["sgd", "--schedule", "exponential:1", "--lr", "constant:1"], "--lr gives a schedule already"),
             (["adagrad", "--out", "trace.jpg"], "a figure is written as"),
             (["adagrad", "--steps", "0"], "--steps"),
             (["own.py:mine"], "own.py: there is no such file"),

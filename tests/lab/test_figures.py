@@ -131,6 +131,23 @@ def test_the_style_is_restored_after_its_block():
     assert dict(matplotlib.rcParams) == before
 
 
-def test_okabe_ito():
-    assert len(set(figures.PALETTE)) == 8
-    assert {"#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"} < set(figures.PALETTE)
+def test_a_notebook_draws_figures_without_pyplot():
+    assert trace(rules="adagrad", lr=None).figure()._repr_png_().startswith(b"\x89PNG")
+
+
+def test_a_rule_keeps_its_colour_at_every_rate():
+    figure = trace(rules=["sgd", "adagrad"], lr={"sgd": [0.1, 0.2], "adagrad": 0.4}).figure()
+    one, two, other = (axes.lines[1].get_color() for axes in figure.axes if axes.get_visible())
+    assert one == two != other
+
+
+@pytest.mark.parametrize(
+    "values, shown",
+    [
+        ([0.0005, 0.001, 0.002], ["0.0005", "0.001", "0.002"]),
+        ([1e-5, 1e-3, 0.1, 10], ["10⁻⁵", "10⁻³", "10⁻¹", "10"]),
+        ([1e4, 2.5e5], ["10⁴", "2.5·10⁵"]),
+    ],
+)
+def test_the_ticks_of_an_axis_are_written_alike(values, shown):
+    assert figures.written_alike().format_ticks(values) == shown

@@ -46,8 +46,9 @@ def trace(
     schedule: Annotated[
         str | None,
         typer.Option(
-            help="A schedule without its rate, which --lr gives: exponential:DECAY, polynomial[:DECAY[:POWER]], "
-            "piecewise:STEP:RATE…, warmup:STEPS."
+            help="A schedule without its first RATE, which --lr gives: constant, exponential:DECAY, polynomial"
+            "[:DECAY[:POWER]], piecewise:STEP:RATE…, warmup:STEPS[:SCHEDULE], chain:SCHEDULE/STEPS/SCHEDULE…; "
+            "or horizon:RADIUS:LIPSCHITZ:STEPS, which has none."
         ),
     ] = None,
     settings: Annotated[
@@ -93,10 +94,12 @@ def resolve(rules: list[str]) -> list[Any]:
 def with_schedule(lr: Any, schedule: str | None, rules: list[Any], convention: str | None) -> Any:
     """The learning rates of each rule as schedules that start from them."""
     from surefoot.rules import by_name
-    from surefoot.schedules import parse
+    from surefoot.schedules import has_rate, parse
 
     if schedule is None:
         return lr
+    if lr is not None and not has_rate(schedule):
+        raise ValueError(f"--schedule {schedule} has no rate that --lr could give; leave out one of them")
     lr = by_name(lr, rules) if isinstance(lr, dict) else lr
     rates = {}
     for rule in rules:

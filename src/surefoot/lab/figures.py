@@ -18,12 +18,20 @@ from surefoot.atomic_write import atomic_write
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.ticker import Formatter
 
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#B8A800")
-"""Okabe & Ito's colours, the yellow darkened for white paper: to a protanope it looks like the orange, so that curves
-also differ by their markers."""
+PALETTE = (
+    "#bb8800", "#5588ff", "#117755", "#886688", "#996600", "#449977",
+    "#0055ff", "#998899", "#ff5577", "#aa33aa", "#cc2255", "#8888bb",
+)  # fmt: skip
+"""Found by tools/palette.py: every pair has a ΔE2000 of at least 10 to protanopes, deuteranopes and tritanopes as well,
+and every colour a contrast of at least 3 : 1 with white and with the reports' dark paper. What has more series is drawn
+as small multiples."""
 
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+REFERENCE = "#666666"
+"""Of lines and marks that are not series: a bound, a published value, an axis."""
+
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", "h", ">", "p")
 SUFFIXES = (".png", ".svg", ".pdf")
 
 NARROW = 0.8
@@ -31,6 +39,9 @@ NARROW = 0.8
 
 FEW = 4
 """Ticks of such an axis, about."""
+
+SHORT = (1e-4, 1e5)
+"""Ticks in these bounds are written as decimals: 0.0005, 20000."""
 
 STYLE: dict[Any, Any] = {
     "axes.axisbelow": True,
@@ -74,12 +85,9 @@ def style() -> Iterator[None]:
 
 def new_figure(width: float, height: float) -> Figure:
     """An empty figure, in inches, that belongs to no window."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    from surefoot.lab.canvas import Drawing
 
-    figure = Figure(figsize=(width, height))
-    FigureCanvasAgg(figure)
-    return figure
+    return Drawing(figsize=(width, height))
 
 
 def curves(title: str, x_label: str, y_label: str, width: float = 6.4, height: float = 4.2) -> tuple[Figure, Axes]:
@@ -109,18 +117,21 @@ class Look(NamedTuple):
 
 
 def look(number: int) -> Look:
-    """The look of the rule of that number; beyond the palette, its colours come again with dashes.
+    """The look of the series of that number: neighbours also differ by their dashes.
 
-    >>> look(0).color == look(8).color, look(0).dashes == look(8).dashes
-    (True, False)
+    >>> look(0).dashes, look(1).dashes, look(0).color == look(12).color
+    ('-', '--', True)
     """
-    turn, place = divmod(number, len(PALETTE))
-    return Look(number, PALETTE[place], MARKERS[(place + turn) % len(MARKERS)], ("-", "--", ":")[turn % 3])
+    place = number % len(PALETTE)
+    return Look(number, PALETTE[place], MARKERS[place], ("-", "--")[number % 2])
 
 
 def plain_logarithms(axes: Axes) -> None:
-    """Powers of ten as people write them, with 2 and 5 between them where there is room; a few numbers where not."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+    """Numbers as people write them, with 2 and 5 between the powers of ten where there is room; a few where not.
+
+    The ticks of an axis are written alike: as decimals, or as powers of ten if one of them would be too long.
+    """
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
     for axis in (axes.xaxis, axes.yaxis):
         if axis.get_scale() == "log":
@@ -128,21 +139,35 @@ def plain_logarithms(axes: Axes) -> None:
             decades = np.log10(high / low)
             powers = LogLocator(subs=(1, 2, 5) if decades < 2.5 else (1,), numticks=9)
             axis.set_major_locator(powers if decades > NARROW else MaxNLocator(FEW))
-            axis.set_major_formatter(FuncFormatter(lambda value, _: plain(value)))
+            axis.set_major_formatter(written_alike())
             axis.set_minor_formatter(NullFormatter())
 
 
-def plain(value: float) -> str:
-    """A tick label: 0.001, 20, but 10⁻⁵ and 10⁶.
+def written_alike() -> Formatter:
+    """Writes all ticks of an axis in one way."""
+    from matplotlib.ticker import FuncFormatter
 
-    >>> plain(0.001), plain(1e-5), plain(2e6)
-    ('0.001', '10⁻⁵', '2·10⁶')
+    class Alike(FuncFormatter):
+        def format_ticks(self, values):
+            shown = [value for value in values if value > 0]
+            short = all(SHORT[0] <= value < SHORT[1] for value in shown)
+            return [f"{value:g}" if short else power(value) for value in values]
+
+    return Alike(lambda value, _: power(value))
+
+
+def power(value: float) -> str:
+    """A number as a multiple of a power of ten.
+
+    >>> power(0.01), power(1.0), power(2.5e6)
+    ('10⁻²', '1', '2.5·10⁶')
     """
-    if 1e-3 <= value < 1e5:
+    mantissa, exponent = f"{value:.2e}".split("e")
+    number, raised = float(mantissa), int(exponent)
+    if raised in (0, 1):
         return f"{value:g}"
-    mantissa, exponent = f"{value:.0e}".split("e")
-    power = "10" + str(int(exponent)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
-    return power if mantissa == "1" else f"{mantissa}·{power}"
+    tens = "10" + str(raised).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return tens if number == 1 else f"{number:g}·{tens}"
 
 
 def save(figure: Figure, path: str | PathLike[str]) -> None:

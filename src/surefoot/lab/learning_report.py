@@ -12,7 +12,7 @@ import numpy as np
 
 from surefoot.lab.figures import PALETTE, curves, look, plain_logarithms, style, writing
 from surefoot.lab.model_figures import AGAINST, FOR, draw_rates
-from surefoot.lab.page import Picture, colors, svg, template, themed
+from surefoot.lab.page import Picture, svg, template
 from surefoot.learn.inspection import Largest, Summary, described, rate_text, summary
 from surefoot.learn.settings import AUTO
 
@@ -58,7 +58,6 @@ def render(outcome: Outcome, model: Path) -> str:
         several=any(weight.label is not None for weight in found.largest),
         settings=settings(outcome, found, model),
         made=f"Made {datetime.now().astimezone():%Y-%m-%d %H:%M} with surefoot {facts.version}.",
-        colors=colors(),
     )
 
 
@@ -149,7 +148,7 @@ def bars(top: Sequence[Largest]) -> list[dict[str, Any]]:
                 "rate": "" if weight.rate is None else f"{weight.rate:.3g}",
                 "start": round(50.0 - wide if weight.weight < 0 else 50.0, 2),
                 "wide": round(wide, 2),
-                "color": themed((FOR if weight.weight > 0 else AGAINST).lower()),
+                "color": FOR if weight.weight > 0 else AGAINST,
             }
         )
     return rows

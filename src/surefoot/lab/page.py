@@ -7,7 +7,7 @@ import re
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, NamedTuple
 
-from surefoot.lab.figures import PALETTE, style
+from surefoot.lab.figures import style
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 NEEDED = {"matplotlib": "Matplotlib", "jinja2": "Jinja2"}
 
 THEMED = {"#000000": "ink", "#666666": "muted", "#999999": "contour", "#dddddd": "grid", "#ffffff": "paper"}
-"""Colours of figures that stand for the page's own, which differ between light and dark."""
+"""Colours of figures that stand for the page's own, which differ between light and dark. The palette serves both."""
 
 
 class Picture(NamedTuple):
@@ -48,11 +48,6 @@ def template(name: str) -> Template:
     return jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True).get_template(name)
 
 
-def colors() -> list[str]:
-    """The palette's colours that are none of the page's own; style.css names them, for light and dark."""
-    return sorted({color.lower() for color in PALETTE} - set(THEMED))
-
-
 def svg(figure: Figure, name: str, alt: str) -> str:
     """A figure as inline SVG whose colours and font are the page's; `name` keeps its ids apart from other figures'."""
     from markupsafe import Markup, escape
@@ -74,9 +69,9 @@ def svg(figure: Figure, name: str, alt: str) -> str:
 
 
 def themed(color: str) -> str:
-    """The page's name for a colour of a figure.
+    """A colour of a figure as the page has it.
 
-    >>> themed("#000000"), themed("#0072b2")
-    ('var(--ink)', 'var(--c-0072b2)')
+    >>> themed("#000000"), themed("#bb8800")
+    ('var(--ink)', '#bb8800')
     """
-    return f"var(--{THEMED[color]})" if color in THEMED else f"var(--c-{color[1:]})"
+    return f"var(--{THEMED[color]})" if color in THEMED else color

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from surefoot.lab import standings
 from surefoot.lab.figures import Look, look
-from surefoot.lab.page import Picture, colors, svg, template, themed
+from surefoot.lab.page import Picture, svg, template
 from surefoot.lab.problems import PROBLEMS
 from surefoot.lab.race import VALIDATION_SHARE
 from surefoot.lab.standings import number
@@ -66,8 +66,7 @@ def render(result: Comparison) -> str:
         columns=columns,
         best={column.key: column.best(rows) for column in columns},
         places=places(rows),
-        looks={name: way._asdict() | {"css": themed(way.color.lower())} for name, way in looks.items()},
-        colors=colors(),
+        looks=looks,
         pictures={picture.name: picture for picture in pictures(result)},
         traces=traces(result, looks),
         trace_rate=TRACE_RATE,

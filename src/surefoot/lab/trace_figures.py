@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from surefoot.lab.figures import MARKERS, PALETTE, Look, check_suffix, new_figure, style, writing
+from surefoot.lab.figures import REFERENCE, Look, check_suffix, look, new_figure, style, writing
 from surefoot.lab.problems import Problem
 
 if TYPE_CHECKING:
@@ -19,7 +19,15 @@ if TYPE_CHECKING:
 
     from surefoot.lab.paths import Path
 
-COLUMNS = 3
+MINIMUM: dict[str, Any] = {
+    "marker": "*",
+    "color": "none",
+    "markeredgecolor": "#222222",
+    "markersize": 12,
+    "linestyle": "none",
+}
+"""A star, hollow and below the paths, so that it does not hide where they end."""
+
 FRAMES = 120
 
 Window = tuple[float, float, float, float]
@@ -87,8 +95,7 @@ def _frames(problem: Problem, paths: Sequence[Path]):
 def _panels(problem: Problem, paths: Sequence[Path]):
     """A figure with contours, start, minimizer and path for every path of a trace; the panels and the lines in them."""
     count = len(paths)
-    columns = 2 if count == 4 else min(count, COLUMNS)
-    rows = -(-count // columns)
+    rows, columns = shape(count)
     window = window_of(problem, paths, share=0.05)
     left, right, low, high = window
     panel_height = 3.4 * min(max((high - low) / (right - left), 0.6), 1.0)
@@ -96,10 +103,10 @@ def _panels(problem: Problem, paths: Sequence[Path]):
     panels: list[Any] = list(figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flat)
     for panel in panels[count:]:
         panel.set_visible(False)
-    lines = []
+    lines, rules = [], list(dict.fromkeys(path.rule for path in paths))
     for number, (panel, path) in enumerate(zip(panels, paths, strict=False)):
         ground(panel, problem, window)
-        lines.append(_draw_path(panel, path, number))
+        lines.append(_draw_path(panel, path, look(rules.index(path.rule))))
         panel.label_outer()
         # The lowest panel of every column says what its axis is, even where the last row is short.
         if number + columns >= count:
@@ -110,12 +117,21 @@ def _panels(problem: Problem, paths: Sequence[Path]):
     return figure, panels[:count], lines
 
 
-def _draw_path(panel: Axes, path: Path, number: int):
-    colour, marker = PALETTE[number % len(PALETTE)], MARKERS[number % len(MARKERS)]
-    markers: dict[str, Any] = {"marker": marker, "markersize": 4.5, "markeredgecolor": "white", "markeredgewidth": 0.4}
+def shape(count: int) -> tuple[int, int]:
+    """Rows and columns for that number of panels: few empty places, then as square as can be.
+
+    >>> shape(3), shape(4), shape(7), shape(8)
+    ((1, 3), (2, 2), (2, 4), (2, 4))
+    """
+    ways = [(-(-count // columns), columns) for columns in ((3, 4, 2) if count > 3 else (count,))]
+    return min(ways, key=lambda way: (way[0] * way[1] - count, abs(way[0] - way[1])))
+
+
+def _draw_path(panel: Axes, path: Path, way: Look):
+    markers: dict[str, Any] = {"markersize": 4.5, "markeredgecolor": "white", "markeredgewidth": 0.4}
     if len(path.positions) > 60:
-        markers = {"marker": marker, "markersize": 2.5, "markeredgewidth": 0}
-    (line,) = panel.plot(*path.positions.T, color=colour, label="steps", zorder=3, **markers)
+        markers = {"markersize": 2.5, "markeredgewidth": 0}
+    (line,) = panel.plot(*path.positions.T, color=way.color, marker=way.marker, label=path.label, zorder=3, **markers)
     panel.plot(*path.positions[0], marker="o", color="none", markeredgecolor="#222222", markersize=10, zorder=4)
     if path.diverged:
         panel.text(
@@ -139,7 +155,7 @@ def _legend(figure: Figure) -> None:
     handles = [
         Line2D([], [], color="#555555", marker="o", markersize=4.5, label="path, a marker each step"),
         Line2D([], [], marker="o", markersize=9, markeredgecolor="#222222", label="start", **blank),
-        Line2D([], [], marker="*", markersize=12, color="#222222", linestyle="none", label="minimizer"),
+        Line2D([], [], label="minimizer", **MINIMUM),
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=3)
 
@@ -148,7 +164,8 @@ def _heading(path: Path, t: int) -> str:
     """What is traced, and where it is after step t."""
     t = min(t, len(path.rates))
     x1, x2 = path.positions[t]
-    name = textwrap.fill(path.label, 38)
+    # Lines break between settings, not inside one.
+    name = textwrap.fill(path.label.replace(" = ", "\u00a0=\u00a0"), 38)
     if path.diverged and t == len(path.rates):
         return f"{name}\nstep {t}: diverged"
     return f"{name}\nstep {t}: x = ({_plain(x1)}, {_plain(x2)})"
@@ -171,7 +188,7 @@ def small_figure(problem: Problem, paths: Sequence[Path], path: Path, way: Look)
     panel = figure.add_subplot()
     surface = surface_of(problem, window, 60)
     contours(panel, *surface, levels=np.geomspace(0.02, surface[-1].max(), 9), colors="#999999", linewidths=0.6)
-    panel.plot(*problem.minimizer, marker="*", markersize=9, color="#666666", linestyle="none")
+    panel.plot(*problem.minimizer, **MINIMUM | {"markersize": 9, "markeredgecolor": REFERENCE})
     panel.plot(*path.positions.T, color=way.color, marker=way.marker, markersize=3, linewidth=1.2)
     return figure
 
@@ -204,16 +221,14 @@ def surface_of(problem: Problem, window: Window, points: int) -> tuple[np.ndarra
 
 
 def ground(panel: Axes, problem: Problem, window: Window) -> None:
-    """Shaded contour lines of a problem, at levels that grow geometrically from its minimum, and a star there."""
+    """Contour lines of a problem, at levels that grow geometrically from its minimum, and a star there."""
     left, right, low, high = window
     x1, x2, values = surface_of(problem, window, 200)
     base = min(float(problem.at(np.asarray(problem.minimizer))), float(values.min()))
     span = float(values[np.isfinite(values)].max()) - base
     levels = base + np.geomspace(1e-3, 1, 13) * span if span > 0 else np.empty(0)
-    if span > 0:
-        panel.contourf(x1, x2, values, levels=[base - 1e-3 * span, *levels], cmap="Greys", alpha=0.25, zorder=0)
     contours(panel, x1, x2, values, levels, colors="#9A9A9A", linewidths=0.7)
-    panel.plot(*problem.minimizer, marker="*", markersize=12, color="#222222", zorder=5, linestyle="none")
+    panel.plot(*problem.minimizer, zorder=2, **MINIMUM)
     if 0.5 < (right - left) / (high - low) < 2:
         panel.set_aspect("equal")
 
