@@ -47,6 +47,13 @@ def test_prints_a_table_and_writes_a_report(data, tmp_path, capsys):
     )
 
 
+def test_rules_may_be_given_apart(data, capsys):
+    assert run(["compare", data, "--rules", "sgd", "--rules", "adagrad,adam", "--lr", "0.1", *SMALL, "--json"]) == 0
+    results = json.loads(capsys.readouterr().out)
+    assert {row["rule"] for row in results["table"]} == {"sgd", "adagrad", "adam"}
+    assert "--rules=sgd,adagrad,adam" in results["command"]
+
+
 def test_json_is_what_the_table_shows(data, tmp_path, capsys):
     arguments = ["compare", data, "--rules", "sgd,adagrad,adam", "--lr", "sgd=0.1", *SMALL]
     assert run([*arguments, "--json"]) == 0

@@ -18,7 +18,7 @@ from surefoot.data.reading import ReadOptions
 from surefoot.data.stream import Hashing
 from surefoot.data.stream.sources import limits
 from surefoot.engines import order
-from surefoot.lab import comparison, race, report, standings
+from surefoot.lab import comparison, race, rarity, report, standings
 from surefoot.lab.figures import PALETTE
 from surefoot.lab.race import Race, Rates, Settings
 from surefoot.learn.plan import Plan
@@ -112,6 +112,61 @@ def test_a_rate_of_zero_freezes_every_weight_at_zero():
     (row,) = surefoot.compare(words(), "sgd", lr=0.0, **QUICK).table()
     assert (row["frozen"], row["zeros"]) == (1.0, 1.0)
     assert row["test_loss"] == pytest.approx(math.log(2))
+
+
+def test_the_effective_rate_of_momentum_is_that_of_its_whole_move():
+    """η/(1 − β): ten times that of plain SGD at the same η."""
+    rates = {
+        entry.rule.name: entry.runs[0].rates.median
+        for entry in surefoot.compare(words(), ["sgd", "momentum", "adam"], lr=0.1, **QUICK).entries
+    }
+    assert rates["sgd"] == pytest.approx([0.1] * len(rates["sgd"]))
+    assert rates["momentum"] == pytest.approx([1.0] * len(rates["sgd"]))
+
+
+@pytest.mark.parametrize("name", REGISTRY)
+def test_velocities_that_average_or_start_from_the_origin_leave_rates_as_they_are(name):
+    expected = 10.0 if name == "momentum" else 1.0
+    assert race.gain(Settings().method(REGISTRY[name], 0.1)) == pytest.approx(expected, rel=1e-4)
+
+
+# Rare and frequent features
+
+
+def test_examples_are_grouped_by_their_rarest_feature():
+    X = np.array([[1, 0, 1], [1, 0, 0], [1, 1, 0], [1, 0, 0], [0, 0, 1], [0, 0, 0]], float)
+    for examples in (X, csr_array(X)):
+        assert rarity.rarest(examples, np.array([4, 1, 2])).tolist() == [2, 4, 1, 4, 2, 0]
+    assert rarity.rarest(X, np.array([4, 0, 2])).tolist() == [2, 4, 4, 4, 2, 0], "unknown features do not count"
+    groups = rarity.Groups.of(X, X[:2], np.array([4, 1, 2]))
+    assert (groups.limits, groups.train.tolist(), groups.test.tolist()) == ([2, 4], [0, 1, 0, 1, 0, -1], [0, 1])
+    assert rarity.Groups.of(np.ones((9, 3)), np.ones((2, 3)), np.full(3, 9)) is None
+
+
+def test_losses_on_rare_and_frequent_features_are_those_of_the_examples():
+    data = words(400)
+    (entry,) = surefoot.compare(data, "adagrad", lr=0.5, **QUICK).entries
+    task = race.Task.of(data)
+    for run in entry.runs:
+        sizes = np.bincount(task.groups.train[task.groups.train >= 0])
+        known = sum(size * loss for size, loss in zip(sizes, run.by_rarity.train, strict=True))
+        empty = task.losses(np.zeros(13))[0][task.groups.train < 0]
+        assert len(sizes) == len(run.by_rarity.limits)
+        assert known / (len(task.y) - len(empty)) == pytest.approx(run.scores[-1].train_loss, rel=0.1)
+    row = entry.row()
+    first = [run.by_rarity.train[0] for run in entry.runs]
+    assert (row["rare_loss"], row["rare_loss_std"]) == (np.mean(first), np.std(first, ddof=1))
+
+
+def test_adagrad_gains_on_rare_features():
+    """Each rule at the rate that is best for it."""
+    result = surefoot.compare(words(2000, 60), ["sgd", "adagrad"], epochs=1, seeds=3)
+    row = {row["rule"]: row for row in result.table()}
+    assert row["adagrad"]["rare_loss"] < row["sgd"]["rare_loss"]
+    titles = {column.title for column in standings.columns(result.table())}
+    assert {"rare", "frequent"} <= titles
+    dense = surefoot.compare(numbers(), ["sgd", "adagrad"], lr=0.1, **QUICK).table()
+    assert not {"rare", "frequent"} & {column.title for column in standings.columns(dense)}
 
 
 def test_features_that_never_occur_do_not_count_as_frozen():
@@ -584,13 +639,75 @@ def test_text_from_data_is_escaped():
     assert "<img" not in text
 
 
-def test_the_headline_names_the_best_rule():
+def test_the_headline_says_what_was_measured_and_over_what():
     result = surefoot.compare(numbers(), ["sgd", "adagrad"], lr={"sgd": 0.1, "adagrad": 1e-3}, **QUICK)
-    best = result.table()[0]
-    assert best["rule"] == "sgd"
-    assert standings.headline(result.table()).startswith("sgd reached the lowest held-out loss")
+    best, other = result.table()
+    assert standings.headline(result.table()).startswith("sgd had the lowest held-out loss, ")
     assert f"{best['test_loss']:.4f}" in standings.headline(result.table())
-    assert "adagrad" in standings.runners_up(result.table())
+    assert "over 2 seeds, at η = 0.1" in standings.headline(result.table())
+    assert f"Next came adagrad, {other['behind']:.4f} ± " in standings.runners_up(result.table())
+
+
+def rows_of(*ends):
+    """The table of a race whose rules ended with these losses, one for each seed."""
+    runs = [[race.Run(0, [race.Score(loss, loss)], [1.0]) for loss in rule] for rule in ends]
+    entries = [race.Entry(REGISTRY[name], 0.1, 4, None, run) for name, run in zip(REGISTRY, runs, strict=False)]
+    return comparison.Comparison(numbers(), losses.get("squared"), None, Settings(), entries).table()
+
+
+def test_rules_that_the_seeds_do_not_tell_apart_are_named_together():
+    rows = rows_of([1.0, 1.2, 1.4], [1.1, 1.1, 1.45], [2.0, 2.2, 2.4])
+    assert standings.headline(rows) == (
+        "sgd and momentum had the lowest held-out losses, 1.2000 to 1.2167; 3 seeds do not tell them apart."
+    )
+    assert standings.runners_up(rows).startswith("Next came visits, 1.0000 ± 0.0000 (standard error) behind.")
+    apart = rows_of([1.0, 1.2, 1.4], [1.01, 1.21, 1.41])
+    assert standings.headline(apart).startswith("sgd had the lowest held-out loss, 1.2000 ± 0.2000 over 3 seeds")
+    alone = rows_of([1.0], [1.0001])
+    assert standings.headline(alone) == "sgd had the lowest held-out loss, 1.0000 with one seed, at η = 0.1."
+    assert "A single seed does not say" in standings.runners_up(alone)
+
+
+def test_one_slow_rule_does_not_flatten_the_others():
+    from surefoot.lab.race_figures import by_epoch
+
+    ends = [[0.20 + k / 100, 0.19 + k / 100] for k in range(5)]
+    runs = [
+        [race.Run(0, [race.Score(9.0, 9.0), *(race.Score(v, v) for v in way)], [1.0])] for way in (*ends, [0.9, 0.8])
+    ]
+    entries = [race.Entry(REGISTRY[name], 0.1, 4, None, run) for name, run in zip(REGISTRY, runs, strict=False)]
+    (axes,) = by_epoch(entries, "test_loss", "loss").axes
+    assert axes.get_ylim()[1] < 0.3
+    said = {text.get_text() for text in axes.texts}
+    assert {"zoomed in: dual_averaging up to 0.9", "dual_averaging ↑"} <= said
+    scale = report.scale(comparison.Comparison(numbers(), losses.get("squared"), None, Settings(), entries).table())
+    assert [name for name, place in scale["places"].items() if place["beyond"]] == ["dual_averaging"]
+    assert scale["places"]["momentum"]["at"] > 15
+
+
+def test_the_time_of_an_epoch_is_a_median_in_the_table_and_in_the_figure():
+    from surefoot.lab.race_figures import by_time
+
+    scores = [race.Score(v, v) for v in (9.0, 3.0, 2.0, 1.0)]
+    entry = race.Entry(REGISTRY["sgd"], 0.1, 0, None, [race.Run(0, scores, [1.0, 50.0, 1.0])])
+    (line, *_) = by_time([entry], "loss").axes[0].lines
+    assert line.get_xdata().tolist() == [1.0, 2.0, 3.0]
+    assert entry.row()["seconds_per_epoch"] == 1.0
+
+
+def test_more_rules_than_colours_get_a_panel_each():
+    result = raced("all")
+    assert len(result.entries) > len(PALETTE)
+    for name, figure in result.figures().items():
+        if name != "search":
+            drawn = [sum(str(line.get_gid()).endswith("-line") for line in axes.lines) for axes in figure.axes]
+            assert max(drawn) <= 1, name
+
+
+def test_notebooks_show_the_standings():
+    page = raced("searched")._repr_html_()
+    assert standings.headline(raced("searched").table()) in page
+    assert page.count("<tr>") == 1 + len(raced("searched").entries)
 
 
 def test_settings_of_the_race_are_the_defaults_of_compare():

@@ -51,10 +51,11 @@ def compare(
         ),
     ] = "docstrings",
     rules: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
             metavar="NAMES",
-            help="Rules, separated by commas: names, path/to/file.py:name, or all (default: a selection of eight).",
+            help="Rules, separated by commas: names, path/to/file.py:name, or all (default: a selection of eight). Can "
+            "be repeated.",
             autocompletion=complete_rules,
         ),
     ] = None,
@@ -121,7 +122,7 @@ def compare(
     from surefoot.lab.comparison import compare as race
 
     settings: dict[str, Any] = {
-        "rules": rules,
+        "rules": ",".join(rules) if rules else None,
         "lr": lr,
         "loss": loss,
         "loss_parameter": loss_parameter,
@@ -185,6 +186,7 @@ def show(result: Comparison, folder: Path | None) -> None:
     out.print()
     output.table([column.title for column in columns], cells, styles)
     out.print(standings.headline(rows), style="bold")
+    out.print(standings.runners_up(rows))
     out.print(f"Learning rates: {standings.how_rates_were_found(result.entries)}")
     for reason in result.left_out.values():
         out.print(f"Left out: {reason}.")

@@ -142,15 +142,14 @@ def show(result: Trace, written: list[Path]) -> None:
     from rich import box
     from rich.table import Table
 
+    from surefoot.lab.tracing import ENDS
+
     console = output.console()
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=f"f(x) = {result.problem.formula}", title_justify="left")
-    table.add_column("rule")
-    for heading in ("x₁", "x₂", "f(x)", "steps"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for path in result.paths:
-        (x1, x2), value = path.positions[-1], path.values[-1]
-        end = ("diverged", "", "") if path.diverged else (f"{x1:.6f}", f"{x2:.6f}", f"{value:.6f}")
-        table.add_row(path.label, *end, str(len(path.rates)))
+    for heading in ENDS:
+        table.add_column(heading, justify="left" if heading == "rule" else "right", no_wrap=heading != "rule")
+    for cells in result.ends():
+        table.add_row(*cells)
     console.print(table)
     for file in written:
         console.print(f"written: {file}", soft_wrap=True)

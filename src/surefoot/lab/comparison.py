@@ -18,6 +18,8 @@ import numpy as np
 
 from surefoot import losses, schedules
 from surefoot.atomic_write import atomic_write, check
+from surefoot.lab import standings
+from surefoot.lab.notebook import html_table
 from surefoot.lab.race import VALIDATION_SHARE, Clock, Entry, Race, Settings, Task
 from surefoot.losses import Loss
 from surefoot.rules import REGISTRY, Rule, RuleError, by_name, resolve
@@ -60,9 +62,15 @@ class Comparison:
     created: str = field(default_factory=lambda: datetime.datetime.now().astimezone().isoformat(timespec="seconds"))
 
     def table(self) -> list[dict[str, Any]]:
-        """A row for each rule: the lowest held-out loss first, diverged ones last."""
-        rows = [entry.row() for entry in self.entries]
-        return sorted(rows, key=lambda row: (row["diverged"] is not None, row["test_loss"] or 0.0))
+        """A row for each rule: the lowest held-out loss first, diverged ones last; `behind` is against the first."""
+        entries = sorted(
+            self.entries, key=lambda entry: (entry.diverged is not None, entry.final("test_loss")[0] or 0.0)
+        )
+        rows = []
+        for entry in entries:
+            behind, error = entry.behind(entries[0])
+            rows.append(entry.row() | {"behind": behind, "behind_error": error})
+        return rows
 
     def frame(self) -> pd.DataFrame:
         """A row for each rule, seed and epoch (0 is before training); `seconds` have passed by its end."""
@@ -131,6 +139,13 @@ class Comparison:
     def __repr__(self) -> str:
         rules = ", ".join(entry.rule.name for entry in self.entries)
         return f"<Comparison of {rules} on {self.data.name}>"
+
+    def _repr_html_(self) -> str:
+        """The table of the standings, as notebooks show it."""
+        rows = self.table()
+        columns = standings.columns(rows)
+        cells = [[column.text(row) for column in columns] for row in rows]
+        return html_table(standings.headline(rows), [column.title for column in columns], cells)
 
 
 def entry_as_dict(entry: Entry) -> dict[str, Any]:

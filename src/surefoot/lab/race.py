@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 from collections.abc import Callable
@@ -11,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from surefoot import losses
-from surefoot.engines import order, registry
+from surefoot.engines import ORACLE, Step, order, registry
+from surefoot.lab.rarity import Groups, LossByRarity
 from surefoot.learn.arrays import ArrayDataset
 from surefoot.learn.learner import DivergedError, Learner
 from surefoot.learn.settings import Method
@@ -27,6 +29,9 @@ EXPLODED = 1e3
 
 FROZEN = 0.01
 """A weight is frozen when an epoch changes it by no more than this share of itself."""
+
+SETTLED = 1000
+"""Steps after which velocities have settled: those with β = 0.99 to 0.004 %."""
 
 FIRST_RATES = 7
 MOST_RATES = 15
@@ -142,20 +147,31 @@ class Task:
         """The training part, as learners take it."""
         return ArrayDataset(self.X, self.y.astype(np.float64), np.ones(len(self.y)))
 
+    @functools.cached_property
+    def groups(self) -> Groups | None:
+        """The examples by how often their rarest feature occurs."""
+        return Groups.of(self.X, self.X_test, self.counts())
+
     def counts(self) -> np.ndarray:
         """In how many training examples each feature is not zero."""
         return np.asarray((self.X != 0).sum(axis=0)).ravel()
 
     def judge(self, x: np.ndarray) -> Score:
         """How good the weights x are."""
+        train, test = self.losses(x)
+        right = None
+        if self.classifies:
+            right = float(np.mean((predict(self.X_test, x) > 0) == (self.y_test > 0.5)))
+        return Score(float(train.mean()), float(test.mean()), right)
+
+    def losses(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The loss of each training and each held-out example under the weights x."""
         with np.errstate(over="ignore", invalid="ignore"):
-            seen, unseen = predict(self.X, x), predict(self.X_test, x)
-            right = float(np.mean((unseen > 0) == (self.y_test > 0.5))) if self.classifies else None
             train, test = (
-                float(self.loss.reported(p[:, None], y, self.parameter).mean())
-                for p, y in ((seen, self.y), (unseen, self.y_test))
+                np.ravel(self.loss.reported(predict(examples, x)[:, None], y, self.parameter))
+                for examples, y in ((self.X, self.y), (self.X_test, self.y_test))
             )
-            return Score(train, test, right)
+            return train, test
 
 
 def fits(loss: Loss, data: Dataset) -> bool:
@@ -210,7 +226,10 @@ class Run:
         diverged: the epoch in which it diverged, if it did.
         frozen: share of the features that occur in training whose weight changed by at most 1% in the last epoch.
         zeros: share of the features that occur in training whose weight is exactly zero.
-        rates: the effective learning rates after training.
+        rates: the effective learning rates after training: of the whole move that a steady gradient causes in the end,
+            which is η/(1 − β) with momentum.
+        by_rarity: losses after training by how often the rarest feature of an example occurs; None where features
+            occur about equally often.
     """
 
     seed: int
@@ -220,6 +239,7 @@ class Run:
     frozen: float = 0.0
     zeros: float = 0.0
     rates: Rates | None = None
+    by_rarity: LossByRarity | None = None
 
 
 @dataclass(frozen=True)
@@ -269,18 +289,44 @@ class Entry:
         values = [getattr(run.scores[-1], measure) for run in self.runs]
         if self.diverged or None in values:
             return None, None
-        return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else None
+        return over_seeds(values)
+
+    def by_rarity(self, group: int) -> tuple[float | None, float | None]:
+        """The same of the training loss of a group of examples; None where there are no groups."""
+        found = [run.by_rarity.train[group] for run in self.runs if run.by_rarity is not None]
+        return (None, None) if self.diverged or not found else over_seeds(found)
+
+    def behind(self, best: Entry) -> tuple[float | None, float | None]:
+        """Mean and standard error of how much more held-out loss than another entry it has, seed by seed."""
+        if self.diverged or best.diverged:
+            return None, None
+        ends = ([run.scores[-1].test_loss for run in entry.runs] for entry in (self, best))
+        mean, deviation = over_seeds([own - other for own, other in zip(*ends, strict=True)])
+        return mean, None if deviation is None else deviation / math.sqrt(len(self.runs))
+
+    @property
+    def seconds_per_epoch(self) -> float:
+        """The median over the epochs of all seeds: what interrupts one of them does not count."""
+        return float(np.median([second for run in self.runs for second in run.seconds]))
 
     def row(self) -> dict[str, Any]:
         """The rule's row of the table."""
         row: dict[str, Any] = {"rule": self.rule.name, "lr": first_rate(self.lr), "schedule": name_of(self.lr)}
+        row["seeds"] = len(self.runs)
         for measure in ("test_loss", "train_loss", "accuracy"):
             row[measure], row[f"{measure}_std"] = self.final(measure)
-        row["seconds_per_epoch"] = float(np.median([second for run in self.runs for second in run.seconds]))
+        for name, group in (("rare", 0), ("frequent", -1)):
+            row[f"{name}_loss"], row[f"{name}_loss_std"] = self.by_rarity(group)
+        row["seconds_per_epoch"] = self.seconds_per_epoch
         row["bytes_per_coordinate"] = self.bytes_per_coordinate
         for share in ("frozen", "zeros"):
             row[share] = None if self.diverged else float(np.mean([getattr(run, share) for run in self.runs]))
         return row | {"diverged": self.diverged, "diverged_seeds": sum(bool(run.diverged) for run in self.runs)}
+
+
+def over_seeds(values: list[float]) -> tuple[float, float | None]:
+    """Mean and standard deviation; None for that of a single seed."""
+    return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else None
 
 
 @dataclass
@@ -354,12 +400,31 @@ class Race:
         weights, occur = x[:-1], counts > 0
         run.frozen = float(np.mean(np.abs(weights - before[:-1])[occur] <= FROZEN * np.abs(before[:-1])[occur]))
         run.zeros = float(np.mean(weights[occur] == 0))
-        run.rates = Rates.of(learner.bank.effective_rates("weight", 0)[:, 0, 0], counts)
+        run.rates = Rates.of(gain(method) * learner.bank.effective_rates("weight", 0)[:, 0, 0], counts)
+        if task.groups is not None:
+            run.by_rarity = LossByRarity.of(task.groups, *task.losses(x))
         return run
 
     def compile(self, method: Method) -> None:
         """Learns from one example, so that no epoch includes the time that compiling the rule takes."""
         pass_through(self.task.learner(method), self.task.examples(), np.zeros(1, np.int64))
+
+
+def gain(method: Method) -> float:
+    """The size of the direction after many gradients of one: 1/(1 − β) for momentum, one for averages of gradients.
+
+    Rules that step from the origin keep sums that never settle; their rate is that of the sum, and the gain one.
+    """
+    step, x = Step(method.rule, engine=ORACLE, convention=method.convention, **method.hyper), np.zeros(1)
+    rule, state = step.rule, step.init(x)
+    if rule.from_origin or all(slot.kind != "direction" for slot in rule.slots.values()):
+        return 1.0
+    for _ in range(SETTLED):
+        x[:] = 0
+        step.dense(x, np.ones(1), state)
+    slots = (float(values[0]) for values in state.slots.values())
+    _, direction, *_ = rule(0.0, 1.0, 1.0, *slots, *step.coefficients(SETTLED + 1))
+    return float(direction)
 
 
 def pass_through(learner: Learner, examples: ArrayDataset, turns: np.ndarray) -> bool:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from surefoot.lab.figures import Look, curves, look, plain_logarithms, style
+from surefoot.lab.figures import PALETTE, Look, curves, look, new_figure, plain_logarithms, style
+from surefoot.lab.rarity import named
+from surefoot.lab.standings import listed, zoomed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,6 +20,11 @@ if TYPE_CHECKING:
 
 SIZE = (5.8, 4.0)
 """Of a figure, in inches: text stays legible when a page shows it on a telephone."""
+
+SMALL = (1.75, 1.45)
+"""Of a panel, where each rule has one."""
+
+COLUMNS = 4
 
 GAP = 0.062
 """The least distance of two labels, as a share of the height of the panel."""
@@ -31,37 +38,67 @@ MARKS = 15
 LOG_FROM = 5
 """An axis whose largest value is this many times its smallest is logarithmic."""
 
+CONTEXT = "#999999"
+"""The other rules, in a panel of one rule."""
+
 TITLES = {
     "held_out": "Held-out loss by epoch",
     "training": "Training loss by epoch",
     "time": "Training loss by time",
+    "rarity": "Training loss by the rarity of features",
+    "rarity_held_out": "Held-out loss by the rarity of features",
     "rates": "Effective learning rates",
     "search": "Search for the learning rates",
 }
 
 
-def figures(entries: Sequence[Entry], metric: str) -> dict[str, Figure]:
+class Curve(NamedTuple):
+    """What is drawn of a rule: values, and the lowest and highest over the seeds or features where there are any."""
+
+    x: np.ndarray
+    y: np.ndarray
+    low: np.ndarray | None = None
+    high: np.ndarray | None = None
+
+    @property
+    def top(self) -> float:
+        return float(np.max(self.y if self.high is None else self.high))
+
+
+Curves = dict[int, Curve]
+"""By the number of the rule."""
+
+
+def figures(entries: Sequence[Entry], metric: str, titled: bool = True) -> dict[str, Figure]:
     """The figures by name. Rules that diverged are drawn up to the epoch before.
 
     Args:
         entries: what raced.
         metric: what the losses are called.
+        titled: whether the figures have their titles.
 
     Raises:
         ValueError: if Matplotlib is not installed.
     """
     with style():
         made = {
-            "held_out": loss_by_epoch(entries, "test_loss", f"held-out {metric}"),
-            "training": loss_by_epoch(entries, "train_loss", f"training {metric}"),
-            "time": loss_by_time(entries, f"training {metric}"),
+            "held_out": by_epoch(entries, "test_loss", f"held-out {metric}"),
+            "training": by_epoch(entries, "train_loss", f"training {metric}"),
+            "time": by_time(entries, f"training {metric}"),
             "rates": effective_rates(entries),
         }
+        if any(run.by_rarity is not None for entry in entries for run in entry.runs):
+            made["rarity"] = by_rarity(entries, "train", f"training {metric}")
+            made["rarity_held_out"] = by_rarity(entries, "test", f"held-out {metric}")
         if any(entry.search for entry in entries):
             made["search"] = search_for_rates(entries, f"validation {metric}")
         for name, figure in made.items():
-            figure.axes[0].set_title(TITLES[name], loc="left")
-        return made
+            if titled:
+                figure.suptitle(TITLES[name], x=0.02, ha="left", fontsize=11)
+        return {name: made[name] for name in TITLES if name in made}
+
+
+# What is drawn
 
 
 def mean_curve(entry: Entry, measure: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -71,29 +108,45 @@ def mean_curve(entry: Entry, measure: str) -> tuple[np.ndarray, np.ndarray, np.n
     return values.mean(axis=0), values.min(axis=0), values.max(axis=0)
 
 
-def loss_by_epoch(entries: Sequence[Entry], measure: str, label: str) -> Figure:
+def curves_of(entries: Sequence[Entry], measure: str) -> Curves:
+    """The means of a measure, and the band of the seeds, by epoch."""
+    found = {number: mean_curve(entry, measure) for number, entry in enumerate(entries)}
+    return {k: Curve(np.arange(1, len(mean) + 1), mean, low, high) for k, (mean, low, high) in found.items()}
+
+
+def by_epoch(entries: Sequence[Entry], measure: str, label: str) -> Figure:
     """Loss after each epoch: the mean over the seeds, and a band from the lowest to the highest."""
     from matplotlib.ticker import MaxNLocator
 
-    figure, axes = curves("", "epoch", label, *SIZE)
-    for number, entry in enumerate(entries):
-        mean, low, high = mean_curve(entry, measure)
-        epochs = np.arange(1, len(mean) + 1)
-        draw(axes, look(number), epochs, mean, low, high)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    finish(axes, entries)
+    figure, panels = panels_for(entries, "epoch", label)
+    finish(panels, entries, curves_of(entries, measure))
+    for axes in figure.axes:
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=4 if len(figure.axes) > 1 else "auto"))
     return figure
 
 
-def loss_by_time(entries: Sequence[Entry], label: str) -> Figure:
-    """Training loss against the seconds that training took: means over the seeds."""
-    figure, axes = curves("", "seconds of training", label, *SIZE)
+def by_time(entries: Sequence[Entry], label: str) -> Figure:
+    """Training loss against time: epochs times the median seconds of one."""
+    figure, panels = panels_for(entries, "seconds of training", label)
+    found = curves_of(entries, "train_loss")
+    found = {k: Curve(curve.x * entries[k].seconds_per_epoch, *curve[1:]) for k, curve in found.items()}
+    finish(panels, entries, found, log_x=True)
+    return figure
+
+
+def by_rarity(entries: Sequence[Entry], part: str, label: str) -> Figure:
+    """Loss after training of examples whose rarest feature occurs so often: the mean over the seeds, and their band."""
+    figure, panels = panels_for(entries, "training examples with an example's rarest feature", label)
+    found, names = {}, []
     for number, entry in enumerate(entries):
-        mean, _, _ = mean_curve(entry, "train_loss")
-        seconds = np.mean([np.cumsum(run.seconds[: len(mean)]) for run in entry.runs], axis=0)
-        draw(axes, look(number), seconds, mean)
-    axes.set_xscale("log")
-    finish(axes, entries)
+        groups = [run.by_rarity for run in entry.runs if run.by_rarity is not None]
+        if groups and not entry.diverged:
+            names = named(groups[0].limits)
+            values = np.array([getattr(group, part) for group in groups], float)
+            found[number] = Curve(np.arange(len(names)), values.mean(axis=0), values.min(axis=0), values.max(axis=0))
+    finish(panels, entries, found)
+    for axes in figure.axes:
+        axes.set_xticks(range(len(names)), names, fontsize=10 if len(figure.axes) == 1 else 7)
     return figure
 
 
@@ -101,14 +154,13 @@ def effective_rates(entries: Sequence[Entry]) -> Figure:
     """Effective learning rates after training against how often a feature occurs: medians, and the middle half."""
     if not counts_differ(entries):
         return rates_by_rule(entries)
-    figure, axes = curves("", "training examples in which a feature occurs", "effective learning rate", *SIZE)
+    figure, panels = panels_for(entries, "training examples in which a feature occurs", "effective learning rate")
+    found = {}
     for number, entry in enumerate(entries):
         rates = entry.runs[0].rates
         if rates is not None and min(rates.low, default=0.0) > 0:
-            draw(axes, look(number), np.array(rates.occurrences), *map(np.array, (rates.median, rates.low, rates.high)))
-    axes.set_xscale("log")
-    axes.set_yscale("log")
-    finish(axes, entries)
+            found[number] = Curve(*map(np.array, (rates.occurrences, rates.median, rates.low, rates.high)))
+    finish(panels, entries, found, log_x=True)
     return figure
 
 
@@ -138,41 +190,89 @@ def rates_by_rule(entries: Sequence[Entry]) -> Figure:
 
 def search_for_rates(entries: Sequence[Entry], label: str) -> Figure:
     """Validation loss against the learning rate; a large marker is the chosen one, a cross a rate that diverged."""
-    figure, axes = curves("", "learning rate η", label, *SIZE)
+    figure, panels = panels_for(entries, "learning rate η", label)
+    found = {}
     for number, entry in enumerate(entries):
         if entry.search is None:
             continue
-        way, tried = look(number), sorted(entry.search.tried.items())
+        way, axes, tried = look(number), panels[number], sorted(entry.search.tried.items())
         valley = {lr: loss for lr, loss in tried if loss is not None}
-        draw(axes, way, np.array(list(valley)), np.array(list(valley.values())))
         if valley:
+            found[number] = Curve(np.array(list(valley)), np.array(list(valley.values())))
             best = entry.search.best
             axes.plot([best], [valley[best]], gid=way.gid("best"), **way.line(10))
         for lr in (lr for lr, loss in tried if loss is None):
             axes.plot(lr, 0.98, "x", color=way.color, transform=axes.get_xaxis_transform(), gid=way.gid(f"cross{lr:g}"))
-    axes.set_xscale("log")
-    finish(axes, entries, "every rate diverged")
+    finish(panels, entries, found, "every rate diverged", log_x=True)
     return figure
 
 
-def draw(axes: Axes, way: Look, x, mean, low=None, high=None) -> None:
+# How it is drawn
+
+
+def panels_for(entries: Sequence[Entry], x_label: str, y_label: str) -> tuple[Figure, list[Axes]]:
+    """A figure, and the panel of each rule: one for all, or, of more rules than there are colours, one for each."""
+    if len(entries) <= len(PALETTE):
+        figure, axes = curves("", x_label, y_label, *SIZE)
+        return figure, [axes] * len(entries)
+    rows = -(-len(entries) // COLUMNS)
+    figure = new_figure(COLUMNS * SMALL[0] + 0.4, rows * SMALL[1] + 0.7)
+    panels: list[Axes] = list(figure.subplots(rows, COLUMNS, sharex=True, sharey=True, squeeze=False).flat)
+    for axes in panels[len(entries) :]:
+        axes.remove()
+    for axes, entry in zip(panels, entries, strict=False):
+        axes.set_title(entry.rule.name, fontsize=9.5, parse_math=False)
+        axes.grid(True)
+    figure.supxlabel(x_label, fontsize=11)
+    figure.supylabel(y_label, fontsize=11)
+    return figure, panels[: len(entries)]
+
+
+def finish(
+    panels: list[Axes],
+    entries: Sequence[Entry],
+    found: Curves,
+    otherwise: str = "every rule diverged in its first epoch",
+    log_x: bool = False,
+) -> None:
+    """Draws the curves, on a logarithmic y-axis where the values ask for it, with the rules' names at their ends."""
+    found = {number: curve for number, curve in found.items() if len(curve.y)}
+    if not found:
+        return say(panels[0], otherwise)
+    values = np.concatenate([curve.y for curve in found.values()])
+    log_y = values.min() > 0 and values.max() > LOG_FROM * values.min()
+    several = panels[0] is not panels[-1]
+    for number, axes in enumerate(panels):
+        for other, curve in found.items() if several else ():
+            if other != number:
+                axes.plot(curve.x, curve.y, color=CONTEXT, linewidth=0.6, zorder=1)
+        if number in found:
+            draw(axes, look(number), found[number], 2.5 if several else 4.5)
+        axes.set(xscale="log" if log_x else "linear", yscale="log" if log_y else "linear")
+    zoom(panels[0], {entries[number].rule.name: curve for number, curve in found.items()}, float(values.min()))
+    for axes in panels if several else panels[:1]:
+        plain_logarithms(axes)
+    if not several:
+        names = {look(number).gid("line"): entry.rule.name for number, entry in enumerate(entries)}
+        label_ends(panels[0], {line: names[str(line.get_gid())] for line in panels[0].lines if line.get_gid() in names})
+
+
+def draw(axes: Axes, way: Look, curve: Curve, markersize: float) -> None:
     """A rule's curve with its band."""
-    if low is not None and high is not None and np.any(low < high):
-        axes.fill_between(x, low, high, color=way.color, alpha=0.15, linewidth=0, gid=way.gid("band"))
-    axes.plot(x, mean, gid=way.gid("line"), markevery=max(1, len(x) // MARKS), **way.line())
+    if curve.low is not None and curve.high is not None and np.any(curve.low < curve.high):
+        axes.fill_between(curve.x, curve.low, curve.high, color=way.color, alpha=0.15, linewidth=0, gid=way.gid("band"))
+    axes.plot(curve.x, curve.y, gid=way.gid("line"), markevery=max(1, len(curve.x) // MARKS), **way.line(markersize))
 
 
-def finish(axes: Axes, entries: Sequence[Entry], otherwise: str = "every rule diverged in its first epoch") -> None:
-    """A logarithmic y-axis where the values ask for it, plain tick labels, and the rules' names at their curves."""
-    names = {look(number).gid("line"): entry.rule.name for number, entry in enumerate(entries)}
-    lines = {line: names[str(line.get_gid())] for line in axes.lines if line.get_gid() in names}
-    values = np.concatenate([np.empty(0), *(np.asarray(line.get_ydata(), float) for line in lines)])
-    if not len(values):
-        return say(axes, otherwise)
-    if values.min() > 0 and values.max() > LOG_FROM * values.min():
-        axes.set_yscale("log")
-    plain_logarithms(axes)
-    label_ends(axes, lines)
+def zoom(axes: Axes, named: dict[str, Curve], low: float) -> None:
+    """Ends a y-axis where most curves are told apart, and says above the panel what goes further up."""
+    to, back = (np.log10, lambda value: 10**value) if axes.get_yscale() == "log" else (float, float)
+    limit = back(zoomed(to(low), [to(curve.top) for curve in named.values()]))
+    above = {name: curve.top for name, curve in named.items() if curve.top > limit}
+    if above:
+        axes.set_ylim(top=limit)
+        said = f"zoomed in: {listed(list(above))} up to {max(above.values()):.3g}"
+        axes.text(0.0, 1.01, said, transform=axes.transAxes, va="bottom", fontsize=9, parse_math=False)
 
 
 def say(axes: Axes, text: str) -> None:
@@ -189,8 +289,8 @@ def label_ends(axes: Axes, names: dict[Line2D, str]) -> None:
     for line, name in names.items():
         points = np.array(line.get_xydata())
         if len(points):
-            place = axes.transAxes.inverted().transform(axes.transData.transform(points[-1]))
-            ends.append((float(place[1]), float(place[0]), line, name))
+            x, y = map(float, axes.transAxes.inverted().transform(axes.transData.transform(points[-1])))
+            ends.append((min(y, 1.0), x, line, f"{name} ↑" if y > 1 else name))
     ends.sort(key=lambda end: end[0])
     for (y, x, line, name), at in zip(ends, spread_out([end[0] for end in ends]), strict=True):
         gid = line.get_gid()

@@ -65,7 +65,7 @@ def render(result: Comparison) -> str:
         rows=rows,
         columns=columns,
         best={column.key: column.best(rows) for column in columns},
-        places=places(rows),
+        scale=scale(rows),
         looks=looks,
         pictures={picture.name: picture for picture in pictures(result)},
         traces=traces(result, looks),
@@ -107,15 +107,23 @@ def settings(result: Comparison) -> dict[str, str]:
     return said
 
 
-def places(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
-    """Where each rule's held-out loss lies between the lowest and the highest, and its deviation, in percent."""
+def scale(rows: Sequence[Row]) -> dict[str, Any]:
+    """The scale of the dots; where on it, in percent, each rule's held-out loss lies, and how wide its deviation is."""
     marks = {row["rule"]: (row["test_loss"], row["test_loss_std"] or 0.0) for row in rows if not row["diverged"]}
-    low = min((loss - deviation for loss, deviation in marks.values()), default=0.0)
-    width = max((loss + deviation for loss, deviation in marks.values()), default=0.0) - low or 1.0
-    return {
-        rule: {"at": round(100 * (loss - low) / width, 2), "spread": round(100 * deviation / width, 2)}
+    if not marks:
+        return {"places": {}}
+    low = min(loss - deviation for loss, deviation in marks.values())
+    high = standings.zoomed(low, [loss + deviation for loss, deviation in marks.values()])
+    width = high - low or 1.0
+    places = {
+        rule: {
+            "at": round(min(100 * (loss - low) / width, 100), 2),
+            "spread": round(100 * deviation / width, 2) if loss + deviation <= high else 0,
+            "beyond": loss > high,
+        }
         for rule, (loss, deviation) in marks.items()
     }
+    return {"low": number(low), "high": number(high), "places": places}
 
 
 def captions(result: Comparison) -> dict[str, str]:
@@ -129,13 +137,19 @@ def captions(result: Comparison) -> dict[str, str]:
         f"has begun to overfit.{band}",
         "training": f"How fast a rule minimizes what it is given; before training the loss is "
         f"{number(before.train_loss)}.{band}",
-        "time": "The same loss against the clock: a marker is an epoch, and the further left it stands, the cheaper "
-        "the rule's step.",
-        "rates": "A flat line steps every feature alike. AdaGrad's falls: the rarer a feature, the bolder its step. "
+        "time": "The same loss against the clock: epochs times the median time of one. A marker is an epoch, and the "
+        "further left it stands, the cheaper the rule's step.",
+        "rarity": f"After training, on quarters of the training examples, those with the rarest features to the left: "
+        f"rules with a rate for each feature gain there.{band}",
+        "rarity_held_out": "The same of held-out examples, where fitting rare features closely can also be overfitting."
+        + band,
+        "rates": "The whole move that a steady gradient causes; momentum adds its steps up, so its rate is η/(1 − β). "
+        "A flat line steps every feature alike. AdaGrad's falls: the rarer a feature, the bolder its step. "
         "Lines are medians over features, bands their middle half." + steepest(result)
         if counts_differ(result.entries)
         else "Every feature occurs equally often here, so there is one range for each rule: the marker is the median "
-        "over features, the bar their middle half. A rule without a bar steps every feature alike.",
+        "over features, the bar their middle half. A rule without a bar steps every feature alike. Momentum adds its "
+        "steps up, so its rate is η/(1 − β).",
         "search": f"Each rule's loss on {VALIDATION_SHARE:.0%} of the training part, held back for this, after "
         f"{result.settings.epochs} epoch{'s' * (result.settings.epochs > 1)} at each rate. The large marker was "
         "chosen; a wide valley forgives a rate that is off. A cross at the top is a rate that diverged.",
@@ -163,8 +177,7 @@ def pictures(result: Comparison) -> list[Picture]:
     from surefoot.lab.race_figures import TITLES, figures
 
     said, shown = captions(result), []
-    for name, figure in figures(result.entries, result.loss.metric.name).items():
-        figure.axes[0].set_title("", loc="left")
+    for name, figure in figures(result.entries, result.loss.metric.name, titled=False).items():
         shown.append(Picture(name, TITLES[name], svg(figure, name, f"{TITLES[name]}. {said[name]}"), said[name]))
     return shown
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -29,7 +31,8 @@ class Column:
 
 def columns(rows: Sequence[Row]) -> list[Column]:
     """The columns that have something to say about these rows: accuracy for classes, zeros where there are any."""
-    silent = {key for key in ("accuracy", "frozen") if all(row[key] is None for row in rows)}
+    optional = ("accuracy", "frozen", "rare_loss", "frequent_loss")
+    silent = {key for key in optional if all(row[key] is None for row in rows)}
     if not any(row["zeros"] for row in rows):
         silent.add("zeros")
     return [column for column in COLUMNS if column.key not in silent]
@@ -102,6 +105,20 @@ COLUMNS = (
     Column("lr", "η", "learning rate", rate),
     Column("test_loss", "held-out loss", "mean ± standard deviation over the seeds", spread("test_loss"), -1),
     Column("train_loss", "training loss", "mean ± standard deviation over the seeds", spread("train_loss"), -1),
+    Column(
+        "rare_loss",
+        "rare",
+        "training loss of the quarter of the examples whose rarest feature occurs least often",
+        spread("rare_loss"),
+        -1,
+    ),
+    Column(
+        "frequent_loss",
+        "frequent",
+        "training loss of the quarter whose rarest feature occurs most often",
+        spread("frequent_loss"),
+        -1,
+    ),
     Column("accuracy", "accuracy", "share of held-out examples put in the right class", percent("accuracy", 1), 1),
     Column(
         "seconds_per_epoch",
@@ -125,6 +142,24 @@ COLUMNS = (
     ),
     Column("zeros", "zero", "share of these weights that are exactly zero", percent("zeros", 1)),
 )
+
+
+MOST = 0.75
+FLAT = 4
+"""If this share of the values needs less than one in FLAT parts of a scale, the scale is theirs."""
+
+
+def zoomed(low: float, tops: Sequence[float]) -> float:
+    """The upper end of a scale from `low` on which most values are told apart; the highest value where all fit.
+
+    >>> zoomed(1.0, [1.0, 1.1, 1.2, 1.3]), round(zoomed(1.0, [1.0, 1.1, 1.2, 1.3, 9.0]), 2)
+    (1.3, 1.33)
+    """
+    ordered = sorted(tops)
+    most = ordered[math.ceil(MOST * len(ordered)) - 1]
+    if most <= low or ordered[-1] - low <= FLAT * (most - low):
+        return ordered[-1]
+    return most + 0.1 * (most - low)
 
 
 def how_rates_were_found(entries: Sequence[Entry]) -> str:
@@ -162,33 +197,81 @@ def how_divergence_is_told() -> str:
 
 
 def headline(rows: Sequence[Row]) -> str:
-    """The outcome in one sentence."""
+    """What was measured, in one sentence: the lowest loss, and which rules cannot be told from the one that has it."""
     finished = [row for row in rows if not row["diverged"]]
     if not finished:
         return "Every rule diverged." if len(rows) > 1 else f"{rows[0]['rule']} diverged."
-    best = finished[0]
-    place = "reached the lowest held-out loss," if len(rows) > 1 else "reached the held-out loss"
-    deviation = best["test_loss_std"]
-    spread = f" ± {number(deviation, best['test_loss'])}" if deviation is not None else ""
-    return f"{best['rule']} {place} {number(best['test_loss'])}{spread}, at η = {rate(best)}."
+    best, seeds = finished[0], over(finished[0]["seeds"])
+    ties = equals(finished)
+    if len(ties) > 1:
+        names, losses = listed([row["rule"] for row in ties]), [number(row["test_loss"]) for row in ties]
+        return (
+            f"{names} had the lowest held-out losses, {losses[0]} to {losses[-1]}; {seeds[5:]} do not tell them apart."
+        )
+    place = "had the lowest held-out loss" if len(finished) > 1 else "had the held-out loss"
+    return f"{best['rule']} {place}, {spread('test_loss')(best)} {seeds}, at η = {rate(best)}."
+
+
+def over(seeds: int) -> str:
+    """What a mean is over.
+
+    >>> over(1), over(3)
+    ('with one seed', 'over 3 seeds')
+    """
+    return f"over {seeds} seeds" if seeds > 1 else "with one seed"
+
+
+def equals(finished: Sequence[Row]) -> list[Row]:
+    """The first rule and those that follow it at a distance that is not significant at 5 % (Student's t, paired).
+
+    Every seed is an order of the examples that all rules see, so differences are taken seed by seed.
+    """
+    from scipy.special import stdtrit
+
+    best, rest = finished[0], []
+    if best["seeds"] > 1:
+        limit = float(stdtrit(best["seeds"] - 1, 0.975))
+        rest = itertools.takewhile(lambda row: row["behind"] <= limit * row["behind_error"], finished[1:])
+    return [best, *rest]
 
 
 def runners_up(rows: Sequence[Row]) -> str:
-    """Who came next, how far the last one was, and who diverged."""
+    """Who came next, how far the last one was, which rules learn rare features best, and who diverged."""
     finished = [row for row in rows if not row["diverged"]]
-    said = []
-    if len(finished) > 1:
-        second, last = finished[1], finished[-1]
-        said.append(f"Next came {second['rule']} with {number(second['test_loss'])}")
-        if len(finished) > 2:
-            said[-1] += f"; last was {last['rule']} with {number(last['test_loss'])}"
+    said, behind = [], finished[len(equals(finished)) :] if finished else []
+    if behind:
+        said.append(f"Next came {behind[0]['rule']}, {lag(behind[0])} behind")
+        if len(behind) > 1:
+            said[-1] += f"; last was {behind[-1]['rule']} with {number(behind[-1]['test_loss'])}"
         said[-1] += "."
-        margin = second["test_loss"] - finished[0]["test_loss"]
-        if second["test_loss_std"] is not None and margin < second["test_loss_std"] + finished[0]["test_loss_std"]:
-            said.append("The first two are closer than their spread over the seeds.")
+    if len(finished) > 1:
+        said.append(
+            "A single seed does not say what another order of the examples would change."
+            if finished[0]["seeds"] == 1
+            else "Seeds are orders of the examples: the held-out part is the same for all."
+        )
+        said.append(on_rare_features(finished))
     if finished and len(finished) < len(rows):
         said.append(f"{listed([row['rule'] for row in rows if row['diverged']])} diverged.")
-    return " ".join(said)
+    return " ".join(filter(None, said))
+
+
+def lag(row: Row) -> str:
+    """How far a rule is behind the first one: mean and standard error of the differences, seed by seed."""
+    error = row["behind_error"]
+    return number(row["behind"]) + (f" ± {number(error, row['behind'])} (standard error)" if error is not None else "")
+
+
+def on_rare_features(finished: Sequence[Row]) -> str:
+    """Which rules fit examples with rare features best, and which those with frequent ones only."""
+    if len(finished) < 2 or any(row["rare_loss"] is None for row in finished):
+        return ""
+    rare, frequent = (min(finished, key=lambda row: row[key]) for key in ("rare_loss", "frequent_loss"))
+    return (
+        f"Of the training loss on examples with rare features, {rare['rule']} had the lowest, "
+        f"{spread('rare_loss')(rare)}; on examples with frequent features only, {frequent['rule']} with "
+        f"{spread('frequent_loss')(frequent)}."
+    )
 
 
 def listed(names: Sequence[str]) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 from surefoot import schedules
 from surefoot.engines import ORACLE, Step
 from surefoot.lab import problems
+from surefoot.lab.notebook import html_table
 from surefoot.lab.paths import Path
 from surefoot.lab.problems import Problem
 from surefoot.rules import Rule, by_name, resolve
@@ -34,6 +35,9 @@ AROUND = (
     "maximize",
 )
 """The settings around a rule that a trace passes on to `Step`."""
+
+ENDS = ("rule", "x₁", "x₂", "f(x)", "steps")
+"""What `Trace.ends` lists."""
 
 FAR = 1e12
 """A path that gets this far from the minimizer ends: the squares of its gradients would soon overflow."""
@@ -77,6 +81,18 @@ class Trace:
             end = "diverged" if path.diverged else f"x = ({x1:.6f}, {x2:.6f}), f = {path.values[-1]:.6f}"
             lines.append(f"  {path.label}: {end} after {len(path.rates)} steps")
         return "\n".join(lines) + ">"
+
+    def ends(self) -> list[list[str]]:
+        """Where every path ends: its label, x₁, x₂, f and the number of steps."""
+        rows = []
+        for path in self.paths:
+            (x1, x2), value = path.positions[-1], path.values[-1]
+            end = ["diverged", "", ""] if path.diverged else [f"{x1:.6f}", f"{x2:.6f}", f"{value:.6f}"]
+            rows.append([path.label, *end, str(len(path.rates))])
+        return rows
+
+    def _repr_html_(self) -> str:
+        return html_table(f"f(x) = {self.problem.formula}", ENDS, self.ends())
 
     def frame(self) -> DataFrame:
         """A pandas data frame with a row for every step: rule, lr, step, x1, x2, value, rate1, rate2, diverged.
