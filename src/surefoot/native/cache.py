@@ -148,8 +148,7 @@ def write(name: str, types: str, code: Code) -> None:
             obstacles[folder] = why
             continue
         try:
-            if path.is_symlink():  # which would be followed
-                path.unlink()
+            path.unlink(missing_ok=True)  # a link would be followed, and owner and mode of a file be kept
             with atomic_write(path) as file:
                 if hasattr(os, "fchmod"):
                     os.fchmod(file.fileno(), os.fstat(file.fileno()).st_mode & 0o755)
