@@ -37,6 +37,8 @@ PACKAGES = {
     "threads": "thread pool, or\ntorch's OpenMP team",
     "native": "machine code: compiled once, cached, loaded without Numba",
     "atomic_write": "files that are replaced in one step",
+    "locks": "locks that end with their process",
+    "text": "without control characters and secrets",
 }
 """What each package holds, in a few words."""
 
