@@ -76,5 +76,5 @@ def their_epoch(rule: str, hyper: dict, X, y, batch_size: int) -> Callable[[], o
     examples, targets = torch.from_numpy(X), torch.from_numpy(y).reshape(-1, 1)
     w = torch.normal(0, 0.01, (X.shape[1], 1)).requires_grad_()
     b = torch.zeros(1, requires_grad=True)
-    update = eager.SCRATCH[rule](hyper, [w, b])
+    update = eager.from_scratch(rule, hyper, [w, b])
     return lambda: eager.epoch(examples, targets, w, b, update, batch_size)

@@ -159,7 +159,7 @@ class TestReproduce:
     def test_side_by_side(self, capsys):
         text = out(capsys, "reproduce", "--only", "trace-adagrad")
         assert text.count("x₁ = −2.382563, x₂ = −0.158591") == 2
-        assert "2 of 2 published results reproduced" in text
+        assert "2 of 2 results reproduced" in text
 
     def test_json_on_standard_output_and_in_a_file(self, capsys, tmp_path):
         for dash in ([], ["-"]):
@@ -167,7 +167,7 @@ class TestReproduce:
             assert (document["passed"], document["failed"], document["skipped"]) == (4, 0, 0)
         file = tmp_path / "new" / "results.json"
         text = out(capsys, "reproduce", "--only", "schedule", "--json", str(file))
-        assert "4 of 4 published results reproduced" in text
+        assert "4 of 4 results reproduced" in text
         result = json.loads(file.read_text(encoding="utf-8"))["results"][0]
         assert set(result) >= {"id", "section", "claim", "published", "measured", "verdict", "seconds", "numbers"}
         assert set(result) >= {"texts", "ours", "note"}
@@ -188,7 +188,7 @@ class TestReproduce:
         row = dataclasses.replace(ROWS["sampling"], measure=lambda: Finding("0.5", False))
         monkeypatch.setitem(ROWS, "sampling", row)
         text = out(capsys, "reproduce", "--only", "sampling", code=1)
-        assert "0 of 1 published results reproduced, 1 failed" in text
+        assert "0 of 1 results reproduced, 1 failed" in text
 
     def test_a_skipped_row_is_shown_and_not_a_failure(self, capsys, monkeypatch):
         from surefoot.data import DataError
@@ -201,7 +201,7 @@ class TestReproduce:
         text = out(capsys, "reproduce", "--only", "airfoil-gd")
         airfoil.loaded.cache_clear()
         assert "skipped: airfoil: could not be downloaded" in text
-        assert "0 of 1 published results reproduced, 1 skipped" in text
+        assert "0 of 1 results reproduced, 1 skipped" in text
 
     @pytest.mark.parametrize(
         "arguments, message",

@@ -154,6 +154,6 @@ def show(results: list[Result]) -> None:
         if any(text in result.texts for result in results):
             console.print(Text.assemble((text, "bold"), f": {title}"))
     total = summary(results)
-    parts = [f"{total['passed']} of {len(results)} published results reproduced"]
+    parts = [f"{total['passed']} of {len(results)} results reproduced"]
     parts += [f"{total[key]} {key}" for key in ("failed", "skipped") if total[key]]
     console.print(f"{', '.join(parts)}, in {total['seconds']:.0f} s", style="bold")

@@ -3,7 +3,10 @@
     rows        what a row is
     schedules   learning rates that change with time
     traces      two-dimensional traces
+    rule_traces a trace of every rule against its formula
     airfoil     linear regression on the airfoil data
+    formulas    the update rules as the texts print them, without the library
+    loops       the texts' loop on the airfoil data, without the library
     theory      convergence, regret, sampling, memory, speed
     conditioning  condition numbers, and what they cost
     eager       the source texts' own training loop, to compare times with
@@ -12,10 +15,22 @@
 Every function takes its setting as arguments, with the published one as the default: change one, and the row fails.
 """
 
-from surefoot.lab.published import airfoil, conditioning, pictures, rows, schedules, theory, traces
+from surefoot.lab.published import airfoil, conditioning, pictures, rows, rule_traces, schedules, theory, traces
 from surefoot.lab.published.rows import Finding, Row, Skipped
 
 ROWS = dict(sorted(rows.ROWS.items(), key=lambda item: item[1].section))
 """All rows by id, in the order of the checklist."""
 
-__all__ = ["ROWS", "Finding", "Row", "Skipped", "airfoil", "conditioning", "pictures", "schedules", "theory", "traces"]
+__all__ = [
+    "ROWS",
+    "Finding",
+    "Row",
+    "Skipped",
+    "airfoil",
+    "conditioning",
+    "pictures",
+    "rule_traces",
+    "schedules",
+    "theory",
+    "traces",
+]

@@ -1,14 +1,18 @@
 """The source texts' own training loop, written from its description: eager PyTorch, a mini-batch at a time.
 
-Only its time is used, as what every other time is compared with. Mini-batches are slices of a shuffled copy; the texts'
-data loader, which collects examples one by one, would take several times as long.
+Only its time is used. What other times are compared with takes mini-batches as slices of a shuffled copy; the texts'
+data loader, which collects examples one by one, is part of what `History` times.
 """
 
+from __future__ import annotations
+
 import statistics
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from surefoot.lab.published.formulas import FORMULAS, states_of
 from surefoot.lab.published.rows import clock
 
 
@@ -29,7 +33,7 @@ def seconds_per_epoch(rule: str, hyper: dict, X: np.ndarray, y: np.ndarray, batc
     examples, targets = torch.from_numpy(X), torch.from_numpy(y).reshape(-1, 1)
     w = torch.normal(0, 0.01, (X.shape[1], 1)).requires_grad_()
     b = torch.zeros(1, requires_grad=True)
-    update = framework(rule, hyper, [w, b]) if concise else SCRATCH[rule](hyper, [w, b])
+    update = framework(rule, hyper, [w, b]) if concise else from_scratch(rule, hyper, [w, b])
     epoch(examples[: 2 * batch_size], targets, w, b, update, batch_size)
     repeats = 1 if batch_size == 1 else 3
     return statistics.median(epoch(examples, targets, w, b, update, batch_size) for _ in range(repeats))
@@ -43,10 +47,13 @@ def epoch(X, y, w, b, update, batch_size: int) -> float:
     places = torch.randperm(len(X))
     for first in range(0, len(X), batch_size):
         batch = places[first : first + batch_size]
-        loss = ((X[batch] @ w + b - y[batch]) ** 2 / 2).mean()
-        loss.backward()
+        half_mean_square(X[batch], y[batch], w, b).backward()
         update()
     return clock() - begin
+
+
+def half_mean_square(X, y, w, b):
+    return ((X @ w + b - y) ** 2 / 2).mean()
 
 
 OPTIMIZERS = {
@@ -73,70 +80,75 @@ def framework(rule: str, hyper: dict, parameters: list[Any]):
     return update
 
 
-def scratch(slots: int, rule):
-    """An update as the texts write it: eager operations on each parameter and its states, in place."""
+def from_scratch(rule: str, hyper: dict, parameters: list[Any]):
+    """An update as the texts write it: eager operations on each parameter and its states."""
+    import torch
 
-    def make(hyper, parameters):
+    states: list[Any] = [states_of(FORMULAS[rule]) for _ in parameters]
+    t = 0
+
+    def update():
+        nonlocal t
+        t += 1
+        with torch.no_grad():
+            for k, p in enumerate(parameters):
+                new, *states[k] = FORMULAS[rule](t, p, p.grad, *states[k], **hyper)
+                p.copy_(new)
+                p.grad.zero_()
+
+    return update
+
+
+@dataclass(frozen=True)
+class History:
+    """Training as the texts time it: their clock stops, for the loss, at each multiple of 200 examples.
+
+    Attributes:
+        seconds: between two such stops.
+        losses: at each.
+        epochs: how many.
+    """
+
+    seconds: list[float]
+    losses: list[float]
+    epochs: int
+
+    @classmethod
+    def of(cls, lr: float, X: np.ndarray, y: np.ndarray, batch_size: int, epochs: int) -> History:
+        """SGD, with torch's data loader, which collects examples one by one.
+
+        Raises:
+            ImportError: torch is not installed.
+        """
         import torch
+        from torch.utils.data import DataLoader, TensorDataset
 
-        memory, t = [[torch.zeros_like(p) for _ in range(slots)] for p in parameters], [0]
+        rng = torch.Generator().manual_seed(0)
+        examples, targets = torch.from_numpy(X), torch.from_numpy(y).reshape(-1, 1)
+        loader = DataLoader(TensorDataset(examples, targets), batch_size, shuffle=True, generator=rng)
+        w, b = torch.normal(0, 0.01, (X.shape[1], 1), generator=rng).requires_grad_(), torch.zeros(1).requires_grad_()
+        update, history, seen = from_scratch("sgd", {"lr": lr}, [w, b]), cls([], [], epochs), 0
+        begin = clock()
+        for _ in range(epochs):
+            for features, wanted in loader:
+                half_mean_square(features, wanted, w, b).backward()
+                update()
+                seen += len(features)
+                if seen % 200 == 0:
+                    history.seconds.append(clock() - begin)
+                    history.losses.append(half_mean_square(examples, targets, w, b).item())
+                    begin = clock()
+        return history
 
-        def update():
-            t[0] += 1
-            with torch.no_grad():
-                for p, states in zip(parameters, memory, strict=True):
-                    rule(p, p.grad, t[0], *states, **hyper)
-                    p.grad.zero_()
+    @property
+    def per_epoch(self) -> float:
+        return sum(self.seconds) / self.epochs
 
-        return update
-
-    return make
-
-
-def scratch_sgd(p, g, t, lr):
-    p[:] -= lr * g
-
-
-def scratch_momentum(p, g, t, v, lr, momentum):
-    v[:] = momentum * v + g
-    p[:] -= lr * v
-
-
-def scratch_adagrad(p, g, t, s, lr):
-    s[:] += g * g
-    p[:] -= lr * g / (s + 1e-6).sqrt()
-
-
-def scratch_rmsprop(p, g, t, s, lr, gamma):
-    s[:] = gamma * s + (1 - gamma) * g * g
-    p[:] -= lr * g / (s + 1e-6).sqrt()
-
-
-def scratch_adadelta(p, g, t, s, delta, rho):
-    s[:] = rho * s + (1 - rho) * g * g
-    u = (delta + 1e-5).sqrt() / (s + 1e-5).sqrt() * g
-    p[:] -= u
-    delta[:] = rho * delta + (1 - rho) * u * u
-
-
-def scratch_adam(p, g, t, v, s, lr):
-    v[:] = 0.9 * v + 0.1 * g
-    s[:] = 0.999 * s + 0.001 * g * g
-    p[:] -= lr * (v / (1 - 0.9**t)) / ((s / (1 - 0.999**t)).sqrt() + 1e-6)
-
-
-def scratch_yogi(p, g, t, v, s, lr):
-    v[:] = 0.9 * v + 0.1 * g
-    s[:] = s + 0.001 * (g * g - s).sign() * g * g
-    p[:] -= lr * (v / (1 - 0.9**t)) / ((s / (1 - 0.999**t)).sqrt() + 1e-3)
-
-
-SCRATCH = {
-    "sgd": scratch(0, scratch_sgd),
-    "momentum": scratch(1, scratch_momentum),
-    "adagrad": scratch(1, scratch_adagrad),
-    "rmsprop": scratch(1, scratch_rmsprop),
-    "adadelta": scratch(2, scratch_adadelta),
-    "adam": scratch(2, scratch_adam),
-    "yogi": scratch(2, scratch_yogi),
-}
+    def until(self, loss: float) -> float:
+        """The seconds until the loss was first as low as that; infinite if it never was."""
+        passed = 0.0
+        for seconds, reached in zip(self.seconds, self.losses, strict=True):
+            passed += seconds
+            if reached <= loss:
+                return passed
+        return float("inf")

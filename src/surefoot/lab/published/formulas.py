@@ -1,0 +1,200 @@
+"""The update rules as texts and papers print them, to hold the library's rules against.
+
+Each is `(t, x, g, *states, **setting) -> (x, *states)`: the step number from 1, the parameter, its gradient, and what
+the rule keeps. They are written with operators, so that one line serves numbers, arrays of NumPy and tensors of torch.
+States are 0 before the first step, except `s`, which may start from `initial_accumulator_value`. The settings have the
+library's names, and the texts' defaults. The texts put ε inside the root (`eps_root`) or outside of it (`eps`).
+
+This module imports nothing of the library, which an import contract checks.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+
+def sign(x):
+    """−1, 0 or 1."""
+    return x.sign() if hasattr(x, "sign") else np.sign(x)
+
+
+def shrunk(z, threshold):
+    """sgn(z) max(|z| − threshold, 0)."""
+    return sign(z) * (abs(z) - threshold) * (abs(z) > threshold)
+
+
+def sgd(t, x, g, lr):
+    """x ← x − η g (Dive into Deep Learning, Stochastic Gradient Descent)."""
+    return (x - lr * g,)
+
+
+def momentum(t, x, g, v, lr, momentum=0.9, dampening=0.0, nesterov=False):
+    """v ← β v + g; x ← x − η v (Dive into Deep Learning, Momentum; Sutskever et al. 2013 for Nesterov's).
+
+    The first gradient enters undampened, as PyTorch documents.
+    """
+    v = momentum * v + (1 - dampening if t > 1 else 1) * g
+    return x - lr * (g + momentum * v if nesterov else v), v
+
+
+def visits(t, x, g, s, lr, c=1.0):
+    """η₀/√(s(i, t) + c), where s counts nonzero gradients (Dive into Deep Learning, Adagrad, section 1)."""
+    s = s + (g != 0)
+    return x - lr * g / (s + c) ** 0.5, s
+
+
+def adagrad(t, x, g, s, lr, lr_decay=0.0, eps=0.0, eps_root=1e-6):
+    """s ← s + g²; x ← x − η g/√(s + ε) (Dive into Deep Learning, Adagrad, section The Algorithm).
+
+    PyTorch documents lr_decay: η/(1 + (t − 1) lr_decay).
+    """
+    s = s + g * g
+    return x - lr / (1 + (t - 1) * lr_decay) * g / ((s + eps_root) ** 0.5 + eps), s
+
+
+def mean_adagrad(t, x, g, s, lr, eps=0.0, eps_root=1e-6):
+    """s/t in place of s (lecture notebook, Adagrad)."""
+    s = s + g * g
+    return x - lr * g / ((s / t + eps_root) ** 0.5 + eps), s
+
+
+def dual_averaging(t, x, g, s, z, lr, l1=0.0, eps=0.0, eps_root=1e-6):
+    """x ← −η sgn(z) max(|z| − λt, 0)/√s, z the sum of gradients (Duchi, Hazan & Singer 2011, equation 19)."""
+    s, z = s + g * g, z + g
+    return -lr * shrunk(z, l1 * t) / ((s + eps_root) ** 0.5 + eps), s, z
+
+
+def ftrl(t, x, g, s, z, lr, beta=1.0, l1=0.0, l2=0.0):
+    """z ← z + g − σ x, σ = (√(s + g²) − √s)/α; x ← −S(z)/((β + √s)/α + λ₂) (McMahan et al. 2013, algorithm 1)."""
+    z = z + g - ((s + g * g) ** 0.5 - s**0.5) / lr * x
+    s = s + g * g
+    return -shrunk(z, l1) / ((beta + s**0.5) / lr + l2), s, z
+
+
+def rmsprop(t, x, g, s, mean, v, lr, gamma=0.9, centered=False, momentum=0.0, eps=0.0, eps_root=1e-6):
+    """s ← γ s + (1 − γ) g²; x ← x − η g/√(s + ε) (Dive into Deep Learning, RMSProp).
+
+    Centered divides by the standard deviation; with momentum the scaled gradients are summed (Graves 2013, 38–45).
+    """
+    s, square = gamma * s + (1 - gamma) * g * g, 0.0
+    if centered:
+        mean = gamma * mean + (1 - gamma) * g
+        square = mean * mean
+    step = g / ((s - square + eps_root) ** 0.5 + eps)
+    if momentum:
+        step = v = momentum * v + step
+    return x - lr * step, s, mean, v
+
+
+def adadelta(t, x, g, s, delta, lr=1.0, rho=0.9, eps=0.0, eps_root=1e-5):
+    """s ← ρ s + (1 − ρ) g²; u = √(Δ + ε)/√(s + ε) g; x ← x − u; Δ ← ρ Δ + (1 − ρ) u² (Zeiler 2012, algorithm 1)."""
+    s = rho * s + (1 - rho) * g * g
+    u = ((delta + eps_root) ** 0.5 + eps) / ((s + eps_root) ** 0.5 + eps) * g
+    return x - lr * u, s, rho * delta + (1 - rho) * u * u
+
+
+def adam(t, x, g, v, s, largest, lr, beta1=0.9, beta2=0.999, amsgrad=False, eps=1e-6, eps_root=0.0):
+    """v, s leaky averages of g, g², both divided by 1 − βᵗ; x ← x − η v̂/(√ŝ + ε) (Dive into Deep Learning, Adam).
+
+    With amsgrad, the largest s so far (Reddi, Kale & Kumar 2018, algorithm 2, with PyTorch's correction).
+    """
+    v, s = beta1 * v + (1 - beta1) * g, beta2 * s + (1 - beta2) * g * g
+    if amsgrad:
+        largest = largest + (s - largest) * (s > largest)
+    corrected = (largest if amsgrad else s) / (1 - beta2**t)
+    return x - lr * (v / (1 - beta1**t)) / ((corrected + eps_root) ** 0.5 + eps), v, s, largest
+
+
+def adamw(t, x, g, v, s, largest, lr, decoupled_weight_decay=0.01, **setting):
+    """x ← (1 − ηλ) x, then the step of Adam (Loshchilov & Hutter 2019, algorithm 2)."""
+    return adam(t, x - lr * decoupled_weight_decay * x, g, v, s, largest, lr, **setting)
+
+
+def nadam(t, x, g, v, s, lr, beta1=0.9, beta2=0.999, momentum_decay=0.004, eps=1e-8, eps_root=0.0):
+    """Adam along μ_{t+1} v/(1 − Π_{t+1}) + (1 − μ_t) g/(1 − Π_t) (Dozat 2016; μ_t as PyTorch documents it)."""
+    mu = [beta1 * (1 - 0.5 * 0.96 ** (k * momentum_decay)) for k in range(1, t + 2)]
+    v, s = beta1 * v + (1 - beta1) * g, beta2 * s + (1 - beta2) * g * g
+    ahead = mu[t] * v / (1 - math.prod(mu)) + (1 - mu[t - 1]) * g / (1 - math.prod(mu[:t]))
+    return x - lr * ahead / ((s / (1 - beta2**t) + eps_root) ** 0.5 + eps), v, s
+
+
+def yogi(t, x, g, v, s, lr, beta1=0.9, beta2=0.999, eps=1e-3, eps_root=0.0):
+    """As Adam, with s ← s + (1 − β₂) g² sgn(g² − s) (Dive into Deep Learning, Adam, section Yogi)."""
+    v, s = beta1 * v + (1 - beta1) * g, s + (1 - beta2) * g * g * sign(g * g - s)
+    return x - lr * (v / (1 - beta1**t)) / ((s / (1 - beta2**t) + eps_root) ** 0.5 + eps), v, s
+
+
+def full_matrix(t, x, g, outer, lr, eps=1e-6):
+    """x ← x − η (ε I + Σ g gᵀ)^{−½} g (Duchi, Hazan & Singer 2011, figure 1), for two coordinates.
+
+    Of a symmetric 2 × 2 matrix M with d = √det M, the root is (M + d I)/√(tr M + 2d), by Cayley and Hamilton.
+    """
+    outer = outer + np.outer(g, g)
+    M = outer + eps * np.eye(2)
+    d = np.linalg.det(M) ** 0.5
+    root = (M + d * np.eye(2)) / (np.trace(M) + 2 * d) ** 0.5
+    return x - lr * np.linalg.solve(root, g), outer
+
+
+Formula = Callable[..., tuple]
+
+FORMULAS: dict[str, Formula] = {
+    formula.__name__: formula
+    for formula in (
+        sgd,
+        momentum,
+        visits,
+        adagrad,
+        mean_adagrad,
+        dual_averaging,
+        ftrl,
+        rmsprop,
+        adadelta,
+        adam,
+        adamw,
+        nadam,
+        yogi,
+        full_matrix,
+    )
+}
+"""By the names of the rules."""
+
+
+FRAMEWORK: dict[str, dict[str, float]] = {
+    "adagrad": {"eps": 1e-10, "eps_root": 0.0},
+    "rmsprop": {"eps": 1e-8, "eps_root": 0.0},
+    "adadelta": {"eps_root": 1e-6},
+    "adam": {"eps": 1e-8},
+}
+"""Where PyTorch documents that its optimizers differ from the texts' formulas."""
+
+
+def states_of(formula: Formula, s: float = 0.0) -> tuple[float, ...]:
+    """What a formula keeps, before the first step."""
+    names = list(inspect.signature(formula).parameters)[3:]
+    return tuple(s if name == "s" else 0.0 for name in names[: names.index("lr")])
+
+
+def walk(name: str, x, gradient: Callable[[int, Any], Any], steps: int, setting: Mapping[str, Any]) -> Iterator[Any]:
+    """Where the formula of that name is after each step.
+
+    Args:
+        name: of FORMULAS.
+        x: where it starts.
+        gradient: (t, x) -> the gradient of step t.
+        steps: how many.
+        setting: of the formula; also `initial_accumulator_value`.
+
+    >>> [round(x, 6) for x in walk("adagrad", -5.0, lambda t, x: 0.2 * x, 2, {"lr": 0.4})]
+    [-4.6, -4.328699]
+    """
+    given = dict(setting)
+    states = states_of(FORMULAS[name], given.pop("initial_accumulator_value", 0.0))
+    for t in range(1, steps + 1):
+        x, *states = FORMULAS[name](t, x, gradient(t, x), *states, **given)
+        yield x

@@ -1,0 +1,182 @@
+"""Section 3: a trace of every rule of the registry, which its formula, computed without the library, has to equal.
+
+The problem is 0.1x₁² + 2x₂², and x₂ has a gradient only at every third step, as the weight of a rare feature has: so
+it also counts what a rule does when a gradient is zero. Each rule takes its defaults and every other setting it has.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from surefoot.engines import ORACLE, Step
+from surefoot.lab.published import formulas
+from surefoot.lab.published.rows import ROWS, Finding, Row, signed
+from surefoot.rules import MATRIX_RULES, REGISTRY
+
+SECTION = "3 traces"
+START = np.array([-5.0, -2.0])
+STEPS = 20
+ROUNDING = 1e-9
+
+SETTINGS: dict[str, tuple[dict[str, Any], ...]] = {
+    "sgd": ({"lr": 0.1}, {"lr": 0.2}),
+    "momentum": (
+        {"lr": 0.1},
+        {"lr": 0.1, "momentum": 0.5},
+        {"lr": 0.1, "dampening": 0.3},
+        {"lr": 0.1, "nesterov": True},
+    ),
+    "visits": ({"lr": 0.4}, {"lr": 0.4, "c": 3.0}),
+    "adagrad": (
+        {"lr": 0.4},
+        {"lr": 0.4, "eps": 0.01, "eps_root": 0.0},
+        {"lr": 0.4, "initial_accumulator_value": 0.1},
+        {"lr": 0.4, "lr_decay": 0.1},
+    ),
+    "mean_adagrad": ({"lr": 0.1}, {"lr": 0.1, "eps": 0.01, "eps_root": 0.0}),
+    "dual_averaging": (
+        {"lr": 0.4},
+        {"lr": 0.4, "l1": 0.1},
+        {"lr": 0.4, "initial_accumulator_value": 0.1},
+        {"lr": 0.4, "eps": 0.01, "eps_root": 0.0},
+    ),
+    "ftrl": (
+        {"lr": 0.4},
+        {"lr": 0.4, "beta": 0.1},
+        {"lr": 0.4, "l1": 0.1},
+        {"lr": 0.4, "l2": 0.1},
+        {"lr": 0.4, "initial_accumulator_value": 0.1},
+    ),
+    "rmsprop": (
+        {"lr": 0.1},
+        {"lr": 0.1, "gamma": 0.99},
+        {"lr": 0.1, "centered": True, "eps_root": 0.01},
+        {"lr": 0.1, "momentum": 0.5},
+        {"lr": 0.1, "eps": 0.01, "eps_root": 0.0},
+    ),
+    "adadelta": ({}, {"lr": 0.5}, {"rho": 0.5}, {"eps": 0.01, "eps_root": 0.0}),
+    "adam": (
+        {"lr": 0.1},
+        {"lr": 0.1, "beta1": 0.5},
+        {"lr": 0.1, "beta2": 0.5},
+        {"lr": 0.1, "beta2": 0.5, "amsgrad": True},
+        {"lr": 0.1, "eps": 0.01, "eps_root": 0.01},
+    ),
+    "adamw": (
+        {"lr": 0.1},
+        {"lr": 0.1, "decoupled_weight_decay": 0.1},
+        {"lr": 0.1, "beta1": 0.5, "beta2": 0.5, "amsgrad": True},
+        {"lr": 0.1, "eps": 0.01, "eps_root": 0.01},
+    ),
+    "nadam": (
+        {"lr": 0.1},
+        {"lr": 0.1, "beta1": 0.5, "beta2": 0.5},
+        {"lr": 0.1, "momentum_decay": 1.0},
+        {"lr": 0.1, "eps": 0.01, "eps_root": 0.01},
+    ),
+    "yogi": (
+        {"lr": 0.1},
+        {"lr": 0.1, "beta1": 0.5, "beta2": 0.5},
+        {"lr": 0.1, "initial_accumulator_value": 0.1},
+        {"lr": 0.1, "eps": 0.01, "eps_root": 0.01},
+    ),
+    "full_matrix": ({"lr": 0.4}, {"lr": 0.4, "eps": 0.1}),
+}
+"""What each rule is traced with."""
+
+PRINTED: dict[str, tuple[str, dict[str, str]]] = {
+    "sgd": ("x ← x − η g", {"notebook": "Stochastic Gradient Descent"}),
+    "momentum": ("v ← βv + g; x ← x − η v", {"notebook": "Momentum"}),
+    "visits": (
+        "η₀/√(s(i, t) + c)",
+        {"D2L": "Sparse Features and Learning Rates", "notebook": "Adagrad"},
+    ),
+    "adagrad": (
+        "s ← s + g²; x ← x − η g/√(s + ε); guide: η g/(√s + ε), initial accumulator 0.1",
+        {"D2L": "The Algorithm", "D2L-MXNet": "The Algorithm", "CME 216": "", "notebook": "Adagrad", "guide": ""},
+    ),
+    "mean_adagrad": ("s/t in place of s", {"notebook": "Adagrad"}),
+    "rmsprop": ("s ← γs + (1 − γ)g²; x ← x − η g/√(s + ε)", {"notebook": "RMSProp"}),
+    "adadelta": (
+        "s ← ρs + (1 − ρ)g²; u = √(Δ + ε)/√(s + ε) g; x ← x − u; Δ ← ρΔ + (1 − ρ)u²",
+        {"notebook": "Adadelta"},
+    ),
+    "adam": (
+        "v ← β₁v + (1 − β₁)g; s ← β₂s + (1 − β₂)g²; v̂ = v/(1 − β₁ᵗ), ŝ = s/(1 − β₂ᵗ); x ← x − η v̂/(√ŝ + ε)",
+        {"notebook": "Adam"},
+    ),
+    "yogi": ("as Adam with s ← s + (1 − β₂) g² sgn(g² − s)", {"notebook": "Adam"}),
+}
+"""The formulas that texts print; those of the other rules stand in the papers that formulas.py names."""
+
+
+def gradient(t: int, x) -> np.ndarray:
+    """Of 0.1x₁² + 2x₂² at step t."""
+    return np.array([0.2 * x[0], 4 * x[1] if t % 3 == 1 else 0.0])
+
+
+def measure(name: str, settings: tuple[Mapping[str, Any], ...] | None = None) -> Finding:
+    """The rule against its formula, over all steps, with each of the settings."""
+    if name not in formulas.FORMULAS or name not in SETTINGS:
+        raise LookupError(f"{name}: the rule has no formula to be held against; expected one in formulas.FORMULAS")
+    ends, apart = [], 0.0
+    for setting in settings or SETTINGS[name]:
+        ours, expected = walk(name, setting), walk_formula(name, setting)
+        apart = max(apart, float(np.nan_to_num(np.abs(ours - expected), nan=np.inf).max()))
+        ends.append(ours[-1])
+    shown = "; ".join(f"({signed(x1)}, {signed(x2)})" for x1, x2 in ends)
+    numbers = {"largest_difference": apart, "x1": float(ends[0][0]), "x2": float(ends[0][1])}
+    return Finding(f"{shown}: within {apart:.0e} of the formula at every step", apart <= ROUNDING, numbers)
+
+
+def moved(name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Where a rule starts, and where its origin is: rules that step from the origin take the start as theirs."""
+    rule = (REGISTRY | MATRIX_RULES)[name]
+    return (np.zeros(2), START) if rule.from_origin else (START, np.zeros(2))
+
+
+def walk(name: str, setting: Mapping[str, Any]) -> np.ndarray:
+    """Where the library's rule is after each step."""
+    start, origin = moved(name)
+    step, x, seen = Step(name, engine=ORACLE, **setting), start.copy(), []
+    state = step.init(x)
+    for t in range(1, STEPS + 1):
+        step.dense(x, gradient(t, x + origin), state)
+        seen.append(x + origin)
+    return np.array(seen)
+
+
+def walk_formula(name: str, setting: Mapping[str, Any]) -> np.ndarray:
+    """Where the formula is after each step."""
+    start, origin = moved(name)
+    path = formulas.walk(name, start, lambda t, x: gradient(t, x + origin), STEPS, setting)
+    return np.array(list(path)) + origin
+
+
+def claim_of(name: str) -> str:
+    """The problem and the settings, of which all but the first show what differs from it."""
+    first, *others = SETTINGS[name]
+    shown = [given(first), *(given(dict(setting.items() - first.items())) for setting in others)]
+    where = "0.1x₁² + 2x₂² from (−5, −2), x₂ with a gradient at every third step"
+    return f"{name}: {where}, {STEPS} steps; {'; '.join(filter(None, shown))}"
+
+
+def given(setting: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key} = {value:g}" for key, value in sorted(setting.items()))
+
+
+for one in REGISTRY | MATRIX_RULES:
+    printed, places = PRINTED.get(one, ("", {}))
+    ROWS[f"trace-rule-{one}"] = Row(
+        f"trace-rule-{one}",
+        SECTION,
+        claim_of(one) if one in SETTINGS else one,
+        printed,
+        functools.partial(measure, one),
+        places,
+        ours="the formula, computed without the library",
+    )

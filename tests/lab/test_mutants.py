@@ -1,0 +1,145 @@
+"""Rules and settings that are broken on purpose: every one of them makes a row of its rule fail."""
+
+import os
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+from support.mutants import COMBINED, MUTANTS
+
+from surefoot.lab.published import ROWS, airfoil, formulas, rule_traces
+from surefoot.lab.reproduction import reproduce
+from surefoot.rules import MATRIX_RULES, REGISTRY
+
+RULES = REGISTRY | MATRIX_RULES
+DRAWS = 50
+"""Of the loop: equality is checked for the first one alone."""
+
+
+@pytest.fixture
+def broken(monkeypatch):
+    """Puts broken rules into the registry, under the names of the sound ones."""
+
+    def put(*mutants):
+        for mutant in mutants:
+            table = REGISTRY if mutant.rule in REGISTRY else MATRIX_RULES
+            monkeypatch.setitem(table, mutant.rule, mutant.built())
+
+    return put
+
+
+def needs_data():
+    """Skips without the data: a test does not download."""
+    if "SUREFOOT_DATA" not in os.environ:
+        pytest.skip("SUREFOOT_DATA does not name a folder with airfoil_self_noise.dat")
+
+
+def fails(run) -> bool:
+    return not airfoil.measure(run, seeds=DRAWS, compared=1).passed
+
+
+class TestRules:
+    def test_every_rule_is_broken_in_at_least_three_ways(self):
+        count = Counter(mutant.rule for mutant in MUTANTS)
+        assert set(count) == set(RULES)
+        assert min(count.values()) >= 3
+        assert len({mutant.id for mutant in MUTANTS}) == len(MUTANTS)
+
+    @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.id)
+    def test_the_trace_of_a_broken_rule_fails(self, broken, mutant):
+        (sound,) = reproduce(only=f"trace-rule-{mutant.rule}")
+        broken(mutant)
+        (result,) = reproduce(only=f"trace-rule-{mutant.rule}")
+        assert (sound.verdict, result.verdict) == ("pass", "fail")
+        assert mutant.rule in result.claim
+
+    def test_several_rules_broken_at_once_fail_by_name(self, broken):
+        broken(*COMBINED)
+        failed = {result.id for result in reproduce(only="trace-rule") if result.verdict == "fail"}
+        assert failed == {f"trace-rule-{mutant.rule}" for mutant in COMBINED}
+        assert len(failed) >= 4
+
+    def test_every_rule_has_a_trace_with_every_setting(self):
+        for name, rule in RULES.items():
+            assert f"trace-rule-{name}" in ROWS
+            for option, default in {**{key: h.default for key, h in rule.hyper.items()}, **rule.options}.items():
+                values = [setting.get(option, default) for setting in rule_traces.SETTINGS[name]]
+                assert any(value != default for value in values), f"{name}: {option} is {default} in every trace"
+
+    def test_a_rule_without_a_formula_fails(self, monkeypatch):
+        monkeypatch.delitem(formulas.FORMULAS, "yogi")
+        (result,) = reproduce(only="trace-rule-yogi")
+        assert result.verdict == "fail"
+        assert "no formula" in result.reason
+
+
+def scratch_runs(rule):
+    return [run for run in airfoil.RUNS if run.rule == rule and not run.concise and run.batch_size > 1]
+
+
+BROKEN_RUNS = [(mutant, scratch_runs(mutant.rule)[-1]) for mutant in MUTANTS if scratch_runs(mutant.rule)]
+BROKEN_RUNS = [(mutant, run) for mutant, run in BROKEN_RUNS if mutant.at_defaults]
+SAMPLE = ("adagrad: s of the step before", "adadelta: Δ is fed with g²", "yogi: is Adam")
+
+
+@pytest.mark.parametrize(
+    "mutant, run",
+    [
+        pytest.param(mutant, run, id=mutant.id, marks=() if mutant.id in SAMPLE else pytest.mark.slow)
+        for mutant, run in BROKEN_RUNS
+    ],
+)
+def test_an_airfoil_run_of_a_broken_rule_fails(broken, mutant, run):
+    needs_data()
+    broken(mutant)
+    assert fails(replace(run, engine="reference"))
+
+
+def others(run):
+    """The run at half, twice and four times the rate, and with another rule at the same rate."""
+    key, rate = ("rho", run.hyper["rho"]) if run.rule == "adadelta" else ("lr", run.hyper["lr"])
+    for times in (0.5, 2, 4):
+        # Of ρ, what the averages forget is as many times larger.
+        value = 1 - times * (1 - rate) if key == "rho" else times * rate
+        yield f"{run.id} at {times:g} times the rate", replace(run, hyper=run.hyper | {key: value})
+    swapped = SWAPPED[run.rule]
+    yield f"{run.id} with {swapped}", replace(run, rule=swapped, hyper={"lr": run.hyper.get("lr", 1.0)})
+
+
+SWAPPED = {
+    "sgd": "momentum",
+    "momentum": "sgd",
+    "adagrad": "sgd",
+    "rmsprop": "adagrad",
+    "adadelta": "adagrad",
+    "adam": "rmsprop",
+    "yogi": "adam",
+}
+OTHERS = dict(pair for run in airfoil.RUNS for pair in others(run))
+
+
+@pytest.mark.parametrize(
+    "id",
+    [pytest.param(id, marks=() if id.startswith("airfoil-sgd-100") else pytest.mark.slow) for id in OTHERS],
+)
+def test_an_airfoil_run_in_another_setting_fails(id):
+    needs_data()
+    run = OTHERS[id]
+    assert airfoil.PRINTED[run.id].rule in ROWS[run.id].claim
+    assert fails(run)
+
+
+class TestVerdict:
+    """What an airfoil row asks for besides equal weights."""
+
+    def test_a_loss_out_of_range_fails(self):
+        needs_data()
+        run = airfoil.PRINTED["airfoil-sgd-100"]
+        assert airfoil.measure(run, seeds=1000, compared=1).passed
+        assert not airfoil.measure(replace(run, published={"notebook": 0.2415}), seeds=1000, compared=1).passed
+        assert not airfoil.measure(replace(run, published={"notebook": 0.28}), seeds=1000, compared=1).passed
+
+    def test_a_range_too_wide_fails(self, monkeypatch):
+        needs_data()
+        monkeypatch.setattr(airfoil, "WIDEST", 0.005)
+        assert not airfoil.measure(airfoil.PRINTED["airfoil-sgd-100"], seeds=1000, compared=1).passed

@@ -1,0 +1,140 @@
+"""Rules that are broken on purpose, each by a line: a table, to see that checks notice them."""
+
+import inspect
+import textwrap
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from surefoot.rules import MATRIX_RULES, REGISTRY, Rule
+from surefoot.rules.slots import direction, scale
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A broken copy of a rule.
+
+    Attributes:
+        rule: the name.
+        what: how it is broken.
+        change: the rule -> the broken one.
+        at_defaults: whether training with the rule's defaults is enough to show it.
+    """
+
+    rule: str
+    what: str
+    change: Callable[[Rule], Rule]
+    at_defaults: bool = True
+
+    @property
+    def id(self) -> str:
+        return f"{self.rule}: {self.what}"
+
+    def built(self) -> Rule:
+        return self.change((REGISTRY | MATRIX_RULES)[self.rule])
+
+
+def line(old: str, new: str) -> Callable[[Rule], Rule]:
+    """Replaces a piece of the rule's function, or else of its coefficients."""
+
+    def change(rule: Rule) -> Rule:
+        for name in ("function", "coefficients"):
+            written = getattr(rule, name)
+            source = textwrap.dedent(inspect.getsource(written)) if written else ""
+            if old in source:
+                found = dict(written.__globals__)
+                exec(source[source.index("def ") :].replace(old, new), found)
+                return replace(rule, **{name: found[written.__name__]})
+        raise AssertionError(f"{rule.name}: there is no {old!r} in the rule")
+
+    return change
+
+
+def starting_from_zero(rule: Rule) -> Rule:
+    """Ignores initial_accumulator_value."""
+    zero = {"scale": scale(), "direction": direction()}
+    return replace(rule, slots={name: zero[slot.kind] for name, slot in rule.slots.items()})
+
+
+def without_weight_decay(rule: Rule) -> Rule:
+    return replace(rule, options={"decoupled_weight_decay": 0.0})
+
+
+ROOT_OF_TOTAL = "ops.sqrt(total + eps_root)"
+ROOT_OF_SQUARE = "ops.sqrt(square + eps_root)"
+ROOT_OF_CORRECTED = "ops.sqrt(square * correction + eps_root)"
+ADAM_SQUARE = "square = beta2 * square + fresh2 * g2"
+ADAM_VELOCITY = "velocity = beta1 * velocity + fresh1 * g"
+YOGI_CHANGE = "ops.where(g2 > square, change, ops.where(g2 < square, -change, 0.0))"
+OF_ADAM = (
+    ("s is not corrected", line("square * correction", "square")),
+    ("v is not corrected", line("lr / (1 - beta1**t)", "lr")),
+    ("steps along g", line("velocity, velocity, square", "g, velocity, square")),
+    ("s is a sum", line(ADAM_SQUARE, "square = square + g2")),
+    ("no root", line(ROOT_OF_CORRECTED, "(square * correction + eps_root)")),
+    ("v is not averaged", line(ADAM_VELOCITY, "velocity = g")),
+)
+
+MUTANTS = (
+    Mutant("sgd", "twice as far", line("return lr, g", "return 2.0 * lr, g")),
+    Mutant("sgd", "uphill", line("return lr, g", "return -lr, g")),
+    Mutant("sgd", "by the sign", line("return lr, g", "return lr, ops.where(g > 0.0, 1.0, -1.0)")),
+    Mutant("momentum", "no velocity", line("momentum * velocity + fresh * g", "fresh * g")),
+    Mutant("momentum", "steps along g", line("return lr, velocity, velocity", "return lr, g, velocity")),
+    Mutant("momentum", "averages", line("fresh * g", "(1.0 - momentum) * g")),
+    Mutant("momentum", "the velocity never decays", line("momentum * velocity", "velocity")),
+    Mutant("visits", "counts nothing", line("ops.where(g2 > 0.0, 1.0, 0.0)", "ops.where(g2 > 0.0, 0.0, 0.0)")),
+    Mutant("visits", "counts steps", line("ops.where(g2 > 0.0, 1.0, 0.0)", "1.0")),
+    Mutant("visits", "no root", line("ops.sqrt(count + c)", "(count + c)")),
+    Mutant("visits", "sums gradients", line("ops.where(g2 > 0.0, 1.0, 0.0)", "g2")),
+    Mutant("visits", "c is ignored", line("ops.sqrt(count + c)", "ops.sqrt(count + 1.0)"), at_defaults=False),
+    Mutant("adagrad", "no accumulation", line("total = total + g2", "total = g2")),
+    Mutant("adagrad", "s of the step before", line(ROOT_OF_TOTAL, "ops.sqrt(total - g2 + eps_root)")),
+    Mutant("adagrad", "forgets a hundredth", line("total = total + g2", "total = 0.99 * total + g2")),
+    Mutant("adagrad", "no root", line(ROOT_OF_TOTAL, "(total + eps_root)")),
+    Mutant("adagrad", "no ε", line(ROOT_OF_TOTAL, "ops.sqrt(total)")),
+    Mutant("adagrad", "ε outside the root", line(ROOT_OF_TOTAL, "(ops.sqrt(total) + eps_root)")),
+    Mutant("adagrad", "starts from 0", starting_from_zero, at_defaults=False),
+    Mutant("mean_adagrad", "divides by the sum", line("total * per_step", "total")),
+    Mutant("mean_adagrad", "one step too many", line("1 / t", "1 / (t + 1)")),
+    Mutant("mean_adagrad", "no accumulation", line("total = total + g2", "total = g2")),
+    Mutant("dual_averaging", "the last gradient alone", line("dual = dual + g", "dual = g")),
+    Mutant("dual_averaging", "the last square alone", line("total = total + g2", "total = g2")),
+    Mutant("dual_averaging", "no root", line(ROOT_OF_TOTAL, "(total + eps_root)")),
+    Mutant("dual_averaging", "the threshold does not grow", line("l1 * t", "l1"), at_defaults=False),
+    Mutant("dual_averaging", "starts from 0", starting_from_zero, at_defaults=False),
+    Mutant("ftrl", "no σ", line("g - (root - before) * per_lr * x", "g")),
+    Mutant("ftrl", "the last square alone", line("total + g2, ops.where", "g2, ops.where")),
+    Mutant("ftrl", "the last gradient alone", line("ops.where(follows, dual, held - old * x) + g", "g")),
+    Mutant("ftrl", "β is ignored", line("beta / divisor", "1.0 / divisor"), at_defaults=False),
+    Mutant("ftrl", "λ₂ is ignored", line("beta / divisor + l2", "beta / divisor"), at_defaults=False),
+    Mutant("ftrl", "starts from 0", starting_from_zero, at_defaults=False),
+    Mutant("rmsprop", "without 1 − γ", line("fresh * g2", "g2")),
+    Mutant("rmsprop", "no accumulation", line("gamma * square + fresh * g2", "fresh * g2")),
+    Mutant("rmsprop", "s never decays", line("gamma * square", "square")),
+    Mutant("rmsprop", "no root", line(ROOT_OF_SQUARE, "(square + eps_root)")),
+    Mutant("rmsprop", "ε outside the root", line(ROOT_OF_SQUARE, "(ops.sqrt(square) + eps_root)")),
+    Mutant("adadelta", "Δ is fed with g²", line("(rate * rate * g2)", "g2")),
+    Mutant("adadelta", "Δ stays 0", line("rho * change + fresh * (rate * rate * g2)", "change")),
+    Mutant("adadelta", "s is a sum", line("rho * square + fresh * g2", "square + g2")),
+    Mutant("adadelta", "no Δ", line("(ops.sqrt(change + eps_root) + eps) /", "1.0 /")),
+    *(Mutant("adam", what, change) for what, change in OF_ADAM),
+    *(Mutant("adamw", what, change) for what, change in OF_ADAM),
+    Mutant("adamw", "no weight decay", without_weight_decay),
+    Mutant("nadam", "half the rate", line("rate = lr /", "rate = 0.5 * lr /")),
+    Mutant("nadam", "does not look ahead", line("gradient * g + ahead * velocity", "velocity")),
+    Mutant("nadam", "s is not corrected", line("square * correction", "square")),
+    Mutant("nadam", "μ of this step", line("momentum(t + 1, beta1", "momentum(t, beta1")),
+    Mutant("yogi", "is Adam", line(f"square + {YOGI_CHANGE}", "(1.0 - fresh2) * square + change")),
+    Mutant("yogi", "s only grows", line("-change", "0.0")),
+    Mutant("yogi", "s is not corrected", line("square * correction", "square")),
+    Mutant("yogi", "steps along g", line("velocity, velocity, square", "g, velocity, square")),
+    Mutant("yogi", "starts from 0", starting_from_zero, at_defaults=False),
+    Mutant("full_matrix", "no accumulation", line("outer = outer + g", "outer = g")),
+    Mutant("full_matrix", "no root", line("lr, eps) @ g", "lr, eps) @ scaled_inverse_root(outer, 1.0, eps) @ g")),
+    Mutant("full_matrix", "ten times ε", line("(outer, lr, eps)", "(outer, lr, 10.0 * eps)")),
+)
+"""At least three of each rule."""
+
+AT_ONCE = ("visits: counts nothing", "mean_adagrad: divides by the sum", "nadam: half the rate")
+COMBINED = tuple(one for one in MUTANTS if one.id in AT_ONCE or one.what == "starts from 0")
+"""Broken all at once, which once went unnoticed; a rule occurs at most once."""
