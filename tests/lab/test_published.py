@@ -7,7 +7,18 @@ import numpy as np
 import pytest
 
 import surefoot
-from surefoot.lab.published import ROWS, Finding, Skipped, airfoil, conditioning, pictures, schedules, theory, traces
+from surefoot.lab.published import (
+    ROWS,
+    Finding,
+    Skipped,
+    airfoil,
+    conditioning,
+    pictures,
+    rule_traces,
+    schedules,
+    theory,
+    traces,
+)
 from surefoot.lab.reproduction import reproduce
 
 NEEDS_AIRFOIL = {id for id in ROWS if id.startswith("airfoil")} | {"figure-epochs", "figure-time"}
@@ -42,6 +53,7 @@ MUTANTS = {
     "adagrad-regret": lambda: theory.adagrad_regret(rule="sgd"),
     "sampling": lambda: theory.sampling(replacement=False, repeats=50),
     "minibatch-variance": lambda: theory.minibatch_variance(draws=3),
+    "yogi-first-batch": lambda: rule_traces.first_batch(batch=50),
     "sparse-equals-dense": lambda: theory.sparse_equals_dense(rule="momentum", steps=5),
 }
 MUTANTS_OF_AIRFOIL = {

@@ -8,6 +8,7 @@ where parameters and states lie, `work.py` finds what there is to step. `backend
 from surefoot.optim.adam import Adam, AdamW, NAdam, Yogi
 from surefoot.optim.backward import step_in_backward
 from surefoot.optim.classes import FTRL, SGD, Adadelta, Adagrad, RMSprop
+from surefoot.optim.first_batch import start_from_gradients
 from surefoot.optim.gradients import clip_grad_norm_, clip_grad_value_
 from surefoot.optim.group import Beyond
 from surefoot.optim.optimizer import RuleOptimizer
@@ -26,5 +27,6 @@ __all__ = [
     "Yogi",
     "clip_grad_norm_",
     "clip_grad_value_",
+    "start_from_gradients",
     "step_in_backward",
 ]

@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from surefoot import schedules
 from surefoot.engines import ORACLE, Step
 from surefoot.lab.published import formulas
-from surefoot.lab.published.rows import ROWS, Finding, Row, signed
+from surefoot.lab.published.rows import ROWS, Finding, Row, row, signed
 from surefoot.rules import MATRIX_RULES, REGISTRY
 
 SECTION = "3 traces"
@@ -180,3 +181,26 @@ for one in REGISTRY | MATRIX_RULES:
         places,
         ours="the formula, computed without the library",
     )
+
+
+@row(
+    "yogi-first-batch",
+    "5 theory",
+    "Yogi: a first batch of 100, taken at the rate 0, starts v and s from its gradient, here (−1, −8) + N(0, 2²)/√100",
+    "initialize from a larger first batch, not from one example",
+    texts={"notebook": PRINTED["yogi"][1]["notebook"]},
+    ours="√ŝ is |g| of the batch; over 10,000 draws it spreads a tenth as far in x₂ as from one example",
+)
+def first_batch(batch=100, first_rate=0.0, draws=10_000) -> Finding:
+    rng, roots, moved, apart = np.random.default_rng(0), {}, 0.0, 0.0
+    for size in (1, batch):
+        step = Step("yogi", lr=schedules.piecewise_constant([2], [first_rate, 0.01]), engine=ORACLE)
+        x = np.zeros((draws, 2))
+        state, g = step.init(x), [-1.0, -8.0] + rng.normal(0, 2, (draws, 2)) / np.sqrt(size)
+        step.dense(x, g, state)
+        roots[size] = np.sqrt(state.slots["square"] / (1 - step.hyper["beta2"]))
+        moved, apart = max(moved, np.abs(x).max()), max(apart, np.abs(roots[size] - np.abs(g)).max())
+    ratio = float(roots[batch][:, 1].std() / roots[1][:, 1].std())
+    text = f"√ŝ within {apart:.0e} of |g|, parameters moved by {moved:g}; spread in x₂ {ratio:.3f} times as wide"
+    passed = moved == 0 and apart < ROUNDING and abs(ratio - 0.1) < 0.01
+    return Finding(text, bool(passed), {"moved": float(moved), "largest_difference": float(apart), "spread": ratio})
