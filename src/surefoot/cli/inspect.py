@@ -54,7 +54,7 @@ def show(found: Summary) -> None:
     titles = ["feature", *(["class"] if several else []), "weight", "examples", "rate"]
     cells = [
         [
-            output.printable(row.name),
+            row.name,
             *([] if row.label is None else [shown(row.label)]),
             f"{row.weight:+.4g}",
             "" if row.count is None else f"{row.count:,}",
@@ -64,8 +64,4 @@ def show(found: Summary) -> None:
     ]
     if cells:
         output.table(titles, cells, {})
-    lines = dict(described(found))
-    width = max(map(len, lines))
-    out = output.console()
-    for name, text in lines.items():
-        out.print(f"{name:<{width}}  {output.printable(text)}", soft_wrap=True)
+    output.facts(described(found))

@@ -70,6 +70,4 @@ def show_loss(loss: Loss) -> None:
     lines = {key: str(value) for key, value in facts.items() if value not in ("", False)}
     if parameter is not None:
         lines["parameter"] = "{name} = {default:g} by default, in {allowed}: {meaning}".format(**parameter)
-    width = max(map(len, lines))
-    for key, text in lines.items():
-        output.console().print(f"{key:<{width}}  {text}", soft_wrap=True)
+    output.facts(lines.items())

@@ -5,38 +5,37 @@ from __future__ import annotations
 import json
 import math
 import os
-import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+
+from surefoot.text import CONTROL, printable, without_secrets
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-CONTROL = re.compile("[\\x00-\\x1f\\x7f-\\x9f]")
 PIPE_WIDTH = 160
 """Columns if there is no terminal: lines are not folded in a pipe or a file."""
 
 
-def console() -> Console:
-    """Standard output for people: colours and width as the terminal, NO_COLOR and COLUMNS have it."""
-    from rich.console import Console
+def console(stderr: bool = False) -> Console:
+    """Standard output or error for people: colours and width as the terminal, NO_COLOR and COLUMNS have it."""
+    from surefoot.cli.terminal import Terminal
 
-    measured = sys.stdout.isatty() or "COLUMNS" in os.environ
-    out = Console(width=None if measured else PIPE_WIDTH, highlight=False, markup=False, emoji=False)
-    out.on_broken_pipe = reraise
-    return out
-
-
-def reraise() -> None:
-    """A pipe without a reader is handled by `main`; Rich would exit with 1, as for a result that fails."""
-    raise
+    measured = (sys.stderr if stderr else sys.stdout).isatty() or "COLUMNS" in os.environ
+    return Terminal(stderr=stderr, width=None if measured else PIPE_WIDTH)
 
 
 def write_json(document: Any) -> None:
-    """A document as JSON on standard output. What is not finite becomes null: JSON has no such numbers."""
-    sys.stdout.write(json.dumps(plain(document), indent=1, allow_nan=False, ensure_ascii=False) + "\n")
+    """A document as JSON on standard output. What is not finite becomes null: JSON has no such numbers.
+
+    JSON escapes control characters of ASCII alone; a terminal obeys others, too.
+    """
+    text = json.dumps(plain(document), indent=1, allow_nan=False, ensure_ascii=False)
+    for part in text.split("\n"):
+        safe = CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", without_secrets(part))
+        sys.stdout.write(f"{safe}\n")
 
 
 def plain(value: Any) -> Any:
@@ -60,13 +59,23 @@ def plain(value: Any) -> Any:
 
 def note(text: str) -> None:
     """A line on standard error."""
-    print(text, file=sys.stderr)  # noqa: T201
+    print(line(text), file=sys.stderr)  # noqa: T201
+
+
+def line(text: str) -> str:
+    r"""Text as it is shown: one line, in which nothing that comes from a file acts on a terminal, without secrets.
+
+    >>> line("s3://key:secret@bucket/naïve \x1b[31m")
+    's3://bucket/naïve \\x1b[31m'
+    """
+    return printable(without_secrets(text))
 
 
 def error(text: str) -> None:
     """What went wrong, in one sentence on standard error."""
-    colored = sys.stderr.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
-    note(("\x1b[1;31merror:\x1b[0m " if colored else "error: ") + " ".join(text.split()))
+    colored = is_terminal() and "NO_COLOR" not in os.environ
+    beginning = "\x1b[1;31merror:\x1b[0m" if colored else "error:"
+    print(beginning, line(" ".join(text.split())), file=sys.stderr)  # noqa: T201
 
 
 @contextmanager
@@ -75,11 +84,10 @@ def progress(quiet: bool = False) -> Iterator[Any]:
     if quiet or not sys.stderr.isatty():
         yield None
         return
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     shown = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("epochs"))
-    with Progress(*shown, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bar:
+    with Progress(*shown, TimeRemainingColumn(), console=console(stderr=True), transient=True) as bar:
         task = bar.add_task("", total=None)
         yield lambda done, total, doing: bar.update(task, completed=done, total=total, description=doing)
 
@@ -92,14 +100,11 @@ def is_terminal() -> bool:
 @contextmanager
 def training_bar() -> Iterator[Any]:
     """A bar that is fed with a training's progress: bytes, examples a second and the progressive loss."""
-    from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
     words = TextColumn("{task.fields[examples]:,} examples, {task.fields[speed]:,.0f}/s, loss {task.fields[loss]:.4f}")
-    console = Console(stderr=True)
-    with Progress(
-        BarColumn(20), TaskProgressColumn(), words, TimeRemainingColumn(), console=console, transient=True
-    ) as bar:
+    shown = BarColumn(20), TaskProgressColumn(), words, TimeRemainingColumn()
+    with Progress(*shown, console=console(stderr=True), transient=True) as bar:
         task = bar.add_task("", total=None, examples=0, speed=0.0, loss=0.0)
 
         def show(now: Any) -> None:
@@ -130,13 +135,12 @@ def folded(widths: Sequence[int], width: int) -> list[list[int]]:
     return tables
 
 
-def printable(text: str) -> str:
-    r"""Text from a file, whose control characters, which a terminal would obey, are escaped.
-
-    >>> printable("naïve \x1b[31m")
-    'naïve \\x1b[31m'
-    """
-    return CONTROL.sub(lambda found: repr(found.group())[1:-1], text)
+def facts(pairs: Iterable[tuple[str, str]]) -> None:
+    """Lines of a name and a text on standard output, the texts one below the other."""
+    named, out = list(pairs), console()
+    width = max(len(name) for name, _ in named)
+    for name, text in named:
+        out.print(line(f"{name:<{width}}  {text}"), soft_wrap=True)
 
 
 def table(titles: Sequence[str], rows: Sequence[Sequence[str]], styles: Mapping[tuple[int, int], str]) -> None:
@@ -146,7 +150,7 @@ def table(titles: Sequence[str], rows: Sequence[Sequence[str]], styles: Mapping[
 
     Args:
         titles: of the columns.
-        rows: the cells.
+        rows: the cells, each a line.
         styles: Rich's name of a style, by (row, column).
     """
     from rich import box
@@ -155,6 +159,7 @@ def table(titles: Sequence[str], rows: Sequence[Sequence[str]], styles: Mapping[
     from rich.text import Text
 
     out = console()
+    rows = [[line(cell) for cell in row] for row in rows]
     widths = [2 + max(cell_len(line) for line in lines) for lines in zip(titles, *rows, strict=True)]
     for columns in folded(widths, out.width):
         part = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1))

@@ -125,7 +125,4 @@ class Results:
 
 def show(results: Results) -> None:
     """Prints the lines."""
-    out, lines = output.console(), list(results.lines())
-    width = max(len(name) for name, _ in lines)
-    for name, text in lines:
-        out.print(f"{name:<{width}}  {text}", soft_wrap=True)
+    output.facts(results.lines())

@@ -8,6 +8,7 @@ import numpy as np
 
 from surefoot.lab.figures import PALETTE, look, new_figure, plain_logarithms, style
 from surefoot.lab.rates_figure import binned, positive
+from surefoot.text import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -59,7 +60,8 @@ def named(weight: Largest) -> str:
     >>> named(Largest(7, "7", 2.0, 0.5, 10, 0.1))
     '7 → 2'
     """
-    name = weight.name if len(weight.name) <= LONGEST else weight.name[: LONGEST - 1] + "…"
+    name = printable(weight.name)
+    name = name if len(name) <= LONGEST else name[: LONGEST - 1] + "…"
     return name if weight.label is None else f"{name} → {weight.label:g}"
 
 
