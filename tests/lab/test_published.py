@@ -7,63 +7,21 @@ import numpy as np
 import pytest
 
 import surefoot
-from surefoot.lab.published import (
-    ROWS,
-    Finding,
-    Skipped,
-    airfoil,
-    conditioning,
-    pictures,
-    rule_traces,
-    schedules,
-    theory,
-    traces,
-)
+from surefoot.lab.published import ROWS, Finding, Skipped, airfoil, pictures
 from surefoot.lab.reproduction import reproduce
 
 NEEDS_AIRFOIL = {id for id in ROWS if id.startswith("airfoil")} | {"figure-epochs", "figure-time"}
 RUNS = {run.id: run for run in airfoil.RUNS}
 
 
-MUTANTS = {
-    "schedule-piecewise": lambda: schedules.piecewise(values=(0.5, 0.1, 0.03)),
-    "schedule-exponential": lambda: schedules.exponential(decay=0.11),
-    "schedule-polynomial": lambda: schedules.polynomial(power=0.51),
-    "schedule-horizon": lambda: schedules.horizon(steps=101),
-    "trace-adagrad-0.4": lambda: traces.adagrad_slow(lr=0.4000001),
-    "trace-adagrad-2": lambda: traces.adagrad_fast(lr=2.0001),
-    "trace-gd-0.4": lambda: traces.descent_slow(lr=0.6),
-    "trace-gd-0.6": lambda: traces.descent_divergent(lr=0.4),
-    "trace-momentum-0.5": lambda: traces.momentum_half(beta=0.25),
-    "trace-momentum-0.25": lambda: traces.momentum_quarter(beta=0.2),
-    "trace-rmsprop": lambda: traces.rmsprop(gamma=0.0),
-    "trace-gd": lambda: traces.descent_smooth(noise=0.01),
-    "trace-sgd-constant": lambda: traces.constant(lr=0.05),
-    "trace-sgd-exponential": lambda: traces.exponential(decay=0.05),
-    "trace-sgd-polynomial": lambda: traces.polynomial(power=0.1),
-    "rotated": lambda: traces.rotated(problem="elongated"),
-    "condition-number": lambda: conditioning.condition_number(scaling=lambda Q: Q),
-    "unbalanced-hessian": lambda: conditioning.unbalanced_hessian(betas=(0.9, 0.8)),
-    "speed-up-0.1": lambda: conditioning.speed_up_tenth(beta=0.11),
-    "gd-scalar": lambda: theory.descent(lr=0.101),
-    "momentum-region": lambda: theory.momentum_region(bound=lambda beta: 2 + beta),
-    "effective-weight": lambda: theory.effective_weight(betas=(0.95, 0.9, 0.6, 0.1)),
-    "convex-bound": lambda: theory.convex_bound(horizon_factor=100.0),
-    "adagrad-rate": lambda: theory.adagrad_rate(rule="rmsprop", steps=500),
-    "adagrad-regret": lambda: theory.adagrad_regret(rule="sgd"),
-    "sampling": lambda: theory.sampling(replacement=False, repeats=50),
-    "minibatch-variance": lambda: theory.minibatch_variance(draws=3),
-    "yogi-first-batch": lambda: rule_traces.first_batch(batch=50),
-    "sparse-equals-dense": lambda: theory.sparse_equals_dense(rule="momentum", steps=5),
-}
 MUTANTS_OF_AIRFOIL = {
     "airfoil-optimum": lambda: airfoil.optimum_row(0.2417),
     "airfoil-gd-diverges": lambda: airfoil.diverges(lr=0.9),
 }
-"""What test_mutants.py does not change."""
+"""What test_mutants.py and test_theory_rows.py do not change."""
 
 
-SLOW = {"figure-epochs", "minibatch-variance", "speed-up-0.1", "speed-up-0.9", "unbalanced-hessian"}
+SLOW = {"figure-epochs", "speed-up-0.1", "speed-up-0.9"}
 SLOW |= {run.id for run in RUNS.values() if run.rule != "sgd" or run.batch_size == 1}
 """Those that take long, and those of the airfoil data whose kernels no fast test uses."""
 
@@ -87,40 +45,10 @@ def test_every_row_passes(id):
     assert all(np.isfinite(number) for number in result.numbers.values())
 
 
-@pytest.mark.parametrize("id", each(MUTANTS))
-def test_a_row_fails_in_another_setting(id):
-    assert id in ROWS
-    assert not MUTANTS[id]().passed
-
-
 @pytest.mark.parametrize("id", each(MUTANTS_OF_AIRFOIL))
 def test_an_airfoil_row_fails_in_another_setting(id):
     needs(id)
     assert not MUTANTS_OF_AIRFOIL[id]().passed
-
-
-class TestCounting:
-    """What the speed-up rows are based on."""
-
-    def test_the_driver_counts_like_a_plain_loop(self):
-        Q = conditioning.unbalanced(3, 4, 0.5)
-        x, total, steps = np.ones(4), np.zeros(4), 0
-        while np.linalg.norm(x) > 0.01 * 2:
-            g = Q @ x
-            total += g * g
-            x -= 0.1 * g / (np.sqrt(total) + 1e-7)
-            steps += 1
-        assert conditioning.steps_taken(conditioning.adagrad(0.1), Q) == steps
-
-    def test_the_closed_form_counts_like_the_driver(self):
-        Q = conditioning.unbalanced(1, 3, 0.2)
-        descent = conditioning.plain("sgd", 1 / float(np.linalg.eigvalsh(Q)[-1]))
-        assert abs(conditioning.steps_taken(descent, Q) - conditioning.descent_steps(Q)) <= 1
-
-    def test_the_matrix_is_near_the_identity(self):
-        values = np.linalg.eigvalsh(conditioning.near_identity(0, 6))
-        assert values.min() >= 0.8
-        assert values.max() <= 1.2
 
 
 class TestReproduce:

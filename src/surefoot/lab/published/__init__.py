@@ -7,15 +7,33 @@
     airfoil     linear regression on the airfoil data
     formulas    the update rules as the texts print them, without the library
     loops       the texts' loop on the airfoil data, without the library
-    theory      convergence, regret, sampling, memory, speed
-    conditioning  condition numbers, and what they cost
+    theory      weights, recursions, rates of convergence, regret
+    conditioning  condition numbers and changes of variables
+    unbalanced  what an unbalanced Hessian costs, and what AdaGrad gains on it
+    sparsity    rates of their own for rare features
+    sampling    stochastic gradients, their noise and their variance
+    speed       large and small pieces of a product of matrices
+    lockstep    a rule of the engine and its printed formula, side by side
     eager       the source texts' own training loop, to compare times with
     pictures    the figures
 
 Every function takes its setting as arguments, with the published one as the default: change one, and the row fails.
 """
 
-from surefoot.lab.published import airfoil, conditioning, pictures, rows, rule_traces, schedules, theory, traces
+from surefoot.lab.published import (
+    airfoil,
+    conditioning,
+    pictures,
+    rows,
+    rule_traces,
+    sampling,
+    schedules,
+    sparsity,
+    speed,
+    theory,
+    traces,
+    unbalanced,
+)
 from surefoot.lab.published.rows import Finding, Row, Skipped
 
 ROWS = dict(sorted(rows.ROWS.items(), key=lambda item: item[1].section))
@@ -30,7 +48,11 @@ __all__ = [
     "conditioning",
     "pictures",
     "rule_traces",
+    "sampling",
     "schedules",
+    "sparsity",
+    "speed",
     "theory",
     "traces",
+    "unbalanced",
 ]

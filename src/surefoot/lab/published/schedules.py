@@ -9,6 +9,7 @@ from surefoot.engines import ORACLE, Step
 from surefoot.lab.published.rows import Finding, row
 
 SECTION = "2 schedules"
+DYNAMIC = {"notebook": "Stochastic Gradient Descent"}
 
 
 def steps_taken(schedule, steps: int) -> np.ndarray:
@@ -29,13 +30,20 @@ def error(schedule, formula, steps: int = 100) -> Finding:
     return Finding(f"{steps} steps, within {worst:.0e} of the formula", worst < 1e-9, {"largest_error": worst})
 
 
-@row("schedule-piecewise", SECTION, "η(t) = ηᵢ between given steps", "constant on each piece")
+@row(
+    "schedule-piecewise",
+    SECTION,
+    "η(t) = ηᵢ between given steps",
+    "constant on each piece",
+    texts=DYNAMIC,
+    ours="ηᵢ = 0.5, 0.1, 0.02 from steps 1, 20, 60",
+)
 def piecewise(values=(0.5, 0.1, 0.02)) -> Finding:
     schedule = schedules.piecewise_constant([20, 60], values)
     return error(schedule, lambda t: 0.5 if t < 20 else 0.1 if t < 60 else 0.02)
 
 
-@row("schedule-exponential", SECTION, "η(t) = η₀ e^(−λt), η₀ = 0.1, λ = 0.1", "η₀ e^(−λt)")
+@row("schedule-exponential", SECTION, "η(t) = η₀ e^(−λt), η₀ = 0.1, λ = 0.1", "η₀ e^(−λt)", texts=DYNAMIC)
 def exponential(decay=0.1) -> Finding:
     return error(schedules.exponential(0.1, decay), lambda t: 0.1 * math.exp(-0.1 * t))
 
@@ -45,6 +53,7 @@ def exponential(decay=0.1) -> Finding:
     SECTION,
     "η(t) = η₀ (βt + 1)^(−α), η₀ = 0.1, β = 0.1; α = ½ is the default",
     "η₀ (βt + 1)^(−½)",
+    texts=DYNAMIC,
 )
 def polynomial(**power) -> Finding:
     return error(schedules.polynomial(0.1, decay=0.1, **power), lambda t: 0.1 / math.sqrt(0.1 * t + 1))
@@ -54,7 +63,9 @@ def polynomial(**power) -> Finding:
     "schedule-horizon",
     SECTION,
     "η = r/(L√T) for a known horizon makes the convex bound (r² + L²Tη²)/(2Tη) smallest: rL/√T",
-    "r = 2, L = 3, T = 100: η = 0.066667, bound 0.6",
+    "η = r/(L√T), bound rL/√T",
+    texts={"notebook": "Stochastic Gradient Descent"},
+    ours="for r = 2, L = 3, T = 100: η = 0.066667, bound 0.6",
 )
 def horizon(steps=100) -> Finding:
     radius, lipschitz, horizon = 2.0, 3.0, 100
