@@ -61,6 +61,7 @@ def random_quadratic(seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     "δ/Λᵢ",
     texts=PRECONDITIONING,
     ours="minimizers found by momentum, Λ = 4, 1, 0.5, 0.2, δ = 0.1",
+    note="the minimizer is −Q⁻¹c, which a text has with the wrong sign; see docs/errata.md",
 )
 def perturbation(power=1.0) -> Finding:
     Q, values, vectors = random_quadratic()

@@ -85,6 +85,7 @@ def momentum_verdicts(beta: float, bound: float) -> int:
     "β^τ, in all 1/(1 − β); (1 − γ)γ^τ, in all 1",
     texts={"notebook": "Momentum; RMSProp"},
     ours="sums 20, 10, 2.5, 1; and 1, 1, 1, 1",
+    note="1/γ, which a text calls the half-life of RMSProp's average, is not; see docs/errata.md",
 )
 def effective_weight(betas=(0.95, 0.9, 0.6, 0.0), gammas=(0.95, 0.9, 0.8, 0.7)) -> Finding:
     settings: list[Any] = [("momentum", "velocity", {"momentum": beta}, beta, 1.0) for beta in betas]

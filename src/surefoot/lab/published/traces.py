@@ -252,6 +252,7 @@ def constant(lr=0.1) -> Finding:
     "stops short of the minimum",
     texts={"notebook": "Stochastic Gradient Descent"},
     ours="on average at Π(1 − η(t)λ) x₀, 0.68 away",
+    note="so it cannot converge like log T/T, as a text has it; see docs/errata.md",
 )
 def exponential(decay=0.1) -> Finding:
     positions, agrees = noisy(schedules.exponential(0.1, decay), 1000, falling)
