@@ -191,7 +191,7 @@ def walk(name: str, x, gradient: Callable[[int, Any], Any], steps: int, setting:
         setting: of the formula; also `initial_accumulator_value`.
 
     >>> [round(x, 6) for x in walk("adagrad", -5.0, lambda t, x: 0.2 * x, 2, {"lr": 0.4})]
-    [-4.6, -4.328699]
+    [-4.6, -4.329178]
     """
     given = dict(setting)
     states = states_of(FORMULAS[name], given.pop("initial_accumulator_value", 0.0))
