@@ -275,7 +275,7 @@ SYMBOLS = {"lr": "η", "momentum": "β", "gamma": "γ", "rho": "ρ"}
 
 
 def published_of(run: Run) -> str:
-    return "; ".join(f'{loss}, {run.seconds[text]} "sec/epoch" ({text})' for text, loss in run.published.items())
+    return "; ".join(f'{loss}, {run.seconds[text]:.3f} "sec/epoch" ({text})' for text, loss in run.published.items())
 
 
 PLACES = {
@@ -362,7 +362,7 @@ def diverges(lr=1.0, epochs=60) -> Finding:
     '0.077, 0.038, 0.015, 0.005 "sec/epoch"; longer',
     texts={"notebook": PLACES["sgd"]},
     note="the clock stops at each multiple of 200 examples and prints the mean: seconds for 200 examples, and for two "
-    "epochs of gradient descent, not for an epoch",
+    "epochs of gradient descent, not for an epoch; see docs/errata.md",
 )
 def times() -> Finding:
     try:
