@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import surefoot
-from surefoot.lab.published import ROWS, Finding, Skipped, airfoil, pictures
+from surefoot.lab.published import ROWS, Finding, Skipped, airfoil, formulas, pictures
 from surefoot.lab.reproduction import reproduce
 
 NEEDS_AIRFOIL = {id for id in ROWS if id.startswith("airfoil")} | {"figure-epochs", "figure-time"}
@@ -173,6 +173,25 @@ def test_the_texts_loop_learns_what_ours_learns():
             step.dense(x, A.T @ (A @ x - y) / np.float32(40), state)
         ours = np.append(w.detach().numpy(), b.detach().numpy())
         np.testing.assert_allclose(ours, x, rtol=2e-4, atol=2e-5, err_msg=rule)
+
+
+@pytest.mark.parametrize("rule", formulas.FRAMEWORK)
+def test_the_framework_steps_as_the_formulas_say(rule):
+    """Where PyTorch's optimizers put ε, and how much of it, as concise runs are held against it."""
+    torch = pytest.importorskip("torch")
+    from surefoot.lab.published import eager
+
+    hyper = {"rho": 0.9} if rule == "adadelta" else {"lr": 0.1}
+    hyper |= {"gamma": 0.9} if rule == "rmsprop" else {}
+    gradients = np.random.default_rng(0).standard_normal((20, 3)) * [1e-5, 1e-2, 1.0]
+    p = torch.ones(3, dtype=torch.float64, requires_grad=True)
+    update = eager.framework(rule, hyper, [p])
+    setting = hyper | formulas.FRAMEWORK[rule]
+    path = formulas.walk(rule, np.ones(3), lambda t, x: gradients[t - 1], 20, setting)
+    for gradient, expected in zip(gradients, path, strict=True):
+        p.grad = torch.from_numpy(gradient)
+        update()
+        np.testing.assert_allclose(p.detach().numpy(), expected, rtol=1e-12)
 
 
 def test_skipped_rows_are_not_a_failure():

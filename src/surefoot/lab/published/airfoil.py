@@ -275,7 +275,12 @@ SYMBOLS = {"lr": "η", "momentum": "β", "gamma": "γ", "rho": "ρ"}
 
 
 def published_of(run: Run) -> str:
-    return "; ".join(f'{loss}, {run.seconds[text]:.3f} "sec/epoch" ({text})' for text, loss in run.published.items())
+    """The losses and times, with their texts where there are several."""
+    several = len(run.published) > 1
+    return "; ".join(
+        f'{loss}, {run.seconds[text]:.3f} "sec/epoch"' + (f" ({text})" if several else "")
+        for text, loss in run.published.items()
+    )
 
 
 PLACES = {
