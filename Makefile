@@ -26,7 +26,7 @@ LOWEST_TESTS := tests/native tests/conformance/test_storage.py tests/oracles/tes
   tests/oracles/test_optax_lockstep.py tests/optim/test_checkpoints.py tests/learn/test_linear.py tests/data/stream \
   tests/cli/test_cli_train.py tests/lab/test_figures.py
 
-.PHONY: help run test test-all test-lowest lint format bench clean distclean
+.PHONY: help run test test-all test-lowest lint format figures bench clean distclean
 .DEFAULT_GOAL := help
 
 help:
@@ -36,6 +36,7 @@ help:
 	@echo 'make test-lowest  some of the tests, with the lowest versions of other packages that are supported'
 	@echo 'make lint      lint, types, import contracts and the names of kernels alone'
 	@echo 'make format    fix formatting and imports with ruff'
+	@echo 'make figures   draw the figures of docs/ again (some of them: ARGS="adagrad.md")'
 	@echo 'make bench     compare speed with other libraries (not part of the tests)'
 	@echo 'make clean     remove caches and build output; make distclean: $(VENV) and $(LOWEST) too'
 
@@ -61,6 +62,10 @@ lint: $(DEV)
 format: $(DEV)
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+figures: $(DEV)
+	$(BIN)/python docs/figures/architecture.py
+	$(BIN)/python tools/doc_blocks.py $(ARGS)
 
 bench: $(DEV)
 	$(BIN)/python -m benchmarks $(ARGS)

@@ -1,13 +1,15 @@
 """LeNet by surefoot.optim: on scikit-learn's digits, which need no download, or on the real Fashion-MNIST.
 
 python examples/lenet.py
-python examples/lenet.py --optimizer RMSprop
+python examples/lenet.py --optimizer SGD Adagrad Adam --seeds 3
+python examples/lenet.py --optimizer RMSprop --lr 0.001 polynomial:0.004:0.05
 python examples/lenet.py --fashion-mnist fashion --download    # 30 MB, once; checked against their sums
 """
 
 import argparse
 import gzip
 import math
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import surefoot.optim
+from surefoot import schedules
 
 FASHION_MNIST = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
 SHA256 = {
@@ -25,6 +28,16 @@ SHA256 = {
     "t10k-images-idx3-ubyte.gz": "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
     "t10k-labels-idx1-ubyte.gz": "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
 }
+RATES = {
+    "SGD": "0.2",
+    "Adagrad": "0.02",
+    "RMSprop": "0.001",
+    "Adadelta": "1",
+    "Adam": "0.002",
+    "NAdam": "0.002",
+    "Yogi": "0.01",
+}
+"""A learning rate for each optimizer: a number that suits one is far too small or too large for another."""
 Images = tuple[Tensor, Tensor]
 """Images of 28 × 28 between 0 and 1, (n, 1, 28, 28), and the class of each, 0 to 9."""
 
@@ -86,26 +99,13 @@ def accuracy(network: nn.Module, data: Images) -> float:
     return float(sum(right)) / len(data[1])
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="LeNet on digits or on Fashion-MNIST.")
-    parser.add_argument("--optimizer", choices=["Adagrad", "Adam", "NAdam", "RMSprop", "Yogi"], default="Adam")
-    parser.add_argument("--lr", type=float, default=2e-3)
-    parser.add_argument("--epochs", type=int, default=6)
-    parser.add_argument("--fashion-mnist", type=Path, metavar="DIR", help="the folder of its four .gz files")
-    parser.add_argument("--download", action="store_true", help="download those that are missing there")
-    parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
-    rng = np.random.default_rng(arguments.seed)
-    torch.manual_seed(arguments.seed)
-
-    if arguments.fashion_mnist:
-        known, held_out = fashion_mnist(arguments.fashion_mnist, arguments.download)
-    else:
-        known, held_out = digits(rng)
-    network = lenet()
-    optimizer = getattr(surefoot.optim, arguments.optimizer)(network.parameters(), lr=arguments.lr)
-    print(f"{len(known[1]):,} images, {len(held_out[1]):,} held out; {arguments.optimizer}, lr {arguments.lr:g}")
-    for epoch in range(1, arguments.epochs + 1):
+def train(name: str, lr: str, known: Images, held_out: Images, epochs: int, seed: int) -> Iterator[tuple[float, float]]:
+    """The mean training loss of each epoch, and the accuracy on held-out images after it."""
+    rng = np.random.default_rng(seed)
+    torch.manual_seed(seed)
+    network = lenet().to(known[0].dtype)
+    optimizer = getattr(surefoot.optim, name)(network.parameters(), lr=schedules.resolve(lr))
+    for _ in range(epochs):
         total = 0.0
         for batch in torch.from_numpy(rng.permutation(len(known[1]))).split(64):
             optimizer.zero_grad()
@@ -113,7 +113,38 @@ def main() -> None:
             loss.backward()
             optimizer.step()
             total += loss.item() * len(batch)
-        print(f"epoch {epoch}: loss {total / len(known[1]):.4f}, accuracy {accuracy(network, held_out):.1%}")
+        yield total / len(known[1]), accuracy(network, held_out)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="LeNet on digits or on Fashion-MNIST.")
+    parser.add_argument(
+        "--optimizer", nargs="+", choices=RATES, default=["Adam"], metavar="NAME", help=", ".join(RATES)
+    )
+    parser.add_argument("--lr", nargs="+", help=f"numbers, or {', '.join(schedules.FORMS.values())}")
+    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--fashion-mnist", type=Path, metavar="DIR", help="the folder of its four .gz files")
+    parser.add_argument("--download", action="store_true", help="download those that are missing there")
+    parser.add_argument("--seeds", type=int, default=1, help="of how many runs results are the mean")
+    parser.add_argument("--float64", action="store_true", help="slower; processors then agree in what is printed")
+    arguments = parser.parse_args()
+
+    if arguments.fashion_mnist:
+        known, held_out = fashion_mnist(arguments.fashion_mnist, arguments.download)
+    else:
+        known, held_out = digits(np.random.default_rng(0))
+    if arguments.float64:
+        known, held_out = ((images.double(), classes) for images, classes in (known, held_out))
+    print(f"{len(known[1]):,} images, {len(held_out[1]):,} held out; accuracy on these after each epoch")
+    for name in arguments.optimizer:
+        for lr in arguments.lr or [RATES[name]]:
+            print(f"{name}, {lr}:", end="", flush=True)
+            runs = [train(name, lr, known, held_out, arguments.epochs, seed) for seed in range(arguments.seeds)]
+            loss = math.nan
+            for results in zip(*runs, strict=True):
+                loss, share = np.mean(results, axis=0)
+                print(f" {share:.0%}", end="", flush=True)
+            print(f"; loss {loss:.3f}")
 
 
 if __name__ == "__main__":

@@ -119,14 +119,21 @@ def test_both_text_classifiers_are_one():
 
 @pytest.mark.slow
 def test_lenet_reads_digits():
-    assert numbers(r"epoch 5: loss ([\d.]+), accuracy ([\d.]+)%", run("lenet", "--epochs", "5"))[1] > 90
+    assert numbers(r"Adam, 0.002:(?: \d+%){4} (\d+)%; loss", run("lenet", "--epochs", "5"))[0] > 90
 
 
-@pytest.mark.parametrize("optimizer", ["RMSprop", "Yogi"])
-def test_lenet_accepts_other_optimizers(call, optimizer):
-    lr = {"RMSprop": "0.002", "Yogi": "0.01"}[optimizer]
-    printed = call("lenet", "--optimizer", optimizer, "--lr", lr, "--epochs", "2")
-    assert numbers(r"epoch 2: loss ([\d.]+), accuracy ([\d.]+)%", printed)[1] > 60
+def test_lenet_compares_optimizers_and_schedules(call):
+    printed = call("lenet", "--optimizer", "RMSprop", "Yogi", "--lr", "0.002", "warmup:9:0.004", "--epochs", "2")
+    for name in ("RMSprop", "Yogi"):
+        assert numbers(rf"{name}, 0.002: \d+% (\d+)%; loss", printed)[0] > 40
+        assert numbers(rf"{name}, warmup:9:0.004: \d+% (\d+)%; loss", printed)[0] > 40
+
+
+def test_lenet_has_a_rate_for_each_optimizer():
+    lenet = example("lenet")
+    for name, lr in lenet.RATES.items():
+        getattr(lenet.surefoot.optim, name)([torch.nn.Parameter(torch.ones(1))], lr=float(lr))
+    assert len(set(lenet.RATES.values())) > 3
 
 
 def write_idx(path: Path, array: np.ndarray) -> None:
@@ -151,7 +158,7 @@ def clothing(tmp_path):
 def test_lenet_reads_fashion_mnist(call, clothing):
     printed = call("lenet", "--fashion-mnist", str(clothing), "--epochs", "2")
     assert printed.startswith("1,000 images, 100 held out")
-    assert numbers(r"epoch 2: loss ([\d.]+), accuracy ([\d.]+)%", printed)[1] > 80
+    assert numbers(r"Adam, 0.002: \d+% (\d+)%; loss", printed)[0] > 80
 
 
 def test_lenet_says_what_is_missing_or_damaged(call, clothing):

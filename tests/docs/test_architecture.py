@@ -101,11 +101,6 @@ def test_a_gradient_passes_the_functions_of_the_page_in_their_order():
     assert len(firsts) == 6
 
 
-def test_links_resolve():
-    for link in re.findall(r"\]\(([^)]+)\)", TEXT):
-        assert (ROOT / "docs" / link).exists(), link
-
-
 def test_the_picture_has_the_packages_of_the_source(picture):
     entries = {path.stem for path in SOURCE.iterdir() if not path.name.startswith("_") and path.suffix in ("", ".py")}
     assert {name for layer in picture.layers() for name in layer} == entries

@@ -1,0 +1,147 @@
+"""The code blocks of docs/ run, print what the page says, and draw the figures that it shows.
+
+The Python blocks under one heading share their names, as they would in a notebook; other headings start from scratch.
+What a Python block prints is the comment that ends it. Console blocks run the examples.
+"""
+
+import html
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support.documentation import doc_blocks
+
+from surefoot import modifiers
+
+ROOT = doc_blocks.DOCS.parent
+OPTIONAL = ("jax", "torch", "matplotlib", "pandas", "pyarrow")
+"""Modules without which a section is skipped."""
+
+SLOW = ("exercises/rmsprop.md: 3. ",)
+"""Sections whose Python blocks take longer than others."""
+
+NUMBER = re.compile(r"[-−]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?")
+LARGEST = 60_000
+"""Bytes of a figure in docs/exercises."""
+
+SECTIONS = [section for page in doc_blocks.pages() for section in doc_blocks.sections(page)]
+
+
+@pytest.fixture(autouse=True)
+def own_modifiers(monkeypatch):
+    """A page's modifiers are registered for its section alone."""
+    monkeypatch.setattr(modifiers, "REGISTRY", dict(modifiers.REGISTRY))
+
+
+def differences(found: list[str], expected: list[str]) -> list[str]:
+    """What differs between printed lines: words must agree, numbers to one unit of the last digit that is shown."""
+    if len(found) != len(expected):
+        return [f"printed {len(found)} lines, expected {len(expected)}"]
+    return [
+        f"printed {ours!r}, expected {theirs!r}"
+        for ours, theirs in zip(found, expected, strict=True)
+        if NUMBER.sub("0", ours).split() != NUMBER.sub("0", theirs).split()
+        or not all(map(near, NUMBER.findall(ours), NUMBER.findall(theirs)))
+    ]
+
+
+def near(found: str, expected: str) -> bool:
+    digits, _, exponent = expected.partition("e")
+    unit = 10.0 ** (int(exponent or 0) - len(digits.partition(".")[2]))
+    return abs(value(found) - value(expected)) <= 1.001 * unit
+
+
+def value(number: str) -> float:
+    return float(number.replace(",", "").replace("−", "-"))
+
+
+def texts(svg: Path) -> set[str]:
+    """The words of a figure; shapes differ from one Matplotlib to the next."""
+    found = re.findall(r"<text[^>]*>(.*?)</text>", html.unescape(svg.read_text(encoding="utf-8")), re.DOTALL)
+    return {" ".join(re.sub(r"<[^>]*>", "", text).split()) for text in found}
+
+
+def marked(section):
+    return pytest.param(section, marks=pytest.mark.slow if str(section).startswith(SLOW) else (), id=str(section))
+
+
+@pytest.mark.parametrize("section", [marked(section) for section in SECTIONS if section.python])
+def test_section_runs(section, monkeypatch, tmp_path):
+    for module in OPTIONAL:
+        if any(re.search(rf"^\s*(import|from) {module}\b", block.text, re.MULTILINE) for block in section.python):
+            pytest.importorskip(module)
+    if section.figures:
+        matplotlib = pytest.importorskip("matplotlib")
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    printed, names = doc_blocks.run(section, tmp_path)
+    for block, lines in zip(section.python, printed, strict=True):
+        if block.printed:
+            assert not differences(lines, block.printed), f"{section.page}:{block.line}"
+    for figure in section.figures:
+        drawn = tmp_path / figure.name
+        assert drawn.stat().st_size > 0, f"{section}: no block saves {figure.name}"
+        assert figure.suffix == ".png" or texts(drawn) == texts(figure), f"run make figures: {figure} is out of date"
+    if section.figures:
+        from surefoot.lab.figures import flaws
+
+        for figure in [each for each in names.values() if isinstance(each, matplotlib.figure.Figure)]:
+            assert not flaws(figure)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "block", [block for section in SECTIONS for block in section.blocks if "$ python examples/" in block.text]
+)
+def test_examples_print_what_the_page_says(block):
+    """In float64, on one thread: the order of sums on several changes the last digits."""
+    pytest.importorskip("torch")
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    printed = []
+    for command in block.commands:
+        _, *arguments = shlex.split(command)
+        done = subprocess.run(
+            [sys.executable, *arguments], cwd=ROOT, env=environment, capture_output=True, encoding="utf-8", timeout=600
+        )
+        assert done.returncode == 0, done.stderr
+        printed += done.stdout.splitlines()
+    assert not differences(printed, block.printed)
+
+
+def test_slow_sections_exist():
+    for name in SLOW:
+        assert any(str(section).startswith(name) for section in SECTIONS), name
+
+
+def test_links_resolve():
+    for page in doc_blocks.pages():
+        for link in re.findall(r"\]\((?!http)([^)#]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+            assert (page.parent / link).exists(), f"{page}: {link}"
+
+
+def test_figures_of_exercises_are_small_and_shown():
+    shown = {figure for section in SECTIONS for figure in section.figures}
+    for figure in (doc_blocks.DOCS / "exercises" / "figures").iterdir():
+        assert figure in shown, f"no page shows {figure}"
+        assert figure.stat().st_size <= LARGEST, figure
+
+
+@pytest.mark.parametrize(
+    "found, expected, agree",
+    [
+        ("a 0.57, b 1,177", "a 0.57, b 1,177", True),
+        ("a  0.58", "a 0.57", True),
+        ("a 0.59", "a 0.57", False),
+        ("b 0.57", "a 0.57", False),
+        ("4e-07", "3e-07", True),
+        ("3e-06", "3e-07", False),
+        ("0.57 0.57", "0.57", False),
+        ("nan", "0.57", False),
+        ("-0.57", "0.57", False),
+    ],
+)
+def test_the_comparator(found, expected, agree):
+    assert (not differences([found], [expected])) is agree
