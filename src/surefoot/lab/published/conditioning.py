@@ -6,7 +6,7 @@ from surefoot.lab.published.lockstep import Lockstep
 from surefoot.lab.published.rows import Finding, row
 
 SECTION = "5 theory"
-PRECONDITIONING = {"D2L": "Preconditioning", "D2L-MXNet": "Preconditioning", "notebook": "Adagrad"}
+PRECONDITIONING = {"D2L": "Preconditioning", "notebook": "Adagrad"}
 
 
 def condition(Q: np.ndarray) -> float:

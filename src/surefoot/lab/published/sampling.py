@@ -115,7 +115,7 @@ def minibatch_variance(draws=150, sizes=(1, 4, 16, 64, 256), power=0.5) -> Findi
     SECTION,
     "at the optimum the variance of the gradient stands in for the diagonal of the Hessian, which AdaGrad cannot see",
     "Var(gᵢ) in proportion to Hᵢᵢ",
-    texts={"D2L": "Preconditioning", "D2L-MXNet": "Preconditioning", "notebook": "Adagrad"},
+    texts={"D2L": "Preconditioning", "notebook": "Adagrad"},
     ours="AdaGrad's accumulator s/t over σ²Hᵢᵢ for features of scales 0.1 to 10: 1, within 4%",
 )
 def gradient_variance(steps=5000, at=0.0) -> Finding:

@@ -12,7 +12,7 @@ from surefoot.lab.published.rows import Finding, row
 from surefoot.rules import nonnegative, rule
 
 SECTION = "5 theory"
-SPARSE = {"D2L": "Sparse Features and Learning Rates", "D2L-MXNet": "Sparse Features and Learning Rates"}
+SPARSE = {"D2L": "Sparse Features and Learning Rates"}
 FEATURES, ACTIVE, BATCH, STEPS = 500, 5, 10, 2000
 RATES = (0.1, 0.2, 0.4, 0.8)
 

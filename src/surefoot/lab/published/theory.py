@@ -289,7 +289,7 @@ def adam_diverges(rules=("adam", "yogi"), rounds=6000) -> Finding:
     "AdaGrad under steady noise: s grows about linearly, so the effective rate falls like t^(−½), and the steps freeze "
     "late in training",
     "s grows about linearly; the rate like t^(−½)",
-    texts={"D2L": "The Algorithm", "D2L-MXNet": "The Algorithm", "notebook": "Adagrad", "guide": ""},
+    texts={"D2L": "The Algorithm", "notebook": "Adagrad", "guide": ""},
     ours="the last of 2,000 steps are less than a tenth as long as the first",
 )
 def adagrad_rate(rule="adagrad", steps=2000) -> Finding:

@@ -287,7 +287,7 @@ def polynomial(power=0.5) -> Finding:
     SECTION,
     "0.1(x₁ + x₂)² + 2(x₁ − x₂)² from (−5, −2), 20 steps: AdaGrad at η = 2 and RMSProp at η = 0.4",
     "the exercise: does it behave differently?",
-    texts={"D2L": "Exercises", "D2L-MXNet": "Exercises", "notebook": "Adagrad and RMSProp, exercises"},
+    texts={"D2L": "Exercises", "notebook": "Adagrad and RMSProp, exercises"},
     ours="coordinate-wise scaling loses its advantage, more than 100-fold; full-matrix AdaGrad does not",
 )
 def rotated(problem="rotated") -> Finding:
