@@ -159,7 +159,8 @@ UNSEEN = {
 """What a row does not have, so that it cannot see it broken: a second step, an ε, zero gradients, a velocity."""
 
 SLOW = {"speed-up-0.1", "speed-up-0.9"}
-SLOW_TO_BREAK = SLOW | {"sparse-features", "adam-diverges", "unbiased", "minibatch-variance", "sparse-equals-dense"}
+SLOW_TO_BREAK = SLOW | {"sparse-features", "adam-diverges", "local-minima", "visits-fail"}
+SLOW_TO_BREAK |= {"unbiased", "minibatch-variance", "sparse-equals-dense"}
 """Also those whose kernels are compiled for each mutant."""
 
 SAMPLE = {next(one.id for one in MUTANTS if one.rule == rule) for rule in ROWS_OF_RULE}

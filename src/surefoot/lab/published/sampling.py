@@ -163,7 +163,7 @@ def noise_floor(rates=(0.05, 0.1, 0.2, 0.4), seeds=4000) -> Finding:
     SECTION,
     "the noise of SGD gets x out of some local minima of x²(1 + sin x), where gradient descent stays",
     "leaves some local minima",
-    texts={"notebook": "Stochastic Gradient Descent, exercises"},
+    texts={"notebook": "a handwritten note; Stochastic Gradient Descent, exercises"},
     ours="η = 0.08, N(0, 1) noise, 3,000 steps, 1,000 seeds: from −π/2, behind a barrier of 0.2, more than a tenth "
     "leave; from 3π/2, behind one of 10, none; without noise none of either",
 )

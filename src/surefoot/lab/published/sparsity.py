@@ -135,7 +135,7 @@ def inverse_gradient(x, g, g2, lr):
     SECTION,
     "the rate α/|∂L/∂xᵢ| would not work: x jumps by α for ever",
     "would not really work",
-    texts={"CME 216": "the step before AdaGrad"},
+    texts={"CME 216": ""},
     ours="x₁² + 2x₂² from (−5, −2), α = 0.3, 1,000 steps: each of the last 500 moves both coordinates by 0.3, "
     "AdaGrad's by less than 0.001",
 )

@@ -107,7 +107,7 @@ def effective_weight(betas=(0.95, 0.9, 0.6, 0.0), gammas=(0.95, 0.9, 0.8, 0.7)) 
     SECTION,
     "gradient descent and momentum decouple along the eigenvectors of Q: each is a matrix power on its eigenvalue",
     "x_t = Vᵀ-coordinates, each stepped by its own λ",
-    texts={"notebook": "Momentum", "CME 216": "the convergence of (I − αH)^k"},
+    texts={"notebook": "Momentum", "CME 216": ""},
     ours="30 steps on a random 6 × 6 Q, η = 0.1, β = 0.9",
 )
 def eigenvectors(lr=0.1, beta=0.9, steps=30) -> Finding:

@@ -220,7 +220,7 @@ def speed_up_hundred(beta=0.9, n=100, seeds=5) -> Finding:
     SECTION,
     "AdaGrad is slow even where H is perfectly balanced, since its rate falls",
     "slow convergence",
-    texts={"CME 216": "the closing remarks"},
+    texts={"CME 216": ""},
     ours="100 random H near the identity: AdaGrad at η = 0.1 takes over 20 times as many steps as gradient descent",
 )
 def limit_balanced(lr=0.1) -> Finding:
@@ -238,7 +238,7 @@ def limit_balanced(lr=0.1) -> Finding:
     SECTION,
     "AdaGrad does not accelerate every problem: β = 0.3, n = 4, the same H_β turned at random",
     "no acceleration on all problems",
-    texts={"CME 216": "the closing remarks"},
+    texts={"CME 216": ""},
     ours="at η = 1, median of 100 draws: more than 1,000 times fewer steps with the axes of H_β, less than 10 turned",
 )
 def limit_turned(turn=True) -> Finding:
