@@ -1,5 +1,7 @@
 """Schedules, traces and theory: a row fails in another setting, with another rule, and when its rule is broken."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from support.mutants import MUTANTS
@@ -16,7 +18,7 @@ from surefoot.lab.published import (
     traces,
     unbalanced,
 )
-from surefoot.lab.published.lockstep import Lockstep
+from surefoot.lab.published.lockstep import DisagreementError, Lockstep
 from surefoot.lab.reproduction import measure
 from surefoot.rules import MATRIX_RULES, REGISTRY
 
@@ -178,7 +180,9 @@ def cases():
 @pytest.mark.parametrize("id", [pytest.param(id, marks=pytest.mark.slow if id in SLOW else ()) for id in SETTINGS])
 def test_a_row_fails_in_another_setting(id):
     assert id in ROWS
-    assert not SETTINGS[id]().passed
+    result = measure(replace(ROWS[id], measure=SETTINGS[id]))
+    assert result.verdict == "fail"
+    assert not result.reason or result.reason.startswith("DisagreementError")
 
 
 @pytest.mark.parametrize("mutant, id", list(cases()))
@@ -202,18 +206,17 @@ def test_what_is_published_names_its_text(id):
 
 
 class TestLockstep:
-    def test_a_copy_that_is_not_finite_does_not_agree(self):
+    def test_a_copy_that_is_not_finite_is_an_error(self):
         run = Lockstep("sgd", np.zeros(2), lr=0.1)
         run(np.ones(2))
-        assert run.agrees
         run.copy[0] = np.nan
-        run(np.ones(2))
-        assert not run.agrees
+        with pytest.raises(DisagreementError, match="sgd: step 2 ends nan away"):
+            run(np.ones(2))
 
-    def test_a_schedule_that_differs_from_the_printed_one_does_not_agree(self):
+    def test_a_schedule_that_differs_from_the_printed_one_is_an_error(self):
         run = Lockstep("sgd", np.zeros(2), lambda t: 0.1 / t, lambda t: 0.1 / (t + 1e-6))
-        run(np.ones(2))
-        assert not run.agrees
+        with pytest.raises(DisagreementError, match="sgd: step 1 ends 1e-07 away"):
+            run(np.ones(2))
 
 
 class TestCounting:
@@ -227,14 +230,11 @@ class TestCounting:
             total += g * g
             x -= 0.1 * g / (np.sqrt(total) + 1e-7)
             steps += 1
-        (counted,), agrees = unbalanced.count("adagrad", Q[None], 0.1, **unbalanced.OUTSIDE)
-        assert agrees
-        assert counted == steps
+        assert unbalanced.count("adagrad", Q[None], 0.1, **unbalanced.OUTSIDE) == [steps]
 
     def test_the_closed_form_counts_like_the_driver(self):
         Q = unbalanced.unbalanced(1, 3, 0.2)
-        (steps,), agrees = unbalanced.count("sgd", Q[None], 1 / float(np.linalg.eigvalsh(Q)[-1]))
-        assert agrees
+        (steps,) = unbalanced.count("sgd", Q[None], 1 / float(np.linalg.eigvalsh(Q)[-1]))
         assert abs(steps - unbalanced.descent_steps(Q)) <= 1
 
     def test_the_matrix_is_near_the_identity(self):

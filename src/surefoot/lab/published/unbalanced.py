@@ -58,14 +58,22 @@ def descent_steps(Q: np.ndarray) -> int:
     return high
 
 
-def count(rule: str, matrices: np.ndarray, lr: float, **hyper: Any) -> tuple[np.ndarray, bool]:
-    """The number of steps a rule takes on each of several ½xᵀQx, all at once, and whether its formula agrees."""
+def count(rule: str, matrices: np.ndarray, lr: float, **hyper: Any) -> np.ndarray:
+    """The number of steps a rule takes on each of several ½xᵀQx, all at once.
+
+    Raises:
+        ArithmeticError: if it does not arrive.
+    """
     number, n, _ = matrices.shape
     run, steps = Lockstep(rule, np.ones((number, n)), lr, **hyper), np.zeros(number, int)
-    while not steps.all() and run.t < MOST and run.agrees:
+    while not steps.all():
+        if run.t == MOST:
+            raise ArithmeticError(
+                f"{rule}: {np.count_nonzero(steps == 0)} of {number} runs are on their way after {MOST:,} steps"
+            )
         run((matrices @ run.x[..., None])[..., 0])
         steps[(steps == 0) & (np.linalg.norm(run.x, axis=1) <= TOLERANCE * math.sqrt(n))] = run.t
-    return steps, run.agrees and bool(steps.all())
+    return steps
 
 
 INSIDE, OUTSIDE = {"eps_root": 1e-7}, {"eps": 1e-7, "eps_root": 0.0}
@@ -100,14 +108,10 @@ def unbalanced_hessian(betas=(0.2, 0.1, 0.05), n=4) -> Finding:
     # The longest run of all draws: a single draw may be lucky, and none needs more than the claim allows.
     descent = [descent_counts(draws(n, beta)).max() for beta in betas]
     counted = [count("adagrad", draws(n, beta), 1.0, **OUTSIDE) for beta in betas]
-    longest = (descent, [steps.max() for steps, _ in counted])
+    longest = (descent, [steps.max() for steps in counted])
     ratios = [float(-np.polyfit(np.log(betas), np.log(steps), 1)[0]) for steps in longest]
     passed = (
-        all(agrees for _, agrees in counted)
-        and abs(fall - 2) < 0.05
-        and tilt < 0.05
-        and abs(ratios[0] - 2 * (n - 1)) < 0.1
-        and abs(ratios[1] - (n - 1)) < 0.3
+        abs(fall - 2) < 0.05 and tilt < 0.05 and abs(ratios[0] - 2 * (n - 1)) < 0.1 and abs(ratios[1] - (n - 1)) < 0.3
     )
     text = (
         f"{DRAWS} draws: eigenvalues β^({fall:.2f}(i−1)), eigenvectors within {tilt:.3f} of the identity; longest runs "
@@ -134,17 +138,15 @@ def spectral_radii(beta=0.1, n=4, powers=(2, 1)) -> Finding:
     H = draws(n, beta)
     plain, scaled = (float(np.median(gap(M))) for M in (H, H / beta ** np.arange(n)[:, None]))
     # The diagonal that AdaGrad itself has after its first step: only the power of β is the claim's.
-    betas, own, agrees = np.array([0.1, 0.03, 0.01]), [], True
+    betas, own = np.array([0.1, 0.03, 0.01]), []
     for value in betas:
         matrices = draws(n, value)
         run = Lockstep("adagrad", np.ones((DRAWS, n)), 1.0, eps_root=0.0)
         run((matrices @ run.x[..., None])[..., 0])
-        agrees &= run.agrees
         own.append(np.log(gap(run.step.rates(run.x, run.state)[..., None] * matrices)))
     exponent = float(np.median(np.polyfit(np.log(betas), np.array(own), 1)[0]))
     passed = (
-        agrees
-        and abs(plain / 0.1 ** (powers[0] * 3) - 1) < 0.1
+        abs(plain / 0.1 ** (powers[0] * 3) - 1) < 0.1
         and abs(scaled / 0.1 ** (powers[1] * 3) - 1) < 0.1
         and abs(exponent - 3) < 0.15
     )
@@ -169,22 +171,19 @@ def speed_up_tenth(beta=0.1) -> Finding:
     outside = [count("adagrad", matrices, lr, **OUTSIDE) for lr in (0.1, 1.0)]
     sizes = np.array([1e-6, 1e-8])
     by_size = [count("adagrad", matrices, 1.0, eps_root=size) for size in sizes]
-    medians = [float(np.median(steps)) for steps, _ in by_size]
+    medians = [float(np.median(steps)) for steps in by_size]
     exponent = float(np.log(medians[0] / medians[1]) / np.log(sizes[0] / sizes[1]))
     # While ε outweighs the squares of the flattest coordinate, AdaGrad is gradient descent at the rate η/√ε there.
     expected = math.log(50) * root / np.linalg.eigvalsh(draws(4, 0.1))[:, 0]
-    near = [float(np.median(steps * lr / expected)) for (steps, _), lr in ((low, 0.1), (high, 1.0))]
-    fewer = [float(np.median(descent / steps)) for steps, _ in (low, high, *outside)]
+    near = [float(np.median(steps * lr / expected)) for steps, lr in ((low, 0.1), (high, 1.0))]
+    fewer = [float(np.median(descent / steps)) for steps in (low, high, *outside)]
     passed = (
-        all(agrees for _, agrees in (low, high, *outside, *by_size))
-        and all(abs(ratio - 1) < 0.05 for ratio in near)
-        and abs(exponent - 0.5) < 0.02
-        and fewer[0] < 1000 < min(fewer[1:])
+        all(abs(ratio - 1) < 0.05 for ratio in near) and abs(exponent - 0.5) < 0.02 and fewer[0] < 1000 < min(fewer[1:])
     )
     text = (
         f"medians (and ranges) of {DRAWS} draws: gradient descent {spread(descent)}; AdaGrad, ε inside, η = 0.1 "
-        f"{spread(low[0])}, η = 1 {spread(high[0])}: {fewer[0]:,.0f} and {fewer[1]:,.0f} times fewer, steps ~ "
-        f"ε^{exponent:.2f}; ε outside {spread(outside[0][0])} and {spread(outside[1][0])}: {fewer[2]:,.0f} and "
+        f"{spread(low)}, η = 1 {spread(high)}: {fewer[0]:,.0f} and {fewer[1]:,.0f} times fewer, steps ~ "
+        f"ε^{exponent:.2f}; ε outside {spread(outside[0])} and {spread(outside[1])}: {fewer[2]:,.0f} and "
         f"{fewer[3]:,.0f} times fewer"
     )
     names = ("inside_0.1", "inside_1", "outside_0.1", "outside_1")
@@ -204,10 +203,9 @@ def speed_up_hundred(beta=0.9, n=100, seeds=5) -> Finding:
     matrices = draws(n, beta, seeds)
     values = np.linalg.eigvalsh(matrices)
     theory = float(np.sqrt(values[:, -1] / values[:, 0]).mean())
-    steps, agrees = count("adagrad", matrices, 0.1, **OUTSIDE)
-    ratios = descent_counts(matrices) / steps
+    ratios = descent_counts(matrices) / count("adagrad", matrices, 0.1, **OUTSIDE)
     median = float(np.median(ratios))
-    passed = agrees and abs(theory / 33_884 - 1) < 0.05 and 20_000 < median < 50_000
+    passed = abs(theory / 33_884 - 1) < 0.05 and 20_000 < median < 50_000
     text = (
         f"(1/β)^(n−1) = {beta ** (1 - n):,.0f}; √κ(H_β) = {theory:,.0f}; counted, {seeds} draws of H: "
         f"{spread(ratios)} times fewer"
@@ -225,12 +223,12 @@ def speed_up_hundred(beta=0.9, n=100, seeds=5) -> Finding:
 )
 def limit_balanced(lr=0.1) -> Finding:
     matrices = draws(4, 1.0)
-    descent, (steps, agrees) = descent_counts(matrices), count("adagrad", matrices, lr, **INSIDE)
+    descent, steps = descent_counts(matrices), count("adagrad", matrices, lr, **INSIDE)
     more = steps / descent
     text = (
         f"gradient descent {spread(descent)} steps, AdaGrad {spread(steps)}: {more.min():.0f} to {more.max():.0f} times"
     )
-    return Finding(text, bool(agrees and more.min() > 20), {"median_more": float(np.median(more))})
+    return Finding(text, bool(more.min() > 20), {"median_more": float(np.median(more))})
 
 
 @row(
@@ -245,10 +243,9 @@ def limit_turned(turn=True) -> Finding:
     aligned = draws(4, 0.3)
     bases = [np.linalg.qr(np.random.default_rng([seed, 1]).standard_normal((4, 4)))[0] for seed in range(DRAWS)]
     V = np.array(bases if turn else [np.eye(4)] * DRAWS)
-    fewer, agree = [], True
+    fewer = []
     for matrices in (aligned, V @ aligned @ V.transpose(0, 2, 1)):
-        steps, agrees = count("adagrad", matrices, 1.0, **OUTSIDE)
-        agree &= agrees
+        steps = count("adagrad", matrices, 1.0, **OUTSIDE)
         fewer.append(float(np.median(descent_counts(matrices) / steps)))
     text = f"{fewer[0]:,.0f} times fewer; turned {fewer[1]:.1f} times"
-    return Finding(text, bool(agree and fewer[0] > 1000 and fewer[1] < 10), {"aligned": fewer[0], "turned": fewer[1]})
+    return Finding(text, fewer[0] > 1000 and fewer[1] < 10, {"aligned": fewer[0], "turned": fewer[1]})
