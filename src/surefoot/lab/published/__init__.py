@@ -15,14 +15,18 @@
     speed       large and small pieces of a product of matrices
     lockstep    a rule of the engine and its printed formula, side by side
     eager       the source texts' own training loop, to compare times with
-    pictures    the figures
+    pictures    what a reproduced figure is, and those of traces
+    curve_pictures  figures of schedules, weights, noise and convergence
+    airfoil_pictures  figures of runs on the airfoil data
 
 Every function takes its setting as arguments, with the published one as the default: change one, and the row fails.
 """
 
 from surefoot.lab.published import (
     airfoil,
+    airfoil_pictures,
     conditioning,
+    curve_pictures,
     pictures,
     rows,
     rule_traces,
@@ -45,7 +49,9 @@ __all__ = [
     "Row",
     "Skipped",
     "airfoil",
+    "airfoil_pictures",
     "conditioning",
+    "curve_pictures",
     "pictures",
     "rule_traces",
     "sampling",

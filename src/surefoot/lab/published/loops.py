@@ -38,14 +38,14 @@ def descend(name: str, setting: Mapping[str, Any], X, y, start, orders, batch_si
         X: examples, (examples, 5).
         y: targets, (examples,).
         start: initial weights, (seeds, 6).
-        orders: of the examples, (epochs, examples, seeds).
+        orders: of the examples, (epochs, examples, seeds), or of parts of epochs.
         batch_size: of a mini-batch.
     """
     A = np.column_stack([X, np.ones(len(X))]).astype(np.float64)
     y, formula, x = y.astype(np.float64), FORMULAS[name], start
     states, t, seen = states_of(formula), 0, [start]
     for order in orders:
-        for first in range(0, len(A), batch_size):
+        for first in range(0, len(order), batch_size):
             batch, t = order[first : first + batch_size], t + 1
             g = gradient(A, y, x, batch)
             x, *states = formula(t, x, g, *states, **setting)

@@ -1,0 +1,309 @@
+"""Section 6: the figures of schedules, weights, noise and convergence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from surefoot import schedules
+from surefoot.engines import ORACLE, Step
+from surefoot.lab.figures import REFERENCE, curves, look, new_figure, plain_logarithms
+from surefoot.lab.problems import PROBLEMS
+from surefoot.lab.published.formulas import walk as printed_walk
+from surefoot.lab.published.pictures import (
+    BOWL,
+    Picture,
+    expected_traces,
+    followed,
+    picture,
+    series,
+    traced,
+)
+from surefoot.lab.published.theory import states
+from surefoot.lab.published.unbalanced import INSIDE, UNBALANCED, draws
+from surefoot.lab.tracing import walk
+
+SEEDS = 1000
+MOMENTUM = {"notebook": "Momentum"}
+
+
+# Schedules
+
+
+@picture(
+    "figure-schedules",
+    "the three schedules, from η₀ = 1",
+    {"notebook": "Stochastic Gradient Descent, Dynamic Learning Rate"},
+    ours="λ = 1 and β = 1; the pieces 1, ½, ¼ and 0 change at ½, 1 and 1½",
+)
+def three_schedules() -> Picture:
+    figure, axes = curves("Learning rates that change with time", "t", "η(t)/η₀")
+    t = np.linspace(0, 2, 201)
+    edges, values = [0.5, 1.0, 1.5], [1.0, 0.5, 0.25, 0.0]
+    shown: dict[str, tuple[schedules.Schedule, np.ndarray]] = {
+        "piecewise constant": (
+            schedules.piecewise_constant(edges, values),
+            np.array(values)[(t[:, None] >= edges).sum(1)],
+        ),
+        "exponential, e^(−λt)": (schedules.exponential(1.0, 1.0), np.exp(-t)),
+        "polynomial, (βt + 1)^(−½)": (schedules.polynomial(1.0, 1.0), (t + 1) ** -0.5),
+    }
+    for number, (name, (schedule, _)) in enumerate(shown.items()):
+        steps: dict[str, Any] = {"drawstyle": "steps-post"} if number == 0 else {}
+        series(axes, number, t, schedule(t), name, markevery=40, **steps)
+    axes.legend()
+    return figure, {name: np.stack([t, formula], axis=-1) for name, (_, formula) in shown.items()}
+
+
+def many(schedule: Any, steps: int, noise: float = 1.0) -> np.ndarray:
+    """Where SGD with noisy gradients is after each step on the bowl, (steps + 1, seeds, 2)."""
+    problem = PROBLEMS["bowl"]
+    start = np.tile(problem.start, (SEEDS, 1))
+    step = Step("sgd", lr=schedule, engine=ORACLE)
+    return walk(step, problem, start, steps, noise, np.random.default_rng(0))[0]
+
+
+def many_expected(eta: float | Callable[[int], float], steps: int, noise: float = 1.0) -> np.ndarray:
+    return followed("sgd", "bowl", eta, steps, noise, start=np.tile(PROBLEMS["bowl"].start, (SEEDS, 1)))
+
+
+def root_mean_square(positions: np.ndarray) -> np.ndarray:
+    """The root mean square distance from the origin over the seeds, after each step."""
+    return np.sqrt((positions**2).sum(axis=-1).mean(axis=-1))
+
+
+@picture(
+    "figure-schedule-distances",
+    "distance from the minimizer of x₁² + 2x₂² against step for each schedule, with gradient noise N(0, 1)",
+    {"notebook": "Stochastic Gradient Descent, exercise 1"},
+    ours="η₀ = 0.1; piecewise: 0.05 from step 50, 0.01 from step 200",
+)
+def schedule_distances() -> Picture:
+    figure, axes = curves(
+        f"SGD on x₁² + 2x₂²: distance from the minimizer, {SEEDS:,} seeds", "step t", "root mean square distance", 7.2
+    )
+    steps, expected = 1000, {}
+    shown: dict[str, tuple[Any, Any]] = {
+        "constant 0.1": (0.1, 0.1),
+        "piecewise constant": (
+            schedules.piecewise_constant([50, 200], [0.1, 0.05, 0.01]),
+            lambda t: 0.1 if t < 50 else 0.05 if t < 200 else 0.01,
+        ),
+        "exponential, 0.1 e^(−0.1t)": (schedules.exponential(0.1, 0.1), lambda t: 0.1 * np.exp(-0.1 * t)),
+        "polynomial, 0.1 (1 + 0.1t)^(−½)": (schedules.polynomial(0.1, 0.1), lambda t: 0.1 * (1 + 0.1 * t) ** -0.5),
+    }
+    for number, (name, (schedule, eta)) in enumerate(shown.items()):
+        found = root_mean_square(many(schedule, steps))
+        series(axes, number, np.arange(1, steps + 1), found[1:], name, markevery=0.12)
+        expected[name] = root_mean_square(many_expected(eta, steps))[1:]
+    axes.set(xscale="log", yscale="log")
+    plain_logarithms(axes)
+    axes.legend()
+    return figure, expected
+
+
+@picture(
+    "figure-noise-floors",
+    "a larger learning rate leaves more noise: distance from the minimizer of x₁² + 2x₂² at several η",
+    {"notebook": "notes on the learning rate"},
+    ours="dotted: η² Σ 1/(1 − (1 − ηλ)²), the stationary variance",
+)
+def noise_floors() -> Picture:
+    figure, axes = curves(
+        f"SGD with constant η on x₁² + 2x₂², {SEEDS:,} seeds; dotted: the noise floors",
+        "step",
+        "root mean square distance",
+    )
+    steps, expected, curvature = 150, {}, np.array([2.0, 4.0])
+    for number, eta in enumerate((0.02, 0.05, 0.1, 0.2)):
+        name = f"η = {eta:g}"
+        series(axes, number, np.arange(steps + 1), root_mean_square(many(eta, steps)), name)
+        floor = eta * np.sqrt((1 / (1 - (1 - eta * curvature) ** 2)).sum())
+        axes.axhline(floor, color=look(number).color, linestyle=":", linewidth=1.2)
+        expected[name] = root_mean_square(many_expected(eta, steps))
+    axes.set_yscale("log")
+    plain_logarithms(axes)
+    axes.legend()
+    return figure, expected
+
+
+@picture("figure-iterations", "gradient descent against SGD, by iteration, on x₁² + 2x₂²", BOWL)
+def iterations() -> Picture:
+    figure, axes = curves(
+        "x₁² + 2x₂², η = 0.1: exact and noisy gradients", "iteration", f"f(x), mean of {SEEDS:,} seeds"
+    )
+    problem, expected = PROBLEMS["bowl"], {}
+    for number, (name, noise) in enumerate({"gradient descent": 0.0, "SGD, gradient + N(0, 1) noise": 1.0}.items()):
+        series(axes, number, np.arange(51), problem.at(many(0.1, 50, noise)).mean(axis=1), name)
+        expected[name] = problem.at(many_expected(0.1, 50, noise)).mean(axis=1)
+    axes.set_yscale("log")
+    plain_logarithms(axes)
+    axes.legend()
+    return figure, expected
+
+
+# Weights and convergence
+
+
+@picture("figure-weights", "the weight of a gradient τ steps ago in momentum and in RMSProp, over 40 steps", MOMENTUM)
+def weights() -> Picture:
+    figure, expected, tau = new_figure(9.4, 4.2), {}, np.arange(41)
+    impulse = np.append(1.0, np.zeros(40))
+    panels = figure.subplots(1, 2)
+    for panel, rule, slot, key, symbol, values in (
+        (panels[0], "momentum", "velocity", "momentum", "β", (0.95, 0.9, 0.6, 0.0)),
+        (panels[1], "rmsprop", "square", "gamma", "γ", (0.95, 0.9, 0.8, 0.7)),
+    ):
+        for number, kept in enumerate(values):
+            hyper: dict[str, Any] = {key: kept}
+            seen = states(Step(rule, engine=ORACLE, **hyper), impulse, slot)
+            series(panel, number, tau, seen, f"{rule}: {kept:g}", f"{symbol} = {kept:g}")
+            expected[f"{rule}: {kept:g}"] = (1.0 if rule == "momentum" else 1 - kept) * float(kept) ** tau
+        panel.set(title=f"{rule}: weight of the gradient τ steps ago", xlabel="τ (steps)", ylabel="weight")
+        panel.grid(True)
+        panel.legend()
+    return figure, expected
+
+
+@picture("figure-scalar", "(1 − ηλ)^t for λ = 0.1, 1, 10, 19 at η = 0.1", MOMENTUM)
+def scalar() -> Picture:
+    figure, axes = curves("Gradient descent on ½λx² from x₀ = 1, η = 0.1", "step t", "xₜ = (1 − ηλ)ᵗ")
+    curvature, t, expected = np.array([0.1, 1.0, 10.0, 19.0]), np.arange(21), {}
+    for number, (of, values) in enumerate(zip(curvature, descended("sgd", curvature, 0.1, 20).T, strict=True)):
+        series(axes, number, t, values, f"λ = {of:g}")
+        expected[f"λ = {of:g}"] = (1 - 0.1 * of) ** t
+    axes.set_xticks(range(0, 21, 4))
+    axes.legend(title="converges iff |1 − ηλ| < 1")
+    return figure, expected
+
+
+def descended(rule: str, curvature: np.ndarray, lr: float, steps: int, **hyper: Any) -> np.ndarray:
+    """Where a rule goes on ½ Σ λᵢ xᵢ² from ones, (steps + 1, coordinates)."""
+    step, x = Step(rule, lr=lr, engine=ORACLE, **hyper), np.ones(len(curvature))
+    state, seen = step.init(x), [x.copy()]
+    for _ in range(steps):
+        step.dense(x, curvature * x, state)
+        seen.append(x.copy())
+    return np.array(seen)
+
+
+@picture(
+    "figure-eigenvalues",
+    "gradient descent and momentum on ½ Σ λᵢ xᵢ² with λᵢ = 2^(−i), from ones",
+    {"notebook": "Momentum, exercise 2"},
+    ours="η = 1, β = 0.9; i = 1 to 8",
+)
+def eigenvalues() -> Picture:
+    figure, expected, steps = new_figure(10.4, 4.4), {}, 100
+    curvature, t = 0.5 ** np.arange(1, 9), np.arange(101)
+    left, right = figure.subplots(1, 2, sharey=True)
+    plain = descended("sgd", curvature, 1.0, steps)
+    heavy = descended("momentum", curvature, 1.0, steps, momentum=0.9)
+    for number, (of, one, other) in enumerate(zip(curvature, plain.T, heavy.T, strict=True)):
+        label = f"λ = 2⁻{'¹²³⁴⁵⁶⁷⁸'[number]}"
+        series(left, number, t, one, f"gradient descent: {label}", label)
+        series(right, number, t, other, f"momentum: {label}", label)
+        expected[f"gradient descent: {label}"] = (1 - of) ** t
+        # (v, x) ← M (v, x), as in the text's theorem.
+        M, at, ways = np.array([[0.9, of], [-0.9, 1 - of]]), np.array([0.0, 1.0]), [1.0]
+        for _ in range(steps):
+            at = M @ at
+            ways.append(at[1])
+        expected[f"momentum: {label}"] = np.array(ways)
+    for panel, title in ((left, "Gradient descent, η = 1"), (right, "Momentum, η = 1, β = 0.9")):
+        panel.set(title=title, xlabel="step t")
+        panel.grid(True)
+    left.set_ylabel("xᵢ")
+    figure.legend(*right.get_legend_handles_labels(), loc="outside right center")
+    return figure, expected
+
+
+@picture(
+    "figure-elongated", "f(x) against iteration on the elongated bowl 0.1x₁² + 2x₂²", ours="the settings of the traces"
+)
+def elongated() -> Picture:
+    figure, axes = curves("0.1x₁² + 2x₂² from (−5, −2): f(x) against iteration", "iteration", "f(x)", 7.8, 5.2)
+    steps, problem = 50, PROBLEMS["elongated"]
+    for number, one in enumerate(traced(steps)):
+        series(axes, number, np.arange(steps + 1), np.maximum(one[0].values, SMALLEST), one[0].label)
+    axes.set(yscale="log", ylim=(SMALLEST, 1e4))
+    plain_logarithms(axes)
+    figure.legend(loc="outside lower center", ncols=3, fontsize=9)
+    expected = {name: np.maximum(problem.at(points), SMALLEST) for name, points in expected_traces(steps).items()}
+    return figure, expected
+
+
+SMALLEST = 1e-9
+"""Values below are drawn here, at the lower end of the axis."""
+
+
+# AdaGrad on an unbalanced Hessian
+
+DRAWS = 20
+
+
+@picture(
+    "figure-unbalanced",
+    "gradient descent against AdaGrad on H_β = D H D, β = 0.1, n = 4",
+    UNBALANCED,
+    ours=f"{DRAWS} random H, none chosen; ε = 1e-7 inside the root, as in the lecture; gradient descent at α = 1/Λ₁",
+)
+def unbalanced() -> Picture:
+    figure, axes = curves(
+        f"AdaGrad and gradient descent on H_β, β = 0.1, n = 4: median of {DRAWS} H", "iteration", "‖x‖/‖x₀‖", 7.6, 4.8
+    )
+    H, expected, steps = draws(4, 0.1, DRAWS), {}, 20_000
+    rates = {"gradient descent, α = 1/Λ₁": ("sgd", 1.0, {}, 1 / np.linalg.eigvalsh(H)[:, -1])}
+    rates |= {f"AdaGrad, η = {lr:g}": ("adagrad", lr, INSIDE, np.ones(DRAWS)) for lr in (0.1, 1.0)}
+    moments = np.unique(np.geomspace(1, steps, 60).astype(int))
+    for number, (name, (rule, lr, hyper, scale)) in enumerate(rates.items()):
+        # Gradient descent at a rate of each draw's own is that of scaled Hessians at the rate one.
+        matrices = H * scale[:, None, None]
+        left = left_of(rule, matrices, lr, moments, hyper)
+        axes.fill_between(
+            moments, left.min(axis=1), left.max(axis=1), color=look(number).color, alpha=0.15, linewidth=0
+        )
+        series(axes, number, moments, np.median(left, axis=1), name)
+        expected[name] = np.median(left_of_formula(rule, matrices, lr, moments, hyper), axis=1)
+    later = np.geomspace(steps, 1e7, 40)
+    axes.plot(later, np.median(closed_form(H, later), axis=1), color=REFERENCE, linestyle=":", label="_closed form")
+    axes.text(2.5e4, 0.66, "gradient descent in closed form", fontsize=9)
+    axes.axhline(0.01, color=REFERENCE, linewidth=0.7)
+    axes.set(xscale="log", yscale="log", ylim=(1e-3, 1.5))
+    plain_logarithms(axes)
+    axes.legend(loc="lower left")
+    return figure, expected
+
+
+def left_of(rule: str, matrices: np.ndarray, lr: float, moments: np.ndarray, hyper: dict[str, float]) -> np.ndarray:
+    """The share of the distance that is left after so many steps from ones, (moments, draws), in the library."""
+    x = np.ones(matrices.shape[:2])
+    step, seen = Step(rule, lr=lr, engine=ORACLE, **hyper), []
+    state = step.init(x)
+    for t in range(1, moments[-1] + 1):
+        step.dense(x, (matrices @ x[..., None])[..., 0], state)
+        if t in moments:
+            seen.append(np.linalg.norm(x, axis=1) / 2)
+    return np.array(seen)
+
+
+def left_of_formula(rule: str, matrices: np.ndarray, lr: float, moments: np.ndarray, hyper: dict[str, float]):
+    """The same, as the texts' formula has it."""
+    ways = printed_walk(
+        rule,
+        np.ones(matrices.shape[:2]),
+        lambda t, x: (matrices @ x[..., None])[..., 0],
+        moments[-1],
+        {"lr": lr} | hyper,
+    )
+    return np.array([np.linalg.norm(x, axis=1) / 2 for t, x in enumerate(ways, 1) if t in moments])
+
+
+def closed_form(H: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """Gradient descent's share of the distance left, (times, draws): x_t = V (1 − Λ/Λ₁)^t Vᵀ x₀."""
+    values, vectors = np.linalg.eigh(H)
+    start = vectors.sum(axis=1)
+    kept = (1 - values / values[:, -1:]) ** times[:, None, None]
+    return np.linalg.norm(kept * start, axis=-1) / 2
