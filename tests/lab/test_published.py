@@ -177,5 +177,19 @@ def test_the_framework_steps_as_the_formulas_say(rule):
         np.testing.assert_allclose(p.detach().numpy(), expected, rtol=1e-12)
 
 
+@pytest.mark.parametrize(
+    "wrong, message",
+    [
+        ({"texts": {"D2": ""}}, "there is no text 'D2'"),
+        ({"texts": {}}, "published is 'x₁ = −2.382563, x₂ = −0.158591' in no text"),
+        ({"published": ""}, "published is '' in D2L, D2L-MXNet; expected both or neither"),
+        ({"published": "", "texts": {}, "ours": ""}, "nothing to hold it against"),
+    ],
+)
+def test_a_row_is_published_only_where_a_text_prints_it(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(ROWS["trace-adagrad-0.4"], **wrong)
+
+
 def test_skipped_rows_are_not_a_failure():
     assert not issubclass(Skipped, (ValueError, ArithmeticError))

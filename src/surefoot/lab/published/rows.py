@@ -64,7 +64,7 @@ class Row:
         note: what a reader has to know to judge the row, such as an error of the text.
 
     Raises:
-        ValueError: a name that is not in TEXTS.
+        ValueError: a name that is not in TEXTS, what is published without a text, or nothing to be held against.
 
     >>> Row("x", "5 theory", "a claim", "0.5", lambda: Finding("0.5", True), {"D2": "Preconditioning"})
     Traceback (most recent call last):
@@ -83,6 +83,11 @@ class Row:
     def __post_init__(self) -> None:
         for name in self.texts.keys() - TEXTS.keys():
             raise ValueError(f"{self.id}: there is no text {name!r}; expected one of {', '.join(TEXTS)}")
+        if bool(self.published) != bool(self.texts):
+            printed = ", ".join(self.texts) or "no text"
+            raise ValueError(f"{self.id}: published is {self.published!r} in {printed}; expected both or neither")
+        if not (self.published or self.ours):
+            raise ValueError(f"{self.id}: there is nothing to hold it against; expected what is published, or ours")
 
 
 ROWS: dict[str, Row] = {}
