@@ -126,10 +126,11 @@ def look(number: int) -> Look:
     return Look(number, PALETTE[place], MARKERS[place], ("-", "--")[number % 2])
 
 
-def plain_logarithms(axes: Axes) -> None:
+def plain_logarithms(axes: Axes, small: bool = False) -> None:
     """Numbers as people write them, with 2 and 5 between the powers of ten where there is room; a few where not.
 
-    The ticks of an axis are written alike: as decimals, or as powers of ten if one of them would be too long.
+    The ticks of an axis are written alike: as decimals, or as powers of ten if one of them would be too long. A small
+    panel has room for two or three.
     """
     from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
@@ -137,8 +138,9 @@ def plain_logarithms(axes: Axes) -> None:
         if axis.get_scale() == "log":
             low, high = sorted(axis.get_view_interval())
             decades = np.log10(high / low)
-            powers = LogLocator(subs=(1, 2, 5) if decades < 2.5 else (1,), numticks=9)
-            axis.set_major_locator(powers if decades > NARROW else MaxNLocator(FEW))
+            powers = LogLocator(subs=(1, 2, 5) if decades < 2.5 and not small else (1,), numticks=4 if small else 9)
+            few = MaxNLocator(FEW // 2 if small else FEW)
+            axis.set_major_locator(powers if decades > (1 if small else NARROW) else few)
             axis.set_major_formatter(written_alike())
             axis.set_minor_formatter(NullFormatter())
 

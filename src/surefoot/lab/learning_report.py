@@ -213,5 +213,12 @@ def calibration_curve(evaluation: Evaluation) -> Figure:
     ends = [0.0, 1.0] if classes else [low, high]
     axes.plot(ends, ends, color="#999999", linewidth=0.8)
     axes.plot(predicted, wanted, color=FOR, linewidth=0.8)
-    axes.scatter(predicted, wanted, s=10 + 70 * share / max(share.max(), math.ulp(0.0)), color=FOR, alpha=0.8)
+    axes.scatter(
+        predicted,
+        wanted,
+        s=10 + 70 * share / max(share.max(), math.ulp(0.0)),
+        color=FOR,
+        edgecolors="#ffffff",
+        linewidths=0.5,
+    )
     return figure

@@ -220,8 +220,12 @@ def panels_for(entries: Sequence[Entry], x_label: str, y_label: str) -> tuple[Fi
     panels: list[Axes] = list(figure.subplots(rows, COLUMNS, sharex=True, sharey=True, squeeze=False).flat)
     for axes in panels[len(entries) :]:
         axes.remove()
+    for axes in panels[len(entries) - COLUMNS : len(entries)]:
+        # The lowest panel of a column has its axis's numbers, even where the last row is short.
+        axes.xaxis.set_tick_params(labelbottom=True)
     for axes, entry in zip(panels, entries, strict=False):
         axes.set_title(entry.rule.name, fontsize=9.5, parse_math=False)
+        axes.tick_params(labelsize=7.5)
         axes.grid(True)
     figure.supxlabel(x_label, fontsize=11)
     figure.supylabel(y_label, fontsize=11)
@@ -251,7 +255,7 @@ def finish(
         axes.set(xscale="log" if log_x else "linear", yscale="log" if log_y else "linear")
     zoom(panels[0], {entries[number].rule.name: curve for number, curve in found.items()}, float(values.min()))
     for axes in panels if several else panels[:1]:
-        plain_logarithms(axes)
+        plain_logarithms(axes, several)
     if not several:
         names = {look(number).gid("line"): entry.rule.name for number, entry in enumerate(entries)}
         label_ends(panels[0], {line: names[str(line.get_gid())] for line in panels[0].lines if line.get_gid() in names})
