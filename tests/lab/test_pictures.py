@@ -9,7 +9,7 @@ from support.mutants import MUTANTS
 
 from surefoot import schedules
 from surefoot.lab.figures import PALETTE, curves, style
-from surefoot.lab.published import ROWS, pictures
+from surefoot.lab.published import ROWS, airfoil, airfoil_pictures, pictures
 from surefoot.lab.reproduction import reproduce
 from surefoot.rules import MATRIX_RULES, REGISTRY
 
@@ -102,6 +102,19 @@ def test_the_curves_of_a_panel_have_colours_of_their_own(monkeypatch, id):
         for one, two in itertools.combinations(lines, 2):
             assert one.get_color() != two.get_color()
             assert one.get_marker() != two.get_marker()
+
+
+@pytest.mark.parametrize(
+    "id", ["airfoil-gd", "airfoil-sgd-100", pytest.param("airfoil-adam-concise", marks=pytest.mark.slow)]
+)
+def test_runs_are_drawn_in_their_published_mini_batches(id):
+    """The curve ends where the run ends whose losses are taken after whole epochs."""
+    if "SUREFOOT_DATA" not in os.environ:
+        pytest.skip("SUREFOOT_DATA does not name a folder with airfoil_self_noise.dat")
+    ours, loop = airfoil_pictures.compared(id)
+    ends = airfoil.loop(id, airfoil_pictures.SEEDS).ends
+    np.testing.assert_allclose(loop[:, -1], ends, rtol=1e-12)
+    np.testing.assert_allclose(ours[:, -1], ends, rtol=1e-9)
 
 
 class TestMeasure:
