@@ -140,7 +140,7 @@ def captions(result: Comparison) -> dict[str, str]:
         "time": "The same loss against the clock: epochs times the median time of one. A marker is an epoch, and the "
         "further left it stands, the cheaper the rule's step.",
         "rarity": f"After training, on quarters of the training examples, those with the rarest features to the left: "
-        f"rules with a rate for each feature gain there.{band}",
+        f"where a rate for each feature can gain most.{band}",
         "rarity_held_out": "The same of held-out examples, where fitting rare features closely can also be overfitting."
         + band,
         "rates": "The whole move that a steady gradient causes; momentum adds its steps up, so its rate is η/(1 − β). "
