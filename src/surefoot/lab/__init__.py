@@ -13,7 +13,7 @@ import importlib
 _HOMES = {
     "Monitor": "monitoring",
     "compare": "comparison",
-    "count_visits": "diagnosing",
+    "count_visits": "visits",
     "diagnose": "diagnosing",
     "reproduce": "reproduction",
     "trace": "tracing",

@@ -7,8 +7,9 @@ from typing import Any, Protocol
 
 import torch
 
-from surefoot.lab.diagnosing import Diagnosis, count_visits, diagnose
-from surefoot.optim import RuleOptimizer
+from surefoot.lab.adopting import adopted
+from surefoot.lab.diagnosing import Diagnosis, diagnose
+from surefoot.lab.visits import count_visits
 
 
 class SummaryWriter(Protocol):
@@ -21,7 +22,7 @@ class Monitor:
     """Diagnoses an optimizer every N steps, and counts the visits of rows.
 
     Args:
-        optimizer: a Surefoot optimizer.
+        optimizer: any that `diagnose` accepts.
         every: the number of steps from one diagnosis to the next.
         writer: TensorBoard's SummaryWriter (or what has its add_scalar), or a function of (step, Diagnosis).
         model: names the parameters, where the optimizer was not given named ones.
@@ -47,20 +48,19 @@ class Monitor:
 
     def __init__(
         self,
-        optimizer: RuleOptimizer,
+        optimizer: Any,
         every: int = 100,
         writer: SummaryWriter | Callable[[int, Diagnosis], Any] | None = None,
         model: torch.nn.Module | None = None,
     ):
-        if not isinstance(optimizer, RuleOptimizer):
-            raise TypeError(f"Monitor takes a Surefoot optimizer, got a {type(optimizer).__name__}")
+        stepped = adopted(optimizer, "Monitor").optimizer
         if not isinstance(every, int) or isinstance(every, bool) or every < 1:
             raise ValueError(f"every must be a whole number of at least 1, got {every!r}")
         if writer is not None and not hasattr(writer, "add_scalar") and not callable(writer):
             raise TypeError(f"writer must have add_scalar, or be a function, got a {type(writer).__name__}")
         self.every, self.writer, self.model = every, writer, model
         self.step, self.latest = 0, None
-        self._handles = [count_visits(optimizer), optimizer.register_step_post_hook(self._after)]
+        self._handles = [count_visits(optimizer), stepped.register_step_post_hook(self._after)]
 
     def _after(self, optimizer, args, kwargs) -> None:
         self.step += 1

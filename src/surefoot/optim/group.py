@@ -7,13 +7,14 @@ import functools
 import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, Literal, TypedDict
 
 import torch
 from torch import Tensor
 
 from surefoot import modifiers, rules
-from surefoot.engines.settings import Settings
+from surefoot.engines.settings import Settings, rate_of
 from surefoot.optim.backends import check_engine
 from surefoot.optim.memory import on_gpu
 from surefoot.rules import Rule, RuleError
@@ -28,6 +29,8 @@ class Beyond(TypedDict, total=False):
     Attributes:
         eps_root: ε inside the root, in addition to the ε outside it.
         granularity: "coordinate", "row" (one rate for each row of a parameter) or "tensor" (one rate).
+        lr_factor: what the learning rate is multiplied by. Schedulers do not know of it: with it, a rate can be changed
+            while a schedule goes on, as `to_rule` does.
         state_dtype: the type of the state; float32 by default, float64 for float64 parameters.
         decoupled_weight_decay: a parameter is first multiplied by 1 − lr · this.
         l1, l2: penalties, applied by a proximal step in the metric of the rule: exact zeros under l1.
@@ -40,6 +43,7 @@ class Beyond(TypedDict, total=False):
 
     eps_root: float
     granularity: Literal["coordinate", "row", "tensor"]
+    lr_factor: float
     state_dtype: torch.dtype | None
     decoupled_weight_decay: float | bool
     l1: float
@@ -50,7 +54,13 @@ class Beyond(TypedDict, total=False):
     engine: str | None
 
 
-GENERAL: dict[str, Any] = {"granularity": "coordinate", "state_dtype": None, "nonfinite": "raise", "lazy": "exact"}
+GENERAL: dict[str, Any] = {
+    "granularity": "coordinate",
+    "lr_factor": 1.0,
+    "state_dtype": None,
+    "nonfinite": "raise",
+    "lazy": "exact",
+}
 """Settings of every step besides those of modifiers, with the default of each where a group does not have it."""
 
 OF_STEPS_ALONE = ("average", "clip_norm", "clip_value")
@@ -97,8 +107,17 @@ class Group:
             key, index = place_of(self.names, name)
             if key in self.settings and key not in around():
                 value = self.settings[key] if index is None else self.settings[key][index]
-                hyper[name] = value if name == "lr" and on_gpu(value) else plain(value)
+                value = value if name == "lr" and on_gpu(value) else plain(value)
+                hyper[name] = self.scaled(value) if name == "lr" else value
         return hyper
+
+    def scaled(self, lr: Any) -> Any:
+        """A learning rate, or a schedule, times lr_factor."""
+        factor = plain(self.settings.get("lr_factor", 1.0))
+        lr = lr if factor == 1.0 else rate_of(lr)
+        if factor == 1.0 or isinstance(lr, str):
+            return lr
+        return ScaledSchedule(lr, factor) if callable(lr) else lr * factor
 
     @functools.cached_property
     def around(self) -> dict[str, Any]:
@@ -124,6 +143,7 @@ class Group:
             RuleError, ValueError: for settings that the rule cannot honour.
         """
         around = dict(self.around)
+        del around["lr_factor"]
         if around["state_dtype"] is not None:
             around["state_dtype"] = str(around["state_dtype"]).removeprefix("torch.")
         convention = "pytorch" if "pytorch" in self.rule.conventions else None
@@ -135,6 +155,10 @@ class Group:
         lr = self.settings["lr"]
         if isinstance(lr, Tensor) and lr.numel() != 1:
             raise ValueError(f"Tensor lr must be 1-element, got one of shape {tuple(lr.shape)}")
+        for key in ("weight_decay", "decoupled_weight_decay", "l1", "l2", "eps_root", "lr_factor"):
+            value = plain(self.settings.get(key, 0.0))
+            if not (isinstance(value, (int, float)) and 0 <= value < math.inf):
+                raise ValueError(f"Invalid {key} value: {value}; expected a finite number of at least 0")
         for name, value in self.hyper.items():
             value = plain(value)
             bounds, (key, index) = self.rule.hyper[name], place_of(self.names, name)
@@ -145,10 +169,6 @@ class Group:
             what = {"lr": "learning rate", "eps": "epsilon value"}.get(key, f"{key} value")
             what = f"beta parameter at index {index}" if index is not None else what
             raise ValueError(f"Invalid {what}: {value}; expected a number in {bounds.interval()}")
-        for key in ("weight_decay", "decoupled_weight_decay", "l1", "l2", "eps_root"):
-            value = plain(self.settings.get(key, 0.0))
-            if not (isinstance(value, (int, float)) and 0 <= value < math.inf):
-                raise ValueError(f"Invalid {key} value: {value}; expected a finite number of at least 0")
         check_engine(self.settings)
 
 
@@ -181,6 +201,17 @@ def completed(rule: Rule, convention: str | None, settings: Mapping[str, Any]) -
     return defaults | rule.settings(convention, **hyper) | rule.options_of(convention) | dict(settings)
 
 
+@dataclass(frozen=True)
+class ScaledSchedule:
+    """A schedule times a factor."""
+
+    schedule: Callable[[Any], Any]
+    factor: float
+
+    def __call__(self, t: Any) -> Any:
+        return self.factor * self.schedule(t)
+
+
 class Steps:
     """What steps each group, made again only when the group's settings change; its learning rate may always change."""
 
@@ -200,7 +231,7 @@ class Steps:
         lr = group.hyper["lr"]
         if isinstance(lr, Tensor) or (settings.get("differentiable") and isinstance(settings["lr"], Tensor)):
             # Not its number: autograd has to see it, or the host must not wait for it.
-            step.hyper["lr"] = settings["lr"].reshape(())  # pyright: ignore[reportArgumentType]
+            step.hyper["lr"] = group.scaled(settings["lr"]).reshape(())  # pyright: ignore[reportArgumentType]
         else:
             step.change_lr(lr)
         # A tensor or a list may change and remain the same object.

@@ -12,11 +12,13 @@ from torch import Tensor
 from surefoot import rules
 from surefoot.engines import NonFiniteError
 from surefoot.engines.settings import Settings
+from surefoot.optim import conversion
 from surefoot.optim.backends import Backends
 from surefoot.optim.backends.base import Backend, Job, amp_of, checked_gradient
 from surefoot.optim.base import TorchOptimizer
 from surefoot.optim.checkpoint import Checkpoint, StateFormat
 from surefoot.optim.group import (
+    HINTS,
     Group,
     Names,
     Steps,
@@ -25,6 +27,7 @@ from surefoot.optim.group import (
     check_names,
     completed,
     names_file,
+    place_of,
 )
 from surefoot.optim.known import Known, flush_before
 from surefoot.optim.memory import Memory, is_supported, local
@@ -107,7 +110,7 @@ class RuleOptimizer(TorchOptimizer):
     def _load_schedule(self, group: dict[str, Any], settings: Mapping[str, Any]) -> None:
         """Gives a group the function that its settings name by its file, which may later be elsewhere, or another."""
         if names_file(settings["lr"]):
-            group["lr"] = self._read(settings).step().hyper["lr"]
+            group["lr"] = self._read({**settings, "lr_factor": 1.0}).step().hyper["lr"]
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """As in torch; raises before anything is changed if a setting of the group cannot be honoured."""
@@ -138,15 +141,99 @@ class RuleOptimizer(TorchOptimizer):
             self._load_schedule(group, group)
 
     def to_rule(self, rule: str | Rule, **settings: Any) -> RuleOptimizer:
-        """Another optimizer for the same parameters and learning rates, with another rule and a new state.
+        """Goes on with another rule, in place: parameters, groups, hooks and schedulers stay with the optimizer.
 
-        >>> optimizer = RuleOptimizer([torch.nn.Parameter(torch.zeros(1))], "adagrad", lr=0.5)
-        >>> optimizer.to_rule("rmsprop").param_groups[0]["lr"]
-        0.5
+        The new state is made of the old one where both rules keep squared gradients or a velocity, and `lr_factor` is
+        set so that effective rates go on as they were: the learning rate remains the scheduler's. Between rules with
+        and without squared gradients, and to and from Adadelta, FTRL and dual averaging, rates are of another kind:
+        pass `lr`. What else was set, such as weight decay or the granularity, stays. The optimizer is a plain
+        RuleOptimizer afterwards.
+
+        Args:
+            rule: a Rule, or the name of one.
+            **settings: of the new rule; with `lr`, or `lr_factor`, rates do not go on as they were.
+
+        Returns:
+            The optimizer itself.
+
+        Raises:
+            RuleError, TypeError, ValueError: for settings that the rule cannot honour; nothing is changed then.
+
+        >>> w = torch.nn.Parameter(torch.ones(1))
+        >>> optimizer = RuleOptimizer([w], "adagrad", lr=0.5)
+        >>> for _ in range(3):
+        ...     w.grad = torch.ones(1)
+        ...     optimizer.step()
+        >>> optimizer.to_rule("rmsprop") is optimizer
+        True
+        >>> optimizer.param_groups[0]["lr"], optimizer.param_groups[0]["lr_factor"]
+        (0.5, 0.5000...)
         """
-        kept = ("params", "param_names") if "lr" in settings else ("params", "param_names", "lr")
-        groups = [{key: group[key] for key in kept if key in group} for group in self.param_groups]
-        return RuleOptimizer(groups, rule, **settings)
+        self.synchronize()
+        rule = rules.resolve(rule)
+        steps = [self._step_of(number) for number in range(len(self.param_groups))]
+        taken = self._steps_taken()
+        groups = [self._group_for(rule, number, steps[number], taken[number], settings) for number in range(len(steps))]
+        other = RuleOptimizer(groups, rule, **settings)
+        self.flush()
+        for number, step in enumerate(steps):
+            new = other._step_of(number)
+            if not {"lr", "lr_factor"} & settings.keys():
+                factor = conversion.lr_factor(step, new, taken[number])
+                other.param_groups[number]["lr_factor"] = factor * self.param_groups[number].get("lr_factor", 1.0)
+            for parameter in self.param_groups[number]["params"]:
+                if (memory := self._known.get(parameter)) is not None or self.state.get(parameter):
+                    other.state[parameter] = self._converted(parameter, step, new, memory, other.state_format)
+        return self._become(other)
+
+    def _steps_taken(self) -> list[int]:
+        """How many steps each group has taken: the most of its parameters."""
+        taken = [0] * len(self.param_groups)
+        for number, index, parameter in self._numbered():
+            if self._known.get(parameter) is not None or self.state.get(parameter):
+                memory = self._memory(number, index, parameter, self._step_of(number))
+                taken[number] = max(taken[number], memory.count())
+        return taken
+
+    def _group_for(self, rule: Rule, number: int, step: Settings, t: int, settings: Mapping[str, Any]) -> dict:
+        """A group as another rule takes it, with what is not the old rule's own."""
+        group = self.param_groups[number]
+        kept = {key: group[key] for key in ("lr", "engine", *HINTS, "param_names") if key in group}
+        kept |= {key: value for key, value in self._read(group).around.items() if key not in rule.hyper}
+        kept |= conversion.carried_over(step, rule, t) | {"params": list(group["params"])}
+        return {key: value for key, value in kept.items() if key not in settings}
+
+    def _converted(
+        self, parameter: Tensor, step: Settings, new: Settings, memory: Memory | None, state_format: StateFormat
+    ) -> dict[str, Tensor]:
+        """The state of a parameter for the settings `new`, made from that of now."""
+        state, fresh = self.state.get(parameter, {}), state_format.fresh(parameter, new)
+        t = memory.count() if memory is not None else int(state.get("step", 0))
+        if "step" in fresh:
+            fresh["step"].fill_(t)
+        kept = dict(zip(step.rule.slots, self.state_format.keys_of(step), strict=True))
+        made = dict(zip(new.rule.slots, state_format.keys_of(new), strict=True))
+        old = {slot: state[key] for slot, key in kept.items() if key in state}
+        conversion.convert(step, new, old, {slot: fresh[key] for slot, key in made.items()}, t)
+        return fresh
+
+    def _become(self, other: RuleOptimizer) -> RuleOptimizer:
+        """Takes over the rule, the settings and the state of another optimizer; groups remain the objects they are."""
+        own = {place_of(self.names, name)[0] for name in self.rule.hyper} - {"lr"}
+        for group, taken in zip(self.param_groups, other.param_groups, strict=True):
+            params = group["params"]
+            # OneCycleLR and CyclicLR go on writing the momentum that they found.
+            cycled = {"betas"} if "max_momentum" in group else set()
+            for key in (own & group.keys()) - cycled:
+                del group[key]
+            group.update(taken)
+            group["params"] = params
+        self.__class__ = RuleOptimizer  # pyright: ignore[reportAttributeAccessIssue]
+        self.rule, self.defaults = other.rule, other.defaults
+        self.state.clear()
+        self.state.update(other.state)
+        self._forget()
+        return self
 
     # What is known of the parameters
 
@@ -169,6 +256,15 @@ class RuleOptimizer(TorchOptimizer):
         for _, _, parameter in self._numbered():
             if (memory := self._known.get(parameter)) is not None:
                 yield parameter, memory
+
+    def memories(self) -> Iterator[tuple[Tensor, Memory, Settings]]:
+        """The parameters that have state or a gradient, what is known of each, and the settings of its next step."""
+        for number, index, parameter in self._numbered():
+            memory, step = self._known.get(parameter), self._step_of(number)
+            if memory is None and (self.state.get(parameter) or parameter.grad is not None):
+                memory = self._memory(number, index, parameter, step)
+            if memory is not None:
+                yield parameter, memory, step if step.layout == memory.step.layout else memory.step
 
     def _forget_replaced(self) -> None:
         """Forgets parameters whose place others have taken."""

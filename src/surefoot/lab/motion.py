@@ -1,0 +1,315 @@
+"""The step that a parameter would make next along a gradient, as it is and with one thing changed: nothing is written.
+
+Of a parameter with more than `SAMPLE` coordinates, evenly spaced rows are looked at.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from surefoot.engines import driver, reference
+from surefoot.engines.cpu import merge
+from surefoot.engines.numerics import ARITHMETIC, decode, encode
+from surefoot.engines.settings import Settings
+from surefoot.engines.state import State
+from surefoot.optim.memory import Memory, array, is_aligned, local, own_gradient, rows_of, storage
+
+SAMPLE = 1 << 20
+"""Coordinates of a parameter that are looked at; of more, evenly spaced rows are sampled."""
+
+BLOCK = 1 << 18
+"""Coordinates whose next step is computed at a time."""
+
+DERIVED = [name for name, value in vars(Settings).items() if isinstance(value, functools.cached_property)]
+"""What Settings have computed from what they were given."""
+
+DECAYS = ("weight_decay", "decoupled_weight_decay", "l1", "l2")
+"""The settings that pull parameters to zero."""
+
+
+def altered(step: Settings, options: Mapping[str, Any] | None = None, **hyper: Any) -> Settings:
+    """The same settings but for some hyperparameters of the rule, and some options of what is done around it."""
+    other = copy.copy(step)
+    for name in DERIVED:
+        other.__dict__.pop(name, None)
+    known = {key: value for key, value in hyper.items() if key in step.hyper}
+    other.hyper, other.options = dict(step.hyper) | known, dict(step.options) | dict(options or {})
+    return other
+
+
+class Motion(NamedTuple):
+    """What a step does to the coordinates that have a gradient; norms are Euclidean.
+
+    Attributes:
+        having: how many coordinates have a gradient.
+        frozen: share of these whose update rounds to nothing where the parameter is stored.
+        lost: share of these whose update is something in the type of the arithmetic, and nothing when stored.
+        saturated: share of these whose square no longer changes the memory.
+        skipped: share of all coordinates of the gradient that are skipped, as something is not finite.
+        gradient, update, parameter: norms over the coordinates with a gradient.
+        resting: the norm of the gradient over those of them whose update is nothing in the type of the arithmetic.
+        update_norm: over all coordinates of the gradient: velocities also move those whose gradient is zero.
+        shrinkage: the share of itself by which the update shortens the parameter; negative if it grows.
+    """
+
+    having: float
+    frozen: float | None
+    lost: float | None
+    saturated: float | None
+    skipped: float
+    gradient: float
+    update: float
+    parameter: float
+    resting: float
+    update_norm: float
+    shrinkage: float
+
+    @property
+    def pace(self) -> float | None:
+        """‖update‖/‖parameter‖; None where there is no gradient or the parameter is zero."""
+        return self.update / self.parameter if self.having and self.parameter > 0 else None
+
+
+class View:
+    """A parameter, its memory and its gradient, or evenly spaced rows of them, as NumPy arrays.
+
+    Args:
+        parameter: the parameter.
+        known: what is known of its state.
+        step: the settings of its next step.
+        given: the statistics of its group.
+    """
+
+    def __init__(self, parameter: Tensor, known: Memory, step: Settings, given: Mapping[str, Any]):
+        self.step = altered(step, lr=float(step.hyper["lr"])) if isinstance(step.hyper["lr"], Tensor) else step
+        self.parameter, self.known, self.t, self.given = parameter, known, known.count(), dict(given)
+        self.size = local(parameter).numel() * (2 if parameter.is_complex() else 1)
+        # What several rows have in common is known where all of them are at hand.
+        self.at_once = bool(step.program.statistics) or step.granularity == "tensor"
+        self.every = self._stride(self.size)
+        self.x = self._rows_of(parameter)
+        self.memory = [self._rows_of(known.tensors[key]) for key in known.keys]
+
+    def _stride(self, size: int) -> int:
+        """Of how many rows one is looked at."""
+        return 1 if self.at_once else max(1, -(-size // SAMPLE))
+
+    def _rows_of(self, tensor: Tensor, ids: np.ndarray | None = None) -> np.ndarray:
+        """The rows that are looked at, or those named; all of what several rows have in common."""
+        part = local(tensor).detach()
+        if part.ndim and len(part) > 1 and (ids is not None or self.every > 1):
+            part = part[:: self.every] if ids is None else part[torch.from_numpy(ids).to(part.device)]
+        return np.atleast_1d(array(part.cpu()))
+
+    # Memory
+
+    @property
+    def remembers(self) -> bool:
+        """Whether the memory tells which coordinates were ever visited: what starts from the parameter does not."""
+        return any(slot.initial != "x" for slot in self.step.rule.slots.values())
+
+    def unvisited(self) -> np.ndarray:
+        """Where all of the memory is what it was before the first step."""
+        same: Any = np.True_
+        for slot, kept in zip(self.step.rule.slots.values(), self.memory, strict=True):
+            if slot.initial != "x":
+                values = decode(kept)
+                same = same & (values == values.dtype.type(self.step.initial(slot)))
+        return np.broadcast_to(same, self.x.shape)
+
+    @functools.cached_property
+    def state(self) -> State:
+        return State(dict(zip(self.step.rule.slots, self.memory, strict=True)), self.t)
+
+    def rates(self) -> np.ndarray:
+        """The effective rate of each coordinate at the next step, if its gradient were zero."""
+        return driver.rates(self.step, self.x, self.state)
+
+    # Motion
+
+    @functools.cached_property
+    def gradient(self) -> tuple[np.ndarray | None, np.ndarray]:
+        """The rows that the gradient names (None: those that are looked at), and the gradient of each."""
+        taken = gradient_of(self.parameter, self.every)
+        if not isinstance(taken, tuple):
+            return None, taken
+        every = self._stride(taken[1].size)
+        return taken[0][::every], taken[1][::every]
+
+    def motion(
+        self, step: Settings | None = None, fresh: bool = False, exact: bool = False, unit: bool = False
+    ) -> Motion:
+        """The next step, or what it would be.
+
+        Args:
+            step: with other settings.
+            fresh: if it were the first step.
+            exact: in float64, where updates are not lost however small they are.
+            unit: along a gradient of ones.
+        """
+        step, t = step or self.step, 0 if fresh else self.t
+        ids, g = (None, encode(np.ones_like(decode(self.x)), self.x)) if unit else self.gradient
+        x = self.x if ids is None else self._rows_of(self.parameter, ids)
+        slots = self.memory if ids is None else [self._rows_of(self.known.tensors[key], ids) for key in self.known.keys]
+        if fresh:
+            slots = fresh_memory(step, x, slots)
+        if exact:
+            x, g, *slots = (decode(each).astype(np.float64) for each in (x, g, *slots))
+        acting = driver.coefficients(step, State(dict(zip(step.rule.slots, slots, strict=True)), t), t + 1)
+        by_row = step.granularity == "row" and not any(each.stage == "gradient" for each in step.modifiers)
+        f = np.float64 if exact else np.dtype(ARITHMETIC[storage(self.parameter)]).type
+        rows = max(1, len(g) if self.at_once else BLOCK * len(g) // max(g.size, 1))
+        sums = np.zeros(len(Sums._fields))
+        for b in range(0, len(g), rows):
+            part, some = x[b : b + rows], g[b : b + rows]
+            parts = [slot if common(slot, x) else slot[b : b + rows] for slot in slots]
+            with np.errstate(all="ignore"):
+                mean = row_squares(decode(some), f) if by_row else None  # all rows at a time, which is faster
+                size = None if ids is None else self.size
+                after = reference.preview(step, part, some, parts, t + 1, acting, size=size, g2=mean, given=self.given)
+                sums += np.array(counted(step, part, decode(some), parts, after))
+        whole = self.size if unit else gradient_size(self.parameter)
+        return Sums._make(sums.tolist()).motion(math.sqrt(max(1.0, whole / max(g.size, 1))))
+
+
+class Sums(NamedTuple):
+    """What is added up over blocks of coordinates."""
+
+    having: float
+    frozen: float
+    lost: float
+    saturated: float
+    skipped: float
+    all: float
+    gradient: float
+    update: float
+    parameter: float
+    resting: float
+    whole_update: float
+    along: float
+
+    def motion(self, scale: float) -> Motion:
+        def share(count: float) -> float | None:
+            return count / self.having if self.having else None
+
+        squares = (self.gradient, self.update, self.parameter, self.resting, self.whole_update)
+        norms = (scale * math.sqrt(each) for each in squares)
+        shares = (share(self.frozen), share(self.lost), share(self.saturated), self.skipped / max(self.all, 1))
+        shrinkage = -self.along / self.parameter if self.parameter > 0 else 0.0
+        return Motion._make((self.having, *shares, *norms, shrinkage))
+
+
+def counted(step: Settings, part, raw, slots, after) -> Sums:
+    """What one block adds: the parameter's rows, their gradient, their memory, and what `reference.preview` makes."""
+    stored, new, kept, ok = after
+    before, moving = decode(part), (raw != 0) & ok
+    update = np.where(ok, new.astype(np.float64) - before, 0.0)
+    moved = update[moving]
+    at_rest = moving & (new == before)
+    # Stochastic rounding loses nothing on average.
+    frozen = at_rest if step.rounding_seed is not None else moving & (decode(stored) == before)
+    held = before.astype(np.float64)[moving]
+    return Sums(
+        moving.sum(),
+        frozen.sum(),
+        (frozen & ~at_rest).sum(),
+        (moving & stuck(step, slots, kept)).sum(),
+        ok.size - ok.sum(),
+        ok.size,
+        np.sum(np.where(ok, raw, 0).astype(np.float64) ** 2),
+        np.sum(moved**2),
+        np.sum(held**2),
+        np.sum(raw[at_rest].astype(np.float64) ** 2),
+        np.sum(update**2),
+        np.sum(moved * held),
+    )
+
+
+def stuck(step: Settings, slots: list[np.ndarray], after: list[np.ndarray]) -> np.ndarray:
+    """Where a memory of squares does not change with a gradient, or is as large as its type can hold."""
+    result: Any = np.False_
+    for slot, before, new in zip(step.rule.slots.values(), slots, after, strict=True):
+        if slot.kind == "scale":
+            values = decode(before)
+            largest = 1e38 if before.dtype == np.uint16 else np.finfo(before.dtype).max / 2
+            low = before.dtype.itemsize == 2
+            result = result | (values >= largest)
+            if step.rule.lazy_exact or low:
+                result = result | (decode(new) == values)
+    return np.asarray(result)
+
+
+def common(slot: np.ndarray, x: np.ndarray) -> bool:
+    """Whether a slot is one number for all of several rows."""
+    return len(slot) == 1 and len(x) != 1
+
+
+def fresh_memory(step: Settings, x: np.ndarray, slots: list[np.ndarray]) -> list[np.ndarray]:
+    """The memory as it was before the first step."""
+    made = []
+    for slot, kept in zip(step.rule.slots.values(), slots, strict=True):
+        value = decode(x) if slot.initial == "x" else step.initial(slot)
+        made.append(encode(np.full(kept.shape, value, decode(kept).dtype), kept))
+    return made
+
+
+def row_squares(raw: np.ndarray, f: Any) -> np.ndarray:
+    """The mean square of each row."""
+    return np.mean(raw.astype(np.float64) ** 2, axis=tuple(range(1, raw.ndim)), keepdims=True).astype(f)
+
+
+def norm_of(parameter: Tensor) -> float:
+    """The Euclidean norm of this process's part, in float64."""
+    part = local(parameter).detach()
+    return float(torch.linalg.vector_norm(part, dtype=torch.complex128 if part.is_complex() else torch.float64))
+
+
+def has_gradient(parameter: Tensor) -> bool:
+    """Whether there is one here: to gather parts that are split otherwise would be to wait for all processes."""
+    return parameter.grad is not None and is_aligned(parameter)
+
+
+def gradient_of(parameter: Tensor, every: int = 1) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
+    """The gradient of this process; of a sparse one, its distinct rows and the sum of each one's values.
+
+    Args:
+        parameter: the parameter.
+        every: of a dense gradient, only one of so many rows is taken.
+    """
+    gradient = own_gradient(parameter)
+    if not gradient.is_sparse:
+        return np.atleast_1d(array((gradient[::every] if every > 1 else gradient).cpu()))
+    rows = rows_of(gradient.cpu())
+    return merge(rows.ids.numpy(), array(rows.values), gradient.shape[0])
+
+
+def gradient_size(parameter: Tensor) -> int:
+    """The number of coordinates of a dense gradient; of a sparse one, of its distinct rows."""
+    gradient = own_gradient(parameter)
+    if not gradient.is_sparse:
+        return gradient.numel() * (2 if gradient.is_complex() else 1)
+    rows = torch.unique(gradient._indices()[0]).numel()
+    return rows * (gradient.numel() // max(len(gradient), 1)) * (2 if gradient.is_complex() else 1)
+
+
+def statistics_of_groups(memories: list[tuple[Tensor, Memory, Settings]]) -> dict[int, dict[str, np.ndarray]]:
+    """What the next step of each parameter needs to know of its group, by the id of the parameter."""
+    groups: dict[int, list[tuple[Tensor, Memory, Settings]]] = {}
+    for parameter, known, step in memories:
+        if step.is_of_group and has_gradient(parameter):
+            groups.setdefault(id(step), []).append((parameter, known, step))
+    found = {}
+    for group in groups.values():
+        views = [View(parameter, known, step, {}) for parameter, known, step in group]
+        parts = [(view.x, gradient_of(view.parameter), view.state) for view in views]
+        driver.measure_group(group[0][2], parts)
+        found |= {id(view.parameter): view.state.given for view in views}
+    return found
