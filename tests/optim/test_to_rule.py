@@ -215,7 +215,7 @@ def test_a_schedule_in_lr_stays(lr):
 
 
 def test_a_learning_rate_of_its_own():
-    optimizer, _ = stepped(optim.Adagrad, lr=0.1)
+    optimizer, _ = stepped(optim.Adagrad, lr=0.1, lr_factor=0.25)
     group = optimizer.to_rule("rmsprop", lr=0.5).param_groups[0]
     assert (group["lr"], group["lr_factor"]) == (0.5, 1.0)
 

@@ -201,6 +201,7 @@ class RuleOptimizer(TorchOptimizer):
         kept = {key: group[key] for key in ("lr", "engine", *HINTS, "param_names") if key in group}
         kept |= {key: value for key, value in self._read(group).around.items() if key not in rule.hyper}
         kept |= conversion.carried_over(step, rule, t) | {"params": list(group["params"])}
+        kept |= {"lr_factor": 1.0} if "lr" in settings else {}
         return {key: value for key, value in kept.items() if key not in settings}
 
     def _converted(
