@@ -268,8 +268,10 @@ def row_squares(raw: np.ndarray, f: Any) -> np.ndarray:
 
 def norm_of(parameter: Tensor) -> float:
     """The Euclidean norm of this process's part, in float64."""
-    part = local(parameter).detach()
-    return float(torch.linalg.vector_norm(part, dtype=torch.complex128 if part.is_complex() else torch.float64))
+    part = local(parameter).detach().reshape(-1)
+    dtype = torch.complex128 if part.is_complex() else torch.float64
+    # A conversion of all of it at once would take twice its memory.
+    return math.hypot(*(float(torch.linalg.vector_norm(some, dtype=dtype)) for some in part.split(SAMPLE)))
 
 
 def has_gradient(parameter: Tensor) -> bool:
