@@ -271,7 +271,7 @@ def norm_of(parameter: Tensor) -> float:
     part = local(parameter).detach().reshape(-1)
     dtype = torch.complex128 if part.is_complex() else torch.float64
     # A conversion of all of it at once would take twice its memory.
-    return math.hypot(*(float(torch.linalg.vector_norm(some, dtype=dtype)) for some in part.split(SAMPLE)))
+    return math.hypot(*(float(torch.linalg.vector_norm(some, dtype=dtype)) for some in part.split(BLOCK)))
 
 
 def has_gradient(parameter: Tensor) -> bool:
