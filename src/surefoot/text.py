@@ -6,11 +6,15 @@ import re
 
 CONTROL = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u061c\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069]")
 """Control characters of ASCII and Latin-1, line separators, and those that reorder what is written around them."""
-USER = re.compile(r"(?<=://)[^\s/?#\"]*@")
+SCHEME = "[a-z][a-z0-9+.-]+:/{1,2}"
+"""How a URL begins; as a path, it has lost a slash."""
+END = r"\S*?(?=[\"':,;.)]*(?:\s|$))"
+"""The rest of a URL, as far as it does not belong to the sentence around it."""
+USER = re.compile(rf"({SCHEME})[^\s/?#\"]*@", re.IGNORECASE)
 """A user and a password of a URL."""
-QUERY = re.compile(r"(https?://[^\s?#\"']*)[?#]\S*?(?=[\"':,;.)]*(?:\s|$))", re.IGNORECASE)
+QUERY = re.compile(rf"(https?:/{{1,2}}[^\s?#\"']*)[?#]{END}", re.IGNORECASE)
 """What follows the path of a URL: signatures and tokens are written there."""
-PARAMETERS = re.compile(r"([a-z][a-z0-9+.-]*://[^\s?#\"']*)\?[^\s=/]*=\S*?(?=[\"':,;.)]*(?:\s|$))", re.IGNORECASE)
+PARAMETERS = re.compile(rf"({SCHEME}[^\s?#\"']*)\?[^\s=/]*={END}", re.IGNORECASE)
 """The same of other URLs, in which a question mark that NAME=VALUE does not follow is one of a pattern."""
 
 
@@ -31,4 +35,4 @@ def without_secrets(text: str) -> str:
     >>> without_secrets("s3://bucket/part-?.csv")
     's3://bucket/part-?.csv'
     """
-    return PARAMETERS.sub(r"\1", QUERY.sub(r"\1", USER.sub("", text)))
+    return PARAMETERS.sub(r"\1", QUERY.sub(r"\1", USER.sub(r"\1", text)))

@@ -265,3 +265,56 @@ def test_arbitrary_arrays_are_a_block_or_rejected(data):
     again = unpacked(packed(block), features=8)
     for name, array in vars(block).items():
         np.testing.assert_array_equal(getattr(again, name), array)
+
+
+ODD = [-1, -(2**63), 2**31, 2**40, 2**63 - 1, float("nan"), float("inf"), 1e300, -0.5]
+
+
+@given(st.data())
+@settings(max_examples=300, deadline=None)
+def test_caches_that_say_anything_are_read_or_rejected_in_one_sentence(caches, data):
+    """Other types, sizes, numbers or bytes in any member, with checksums that are right."""
+    ending = data.draw(st.sampled_from(sorted(LINES)))
+    source, target = caches / f"{ending}.cache", caches / "any.cache"
+    with zipfile.ZipFile(source) as archive, zipfile.ZipFile(target, "w") as copy:
+        chosen = data.draw(st.sampled_from(archive.namelist()))
+        for name in archive.namelist():
+            content = archive.read(name)
+            if name == chosen and (name.endswith(".json") or data.draw(st.booleans(), "bytes")):
+                content = other_bytes(data.draw, content)
+            elif name == chosen:
+                content = other_arrays(data.draw, load(content))
+            copy.writestr(name, content)
+    try:
+        stream = ReadOptions().open(target)
+        blocks, names = list(stream), stream.names
+    except DataError as error:
+        said = str(error)
+    else:
+        said = "read"
+        for block in blocks:
+            assert block.indptr[-1] == len(block.indices)
+            assert (block.indices >= 0).all()
+            assert unpacked(packed(block)).indices.tobytes() == block.indices.tobytes()
+        assert names is None or all(0 <= slot < 1 << names.bits for slot in names)
+    assert said.count("\n") == 0 < len(said)
+
+
+def other_bytes(draw, content: bytes) -> bytes:
+    """The content with a few bytes changed, cut or added."""
+    place = draw(st.integers(0, len(content)))
+    return content[:place] + draw(st.binary(max_size=4)) + content[place + draw(st.integers(0, 4)) :]
+
+
+def other_arrays(draw, arrays) -> bytes:
+    """The arrays with another one, another type or size, or an odd number in one of them."""
+    name = draw(st.sampled_from(sorted(arrays)))
+    array = arrays[name].astype(
+        draw(st.sampled_from([arrays[name].dtype, np.int64, np.uint64, np.float64, np.float32]))
+    )
+    if draw(st.booleans(), "number") and array.size:
+        with np.errstate(all="ignore"):
+            array[draw(st.integers(0, array.size - 1))] = np.array(draw(st.sampled_from(ODD))).astype(array.dtype)
+    size = draw(st.sampled_from([None, None, 0, 1, array.size - 1, array.size * 2]))
+    arrays[name] = array if size is None else np.resize(array, size)
+    return save({key: np.ascontiguousarray(value) for key, value in arrays.items()})

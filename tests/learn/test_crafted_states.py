@@ -5,13 +5,17 @@ Kernels do not check bounds, so what does not fit must not reach them.
 
 import copy
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
 
 from surefoot import cli, losses
+from surefoot.data.stream import Block
 from surefoot.engines.examples import Examples
+from surefoot.learn import model as module
 from surefoot.learn import storage
+from surefoot.learn.inspection import summary
 from surefoot.learn.learner import Learner
 from surefoot.learn.model import Model
 from surefoot.learn.plan import CHECKPOINT, Plan
@@ -121,7 +125,12 @@ EDITS = {
     "another cursor": lambda arrays, facts: facts.update(cursor=3),
     "a window of three": lambda arrays, facts: facts.update(window=[1, 2, 3, 4]),
     "no targets": lambda arrays, facts: facts.update(targets={}),
-    "no sizes": lambda arrays, facts: facts.update(sizes=None),
+    "no files": lambda arrays, facts: facts.update(files=None),
+    "files that are numbers": lambda arrays, facts: facts.update(files=[3]),
+    "a file without a size": lambda arrays, facts: facts["files"][0].pop("size"),
+    "a size in words": lambda arrays, facts: facts["files"][0].update(size="large"),
+    "a place of one number": lambda arrays, facts: facts["files"][0].update(place=[1]),
+    "a path that is a number": lambda arrays, facts: facts["files"][0].update(path=1),
     "no learner": lambda arrays, facts: facts.update(learner={}),
     "something else": lambda arrays, facts: facts.update(more=1),
     "skipped lines": lambda arrays, facts: facts.update(skipped=3),
@@ -144,7 +153,7 @@ def test_an_edited_checkpoint_is_rejected(tmp_path, edit):
         Training(Plan(**plan, resume=True)).run()
 
 
-def long(arrays, name="numbers.weight"):
+def long(arrays, name="weights"):
     """The same numbers as the rows that are not zero."""
     table = arrays.pop(name)
     arrays |= {f"{name}.values": table, f"{name}.rows": np.arange(len(table)), f"{name}.shape": np.array(table.shape)}
@@ -168,30 +177,37 @@ def own_loss(**changes):
 
 
 MODELS = {
-    "no weights": lambda arrays, facts: arrays.pop("numbers.weight"),
-    "no biases": lambda arrays, facts: arrays.pop("numbers.bias"),
-    "biases of three outputs": lambda arrays, facts: arrays.update({"numbers.bias": np.zeros((1, 3))}),
-    "three biases": lambda arrays, facts: arrays.update({"numbers.bias": np.zeros((3, 1))}),
-    "whole numbers": lambda arrays, facts: arrays.update({"numbers.weight": np.zeros((6, 1), np.int64)}),
-    "a huge table": lambda arrays, facts: long(arrays).update({"numbers.weight.shape": np.array([1 << 40, 1])}),
-    "a negative table": lambda arrays, facts: long(arrays).update({"numbers.weight.shape": np.array([-1, 1])}),
-    "a row beyond": lambda arrays, facts: long(arrays)["numbers.weight.rows"].__setitem__(0, 6),
-    "a negative row": lambda arrays, facts: long(arrays)["numbers.weight.rows"].__setitem__(0, -1),
-    "fewer ids": lambda arrays, facts: arrays.update({"ids": np.arange(5)}),
+    "no weights": lambda arrays, facts: arrays.pop("weights"),
+    "no biases": lambda arrays, facts: arrays.pop("biases"),
+    "biases of three outputs": lambda arrays, facts: arrays.update({"biases": np.zeros((1, 3))}),
+    "three biases": lambda arrays, facts: arrays.update({"biases": np.zeros((3, 1))}),
+    "whole numbers": lambda arrays, facts: arrays.update({"weights": np.zeros((6, 1), np.int64)}),
+    "a huge table": lambda arrays, facts: long(arrays).update({"weights.shape": np.array([1 << 60, 1])}),
+    "a table wider than its values": lambda arrays, facts: long(arrays).update({"weights.shape": np.array([6, 9])}),
+    "many columns": lambda arrays, facts: arrays.update(
+        {"weights.rows": arrays["stats.features"][:0], "weights.shape": np.array([6, 1 << 40])}
+        | {"weights.values": arrays.pop("weights")[:0].repeat(1 << 10, axis=1)}
+    ),
+    "a huge bias": lambda arrays, facts: long(arrays, "biases").update({"biases.shape": np.array([1 << 40, 1])}),
+    "a shape of three numbers": lambda arrays, facts: long(arrays).update({"weights.shape": np.array([6, 1, 1])}),
+    "a negative table": lambda arrays, facts: long(arrays).update({"weights.shape": np.array([-1, 1])}),
+    "a row beyond": lambda arrays, facts: long(arrays)["weights.rows"].__setitem__(0, 6),
+    "a negative row": lambda arrays, facts: long(arrays)["weights.rows"].__setitem__(0, -1),
+    "fewer ids": lambda arrays, facts: arrays.update({"features.ids": np.arange(5)}),
     "fewer statistics": lambda arrays, facts: arrays.update({"stats.counts": np.zeros(3)}),
-    "weights that are NaN": lambda arrays, facts: arrays["numbers.weight"].fill(np.nan),
-    "weights that are infinite": lambda arrays, facts: long(arrays)["numbers.weight.values"].fill(-np.inf),
-    "an infinite bias": lambda arrays, facts: arrays["numbers.bias"].fill(np.inf),
-    "a row twice": lambda arrays, facts: long(arrays)["numbers.weight.rows"].fill(3),
-    "rows that fall": lambda arrays, facts: long(arrays).update({"numbers.weight.rows": np.arange(6)[::-1].copy()}),
-    "flat values": lambda arrays, facts: long(arrays).update({"numbers.weight.values": np.zeros(6)}),
-    "ids that fall": lambda arrays, facts: arrays.update({"ids": np.arange(6)[::-1].copy()}),
-    "negative ids": lambda arrays, facts: arrays.update({"ids": np.arange(6) - 1}),
-    "ids that are not whole": lambda arrays, facts: arrays.update({"ids": np.arange(6.0)}),
+    "weights that are NaN": lambda arrays, facts: arrays["weights"].fill(np.nan),
+    "weights that are infinite": lambda arrays, facts: long(arrays)["weights.values"].fill(-np.inf),
+    "an infinite bias": lambda arrays, facts: arrays["biases"].fill(np.inf),
+    "a row twice": lambda arrays, facts: long(arrays)["weights.rows"].fill(3),
+    "rows that fall": lambda arrays, facts: long(arrays).update({"weights.rows": np.arange(6)[::-1].copy()}),
+    "flat values": lambda arrays, facts: long(arrays).update({"weights.values": np.zeros(6)}),
+    "ids that fall": lambda arrays, facts: arrays.update({"features.ids": np.arange(6)[::-1].copy()}),
+    "negative ids": lambda arrays, facts: arrays.update({"features.ids": np.arange(6) - 1}),
+    "ids that are not whole": lambda arrays, facts: arrays.update({"features.ids": np.arange(6.0)}),
     "negative features": lambda arrays, facts: arrays.update({"stats.features": arrays["stats.features"] - 1}),
     "the same feature": lambda arrays, facts: arrays["stats.features"].fill(2),
     "features without a weight": lambda arrays, facts: arrays.update({"stats.features": arrays["stats.features"] + 1}),
-    "features without an id": lambda arrays, facts: arrays.update({"ids": np.arange(6) + 1}),
+    "features without an id": lambda arrays, facts: arrays.update({"features.ids": np.arange(6) + 1}),
     "counts that are NaN": lambda arrays, facts: arrays["stats.counts"].fill(np.nan),
     "rates of two outputs": lambda arrays, facts: arrays.update({"stats.rates": np.ones((6, 2))}),
     "names that end elsewhere": lambda arrays, facts: named(arrays, ends=[1, 5]),
@@ -231,6 +247,47 @@ def test_an_edited_model_is_rejected(tmp_path, edit):
     edited(tmp_path / "m", MODELS[edit])
     with pytest.raises(storage.FileError, match=r"m: is not as it was written \([^\n]*\); copy it again"):
         Model.load(tmp_path / "m")
+
+
+@pytest.mark.parametrize("size", [1 << 28, 1 << 31, 1 << 40, 10**18])
+def test_memory_is_in_proportion_to_a_model_file(tmp_path, size):
+    """Whatever size a file of two kilobytes claims, loading it, its summary and its predictions take little."""
+    before = Model.of(learner(), Targets("logistic", (-1.0, 1.0)))
+    before.save(tmp_path / "m")
+    edited(tmp_path / "m", lambda arrays, facts: long(arrays).update({"weights.shape": np.array([size, 1])}))
+    rows = Block(np.array([0, 3]), np.array([1, 5, size - 1]), np.ones(3), np.ones(1), np.ones(1, np.float32))
+    tracemalloc.start()
+    try:
+        model = Model.load(tmp_path / "m")
+        score, found = model.scores(rows), summary(model)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 5e6
+    assert found.features == size
+    assert score == before.scores(rows)
+    model.save(tmp_path / "again")
+    assert (tmp_path / "again").stat().st_size < 3000
+    assert Model.load(tmp_path / "again").scores(rows) == score
+
+
+def test_a_model_of_few_features_among_many_predicts_alike(tmp_path, monkeypatch):
+    """With a table of rows and with a search."""
+    weights = np.zeros((5000, 1), np.float32)
+    weights[[7, 40, 4999]] = [[1.0], [-2.0], [3.0]]
+    numbers = {"bias": np.zeros((1, 1, 1)), "weight": weights[:, None]}
+    before = Model(numbers, Targets("squared"))
+    before.save(tmp_path / "m")
+    ids = np.array([0, 7, 8, 40, 4998, 4999, 5000, 10**17])
+    rows = Block(np.arange(9), ids, np.ones(8), np.ones(8), np.ones(8, np.float32))
+    for lookup in (1 << 22, 100):
+        monkeypatch.setattr(module, "LOOKUP", lookup)
+        model = Model.load(tmp_path / "m")
+        assert (model._lookup is None) == (lookup == 100)
+        assert len(model.numbers["weight"]) == 3
+        assert model.weights.tobytes() == weights.tobytes()
+        assert model.scores(rows).ravel().tolist() == before.scores(rows).ravel().tolist()
+        assert model.scores(rows).ravel().tolist() == [0.0, 1.0, 0.0, -2.0, 0.0, 3.0, 0.0, 0.0]
 
 
 def test_a_model_of_an_unknown_loss_is_rejected_by_name(tmp_path):
@@ -309,7 +366,9 @@ def test_facts_that_nest_without_end_are_rejected(tmp_path, monkeypatch):
     arrays, _ = storage.read(tmp_path / "m", "model")
     monkeypatch.setattr(storage.json, "dumps", dumps := json.dumps)
     nested = "[" * 200_000 + "]" * 200_000
-    monkeypatch.setattr(storage.json, "dumps", lambda value: nested if value == {"nested": True} else dumps(value))
+    monkeypatch.setattr(
+        storage.json, "dumps", lambda value, **how: nested if value == {"nested": True} else dumps(value)
+    )
     storage.write(tmp_path / "m", "model", arrays, {"nested": True})
     with pytest.raises(storage.FileError, match="is not as it was written"):
         Model.load(tmp_path / "m")

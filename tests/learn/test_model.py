@@ -75,7 +75,7 @@ def test_sparse_weights_make_small_files(tmp_path):
 def test_the_file_is_a_safetensors_file_with_the_usual_permissions(tmp_path):
     model().save(tmp_path / "m.safetensors")
     with safe_open(tmp_path / "m.safetensors", "numpy") as file:
-        assert {"numbers.bias", "numbers.weight"} <= set(file.keys())
+        assert {"biases", "weights"} <= set(file.keys())
         assert json.loads(file.metadata()["facts"])["loss"] == "logistic"
     (tmp_path / "plain").touch()
     assert (tmp_path / "m.safetensors").stat().st_mode == (tmp_path / "plain").stat().st_mode

@@ -118,8 +118,7 @@ def test_given_classes_are_learned_together(tmp_path):
     "text, options, words",
     [
         ("1 1:1\n2 1:1\n3 1:1\n", {}, "more than two labels: 1, 2, 3; .* --classes 1,2,3, or .* squared"),
-        ("5 1:1\n", {}, "only the label 5 .* --classes"),
-        ("1 1:1\n1 2:1\n", {}, "only the label 1 in all examples"),
+        ("5 1:1\n7 1:1\n8 1:1\n", {}, "more than two labels: 5, 7, 8; .* --classes 5,7,8, or .* squared"),
         ("1 1:1\n-1 1:1\n7 1:1\n", {"classes": (-1, 1)}, r"y\.svm:3:1: found label 7, expected -1 or 1"),
         ("# a\n\n1 1:1\n-2 1:1\n", {"loss": "poisson"}, r"y\.svm:4:1: found label -2, expected 0 or more"),
         ("1 1:1\n-1 99999999999999:1\n", {}, "feature 99999999999999, .* GB of memory; .* --bits"),

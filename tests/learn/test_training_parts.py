@@ -3,6 +3,9 @@
 import dataclasses
 import itertools
 import json
+import os
+import shutil
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -14,6 +17,7 @@ from surefoot.data import DataError
 from surefoot.data.stream import Block, DataWarning, joined
 from surefoot.data.stream.blocks import part_of
 from surefoot.data.stream.faults import Policy
+from surefoot.data.stream.sources import Identity, names
 from surefoot.data.stream.usable import WARNED, usable
 from surefoot.engines.examples import Examples
 from surefoot.learn.checkpoint import Checkpoint, Checkpointer
@@ -92,9 +96,12 @@ def test_a_pass_starts_with_zero_examples_done():
 # Checkpoints
 
 
+FILES = [Identity("a", "/a", (1, 2), 3, 4), Identity("standard input")]
+
+
 def checkpoint(**changes) -> Checkpoint:
     cursor = Cursor(1, 7, CheckSums(1, 2, 3), 0.5, 7.0)
-    facts = {"plan": {"loss": "auto"}, "sizes": {"a": 3}, "learner": {"examples": 7}, "targets": TARGETS.inferred()}
+    facts = {"plan": {"loss": "auto"}, "files": FILES, "learner": {"examples": 7}, "targets": TARGETS.inferred()}
     facts |= {"window": Window(), "first_loss": None, "skipped": {"no label": 2}, "seconds": 1.5}
     return Checkpoint(arrays={"x": np.arange(3.0)}, cursor=cursor, **facts | changes)
 
@@ -113,11 +120,60 @@ def test_a_checkpoint_is_read_as_it_was_written(tmp_path):
 
 def test_a_checkpoint_of_other_settings_or_files_is_rejected(tmp_path):
     made = checkpoint()
-    made.check(tmp_path, {"loss": "auto"}, {"a": 3, "another": 5})
+    made.check(tmp_path, {"loss": "auto"}, FILES)
     with pytest.raises(DataError, match=r"was made with loss 'auto', found 'hinge'; give the same to continue"):
-        made.check(tmp_path, {"loss": "hinge"}, {})
+        made.check(tmp_path, {"loss": "hinge"}, FILES)
+    with pytest.raises(DataError, match=r"was made with files a, standard input, found a; give the same to continue"):
+        made.check(tmp_path, {"loss": "auto"}, FILES[:1])
     with pytest.raises(DataError, match=r"a: had 3 bytes when the checkpoint was made, found 4"):
-        made.check(tmp_path, {"loss": "auto"}, {"a": 4})
+        made.check(tmp_path, {"loss": "auto"}, [replace(FILES[0], size=4), FILES[1]])
+
+
+A = FILES[0]
+SAME = {
+    "another spelling": (A, replace(A, name="./a"), True),
+    "written again": (A, replace(A, place=(1, 9), modified=9), True),
+    "moved": (A, replace(A, path="/b"), True),
+    "copied with its time": (A, replace(A, path="/b", place=(1, 9)), True),
+    "another file of this size": (A, replace(A, path="/b", place=(1, 9), modified=9), False),
+    "another file of this time": (A, replace(A, path="/b", place=(1, 9), size=9), False),
+    "a pipe in its place": (A, Identity("a", "/a"), True),
+    "another pipe": (Identity("a", "/dev/fd/63"), Identity("b", "/dev/fd/62"), True),
+    "a file that was standard input": (Identity("standard input"), A, True),
+    "another URL": (Identity("u", "http://a/b"), Identity("u", "http://a/c"), False),
+    "the same URL": (Identity("u", "http://a/b"), Identity("v", "http://a/b"), True),
+    "a URL in the place of a pipe": (Identity("standard input"), Identity("u", "http://a/b"), False),
+}
+
+
+@pytest.mark.parametrize("case", SAME)
+def test_files_are_the_same_by_what_they_are(case):
+    one, other, same = SAME[case]
+    assert one.is_same(other) == other.is_same(one) == same
+    assert Identity.recorded(json.loads(json.dumps(asdict(one)))) == one
+
+
+def test_a_file_is_the_same_by_any_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "a").write_text("1 1:1\n")
+    (tmp_path / "b").write_text("1 1:2\n")
+    os.utime(tmp_path / "b", (1, 1))
+    found = Identity.of("a")
+    others = ["./a", "folder/../a", str(tmp_path / "a"), *names("[a]")]
+    if hasattr(os, "symlink") and os.name == "posix":
+        (tmp_path / "link").symlink_to("a")
+        (tmp_path / "elsewhere").symlink_to(tmp_path)
+        os.link("a", "another")
+        others += ["link", "elsewhere/a", "another"]
+    for other in others:
+        assert found.is_same(Identity.of(other)), other
+        assert Identity.of(other).name == other
+    assert not found.is_same(Identity.of("b"))
+    os.rename("a", "c")
+    assert found.is_same(Identity.of("c"))
+    shutil.copy2("c", "d")
+    assert found.is_same(Identity.of("d"))
 
 
 def test_checkpoints_are_due_at_intervals(tmp_path):
@@ -275,10 +331,10 @@ def test_a_plan_records_everything_that_determines_the_bits():
     plan = Plan(("a", "b"), classes=(-1.0, 1.0), method=Method(lr=0.1, hyper={"eps": 1e-8}), checkpoint="kept")
     record = plan.record()
     assert json.loads(json.dumps(record)) == record
-    assert {"files", "loss", "classes", "passes", "lr", "l1", "optimizer", "hyper", "reading.format"} <= record.keys()
+    assert {"loss", "classes", "passes", "lr", "l1", "optimizer", "hyper", "reading.format"} <= record.keys()
     assert record["hyper"] == {"eps": 1e-8}
     assert plan.place.name == CHECKPOINT
-    for change in ({"passes": 2}, {"method": Method(lr=0.2)}, {"loss": "hinge"}, {"files": ("a",)}):
+    for change in ({"passes": 2}, {"method": Method(lr=0.2)}, {"loss": "hinge"}):
         assert dataclasses.replace(plan, **change).record() != record
     for change in ({"every": 5}, {"resume": True}, {"evaluate": True}, {"test": ("c",)}):
         assert dataclasses.replace(plan, **change).record() == record

@@ -172,16 +172,13 @@ def trained(plan: Plan, model: Path, quiet: bool) -> Outcome:
     note = (lambda _: None) if quiet else output.note
     try:
         with given.telling(quiet), showing(quiet) as progress:
-            outcome = Training(plan, progress, note).run(keep=lambda learned: learned.save(model))
+            return Training(plan, progress, note).run(keep=lambda learned: learned.save(model))
     except Interrupted as stopped:
         output.note(str(stopped))
         raise typer.Exit(INTERRUPTED) from None
     except DivergedError as error:
         output.error(str(error))
         raise typer.Exit(FAILED) from None
-    if plan.place is not None:  # not needed now that the model is written
-        plan.place.unlink(missing_ok=True)
-    return outcome
 
 
 # Options

@@ -130,7 +130,7 @@ def numbers(outcome: Outcome, summary: Summary) -> dict[str, str]:
 
 def settings(outcome: Outcome, summary: Summary, model: Path) -> list[tuple[str, str]]:
     lines = [line for line in described(summary) if not line[0].startswith(("progressive", "left out"))]
-    return [*lines, ("time", f"{outcome.facts.seconds:.1f} s"), ("model", str(model))]
+    return [*lines, ("time", f"{outcome.seconds:.1f} s"), ("model", str(model))]
 
 
 def bars(top: Sequence[Largest]) -> list[dict[str, Any]]:

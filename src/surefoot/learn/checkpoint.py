@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from surefoot import locks
 from surefoot.data import DataError
+from surefoot.data.stream.sources import Identity
 from surefoot.learn import storage
 from surefoot.learn.cursor import Cursor
 from surefoot.learn.divergence import Window
 from surefoot.learn.targets import Inferred
 
 KIND = "checkpoint"
+LOCK = ".lock"
+"""The ending of the file that says which process trains with a checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -25,8 +29,8 @@ class Checkpoint:
     """What a checkpoint holds.
 
     Attributes:
-        plan: what decides the bits of the model, as `Plan.record` has it.
-        sizes: of the files, in bytes, by name.
+        plan: what decides the bits of the model besides the files, as `Plan.record` has it.
+        files: what they are, in their order.
         arrays, learner: the learner's state.
         targets: what is known of the labels so far.
         cursor: where the training is.
@@ -37,7 +41,7 @@ class Checkpoint:
     """
 
     plan: Mapping[str, Any]
-    sizes: Mapping[str, int]
+    files: Sequence[Identity]
     arrays: Mapping[str, np.ndarray]
     learner: Mapping[str, Any]
     targets: Inferred
@@ -54,7 +58,8 @@ class Checkpoint:
             FileError: that is not possible; the one before is still there.
         """
         facts = {name: value for name, value in vars(self).items() if name != "arrays"}
-        records = {name: asdict(facts[name]) for name in ("cursor", "targets")}
+        records: dict[str, Any] = {name: asdict(facts[name]) for name in ("cursor", "targets")}
+        records["files"] = [asdict(file) for file in self.files]
         storage.write(path, KIND, self.arrays, facts | records)
 
     @classmethod
@@ -65,11 +70,12 @@ class Checkpoint:
             FileError: it is not one, or is corrupt.
         """
         arrays, facts = storage.read(path, KIND)
-        with storage.as_written(path):
-            facts |= {name: dict(facts[name]) for name in ("plan", "sizes", "learner")}
+        with storage.as_written(path, KIND):
+            facts |= {name: dict(facts[name]) for name in ("plan", "learner")}
             begin, lost, constant = facts["window"]
             first = facts["first_loss"]
             facts |= {
+                "files": [Identity.recorded(file) for file in facts["files"]],
                 "cursor": Cursor.of(facts["cursor"]),
                 "targets": Inferred.of(facts["targets"]),
                 "window": Window(int(begin), float(lost), float(constant)),
@@ -79,7 +85,7 @@ class Checkpoint:
             }
             return cls(arrays=arrays, **facts)
 
-    def check(self, path: Path, plan: Mapping[str, Any], sizes: Mapping[str, int]) -> None:
+    def check(self, path: Path, plan: Mapping[str, Any], files: Sequence[Identity]) -> None:
         """Whether a training may continue from it.
 
         Raises:
@@ -89,16 +95,22 @@ class Checkpoint:
             made, found = self.plan.get(name), plan.get(name)
             if made != found:
                 option = name.removeprefix("reading.").replace("_", "-")
+                raise _other(path, option, repr(made), repr(found))
+        if len(files) != len(self.files) or not all(map(Identity.is_same, self.files, files)):
+            raise _other(path, "files", *(", ".join(file.name for file in each) for each in (self.files, files)))
+        for before, now in zip(self.files, files, strict=True):
+            if None not in (before.size, now.size) and before.size != now.size:
                 raise DataError(
-                    f"{path}: was made with {option} {made!r}, found {found!r}; give the same to continue, or start "
+                    f"{now.name}: had {before.size:,} bytes when the checkpoint was made, found {now.size:,}; start "
                     "again in another folder"
                 )
-        for file, size in sizes.items():
-            if (before := self.sizes.get(file, size)) != size:
-                raise DataError(
-                    f"{file}: had {before:,} bytes when the checkpoint was made, found {size:,}; start again in "
-                    "another folder"
-                )
+
+
+def _other(path: Path, option: str, made: str, found: str) -> DataError:
+    return DataError(
+        f"{path}: was made with {option} {made}, found {found}; give the same to continue, or start again in another "
+        "folder"
+    )
 
 
 class Checkpointer:
@@ -116,6 +128,35 @@ class Checkpointer:
         storage.check_place(path)
         self.path, self.every = path, every
         self.examples, self._moment = 0, time.perf_counter()
+
+    @contextlib.contextmanager
+    def locked(self, note: Callable[[str], None]) -> Iterator[None]:
+        """While a training uses the folder, no other one may: each would replace what the other has learned.
+
+        Args:
+            note: is called where the file system does not support locks.
+
+        Raises:
+            FileError: another process uses it.
+        """
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(locks.held(self.path.with_suffix(LOCK)))
+            except locks.HeldError as held:
+                raise storage.FileError(
+                    f"{self.path.parent}: is in use by another training, {held}; wait until it ends, or give another "
+                    "folder"
+                ) from None
+            except OSError as error:
+                note(
+                    f"{self.path.parent} cannot be locked ({storage.reason(error)}): do not start another training "
+                    "with this folder."
+                )
+            yield
+
+    def remove(self) -> None:
+        """Removes the checkpoint, which is not needed once the model is written."""
+        self.path.unlink(missing_ok=True)
 
     def due(self, examples: int) -> bool:
         """Whether it is time for another one, after this many examples."""
@@ -135,9 +176,3 @@ class Checkpointer:
     def kept(self, examples: int) -> None:
         """From now on counts from the checkpoint after this many examples."""
         self.examples, self._moment = examples, time.perf_counter()
-
-
-def sizes(files: Iterable[Any]) -> dict[str, int]:
-    """Bytes of those that are files on a disk, by name."""
-    names = [file for file in files if isinstance(file, str) and os.path.isfile(file)]
-    return {name: os.path.getsize(name) for name in names}

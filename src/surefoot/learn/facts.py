@@ -70,7 +70,6 @@ class Facts:
         rates: all of the mixture.
         skipped: lines that could not be used, by reason.
         diverged: why the training stopped early; None where it did not.
-        seconds: that it took.
         names: of hashed features; None where features are numbered.
     """
 
@@ -86,7 +85,6 @@ class Facts:
     rates: tuple[RateFacts, ...]
     skipped: Mapping[str, int]
     diverged: str | None
-    seconds: float
     names: NameFacts | None = None
 
     @classmethod
@@ -110,7 +108,6 @@ class Facts:
             rates=tuple(RateFacts(rate(r["lr"]), bool(r["implicit"]), float(r["weight"])) for r in record["rates"]),
             skipped={reason: int(lines) for reason, lines in record["skipped"].items()},
             diverged=None if record["diverged"] is None else text(record["diverged"]),
-            seconds=restoring.real(record, "seconds"),
             names=None if names is None else NameFacts(**{name: restoring.whole(names, name) for name in names}),
         )
 

@@ -92,11 +92,12 @@ class Summary:
 
 def largest(model: Model, top: int) -> list[Largest]:
     """The weights of largest magnitude, in descending order."""
-    flat = np.abs(model.weights).ravel()
+    weights = model.numbers["weight"][:, 0]
+    flat = np.abs(weights).ravel()
     chosen = np.argsort(-flat, kind="stable")[:top]
     found = []
-    for row, output in zip(*np.unravel_index(chosen, model.weights.shape), strict=True):
-        weight, feature = float(model.weights[row, output]), row if model.ids is None else model.ids[row]
+    for row, output in zip(*np.unravel_index(chosen, weights.shape), strict=True):
+        weight, feature = float(weights[row, output]), row if model.ids is None else model.ids[row]
         if weight == 0.0:
             break
         count = rate = None
@@ -112,8 +113,8 @@ def largest(model: Model, top: int) -> list[Largest]:
 
 def summary(model: Model, top: int = 20) -> Summary:
     """The model in numbers, with its `top` largest weights."""
-    features, outputs = model.weights.shape
-    nonzero = int(np.count_nonzero(model.weights))
+    features, outputs = model.features, len(model.biases)
+    nonzero = int(np.count_nonzero(model.numbers["weight"]))
     return Summary(
         loss=loss_text(model.targets.loss),
         metric=model.targets.loss.metric.name,
@@ -122,7 +123,7 @@ def summary(model: Model, top: int = 20) -> Summary:
         outputs=outputs,
         biases=tuple(map(float, model.biases)),
         nonzero_weights=nonzero,
-        sparsity=1.0 - nonzero / max(model.weights.size, 1),
+        sparsity=1.0 - nonzero / max(features * outputs, 1),
         occurrence=occurrence(model),
         largest=tuple(largest(model, top)),
         reading=model.reading,
@@ -138,7 +139,7 @@ def occurrence(model: Model) -> Occurrence | None:
     seen = len(stats.features)
     values = np.quantile(stats.rates, [*QUANTILES.values()]).tolist() if seen else []
     rates = dict(zip(QUANTILES, values, strict=False))
-    return Occurrence(seen, len(model.weights) - seen, int(np.count_nonzero(stats.frozen)), rates)
+    return Occurrence(seen, model.features - seen, int(np.count_nonzero(stats.frozen)), rates)
 
 
 def described(found: Summary) -> list[tuple[str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 from collections.abc import Mapping
@@ -10,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from surefoot import models, system
+from surefoot import models
 from surefoot.data.reading import ReadOptions
-from surefoot.data.stream import Block, Names
+from surefoot.data.stream import Block
 from surefoot.engines import restoring
 from surefoot.learn import storage
 from surefoot.learn.divergence import State
@@ -20,16 +21,18 @@ from surefoot.learn.expansion import expanded
 from surefoot.learn.facts import Facts
 from surefoot.learn.feature_stats import FeatureStats
 from surefoot.learn.learner import Learner
+from surefoot.learn.stored import Stored, Written, array_name, check_finite, check_rising, compact, narrow, written
 from surefoot.learn.targets import Targets
 from surefoot.losses import Loss, LossError
 from surefoot.losses.recalled import recalled, recorded
-from surefoot.models import Architecture, Part
+from surefoot.models import Architecture
 
 KIND = "model"
 MEMORY = "memory."
 """What the names of the learner's arrays begin with."""
-TABLES = 3
-"""Copies of a table in float64 that inspecting a model takes, at most."""
+IDS = "features.ids"
+LOOKUP = 1 << 22
+"""Features of which a table of rows takes 32 MB."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,7 @@ class Model:
         memory: the learner's state, from which it can be learned on; None where it was not kept.
         ids: the id of each row of the numbers of features, rising; None where ids are rows. Of a part that begins with
             other numbers than 0, only features that have occurred have rows.
+        size: of the table of features, where it was written without rows of zeros, and `numbers` have only the others.
     """
 
     numbers: Mapping[str, np.ndarray]
@@ -63,6 +67,7 @@ class Model:
     facts: Facts | None = None
     memory: State | None = None
     ids: np.ndarray | None = None
+    size: int | None = None
 
     @classmethod
     def of(cls, learner: Learner, targets: Targets, memory: bool = False, **known: Any) -> Model:
@@ -100,7 +105,13 @@ class Model:
     @property
     def weights(self) -> np.ndarray:
         """Of a linear model, (features, outputs)."""
-        return self.numbers["weight"][:, 0]
+        found = self.numbers["weight"][:, 0]
+        if self.size is None:
+            return found
+        table = np.zeros((self.size, found.shape[1]), found.dtype)
+        if self.ids is not None:
+            table[self.ids] = found
+        return table
 
     @property
     def biases(self) -> np.ndarray:
@@ -111,7 +122,7 @@ class Model:
     def features(self) -> int:
         """Rows of features; where ids are rows, one more than the largest that has occurred."""
         parts = self.architecture.parts
-        return max(len(array) for name, array in self.numbers.items() if parts[name].of == "feature")
+        return self.size or max(len(array) for name, array in self.numbers.items() if parts[name].of == "feature")
 
     def scores(self, block: Block) -> np.ndarray:
         """What is predicted for each row before any link function, in float64, (n, outputs).
@@ -127,10 +138,21 @@ class Model:
         """The row of each id, −1 for features that are not known."""
         if self.ids is None:
             return np.where((ids >= 0) & (ids < self.features), ids, -1)
+        if self._lookup is not None:
+            return np.where((ids >= 0) & (ids < self.features), self._lookup.take(ids, mode="clip"), -1)
         if not len(self.ids):
             return np.full(len(ids), -1)
         places = np.minimum(np.searchsorted(self.ids, ids), len(self.ids) - 1)
         return np.where(self.ids[places] == ids, places, -1)
+
+    @functools.cached_property
+    def _lookup(self) -> np.ndarray | None:
+        """The row of each id, where a table of them is small: it is faster than a search."""
+        if not self.size or self.size > LOOKUP:
+            return None
+        table = np.full(self.size, -1)
+        table[self.ids] = np.arange(len(table[self.ids]))
+        return table
 
     def predict(self, block: Block) -> np.ndarray:
         """The predicted labels, (n,)."""
@@ -156,14 +178,16 @@ class Model:
         """
         arrays = {}
         for name, numbers in self.numbers.items():
-            arrays |= compact(f"numbers.{name}", numbers.reshape(len(numbers), math.prod(numbers.shape[1:])))
+            table = numbers.reshape(len(numbers), math.prod(numbers.shape[1:]))
+            of_features = self.architecture.parts[name].of == "feature"
+            arrays |= compact(array_name(name), table, *((self.ids, self.size) if of_features else (None, None)))
         if self.stats is not None:
             arrays |= {f"stats.{name}": array for name, array in vars(self.stats).items()}
             arrays["stats.frozen"] = self.stats.frozen.astype(np.uint8)
         if self.names:
             arrays |= written(self.names)
-        if self.ids is not None:
-            arrays["ids"] = self.ids
+        if self.ids is not None and self.size is None:
+            arrays[IDS] = self.ids
         description = {
             "model": self.architecture.name,
             "center": self.center,
@@ -194,19 +218,16 @@ class Model:
             LossError: it was trained with another loss.
         """
         arrays, description = storage.read(path, KIND)
-        with storage.as_written(path):
+        with storage.as_written(path, KIND):
             architecture = _architecture(path, description["model"])
             targets = _targets(path, description, loss)
-            numbers = {
-                name: numbers_of(name, part, targets.outputs, arrays) for name, part in architecture.parts.items()
-            }
-            rows = {len(numbers[name]) for name, part in architecture.parts.items() if part.of == "feature"}
-            if len(rows) != 1:
-                raise ValueError(f"parts have numbers of {sorted(rows)} features")
-            facts, ids, stats = description["facts"], ids_of(arrays, *rows), stats_of(arrays, targets.outputs)
+            stats = stats_of(arrays, targets.outputs)
+            numbers, ids, size = numbers_of(architecture, targets.outputs, arrays, stats)
             if stats is not None:
-                check_known(stats, ids, *rows)
-            reading = reading_of(description["reading"], max(rows) if ids is None else ids.max(initial=-1) + 1)
+                check_known(stats, ids, size)
+            facts = description["facts"]
+            is_whole = ids is None or IDS in arrays
+            reading = reading_of(description["reading"], size if ids is None else int(ids.max(initial=-1)) + 1)
             return cls(
                 numbers,
                 targets,
@@ -218,6 +239,7 @@ class Model:
                 facts=None if facts is None else Facts.of(facts),
                 memory=memory_of(arrays, description),
                 ids=ids,
+                size=None if is_whole else size,
             )
 
 
@@ -253,12 +275,12 @@ def ids_of(arrays: Mapping[str, np.ndarray], rows: int) -> np.ndarray | None:
     Raises:
         ValueError: there are more or fewer, or they are not ids that rise.
     """
-    if "ids" not in arrays:
+    if IDS not in arrays:
         return None
-    check_rising("ids", arrays["ids"])
-    if len(arrays["ids"]) != rows:
-        raise ValueError(f"found {len(arrays['ids'])} ids of {rows} features")
-    return arrays["ids"].astype(np.int64)
+    check_rising(IDS, arrays[IDS])
+    if len(arrays[IDS]) != rows:
+        raise ValueError(f"found {len(arrays[IDS])} ids of {rows} features")
+    return arrays[IDS].astype(np.int64)
 
 
 def reading_of(record: Mapping[str, Any] | None, features: int) -> ReadOptions | None:
@@ -284,31 +306,37 @@ def memory_of(arrays: Mapping[str, np.ndarray], description: Mapping[str, Any]) 
     return kept, dict(description["memory"])
 
 
-def numbers_of(name: str, part: Part, outputs: int, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
-    """A part's numbers in a file, (features or 1, width, outputs).
+def numbers_of(
+    architecture: Architecture, outputs: int, arrays: Mapping[str, np.ndarray], stats: FeatureStats | None
+) -> tuple[dict[str, np.ndarray], np.ndarray | None, int]:
+    """The numbers of all parts in a file, the ids of their rows, and the size of the features' table.
+
+    What they take in memory is in proportion to the file, whatever size it claims: of a table without rows of zeros,
+    only the features that have numbers or statistics get rows.
 
     Raises:
-        KeyError, ValueError: there are none, or they do not fit.
+        KeyError, ValueError: some are missing, or do not fit.
     """
-    table = table_of(f"numbers.{name}", arrays)
-    check_finite(f"numbers.{name}", arrays.get(f"numbers.{name}.values", table))
-    if table.ndim != 2 or table.dtype.kind != "f" or (part.of == "model" and len(table) != 1):
-        raise ValueError(f"numbers.{name}: found {table.dtype} of shape {table.shape}")
-    return table.reshape(len(table), part.width, outputs)
-
-
-def check_finite(name: str, array: np.ndarray) -> None:
-    """Raises ValueError unless all numbers of an array are finite."""
-    if array.dtype.kind not in "iuf" or not np.isfinite(array).all():
-        raise ValueError(f"{name}: found {array.dtype} with NaN or infinity, expected finite numbers")
-
-
-def check_rising(name: str, array: np.ndarray) -> None:
-    """Raises ValueError unless an array holds whole numbers from 0 on that rise, each once."""
-    if array.dtype.kind not in "iu" or array.ndim != 1:
-        raise ValueError(f"{name}: found {array.dtype} of shape {array.shape}, expected whole numbers in a row")
-    if len(array) and (array[0] < 0 or (array[1:] <= array[:-1]).any()):
-        raise ValueError(f"{name}: found a negative number, or one that is not above the one before; expected neither")
+    parts = architecture.parts
+    stored = {name: Stored.of(array_name(name), arrays, part.width * outputs) for name, part in parts.items()}
+    of_features = [stored[name] for name, part in parts.items() if part.of == "feature"]
+    size, *others = {table.size for table in of_features}
+    if others:
+        raise ValueError(f"parts have numbers of {sorted((size, *others))} features")
+    ids = rows = ids_of(arrays, size)
+    if ids is not None:
+        rows = np.arange(size)
+    elif all(table.rows is not None for table in of_features):
+        seen = () if stats is None else (stats.features[stats.features < size],)
+        places = [table.rows for table in of_features if table.rows is not None]
+        ids = rows = np.unique(np.concatenate([*places, *seen])).astype(np.int64)
+    numbers = {}
+    for name, part in parts.items():
+        if part.of == "model" and stored[name].size != 1:
+            raise ValueError(f"{array_name(name)}: found {stored[name].size} rows, expected 1")
+        table = stored[name].at(rows if part.of == "feature" else None)
+        numbers[name] = table.reshape(len(table), part.width, outputs)
+    return numbers, ids, size
 
 
 def _targets(path: str | os.PathLike[str], description: Mapping[str, Any], loss: str | Loss | None) -> Targets:
@@ -342,87 +370,3 @@ def _architecture(path: str | os.PathLike[str], name: str) -> Architecture:
         raise storage.FileError(
             f"{path}: {error}; register it in surefoot.models.REGISTRY to load this model"
         ) from None
-
-
-def narrow(array: np.ndarray) -> np.ndarray:
-    """Whole numbers in 32 bits where they fit."""
-    if array.dtype == np.int64 and array.max(initial=0) <= np.iinfo(np.int32).max:
-        return array.astype(np.int32)
-    return array
-
-
-def compact(name: str, table: np.ndarray) -> dict[str, np.ndarray]:
-    """A table of numbers, as rows that are not zero and their places where that is smaller."""
-    rows = np.flatnonzero(table.any(axis=1))
-    if len(rows) * (table.shape[1] * table.itemsize + 4) >= table.nbytes:
-        return {name: table}
-    return {f"{name}.rows": rows, f"{name}.values": table[rows], f"{name}.shape": np.array(table.shape)}
-
-
-def table_of(name: str, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
-    """The table that `compact` was given."""
-    if name in arrays:
-        return arrays[name]
-    values, places = arrays[f"{name}.values"], arrays[f"{name}.rows"]
-    check_rising(f"{name}.rows", places)
-    rows, columns = map(int, arrays[f"{name}.shape"])
-    if TABLES * rows * columns * 8 > system.memory():
-        raise ValueError(f"{name}: found a table of {rows:,} rows, more than there is memory for")
-    if len(places) and places[-1] >= rows:
-        raise ValueError(f"{name}: found rows {places[0]} … {places[-1]} of {rows}")
-    if values.shape != (len(places), columns):
-        raise ValueError(f"{name}: found values of shape {values.shape}, expected ({len(places)}, {columns})")
-    table = np.zeros((rows, columns), values.dtype)
-    table[places] = values
-    return table
-
-
-def written(names: Mapping[int, str]) -> dict[str, np.ndarray]:
-    """Names as arrays: features, where the name of each ends, and all names one after the other in UTF-8."""
-    if isinstance(names, Written):
-        return names.arrays
-    arrays = names.arrays() if isinstance(names, Names) else None
-    if arrays is None:
-        texts = [name.encode() for name in names.values()]
-        ends = np.cumsum([len(text) for text in texts])
-        features, text = np.array([*names], np.int64), np.frombuffer(b"".join(texts), np.uint8)
-    else:
-        features, ends, text = arrays["slots"], arrays["ends"], arrays["text"]
-    return {"names.features": features, "names.ends": ends, "names.text": text}
-
-
-class Written(Mapping[int, str]):
-    """Names from a file, which are decoded when they are asked for.
-
-    Raises:
-        KeyError, ValueError: arrays are missing, or do not fit together.
-    """
-
-    def __init__(self, arrays: Mapping[str, np.ndarray]):
-        self.arrays = {name: arrays[name] for name in ("names.features", "names.ends", "names.text")}
-        self._order = np.argsort(self.arrays["names.features"], kind="stable")
-        self._sorted = self.arrays["names.features"][self._order]
-        self._check()
-
-    def _check(self) -> None:
-        features, ends, text = self.arrays.values()
-        check_rising("names.features", self._sorted)
-        if ends.dtype.kind not in "iu" or ends.shape != features.shape or text.dtype != np.uint8 or text.ndim != 1:
-            raise ValueError(f"names: found {ends.shape} ends of {features.shape} features, in {text.dtype}")
-        if (np.diff(ends, prepend=0) < 0).any() or ends[-1:].sum() != len(text):
-            raise ValueError(f"names.ends: found ends that do not rise to {len(text)}, where the text ends")
-
-    def __len__(self) -> int:
-        return len(self._sorted)
-
-    def __iter__(self):
-        return iter(self.arrays["names.features"].tolist())
-
-    def __getitem__(self, feature: int) -> str:
-        place = int(np.searchsorted(self._sorted, feature))
-        if place == len(self._sorted) or self._sorted[place] != feature:
-            raise KeyError(feature)
-        number = int(self._order[place])
-        ends = self.arrays["names.ends"]
-        begin = int(ends[number - 1]) if number else 0
-        return self.arrays["names.text"][begin : int(ends[number])].tobytes().decode("utf-8", "replace")

@@ -16,8 +16,8 @@ from surefoot.learn.settings import AUTO, Method
 from surefoot.losses import Loss
 
 CHECKPOINT, EVERY = "checkpoint.safetensors", 60.0
-DECIDE = ("files", "loss", "parameter", "classes", "passes", "on_error", "max_errors")
-"""What of a plan, besides how files are read and the method, decides the bits of the model."""
+DECIDE = ("loss", "parameter", "classes", "passes", "on_error", "max_errors")
+"""What of a plan, besides the files, how they are read and the method, decides the bits of the model."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class Plan:
         return None if self.checkpoint is None else Path(self.checkpoint) / CHECKPOINT
 
     def record(self) -> dict[str, Any]:
-        """What decides the bits of the model, as JSON gives it back."""
+        """What decides the bits of the model besides the files, as JSON gives it back."""
         reading = {f"reading.{name}": value for name, value in self.reading.record().items()}
         known = {name: getattr(self, name) for name in DECIDE} | reading | self.method.record()
         known["loss"] = self.loss if self.loss == AUTO else losses.described(self.loss)
@@ -127,11 +127,13 @@ class Outcome:
 
     Attributes:
         model: what was learned.
+        seconds: that the training took, with those before it was resumed.
         progressive, test: evaluations for a report, where the plan has them.
         diverged: why the training stopped early; the model is then the last good one.
     """
 
     model: Model
+    seconds: float
     progressive: Evaluation | None = None
     test: Evaluation | None = None
     diverged: str | None = None

@@ -19,9 +19,16 @@ import numpy as np
 from surefoot.atomic_write import atomic_write, check
 from surefoot.records.files import RecordError
 
-VERSION = 2
+VERSION = 3
 DTYPES = {"<f4": "F32", "<f8": "F64", "<i4": "I32", "<i8": "I64", "|u1": "U8"}
 """What safetensors calls the types of arrays."""
+
+
+REMEDIES = {
+    "model": "train again",
+    "checkpoint": "remove it to train from the beginning",
+}
+"""What to do about a file that cannot be used, by its kind."""
 
 
 class FileError(ValueError):
@@ -42,7 +49,7 @@ def write(path: str | os.PathLike[str], kind: str, arrays: Mapping[str, np.ndarr
     """
     path = Path(path)
     contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    metadata = {"surefoot": f"{kind} {VERSION}", "facts": json.dumps(facts)}
+    metadata = {"surefoot": f"{kind} {VERSION}", "facts": json.dumps(facts, sort_keys=True)}
     metadata["checksum"] = checksum(contiguous, metadata)
     try:
         with atomic_write(path, sync=True) as file:
@@ -79,6 +86,8 @@ def read(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, np.ndarray]
 
     if os.path.isdir(path):
         raise FileError(f"{path}: is a folder, expected a file; name a file in it")
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise FileError(f"{path}: is a pipe or device, expected a file; save it to one first")
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
@@ -89,24 +98,24 @@ def read(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, np.ndarray]
         raise FileError(f"{path}: cannot be read: {reason(error)}") from None
     except (SafetensorError, TypeError, ValueError) as error:
         raise FileError(
-            f"{path}: not a Surefoot {kind}, or truncated ({error}); copy it again, or train again"
+            f"{path}: not a Surefoot {kind}, or truncated ({error}); copy it again, or {REMEDIES[kind]}"
         ) from None
     found, _, version = metadata.get("surefoot", "").partition(" ")
     if found != kind:
         raise FileError(f"{path}: is {f'a {found}' if found else 'another safetensors file'}, expected a {kind}")
     if version != str(VERSION):
         raise FileError(
-            f"{path}: was written by another version of Surefoot (file version {version}, expected {VERSION}); train "
-            "again"
+            f"{path}: was written by another version of Surefoot (file version {version}, expected {VERSION}); "
+            f"{REMEDIES[kind]}"
         )
     if metadata.pop("checksum", None) != checksum(arrays, metadata):
-        raise FileError(f"{path}: checksum mismatch; the file is corrupt: copy it again, or train again")
-    with as_written(path):
+        raise FileError(f"{path}: checksum mismatch, the file is corrupt; copy it again, or {REMEDIES[kind]}")
+    with as_written(path, kind):
         return arrays, dict(json.loads(metadata["facts"]))
 
 
 @contextlib.contextmanager
-def as_written(path: str | os.PathLike[str]) -> Iterator[None]:
+def as_written(path: str | os.PathLike[str], kind: str) -> Iterator[None]:
     """While what a file holds is put together again: what does not fit was edited, and checksums can be made again.
 
     Raises:
@@ -118,7 +127,7 @@ def as_written(path: str | os.PathLike[str]) -> Iterator[None]:
         raise
     except (ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError, TypeError, ValueError) as error:
         why = f"no {error}" if isinstance(error, KeyError) else str(error).partition("\n")[0]
-        raise FileError(f"{path}: is not as it was written ({why}); copy it again, or train again") from None
+        raise FileError(f"{path}: is not as it was written ({why}); copy it again, or {REMEDIES[kind]}") from None
 
 
 def checksum(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> str:

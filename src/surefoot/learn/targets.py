@@ -20,17 +20,31 @@ SIGNS, BITS = (-1.0, 1.0), (0.0, 1.0)
 
 @dataclass(frozen=True)
 class Inferred:
-    """What is known of targets after some labels: the name of the loss, the classes, and `Targets.single`."""
+    """What is known of targets after some labels: the name of the loss, the classes, and `Targets.only`."""
 
     loss: str | None
     classes: tuple[float, ...] | None
-    single: bool
+    only: float | None
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> Inferred:
-        """What JSON gives back."""
-        classes = record["classes"]
-        return cls(record["loss"], None if classes is None else tuple(map(float, classes)), bool(record["single"]))
+        """What JSON gives back.
+
+        Raises:
+            KeyError, TypeError, ValueError: something is missing, or cannot have been inferred.
+        """
+        loss, classes, only = (record[name] for name in ("loss", "classes", "only"))
+        if not isinstance(loss, str | None):
+            raise TypeError(f"found loss {loss!r}, expected a name")
+        classes = None if classes is None else tuple(map(float, classes))
+        if classes is not None and (
+            len(classes) < 2 or not np.isfinite(classes).all() or sorted({*classes}) != [*classes]
+        ):
+            raise ValueError(f"found classes {classes}, expected at least two labels that rise")
+        only = None if only is None else float(only)
+        if only is not None and only not in (classes or ()):
+            raise ValueError(f"found {only} as the only label, expected one of the classes")
+        return cls(loss, classes, only)
 
 
 class Targets:
@@ -42,7 +56,8 @@ class Targets:
         classes: the labels there may be, in ascending order; inferred by default.
 
     Attributes:
-        single: the label 1 is the only one so far, which leaves open whether the other one is 0 or −1.
+        only: the only label so far, where classes are inferred; None once there was another. If it is 1, the other one
+            may still turn out to be 0 or −1.
 
     >>> targets = Targets()
     >>> targets.begin(np.array([1.0, -1.0, 1.0]))
@@ -53,7 +68,8 @@ class Targets:
     def __init__(self, loss: str | Loss = AUTO, classes: Sequence[float] | None = None):
         self.decided = None if loss == AUTO else losses.get(loss)
         self.classes = None if classes is None else tuple(sorted(map(float, classes)))
-        self.single = False
+        self.only: float | None = None
+        self._given = self.classes is not None
         if self.classes is None:
             return
         if len(set(self.classes)) < max(len(self.classes), 2):
@@ -90,49 +106,58 @@ class Targets:
                 "found no label among the first examples, expected some to learn from (for a table, name their column "
                 "with --target)"
             )
+        if self.decided is None and len(found) != 2 and not all(label.is_integer() for label in found):
+            self.decided = losses.FOR_NUMBERS
+            return
         if len(found) > 2:
-            if self.decided is None and not all(label.is_integer() for label in found):
-                self.decided = losses.FOR_NUMBERS
-                return
             raise DataError(
                 f"found more than two labels: {listed(found)}; list those of classes with --classes, as in "
                 f"--classes {listed(found[:3], ',')}, or use --loss {losses.FOR_NUMBERS.name} to predict numbers"
             )
-        if not (set(found) <= set(SIGNS) or set(found) <= set(BITS) or len(found) == 2):
-            raise DataError(
-                f"found only the label {listed(found)} among the first examples, expected two; list both with "
-                f"--classes, or use --loss {losses.FOR_NUMBERS.name} to predict numbers"
-            )
         self.decided = self.decided or losses.FOR_TWO_CLASSES
-        self.single = found == (1.0,)
-        self.classes = SIGNS if set(found) <= set(SIGNS) else BITS if set(found) <= set(BITS) else found
+        self.only = found[0] if len(found) == 1 else None
+        pair = found if len(found) == 2 else tuple(sorted((0.0, *found)))  # 0 is the other one unless it is −1
+        self.classes = SIGNS if set(found) <= set(SIGNS) else BITS if set(found) <= set(BITS) else pair
 
     def of(self, labels: np.ndarray) -> np.ndarray:
         """Targets as engines take them: 0 or 1, the number of the class, or the label; NaN for unusable labels."""
         labels = np.asarray(labels, np.float64)
         if self.classes is None:
             return np.where(labels >= 0, labels, np.nan) if self.loss.target == "count" else labels
-        if self.single:
-            other = {label for label in (0.0, -1.0) if (labels == label).any()}
-            self.single = not other
-            self.classes = BITS if other == {0.0} else SIGNS
+        if self.only is not None:
+            self._look_for_another(labels)
         place = np.minimum(np.searchsorted(self.classes, labels), len(self.classes) - 1)
         return np.where(np.asarray(self.classes)[place] == labels, place, np.nan)
 
+    def _look_for_another(self, labels: np.ndarray) -> None:
+        """Whether a second label is among these, which decides where the first one was 1."""
+        assert self.classes is not None
+        if self.only == 1.0:
+            other = {label for label in (0.0, -1.0) if (labels == label).any()}
+            self.classes = BITS if other == {0.0} else SIGNS
+        else:
+            other = {label for label in self.classes if label != self.only and (labels == label).any()}
+        self.only = None if other else self.only
+
     def inferred(self) -> Inferred:
         """What is known so far."""
-        return Inferred(None if self.decided is None else self.decided.name, self.classes, self.single)
+        return Inferred(None if self.decided is None else self.decided.name, self.classes, self.only)
 
     def restore(self, known: Inferred) -> None:
         """Continues with what was inferred before."""
         if self.decided is None and known.loss is not None:
             self.decided = losses.get(known.loss)
-        self.single, self.classes = known.single, known.classes
+        self.only, self.classes = known.only, known.classes
 
-    def end(self) -> None:
-        """Raises DataError if there never was more than one label."""
-        if self.single:
-            raise DataError("found only the label 1 in all examples, expected two labels")
+    def remark(self) -> str | None:
+        """What is to be known at the end of all examples: that they have one label alone."""
+        if self.only is None or self.classes is None:
+            return None
+        other = next(label for label in self.classes if label != self.only)
+        return (
+            f"All examples have the label {shown(self.only)}, which the model predicts; the other label is taken to be "
+            f"{shown(other)}: list both with --classes if it is another one."
+        )
 
     def fault(self, label: float) -> tuple[str, str]:
         """Why a label cannot be used: the kind of fault, and what was found and expected."""
@@ -140,7 +165,8 @@ class Targets:
             return "no label", "found no label, expected one to learn from"
         if self.classes is None:
             return "label is negative", f"found label {shown(label)}, expected 0 or more for {self.loss.name} loss"
-        return "unknown class", f"found label {shown(label)}, expected {listed(self.classes, ' or ')}"
+        inferred = "" if self._given else ", as among the first examples; list all labels with --classes"
+        return "unknown class", f"found label {shown(label)}, expected {listed(self.classes, ' or ')}{inferred}"
 
     def labels(self, predictions: np.ndarray) -> np.ndarray:
         """The predicted labels, (n,): the class with the largest prediction, or the number itself."""

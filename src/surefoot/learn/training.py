@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator
-from contextlib import closing
+from contextlib import closing, nullcontext
 from itertools import chain
 
 import numpy as np
@@ -15,7 +15,7 @@ from surefoot.data import DataError
 from surefoot.data.stream import Block, sources
 from surefoot.engines.examples import Examples
 from surefoot.learn import storage
-from surefoot.learn.checkpoint import Checkpoint, Checkpointer, sizes
+from surefoot.learn.checkpoint import KIND, Checkpoint, Checkpointer
 from surefoot.learn.cursor import Cursor
 from surefoot.learn.divergence import Divergence
 from surefoot.learn.evaluation import Evaluation
@@ -63,6 +63,7 @@ class Training:
             if not sources.is_read_once(file):  # a missing file is reported before anything is learned
                 sources.opened(file, sources.name_of(file)).close()
         self.stream = plan.reading.open(plan.files, on_error=plan.on_error, max_errors=plan.max_errors)
+        self.files = [sources.Identity.of(file) for file in self.stream.files]
         self.learner: Learner | None = None
         self.first_labels = np.empty(0)
         self.cursor = Cursor()
@@ -79,19 +80,24 @@ class Training:
         """Learns, and measures the loss on the test part.
 
         Args:
-            keep: is called with the model before it is tested, which may fail.
+            keep: is called with the model before it is tested, which may fail; then the checkpoint is removed.
 
         Raises:
             DataError: the files cannot be learned from.
             Interrupted: Ctrl-C; a checkpoint was made if there is a folder for it.
-            FileError: a checkpoint could not be written or does not fit.
+            FileError: a checkpoint could not be written or does not fit, or another training uses its folder.
         """
+        with nullcontext() if self.checkpointer is None else self.checkpointer.locked(self.note):
+            return self._run(keep)
+
+    def _run(self, keep: Callable[[Model], None] | None) -> Outcome:
         diverged = None
         self._resume()
         try:
             while self.cursor.number < self.plan.passes:
                 self._pass()
-            self.targets.end()
+            if remark := self.targets.remark():
+                self.note(remark)
         except DivergedError as error:
             diverged = str(error)
             self.learner = self.divergence.last_good(self._settings(), diverged)
@@ -100,8 +106,10 @@ class Training:
         model = self.model(diverged)
         if keep is not None:
             keep(model)
+            if self.checkpointer is not None:
+                self.checkpointer.remove()
         test = self._test(model) if self.plan.test and diverged is None else None
-        return Outcome(model, self.evaluation, test, diverged)
+        return Outcome(model, self.clock.total, self.evaluation, test, diverged)
 
     def _pass(self) -> None:
         """The rest of the present pass."""
@@ -113,8 +121,9 @@ class Training:
                     self._learn(examples)
         self.skipped = dict(self.stream.policy.counts)
         if self.learner is None:
-            files = ", ".join(map(str, self.plan.files))
-            raise DataError(f"{files}: found no example to learn from; lines skipped: {self.stream.policy.summary()}")
+            raise DataError(
+                f"{self._names()}: found no example to learn from; lines skipped: {self.stream.policy.summary()}"
+            )
         self.first_loss = self.learner.loss if self.first_loss is None else self.first_loss
         self.cursor = self.cursor.next_pass(self.learner.lost, self.learner.weight)
 
@@ -134,11 +143,15 @@ class Training:
             self._begin_targets(block)
         return for_model(self.plan.method.architecture, self.stream, self.targets, block)
 
+    def _names(self) -> str:
+        """The files as they were given, for messages."""
+        return ", ".join(map(sources.name_of, self.plan.files))
+
     def _begin_targets(self, block: Block) -> None:
         try:
             self.targets.begin(block.labels)
         except DataError as error:
-            raise DataError(f"{', '.join(map(str, self.plan.files))}: {error}") from None
+            raise DataError(f"{self._names()}: {error}") from None
         if self.targets.classes is not None and len(block) > 1 and (block.labels == block.labels[0]).all():
             self.note(
                 f"The first {len(block):,} examples all have the same label. Little can be learned from examples "
@@ -197,7 +210,7 @@ class Training:
         arrays, numbers = self.learner.state()
         checkpoint = Checkpoint(
             plan=self.plan.record(),
-            sizes=sizes(self.stream.files),
+            files=self.files,
             arrays=arrays,
             learner=numbers,
             targets=self.targets.inferred(),
@@ -228,8 +241,8 @@ class Training:
                 f"{path}: a checkpoint already exists here; continue with --resume, or remove the file to start again"
             )
         saved = Checkpoint.read(path)
-        saved.check(path, self.plan.record(), sizes(self.stream.files))
-        with storage.as_written(path):
+        saved.check(path, self.plan.record(), self.files)
+        with storage.as_written(path, KIND):
             self.targets.restore(saved.targets)
             settings = self._settings()
             learner = self.learner = Learner.from_state(settings, saved.arrays, saved.learner)
@@ -265,7 +278,7 @@ class Training:
     def model(self, diverged: str | None = None) -> Model:
         """The model as it is now."""
         assert self.learner is not None
-        targets = Targets(self.targets.loss, self.targets.classes)  # which leave nothing open any more
+        targets = Targets(self.targets.loss, self.targets.classes)  # which infer nothing from further labels
         names, reading = self.stream.names or {}, self.plan.reading.resolved(self.stream)
         return Model.of(self.learner, targets, names=names, reading=reading, facts=self._facts(self.learner, diverged))
 
@@ -274,7 +287,7 @@ class Training:
         best, names = learner.learning_rate, self.stream.names
         return Facts(
             version=surefoot.__version__,
-            files=tuple(str(file) if isinstance(file, str) else "an open file" for file in self.plan.files),
+            files=tuple(map(sources.name_of, self.plan.files)),
             settings=MethodFacts(**self.plan.method.record(), parameter=self.plan.parameter),
             passes=self.plan.passes,
             examples=learner.examples,
@@ -288,7 +301,6 @@ class Training:
             ),
             skipped=self.skipped or dict(self.stream.policy.counts),
             diverged=diverged,
-            seconds=self.clock.total,
             names=None if names is None else NameFacts(len(names), names.collisions, names.left_out),
         )
 

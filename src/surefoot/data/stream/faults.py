@@ -18,7 +18,7 @@ FINITE = f"expected a finite number (at most {LARGEST_FLOAT32:.2g})"
 
 
 class DataWarning(UserWarning):
-    """A line was skipped; the message names the place, what was found and what was expected."""
+    """A line was skipped, or a file grew while it was read; the message names the place and what was found."""
 
 
 class Fault(NamedTuple):

@@ -8,6 +8,7 @@ from typing import Any
 from surefoot.data.errors import DataError
 from surefoot.data.stream import sources
 from surefoot.data.stream.columns import Batch, columnar
+from surefoot.data.stream.sources import remote
 
 BEGINS = b"PAR1"
 
@@ -25,15 +26,17 @@ class Parquet:
 
     def __init__(self, file: Any, name: str):
         self.file, self.name = file, name
-        if file == "-" or not (isinstance(file, str) or file.seekable()):
+        if sources.is_read_once(file) and (isinstance(file, str) or not file.seekable()):
             raise DataError(f"{name}: Parquet cannot be read from a pipe; save it to a file first")
         self.source: Any = file
         if isinstance(file, str):
             stream = sources.opened(file, name)
-            if "://" in file:
-                self.source = stream
-            else:
+            if not remote.is_url(file):
                 stream.close()  # it is there; PyArrow reads it faster by its path
+            elif not stream.seekable():
+                raise DataError(f"{name}: its server does not send parts of files, as Parquet needs; download it first")
+            else:
+                self.source = stream
         self.begin = None if isinstance(self.source, str) else self.source.tell()
         self.opened = self._open()
         schema = self.opened.schema_arrow

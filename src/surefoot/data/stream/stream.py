@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Generator, Iterator
 
 import numpy as np
@@ -11,7 +12,7 @@ from surefoot.data.errors import DataError
 from surefoot.data.stream import sources
 from surefoot.data.stream.blocks import Block
 from surefoot.data.stream.columns import ColumnTable
-from surefoot.data.stream.faults import Policy, place
+from surefoot.data.stream.faults import DataWarning, Policy, place
 from surefoot.data.stream.hashing import Hashing, Names
 from surefoot.data.stream.opening import Opened
 from surefoot.data.stream.ordered import in_order
@@ -51,10 +52,10 @@ class Stream:
         self.policy, self.threads = policy or Policy(), threads
         self.dtype, self.label_dtype = dtype, label_dtype or dtype
         self.names = _table(self.reader.hashing, names)
-        sizes = [sources.size(file) for file in self.files]
-        known = [size for size in sizes if size is not None]
-        self.size = sum(known) if len(known) == len(sizes) else None
-        self._before = np.cumsum([0, *(size or 0 for size in sizes)]).tolist()
+        self._sizes = [sources.size(file) for file in self.files]
+        known = [size for size in self._sizes if size is not None]
+        self.size = sum(known) if len(known) == len(self._sizes) else None
+        self._before = np.cumsum([0, *(size or 0 for size in self._sizes)]).tolist()
         self._passes = 0
         self._reset()
 
@@ -68,7 +69,7 @@ class Stream:
         Raises:
             DataError: a file or a line cannot be read, or none of the files contains an example.
         """
-        once = [sources.name_of(file) for file in self.files if file == "-" or not isinstance(file, str)]
+        once = [sources.name_of(file) for file in self.files if sources.is_read_once(file)]
         if self._passes and once:
             raise DataError(f"{once[0]}: can be read only once; save it to a file to read it again")
         self._passes += 1
@@ -93,6 +94,7 @@ class Stream:
                     self.entries += len(parsed.block.indices)
                     self._latest = parser, parsed.piece, first_line - parsed.lines
                     yield parsed.block
+        self._look_for_changes()
         if not self.rows:
             raise DataError(self._nothing())
 
@@ -117,6 +119,19 @@ class Stream:
             if self.guess is None:
                 raise
             raise DataError(f"{error} ({self.guess})") from None
+
+    def _look_for_changes(self) -> None:
+        """Warns of files that grew while they were read: a plain file is read as far as it went at the beginning."""
+        for number, (file, before) in enumerate(zip(self.files, self._sizes, strict=True)):
+            now = sources.size(file)
+            if before is not None and now is not None and now > before:
+                self._sizes[number] = now
+                warnings.warn(
+                    f"{sources.name_of(file)}: grew from {before:,} to {now:,} bytes while it was read; what was added "
+                    "may be missing: read it again when it is complete",
+                    DataWarning,
+                    stacklevel=3,
+                )
 
     def _nothing(self) -> str:
         names = ", ".join(sources.name_of(file) for file in self.files[:3]) + ("…" if len(self.files) > 3 else "")

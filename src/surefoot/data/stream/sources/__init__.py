@@ -7,6 +7,6 @@ what was read does not count as memory of the process.
 """
 
 from surefoot.data.stream.sources.opening import beginning, opened
-from surefoot.data.stream.sources.paths import Paths, is_read_once, name_of, names, size
+from surefoot.data.stream.sources.paths import Identity, Paths, is_read_once, name_of, names, size
 
-__all__ = ["Paths", "beginning", "is_read_once", "name_of", "names", "opened", "size"]
+__all__ = ["Identity", "Paths", "beginning", "is_read_once", "name_of", "names", "opened", "size"]

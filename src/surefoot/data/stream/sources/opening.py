@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from surefoot.data.errors import DataError
-from surefoot.data.stream.sources import limits
-from surefoot.data.stream.sources.paths import name_of
-from surefoot.data.stream.sources.remote import imported
+from surefoot.data.stream.sources import limits, remote
+from surefoot.data.stream.sources.paths import is_read_once, name_of
 
 GZIP, BZIP2, ZSTD = b"\x1f\x8b", b"BZh", b"\x28\xb5\x2f\xfd"
 COMPRESSED = (GZIP, BZIP2, ZSTD)
@@ -35,8 +34,8 @@ def opened(file: Any, name: str) -> Any:
             return _Kept(file)
         if file == "-":
             return _Kept(standard_input())
-        if "://" in file:
-            return imported().open(file, "rb").open()
+        if remote.is_url(file):
+            return remote.opened(file)
         if os.path.isdir(file):
             raise DataError(f"{name}: is a folder, expected a file; name a file in it, or all of them by {name}/*")
         return Path(file).open("rb")
@@ -44,10 +43,8 @@ def opened(file: Any, name: str) -> Any:
         raise DataError(f"{name}: there is no such file; check the name and the folder") from None
     except PermissionError:
         raise DataError(f"{name}: no permission to read it; change its permissions or copy it") from None
-    except (OSError, ValueError, ImportError) as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"{name}: could not be read ({getattr(error, 'strerror', None) or error})") from None
+    except OSError as error:
+        raise DataError(f"{name}: could not be read ({error.strerror or error})") from None
 
 
 def standard_input() -> Any:
@@ -89,20 +86,18 @@ def beginning(file: Any) -> tuple[bytes, Any]:
     """The first bytes of a file, decompressed, and the file to be read in its place: a pipe gives them only once."""
     name = name_of(file)
     try:
-        if isinstance(file, str) and file != "-":
-            if "://" not in file and os.path.exists(file) and not (os.path.isfile(file) or os.path.isdir(file)):
-                raise DataError(f"{name}: is a pipe or device, whose format cannot be guessed; specify it")
+        if not is_read_once(file):
             with opened(file, name) as stream:
-                start = stream.read(limits.BEGINNING)
+                return _unpacked(stream.read(limits.BEGINNING), name), file
+        own = isinstance(file, str) and file != "-"
+        stream: Any = opened(file, name) if own else standard_input() if file == "-" else file
+        if stream.seekable() and not own:
+            place = stream.tell()
+            start = stream.read(limits.BEGINNING)
+            stream.seek(place)
         else:
-            stream = standard_input() if file == "-" else file
-            if stream.seekable():
-                place = stream.tell()
-                start = stream.read(limits.BEGINNING)
-                stream.seek(place)
-            else:
-                start = stream.read(limits.BEGINNING)
-                file = io.BufferedReader(_Begun(start, stream, name))  # pyright: ignore[reportArgumentType]
+            start = stream.read(limits.BEGINNING)
+            file = io.BufferedReader(_Begun(start, stream, name, own))  # pyright: ignore[reportArgumentType]
     except OSError as error:
         raise DataError(f"{name}: could not be read ({error.strerror or error})") from None
     return _unpacked(start, name), file
@@ -124,10 +119,10 @@ def _unpacked(start: bytes, name: str) -> bytes:
 
 
 class _Begun(io.RawIOBase):
-    """A stream of which the beginning has been read already."""
+    """A stream of which the beginning has been read already; `own`: it is closed with this one."""
 
-    def __init__(self, start: bytes, stream: Any, name: str):
-        self.start, self.stream, self.name = start, stream, name
+    def __init__(self, start: bytes, stream: Any, name: str, own: bool):
+        self.start, self.stream, self.name, self.own = start, stream, name, own
 
     def readable(self) -> bool:
         return True
@@ -137,6 +132,11 @@ class _Begun(io.RawIOBase):
         self.start = self.start[len(buffer) :]
         buffer[: len(got)] = got
         return len(got)
+
+    def close(self) -> None:
+        if self.own and not self.closed:
+            self.stream.close()
+        super().close()
 
 
 def decompressed(stream: Any, start: bytes, name: str) -> Any:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import IO, Any, TypeAlias
 
 from surefoot.data.errors import DataError
-from surefoot.data.stream.sources.remote import imported
+from surefoot.data.stream.sources import remote
+from surefoot.text import without_secrets
 
 Paths: TypeAlias = "str | os.PathLike[str] | IO[bytes] | Sequence[str | os.PathLike[str] | IO[bytes]]"
+STANDARD_INPUT = ("/dev/stdin", "/dev/fd/0", "/proc/self/fd/0")
+"""Other names of it, where it is not a file on a disk."""
 
 
 def names(paths: Paths) -> list[Any]:
@@ -26,8 +30,10 @@ def names(paths: Paths) -> list[Any]:
             found.append(path)
             continue
         name = os.fspath(path)
-        if "://" in name:
-            found += _remote_names(name)
+        if remote.is_url(name):
+            found += remote.names(name)
+        elif name in STANDARD_INPUT and not os.path.isfile(name):
+            found.append("-")
         elif name != "-" and glob.has_magic(name) and not os.path.exists(name):
             matches = sorted(glob.glob(os.path.expanduser(name), recursive=True))
             if not matches:
@@ -53,23 +59,63 @@ def is_read_once(file: Any) -> bool:
 
 
 def name_of(file: Any) -> str:
-    """What messages call a file."""
+    """What messages and models call a file; of a URL, without what is secret."""
     if not isinstance(file, str):
         file = getattr(file, "name", None)
         return file if isinstance(file, str) else "an open file"
-    return "standard input" if file == "-" else file
+    return "standard input" if file == "-" else without_secrets(file) if remote.is_url(file) else file
 
 
-def _remote_names(url: str) -> list[str]:
-    """The files that a URL with a pattern stands for."""
-    fsspec = imported()
-    if not glob.has_magic(url.partition("://")[2]):
-        return [url]
-    try:
-        system, pattern = fsspec.core.url_to_fs(url)
-        found = sorted(system.unstrip_protocol(name) for name in system.glob(pattern))
-    except (OSError, ValueError, ImportError) as error:
-        raise DataError(f"{url}: could not be read ({error})") from None
-    if not found:
-        raise DataError(f"{url}: no files match this pattern; check it and the folder")
-    return found
+@dataclass(frozen=True)
+class Identity:
+    """What a file is, however its path is written.
+
+    Attributes:
+        name: what messages call it.
+        path: without links, dots and the like; None of what has no path.
+        place: the numbers of its device and on it; None of what is not a file on a disk.
+        size: in bytes, where it has one.
+        modified: when it was written last, in nanoseconds.
+    """
+
+    name: str
+    path: str | None = None
+    place: tuple[int, int] | None = None
+    size: int | None = None
+    modified: int | None = None
+
+    @classmethod
+    def of(cls, file: Any) -> Identity:
+        """That of a file, as `names` has them."""
+        name = name_of(file)
+        if not isinstance(file, str) or file == "-" or remote.is_url(file):
+            return cls(name, name if remote.is_url(file) else None)
+        path = os.path.realpath(file)
+        if not os.path.isfile(path):
+            return cls(name, path)
+        status = os.stat(path)
+        return cls(name, path, (status.st_dev, status.st_ino), status.st_size, status.st_mtime_ns)
+
+    @classmethod
+    def recorded(cls, record: Mapping[str, Any]) -> Identity:
+        """What JSON gives back.
+
+        Raises:
+            KeyError, TypeError, ValueError: something is missing, or is of another type.
+        """
+        name, path, place, *numbers = (record[key] for key in ("name", "path", "place", "size", "modified"))
+        if not isinstance(name, str) or not isinstance(path, str | None):
+            raise TypeError(f"found file {name!r} at {path!r}, expected text")
+        device, inode = (None, None) if place is None else map(int, place)
+        size, modified = (None if number is None else int(number) for number in numbers)
+        return cls(name, path, None if device is None or inode is None else (device, inode), size, modified)
+
+    def is_same(self, other: Identity) -> bool:
+        """Whether both are the same file, which may have been moved, copied with its time, or written to.
+
+        A pipe is whatever is written to it: only what was read from it can tell.
+        """
+        if self.place is not None and other.place is not None:
+            moved = self.place == other.place or (self.size, self.modified) == (other.size, other.modified)
+            return self.path == other.path or moved
+        return self.path == other.path or not (remote.is_url(self.path) or remote.is_url(other.path))

@@ -9,13 +9,13 @@ from typing import IO, Any
 
 from surefoot.data.errors import DataError
 from surefoot.data.stream.reader import Piece
-from surefoot.data.stream.sources import limits
+from surefoot.data.stream.sources import limits, remote
 from surefoot.data.stream.sources.buffer import Buffer, Text, begin_of_line, closed
 from surefoot.data.stream.sources.opening import BOM, COMPRESSED
 
 
 def is_plain(file: Any, start: bytes) -> bool:
-    regular = isinstance(file, str) and file != "-" and "://" not in file and os.path.isfile(file)
+    regular = isinstance(file, str) and file != "-" and not remote.is_url(file) and os.path.isfile(file)
     return regular and not start.startswith(COMPRESSED) and hasattr(os, "preadv")
 
 
