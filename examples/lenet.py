@@ -103,7 +103,7 @@ def train(name: str, lr: str, known: Images, held_out: Images, epochs: int, seed
     """The mean training loss of each epoch, and the accuracy on held-out images after it."""
     rng = np.random.default_rng(seed)
     torch.manual_seed(seed)
-    network = lenet().to(known[0].dtype)
+    network = lenet()
     optimizer = getattr(surefoot.optim, name)(network.parameters(), lr=schedules.resolve(lr))
     for _ in range(epochs):
         total = 0.0
@@ -126,15 +126,12 @@ def main() -> None:
     parser.add_argument("--fashion-mnist", type=Path, metavar="DIR", help="the folder of its four .gz files")
     parser.add_argument("--download", action="store_true", help="download those that are missing there")
     parser.add_argument("--seeds", type=int, default=1, help="of how many runs results are the mean")
-    parser.add_argument("--float64", action="store_true", help="slower; processors then agree in what is printed")
     arguments = parser.parse_args()
 
     if arguments.fashion_mnist:
         known, held_out = fashion_mnist(arguments.fashion_mnist, arguments.download)
     else:
         known, held_out = digits(np.random.default_rng(0))
-    if arguments.float64:
-        known, held_out = ((images.double(), classes) for images, classes in (known, held_out))
     print(f"{len(known[1]):,} images, {len(held_out[1]):,} held out; accuracy on these after each epoch")
     for name in arguments.optimizer:
         for lr in arguments.lr or [RATES[name]]:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from support.documentation import doc_blocks
 
@@ -99,7 +100,8 @@ def test_section_runs(section, monkeypatch, tmp_path):
     "block", [block for section in SECTIONS for block in section.blocks if "$ python examples/" in block.text]
 )
 def test_examples_print_what_the_page_says(block):
-    """In float64, on one thread: the order of sums on several changes the last digits."""
+    """To what rounding leaves: the same runs with other vector instructions ended up to 3 points apart, and up to 15 on
+    the way there."""
     pytest.importorskip("torch")
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     printed = []
@@ -110,7 +112,20 @@ def test_examples_print_what_the_page_says(block):
         )
         assert done.returncode == 0, done.stderr
         printed += done.stdout.splitlines()
-    assert not differences(printed, block.printed)
+    assert [NUMBER.sub("0", line) for line in printed] == [NUMBER.sub("0", line) for line in block.printed]
+    for found, expected in zip(printed, block.printed, strict=True):
+        if "; loss" in expected:
+            bounds = [20] * found.count("%")
+            bounds[-1:] = [5, 0.1]
+            apart = np.abs(np.subtract(results(found), results(expected)))
+            assert (apart <= bounds).all(), f"printed {found!r}, expected {expected!r}"
+        else:
+            assert not differences([found], [expected])
+
+
+def results(line: str) -> list[float]:
+    """The accuracies of a line in percent, and the loss that ends it."""
+    return [float(number) for number in re.findall(r"\d+(?=%)|(?<=loss )[\d.]+", line)]
 
 
 def test_slow_sections_exist():
