@@ -282,6 +282,7 @@ def test_a_model_of_few_features_among_many_predicts_alike(tmp_path, monkeypatch
     rows = Block(np.arange(9), ids, np.ones(8), np.ones(8), np.ones(8, np.float32))
     for lookup in (1 << 22, 100):
         monkeypatch.setattr(module, "LOOKUP", lookup)
+        monkeypatch.setattr(module, "SHARE", 1)
         model = Model.load(tmp_path / "m")
         assert (model._lookup is None) == (lookup == 100)
         assert len(model.numbers["weight"]) == 3

@@ -62,10 +62,9 @@ class Live:
     """What is being measured, and how far it is; on a terminal's standard error only."""
 
     def __init__(self) -> None:
-        from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-        console = Console(stderr=True)
+        console = output.console(stderr=True)
         self.bar = Progress(
             TextColumn("{task.description:<28}"),
             BarColumn(),
@@ -87,7 +86,7 @@ class Live:
     def progress(self, row: Any, result: Result | None, done: int, total: int) -> None:
         self.bar.update(self.task, description=row.id, completed=done, total=total)
         if result is not None and result.verdict == "fail":
-            self.bar.console.print(f"[bold red]fail[/] {row.id}")
+            self.bar.console.print(f"fail {row.id}", style="bold red")
 
 
 def summary(results: list[Result]) -> dict[str, Any]:

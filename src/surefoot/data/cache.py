@@ -76,14 +76,17 @@ def write(stream: Stream | Cached, path: str | os.PathLike[str], reading: Mappin
 def _write_members(archive: zipfile.ZipFile, stream: Any, reading: Mapping[str, Any]) -> Iterator[int]:
     from safetensors.numpy import save
 
-    archive.writestr(FIRST, json.dumps({"reading": dict(reading)}))
+    def add(name: str, content: str | bytes) -> None:
+        archive.writestr(zipfile.ZipInfo(name), content)  # without the time: the same examples give the same bytes
+
+    add(FIRST, json.dumps({"reading": dict(reading)}))
     for number, block in enumerate(stream):
-        archive.writestr(_of_block(number), save(packing.packed(block)))
+        add(_of_block(number), save(packing.packed(block)))
         yield stream.rows
     if stream.names is not None:
-        archive.writestr(NAMES, save(packing.packed_names(stream.names)))
+        add(NAMES, save(packing.packed_names(stream.names)))
     counts = {"rows": stream.rows, "entries": stream.entries, "left_out": dict(stream.policy.counts)}
-    archive.writestr(LAST, json.dumps(counts))
+    add(LAST, json.dumps(counts))
 
 
 class Cached:

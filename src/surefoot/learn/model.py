@@ -31,8 +31,8 @@ KIND = "model"
 MEMORY = "memory."
 """What the names of the learner's arrays begin with."""
 IDS = "features.ids"
-LOOKUP = 1 << 22
-"""Features of which a table of rows takes 32 MB."""
+LOOKUP, SHARE = 1 << 22, 64
+"""Features for which there is a table of rows, of 4 bytes each: so many, or so many times those that have numbers."""
 
 
 @dataclass(frozen=True)
@@ -148,10 +148,10 @@ class Model:
     @functools.cached_property
     def _lookup(self) -> np.ndarray | None:
         """The row of each id, where a table of them is small: it is faster than a search."""
-        if not self.size or self.size > LOOKUP:
+        if self.ids is None or not self.size or self.size > max(LOOKUP, SHARE * len(self.ids)):
             return None
-        table = np.full(self.size, -1)
-        table[self.ids] = np.arange(len(table[self.ids]))
+        table = np.full(self.size, -1, np.int32)
+        table[self.ids] = np.arange(len(self.ids))
         return table
 
     def predict(self, block: Block) -> np.ndarray:
