@@ -1,6 +1,7 @@
 """Model files and checkpoints that say anything at all, with a right checksum: used, or rejected in one sentence."""
 
 import copy
+import json
 
 import numpy as np
 import pytest
@@ -65,6 +66,34 @@ def changed(draw, arrays, facts) -> None:
         array = np.full(shape, draw(st.integers(0, 99)), draw(st.sampled_from(DTYPES)))
     if way != "gone":
         arrays[name if way != "more" else name + draw(st.sampled_from([".rows", ".values", ".shape", "x"]))] = array
+
+
+BYTES = {
+    "BOOL": 1, "U8": 1, "I8": 1, "F8_E5M2": 1, "F8_E4M3": 1, "F8_E8M0": 1, "F4": 1, "I16": 2, "U16": 2, "F16": 2,
+    "BF16": 2, "I32": 4, "U32": 4, "F32": 4, "I64": 8, "U64": 8, "F64": 8, "C64": 8, "X": 4,
+}  # fmt: skip
+"""Types of safetensors files, and one that there is not."""
+
+
+@pytest.mark.parametrize("kind", ["model", "checkpoint"])
+@pytest.mark.parametrize("dtype", BYTES)
+def test_an_array_of_any_type_is_read_or_rejected_in_one_sentence(dtype, kind, tmp_path):
+    """Of those that the library knows, and ours or not."""
+    entry = {"dtype": dtype, "shape": [2], "data_offsets": [0, 2 * BYTES[dtype]]}
+    metadata = {"surefoot": f"{kind} {storage.VERSION}", "facts": "{}", "checksum": "0"}
+    head = json.dumps({"__metadata__": metadata, "a": entry}).encode()
+    (tmp_path / "f").write_bytes(len(head).to_bytes(8, "little") + head + bytes(2 * BYTES[dtype]))
+    with pytest.raises(storage.FileError, match=r"f: (not a Surefoot|checksum mismatch|is not as it was)[^\n]+$"):
+        storage.read(tmp_path / "f", kind)
+
+
+@given(st.binary(max_size=200), st.integers(0, 400))
+def test_a_file_that_begins_with_anything_is_rejected_in_one_sentence(tmp_path_factory, start, size):
+    path = tmp_path_factory.getbasetemp() / "f"
+    for head in (start, len(start).to_bytes(8, "little") + start, size.to_bytes(8, "little") + start):
+        path.write_bytes(head)
+        with pytest.raises(storage.FileError, match=r"f: (not a|is another|is a|was)[^\n]*$"):
+            storage.read(path, "model")
 
 
 @pytest.fixture(scope="module")

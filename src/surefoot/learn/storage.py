@@ -96,7 +96,7 @@ def read(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, np.ndarray]
         raise FileError(f"{path}: there is no such file; check the name and the folder") from None
     except OSError as error:
         raise FileError(f"{path}: cannot be read: {reason(error)}") from None
-    except (SafetensorError, TypeError, ValueError) as error:
+    except (SafetensorError, AttributeError, TypeError, ValueError) as error:
         raise FileError(
             f"{path}: not a Surefoot {kind}, or truncated ({error}); copy it again, or {REMEDIES[kind]}"
         ) from None
@@ -108,9 +108,9 @@ def read(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, np.ndarray]
             f"{path}: was written by another version of Surefoot (file version {version}, expected {VERSION}); "
             f"{REMEDIES[kind]}"
         )
-    if metadata.pop("checksum", None) != checksum(arrays, metadata):
-        raise FileError(f"{path}: checksum mismatch, the file is corrupt; copy it again, or {REMEDIES[kind]}")
     with as_written(path, kind):
+        if metadata.pop("checksum", None) != checksum(arrays, metadata):
+            raise FileError(f"{path}: checksum mismatch, the file is corrupt; copy it again, or {REMEDIES[kind]}")
         return arrays, dict(json.loads(metadata["facts"]))
 
 
@@ -131,9 +131,15 @@ def as_written(path: str | os.PathLike[str], kind: str) -> Iterator[None]:
 
 
 def checksum(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> str:
-    """SHA-256 of everything that a file holds."""
+    """SHA-256 of everything that a file holds.
+
+    Raises:
+        ValueError: an array has a type that no file of ours has.
+    """
     found = hashlib.sha256(json.dumps(sorted(metadata.items())).encode())
     for name, array in sorted(arrays.items()):
+        if array.dtype.str not in DTYPES:
+            raise ValueError(f"{name}: found {array.dtype}, expected one of {', '.join(DTYPES.values())}")
         found.update(json.dumps([name, DTYPES[array.dtype.str], array.shape]).encode())
         found.update(raw(array))
     return found.hexdigest()
