@@ -54,10 +54,9 @@ def learn(folder: Path) -> None:
 
 
 def learn_at_fewer_rates() -> None:
-    """Trainings drop learning rates that do badly, and each number of rates has a kernel; of several classes, one."""
+    """Further passes drop learning rates that do badly, and each number of rates has a kernel; of several classes, one."""
     from surefoot.engines.examples import Examples
-    from surefoot.learn.learner import Learner
-    from surefoot.learn.rates import WIDTHS
+    from surefoot.learn.learner import WIDTHS, Learner
     from surefoot.learn.settings import Settings
 
     example = Examples(np.array([0, 1]), np.array([0]), np.ones(1), np.ones(1), np.ones(1))

@@ -82,7 +82,7 @@ def fits(name: str, wrong) -> bool:
     return False
 
 
-PLACES = [(), ("bank",), ("mixture",), ("grid",)]
+PLACES = [(), ("bank",), ("mixture",)]
 FACTS = [(*place, name) for place in PLACES for name in (state()[1] if not place else state()[1][place[0]])]
 
 
@@ -120,7 +120,7 @@ EDITS = {
     "an array of another shape": lambda arrays, facts: arrays.update(
         {"bank.cells": arrays["bank.cells"][:, 1:].copy()}
     ),
-    "no array": lambda arrays, facts: arrays.pop("mixture.prior"),
+    "no array": lambda arrays, facts: arrays.pop("mixture.shares"),
     "no cursor": lambda arrays, facts: facts.pop("cursor"),
     "another cursor": lambda arrays, facts: facts.update(cursor=3),
     "a window of three": lambda arrays, facts: facts.update(window=[1, 2, 3, 4]),

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from surefoot.engines.bank import ModelBank
     from surefoot.engines.examples import Examples
 
-EVALUATIONS = 60
+EVALUATIONS, ENOUGH = 60, 1e-3
 
 
 def learn(bank: ModelBank, examples: Examples, rows, edges, totals, predictions) -> int:
@@ -43,7 +43,7 @@ def learn(bank: ModelBank, examples: Examples, rows, edges, totals, predictions)
             gradients = {k: g / total if weight > 0 else np.zeros_like(g) for k, g in gradients.items()}
         blend(bank, gradients, totals[min(b, len(totals) - 1)])
         if example is not None and bank.batch_size == 1 and any(bank.damped):
-            skipped += example.implicit_step(bank, gradients, acting, b)
+            skipped += example.implicit_step(bank, gradients, predictions[edges[b]], acting, b)
         else:
             means = {part: mean_squares(bank, part, gradients) for part in bank.common}
             after = {part: common_after(bank, part, means[part], acting[part], b) for part in bank.common}
@@ -118,13 +118,11 @@ class Example:
             found[k] = p[k] - largest - np.log(total)
         return found
 
-    def gradients(self, bank: ModelBank, predicted, shares=None) -> list:
+    def gradients(self, bank: ModelBank, predicted) -> list:
         """The gradient by every number of each entry, after its part and row."""
         f = bank.dtype.type
         with np.errstate(all="ignore"):
             slopes = (self.slopes(bank, predicted) * self.weight).astype(f)
-            if shares is not None:
-                slopes = slopes * shares
             numbers = self.gathered(bank, lambda part, row: cells(bank, part, row))
             found = bank.architecture.numbers(*(np.empty_like(part) for part in numbers))
             bank.architecture.gradient(self.scaled, self.fields, numbers, slopes, found, bank.lanes)
@@ -134,28 +132,30 @@ class Example:
             for e, row in enumerate(self.rows if layout.of == "feature" else [0])
         ]
 
-    def implicit_step(self, bank: ModelBank, gradients, acting, b: int) -> int:
-        """A step of which damped lanes take the share that makes it implicit."""
-        f = bank.dtype.type
+    def implicit_step(self, bank: ModelBank, gradients, predicted, acting, b: int) -> int:
+        """A step of which damped lanes take the share that makes it implicit; memories get the whole gradient."""
+        skipped = 0
         with np.errstate(all="ignore"):
-            moves = {key: trial(bank, key[0], key[1], g, acting[key[0]], b) for key, g in gradients.items()}
-            shift = self.predict(bank, self.gathered(bank, lambda part, row: moves[part, int(row)]), f(0))
-            predicted = self.predict(bank)
-            shifted = self.shifted(bank, predicted)
-            shares = np.array(
-                [
-                    share_of(bank, shifted[k], self.wanted(bank, k), float(shift[k]))
-                    if bank.damped[k % bank.rates]
-                    else 1.0
-                    for k in range(bank.lanes)
-                ]
-            ).astype(f)
-            shortened = self.gradients(bank, predicted, shares)
-            skipped = 0
-            for (part, row), g in shortened:
-                factors = np.tile(shares, len(g) // bank.lanes)
-                skipped += step(bank, part, row, g, acting[part], b, moves[part, row] * factors)
+            found = {(part, row): trial(bank, part, row, g, acting[part], b) for (part, row), g in gradients.items()}
+            moves = {key: move for key, (move, _, _) in found.items()}
+            shift = self.predict(bank, self.gathered(bank, lambda part, row: moves[part, int(row)]), bank.dtype.type(0))
+            shares = self.shares(bank, predicted, shift)
+            for (part, row), (move, rate, count) in found.items():
+                factors = np.tile(shares, len(move) // bank.lanes)
+                skipped += count + take_off(bank, part, row, move * factors, rate)
         return skipped
+
+    def shares(self, bank: ModelBank, predicted, shift) -> np.ndarray:
+        """What every lane takes of a step that would move its prediction this far."""
+        shifted = self.shifted(bank, predicted)
+        damped = np.tile(bank.damped, bank.outputs)
+        return np.array(
+            [
+                share_of(bank, shifted[k], self.wanted(bank, k), float(shift[k])) if damped[k] else 1.0
+                for k in range(bank.lanes)
+            ],
+            bank.dtype,
+        )
 
 
 def slope(bank: ModelBank, prediction: float, target: float) -> float:
@@ -179,7 +179,7 @@ def share_of(bank: ModelBank, prediction: float, target: float, move: float) -> 
     for _ in range(EVALUATIONS):
         share = (low * above - high * below) / (above - below)
         value = excess(share)
-        if abs(value) <= 1e-5 * share or high - low <= 1e-7 * high:
+        if abs(value) <= ENOUGH * share or high - low <= 1e-7 * high:
             break
         if value > 0.0:
             low, below, above, side = share, value, above / 2.0 if side > 0 else above, 1
@@ -213,10 +213,29 @@ def per_number(bank: ModelBank, part: str, of_lanes) -> np.ndarray:
     return np.tile(of_lanes, bank.table.parts[part].width)
 
 
-def trial(bank: ModelBank, part: str, row: int, g, acting, b: int) -> np.ndarray:
-    """What a step would take off the numbers."""
-    rate, direction, *_ = rule_at(bank, part, row, cells(bank, part, row), g, acting, b)
-    return -np.asarray(bound(bank, advance_from_origin)(rate, direction), bank.dtype)
+def trial(bank: ModelBank, part: str, row: int, g, acting, b: int) -> tuple:
+    """What a step takes off the numbers, its rates, and how many numbers are skipped: these do not move.
+
+    The rule's memory becomes what it is after the step.
+    """
+    rate, direction, *after = rule_at(bank, part, row, cells(bank, part, row), g, acting, b)
+    move = -np.asarray(bound(bank, advance_from_origin)(rate, direction), bank.dtype)
+    ok = np.isfinite(g * g) & np.isfinite(move)
+    for slot in after:
+        ok = ok & np.isfinite(slot)
+    for slot, value in zip(memory(bank, part, row), after, strict=True):
+        slot[...] = np.where(ok, value, slot)
+    rate = np.broadcast_to(np.asarray(rate, bank.dtype), move.shape)
+    return np.where(ok, move, 0), np.where(ok, rate, 0), int(ok.size - np.count_nonzero(ok))
+
+
+def take_off(bank: ModelBank, part: str, row: int, moves, rate) -> int:
+    """Takes moves off a part of a row, whose steps had these rates; returns how many numbers were skipped."""
+    x = cells(bank, part, row)
+    new = after_step(bank, part, row, x - moves, rate)
+    ok = np.isfinite(new)
+    x[...] = np.where(ok, new, x)
+    return int(x.size - np.count_nonzero(ok))
 
 
 def mean_squares(bank: ModelBank, part: str, gradients) -> np.ndarray:
@@ -249,25 +268,19 @@ def rule_at(bank: ModelBank, part: str, row: int, x, g, acting, b: int, mean=Non
         return bank.steps[part][0].rule.bound(dtype=bank.dtype.type)(x, g, square, *memory(bank, part, row), *c)
 
 
-def step(bank: ModelBank, part: str, row: int, g, acting, b: int, moves=None, mean=None) -> int:
-    """Steps a part of a row, or takes `moves` off it; returns how many numbers were skipped."""
-    step_, f = bank.steps[part][0], bank.dtype.type
+def step(bank: ModelBank, part: str, row: int, g, acting, b: int, mean=None) -> int:
+    """Steps a part of a row; returns how many numbers were skipped."""
+    rule = bank.steps[part][0].rule
     x, slots = cells(bank, part, row), memory(bank, part, row)
-    scale = f(scale_of(bank, row)) if bank.table.parts[part].of == "feature" else f(1)
     with np.errstate(all="ignore"):
         keep = per_number(bank, part, acting.keep[min(b, len(acting.keep) - 1)])
-        start = keep * x if bank.steps[part].decays and moves is None else x
+        start = keep * x if bank.steps[part].decays else x
         rate, direction, *after = rule_at(bank, part, row, start, g, acting, b, mean)
-        if moves is not None:
-            new = x - moves
-        elif step_.rule.from_origin:
+        if rule.from_origin:
             new = bound(bank, advance_from_origin)(rate, direction)
         else:
             new = bound(bank, advance)(start, rate, direction)
-        if proximal in step_.modifiers:
-            l1, l2 = f(step_.options["l1"]), f(step_.options["l2"])
-            new = bound(bank, proximal.function)(new, rate, l1 * scale, l2 * (scale * scale))
-        new = np.broadcast_to(np.asarray(new, f), x.shape)
+        new = np.broadcast_to(np.asarray(after_step(bank, part, row, new, rate), bank.dtype), x.shape)
         ok = np.isfinite(g * g) & np.isfinite(new)
         for slot in after:
             ok = ok & np.isfinite(slot)
@@ -275,6 +288,16 @@ def step(bank: ModelBank, part: str, row: int, g, acting, b: int, moves=None, me
         slot[...] = np.where(ok, value, slot)
     x[...] = np.where(ok, new, x)
     return int(x.size - np.count_nonzero(ok))
+
+
+def after_step(bank: ModelBank, part: str, row: int, new, rate):
+    """The numbers after a step of this rate, once they are penalized."""
+    step_, f = bank.steps[part][0], bank.dtype.type
+    if proximal not in step_.modifiers:
+        return new
+    scale = f(scale_of(bank, row)) if bank.table.parts[part].of == "feature" else f(1)
+    l1, l2 = f(step_.options["l1"]), f(step_.options["l2"])
+    return bound(bank, proximal.function)(new, rate, l1 * scale, l2 * (scale * scale))
 
 
 def scale_of(bank: ModelBank, row: int) -> float:

@@ -16,20 +16,49 @@ from surefoot.engines.feature_table import RowMap
 from surefoot.engines.step import Step
 from surefoot.learn.feature_stats import FeatureStats
 from surefoot.learn.mixture import Mixture, running_sums
-from surefoot.learn.rates import Choice, Rate, RateGrid, due, until_review, winner
+from surefoot.learn.rates import Rate
 from surefoot.learn.settings import Settings
 
 SETTLED = 2000
-"""Examples before the weights of learning rates are kept for further passes: fewer do not tell rates apart."""
+"""Examples of a first pass after which the weights of learning rates stay: fewer do not tell rates apart."""
+NEGLIGIBLE = 1e-3
+"""The weights of rates that are dropped before further passes."""
+WIDTHS = (1, 2, 4, 8)
+"""How many rates there may be at once: numbers that kernels are compiled for."""
+FIRST_NOTE = 32
+"""Examples before the first entry of the history; then at every doubling."""
 ROWS = 8192
 """Examples that are learned from at once."""
 CENTERS = {"mean": np.mean, "median": np.median}
-NUMBERS = ("center", "spread", "examples", "weight", "least", "features")
+NUMBERS = ("center", "spread", "examples", "first_pass", "weight", "least", "features")
 """What of a learner's state are plain numbers."""
 
 
 class DivergedError(ArithmeticError):
     """The loss grew without bound, or weights are not finite; the message says what to do."""
+
+
+def until_doubled(examples: int) -> int:
+    """Examples until the next entry of the history, after this many.
+
+    >>> until_doubled(0), until_doubled(32), until_doubled(41)
+    (32, 32, 23)
+    """
+    return (FIRST_NOTE << (examples // FIRST_NOTE).bit_length()) - examples
+
+
+def chosen(positions: Any, count: int) -> list[int]:
+    """The positions of rates that are still trained, of `count` to begin with.
+
+    Raises:
+        ValueError: they are not that.
+
+    >>> chosen([0, 3], 8)
+    [0, 3]
+    """
+    if not (isinstance(positions, list) and len(positions) in WIDTHS and positions == sorted(set(positions))):
+        raise ValueError(f"rates: found {positions!r}, expected {', '.join(map(str, WIDTHS))} rising positions")
+    return [restoring.whole({"rates": k}, "rates", count - 1) for k in positions]
 
 
 class Learner:
@@ -45,7 +74,7 @@ class Learner:
     Attributes:
         examples: how many it has learned from.
         features: one more than the largest that has occurred.
-        grid: the learning rates that are trained.
+        rates: the learning rates that are trained.
         history: (examples, mean progressive loss since the last entry) at doubling numbers of examples.
 
     >>> learner = Learner(Settings())
@@ -66,30 +95,34 @@ class Learner:
         row_map: RowMap | None = None,
     ):
         self.settings, self._row_map = settings, row_map
-        self.grid = RateGrid.begin(settings.rates())
+        self.rates = tuple(settings.rates())
         self.center, self.spread, self._begun = 0.0, 1.0, False
         self.features = features
         self.bank = self._bank(features)
         if initial:
             self._start(initial)
         self.mixture = self._mixture()
-        self.examples, self.weight, self.least = 0, 0.0, 0.0
+        self.examples, self.first_pass, self.weight, self.least = 0, 0, 0.0, 0.0
         self.history: list[tuple[int, float]] = []
         self._since = (0.0, 0.0)
 
     @property
-    def rates(self) -> tuple[Rate, ...]:
-        """The learning rates that are trained."""
-        return self.grid.rates
+    def learning_rate(self) -> Rate:
+        """The rate with the largest weight in the model."""
+        return self.rates[self._best]
 
     @property
-    def learning_rate(self) -> Rate:
-        """The rate with the largest weight."""
-        return self.rates[winner(self.mixture.scores)]
+    def _best(self) -> int:
+        return int(self._kept.sum(axis=0).argmax())
+
+    @property
+    def _kept(self) -> np.ndarray:
+        """The weight of each rate in the model, for each mixture."""
+        return self.mixture.kept([rate.lasting for rate in self.rates])
 
     def shares(self) -> np.ndarray:
-        """The weight of each rate in the mixture, on average over the outputs that have one each; they add up to 1."""
-        return self.mixture.weights().mean(axis=0)
+        """The weight of each rate in the model, on average over the outputs that have one each; they add up to 1."""
+        return self._kept.mean(axis=0)
 
     @property
     def lost(self) -> float:
@@ -103,6 +136,13 @@ class Learner:
     def loss(self) -> float:
         """The mean progressive loss."""
         return self.lost / self.weight if self.weight else math.nan
+
+    @property
+    def loss_of_model(self) -> float:
+        """The mean progressive loss of the best rate that the model may be of; it does not follow the latest labels."""
+        lasting = [rate.lasting for rate in self.rates]
+        lost = self.mixture.losses[:, lasting].min(axis=1).sum() * self._unit - self.least
+        return self.settings.loss.metric.factor * lost / self.weight if self.weight else math.nan
 
     @property
     def _parameter(self) -> float:
@@ -176,7 +216,7 @@ class Learner:
         found, first, size = [], 0, self.settings.batch_size
         while first < len(examples):
             # Whole mini-batches, so that only the last of all examples may be smaller.
-            last = min(first + size * math.ceil(min(ROWS, until_review(self.examples)) / size), len(examples))
+            last = min(first + size * math.ceil(min(ROWS, until_doubled(self.examples)) / size), len(examples))
             part = examples.part(first, last)
             found.append(self._take(part, self.bank.learn(part)))
             first = last
@@ -211,7 +251,7 @@ class Learner:
             self.bank.start("bias", loss.initial(y))
 
     def _take(self, part: Examples, predicted: np.ndarray) -> np.ndarray:
-        """Mixes what the lanes predicted, and looks at the grid when it is time to."""
+        """Mixes what the lanes predicted, and notes the loss when it is time to."""
         if not np.isfinite(predicted).all():
             predicted = np.where(np.isfinite(predicted), predicted, np.float32(1e30))
         mixed, _ = self.mixture.take(predicted, part.targets, part.weights)
@@ -223,11 +263,8 @@ class Learner:
         self.examples += len(part)
         self.weight += float(part.weights.sum())
         self._add_least(part)
-        now = due(before, self.examples)
-        if now.doubled:
+        if self.examples - before >= until_doubled(before):
             self._note()
-        if now.review and self.settings.auto and self.mixture.frozen is None:
-            self._choose(self.grid.review(self.mixture.scores, self.examples, explore=now.doubled))
         return mixed
 
     def _add_least(self, part: Examples) -> None:
@@ -243,23 +280,21 @@ class Learner:
             self.history.append((self.examples, (self.lost - lost) / (self.weight - weight)))
         self._since = (self.lost, self.weight)
 
-    def _choose(self, choice: Choice) -> None:
-        """Goes on with these rates, and with copies of the best one at others."""
-        if self.grid.is_changed_by(choice):
-            rates = (*(self.rates[k] for k in choice.keep), *choice.added)
-            self.bank.choose(choice.parents, self._steps(rates), [rate.implicit for rate in rates])
-            self.mixture.choose(list(choice.keep), choice.best, len(choice.added))
-        self.grid = self.grid.after(choice, self.mixture.scores, self.examples)
-
     def freeze(self) -> None:
-        """Before a further pass: keeps the rates and their weights, once there were enough examples to tell them apart.
+        """Before a further pass: keeps the rates and their weights, if the first one told them apart.
 
-        What was learned from before is predicted too well.
+        What was learned from before is predicted too well. Rates whose weight is negligible are dropped.
         """
-        if self.examples < SETTLED or self.mixture.frozen is not None:
+        self.first_pass = self.first_pass or self.examples
+        if self.first_pass < SETTLED or self.mixture.frozen:
             return
-        self._choose(self.grid.without_negligible(self.mixture.scores))
-        self.mixture.freeze()
+        weights = self._kept
+        largest = weights.max(axis=0)
+        width = next(width for width in WIDTHS if width >= np.sum(largest >= NEGLIGIBLE))
+        keep = sorted(np.argsort(-largest, kind="stable")[:width].tolist())
+        self.rates = tuple(self.rates[k] for k in keep)
+        self.bank.choose(keep, self._steps(self.rates), [rate.implicit for rate in self.rates])
+        self.mixture.freeze(keep, weights)
 
     def numbers(self) -> dict[str, np.ndarray]:
         """The model's numbers for features and targets as they are, (features or 1, width, outputs), float64, by part.
@@ -267,15 +302,15 @@ class Learner:
         Of a model that is linear in them they are mixed over the learning rates; of a convex loss, the mix loses no
         more than the mix of what the models lose. Of other models they are those of the best rate.
         """
-        best, linear = winner(self.mixture.scores), self.settings.architecture.linear
+        linear, weights = self.settings.architecture.linear, self._kept
         found = {}
         for part in self.settings.architecture.parts:
             each = self.bank.numbers(part, self.settings.average)
             if linear:
-                share = np.broadcast_to(self.mixture.weights(), each.shape[2:])
+                share = np.broadcast_to(weights, each.shape[2:])
                 found[part] = np.einsum("fwor,or->fwo", each.astype(np.float64), share)
             else:
-                found[part] = each[..., best].astype(np.float64)
+                found[part] = each[..., self._best].astype(np.float64)
         return found
 
     def exported(self) -> tuple[dict[str, np.ndarray], float, float]:
@@ -308,11 +343,10 @@ class Learner:
         """
         bank, of_bank = self.bank.state()
         mixture, of_mixture = self.mixture.state()
-        grid, of_grid = self.grid.state()
-        parts = {"bank": bank, "mixture": mixture, "grid": grid}
+        parts = {"bank": bank, "mixture": mixture}
         arrays = {f"{part}.{name}": array for part, own in parts.items() for name, array in own.items()}
-        numbers = {name: getattr(self, name) for name in NUMBERS}
-        numbers |= {"bank": of_bank, "mixture": of_mixture, "grid": of_grid}
+        numbers, first = {name: getattr(self, name) for name in NUMBERS}, self.settings.rates()
+        numbers |= {"bank": of_bank, "mixture": of_mixture, "rates": [first.index(rate) for rate in self.rates]}
         return arrays, numbers | {"history": self.history, "since": self._since}
 
     @classmethod
@@ -350,11 +384,12 @@ class Learner:
         learner = cls(settings, row_map=row_map)
         for name in NUMBERS:
             setattr(learner, name, restoring.real(numbers, name))
-        learner.examples, learner.features = (restoring.whole(numbers, name) for name in ("examples", "features"))
+        for name in ("examples", "first_pass", "features"):
+            setattr(learner, name, restoring.whole(numbers, name))
         learner.history = [(int(examples), float(loss)) for examples, loss in numbers["history"]]
         learner._since = float(numbers["since"][0]), float(numbers["since"][1])
         first = len(learner.rates)
-        learner.grid = learner.grid.restored(*own("grid"))
+        learner.rates = tuple(learner.rates[k] for k in chosen(numbers["rates"], first))
         learner.bank, learner.mixture = learner._bank(0), learner._mixture(first)
         learner.bank.restore(*own("bank"))
         learner.mixture.restore(*own("mixture"), rates=len(learner.rates))
@@ -382,7 +417,7 @@ class Learner:
 
     def feature_stats(self) -> FeatureStats:
         """What is known of the features that have occurred, in the order of their ids."""
-        table, best = self.bank.table, winner(self.mixture.scores)
+        table, best = self.bank.table, self._best
         part = self.settings.architecture.first
         rates = self.bank.effective_rates(part, best)
         counts = table.statistic("count")

@@ -1,20 +1,25 @@
-"""Predictions of several models mixed by weights prior · exp(−η · cumulative loss), so the best soon has them all.
+"""Predictions of several models mixed by weights that follow the losses, so that the best soon has them all.
 
-For a loss that is the negative logarithm of a probability, η is 1 and probabilities are mixed: the mixture's total loss
-exceeds that of any model by at most −ln of its prior share, over any examples in any order (Vovk, 1990, Aggregating
-strategies). For other losses, which are convex, predictions are averaged, and η is ln R over the sum of the gaps so far
-between the average of the losses and their mix −(1/η) ln Σ w exp(−η loss), updated at every doubling (De Rooij, Van
-Erven, Grünwald & Koolen, 2014, Follow the leader if you can, hedge if you must). `bound` is the largest excess.
+For a loss that is the negative logarithm of a probability, probabilities are mixed, and weights are multiplied by
+exp(−loss) (Vovk, 1990, Aggregating strategies). After example t every model gives the share c/(t + 1) of its weight to
+all models alike, so that another one can take over (Herbster & Warmuth, 1998, Tracking the best expert; with a share
+that falls like 1/t, Mourtada & Maillard, 2017, Efficient tracking of a growing number of experts). The mixture's total
+loss over n examples of weight 1 at most exceeds that of
 
-A small share is reserved for models that are added later. Until then it belongs to one that predicts what
-the mixture does, and so neither gains nor loses (Freund, Schapire, Singer & Warmuth, 1997, Using and combining
-predictors that specialize): the guarantee for the first models holds when others are added.
+- any of the R models by at most ln R + ln Γ(n + 1) − ln Γ(n + 1 − a) + ln Γ(2 − a), where a = c (1 − 1/R), since a
+  model keeps the part 1 − a/(t + 1) of its weight: about ln R + a ln n. `bound` gives it.
+- any sequence of models that changes m times by at most that, and m ln(R n/c) more.
+
+Other losses are convex. Predictions are averaged, by weights exp(−η · cumulative loss), where η is ln R over the sum of
+the gaps so far between the average of the losses and their mix −(1/η) ln Σ w exp(−η loss), updated at every doubling
+(De Rooij, Van Erven, Grünwald & Koolen, 2014, Follow the leader if you can, hedge if you must). Twice the sum of the
+gaps is the bound.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -22,13 +27,14 @@ import numpy as np
 
 from surefoot import losses
 from surefoot.engines import restoring
+from surefoot.learn.tracking import follow
 from surefoot.losses import Loss
 from surefoot.losses.arrays import log_sum_exp, softmax_of
 
 FIRST = 1
 """Examples before models have different weights where the loss is not logarithmic."""
-RESERVE = 1.0 / 128.0
-"""The share that is reserved."""
+SWITCHING = 0.1
+"""c: what models give up of their weights after example t is this over t + 1."""
 LARGEST_ETA = 1e12
 
 
@@ -47,35 +53,38 @@ class Mixture:
     def __init__(self, loss: str | Loss, rates: int, outputs: int = 1, parameter: float = 0.0):
         self.loss, self.rates, self.outputs, self.parameter = losses.get(loss), rates, outputs, parameter
         count = 1 if self.loss.joint else outputs
-        self.reserve = np.full(count, RESERVE if rates > 1 else 0.0)
-        # −ln of each model's share before the first example; the reserve is a share of all.
-        self.prior = np.full((count, rates), math.log(rates) - math.log1p(-self.reserve[0]))
+        self.shares = np.full((count, rates), 1.0 / rates)
         self.losses = np.zeros((count, rates))
         self.total = 0.0
         self.gaps = np.zeros(count)
         self.seen = 0
-        self.frozen: np.ndarray | None = None
+        self.frozen = False
         self.eta = np.full((count, 1), 1.0 if self.logarithmic else 0.0)
 
     @property
     def logarithmic(self) -> bool:
         return self.loss.logarithmic
 
-    @property
-    def scores(self) -> np.ndarray:
-        """−ln of the models' weights before they are normalized, (M, R)."""
-        return self.prior + self.eta * self.losses if self.frozen is None else self.frozen
-
     def weights(self) -> np.ndarray:
-        """The weight of each model in each mixture, (M, R); each row adds up to 1."""
-        return softmax_of(-self.scores)
+        """The weight of each model for the next example in each mixture, (M, R); each row adds up to 1."""
+        return self.shares
+
+    def kept(self, among: Sequence[bool] | np.ndarray) -> np.ndarray:
+        """Weights for a model that is kept, by what was lost over all examples alike, (M, R).
+
+        Args:
+            among: the models that may have a weight, (R,).
+        """
+        if self.frozen:
+            return self.shares
+        return softmax_of(np.where(among, -self.eta * self.losses, -np.inf))
 
     def bound(self) -> float:
-        """The most by which the loss of the mixtures can exceed that of the best of the first models."""
-        first = math.log(self.rates) - math.log1p(-RESERVE) if self.rates > 1 else 0.0
-        if self.logarithmic:
-            return len(self.gaps) * first
-        return float(np.sum(self.gaps)) * (1.0 + first / math.log(max(self.rates, 2)))
+        """The most by which the loss of the mixtures can exceed that of the best of the models."""
+        if not self.logarithmic:
+            return 2.0 * float(np.sum(self.gaps))
+        a, n = SWITCHING * (1.0 - 1.0 / self.rates), max(self.seen, 1) + 1.0
+        return len(self.gaps) * (math.log(self.rates) + math.lgamma(n) - math.lgamma(n - a) + math.lgamma(2.0 - a))
 
     def take(self, predictions: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mixes predictions, each with the weights after all examples before it, and learns from the targets.
@@ -91,7 +100,7 @@ class Mixture:
             The mixed predictions, (n, outputs), and their losses times the examples' weights, (n,).
         """
         predictions = predictions.astype(np.float64)
-        at_once = self.logarithmic or self.frozen is not None or predictions.shape[2] == 1
+        at_once = self.logarithmic or self.frozen or predictions.shape[2] == 1
         edges = [0]
         while edges[-1] < len(targets) and not at_once:
             edges.append(min(len(targets), edges[-1] + self._until_renewal(self.seen + edges[-1])))
@@ -109,24 +118,40 @@ class Mixture:
         return due - seen
 
     def _take(self, p: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        each = self._losses(p, targets) * weights[:, None, None]
-        sums = running_sums(self.losses, each)
+        each = self._losses(p, targets)
+        weighted = each * weights[:, None, None]
         if p.shape[2] == 1:
             mixed, lost = p[:, :, 0], each[:, :, 0]
+        elif self.logarithmic and not self.frozen:
+            share, lost = np.empty_like(each), np.empty(each.shape[:2])
+            follow(each, weights, self.shares, float(self.seen), SWITCHING, share, lost)
+            mixed = self._mix(p, share)
         else:
-            scores = self.prior + self.eta * sums[:-1] if self.frozen is None else self.frozen[None]
-            share = softmax_of(-scores)
-            mixed, lost = self._mix(p, share, targets)
-            lost = lost * weights[:, None]
-            if not self.logarithmic and self.frozen is None:
-                self._widen(scores, share, each)
-        self.losses = sums[-1]
-        self.total = float(running_sums(np.array(self.total), lost.sum(axis=1))[-1])
+            mixed = self._mix(p, self._shares_at(weighted))
+            lost = self._losses(mixed[:, :, None], targets)[:, :, 0]
+        lost = (lost * weights[:, None]).sum(axis=1)
+        self.losses = running_sums(self.losses, weighted)[-1]
+        self.total = float(running_sums(np.array(self.total), lost)[-1])
+        renewed = self._until_renewal(self.seen) == len(targets)
         self.seen += len(targets)
-        return mixed, lost.sum(axis=1)
+        if renewed and not (self.logarithmic or self.frozen):
+            with np.errstate(divide="ignore"):
+                self.eta = np.minimum(math.log(max(self.rates, 2)) / self.gaps, LARGEST_ETA)[:, None]
+            self.shares = softmax_of(-self.eta * self.losses)
+        return mixed, lost
+
+    def _shares_at(self, losses: np.ndarray) -> np.ndarray:
+        """The weights at every example, (n, M, R), of losses that are seen after it."""
+        if self.frozen:
+            return np.broadcast_to(self.shares, losses.shape)
+        scores = self.eta * running_sums(self.losses, losses)
+        share = softmax_of(-scores)
+        self._widen(scores[:-1], share[:-1], losses)
+        self.shares = share[-1]
+        return share[:-1]
 
     def _widen(self, scores: np.ndarray, share: np.ndarray, each: np.ndarray) -> None:
-        """Adds to the gaps how much the average loss of every example exceeds the mix, and updates η when due."""
+        """Adds to the gaps how much the average loss of every example exceeds the mix."""
         average, smallest = (share * each).sum(axis=2), each.min(axis=2)
         mix = smallest
         if self.eta.any():
@@ -134,30 +159,23 @@ class Mixture:
             before, after = (log_sum_exp(-s, axis=2)[:, :, 0] for s in (scores, scores + self.eta * each))
             mix = (before - after) / self.eta[:, 0]
         self.gaps = running_sums(self.gaps, np.maximum(average - mix, 0.0))[-1]
-        if self._until_renewal(self.seen) == len(each):
-            with np.errstate(divide="ignore"):
-                self.eta = np.minimum(math.log(self.rates) / self.gaps, LARGEST_ETA)[:, None]
 
-    def freeze(self) -> None:
-        """Keeps the weights as they are: a second pass through the same examples would favour models that overfit."""
-        self.frozen = self.scores
+    def freeze(self, keep: Sequence[int], weights: np.ndarray) -> None:
+        """Goes on with these models, whose weights stay as they are: a second pass through the same examples would
+        favour models that overfit.
 
-    def choose(self, keep: list[int], parent: int, children: int = 0) -> None:
-        """Continues with these models, and with copies of the parent, which share half of the reserve."""
-        chosen = keep + [parent] * children
-        total = -log_sum_exp(-self.scores, axis=1)[:, 0]
-        self.prior, self.losses = self.prior[:, chosen], self.losses[:, chosen]
-        if children:
-            part = self.reserve / (2 * children) / (1.0 - self.reserve)
-            self.prior[:, len(keep) :] = (total - np.log(part))[:, None] - (self.eta * self.losses)[:, len(keep) :]
-            self.reserve = self.reserve / 2
+        Args:
+            keep: their positions, rising.
+            weights: (M, R).
+        """
+        chosen = weights[:, list(keep)]
+        self.shares = chosen / chosen.sum(axis=1, keepdims=True)
+        self.losses, self.frozen = self.losses[:, list(keep)], True
 
-    def state(self) -> tuple[dict[str, np.ndarray], dict[str, float]]:
+    def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """All that changes: arrays, which are not copies, and numbers."""
-        arrays = {name: getattr(self, name) for name in ("reserve", "prior", "losses", "gaps", "eta")}
-        if self.frozen is not None:
-            arrays["frozen"] = self.frozen
-        return arrays, {"total": self.total, "seen": self.seen}
+        arrays = {name: getattr(self, name) for name in ("shares", "losses", "gaps", "eta")}
+        return arrays, {"total": self.total, "seen": self.seen, "frozen": self.frozen}
 
     def restore(self, arrays: Mapping[str, np.ndarray], numbers: Mapping[str, Any], rates: int) -> None:
         """Restores a state of a mixture that began with as many models, and has this number of them now.
@@ -166,12 +184,13 @@ class Mixture:
             ValueError: it is not one.
         """
         count = len(self.gaps)
-        shapes = {"reserve": (count,), "prior": (count, rates), "losses": (count, rates)}
-        for name, shape in (shapes | {"gaps": (count,), "eta": (count, 1)}).items():
+        shapes = {"shares": (count, rates), "losses": (count, rates), "gaps": (count,), "eta": (count, 1)}
+        for name, shape in shapes.items():
             setattr(self, name, restoring.array(arrays, name, np.float64, shape).copy())
-        if "frozen" in arrays:
-            self.frozen = restoring.array(arrays, "frozen", np.float64, (count, rates)).copy()
         self.total, self.seen = restoring.real(numbers, "total"), restoring.whole(numbers, "seen")
+        if not isinstance(numbers["frozen"], bool):
+            raise ValueError(f"frozen: found {numbers['frozen']!r}, expected true or false")
+        self.frozen = numbers["frozen"]
 
     def _losses(self, p: np.ndarray, targets: np.ndarray) -> np.ndarray:
         """(n, M, R)."""
@@ -181,13 +200,9 @@ class Mixture:
             return self.loss.values(classes_last, wanted, self.parameter)[:, None]
         return self.loss.values(p, self.loss.wanted(targets, self.outputs)[:, :, None], self.parameter)
 
-    def _mix(self, p: np.ndarray, share: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Mixed predictions, (n, outputs), and the losses of the mixtures, (n, M)."""
-        if self.loss.mix is None:
-            mixed = (share * p).sum(axis=2)
-        else:
-            mixed = self.loss.mix(p, np.log(np.maximum(share, 1e-300)))
-        return mixed, self._losses(mixed[:, :, None], targets)[:, :, 0]
+    def _mix(self, p: np.ndarray, share: np.ndarray) -> np.ndarray:
+        """Mixed predictions, (n, outputs)."""
+        return (share * p).sum(axis=2) if self.loss.mix is None else self.loss.mix(p, share)
 
 
 def running_sums(start: np.ndarray, terms: np.ndarray) -> np.ndarray:

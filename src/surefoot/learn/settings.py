@@ -12,7 +12,7 @@ from surefoot import losses, models, rules, schedules
 from surefoot.engines import registry
 from surefoot.engines.part_steps import check_rule
 from surefoot.engines.step import Step
-from surefoot.learn.rates import EXPLICIT, Rate, first_rates
+from surefoot.learn.rates import GRID, Rate, grid_of
 from surefoot.losses import Loss
 from surefoot.models import Architecture
 from surefoot.rules import Rule
@@ -148,16 +148,16 @@ class Method:
         return isinstance(self.lr, str)
 
     def rates(self) -> list[Rate]:
-        """The rates to begin with."""
+        """The rates that are trained."""
         if self.auto:
-            return first_rates(self._may_be_implicit())
+            return grid_of(self.rule, self._may_be_implicit())
         return [Rate(self.lr, self.implicit)]
 
     def _may_be_implicit(self) -> bool:
         model = self.architecture
         if self.batch_size > 1 or not (model.linear and model.merges_fields) or self.granularity != "coordinate":
             return False
-        steps = (self.step(Rate(EXPLICIT[0]), part) for part in self.architecture.parts)
+        steps = (self.step(GRID[0], part) for part in self.architecture.parts)
         return not any(step.rule.from_origin or step.options["decoupled_weight_decay"] for step in steps)
 
     def step(self, rate: Rate, part: str, l1_unit: float = 1.0, l2_unit: float = 1.0) -> Step:
@@ -169,7 +169,7 @@ class Method:
             hyper["decoupled_weight_decay"] = 0.0
         return Step(
             self.rule_of(part),
-            lr=rate.lr,
+            lr=rate.lr_of(self.architecture.parts[part].of),
             convention=self.convention,
             granularity=self.granularity,
             average=self.average,

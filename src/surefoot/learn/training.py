@@ -31,6 +31,9 @@ from surefoot.learn.targets import Targets
 from surefoot.learn.validation import evaluate
 from surefoot.schedules import Rate
 
+IN_RUNS = 0.8
+"""The share of the loss that is left where predictions follow the latest labels, from which on a note says so."""
+
 
 class Interrupted(KeyboardInterrupt):
     """Ctrl-C while learning; the message says what was saved and how to continue."""
@@ -124,8 +127,19 @@ class Training:
             raise DataError(
                 f"{self._names()}: found no example to learn from; lines skipped: {self.stream.policy.summary()}"
             )
-        self.first_loss = self.learner.loss if self.first_loss is None else self.first_loss
+        if self.first_loss is None:
+            self.first_loss = self.learner.loss
+            self._note_runs(self.learner)
         self.cursor = self.cursor.next_pass(self.learner.lost, self.learner.weight)
+
+    def _note_runs(self, learner: Learner) -> None:
+        """Says so where predictions are good because labels are like the latest ones, which no model can learn."""
+        if self.targets.classes is not None and learner.loss < IN_RUNS * learner.loss_of_model:
+            self.note(
+                f"Labels come in runs: the progressive loss of {learner.loss:.4g} is of predictions that follow the "
+                f"latest labels; the model's own is {learner.loss_of_model:.4g}. Shuffle the lines, unless their order "
+                "is that of time."
+            )
 
     def _chunks(self) -> Generator[Examples, None, None]:
         """The examples of the present pass that were not learned from yet."""
@@ -298,6 +312,7 @@ class Training:
             rates=tuple(
                 RateFacts(number_or_text(rate.lr), rate.implicit, float(weight))
                 for rate, weight in zip(learner.rates, learner.shares(), strict=True)
+                if rate.lasting
             ),
             skipped=self.skipped or dict(self.stream.policy.counts),
             diverged=diverged,

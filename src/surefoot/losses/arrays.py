@@ -2,6 +2,9 @@
 
 import numpy as np
 
+TINY = 1e-300
+"""What probabilities are at least before their logarithms are taken."""
+
 
 def softmax_of(scores: np.ndarray) -> np.ndarray:
     """exp of the scores, normalized along the last axis."""

@@ -3,7 +3,7 @@
 import numpy as np
 
 from surefoot import ops
-from surefoot.losses.arrays import log_sum_exp
+from surefoot.losses.arrays import TINY
 from surefoot.losses.record import Metric, loss
 
 
@@ -17,11 +17,13 @@ def probability(predictions):
     return np.where(predictions >= 0, 1.0, z) / (1.0 + z)
 
 
-def mix(predictions, log_share):
-    """The logarithms of the mixed probability of 1 and of 0; their difference is the mixed prediction."""
-    one = log_sum_exp(log_share - np.logaddexp(0.0, -predictions), axis=2)[:, :, 0]
-    zero = log_sum_exp(log_share - np.logaddexp(0.0, predictions), axis=2)[:, :, 0]
-    return one - zero
+def mix(predictions, share):
+    """The logarithm of the odds that the mixed probabilities give."""
+    z = np.exp(-np.abs(predictions))
+    likelier, other = 1.0 / (1.0 + z), z / (1.0 + z)
+    positive = predictions >= 0.0
+    one, zero = ((share * np.where(which, likelier, other)).sum(axis=2) for which in (positive, ~positive))
+    return np.log(np.maximum(one, TINY)) - np.log(np.maximum(zero, TINY))
 
 
 @loss(

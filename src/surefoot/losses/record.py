@@ -91,7 +91,7 @@ class Loss(Record):
         initial: (y) -> the bias to begin with, from the first targets; None: 0.
         probability: (predictions) -> the probability of y = 1; of a joint loss, of each class, (…, outputs).
         mean: (predictions) -> the mean of y that they stand for (inverse link); None: the predictions themselves.
-        mix: (predictions (n, outputs, R), ln of their shares) -> what predicts the mean of the R probabilities by these
+        mix: (predictions (n, outputs, R), their shares) -> what predicts the mean of the R probabilities by these
             shares, (n, outputs): for a loss that is the negative logarithm of a probability.
         joint: outputs are learned together: each has the slope at its prediction less the log-sum-exp of the others.
         for_two: the loss with one output that a joint one is for two classes.

@@ -6,7 +6,7 @@ The derivative by one output is that of logistic loss at its prediction less the
 import numpy as np
 
 from surefoot import ops
-from surefoot.losses.arrays import log_sum_exp, softmax_of
+from surefoot.losses.arrays import TINY, log_sum_exp, softmax_of
 from surefoot.losses.logistic import logistic
 from surefoot.losses.record import Metric, loss
 
@@ -17,9 +17,10 @@ def value(predictions, y):
     return total - np.take_along_axis(predictions, y.astype(np.int64)[..., None], -1)[..., 0]
 
 
-def mix(predictions, log_share):
-    log_probability = predictions - log_sum_exp(predictions, axis=1)
-    return log_sum_exp(log_share + log_probability, axis=2)[:, :, 0]
+def mix(predictions, share):
+    """The logarithms of the mixed probabilities."""
+    probability = np.exp(predictions - log_sum_exp(predictions, axis=1))
+    return np.log(np.maximum((share * probability).sum(axis=2), TINY))
 
 
 @loss(

@@ -5,7 +5,6 @@ import contextlib
 import gzip
 import http.server
 import io
-import socket
 import threading
 from pathlib import Path
 from typing import ClassVar
@@ -128,10 +127,6 @@ def test_http_is_read_like_a_file(server, place, name):
         assert len(joined(list(stream))) == 600  # every pass is a request of its own
 
 
-def test_chains_of_file_systems(server):
-    assert len(joined(list(read(f"simplecache::{address(server, 'whole/a.svm')}")))) == 600
-
-
 def test_tables_of_http(server):
     for url in ("whole/a.csv", "parts/a.csv", "streams/a.csv", "parts/a.parquet"):
         if FILES[url.partition("/")[2]]:
@@ -165,16 +160,6 @@ def test_a_server_that_cannot_be_reached_is_not_a_missing_file():
     pytest.importorskip("aiohttp", reason="the extra table brings it")
     with pytest.raises(DataError, match=r"^http://127\.0\.0\.1:9/a\.svm: could not be read \(Cannot connect"):
         list(read("http://bob:SECRET@127.0.0.1:9/a.svm?sig=SECRET"))
-
-
-def test_a_server_that_never_answers_is_not_waited_for(monkeypatch):
-    """Connections are accepted, and nothing is sent."""
-    pytest.importorskip("aiohttp", reason="the extra table brings it")
-    monkeypatch.setattr(remote, "PATIENCE", 0.125)
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        url = f"http://bob:SECRET@127.0.0.1:{silent.getsockname()[1]}/a.svm?sig=SECRET"
-        with pytest.raises(DataError, match=r"a\.svm: its server did not answer for 0\.125 seconds; try"):
-            list(read(url))
 
 
 def test_nothing_that_is_stored_or_printed_has_a_secret(server, tmp_path, capsys, monkeypatch):

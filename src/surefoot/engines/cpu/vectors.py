@@ -1,10 +1,13 @@
 """Code in vectors, where LLVM would not find it by itself: columns of narrow tables, and sums of squares."""
 
+import functools
+
 import numpy as np
 from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic, overload
+from numba.np.numpy_support import from_dtype
 
 from surefoot.engines.cpu.codecs import decode
 from surefoot.engines.numerics import RUNNING_SUMS
@@ -25,6 +28,52 @@ def copy_numbers(source, first, target, place, count):
     """
     for m in range(np.uint64(count)):
         target[np.uint64(place) + m] = source[np.uint64(first) + m]
+
+
+@functools.cache
+def vector_copy(count):
+    """copy_numbers for a count that is known: a single load and store."""
+
+    @intrinsic
+    def copy(typing, source, first, target, place, same):
+        def emit(context, builder, signature, arguments):
+            places = []
+            for kind, array, begin in zip(signature.args[0:3:2], arguments[0:3:2], arguments[1:4:2], strict=True):
+                data = context.make_array(kind)(context, builder, array).data
+                vector = ir.VectorType(context.get_data_type(kind.dtype), count).as_pointer()
+                places.append(builder.bitcast(builder.gep(data, [begin]), vector))
+            align = signature.args[0].dtype.bitwidth // 8
+            builder.store(builder.load(places[0], align=align), places[1], align=align)
+            return context.get_dummy_value()
+
+        return types.void(source, types.intp, target, types.intp, types.intp), emit
+
+    return copy
+
+
+@functools.cache
+def local_array(count, dtype):
+    """A function that gives an array of `count` numbers that no other array has a part of.
+
+    Where their places are known, LLVM keeps them in registers.
+    """
+    number = from_dtype(np.dtype(dtype))
+
+    @intrinsic
+    def local(typing):
+        kind = types.Array(number, 1, "C")
+
+        def emit(context, builder, signature, arguments):
+            size = context.get_constant(types.intp, number.bitwidth // 8)
+            data = cgutils.alloca_once(builder, context.get_data_type(number), size=count)
+            array = context.make_array(kind)(context, builder)
+            shape = [context.get_constant(types.intp, count)]
+            context.populate_array(array, data=data, shape=shape, strides=[size], itemsize=size, meminfo=None)
+            return array._getvalue()
+
+        return kind(), emit
+
+    return local
 
 
 @intrinsic

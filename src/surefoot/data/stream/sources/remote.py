@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import glob
+import importlib.metadata
 import io
 import re
 from collections.abc import Iterator
@@ -15,8 +16,6 @@ from surefoot.text import without_secrets
 TABLE = 'run pip install "surefoot[table]"'
 INCLUDED = ("http", "https")
 """What the extra `table` reads besides what needs no package."""
-PATIENCE = 60.0
-"""Seconds that a server of http may take to answer, and to go on."""
 MISSING = (404, 410)
 """What a server of http answers where it has no such file."""
 EXTRAS = {"az": "abfs", "abfss": "abfs", "s3a": "s3"}
@@ -48,8 +47,7 @@ def opened(url: str) -> io.BufferedReader:
         DataError: it cannot be read.
     """
     with one_sentence(url):
-        stream = imported().open(url, "rb", **options(url)).open()
-        return io.BufferedReader(_Remote(stream, url))  # pyright: ignore[reportArgumentType]
+        return io.BufferedReader(_Remote(imported().open(url, "rb").open(), url))  # pyright: ignore[reportArgumentType]
 
 
 def names(url: str) -> list[str]:
@@ -62,7 +60,7 @@ def names(url: str) -> list[str]:
     if not has_pattern(url):
         return [url]
     with one_sentence(url):
-        system, pattern = fsspec.core.url_to_fs(url, **options(url))
+        system, pattern = fsspec.core.url_to_fs(url)
         found = sorted(system.unstrip_protocol(name) for name in system.glob(pattern))
     if not found:
         raise DataError(f"{without_secrets(url)}: no files match this pattern; check it and the folder")
@@ -75,23 +73,8 @@ def has_pattern(url: str) -> bool:
     >>> has_pattern("s3://bucket/part-?.csv"), has_pattern("https://host/a.csv?x=[1]"), has_pattern("http://h/*.csv")
     (True, False, True)
     """
-    first, _, rest = next(part for part in url.split("::") if "://" in part).partition("://")
-    return glob.has_magic(re.split("[?#]", rest)[0] if first.lower() in INCLUDED else rest)
-
-
-def scheme(url: str) -> str:
-    """What reads the file itself: of a chain of file systems, the last one."""
-    return url.rpartition("::")[2].partition("://")[0].lower()
-
-
-def options(url: str) -> dict[str, Any]:
-    """How fsspec opens a URL: for http with limits on each answer, in place of one on all of a file."""
-    if scheme(url) not in INCLUDED:
-        return {}
-    import aiohttp  # pyright: ignore[reportMissingImports]
-
-    limits = aiohttp.ClientTimeout(total=None, sock_connect=PATIENCE, sock_read=PATIENCE)
-    return {scheme(url): {"client_kwargs": {"timeout": limits}}}
+    scheme, _, rest = next(part for part in url.split("::") if "://" in part).partition("://")
+    return glob.has_magic(re.split("[?#]", rest)[0] if scheme.lower() in INCLUDED else rest)
 
 
 @contextlib.contextmanager
@@ -118,8 +101,6 @@ def said(url: str, error: Exception) -> str:
         error = error.__cause__
     if isinstance(error, FileNotFoundError) or getattr(error, "status", None) in MISSING:
         return "there is no such file; check the name and the folder"
-    if isinstance(error, TimeoutError):
-        return f"its server did not answer for {PATIENCE:g} seconds; try again later, or download it first"
     text = without_secrets(" ".join(str(error).split())) or type(error).__name__
     return f"could not be read ({text}); check the address, and whether it can be reached"
 
@@ -130,12 +111,11 @@ def advice(url: str) -> str:
     >>> advice("s3://bucket/a.svm"), advice("https://host/a.svm")
     ('run pip install "fsspec[s3]"', 'run pip install "surefoot[table]"')
     """
-    from importlib.metadata import metadata
-
-    extra = EXTRAS.get(scheme(url), scheme(url))
-    if extra in INCLUDED:
+    scheme = url.rpartition("::")[2].partition("://")[0].lower()
+    extra = EXTRAS.get(scheme, scheme)
+    if scheme in INCLUDED:
         return TABLE
-    known = metadata("fsspec").get_all("Provides-Extra") or ()
+    known = importlib.metadata.metadata("fsspec").get_all("Provides-Extra") or ()
     return f'run pip install "fsspec[{extra}]"' if extra in known else "install what it names"
 
 

@@ -3,6 +3,7 @@
 import functools
 import types
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numba
 import numpy as np
@@ -14,7 +15,7 @@ from surefoot.engines.cpu.compiling import APART, INNER
 from surefoot.engines.cpu.kind import Kind
 from surefoot.engines.cpu.slots import store_one
 from surefoot.engines.cpu.unrolling import together, written
-from surefoot.engines.cpu.vectors import copy_numbers
+from surefoot.engines.cpu.vectors import copy_numbers, local_array, vector_copy
 from surefoot.engines.feature_table import RowLayout
 from surefoot.engines.program import Program
 from surefoot.models import Architecture
@@ -106,17 +107,53 @@ def packing(architecture: Architecture, rules: tuple[Rule, ...], kind: BankKind)
 def functions(architecture: Architecture, kind: BankKind, parts: int) -> dict[str, Callable]:
     """The model's functions, of all parts as kernels have them."""
     predict = architecture.predict_one if kind.lanes == 1 and architecture.predict_one else architecture.predict
-    names = {"predict": numba.njit(predict, **INNER), "gradient": numba.njit(architecture.gradient, **INNER)}
-    names["Numbers"] = architecture.numbers
+    names: dict[str, Any] = {
+        "predict": numba.njit(predict, **INNER),
+        "gradient": numba.njit(architecture.gradient, **INNER),
+        "Numbers": architecture.numbers,
+    }
+    names["copy_numbers"] = copying(kind.lanes)
+    own = {"predict": "predict", "gradient": "gradient"}
+    if kind.lanes > 1:
+        names["LOCAL"], own = local_array(kind.lanes, kind.dtype), {"predict": "predicting", "gradient": "of_slopes"}
+        names |= {name: numba.njit(written(source, name, names), **INNER) for name, source in WITH_LOCAL.items()}
     x, g, moves = (
         f"Numbers({', '.join(f'parts[{p}].{field}' for p in range(parts))})" for field in ("x", "g", "moves")
     )
     sources = {
-        "PREDICT": f"lambda values, fields, parts, base, out, lanes: predict(values, fields, {x}, base, out, lanes)",
-        "SHIFT": f"lambda values, fields, parts, base, out, lanes: predict(values, fields, {moves}, base, out, lanes)",
-        "GRADIENT": f"lambda values, fields, parts, slopes, lanes: gradient(values, fields, {x}, slopes, {g}, lanes)",
+        "PREDICT": f"{own['predict']}(values, fields, {x}, base, out, lanes)",
+        "SHIFT": f"{own['predict']}(values, fields, {moves}, base, out, lanes)",
+        "GRADIENT": f"{own['gradient']}(values, fields, {x}, slopes, {g}, lanes)",
     }
-    return {name: numba.njit(eval(source, names), **INNER) for name, source in sources.items()}
+    arguments = "values, fields, parts, base, out, lanes", "values, fields, parts, slopes, lanes"
+    return {
+        name: numba.njit(eval(f"lambda {arguments[name == 'GRADIENT']}: {source}", names), **INNER)
+        for name, source in sources.items()
+    }
+
+
+def copying(count: int) -> Callable:
+    """What copies a number of numbers, which is known when compiling unless it is 0."""
+    return vector_copy(count) if 1 < count <= LONGEST_VECTOR else copy_numbers
+
+
+LONGEST_VECTOR = 64
+"""Numbers that are copied as one vector."""
+WITH_LOCAL = {
+    "predicting": """
+def predicting(values, fields, numbers, base, out, lanes):
+    found = LOCAL()
+    predict(values, fields, numbers, base, found, lanes)
+    copy_numbers(found, 0, out, 0, lanes)
+""",
+    "of_slopes": """
+def of_slopes(values, fields, numbers, slopes, out, lanes):
+    known = LOCAL()
+    copy_numbers(slopes, 0, known, 0, lanes)
+    gradient(values, fields, numbers, known, out, lanes)
+""",
+}
+"""The model's functions with the numbers of lanes in an array of their own, which LLVM keeps in a register."""
 
 
 PENALTIES = {"l1": 0, "l2": 1, "keep": 2}
@@ -156,15 +193,15 @@ def parts_of(architecture: Architecture, rules: tuple[Rule, ...], kind: BankKind
     for part, rule, around in zip(architecture.parts.values(), rules, kind.parts, strict=True):
         way = "from_origin" if rule.from_origin else "lazy_exact" if rule.lazy_exact else "by_rule"
         names = compiling.namespace(around) | {
-            "copy_numbers": COPY["copy_numbers"],
+            "copy_numbers": copying(part.width * kind.lanes),
             "VECTOR": drivers.VECTOR,
             "PART_WIDTH": part.width,
             "PART_BEGIN": begins[part.of],
         }
         names["whole_vectors"] = jitted("whole_vectors", names)
-        names["SPREAD"] = numba.njit(copy_coefficients(len(rule.coefficient_names)), **INNER)
+        names["SPREAD"] = numba.njit(copy_coefficients(len(rule.coefficient_names), copying(kind.lanes)), **INNER)
         common = in_common(rule, around)
-        own = slots(common.count(False))
+        own = slots(common.count(False), names["copy_numbers"])
         for name, function in zip(("SLOTS_OF", "TAKE_SLOTS", "PUT_SLOTS"), own, strict=True):
             names[name] = numba.njit(function, **INNER)
         for name, function in zip(("VIEWS", "COMMON_AT", "PUT_COMMON"), slots_with_common(common), strict=True):
@@ -176,9 +213,6 @@ def parts_of(architecture: Architecture, rules: tuple[Rule, ...], kind: BankKind
         found.append(names)
     return found
 
-
-COPY = {"copy_numbers": copy_numbers}
-"""What the functions that are written out for a number of slots call."""
 
 CALLS = {
     # name: (its arguments, the helper, what the helper gets of part p)
@@ -195,8 +229,7 @@ CALLS = {
     "MEAN_PARTS": ("total, size, parts, lanes", "mean_part", "total, {size}, parts[{p}], lanes"),
     "SPREAD_PARTS": ("b, size, parts, lanes", "spread_part", "b, {size}, parts[{p}], lanes"),
     "TRIAL_PARTS": ("size, parts, lanes", "trial_part", "{size}, parts[{p}], lanes"),
-    "SHORTEN_PARTS": ("shares, size, parts, lanes", "shorten_part", "shares, {size}, parts[{p}], lanes"),
-    "MOVE_PARTS": ("size, parts, lanes", "move_part", "{size}, parts[{p}], lanes"),
+    "MOVE_PARTS": ("shares, size, parts, lanes", "move_part", "shares, {size}, parts[{p}], lanes"),
     "STEP_PARTS": ("size, parts, lanes", "step_part", "{size}, parts[{p}], lanes"),
     "SHARE_PARTS": ("b, size, parts, lanes", "share_part", "b, {size}, parts[{p}], lanes"),
     "PENALTIES_PARTS": ("scales, b, size, parts, lanes", "penalties_part", "scales, b, {size}, parts[{p}], lanes"),
@@ -238,7 +271,7 @@ def calls(architecture: Architecture, kind: BankKind, parts: Sequence[dict]) -> 
                 functions[f"{helper}_{p}"] = jitted(own_helper(name, helper, part.of, around), names)
                 places = OF_FEATURES if part.of == "feature" else OF_THE_MODEL
                 terms.append(f"{helper}_{p}({call.format(p=p, **places)})")
-        counts = helper in ("step_part", "move_part")
+        counts = helper in ("step_part", "trial_part", "move_part")
         body = " + ".join(terms) or "0" if counts else f"({''.join(f'{term}, ' for term in terms)})"
         found[name] = numba.njit(eval(f"lambda {arguments}: {body}", functions), **INNER)
     return found
@@ -259,7 +292,7 @@ def takes_part(name: str, of: str, around) -> bool:
         return around.catches_up
     if name == "SHARE_PARTS":
         return around.shared
-    if name in ("TRIAL_PARTS", "SHORTEN_PARTS", "MOVE_PARTS"):  # of implicit steps, which share no rate
+    if name in ("TRIAL_PARTS", "MOVE_PARTS"):  # of implicit steps, which share no rate
         return not around.shared
     if name == "BLEND_PARTS":
         return of == "feature"
@@ -268,21 +301,22 @@ def takes_part(name: str, of: str, around) -> bool:
     return True
 
 
-def copy_coefficients(count: int) -> Callable:
+def copy_coefficients(count: int, copy: Callable) -> Callable:
     """A function that copies `count` coefficients of every lane to their arrays."""
-    return together("row, arrays, place, lanes", ["copy_numbers(row[{k}], 0, arrays[{k}], place, lanes)"] * count, COPY)
+    each = ["copy(row[{k}], 0, arrays[{k}], place, lanes)"] * count
+    return together("row, arrays, place, lanes", each, {"copy": copy})
 
 
-def slots(count: int) -> tuple[Callable, Callable, Callable]:
+def slots(count: int, copy: Callable) -> tuple[Callable, Callable, Callable]:
     """Functions of a row, which holds a part's numbers from `begin` on and then each of `count` slots.
 
     They give the slots, copy them to arrays of many features' slots, and copy them back.
     """
-    views = together("row, begin, span", ["row[begin + (1 + {k}) * span : begin + (2 + {k}) * span]"] * count, COPY)
-    take = ["copy_numbers(row, begin + (1 + {k}) * span, slots[{k}], place, span)"] * count
-    put = ["copy_numbers(slots[{k}], place, row, begin + (1 + {k}) * span, span)"] * count
-    arguments = "row, begin, slots, place, span"
-    return views, together(arguments, take, COPY), together(arguments, put, COPY)
+    views = together("row, begin, span", ["row[begin + (1 + {k}) * span : begin + (2 + {k}) * span]"] * count, {})
+    take = ["copy(row, begin + (1 + {k}) * span, slots[{k}], place, span)"] * count
+    put = ["copy(slots[{k}], place, row, begin + (1 + {k}) * span, span)"] * count
+    arguments, names = "row, begin, slots, place, span", {"copy": copy}
+    return views, together(arguments, take, names), together(arguments, put, names)
 
 
 def slots_with_common(common: Sequence[bool]) -> tuple[Callable, Callable, Callable]:

@@ -28,6 +28,8 @@ FEATURES_AHEAD = 24
 ENTRIES_AHEAD = 1 << 10
 ENTRIES_IN_LINE = 8
 EVALUATIONS = 60
+ENOUGH = 1e-3
+"""A share is found once it is as exact as this: what a step is shortened by need not be known better."""
 ONCE_AN_EXAMPLE = ("against_others", "damping", "damp", "slopes_of")
 """What is called once for an example, or not much more often: compiled apart, in half the time."""
 
@@ -53,16 +55,14 @@ def learn(examples, first, last, table, loss, predictions, entries, parts, waiti
         GRADIENT(scaled, fields, parts, entries.slopes, lanes)
         SPREAD_PARTS(i - first, size, parts, lanes)
         if loss.damped.size > 0:
-            TRIAL_PARTS(size, parts, lanes)
+            skipped += TRIAL_PARTS(size, parts, lanes)
             SHIFT(scaled, fields, parts, F(0), entries.shares, lanes)
             damp(loss, examples.targets[i], entries)
-            SHORTEN_PARTS(entries.shares, size, parts, lanes)
-            GRADIENT(scaled, fields, parts, entries.slopes, lanes)
         PENALTIES_PARTS(entries.scales, i - first, size, parts, lanes)
         SHARE_PARTS(i - first, size, parts, lanes)
         AVERAGE(table, rows, averages, i - first, lanes)
         if loss.damped.size > 0:
-            skipped += MOVE_PARTS(size, parts, lanes)
+            skipped += MOVE_PARTS(entries.shares, size, parts, lanes)
         else:
             skipped += STEP_PARTS(size, parts, lanes)
         PUT(table, rows, size, entries, parts, lanes)
@@ -292,18 +292,17 @@ def against_others(predicted, shifted, outputs, rates):
 
 
 def damp(loss, target, entries):
-    """Takes the slopes that the loss has where the steps of damped lanes lead, shortened in the same way.
+    """The share that every lane takes of its step, where the steps of damped lanes are implicit.
 
-    How far every lane's step would move its prediction becomes the share of the step that is taken.
+    Before, `shares` are how far every step would move its lane's prediction.
     """
     shares = entries.shares
     for k in range(shares.size):
-        share = F(1)
+        share = 1.0
         if loss.damped[k]:
             wanted = target_of(target, k, loss.outputs, shares.size)
-            share = F(damping(loss, entries.shifted[k], wanted, np.float64(shares[k])))
-        entries.slopes[k] *= share
-        shares[k] = share
+            share = damping(loss, entries.shifted[k], wanted, np.float64(shares[k]))
+        shares[k] = F(share)
 
 
 def damping(loss, prediction, target, move):
@@ -323,7 +322,7 @@ def damping(loss, prediction, target, move):
     for _ in range(EVALUATIONS):
         share = (low * above - high * below) / (above - below)
         value = SLOPE_OF(loss.code, prediction - share * move, target, loss.parameter) / here - share
-        if abs(value) <= 1e-5 * share or high - low <= 1e-7 * high:
+        if abs(value) <= ENOUGH * share or high - low <= 1e-7 * high:
             break
         if value > 0.0:
             low, below = share, value

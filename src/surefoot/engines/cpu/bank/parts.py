@@ -53,35 +53,38 @@ def spread_part(b, size, part, lanes):
             SPREAD(part.table[b], part.coefficients, m * lanes, lanes)
 
 
-def shorten_part(shares, size, part, lanes):
-    """Multiplies what every lane would move by its share."""
-    for m in range(size * PART_WIDTH):
-        for k in range(lanes):
-            part.moves[m * lanes + k] *= shares[k]
-
-
 def trial_part(size, part, lanes):
-    """What a step would take off every number."""
+    """Writes what a step takes off every number to `moves`, and its rate to `g`; the rule's memory gets the gradient.
+
+    Returns how many numbers are skipped: these do not move, and their memory stays.
+    """
     slots, c, x = part.slots, part.coefficients, part.x
-    for m in range(whole_vectors(size * PART_WIDTH * lanes)):
-        g = part.g[m]
-        new = RULE(x[m], g, g * g, *load(slots, m), *load(c, m))
-        part.moves[m] = -ADVANCE_FROM_ORIGIN(new[0], new[1])
-
-
-def move_part(size, part, lanes):
-    """Takes `moves` off the numbers that were gathered; the rule's memory gets the gradient."""
-    slots, c, x, moves = part.slots, part.coefficients, part.x, part.moves
     skipped, count = np.int32(0), size * PART_WIDTH * lanes
     for m in range(whole_vectors(count)):
         g = part.g[m]
         square = g * g
         new = RULE(x[m], g, square, *load(slots, m), *load(c, m))
-        moved = AFTER(x[m] - moves[m], new[0], MODIFIERS_AT(part.penalties, m))
-        ok = not_finite(slots, new[2:], (square - square) + (moved - moved)) == F(0)
+        move = -ADVANCE_FROM_ORIGIN(new[0], new[1])
+        ok = not_finite(slots, new[2:], (square - square) + (move - move)) == F(0)
         store(slots, m, new[2:], ok)
-        x[m] = moved if ok else x[m]
+        part.moves[m] = move if ok else F(0)
+        part.g[m] = new[0] if ok else F(0)
         skipped = np.int32(skipped + (np.int32(0) if ok or m >= count else np.int32(1)))
+    return skipped
+
+
+def move_part(shares, size, part, lanes):
+    """Takes every lane's share of `moves` off the numbers that were gathered; returns how many were skipped."""
+    x, moves, rates = part.x, part.moves, part.g
+    skipped = np.int32(0)
+    for n in range(size * PART_WIDTH):
+        for k in range(lanes):
+            moves[n * lanes + k] *= shares[k]
+    for m in range(whole_vectors(size * PART_WIDTH * lanes)):
+        moved = AFTER(x[m] - moves[m], rates[m], MODIFIERS_AT(part.penalties, m))
+        ok = moved - moved == F(0)
+        x[m] = moved if ok else x[m]
+        skipped = np.int32(skipped + (np.int32(0) if ok or m >= size * PART_WIDTH * lanes else np.int32(1)))
     return skipped
 
 
