@@ -54,7 +54,7 @@ def learn(folder: Path) -> None:
 
 
 def learn_at_fewer_rates() -> None:
-    """Further passes drop learning rates that do badly, and each number of rates has a kernel; of several classes, one."""
+    """Further passes drop rates that do badly, and each number of rates has a kernel; of several classes, one."""
     from surefoot.engines.examples import Examples
     from surefoot.learn.learner import WIDTHS, Learner
     from surefoot.learn.settings import Settings
