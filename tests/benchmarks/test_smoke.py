@@ -61,3 +61,11 @@ def test_a_row_that_fails_on_a_gpu_or_comes_too_late_says_so():
     row = gpu.measured(gpu.Case("a row", fail), deadline=math.inf)
     assert (row.what, row.verdict, row.peer) == ("a row", "missing", "failed: RuntimeError: an illegal access")
     assert gpu.measured(gpu.Case("a row", fail), deadline=0.0).peer.startswith("not measured: 7.5 minutes were over")
+
+
+@pytest.mark.slow
+def test_the_regret_stays_within_its_bound():
+    done = benchmarks("regret", "--quick")
+    assert done.returncode == 0, done.stderr
+    assert "regret" in done.stdout
+    assert "VIOLATED" not in done.stdout
