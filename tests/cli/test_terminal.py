@@ -136,7 +136,11 @@ def captured():
         sys.stdout, sys.stderr = before
 
 
-@pytest.mark.parametrize("show", [output.note, output.error, lambda text: output.console().print(text)], ids=str)
+@pytest.mark.parametrize(
+    "show",
+    [output.note, output.error, lambda text: output.console().print(text)],
+    ids=["note", "error", "print"],
+)
 @given(text=st.text(max_size=40))
 def test_whatever_is_shown_is_printable(show, text):
     """Lines, errors and whatever goes through the console."""
