@@ -416,6 +416,7 @@ def test_invalid_examples_are_reported_in_a_sentence(two):
     for fit, message in [
         (lambda: model.fit(X, np.zeros(ROWS)), "y: found one class"),
         (lambda: model.partial_fit(X, y + 1), "y: found class 2, expected one of 0, 1"),
+        (lambda: LinearClassifier().partial_fit(X, y), "classes: found None in the first call of partial_fit"),
         (
             lambda: model.partial_fit(X, y, classes=[0, 5]),
             "classes: found [0, 5], expected those of the first call, [0, 1]",

@@ -137,8 +137,14 @@ class LinearClassifier(ClassifierMixin, LinearEstimator):
             The estimator itself.
 
         Raises:
-            ValueError, DivergedError: as in fit; the estimator is then unchanged.
+            ValueError, DivergedError: as in fit, or there are no classes in the first call; the estimator is then
+                unchanged.
         """
+        if classes is None and not hasattr(self, "_learner"):
+            raise ValueError(
+                "classes: found None in the first call of partial_fit, expected all classes that will ever occur, such "
+                "as classes=[0, 1]"
+            )
         return self._learn_part(X, y, sample_weight, classes)
 
     def _targets(self, y, weights, reset, classes):
