@@ -7,7 +7,6 @@ from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic, overload
-from numba.np.numpy_support import from_dtype
 
 from surefoot.engines.cpu.codecs import decode
 from surefoot.engines.numerics import RUNNING_SUMS
@@ -57,7 +56,7 @@ def local_array(count, dtype):
 
     Where their places are known, LLVM keeps them in registers.
     """
-    number = from_dtype(np.dtype(dtype))
+    number = getattr(types, np.dtype(dtype).name)
 
     @intrinsic
     def local(typing):
