@@ -151,6 +151,9 @@ UNSEEN = {
     "rmsprop: ε outside the root": {"effective-weight"},
     "adam: v is not corrected": {"adam-diverges"},
     "adam: steps along g": {"adam-diverges"},
+    # There β₂ is 0.08: from step 25 on nothing is left to correct.
+    "adam: s is corrected as at step 25 from then on": {"adam-diverges"},
+    "yogi: s is corrected as at step 25 from then on": {"adam-diverges"},
     "adam: v is not averaged": {"adam-diverges"},
     "yogi: steps along g": {"adam-diverges"},
     "yogi: starts from 0": {"adam-diverges"},

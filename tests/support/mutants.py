@@ -64,6 +64,7 @@ ROOT_OF_SQUARE = "ops.sqrt(square + eps_root)"
 ROOT_OF_CORRECTED = "ops.sqrt(square * correction + eps_root)"
 ADAM_SQUARE = "square = beta2 * square + fresh2 * g2"
 ADAM_VELOCITY = "velocity = beta1 * velocity + fresh1 * g"
+OF_STEP_25 = "ops.minimum(t, 25)"
 YOGI_CHANGE = "ops.where(g2 > square, change, ops.where(g2 < square, -change, 0.0))"
 OF_ADAM = (
     ("s is not corrected", line("square * correction", "square")),
@@ -124,6 +125,17 @@ MUTANTS = (
     Mutant("nadam", "does not look ahead", line("gradient * g + ahead * velocity", "velocity")),
     Mutant("nadam", "s is not corrected", line("square * correction", "square")),
     Mutant("nadam", "μ of this step", line("momentum(t + 1, beta1", "momentum(t, beta1")),
+    *(
+        Mutant(
+            name,
+            "s is corrected as at step 25 from then on",
+            line("beta2**t", f"beta2**{OF_STEP_25}"),
+            at_defaults=False,
+        )
+        for name in ("adam", "adamw", "nadam", "yogi")
+    ),
+    Mutant("mean_adagrad", "divides by 25 from then on", line("1 / t", f"1 / {OF_STEP_25}"), at_defaults=False),
+    Mutant("dual_averaging", "the threshold stops growing", line("l1 * t", f"l1 * {OF_STEP_25}"), at_defaults=False),
     Mutant("yogi", "is Adam", line(f"square + {YOGI_CHANGE}", "(1.0 - fresh2) * square + change")),
     Mutant("yogi", "s only grows", line("-change", "0.0")),
     Mutant("yogi", "s is not corrected", line("square * correction", "square")),

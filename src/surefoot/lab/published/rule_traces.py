@@ -20,7 +20,7 @@ from surefoot.rules import MATRIX_RULES, REGISTRY
 
 SECTION = "3 traces"
 START = np.array([-5.0, -2.0])
-STEPS = 20
+STEPS = 100
 ROUNDING = 1e-9
 
 SETTINGS: dict[str, tuple[dict[str, Any], ...]] = {
