@@ -316,12 +316,14 @@ CASES = {
     "mini-batches": (factorization_machine, {"dtype": "float32", "batch_size": 4, "normalize": False}, (0.03,)),
     "fields": (field_aware_machine, {"dtype": "float32", "batch_size": 1, "normalize": True}, (0.03,)),
 }
+COMPILED_ALONE = {("two rates", "cpu"), ("mini-batches", "cpu")}
+"""Whose kernels take long to compile, for no other test."""
 
 
 @pytest.mark.parametrize(
     "case, engine",
     [
-        pytest.param(case, engine, marks=pytest.mark.slow if (case, engine) == ("two rates", "cpu") else ())
+        pytest.param(case, engine, marks=pytest.mark.slow if (case, engine) in COMPILED_ALONE else ())
         for case in CASES
         for engine in ("cpu", "reference")
     ],

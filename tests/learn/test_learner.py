@@ -130,6 +130,7 @@ def test_weights_fit_the_training_data():
     assert np.mean((score > 0) == rows.targets) > 0.85
 
 
+@pytest.mark.slow
 def test_l1_makes_exact_zeros():
     rows = generated()
     counts = [np.count_nonzero(learned(rows, l1=l1).weights()[0]) for l1 in (0.0, 0.1, 1.0)]

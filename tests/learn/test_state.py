@@ -21,7 +21,7 @@ WAYS = {
     "batches": {"lr": 0.1, "batch_size": 4, "optimizer": "ftrl"},
     "auto, in batches": {"batch_size": 4, "optimizer": "ftrl"},
 }
-SLOW = {"auto, in batches", "batches", "averages of scaled features"}
+SLOW = {"auto, in batches", "batches", "averages of scaled features", "lazy penalties", "averages"}
 """Whose kernels no other test uses."""
 
 

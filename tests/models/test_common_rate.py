@@ -51,8 +51,8 @@ def assert_same(found: ModelBank, expected: ModelBank) -> None:
 
 
 CASES = list(itertools.product(["float32", "float64"], ["adagrad", "rmsprop", "adam"], [1, 7]))
-FAST = [("float32", "adagrad", 1), ("float64", "adagrad", 7), ("float32", "rmsprop", 7), ("float32", "adam", 1)]
-"""Every rule, and both types, with and without mini-batches: float64 without them is compared further below."""
+FAST = [("float32", "adagrad", 1), ("float32", "rmsprop", 7)]
+"""With and without mini-batches: float64 without them is compared further below."""
 
 
 @pytest.mark.parametrize("dtype, rule, batch_size", unpacked(CASES, FAST))
