@@ -12,7 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 EXTRAS = "jax", "torch", "lab", "table"
 TOOLS = "expecttest", "hypothesis", "iniconfig", "execnet", "packaging", "pluggy", "pytest", "pytest-xdist"
-BOUND = re.compile(r"^([A-Za-z0-9._-]+)\s*>=\s*([0-9.]+)")
+BOUND = re.compile(r"^([A-Za-z0-9._-]+)(?:\[[^]]*\])?\s*>=\s*([0-9.]+)")
 
 
 def constraints() -> Iterator[str]:

@@ -137,7 +137,7 @@ class Remedies:
         finding = cases[0].finding
         if len(finding.shape) < 2:
             return Remedy("check that the loss depends on it", f"{finding.name}.grad")
-        rows = max(math.ceil((1 - (finding.never_visited or 0)) * finding.shape[0]), 1)
+        rows = max(round((1 - (finding.never_visited or 0)) * finding.shape[0]), 1)
         return Remedy("a smaller table, by numbering what occurs", f"num_embeddings={rows}")
 
     # Calls

@@ -208,8 +208,8 @@ def headline(rows: Sequence[Row]) -> str:
         return (
             f"{names} had the lowest held-out losses, {losses[0]} to {losses[-1]}; {seeds[5:]} do not tell them apart."
         )
-    place = "had the lowest held-out loss" if len(finished) > 1 else "had the held-out loss"
-    return f"{best['rule']} {place}, {spread('test_loss')(best)} {seeds}, at η = {rate(best)}."
+    place = "had the lowest held-out loss," if len(finished) > 1 else "had a held-out loss of"
+    return f"{best['rule']} {place} {spread('test_loss')(best)} {seeds}, at η = {rate(best)}."
 
 
 def over(seeds: int) -> str:
