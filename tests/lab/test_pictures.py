@@ -83,7 +83,9 @@ def test_the_figure_of_a_broken_rule_fails(monkeypatch, id, mutant):
     monkeypatch.setitem(table, mutant.rule, mutant.built())
     result = measured(id)
     assert result.verdict == "fail"
-    assert "the furthest is" in result.measured or "NonFiniteError" in result.reason
+    # A rule that diverges ends in an error; tests make one of NumPy's warning before it.
+    ended = ("NonFiniteError", "RuntimeWarning: overflow", "RuntimeWarning: invalid value")
+    assert "the furthest is" in result.measured or result.reason.startswith(ended)
 
 
 @pytest.mark.parametrize("name", ["exponential", "polynomial", "piecewise_constant"])
