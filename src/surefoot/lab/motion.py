@@ -74,7 +74,7 @@ class Motion(NamedTuple):
 
     @property
     def pace(self) -> float | None:
-        """‖update‖/‖parameter‖; None where there is no gradient or the parameter is zero."""
+        """‖update‖/‖parameter‖; None without a gradient or if the parameter is zero."""
         return self.update / self.parameter if self.having and self.parameter > 0 else None
 
 
@@ -284,7 +284,7 @@ def gradient_of(parameter: Tensor, every: int = 1) -> np.ndarray | tuple[np.ndar
 
     Args:
         parameter: the parameter.
-        every: of a dense gradient, only one of so many rows is taken.
+        every: of a dense gradient, one row out of this many is taken.
     """
     gradient = own_gradient(parameter)
     if not gradient.is_sparse:

@@ -32,7 +32,7 @@ MEMORY = "memory."
 """What the names of the learner's arrays begin with."""
 IDS = "features.ids"
 LOOKUP, SHARE = 1 << 22, 64
-"""Features for which there is a table of rows, of 4 bytes each: so many, or so many times those that have numbers."""
+"""Features for which there is a table of rows, of 4 bytes each: this many, or as many times those with numbers."""
 
 
 @dataclass(frozen=True)

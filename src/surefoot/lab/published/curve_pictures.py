@@ -283,7 +283,7 @@ def unbalanced() -> Picture:
 
 
 def left_of(rule: str, matrices: np.ndarray, lr: float, moments: np.ndarray, hyper: dict[str, float]) -> np.ndarray:
-    """The share of the distance that is left after so many steps from ones, (moments, draws), in the library."""
+    """The share of the distance left after these numbers of steps from ones, (moments, draws), in the library."""
     x = np.ones(matrices.shape[:2])
     step, seen, wanted = Step(rule, lr=lr, engine=ORACLE, **hyper), [], set(moments.tolist())
     state = step.init(x)
