@@ -93,6 +93,9 @@ def train(
         typer.Option(metavar="N|SECONDSs", help="Checkpoint interval: 100000 (examples) or 30s; 60s by default."),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue from the checkpoint, if there is one.")] = False,
+    save_resume: Annotated[
+        bool, typer.Option("--save-resume", help="Keep the state of training in the model, so that it can learn on.")
+    ] = False,
     report: Annotated[Path | None, typer.Option(metavar="FILE", help="Write an HTML report.", dir_okay=False)] = None,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
@@ -134,6 +137,7 @@ def train(
         ),
         checkpoint=None if checkpoint is None else str(checkpoint),
         resume=resume,
+        save_resume=save_resume,
         evaluate=report is not None,
         every=EVERY if every is None else parse_every(every),
     )

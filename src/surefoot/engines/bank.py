@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -268,18 +269,54 @@ class ModelBank:
         predictions = np.empty((n, self.lanes), self.dtype)
         if n:
             first, stop = examples.indptr[0], examples.indptr[-1]
-            rows = self.row_map.rows(examples.indices[first:stop])
-            self._follow(len(self.row_map))
+            rows = self.rows_of(examples.indices[first:stop])
             self._share(rows)
             edges = np.minimum(np.arange(-(-n // self.batch_size) + 1) * self.batch_size, n)
             steps = len(edges) - 1
             totals = self._totals(steps)
-            self.skipped += self.engine.learn(self, examples, rows, edges, totals, predictions)
-            self.t += steps
-            self.total = float(totals[-1])
-            if any(steps.catches_up and not steps.constant for steps in self.steps.values()):
-                self.settle()
+            self._stepped(steps, totals, self.engine.learn(self, examples, rows, edges, totals, predictions))
         return predictions.reshape(n, self.outputs, self.rates)
+
+    def learn_one(self, rows: np.ndarray, values: np.ndarray, target: float, weight: float) -> np.ndarray:
+        """`learn` for a single example, with the same bits; engines may be quicker at it.
+
+        Args:
+            rows: of its features, as `rows_of` gives them.
+            values: of these, float64.
+            target, weight: of the example.
+
+        Returns:
+            What each lane predicted before, (outputs, rates), until the next call.
+        """
+        self._share(rows)
+        learn, totals = getattr(self.engine, "learn_one", None), self._totals(1)
+        predictions = np.empty((1, self.lanes), self.dtype)
+        if learn is None:
+            example, edges = Examples.one(rows, values, target, weight), np.array([0, 1])
+            skipped = self.engine.learn(self, example, rows, edges, totals, predictions)
+        else:
+            skipped = learn(self, rows, values, target, weight, totals, predictions)
+        self._stepped(1, totals, skipped)
+        return predictions.reshape(self.outputs, self.rates)
+
+    def rows_of(self, ids: np.ndarray) -> np.ndarray:
+        """The rows of features that are about to be learned from; those that are new get one."""
+        rows = self.row_map.rows(ids)
+        self._follow(len(self.row_map))
+        return rows
+
+    @property
+    def settles_at_once(self) -> bool:
+        """Whether all features catch up after every call, since steps differ."""
+        return any(steps.catches_up and not steps.constant for steps in self.steps.values())
+
+    def _stepped(self, steps: int, totals: np.ndarray, skipped: int) -> None:
+        """Counts steps that were taken."""
+        self.skipped += skipped
+        self.t += steps
+        self.total = float(totals[-1])
+        if self.settles_at_once:
+            self.settle()
 
     def _totals(self, steps: int) -> np.ndarray:
         """The sum of learning rates before each step and after the last, by which iterates are averaged."""
@@ -295,6 +332,22 @@ class ModelBank:
             self.engine.settle(self)
             self.last[:] = self.t
             self.settled = self.t
+
+    def excerpt(self, rows: np.ndarray) -> ModelBank:
+        """A bank that has only these rows: it can be asked what they will be, and this one does not change.
+
+        Args:
+            rows: of features, in any order.
+        """
+        found = copy.copy(self)
+        found.row_map, found.table, found.workspace = Identity(), self.table.excerpt(rows), None
+        found.last, found.upto, found.upto_shared = self.last[rows], self.upto[rows], self.upto_shared.copy()
+        found.means = {
+            name: array[rows] if self.table.parts[name].of == "feature" else array.copy()
+            for name, array in self.means.items()
+        }
+        found.common = {part: slots.copy() for part, slots in self.common.items()}
+        return found
 
     # Results
 

@@ -33,6 +33,11 @@ class Examples:
     groups: np.ndarray | None = None
     features: int | None = None
 
+    @classmethod
+    def one(cls, ids: np.ndarray, values: np.ndarray, target: float, weight: float) -> Examples:
+        """A single example, with these features."""
+        return cls(np.array([0, len(ids)]), ids, values, np.array([target]), np.array([weight]))
+
     @property
     def features_needed(self) -> int:
         """The features that a model needs to have, where ids are numbers of features."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -237,6 +238,13 @@ class FeatureTable:
             if initial.any():
                 begin = layout.place(slot)
                 home[:, begin : begin + layout.span] = np.tile(initial, layout.width)
+
+    def excerpt(self, rows: np.ndarray) -> FeatureTable:
+        """A table that has only these rows, and the parts of the model, as copies."""
+        found = copy.copy(self)
+        found.row_map, found.rows, found._room = Identity(), len(rows), len(rows)
+        found._memory, found.shared = self.cells[rows].ravel(), self.shared.copy()
+        return found
 
     def columns(self, of: str, lanes: Sequence[int] | np.ndarray) -> np.ndarray:
         """The cells of the parts of features or of the model, for these lanes alone."""

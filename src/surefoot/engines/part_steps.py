@@ -168,10 +168,11 @@ class PartSteps(Sequence):
 
     def acting(self, first: int, steps: int) -> PartTable:
         """What acts in the steps from the first on."""
-        return self._always if self._same_at_all_steps else self._acting(first, steps)
+        return self._always if self.same_at_all_steps else self._acting(first, steps)
 
-    @property
-    def _same_at_all_steps(self) -> bool:
+    @functools.cached_property
+    def same_at_all_steps(self) -> bool:
+        """Whether the same acts at every step."""
         return self.constant and not self.decays
 
     @functools.cached_property

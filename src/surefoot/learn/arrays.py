@@ -43,6 +43,13 @@ class ArrayDataset:
     def features(self) -> int:
         return self.X.shape[1]
 
+    @property
+    def ids(self) -> np.ndarray:
+        """The features that occur, some perhaps several times; all, where that takes less."""
+        if sparse.issparse(self.X) and self.X.nnz < self.features:
+            return self.X.indices.astype(np.int64)
+        return np.arange(self.features)
+
     def part(self, rows: np.ndarray) -> ArrayDataset:
         """The rows with these numbers, a copy."""
         return ArrayDataset(self.X[rows], self.targets[rows], self.weights[rows])

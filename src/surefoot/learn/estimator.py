@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import fields
-from functools import cached_property
+from functools import cache, cached_property
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -17,9 +17,11 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, check_scalar, validate_data
 
 from surefoot import losses
+from surefoot.learn import online
 from surefoot.learn.arrays import ArrayDataset, checked
 from surefoot.learn.epochs import Epochs, copied, epochs_for, learn, note, predictions
 from surefoot.learn.learner import Learner
+from surefoot.learn.one_row import Entries, Vocabulary, is_named, of_array
 from surefoot.learn.settings import Settings
 from surefoot.losses import Loss, LossError
 
@@ -35,8 +37,13 @@ class MixedWeights:
     @cached_property
     def dense(self) -> tuple[Any, np.ndarray]:
         """(outputs, features) and (outputs,)."""
-        weights, biases = self.learner.weights()
+        with self.learner.guard.lock:
+            weights, biases = self.learner.weights()
         return np.ascontiguousarray(weights.T), biases
+
+    @property
+    def is_computed(self) -> bool:
+        return "dense" in vars(self)
 
     @cached_property
     def sparse(self) -> tuple[Any, np.ndarray]:
@@ -68,6 +75,7 @@ class LinearEstimator(BaseEstimator):
     normalize: bool
     warm_start: bool
     random_state: Any
+    _vocabulary: Vocabulary | None = None
 
     # Learning
 
@@ -91,7 +99,9 @@ class LinearEstimator(BaseEstimator):
             self._check()
             go_on = bool(self.warm_start) and hasattr(self, "_learner")
             data = self._dataset(X, y, sample_weight, reset=not go_on)
-            learner = self._continued() if go_on else Learner(self._settings(), data.features)
+            if go_on:
+                self._check_unchanged()
+            learner = copied(self._learner) if go_on else Learner(self._settings(), data.features)
             random = check_random_state(self.random_state)
             data, validation = self._split(data, random) if self.early_stopping else (data, None)
             limit = epochs_for(len(data), data.features) if isinstance(self.epochs, str) else self.epochs
@@ -102,15 +112,57 @@ class LinearEstimator(BaseEstimator):
         return self
 
     def _learn_part(self, X, y, sample_weight, classes=None):
+        first = not hasattr(self, "_learner")
+        with self._all_or_nothing():
+            if first or self._parameters() != self._given:
+                self._check()
+            data = self._dataset(X, y, sample_weight, reset=first, classes=classes)
+            if first:
+                learner = Learner(self._settings(), data.features)
+                self._take(learner, once(learner, data), keep=False)
+                return self
+            self._check_unchanged()
+            with online.all_or_nothing(self._learner, data.ids):
+                self._take(self._learner, once(self._learner, data), keep=True)
+        return self
+
+    def _learn_one(self, x, target: float, weight: float) -> None:
+        """Learns from an example, or raises an error and changes nothing."""
+        if not 0.0 <= weight < np.inf:
+            raise ValueError(f"sample_weight: found {weight!r}, expected a finite number of at least 0")
+        if weight == 0.0:
+            return
+        if not hasattr(self, "_learner"):
+            self._begin(x, target, float(weight))
+            return
+        self._check_unchanged()
+        vocabulary = self._columns() if is_named(x) else None
+        before = 0 if vocabulary is None else len(vocabulary)
+        try:
+            ids, values = self._entries(x, grow=True)
+            online.learn_one(self._learner, ids, values, target, float(weight))
+        except BaseException:
+            if vocabulary is not None:
+                vocabulary.forget(before)
+            raise
+        if vocabulary is not None and len(vocabulary) > before:
+            self.n_features_in_ = len(vocabulary)
+        self._weights, self._is_sparse = MixedWeights(self._learner), False
+
+    def _begin(self, x, target: float, weight: float) -> None:
+        """Learns from the first example of all."""
         with self._all_or_nothing():
             self._check()
-            first = not hasattr(self, "_learner")
-            data = self._dataset(X, y, sample_weight, reset=first, classes=classes)
-            learner = Learner(self._settings(), data.features) if first else self._continued()
-            history = {"examples": [], "progressive_loss": []}
-            note(history, learner, learn(learner, data))
-            self._take(learner, history, keep=not first)
-        return self
+            if is_named(x):
+                self._vocabulary = Vocabulary({}, fixed=False)
+                ids, values = self._vocabulary.entries(x, grow=True)
+                self.n_features_in_ = len(self._vocabulary)
+            else:
+                (ids, values), self.n_features_in_ = of_array(x, None)
+            learner = Learner(self._settings(), self.n_features_in_)
+            online.learn_one(learner, ids, values, target, weight)
+            self._take(learner, {"examples": [], "progressive_loss": []}, keep=False)
+            self.n_iter_ = 1
 
     @contextmanager
     def _all_or_nothing(self):
@@ -158,12 +210,11 @@ class LinearEstimator(BaseEstimator):
             hyper=dict(self.optimizer_params or {}),
         )
 
-    def _continued(self) -> Learner:
-        """A copy of the learner, which training continues with.
-
-        Raises:
-            ValueError: the parameters have been changed since it began.
-        """
+    def _check_unchanged(self) -> None:
+        """Raises ValueError where parameters have been changed since training began, so that it cannot continue."""
+        given = self._parameters()
+        if given == self._given:
+            return
         settings, begun = self._settings(), self._learner.settings
         for field in fields(Settings):
             old, new = getattr(begun, field.name), getattr(settings, field.name)
@@ -173,9 +224,17 @@ class LinearEstimator(BaseEstimator):
                     f"{name}: found {new!r}, but the model was trained with {old!r}; keep that value to continue, or "
                     "call fit with warm_start=False to start again"
                 )
-        return copied(self._learner)
+        self._given = given
+
+    def _parameters(self) -> list:
+        """The parameters as they are now; copies of those that can be changed in place."""
+        given = vars(self)
+        found = [given[name] for name in names_of_parameters(type(self))]
+        return [dict(value) if isinstance(value, dict) else value for value in found]
 
     def _dataset(self, X, y, sample_weight, reset: bool, classes=None) -> ArrayDataset:
+        if reset:
+            self._vocabulary = None
         X, y = validate_data(
             self, X, y, accept_sparse="csr", dtype=FLOATS, reset=reset, y_numeric=isinstance(self, RegressorMixin)
         )
@@ -196,10 +255,14 @@ class LinearEstimator(BaseEstimator):
 
     def _take(self, learner: Learner, history: dict[str, list], keep: bool) -> None:
         before = self.history_ if keep else {}
-        self.history_ = {key: [*before.get(key, []), *values] for key, values in history.items()}
+        if before.keys() == history.keys():
+            for key, values in history.items():
+                before[key] += values
+        else:
+            self.history_ = {key: [*before.get(key, []), *values] for key, values in history.items()}
         self.n_iter_ = len(history["examples"])
         self._learner, self._weights, self._is_sparse = learner, MixedWeights(learner), False
-        self.learning_rate_ = learner.learning_rate.lr
+        self._given = self._parameters()
 
     def _loss(self) -> Loss:
         """The loss.
@@ -244,7 +307,42 @@ class LinearEstimator(BaseEstimator):
     def _targets(self, y, weights, reset: bool, classes) -> tuple[np.ndarray, np.ndarray]:
         raise NotImplementedError
 
+    # Names
+
+    def _columns(self) -> Vocabulary:
+        """The names of features: those of the first data frame, or numbers where there was an array."""
+        if self._vocabulary is None:
+            names = getattr(self, "feature_names_in_", range(self.n_features_in_))
+            self._vocabulary = Vocabulary({name: column for column, name in enumerate(names)}, fixed=True)
+        return self._vocabulary
+
+    def _entries(self, x, grow: bool = False) -> Entries:
+        """The entries of an example.
+
+        Raises:
+            ValueError: it does not fit what the model began with.
+        """
+        return self._columns().entries(x, grow) if is_named(x) else of_array(x, self.n_features_in_)[0]
+
+    @property
+    def vocabulary_(self) -> dict[Any, int]:
+        """The column of coef_ that each feature has, by name, where the model began with a dict or a text."""
+        if self._vocabulary is None or self._vocabulary.fixed:
+            raise AttributeError(
+                "vocabulary_: found a model that did not begin with a dict or a text, which have names"
+            )
+        return dict(self._vocabulary.columns)
+
     # Weights
+
+    @property
+    def learning_rate_(self) -> Any:
+        """The rate with the largest weight."""
+        if not hasattr(self, "_learner"):
+            raise AttributeError(
+                f"this {type(self).__name__} is not fitted yet: it has a rate after fit or partial_fit"
+            )
+        return self._learner.learning_rate.lr
 
     def _of_fitted(self) -> tuple[Any, np.ndarray]:
         """(outputs, features) and (outputs,)."""
@@ -273,9 +371,18 @@ class LinearEstimator(BaseEstimator):
     def _scores(self, X) -> np.ndarray:
         """(n, outputs)."""
         check_is_fitted(self)
-        X = validate_data(self, X, accept_sparse="csr", dtype=FLOATS, reset=False)
+        rows: Any = validate_data(self, X, accept_sparse="csr", dtype=FLOATS, reset=False)
+        if sparse.issparse(rows) and rows.nnz < rows.shape[1] and not self._weights.is_computed:
+            rows = checked(rows)
+            entries = rows.indptr.astype(np.int64), rows.indices.astype(np.int64), rows.data.astype(np.float64)
+            return online.scores(self._learner, *entries)
         coef, intercept = self._of_fitted()
-        return predictions(X, coef.T, intercept)
+        return predictions(rows, coef.T, intercept)
+
+    def _score_one(self, x) -> np.ndarray:
+        """What is predicted for an example before any link function, (outputs,)."""
+        ids, values = self._entries(x)
+        return online.scores(self._learner, np.array([0, len(ids)]), ids, values)[0]
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "_learner")
@@ -284,6 +391,18 @@ class LinearEstimator(BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
+
+
+@cache
+def names_of_parameters(estimator: type[BaseEstimator]) -> tuple[str, ...]:
+    return tuple(estimator._get_param_names())
+
+
+def once(learner: Learner, data: ArrayDataset) -> dict[str, list]:
+    """Learns from all rows once; returns what there is to add to the history."""
+    history = {"examples": [], "progressive_loss": []}
+    note(history, learner, learn(learner, data))
+    return history
 
 
 def takes_parts(estimator: LinearEstimator) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -15,7 +16,8 @@ from surefoot.engines.examples import Examples
 from surefoot.engines.feature_table import RowMap
 from surefoot.engines.step import Step
 from surefoot.learn.feature_stats import FeatureStats
-from surefoot.learn.mixture import Mixture, running_sums
+from surefoot.learn.guard import Guard
+from surefoot.learn.mixture import Mixture, sum_of
 from surefoot.learn.rates import Rate
 from surefoot.learn.settings import Settings
 
@@ -76,6 +78,7 @@ class Learner:
         features: one more than the largest that has occurred.
         rates: the learning rates that are trained.
         history: (examples, mean progressive loss since the last entry) at doubling numbers of examples.
+        guard: held by those that learn, and by those that predict meanwhile; see `Guard`.
 
     >>> learner = Learner(Settings())
     >>> X = Examples(np.array([0, 1, 2]), np.array([0, 1]), np.ones(2, np.float32), np.array([1.0, 0.0]), np.ones(2))
@@ -105,6 +108,7 @@ class Learner:
         self.examples, self.first_pass, self.weight, self.least = 0, 0, 0.0, 0.0
         self.history: list[tuple[int, float]] = []
         self._since = (0.0, 0.0)
+        self.guard = Guard()
 
     @property
     def learning_rate(self) -> Rate:
@@ -118,7 +122,12 @@ class Learner:
     @property
     def _kept(self) -> np.ndarray:
         """The weight of each rate in the model, for each mixture."""
-        return self.mixture.kept([rate.lasting for rate in self.rates])
+        return self.mixture.kept(self.lasting)
+
+    @property
+    def lasting(self) -> np.ndarray:
+        """Which of the rates the model may be of, (rates,) bool."""
+        return np.array([rate.lasting for rate in self.rates])
 
     def shares(self) -> np.ndarray:
         """The weight of each rate in the model, on average over the outputs that have one each; they add up to 1."""
@@ -140,8 +149,7 @@ class Learner:
     @property
     def loss_of_model(self) -> float:
         """The mean progressive loss of the best rate that the model may be of; it does not follow the latest labels."""
-        lasting = [rate.lasting for rate in self.rates]
-        lost = self.mixture.losses[:, lasting].min(axis=1).sum() * self._unit - self.least
+        lost = self.mixture.losses[:, self.lasting].min(axis=1).sum() * self._unit - self.least
         return self.settings.loss.metric.factor * lost / self.weight if self.weight else math.nan
 
     @property
@@ -210,7 +218,7 @@ class Learner:
         self.features = max(self.features, examples.features_needed)
         if self._row_map is None:
             self.bank.grow(self.features)
-        if self._scales:
+        if self.scales:
             bases = None if examples.bases is None else examples.bases / self.spread
             examples = replace(examples, targets=(examples.targets - self.center) / self.spread, bases=bases)
         found, first, size = [], 0, self.settings.batch_size
@@ -221,14 +229,15 @@ class Learner:
             found.append(self._take(part, self.bank.learn(part)))
             first = last
         predictions = found[0] if len(found) == 1 else np.concatenate([np.empty((0, self.settings.outputs)), *found])
-        return predictions * self.spread + self.center if self._scales else predictions
+        return predictions * self.spread + self.center if self.scales else predictions
 
     @property
     def _has_bias(self) -> bool:
         return "bias" in self.settings.architecture.parts
 
     @property
-    def _scales(self) -> bool:
+    def scales(self) -> bool:
+        """Whether targets are centred and scaled."""
         return (self.center, self.spread) != (0.0, 1.0)
 
     def begin(self, targets: np.ndarray) -> None:
@@ -255,24 +264,54 @@ class Learner:
         if not np.isfinite(predicted).all():
             predicted = np.where(np.isfinite(predicted), predicted, np.float32(1e30))
         mixed, _ = self.mixture.take(predicted, part.targets, part.weights)
-        if not np.isfinite(mixed).all() or self.mixture.total > 1e30:
+        self._check(bool(np.isfinite(mixed).all()))
+        self._add_least(part.targets, part.weights)
+        self._count(len(part), float(part.weights.sum()))
+        return mixed
+
+    def learn_one(self, rows: np.ndarray, values: np.ndarray, target: float, weight: float = 1.0) -> None:
+        """`learn` for one example, with the same bits, in less time.
+
+        Args:
+            rows: of its features, `bank.rows_of` their ids, (n,).
+            values: of these, (n,) float64.
+            target, weight: of the example.
+
+        Raises:
+            DivergedError: as in `learn`.
+        """
+        if self.examples == 0 and not self._begun:
+            self.begin(np.array([target]))
+        scaled = (target - self.center) / self.spread if self.scales else target
+        predicted = self.bank.learn_one(rows, values, scaled, weight)
+        if not math.isfinite(predicted.sum()):
+            predicted = np.where(np.isfinite(predicted), predicted, np.float32(1e30))
+        self.mixture.take_one(predicted, scaled, weight)
+        self._check(math.isfinite(self.mixture.total))
+        if self.settings.loss.metric.least is not None:
+            self._add_least(np.array([scaled]), np.array([weight]))
+        self._count(1, weight)
+
+    def _check(self, finite: bool) -> None:
+        """Raises DivergedError where the mix is not finite, or has lost too much."""
+        if not finite or self.mixture.total > 1e30:
             of_examples = "check for labels, weights or values of extreme size"
             advice = of_examples if self.settings.auto else 'use lr="auto" or a smaller learning rate'
             raise DivergedError(f"predictions are no longer finite after {self.examples:,} examples; {advice}")
+
+    def _count(self, examples: int, weight: float) -> None:
+        """Counts examples of this weight, and notes the loss when it is time to."""
         before = self.examples
-        self.examples += len(part)
-        self.weight += float(part.weights.sum())
-        self._add_least(part)
+        self.examples += examples
+        self.weight += weight
         if self.examples - before >= until_doubled(before):
             self._note()
-        return mixed
 
-    def _add_least(self, part: Examples) -> None:
+    def _add_least(self, targets: np.ndarray, weights: np.ndarray) -> None:
         """Adds up the least losses of the targets, where the metric leaves these out."""
         least = self.settings.loss.metric.least
         if least is not None:
-            targets = part.targets * self.spread + self.center
-            self.least = float(running_sums(np.array(self.least), least(targets) * part.weights)[-1])
+            self.least = float(sum_of(np.array(self.least), least(targets * self.spread + self.center) * weights))
 
     def _note(self) -> None:
         lost, weight = self._since
@@ -321,9 +360,13 @@ class Learner:
         if not (self.settings.architecture.linear and self._has_bias):
             return numbers, self.center, self.spread
         numbers = {name: array * self.spread for name, array in numbers.items()}
-        if self._scales:
+        if self.scales:
             numbers["bias"] += self.center
         return numbers, 0.0, 1.0
+
+    def known(self, ids: np.ndarray) -> np.ndarray:
+        """The row of each id, of which those that are not known have none that there is."""
+        return ids if self._row_map is None else self._row_map.known(ids)
 
     def ids(self) -> np.ndarray | None:
         """The id of each row of the numbers of features; None where ids are rows."""
@@ -396,6 +439,17 @@ class Learner:
         if row_map is None and learner.features > learner.bank.features:
             raise ValueError(f"features: found {learner.features}, expected at most {learner.bank.features}")
         return learner
+
+    def excerpt(self, rows: np.ndarray) -> Learner:
+        """A learner that has only these rows of the table, whose numbers can be asked for; this one does not change.
+
+        >>> learner = Learner(Settings(), features=3)
+        >>> learner.excerpt(np.array([2, 0])).weights()[0].shape
+        (2, 1)
+        """
+        found = copy.copy(self)
+        found.bank, found._row_map, found.features = self.bank.excerpt(rows), None, len(rows)
+        return found
 
     # Room
 

@@ -109,6 +109,23 @@ class Mixture:
         parts = [self._take(predictions[a:b], targets[a:b], weights[a:b]) for a, b in pairwise(edges)]
         return np.concatenate([mixed for mixed, _ in parts]), np.concatenate([lost for _, lost in parts])
 
+    def take_one(self, predictions: np.ndarray, target: float, weight: float) -> None:
+        """`take` for one example, in less time: predictions are mixed only where their loss is not known otherwise.
+
+        Args:
+            predictions: (outputs, R).
+            target, weight: of the example.
+        """
+        p, targets, weights = predictions.astype(np.float64)[None], np.array([target]), np.array([weight])
+        if self.frozen or not self.logarithmic:
+            self._take(p, targets, weights)
+            return
+        each = self._losses(p, targets)
+        lost = each[:, :, 0] if p.shape[2] == 1 else self._followed(each, weights)[1]
+        if weight != 1.0:
+            each, lost = each * weight, lost * weight
+        self._add(each, lost.sum(axis=1) if len(self.gaps) > 1 else lost[0])
+
     @staticmethod
     def _until_renewal(seen: int) -> int:
         """Examples until η is updated: at FIRST of them, and at every doubling."""
@@ -123,22 +140,31 @@ class Mixture:
         if p.shape[2] == 1:
             mixed, lost = p[:, :, 0], each[:, :, 0]
         elif self.logarithmic and not self.frozen:
-            share, lost = np.empty_like(each), np.empty(each.shape[:2])
-            follow(each, weights, self.shares, float(self.seen), SWITCHING, share, lost)
+            share, lost = self._followed(each, weights)
             mixed = self._mix(p, share)
         else:
             mixed = self._mix(p, self._shares_at(weighted))
             lost = self._losses(mixed[:, :, None], targets)[:, :, 0]
         lost = (lost * weights[:, None]).sum(axis=1)
-        self.losses = running_sums(self.losses, weighted)[-1]
-        self.total = float(running_sums(np.array(self.total), lost)[-1])
-        renewed = self._until_renewal(self.seen) == len(targets)
-        self.seen += len(targets)
-        if renewed and not (self.logarithmic or self.frozen):
+        self._add(weighted, lost)
+        return mixed, lost
+
+    def _followed(self, each: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The weights before each example, (n, M, R), whose losses they then follow; and the losses of the mix."""
+        share, lost = np.empty_like(each), np.empty(each.shape[:2])
+        follow(each, weights, self.shares, float(self.seen), SWITCHING, share, lost)
+        return share, lost
+
+    def _add(self, weighted: np.ndarray, lost: np.ndarray) -> None:
+        """Adds up losses of the models, (n, M, R), and of the mix, (n,), and updates η when it is time to."""
+        self.losses = sum_of(self.losses, weighted)
+        self.total = float(sum_of(self.total, lost))
+        renewed = not (self.logarithmic or self.frozen) and self._until_renewal(self.seen) == len(lost)
+        self.seen += len(lost)
+        if renewed:
             with np.errstate(divide="ignore"):
                 self.eta = np.minimum(math.log(max(self.rates, 2)) / self.gaps, LARGEST_ETA)[:, None]
             self.shares = softmax_of(-self.eta * self.losses)
-        return mixed, lost
 
     def _shares_at(self, losses: np.ndarray) -> np.ndarray:
         """The weights at every example, (n, M, R), of losses that are seen after it."""
@@ -158,7 +184,7 @@ class Mixture:
             # In logarithms: under a large η all shares but one are too small for a number of their own.
             before, after = (log_sum_exp(-s, axis=2)[:, :, 0] for s in (scores, scores + self.eta * each))
             mix = (before - after) / self.eta[:, 0]
-        self.gaps = running_sums(self.gaps, np.maximum(average - mix, 0.0))[-1]
+        self.gaps = sum_of(self.gaps, np.maximum(average - mix, 0.0))
 
     def freeze(self, keep: Sequence[int], weights: np.ndarray) -> None:
         """Goes on with these models, whose weights stay as they are: a second pass through the same examples would
@@ -208,3 +234,8 @@ class Mixture:
 def running_sums(start: np.ndarray, terms: np.ndarray) -> np.ndarray:
     """The sums of the terms so far, the start before them, added one by one."""
     return np.cumsum(np.concatenate([np.asarray(start)[None], terms]), axis=0)
+
+
+def sum_of(start: Any, terms: np.ndarray) -> Any:
+    """The last of the running sums."""
+    return start + terms[0] if len(terms) == 1 else running_sums(np.asarray(start), terms)[-1]

@@ -21,6 +21,7 @@ from surefoot.learn.expansion import expanded
 from surefoot.learn.facts import Facts
 from surefoot.learn.feature_stats import FeatureStats
 from surefoot.learn.learner import Learner
+from surefoot.learn.one_by_one import OneByOne
 from surefoot.learn.stored import Stored, Written, array_name, check_finite, check_rising, compact, narrow, written
 from surefoot.learn.targets import Targets
 from surefoot.losses import Loss, LossError
@@ -105,6 +106,8 @@ class Model:
     @property
     def weights(self) -> np.ndarray:
         """Of a linear model, (features, outputs)."""
+        if self.current is not self:
+            return self.current.weights
         found = self.numbers["weight"][:, 0]
         if self.size is None:
             return found
@@ -116,7 +119,7 @@ class Model:
     @property
     def biases(self) -> np.ndarray:
         """Of a linear model, (outputs,)."""
-        return self.numbers["bias"][0, 0]
+        return self.current.numbers["bias"][0, 0]
 
     @property
     def features(self) -> int:
@@ -129,6 +132,8 @@ class Model:
 
         Features that did not occur add nothing.
         """
+        if self.current is not self:
+            return self.current.scores(block)
         block = expanded(self.architecture, block)
         rows = self.rows(block.indices)
         found = self.architecture.scores(block, rows, self.numbers) * self.spread + self.center
@@ -170,12 +175,61 @@ class Model:
         """Raises ValueError if the loss does not give probabilities."""
         self.targets.loss.probabilities(np.zeros((1, self.targets.outputs)))
 
+    # One example after the other
+
+    def learn_one(self, x: Any, y: Any = None, *, weight: float = 1.0) -> Model:
+        """Learns from one example, with the same bits as the training that the model comes from would.
+
+        Numbers and statistics stay those that were loaded; those that were learned since are in `current`, which
+        predictions, weights and `save` are of.
+
+        Args:
+            x: a dict {column: value}, the same as a row of a table with these columns; a line of the format that the
+                model was learned from, or for a table of Vowpal Wabbit's; or a row of numbers, or a CSR matrix of one
+                row.
+            y: the label; None: that of x, which a line has, and a dict with the target's column.
+            weight: of the example, besides its own.
+
+        Returns:
+            The model itself.
+
+        Raises:
+            ValueError, DataError: the model cannot learn on, or the example cannot be used; the model is unchanged.
+            DivergedError: predictions are no longer finite; the model is unchanged.
+        """
+        self._one_by_one.learn(x, y, weight)
+        return self
+
+    def predict_one(self, x: Any) -> Any:
+        """The predicted label of one example, see learn_one: a class, or a number."""
+        return self._one_by_one.label(x)
+
+    def predict_proba_one(self, x: Any) -> dict[Any, float]:
+        """The probabilities of the classes of one example, see learn_one.
+
+        Raises:
+            ValueError: the loss does not give probabilities.
+        """
+        return self._one_by_one.probabilities(x)
+
+    @property
+    def current(self) -> Model:
+        """The model with what learn_one has learned since it was loaded."""
+        return self._one_by_one.model if "_one_by_one" in vars(self) else self
+
+    @functools.cached_property
+    def _one_by_one(self) -> OneByOne:
+        return OneByOne(self)
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the model as a safetensors file.
 
         Raises:
             FileError: it cannot be written; what was there before still is.
         """
+        if self.current is not self:
+            self.current.save(path)
+            return
         arrays = {}
         for name, numbers in self.numbers.items():
             table = numbers.reshape(len(numbers), math.prod(numbers.shape[1:]))

@@ -37,6 +37,7 @@ class Plan:
         checkpoint: the folder for checkpoints, one of which is kept.
         every: examples (an int) or seconds (a float) between checkpoints, at least.
         resume: continue from the checkpoint in the folder if there is one.
+        save_resume: keep the learner's state in the model, so that it can learn on.
         evaluate: gather what a report shows.
 
     Raises:
@@ -56,6 +57,7 @@ class Plan:
     checkpoint: str | None = None
     every: int | float = EVERY
     resume: bool = False
+    save_resume: bool = False
     evaluate: bool = False
 
     def __post_init__(self) -> None:

@@ -294,7 +294,8 @@ class Training:
         assert self.learner is not None
         targets = Targets(self.targets.loss, self.targets.classes)  # which infer nothing from further labels
         names, reading = self.stream.names or {}, self.plan.reading.resolved(self.stream)
-        return Model.of(self.learner, targets, names=names, reading=reading, facts=self._facts(self.learner, diverged))
+        known = {"names": names, "reading": reading, "facts": self._facts(self.learner, diverged)}
+        return Model.of(self.learner, targets, self.plan.save_resume, **known)
 
     def _facts(self, learner: Learner, diverged: str | None) -> Facts:
         """How the model was learned, and with what success."""

@@ -8,19 +8,42 @@ import numpy as np
 
 from surefoot import losses
 from surefoot.engines.cpu.bank.arguments import Averages, Cells, Loss, Rows, Waiting, WaitingPart
+from surefoot.engines.cpu.bank.single import Single
 from surefoot.engines.cpu.bank.specialize import specialize
 from surefoot.engines.cpu.bank.workspace import Workspace, at, in_batches, kind_of
+from surefoot.engines.examples import Examples
+from surefoot.native import Kernel
 
 if TYPE_CHECKING:
     from surefoot.engines.bank import ModelBank
-    from surefoot.engines.examples import Examples
     from surefoot.engines.part_steps import PartTable
 
 NOTHING, NO_FIELDS, NONE_DAMPED = np.empty(0), np.empty(0, np.int64), np.empty(0, bool)
+ONE_STEP = np.array([0, 1])
 
 
 def learn(bank: ModelBank, examples: Examples, rows, edges, totals, predictions) -> int:
     """Learns from examples, whose entries are in these rows of the table; returns how many numbers were skipped."""
+    run, arguments = call(bank, examples, rows, edges, totals, predictions)
+    return run(*arguments)
+
+
+def learn_one(bank: ModelBank, rows, values, target: float, weight: float, totals, predictions) -> int:
+    """The same for a single example; what most calls have in common is kept in the bank's workspace."""
+    if in_batches(bank) or not all(own.same_at_all_steps for own in bank.steps.values()):
+        return learn(bank, Examples.one(rows, values, target, weight), rows, ONE_STEP, totals, predictions)
+    space: Workspace | None = bank.workspace
+    single = None if space is None else space.single
+    if single is None or not single.fits(bank, len(rows)):
+        single = Single(bank, len(rows), totals, call)
+        bank.workspace.single = single
+    skipped = single.learn(rows, values, target, weight, totals)
+    predictions[...] = single.predictions
+    return skipped
+
+
+def call(bank: ModelBank, examples: Examples, rows, edges, totals, predictions) -> tuple[Kernel, tuple]:
+    """The driver that learns from examples, and its arguments, of which the first are the examples."""
     steps = len(edges) - 1
     acting = {part: own.acting(bank.t + 1, steps) for part, own in bank.steps.items()}
     arguments, table = rows_of(examples, rows), cells_of(bank)
@@ -34,9 +57,9 @@ def learn(bank: ModelBank, examples: Examples, rows, edges, totals, predictions)
     run = space.kernel("learn_batches" if batches else "learn", bank, examples)
     if space.batch is None:
         parts = at(acting, space.parts)
-        return run(arguments, 0, len(examples), table, loss, predictions, space.entries, parts, *after)
+        return run, (arguments, 0, len(examples), table, loss, predictions, space.entries, parts, *after)
     batch = space.batch._replace(parts=at(acting, space.batch.parts))
-    return run(arguments, edges, table, loss, predictions, space.entries, space.parts, batch, *after)
+    return run, (arguments, edges, table, loss, predictions, space.entries, space.parts, batch, *after)
 
 
 def settle(bank: ModelBank) -> None:

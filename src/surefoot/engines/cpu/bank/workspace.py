@@ -18,6 +18,7 @@ from surefoot.native import Kernel
 
 if TYPE_CHECKING:
     from surefoot.engines.bank import ModelBank
+    from surefoot.engines.cpu.bank.single import Single
     from surefoot.engines.examples import Examples
     from surefoot.engines.part_steps import PartTable
 
@@ -35,6 +36,7 @@ class Workspace:
         features: how many the bank had room for.
         entries, parts: room for an example.
         batch: room for a mini-batch; None where there are none.
+        single: the call for one example; None before it is needed.
     """
 
     longest: int
@@ -43,6 +45,7 @@ class Workspace:
     entries: Entries
     parts: tuple[Gathered, ...]
     batch: Batch | None
+    single: Single | None = None
     _kernels: dict[tuple, Kernel] = field(default_factory=dict)
 
     @classmethod

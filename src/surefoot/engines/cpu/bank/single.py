@@ -1,0 +1,53 @@
+"""One example after the other: a call whose arguments are laid out once, for they are most of what it costs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from surefoot.engines.examples import Examples
+
+if TYPE_CHECKING:
+    from surefoot.engines.bank import ModelBank
+
+FEWEST = 64
+"""Entries that there is room for, at least."""
+
+
+class Single:
+    """The call of a driver for a bank, with room for an example.
+
+    It holds until the bank learns in another way, or its memory moves.
+
+    Args:
+        bank: whose steps are the same each time.
+        entries: that an example may have.
+        totals: as the engine's `learn` takes them.
+        call: gives the driver and its arguments, see `bank.call`.
+    """
+
+    def __init__(self, bank: ModelBank, entries: int, totals: np.ndarray, call: Callable):
+        self.entries, self.totals = max(entries, FEWEST), totals.copy()
+        self.predictions = np.empty((1, bank.lanes), bank.dtype)
+        room = Examples.one(np.zeros(self.entries, np.int64), np.zeros(self.entries), 0.0, 1.0)
+        self.run, self.arguments = call(bank, room, room.indices, np.array([0, 1]), self.totals, self.predictions)
+        self.given = self.arguments[0]
+        self.expects = bank.t, bank.settled, bank.features
+
+    def fits(self, bank: ModelBank, entries: int) -> bool:
+        return entries <= self.entries and self.expects == (bank.t, bank.settled, bank.features)
+
+    def learn(self, rows: np.ndarray, values: np.ndarray, target: float, weight: float, totals: np.ndarray) -> int:
+        """Learns; returns how many numbers were skipped."""
+        given, size = self.given, len(rows)
+        given.indptr[1] = size
+        given.rows[:size], given.values[:size] = rows, values
+        given.targets[0], given.weights[0] = target, weight
+        if len(totals) > 1:
+            self.totals[:] = totals
+        skipped = self.run(*self.arguments)
+        t, settled, features = self.expects
+        self.expects = t + 1, settled, features
+        return skipped

@@ -1,0 +1,168 @@
+"""A model that learns from, and predicts, one example at a time."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from surefoot.data.stream import Block
+from surefoot.data.stream.kernels.layout import LARGEST_INDEX
+from surefoot.learn import online
+from surefoot.learn.facts import Facts
+from surefoot.learn.guard import Guard
+from surefoot.learn.learner import Learner
+from surefoot.learn.served import Example, Examples
+from surefoot.learn.settings import Method, Settings
+from surefoot.learn.targets import Targets
+
+if TYPE_CHECKING:
+    from surefoot.learn.model import Model
+
+
+class OneByOne:
+    """A model, and once it has learned its learner.
+
+    Args:
+        loaded: the model as it was.
+    """
+
+    def __init__(self, loaded: Model):
+        if not loaded.architecture.merges_fields:
+            raise ValueError(
+                f"{loaded.architecture.name}: an example has features in fields; use predict, which takes blocks"
+            )
+        self.loaded, self.guard = loaded, Guard()
+        self.learner: Learner | None = None
+        self.learned: Model | None = None
+        self.targets = Targets(loaded.targets.loss, loaded.targets.classes)
+        reading = loaded.reading
+        bits = None if reading is None else reading.bits
+        self.examples = Examples(reading, LARGEST_INDEX + 1 if bits is None else 1 << bits)
+        classes = loaded.targets.classes
+        self.numbers = {} if classes is None else {label: float(k) for k, label in enumerate(classes)}
+        self.labels = [int(label) if label.is_integer() else label for label in classes or ()]
+
+    # Learning
+
+    def learn(self, x: Any, y: Any, weight: float) -> None:
+        example = self.examples(x)
+        target = self._target(example.label if y is None else y)
+        weight = float(weight) * example.weight
+        if not 0.0 <= weight < np.inf:
+            raise ValueError(f"weight: found {weight!r}, expected a finite number of at least 0")
+        if weight:
+            learner = self._begun()
+            online.learn_one(learner, example.ids, example.values, target, weight)
+            self.learned = None
+
+    def _target(self, label: Any) -> float:
+        """The target that a label stands for.
+
+        Raises:
+            ValueError: it stands for none.
+        """
+        if self.numbers:
+            target = self.numbers.get(label)
+            if target is None:
+                known = ", ".join(map(repr, self.labels))
+                raise ValueError(f"y: found {label!r}, expected one of {known}")
+            return target
+        try:
+            target = float(self.targets.of(np.array([label], np.float64))[0])
+        except (TypeError, ValueError):
+            target = np.nan
+        if not np.isfinite(target):
+            raise ValueError(f"y: found {label!r}, expected a number that {self.targets.loss.name} loss is for")
+        return target
+
+    def _begun(self) -> Learner:
+        """The learner that the model comes from.
+
+        Raises:
+            ValueError: the model does not have its state.
+        """
+        if self.learner is None:
+            with self.guard.lock:
+                self.learner = self.learner or self._restored()
+        return self.learner
+
+    def _restored(self) -> Learner:
+        loaded = self.loaded
+        if loaded.memory is None or loaded.facts is None:
+            raise ValueError(
+                "this model has weights only, and not the state of its training; train it with --save-resume to learn "
+                "on from it"
+            )
+        settings = settings_of(loaded)
+        return Learner.from_state(settings, *loaded.memory)
+
+    @property
+    def model(self) -> Model:
+        """The model as it is now."""
+        if self.learner is None:
+            return self.loaded
+        if self.learned is None:
+            loaded = self.loaded
+            assert loaded.facts is not None
+            with self.learner.guard.lock:
+                found = type(loaded).of(
+                    self.learner,
+                    self.targets,
+                    names=loaded.names,
+                    reading=loaded.reading,
+                    facts=since(loaded.facts, self.learner),
+                )
+                arrays, numbers = self.learner.state()
+                memory = {name: array.copy() for name, array in arrays.items()}, copy.deepcopy(numbers)
+            self.learned = replace(found, memory=memory)
+        return self.learned
+
+    # Predictions
+
+    def scores(self, x: Any) -> np.ndarray:
+        """What is predicted before any link function, (1, outputs)."""
+        example = self.examples(x)
+        if self.learner is not None:
+            return online.scores(self.learner, np.array([0, len(example.ids)]), example.ids, example.values)
+        return scores_of(self.loaded, example)
+
+    def label(self, x: Any) -> Any:
+        scores, loss = self.scores(x), self.targets.loss
+        if not self.labels:
+            return float(loss.means(scores[:, 0])[0])
+        return self.labels[int(scores[0, 0] > 0) if scores.shape[1] == 1 else int(scores[0].argmax())]
+
+    def probabilities(self, x: Any) -> dict[Any, float]:
+        found = self.targets.loss.probabilities(self.scores(x))[0]
+        return dict(zip(self.labels, found.tolist(), strict=True))
+
+
+def scores_of(model: Model, example: Example) -> np.ndarray:
+    """What a model predicts for an example: the numbers of its features alone are looked at, (1, outputs)."""
+    rows = model.rows(example.ids)
+    there = np.flatnonzero(rows >= 0)
+    numbers = {
+        name: array[rows[there]] if model.architecture.parts[name].of == "feature" else array
+        for name, array in model.numbers.items()
+    }
+    own = np.arange(len(there))
+    block = Block(np.array([0, len(there)]), own, example.values[there], np.zeros(1), np.ones(1, np.float32))
+    return model.architecture.scores(block, own, numbers) * model.spread + model.center
+
+
+def settings_of(model: Model) -> Settings:
+    """The settings that a model was trained with."""
+    assert model.facts is not None
+    given: dict[str, Any] = asdict(model.facts.settings)
+    parameter = given.pop("parameter")
+    given["model"] = model.architecture
+    method = Method(**given)
+    return method.learning(model.targets.loss, parameter, model.targets.outputs)
+
+
+def since(facts: Facts, learner: Learner) -> Facts:
+    """The facts of a model that has learned on."""
+    return replace(facts, examples=learner.examples, progressive_loss=learner.loss, history=tuple(learner.history))

@@ -1,0 +1,251 @@
+"""One example as users have it, a dict, a line of text or a row of a matrix, as ids and values of its features."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+from surefoot.data.stream.table import MISSING, NONE
+from surefoot.data.stream.values import is_none, is_number, number_of, text_of
+from surefoot.native import kernel
+
+LARGEST = float(np.finfo(np.float32).max)
+MISSING_TEXT = frozenset(MISSING)
+SORTED_BY_KERNEL = 256
+"""Entries that are sorted by insertion, at most."""
+OUT_OF_RANGE, NOT_FINITE, TOO_MANY = -1, -2, -3
+"""What `kept` returns for a row that cannot be used."""
+
+Entries = tuple[np.ndarray, np.ndarray]
+
+
+def entries_of(ids: Any, values: Any, features: int) -> Entries:
+    """The entries that are not 0, of rising ids: what kernels may read.
+
+    Args:
+        ids: below `features`, in any order; values of the same id are summed.
+        values: one for each.
+        features: how many there are.
+
+    Raises:
+        ValueError: an id is out of range, or a value is not finite.
+    """
+    ids, values = np.asarray(ids, np.int64), np.asarray(values, np.float64)
+    rows, own = np.empty(len(ids), np.int64), np.empty(len(ids))
+    size = kept(ids, values, features, LARGEST, SORTED_BY_KERNEL, rows, own)
+    if size == TOO_MANY:
+        ids, place = np.unique(ids, return_inverse=True)
+        return entries_of(ids, np.bincount(place, values), features)
+    if size == OUT_OF_RANGE:
+        wrong = ids[(ids < 0) | (ids >= features)][0]
+        raise ValueError(f"x: found feature {wrong}, expected 0 … {features - 1}")
+    if size == NOT_FINITE:
+        wrong = np.flatnonzero(~(np.abs(values) <= LARGEST))
+        found = (
+            f"{values[wrong[0]]} for feature {ids[wrong[0]]}" if len(wrong) else "values of a feature that sum to more"
+        )
+        raise ValueError(f"x: found {found}, expected finite numbers of at most {LARGEST:.4g}")
+    return rows[:size], own[:size]
+
+
+@kernel
+def kept(ids, values, features, largest, most, rows, own):
+    """Copies the entries that are not 0, sorted by id, those of the same id summed; returns how many there are, or
+    what is wrong with them: more than `most` are only copied if they are sorted."""
+    size, summed = 0, False
+    for e in range(ids.size):
+        j, value = ids[e], values[e]
+        if j < 0 or j >= features:
+            return -1
+        if not np.abs(value) <= largest:
+            return -2
+        k = size
+        while k > 0 and rows[k - 1] > j:
+            k -= 1
+        if k < size and ids.size > most:
+            return -3
+        if k > 0 and rows[k - 1] == j:
+            own[k - 1] += value
+            summed = True
+        elif value != 0.0:
+            for m in range(size, k, -1):
+                rows[m], own[m] = rows[m - 1], own[m - 1]
+            rows[k], own[k] = j, value
+            size += 1
+    if summed:
+        count = 0
+        for e in range(size):
+            if not np.abs(own[e]) <= largest:
+                return -2
+            if own[e] != 0.0:
+                rows[count], own[count] = rows[e], own[e]
+                count += 1
+        size = count
+    return size
+
+
+def of_array(x: Any, features: int | None) -> tuple[Entries, int]:
+    """The entries of a row of a matrix, and how many features it has.
+
+    Args:
+        x: a CSR matrix of one row, or numbers, (features,) or (1, features).
+        features: how many it has to have; None for any number.
+
+    Raises:
+        ValueError: it has another number, or several rows, or a value is not finite.
+    """
+    if sparse.issparse(x):
+        shape = x.shape
+        x = x if x.format == "csr" else x.tocsr()
+        ids, values = x.indices[: x.nnz], x.data[: x.nnz]
+    else:
+        values = np.asarray(x)
+        if values.dtype.kind not in "fiub":
+            values = values.astype(np.float64)
+        shape = values.shape
+        values = values.ravel()
+        ids = None
+    if len(shape) not in (1, 2) or (len(shape) == 2 and shape[0] != 1):
+        raise ValueError(f"x: found an array of shape {shape}, expected one row; fit and partial_fit take several")
+    if features is not None and shape[-1] != features:
+        raise ValueError(f"x: found a row of {shape[-1]} features, expected {features}")
+    return entries_of(np.arange(shape[-1]) if ids is None else ids, values, shape[-1]), shape[-1]
+
+
+def is_named(x: Any) -> bool:
+    """Whether features have names, as in a text, a dict, or a row of a data frame."""
+    return isinstance(x, (dict, str, Mapping)) or (hasattr(x, "items") and getattr(x, "ndim", 0) == 1)
+
+
+def named(x: Mapping[Any, Any]) -> tuple[list[Any], list[float]]:
+    """The names of the features of a dict {column: value}, and their values.
+
+    A number is the value of the feature `column`; anything else is the feature `column=value`, with the value 1; where
+    there is none, the feature is `column=missing`. So a dict is what a row of a CSV file with these columns is.
+
+    >>> named({"wind": 3, "sky": "clear", "rain": None})
+    (['wind', 'sky=clear', 'rain=missing'], [3, 1.0, 1.0])
+    """
+    names, values = [], []
+    for name, value in x.items():
+        kind = type(value)
+        if (kind is float and value == value) or kind is int:
+            names.append(name)
+            values.append(value)
+        elif kind is str and value not in MISSING_TEXT:
+            names.append(f"{name}={value}")
+            values.append(1.0)
+        else:
+            own, number = name_of(name, value)
+            names.append(own)
+            values.append(number)
+    return names, values
+
+
+def name_of(name: Any, value: Any) -> tuple[Any, float]:
+    """The name of a column's feature, and its value."""
+    own, text, number = name_and_text(name, value)
+    return (own, number) if text is None else (f"{own}={text}", number)
+
+
+def name_and_text(name: Any, value: Any) -> tuple[Any, str | None, float]:
+    """The column of a feature, the text that it is of, or None for a number, and its value."""
+    if is_none(value) or (isinstance(value, str) and value in MISSING_TEXT):
+        return name, NONE, 1.0
+    if is_number(value):
+        return name, None, number_of(value)
+    return name, text_of(value), 1.0
+
+
+def worded(text: str) -> tuple[list[str], list[float]]:
+    """The names of the features of a text, and their values: words, each as often as it occurs, or Vowpal Wabbit's
+    `|namespace name:value …`.
+
+    Raises:
+        ValueError: what stands before the first bar, or a value, cannot be read.
+
+    >>> worded("free prize"), worded("|a rain wind:3")
+    ((['free', 'prize'], [1.0, 1.0]), (['a^rain', 'a^wind'], [1.0, 3.0]))
+    """
+    if "|" not in text:
+        words = text.split()
+        return words, [1.0] * len(words)
+    before, *spaces = text.split("|")
+    if before.strip():
+        raise ValueError(f"x: found {before.strip()!r} before |, expected features alone; the label is y")
+    names, values = [], []
+    for space in spaces:
+        prefix, factor, words = "", 1.0, space.split()
+        if words and not space[0].isspace():
+            own, factor = valued(words.pop(0))
+            prefix = f"{own}^"
+        for word in words:
+            name, value = valued(word) if ":" in word else (word, 1.0)
+            names.append(prefix + name)
+            values.append(value * factor)
+    return names, values
+
+
+def valued(word: str) -> tuple[str, float]:
+    """The name and the value of NAME:VALUE or NAME."""
+    name, colon, value = word.partition(":")
+    try:
+        number = float(value) if colon else 1.0
+    except ValueError:
+        number = np.nan
+    if not name or number != number:
+        raise ValueError(f"x: found {word!r}, expected NAME:VALUE or NAME")
+    return name, number
+
+
+class Vocabulary:
+    """The columns that names of features have, in the order in which they were first learned from.
+
+    Args:
+        columns: of the names that are known.
+        fixed: whether there are no others.
+    """
+
+    def __init__(self, columns: dict[Any, int], fixed: bool):
+        self.columns, self.fixed = columns, fixed
+
+    def __len__(self) -> int:
+        return len(self.columns)
+
+    def entries(self, x: Any, grow: bool = False) -> Entries:
+        """The entries of a dict or a text.
+
+        Args:
+            x: a mapping {column: value}, or a string; see `named` and `worded`.
+            grow: whether new names get columns, as in training; otherwise they add nothing.
+
+        Raises:
+            ValueError: a name is not known where there are no others, or a value is not finite; nothing is added then.
+        """
+        names, values = worded(x) if isinstance(x, str) else named(x)
+        columns = list(map(self.columns.get, names))
+        if None in columns:
+            columns, values = self._with_new(names, columns, values, grow)
+        return entries_of(columns, values, len(self.columns))
+
+    def _with_new(self, names: list, columns: list, values: list, grow: bool) -> tuple[list, list]:
+        """Columns and values where some names do not have a column yet."""
+        if self.fixed:
+            new = names[columns.index(None)]
+            known = ", ".join(map(repr, list(self.columns)[:6])) + (", …" if len(self.columns) > 6 else "")
+            raise ValueError(f"x: found the feature {new!r}, expected those that the model began with: {known}")
+        entries_of(range(len(values)), values, len(values))  # which raises an error for values that are not finite
+        if grow:
+            for name in names:
+                self.columns.setdefault(name, len(self.columns))
+            return [self.columns[name] for name in names], values
+        there = [k for k, column in enumerate(columns) if column is not None]
+        return [columns[k] for k in there], [values[k] for k in there]
+
+    def forget(self, size: int) -> None:
+        """Takes columns from the names that were the last to get any, until there are this number."""
+        while len(self.columns) > size:
+            self.columns.popitem()

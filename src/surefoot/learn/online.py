@@ -1,0 +1,101 @@
+"""One example at a time, from and for any thread: learning is all or nothing, and predictions wait for it.
+
+Both cost what the example has entries, whatever the size of the table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+
+from surefoot import models
+from surefoot.data.stream import Block
+from surefoot.engines.undoing import Noted
+from surefoot.learn import scoring
+from surefoot.learn.learner import Learner
+
+
+@contextmanager
+def all_or_nothing(learner: Learner, ids: np.ndarray) -> Iterator[None]:
+    """Within it, a learner learns from examples with these features; after an error it is what it was.
+
+    Predictions wait meanwhile.
+    """
+    with learner.guard.lock:
+        undo = noted(learner, learner.bank.rows_of(ids))
+        try:
+            yield
+        except BaseException:
+            undo()
+            raise
+
+
+def learn_one(learner: Learner, ids: np.ndarray, values: np.ndarray, target: float, weight: float) -> None:
+    """Learns from an example, with the same bits as `Learner.learn`, or not at all.
+
+    Args:
+        learner: which learns.
+        ids: of the example's features, rising, (n,) int64.
+        values: of these, not 0, (n,) float64.
+        target, weight: of the example.
+
+    Raises:
+        DivergedError: as in `Learner.learn`; the learner is unchanged.
+    """
+    with learner.guard.lock:
+        rows = learner.bank.rows_of(ids)
+        undo = noted(learner, rows)
+        try:
+            learner.features = max(learner.features, int(ids[-1]) + 1 if len(ids) else 0)
+            learner.learn_one(rows, values, target, weight)
+        except BaseException:
+            undo()
+            raise
+
+
+def noted(learner: Learner, rows: np.ndarray) -> Callable[[], None]:
+    """Notes what learning from examples with features in these rows changes; returns what puts it back."""
+    bank, mixture = learner.bank, learner.mixture
+    if len(rows) > learner.room or bank.settles_at_once:
+        rows = np.arange(learner.room)
+    of_bank = Noted(bank, rows)
+    of_learner, of_mixture = vars(learner).copy(), vars(mixture).copy()
+    shares, entries = mixture.shares.copy(), len(learner.history)
+
+    def undo() -> None:
+        of_bank.put_back()
+        vars(mixture).update(of_mixture)
+        mixture.shares = shares
+        vars(learner).update(of_learner)
+        del learner.history[entries:]
+
+    return undo
+
+
+def scores(learner: Learner, indptr: np.ndarray, ids: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """What the model predicts for some examples before any link function, (n, outputs) float64.
+
+    Args:
+        learner: of the model.
+        indptr: where each example begins, and where the last one ends, (n + 1,) int64.
+        ids: of the examples' features, int64; those that are not known add nothing.
+        values: of these, float64.
+    """
+    with learner.guard.lock:
+        rows, bank = learner.known(ids), learner.bank
+        if learner.settings.architecture is models.linear and not (bank.waits or bank.averages):
+            return scoring.scores(learner, indptr, rows, values)
+        return scores_of_excerpt(learner, indptr, rows, values)
+
+
+def scores_of_excerpt(learner: Learner, indptr: np.ndarray, rows: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """The same of any model: the numbers of these rows alone are made what they will be."""
+    there, places = np.unique(rows[(rows >= 0) & (rows < learner.room)], return_inverse=True)
+    own = np.full(len(rows), -1)
+    own[(rows >= 0) & (rows < learner.room)] = places
+    numbers, center, spread = learner.excerpt(there).exported()
+    n = len(indptr) - 1
+    block = Block(indptr, own, values, np.zeros(n), np.ones(n, np.float32))
+    return learner.settings.architecture.scores(block, own, numbers) * spread + center
