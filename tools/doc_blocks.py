@@ -3,13 +3,16 @@
     python tools/doc_blocks.py           # all figures
     python tools/doc_blocks.py sgd.md    # those of sections whose name has this word in it
 
-A block saves a figure under its own name, and the page that shows it says where that file belongs.
+A block saves a figure under its own name, and the page that shows it says where that file belongs. README.md has no
+blocks that draw: the caption of its figure is the command.
 """
 
 import contextlib
 import io
 import re
+import shlex
 import shutil
+import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass, field
@@ -17,7 +20,9 @@ from pathlib import Path
 from typing import Any
 
 DOCS = Path(__file__).parents[1] / "docs"
+README = DOCS.parent / "README.md"
 IMAGE = re.compile(r"!\[[^\]]*\]\(([^)]+\.(?:png|svg))\)")
+CAPTION = re.compile(IMAGE.pattern + r"\n\n\*`surefoot ([^`]+)`")
 
 
 @dataclass(frozen=True)
@@ -100,13 +105,25 @@ def run(section: Section, folder: Path) -> tuple[list[list[str]], dict[str, Any]
     return printed, names
 
 
+def captioned() -> dict[Path, list[str]]:
+    """The figures of README.md, each with the arguments of the command that draws it."""
+    found = CAPTION.findall(README.read_text(encoding="utf-8"))
+    return {README.parent / figure: shlex.split(command) for figure, command in found}
+
+
+def draw(arguments: list[str], folder: Path) -> None:
+    """Runs the command of a caption in a folder."""
+    subprocess.run([sys.executable, "-m", "surefoot", *arguments], cwd=folder, check=True, stdout=subprocess.DEVNULL)
+
+
 def store(drawn: Path, figure: Path) -> None:
     """Copies a figure to where the page shows it; a PNG with 64 colours, which makes it half as large."""
     figure.parent.mkdir(exist_ok=True)
     if figure.suffix == ".png":
         from PIL import Image
 
-        Image.open(drawn).convert("RGB").quantize(64).save(figure, optimize=True)
+        # The default, median cut, merges colours of curves that take up little room.
+        Image.open(drawn).convert("RGB").quantize(64, Image.Quantize.FASTOCTREE).save(figure, optimize=True)
     else:
         shutil.copyfile(drawn, figure)
 
@@ -121,6 +138,12 @@ def main() -> None:
             for figure in section.figures:
                 store(Path(folder) / figure.name, figure)
         sys.stdout.write(f"{section}: {', '.join(figure.name for figure in section.figures)}\n")
+    for figure, arguments in captioned().items():
+        if all(word in README.name for word in words):
+            with tempfile.TemporaryDirectory() as folder:
+                draw(arguments, Path(folder))
+                store(Path(folder) / figure.name, figure)
+            sys.stdout.write(f"{README.name}: {figure.name}\n")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """Finds and checks the colours of the laboratory's figures: `python tools/palette.py [COLOR...]`.
 
 Every pair of colours keeps a distance under normal vision and under the three kinds of dichromacy, and every colour a
-contrast with white paper and with the reports' dark page. The search exchanges one colour at a time: of a grid of
-colours with enough contrast, the one that is furthest from the nearest of the others, from many random starts.
+contrast with what it is drawn on: a figure's background, and the reports' page and paper, light and dark. The search
+exchanges one colour at a time: of a grid of colours with enough contrast, the one that is furthest from the nearest of
+the others, from many random starts.
 
 Machado, Oliveira & Fernandes (2009), A physiologically-based model for simulation of color vision deficiency; Sharma,
 Wu & Dalal (2005), The CIEDE2000 color-difference formula; WCAG 2.2, relative luminance and contrast ratio.
@@ -10,7 +11,9 @@ Wu & Dalal (2005), The CIEDE2000 color-difference formula; WCAG 2.2, relative lu
 
 from __future__ import annotations
 
+import re
 import sys
+from pathlib import Path
 
 import numpy as np
 
@@ -45,9 +48,21 @@ TO_XYZ = np.array(
 )
 """Of linear sRGB; IEC 61966-2-1."""
 
-BACKGROUNDS = ("#ffffff", "#171b22")
-"""What curves are drawn on: white, and the reports' paper in the dark, --paper in style.css."""
+LAB = Path(__file__).parents[1] / "src" / "surefoot" / "lab"
+UNDER = (
+    ("templates/style.css", r"--(?:page|paper): (#[0-9a-f]{6})"),
+    ("figures.py", r'"figure\.facecolor": "(#[0-9a-f]{6})"'),
+)
+"""Where what curves are drawn on is defined: the files, and how they write it."""
 
+
+def backgrounds() -> list[str]:
+    """What curves are drawn on: the reports' page and paper, light and dark, and the background of figures."""
+    found = [color for file, written in UNDER for color in re.findall(written, (LAB / file).read_text("utf-8"))]
+    return sorted(set(found), reverse=True)
+
+
+BACKGROUNDS = backgrounds()
 DISTANCE = 10.0
 CONTRAST = 3.0
 STEP = 17
@@ -180,7 +195,7 @@ def report(colors) -> str:
     lines, pairs = [" ".join(colors)], np.triu_indices(len(colors), 1)
     for vision in VISIONS:
         points = seen(colors, vision)
-        lines.append(f"{vision:<13} ΔE2000 ≥ {distance(points[:, None], points[None])[pairs].min():.1f}")
+        lines.append(f"{vision:<13} ΔE2000 ≥ {distance(points[:, None], points[None])[pairs].min(initial=np.inf):.1f}")
     for background, ratio in zip(BACKGROUNDS, contrasts(colors).min(axis=0), strict=True):
         lines.append(f"on {background}    contrast ≥ {ratio:.2f} : 1")
     return "\n".join(lines)

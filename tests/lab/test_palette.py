@@ -58,11 +58,28 @@ def test_every_two_series_are_told_apart(vision):
         assert palette.distance(points[one], points[two]) >= 10, (one, two)
 
 
-def test_every_series_stands_out_from_white_and_from_the_dark_paper():
-    _, dark = re.findall(r"--paper: (#\w{6})", STYLE.read_text())
-    for background in ("#ffffff", dark):
-        assert palette.contrasts(figures.PALETTE, [background]).min() >= 3
-    assert set(palette.BACKGROUNDS) == {"#ffffff", dark}
+def test_every_series_stands_out_from_everything_it_is_drawn_on():
+    """The page and the paper of the reports, in light and in dark, and a figure's own background."""
+    css = STYLE.read_text()
+    under = {color for name in ("page", "paper") for color in re.findall(rf"--{name}: (#\w{{6}})", css)}
+    assert len(under) == 4
+    under.add(figures.STYLE["figure.facecolor"])
+    assert set(palette.BACKGROUNDS) == under
+    for background in under:
+        assert palette.contrasts(figures.PALETTE, [background]).min() >= 3, background
+
+
+def test_a_palette_that_is_too_light_for_the_page_is_found_out():
+    """A colour of an earlier palette, which has enough contrast with white alone."""
+    light, _ = re.findall(r"--page: (#\w{6})", STYLE.read_text())
+    assert palette.contrasts(["#bb8800"], ["#ffffff"]) > 3 > palette.contrasts(["#bb8800"], [light])
+
+
+def test_a_swatch_that_is_pointed_at_keeps_its_background():
+    """Reports draw swatches on the page or on paper alone: no rule of theirs gives them another background."""
+    rules = re.findall(r"([^{}]*(?:chip|swatch)[^{}]*)\{([^}]*)\}", STYLE.read_text())
+    assert rules
+    assert not [selector for selector, body in rules if "background" in body]
 
 
 def test_series_also_differ_by_markers_and_neighbours_by_dashes():

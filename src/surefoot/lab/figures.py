@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from matplotlib.ticker import Formatter
 
 PALETTE = (
-    "#bb8800", "#5588ff", "#117755", "#886688", "#996600", "#449977",
-    "#0055ff", "#998899", "#ff5577", "#aa33aa", "#cc2255", "#8888bb",
+    "#8888bb", "#cc1111", "#9911ee", "#aa4466", "#ee5566", "#bb55ff",
+    "#776699", "#aa8800", "#998899", "#669977", "#557777", "#667744",
 )  # fmt: skip
 """Found by tools/palette.py: every pair has a ΔE2000 of at least 10 to protanopes, deuteranopes and tritanopes as well,
-and every colour a contrast of at least 3 : 1 with white and with the reports' dark paper. What has more series is drawn
-as small multiples."""
+and every colour a contrast of at least 3 : 1 with figures and with the reports' page and paper, light and dark. What
+has more series is drawn as small multiples."""
 
 REFERENCE = "#666666"
 """Of lines and marks that are not series: a bound, a published value, an axis."""
@@ -53,7 +53,7 @@ STYLE: dict[Any, Any] = {
     "axes.titlesize": 11,
     "figure.constrained_layout.use": True,
     "figure.dpi": 100,
-    "figure.facecolor": "white",
+    "figure.facecolor": "#ffffff",
     "font.size": 10,
     "grid.color": "#DDDDDD",
     "legend.fontsize": 10,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 LONGEST = 28
 """Letters of a name that a figure shows."""
-AGAINST, FOR = PALETTE[0], PALETTE[1]
+FOR, AGAINST = PALETTE[0], PALETTE[1]
 
 
 def weights_and_rates(model: Model, largest: list[Largest]) -> Figure:

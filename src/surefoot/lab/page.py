@@ -71,7 +71,7 @@ def svg(figure: Figure, name: str, alt: str) -> str:
 def themed(color: str) -> str:
     """A colour of a figure as the page has it.
 
-    >>> themed("#000000"), themed("#bb8800")
-    ('var(--ink)', '#bb8800')
+    >>> themed("#000000"), themed("#cc1111")
+    ('var(--ink)', '#cc1111')
     """
     return f"var(--{THEMED[color]})" if color in THEMED else color
