@@ -10,6 +10,9 @@ import numpy as np
 
 from surefoot.schedules import Rate, first_rate, name_of
 
+FORMULAS = {"constant": "{}", "exponential": "{} e^(−{}t)", "polynomial": "{} (1 + {}t)^(−{})"}
+"""Of schedules, by the name that their written forms begin with."""
+
 
 @dataclass(frozen=True, eq=False)
 class Path:
@@ -46,10 +49,13 @@ class Path:
 
     @property
     def rate(self) -> str:
-        """The learning rate as a person writes it; a schedule by its name, or by where it starts."""
+        """The learning rate as a person writes it: a schedule as a formula, by its name, or by where it starts."""
         if not callable(self.lr):
             return f"η = {self.lr:g}"
-        name = name_of(self.lr)
+        name = name_of(self.lr) or ""
+        kind, *numbers = name.split(":")
+        if kind in FORMULAS:
+            return "η(t) = " + FORMULAS[kind].format(*numbers)
         return f"η from {first_rate(self.lr):.4g}" if name == "<lambda>" else f"η(t) = {name}"
 
     def record(self) -> dict[str, Any]:

@@ -28,6 +28,8 @@ MINIMUM: dict[str, Any] = {
 }
 """A star, hollow and below the paths, so that it does not hide where they end."""
 
+START: dict[str, Any] = {"marker": "o", "color": "none", "markeredgecolor": "#222222", "linestyle": "none"}
+
 FRAMES = 120
 
 Window = tuple[float, float, float, float]
@@ -132,7 +134,7 @@ def _draw_path(panel: Axes, path: Path, way: Look):
     if len(path.positions) > 60:
         markers = {"markersize": 2.5, "markeredgewidth": 0}
     (line,) = panel.plot(*path.positions.T, color=way.color, marker=way.marker, label=path.label, zorder=3, **markers)
-    panel.plot(*path.positions[0], marker="o", color="none", markeredgecolor="#222222", markersize=10, zorder=4)
+    panel.plot(*path.positions[0], markersize=10, zorder=4, **START)
     if path.diverged:
         panel.text(
             0.5,
@@ -151,10 +153,9 @@ def _draw_path(panel: Axes, path: Path, way: Look):
 def _legend(figure: Figure) -> None:
     from matplotlib.lines import Line2D
 
-    blank: dict[str, Any] = {"linestyle": "none", "color": "none"}
     handles = [
         Line2D([], [], color="#555555", marker="o", markersize=4.5, label="path, a marker each step"),
-        Line2D([], [], marker="o", markersize=9, markeredgecolor="#222222", label="start", **blank),
+        Line2D([], [], markersize=9, label="start", **START),
         Line2D([], [], label="minimizer", **MINIMUM),
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=3)

@@ -12,6 +12,7 @@ from surefoot.lab.figures import REFERENCE, look, new_figure
 from surefoot.lab.published import airfoil, eager, loops
 from surefoot.lab.published.formulas import FRAMEWORK
 from surefoot.lab.published.pictures import Picture, picture, series
+from surefoot.lab.published.reading import Panel, Points, Sheet, columns, level
 from surefoot.lab.race import pass_through, weights_of
 
 if TYPE_CHECKING:
@@ -60,11 +61,21 @@ def compared(id: str) -> tuple[np.ndarray, np.ndarray]:
     return histories(run, points), expected_histories(id, points)
 
 
-def band(axes: Axes, number: int, x: np.ndarray, losses: np.ndarray, name: str, label: str = "") -> None:
+def band(axes: Axes, number: int, x: np.ndarray, losses: np.ndarray, label: str = "") -> None:
     """The median over seeds, with the middle four fifths of them shaded."""
     low, middle, high = np.percentile(losses, [10, 50, 90], axis=0)
     axes.fill_between(x, low, high, color=look(number).color, alpha=0.15, linewidth=0)
-    series(axes, number, x, middle, name, label, markevery=0.25)
+    series(axes, number, x, middle, label, markevery=0.25)
+
+
+def expected_band(x: np.ndarray, losses: np.ndarray, name: str) -> dict[str, Points]:
+    """What `band` has to show: of 20 seeds in order, between which two the tenth, the half and nine tenths lie."""
+    ordered, last = np.sort(losses, axis=0), len(losses) - 1
+    low, middle, high = (
+        (1 - share) * ordered[place] + share * ordered[place + 1]
+        for place, share in ((int(at), at % 1) for at in (0.1 * last, 0.5 * last, 0.9 * last))
+    )
+    return {name: columns(x, middle), f"band of {name}": columns(x, low, high)}
 
 
 def heading(run: airfoil.Run) -> str:
@@ -76,28 +87,37 @@ def heading(run: airfoil.Run) -> str:
     return f"{rule}{' (concise)' if run.concise else ''}\n{hyper}\npublished {published}"
 
 
+SHOWN = "median and middle 80 % of {} seeds; dotted: published losses; thin line: least-squares optimum"
+
+
 @picture("figure-epochs", "airfoil: loss against epoch of every run, with the published losses", OF_RUNS)
 def epochs() -> Picture:
     rows = -(-len(airfoil.RUNS) // COLUMNS)
-    figure, expected = new_figure(2.15 * COLUMNS, 2.25 * rows + 0.9), {}
+    figure, expected = new_figure(2.15 * COLUMNS, 2.25 * rows + 0.9), []
     panels = list(figure.subplots(rows, COLUMNS, sharey=True, squeeze=False).flat)
     rules = list(dict.fromkeys(run.rule for run in airfoil.RUNS))
     for panel, run in zip(panels, airfoil.RUNS, strict=True):
         losses, texts = compared(run.id)
-        band(panel, rules.index(run.rule), np.linspace(0, run.epochs, losses.shape[1]), losses, run.id)
-        expected[run.id] = np.percentile(texts, 50, axis=0)
+        band(panel, rules.index(run.rule), np.linspace(0, run.epochs, losses.shape[1]), losses)
         for loss in sorted(set(run.published.values())):
             panel.axhline(loss, color=REFERENCE, linestyle=":", linewidth=1.2)
         panel.set_title(heading(run), fontsize=9)
         panel.set(ylim=LOSSES, xlim=(0, run.epochs), xticks=[0, run.epochs // 2, run.epochs])
         panel.axhline(airfoil.optimum(), color=REFERENCE, linewidth=0.7)
+        expected.append(expected_epochs(run.id, texts))
     figure.supxlabel("epoch", fontsize=11)
     figure.supylabel("½ MSE", fontsize=11)
-    figure.suptitle(
-        f"Airfoil: median and middle 80 % of {SEEDS} seeds; dotted: published losses; thin line: least-squares optimum",
-        fontsize=11,
-    )
-    return figure, expected
+    figure.suptitle(f"Airfoil: {SHOWN.format(SEEDS)}", fontsize=11)
+    return figure, Sheet(expected, ["epoch", "½ MSE", f"Airfoil: {SHOWN.format(SEEDS)}"])
+
+
+def expected_epochs(id: str, losses: np.ndarray) -> Panel:
+    """What the panel of a run has to show, from the losses of the texts' loop."""
+    run, moments = airfoil.PRINTED[id], losses.shape[1] - 1
+    published = sorted(set(run.published.values()))
+    shown = expected_band(np.arange(moments + 1) * run.epochs / moments, losses, "the curve")
+    shown |= {"dotted line": np.concatenate([level(loss) for loss in published]), "line": level(least())}
+    return Panel(" ".join(heading(run).split()), "", "", shown)
 
 
 TIMED = {
@@ -106,6 +126,8 @@ TIMED = {
     "airfoil-sgd-100": "batch 100",
     "airfoil-sgd-10": "batch 10",
 }
+ABOVE = "½ MSE above the least-squares optimum"
+RISE_AT = np.array([[0.98, 0.98]])
 RISE = "gradient descent at η = 1 > 2/Λ₁ = {:.2f}\ndips, then rises without bound"
 
 
@@ -118,8 +140,9 @@ RISE = "gradient descent at η = 1 > 2/Λ₁ = {:.2f}\ndips, then rises without 
     "the other way round",
 )
 def against_time() -> Picture:
-    figure, expected = new_figure(10.4, 4.8), {}
+    figure = new_figure(10.4, 4.8)
     left, right = figure.subplots(1, 2, sharey=True)
+    shown: dict[str, dict[str, Points]] = {"eager": {}, "compiled": {rise(): RISE_AT}}
     for number, (id, label) in enumerate(TIMED.items()):
         run, (losses, texts) = airfoil.PRINTED[id], compared(id)
         theirs = eager.seconds_per_epoch(run.rule, run.hyper, *airfoil.examples(), run.batch_size)
@@ -127,23 +150,45 @@ def against_time() -> Picture:
         for panel, loop, seconds in ((left, "eager", theirs), (right, "compiled", ours)):
             if seconds is not None:
                 x = 1e3 * seconds * run.epochs * np.arange(1, losses.shape[1]) / (losses.shape[1] - 1)
-                band(panel, number, x, losses[:, 1:] - airfoil.optimum(), f"{loop}: {label}", label)
-                expected[f"{loop}: {label}"] = np.percentile(texts[:, 1:], 50, axis=0) - airfoil.optimum()
-    for panel, title in ((left, "The texts' loop: eager PyTorch"), (right, "This library's compiled loop")):
+                band(panel, number, x, losses[:, 1:] - airfoil.optimum(), label)
+                shown[loop] |= expected_times(run, seconds, texts, label)
+    titles = {"eager": "The texts' loop: eager PyTorch", "compiled": "This library's compiled loop"}
+    for panel, title in zip((left, right), titles.values(), strict=True):
         panel.set(title=title, xlabel="time (ms)", xscale="log", yscale="log", ylim=(2e-4, 0.6))
-        panel.set_yticks([0.001, 0.01, 0.1], ["0.001", "0.01", "0.1"])
+        panel.yaxis.set_major_formatter("{x:g}")
         panel.xaxis.set_major_formatter("{x:g}")
         panel.grid(True)
-    left.set_ylabel("½ MSE above the least-squares optimum")
-    largest = float(np.linalg.eigvalsh(hessian())[-1])
-    right.text(0.98, 0.98, RISE.format(2 / largest), transform=right.transAxes, ha="right", va="top", fontsize=9)
+    left.set_ylabel(ABOVE)
+    A = design()
+    largest = float(np.linalg.eigvalsh(A.T @ A / len(A))[-1])
+    right.text(*RISE_AT[0], RISE.format(2 / largest), transform=right.transAxes, ha="right", va="top", fontsize=9)
     handles, labels = right.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4)
-    return figure, expected
+    panels = [Panel(titles[loop], "time (ms) (log)", f"{ABOVE} (log)", shown[loop]) for loop in shown]
+    return figure, Sheet(panels)
 
 
-def hessian() -> np.ndarray:
-    """Of ½ MSE, with the bias last."""
+def expected_times(run: airfoil.Run, seconds: float, losses: np.ndarray, label: str) -> dict[str, Points]:
+    """The curve of a run whose epochs took these seconds each, from the losses of the texts' loop."""
+    each = losses.shape[1] // run.epochs
+    x = np.cumsum(np.full(losses.shape[1] - 1, 1000 * seconds / each))
+    return expected_band(x, losses[:, 1:] - least(), label)
+
+
+def design() -> np.ndarray:
+    """The features, with the bias last."""
     X, _ = airfoil.examples()
-    A = np.column_stack([X, np.ones(len(X))]).astype(np.float64)
-    return A.T @ A / len(A)
+    return np.column_stack([X, np.ones(len(X))]).astype(np.float64)
+
+
+def least() -> float:
+    """The least-squares optimum again, by the normal equations."""
+    A, (_, y) = design(), airfoil.examples()
+    rest = y - A @ np.linalg.solve(A.T @ A, A.T @ y)
+    return float(rest @ rest) / len(y) / 2
+
+
+def rise() -> str:
+    """The note on gradient descent again, with Λ₁ as the square of the largest singular value."""
+    largest = np.linalg.svd(design(), compute_uv=False)[0] ** 2 / len(design())
+    return f"“{' '.join(RISE.format(2 / largest).split())}”"

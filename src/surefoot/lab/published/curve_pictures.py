@@ -21,6 +21,7 @@ from surefoot.lab.published.pictures import (
     series,
     traced,
 )
+from surefoot.lab.published.reading import Panel, Points, Sheet, Within, columns, level
 from surefoot.lab.published.theory import states
 from surefoot.lab.published.unbalanced import INSIDE, UNBALANCED, draws
 from surefoot.lab.tracing import walk
@@ -31,6 +32,8 @@ MOMENTUM = {"notebook": "Momentum"}
 
 # Schedules
 
+PIECES = "piecewise constant: 1, ½, ¼, 0"
+
 
 @picture(
     "figure-schedules",
@@ -39,22 +42,22 @@ MOMENTUM = {"notebook": "Momentum"}
     ours="λ = 1 and β = 1; the pieces 1, ½, ¼ and 0 change at ½, 1 and 1½",
 )
 def three_schedules() -> Picture:
-    figure, axes = curves("Learning rates that change with time", "t", "η(t)/η₀")
+    title = "Learning rates that change with time; λ = β = 1"
+    figure, axes = curves(title, "t", "η(t)/η₀")
     t = np.linspace(0, 2, 201)
     edges, values = [0.5, 1.0, 1.5], [1.0, 0.5, 0.25, 0.0]
-    shown: dict[str, tuple[schedules.Schedule, np.ndarray]] = {
-        "piecewise constant": (
-            schedules.piecewise_constant(edges, values),
-            np.array(values)[(t[:, None] >= edges).sum(1)],
-        ),
-        "exponential, e^(−λt)": (schedules.exponential(1.0, 1.0), np.exp(-t)),
-        "polynomial, (βt + 1)^(−½)": (schedules.polynomial(1.0, 1.0), (t + 1) ** -0.5),
-    }
-    for number, (name, (schedule, _)) in enumerate(shown.items()):
-        steps: dict[str, Any] = {"drawstyle": "steps-post"} if number == 0 else {}
-        series(axes, number, t, schedule(t), name, markevery=40, **steps)
+    # Every point twice, so that changes are jumps and not slopes.
+    jumps, pieces = np.repeat(t, 2)[1:], schedules.piecewise_constant(edges, values)
+    series(axes, 0, jumps, np.repeat(pieces(t), 2)[:-1], PIECES, markevery=80)
+    series(axes, 1, t, schedules.exponential(1.0, 1.0)(t), "exponential, e^(−λt)", markevery=40)
+    series(axes, 2, t, schedules.polynomial(1.0, 1.0)(t), "polynomial, (βt + 1)^(−½)", markevery=40)
     axes.legend()
-    return figure, {name: np.stack([t, formula], axis=-1) for name, (_, formula) in shown.items()}
+    expected: dict[str, Points] = {
+        PIECES: columns(jumps, np.array(values)[np.repeat((t[:, None] >= edges).sum(1), 2)[:-1]]),
+        "exponential, e^(−λt)": columns(t, np.exp(-t)),
+        "polynomial, (βt + 1)^(−½)": columns(t, (t + 1) ** -0.5),
+    }
+    return figure, Sheet([Panel(title, "t", "η(t)/η₀", expected)])
 
 
 def many(schedule: Any, steps: int, noise: float = 1.0) -> np.ndarray:
@@ -81,13 +84,12 @@ def root_mean_square(positions: np.ndarray) -> np.ndarray:
     ours="η₀ = 0.1; piecewise: 0.05 from step 50, 0.01 from step 200",
 )
 def schedule_distances() -> Picture:
-    figure, axes = curves(
-        f"SGD on x₁² + 2x₂²: distance from the minimizer, {SEEDS:,} seeds", "step t", "root mean square distance", 7.2
-    )
+    title = f"SGD on x₁² + 2x₂²: distance from the minimizer, {SEEDS:,} seeds"
+    figure, axes = curves(title, "step t", "root mean square distance", 7.2)
     steps, expected = 1000, {}
     shown: dict[str, tuple[Any, Any]] = {
         "constant 0.1": (0.1, 0.1),
-        "piecewise constant": (
+        "piecewise constant: 0.1, 0.05, 0.01": (
             schedules.piecewise_constant([50, 200], [0.1, 0.05, 0.01]),
             lambda t: 0.1 if t < 50 else 0.05 if t < 200 else 0.01,
         ),
@@ -97,11 +99,11 @@ def schedule_distances() -> Picture:
     for number, (name, (schedule, eta)) in enumerate(shown.items()):
         found = root_mean_square(many(schedule, steps))
         series(axes, number, np.arange(1, steps + 1), found[1:], name, markevery=0.12)
-        expected[name] = root_mean_square(many_expected(eta, steps))[1:]
+        expected[name] = columns(np.arange(steps) + 1, root_mean_square(many_expected(eta, steps))[1:])
     axes.set(xscale="log", yscale="log")
     plain_logarithms(axes)
     axes.legend()
-    return figure, expected
+    return figure, Sheet([Panel(title, "step t (log)", "root mean square distance (log)", expected)])
 
 
 @picture(
@@ -111,37 +113,44 @@ def schedule_distances() -> Picture:
     ours="dotted: η² Σ 1/(1 − (1 − ηλ)²), the stationary variance",
 )
 def noise_floors() -> Picture:
-    figure, axes = curves(
-        f"SGD with constant η on x₁² + 2x₂², {SEEDS:,} seeds; dotted: the noise floors",
-        "step",
-        "root mean square distance",
-    )
-    steps, expected, curvature = 150, {}, np.array([2.0, 4.0])
+    title = f"SGD with constant η on x₁² + 2x₂², {SEEDS:,} seeds; dotted: the noise floors"
+    figure, axes = curves(title, "step", "root mean square distance")
+    steps, curvature = 150, np.array([2.0, 4.0])
+    expected: dict[str, Points] = {}
     for number, eta in enumerate((0.02, 0.05, 0.1, 0.2)):
         name = f"η = {eta:g}"
         series(axes, number, np.arange(steps + 1), root_mean_square(many(eta, steps)), name)
         floor = eta * np.sqrt((1 / (1 - (1 - eta * curvature) ** 2)).sum())
         axes.axhline(floor, color=look(number).color, linestyle=":", linewidth=1.2)
-        expected[name] = root_mean_square(many_expected(eta, steps))
+        expected[name] = columns(np.arange(steps + 1), root_mean_square(many_expected(eta, steps)))
+        expected[f"dotted line of {name}"] = level(stationary(eta, curvature))
     axes.set_yscale("log")
     plain_logarithms(axes)
     axes.legend()
-    return figure, expected
+    return figure, Sheet([Panel(title, "step", "root mean square distance (log)", expected)])
+
+
+def stationary(eta: float, curvature: np.ndarray) -> float:
+    """The noise floor again: where the variances of a noisy step, v ← (1 − ηλ)² v + η², come to rest."""
+    variance = np.zeros(len(curvature))
+    for _ in range(2000):
+        variance = (1 - eta * curvature) ** 2 * variance + eta**2
+    return float(np.sqrt(variance.sum()))
 
 
 @picture("figure-iterations", "gradient descent against SGD, by iteration, on x₁² + 2x₂²", BOWL)
 def iterations() -> Picture:
-    figure, axes = curves(
-        "x₁² + 2x₂², η = 0.1: exact and noisy gradients", "iteration", f"f(x), mean of {SEEDS:,} seeds"
-    )
+    title, y = "x₁² + 2x₂², η = 0.1: exact and noisy gradients", f"f(x), mean of {SEEDS:,} seeds"
+    figure, axes = curves(title, "iteration", y)
     problem, expected = PROBLEMS["bowl"], {}
     for number, (name, noise) in enumerate({"gradient descent": 0.0, "SGD, gradient + N(0, 1) noise": 1.0}.items()):
         series(axes, number, np.arange(51), problem.at(many(0.1, 50, noise)).mean(axis=1), name)
-        expected[name] = problem.at(many_expected(0.1, 50, noise)).mean(axis=1)
+        x1, x2 = np.moveaxis(many_expected(0.1, 50, noise), -1, 0)
+        expected[name] = columns(range(51), (x1**2 + 2 * x2**2).mean(axis=1))
     axes.set_yscale("log")
     plain_logarithms(axes)
     axes.legend()
-    return figure, expected
+    return figure, Sheet([Panel(title, "iteration", f"{y} (log)", expected)])
 
 
 # Weights and convergence
@@ -149,34 +158,38 @@ def iterations() -> Picture:
 
 @picture("figure-weights", "the weight of a gradient τ steps ago in momentum and in RMSProp, over 40 steps", MOMENTUM)
 def weights() -> Picture:
-    figure, expected, tau = new_figure(9.4, 4.2), {}, np.arange(41)
+    figure, expected, tau = new_figure(9.4, 4.2), [], np.arange(41)
     impulse = np.append(1.0, np.zeros(40))
     panels = figure.subplots(1, 2)
     for panel, rule, slot, key, symbol, values in (
         (panels[0], "momentum", "velocity", "momentum", "β", (0.95, 0.9, 0.6, 0.0)),
         (panels[1], "rmsprop", "square", "gamma", "γ", (0.95, 0.9, 0.8, 0.7)),
     ):
+        shown: dict[str, Points] = {}
         for number, kept in enumerate(values):
             hyper: dict[str, Any] = {key: kept}
-            seen = states(Step(rule, engine=ORACLE, **hyper), impulse, slot)
-            series(panel, number, tau, seen, f"{rule}: {kept:g}", f"{symbol} = {kept:g}")
-            expected[f"{rule}: {kept:g}"] = (1.0 if rule == "momentum" else 1 - kept) * float(kept) ** tau
-        panel.set(title=f"{rule}: weight of the gradient τ steps ago", xlabel="τ (steps)", ylabel="weight")
+            label = f"{symbol} = {kept:g}"
+            series(panel, number, tau, states(Step(rule, engine=ORACLE, **hyper), impulse, slot), label)
+            shown[label] = columns(tau, (1.0 if rule == "momentum" else 1 - kept) * float(kept) ** tau)
+        title = f"{rule}: weight of the gradient τ steps ago"
+        panel.set(title=title, xlabel="τ (steps)", ylabel="weight")
         panel.grid(True)
         panel.legend()
-    return figure, expected
+        expected.append(Panel(title, "τ (steps)", "weight", shown))
+    return figure, Sheet(expected)
 
 
 @picture("figure-scalar", "(1 − ηλ)^t for λ = 0.1, 1, 10, 19 at η = 0.1", MOMENTUM)
 def scalar() -> Picture:
-    figure, axes = curves("Gradient descent on ½λx² from x₀ = 1, η = 0.1", "step t", "xₜ = (1 − ηλ)ᵗ")
+    title = "Gradient descent on ½λx² from x₀ = 1, η = 0.1"
+    figure, axes = curves(title, "step t", "xₜ = (1 − ηλ)ᵗ")
     curvature, t, expected = np.array([0.1, 1.0, 10.0, 19.0]), np.arange(21), {}
     for number, (of, values) in enumerate(zip(curvature, descended("sgd", curvature, 0.1, 20).T, strict=True)):
         series(axes, number, t, values, f"λ = {of:g}")
-        expected[f"λ = {of:g}"] = (1 - 0.1 * of) ** t
+        expected[f"λ = {of:g}"] = columns(t, (1 - 0.1 * of) ** t)
     axes.set_xticks(range(0, 21, 4))
     axes.legend(title="converges iff |1 − ηλ| < 1")
-    return figure, expected
+    return figure, Sheet([Panel(title, "step t", "xₜ = (1 − ηλ)ᵗ", expected)])
 
 
 def descended(rule: str, curvature: np.ndarray, lr: float, steps: int, **hyper: Any) -> np.ndarray:
@@ -196,45 +209,55 @@ def descended(rule: str, curvature: np.ndarray, lr: float, steps: int, **hyper: 
     ours="η = 1, β = 0.9; i = 1 to 8",
 )
 def eigenvalues() -> Picture:
-    figure, expected, steps = new_figure(10.4, 4.4), {}, 100
+    figure, steps = new_figure(10.4, 4.4), 100
     curvature, t = 0.5 ** np.arange(1, 9), np.arange(101)
     left, right = figure.subplots(1, 2, sharey=True)
     plain = descended("sgd", curvature, 1.0, steps)
     heavy = descended("momentum", curvature, 1.0, steps, momentum=0.9)
+    descent, velocity = {}, {}
     for number, (of, one, other) in enumerate(zip(curvature, plain.T, heavy.T, strict=True)):
         label = f"λ = 2⁻{'¹²³⁴⁵⁶⁷⁸'[number]}"
-        series(left, number, t, one, f"gradient descent: {label}", label)
-        series(right, number, t, other, f"momentum: {label}", label)
-        expected[f"gradient descent: {label}"] = (1 - of) ** t
+        series(left, number, t, one, label)
+        series(right, number, t, other, label)
+        descent[label] = columns(t, (1 - of) ** t)
         # (v, x) ← M (v, x), as in the text's theorem.
         M, at, ways = np.array([[0.9, of], [-0.9, 1 - of]]), np.array([0.0, 1.0]), [1.0]
         for _ in range(steps):
             at = M @ at
             ways.append(at[1])
-        expected[f"momentum: {label}"] = np.array(ways)
-    for panel, title in ((left, "Gradient descent, η = 1"), (right, "Momentum, η = 1, β = 0.9")):
+        velocity[label] = columns(t, ways)
+    titles = "Gradient descent, η = 1", "Momentum, η = 1, β = 0.9"
+    for panel, title in zip((left, right), titles, strict=True):
         panel.set(title=title, xlabel="step t")
         panel.grid(True)
     left.set_ylabel("xᵢ")
     figure.legend(*right.get_legend_handles_labels(), loc="outside right center")
-    return figure, expected
+    shown = zip(titles, (descent, velocity), strict=True)
+    return figure, Sheet([Panel(title, "step t", "xᵢ", expected) for title, expected in shown])
 
 
 @picture(
     "figure-elongated", "f(x) against iteration on the elongated bowl 0.1x₁² + 2x₂²", ours="the settings of the traces"
 )
 def elongated() -> Picture:
-    figure, axes = curves("0.1x₁² + 2x₂² from (−5, −2): f(x) against iteration", "iteration", "f(x)", 7.8, 5.2)
-    steps, problem = 50, PROBLEMS["elongated"]
+    title, y = "0.1x₁² + 2x₂² from (−5, −2): f(x) against iteration", "f(x), at least 10⁻⁹"
+    figure, axes = curves(title, "iteration", y, 7.8, 5.2)
+    steps, expected = 50, {}
     for number, one in enumerate(traced(steps)):
         series(axes, number, np.arange(steps + 1), np.maximum(one[0].values, SMALLEST), one[0].label)
     axes.set(yscale="log", ylim=(SMALLEST, 1e4))
     plain_logarithms(axes)
+    axes.text(*JUMP_AT, JUMP, ha="right", fontsize=9)
     figure.legend(loc="outside lower center", ncols=3, fontsize=9)
-    expected = {name: np.maximum(problem.at(points), SMALLEST) for name, points in expected_traces(steps).items()}
-    return figure, expected
+    for name, points in expected_traces(steps).items():
+        x1, x2 = points.T
+        expected[name] = columns(range(steps + 1), np.maximum(0.1 * x1**2 + 2 * x2**2, SMALLEST))
+    expected[f"“{' '.join(JUMP.split())}”"] = np.array([JUMP_AT])
+    return figure, Sheet([Panel(title, "iteration", f"{y} (log)", expected)])
 
 
+JUMP = "rmsprop leaves again: without\ngradients s decays, until a step\nη/√(s + ε) exceeds 2/λ"
+JUMP_AT = (46.5, 2e-8)
 SMALLEST = 1e-9
 """Values below are drawn here, at the lower end of the axis."""
 
@@ -245,6 +268,10 @@ DRAWS = 20
 FOLLOWED = 3_000
 """Steps of gradient descent that are taken one by one; the millions that follow are drawn in closed form."""
 
+NOTES = {"gradient descent in closed form": (3e3, 0.85), "a hundredth": (1.2, 0.0112)}
+POWERS = 1e-7
+"""The tolerance of powers of matrices: the ten millionth multiplies the rounding of the matrix by as much."""
+
 
 @picture(
     "figure-unbalanced",
@@ -253,10 +280,9 @@ FOLLOWED = 3_000
     ours=f"{DRAWS} random H, none chosen; ε = 1e-7 inside the root, as in the lecture; gradient descent at α = 1/Λ₁",
 )
 def unbalanced() -> Picture:
-    figure, axes = curves(
-        f"AdaGrad and gradient descent on H_β, β = 0.1, n = 4: median of {DRAWS} H", "iteration", "‖x‖/‖x₀‖", 7.6, 4.8
-    )
-    H, expected = draws(4, 0.1, DRAWS), {}
+    title = f"AdaGrad and gradient descent on H_β, β = 0.1, n = 4: median and range of {DRAWS} H"
+    figure, axes = curves(title, "iteration", "‖x‖/‖x₀‖", 7.6, 4.8)
+    H, expected = draws(4, 0.1, DRAWS), dict[str, Points]()
     ways: dict[str, tuple[str, float, dict[str, float], Any, int]] = {
         "gradient descent, α = 1/Λ₁": ("sgd", 1.0, {}, 1 / np.linalg.eigvalsh(H)[:, -1], FOLLOWED),
         "AdaGrad, η = 0.1": ("adagrad", 0.1, INSIDE, np.ones(DRAWS), 20_000),
@@ -271,15 +297,23 @@ def unbalanced() -> Picture:
             moments, left.min(axis=1), left.max(axis=1), color=look(number).color, alpha=0.15, linewidth=0
         )
         series(axes, number, moments, np.median(left, axis=1), name)
-        expected[name] = np.median(left_of_formula(rule, matrices, lr, moments, hyper), axis=1)
-    later = np.geomspace(FOLLOWED, 1e7, 60)
-    axes.plot(later, np.median(closed_form(H, later), axis=1), color=REFERENCE, linestyle=":", label="_closed form")
-    axes.text(3e3, 0.85, "gradient descent in closed form", fontsize=9)
+        ordered = np.sort(left_of_formula(rule, matrices, lr, moments, hyper), axis=1)
+        expected[name] = columns(moments, ordered[:, [(DRAWS - 1) // 2, DRAWS // 2]].mean(axis=1))
+        expected[f"band of {name}"] = columns(moments, ordered[:, 0], ordered[:, -1])
+    later = np.geomspace(FOLLOWED, 1e7, 60).astype(int)
+    axes.plot(later, np.median(closed_form(H, later), axis=1), color=REFERENCE, linestyle=":")
     axes.axhline(0.01, color=REFERENCE, linewidth=0.7)
+    for words, at in NOTES.items():
+        axes.text(*at, words, fontsize=9)
+        expected[f"“{words}”"] = np.array([at])
     axes.set(xscale="log", yscale="log", ylim=(1e-3, 1.5))
     plain_logarithms(axes)
     axes.legend(loc="lower left")
-    return figure, expected
+    expected |= {
+        "line": level(0.01),
+        "dotted line": Within(columns(later, np.median(powers(H, later), axis=1)), POWERS),
+    }
+    return figure, Sheet([Panel(title, "iteration (log)", "‖x‖/‖x₀‖ (log)", expected)])
 
 
 def left_of(rule: str, matrices: np.ndarray, lr: float, moments: np.ndarray, hyper: dict[str, float]) -> np.ndarray:
@@ -313,3 +347,10 @@ def closed_form(H: np.ndarray, times: np.ndarray) -> np.ndarray:
     start = vectors.sum(axis=1)
     kept = (1 - values / values[:, -1:]) ** times[:, None, None]
     return np.linalg.norm(kept * start, axis=-1) / 2
+
+
+def powers(H: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """The same by powers of I − H/Λ₁, without its eigenvectors."""
+    start = np.ones(H.shape[-1])
+    step = np.eye(len(start)) - H / np.linalg.norm(H, 2, axis=(1, 2))[:, None, None]
+    return np.array([np.linalg.norm(np.linalg.matrix_power(step, int(t)) @ start, axis=-1) / 2 for t in times])

@@ -1,14 +1,15 @@
 """Section 6: what a reproduced figure is, and the figures of traces.
 
-A figure is drawn from runs of the library. Its row passes if it has exactly the expected curves, every one of them
-where the texts' formulas, closed forms or loops have it, and if no text is cut off or runs into another.
+A figure is drawn from runs of the library. Its row reads it back, and passes if it shows what the texts' formulas,
+closed forms and loops say, and nothing else: curves, bands, references and notes by their names in the legend, on axes
+with these names and scales; and if no text is cut off or runs into another.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -19,83 +20,62 @@ from surefoot import schedules
 from surefoot.lab.figures import flaws, look, save, style
 from surefoot.lab.problems import PROBLEMS
 from surefoot.lab.published.formulas import FORMULAS, states_of, walk
-from surefoot.lab.published.rows import ROWS, Finding, Row, Skipped
+from surefoot.lab.published.reading import Panel, Points, Sheet, Within, columns, differences, read
+from surefoot.lab.published.rows import ROWS, Finding, Row, Skipped, signed
 from surefoot.lab.tracing import Trace, trace
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from matplotlib.lines import Line2D
 
 SECTION = "6 figures"
 SUFFIXES = (".png", ".svg")
-TOLERANCE = 1e-9
-"""How far a curve may lie from the expected one, relative to its largest value: what rounding makes of long runs."""
+SAID = 3
+"""Differences that are named; there may be more."""
 
-Expected = Mapping[str, np.ndarray]
-"""By the name of a curve: its values, (n,), or its points, (n, 2)."""
+Picture = tuple["Figure", Sheet]
+"""A figure, and what it has to show."""
 
-Picture = tuple["Figure", Expected]
 NOWHERE: Mapping[str, str] = MappingProxyType({})
 
 
-def series(axes: Axes, number: int, x, y, name: str, label: str = "", **more: Any) -> None:
-    """Draws a curve of that name, in the look of that number; `label` is what the legend calls it.
+def series(axes: Axes, number: int, x, y, label: str = "", **more: Any) -> None:
+    """Draws a curve in the look of that number.
 
     Args:
         axes: the panel.
         number: of its look.
         x, y: its points.
-        name: by which its row finds it; no two curves of a figure have the same.
-        label: for the legend; the name by default.
+        label: what the legend calls it.
         **more: for `plot`.
     """
     options: dict[str, Any] = look(number).line(4) | {"markevery": max(1, len(x) // 20)} | more
-    axes.plot(x, y, gid=name, label=label or name, **options)
-
-
-def drawn(figure: Figure) -> dict[str, Line2D]:
-    """The curves of a figure by name; lines without one are references."""
-    named = {str(line.get_gid() or line.get_label()): line for axes in figure.axes for line in axes.lines}
-    return {name: line for name, line in named.items() if not name.startswith("_")}
-
-
-def distance(line: Line2D, expected: np.ndarray) -> float:
-    """How far a curve lies from the expected one, relative to its largest value; infinite if it has other points."""
-    found = np.asarray(line.get_xydata(), float)
-    found = found[:, 1] if expected.ndim == 1 else found
-    if found.shape != expected.shape or not np.isfinite(found).all():
-        return float("inf")
-    scale = np.maximum(np.abs(expected).max(axis=0), np.finfo(float).tiny)
-    return float((np.abs(found - expected) / scale).max())
+    axes.plot(x, y, label=label, **options)
 
 
 def measure(draw: Callable[[], Picture], name: str, folder: Path | None = None) -> Finding:
-    """Draws a figure and looks at it; with a folder, writes it there as PNG and SVG."""
+    """Draws a figure and reads it back; with a folder, writes it there as PNG and SVG."""
     try:
         import matplotlib  # noqa: F401
     except ImportError:
         raise Skipped('figures need Matplotlib; run pip install "surefoot[lab]"') from None
     with style():
         figure, expected = draw()
-        found, lines = flaws(figure), drawn(figure)
-    wrong = sorted(lines.keys() ^ expected.keys())
-    apart = {curve: distance(lines[curve], values) for curve, values in expected.items() if curve in lines}
-    worst = max(apart, key=lambda curve: apart[curve], default="")
-    text = f"{len(lines)} curves, within {max(apart.values(), default=0):.0e} of their formulas"
+        found, shown = flaws(figure), read(figure)
+    wrong, largest = differences(shown, expected)
+    count = sum(len(panel.shown) for panel in shown.panels)
+    text = f"{count} curves, bands and marks, where they have to be"
     if wrong:
-        text += f"; missing or not expected: {', '.join(wrong)}"
-    elif worst and apart[worst] > TOLERANCE:
-        text += f"; the furthest is {worst}"
+        text = f"{name}: {'; '.join(wrong[:SAID])}"
     if found:
         text += f"; in the way: {found[0]}"
     if folder is not None:
         for suffix in SUFFIXES:
             save(figure, folder / f"{name}{suffix}")
         text += f"; {name}.png, .svg"
-    largest = min(max(apart.values(), default=0.0), np.finfo(float).max)
-    numbers: dict[str, float] = {"curves": len(lines), "texts_in_the_way": len(found), "largest_difference": largest}
-    return Finding(text, not wrong and largest <= TOLERANCE and not found, numbers)
+    numbers: dict[str, float] = {"shown": count, "differences": len(wrong), "texts_in_the_way": len(found)}
+    numbers["largest_difference"] = min(largest, np.finfo(float).max)
+    return Finding(text, not wrong and not found, numbers)
 
 
 def picture(id: str, claim: str, texts: Mapping[str, str] = NOWHERE, ours: str = "", note: str = ""):
@@ -130,6 +110,31 @@ def followed(name: str, problem: str, eta: Any, steps: int, noise: float = 0.0, 
     return np.array(seen)
 
 
+CONTOURS = 1e-3
+"""How far f may be from the level of a contour line, relative to the highest: lines are straight between points."""
+
+
+def expected_paths(problem: str, paths: Mapping[str, np.ndarray], diverged: Collection[str] = ()) -> Sheet:
+    """What a figure of paths has to show: each over the contours of its problem, with start and minimizer.
+
+    Args:
+        problem: its name.
+        paths: the points of each path, by what its panel is called.
+        diverged: those that leave for infinity.
+    """
+    where = PROBLEMS[problem]
+    contours = Within(lambda drawn: columns(*drawn[:, :2].T, where.at(drawn[:, :2])), CONTOURS)
+    panels = []
+    for name, points in paths.items():
+        x1, x2 = (signed(value, 3) for value in points[-1])
+        end = "diverged" if name in diverged else f"x = ({x1}, {x2})"
+        shown: dict[str, Points] = {"the curve": points, "contours": contours}
+        shown |= {"start": np.array([where.start]), "minimizer": np.array([where.minimizer])}
+        shown |= {"“diverged”": np.array([[0.5, 0.03]])} if name in diverged else {}
+        panels.append(Panel(f"{name} step {len(points) - 1}: {end}", "x₁", "x₂", shown))
+    return Sheet(panels, [f"f(x) = {where.formula}"])
+
+
 TRACED: dict[str, tuple[str, float, dict[str, Any]]] = {
     "sgd, η = 0.4": ("sgd", 0.4, {}),
     "sgd, η = 0.5": ("sgd", 0.5, {}),
@@ -157,7 +162,7 @@ def expected_traces(steps: int) -> dict[str, np.ndarray]:
 
 @picture("figure-traces", "two-dimensional traces on 0.1x₁² + 2x₂²", PATHS)
 def traces() -> Picture:
-    return together(*traced(20)), expected_traces(20)
+    return together(*traced(20)), expected_paths("elongated", expected_traces(20), ["sgd, η = 0.6"])
 
 
 @picture(
@@ -173,12 +178,14 @@ def traces_noise() -> Picture:
         dataclasses.replace(trace(rule, "bowl", lr=lr, steps=steps, noise=noise)[0], rule=name)
         for name, (rule, lr, steps, noise) in zip(names, ways, strict=True)
     ]
-    printed = [0.1, 0.1, lambda t: 0.1 * np.exp(-0.1 * t), lambda t: 0.1 * (0.1 * t + 1) ** -0.5]
-    expected = {
-        path.label: followed(rule, "bowl", eta, steps, noise)
-        for path, eta, (rule, _, steps, noise) in zip(paths, printed, ways, strict=True)
+    printed: dict[str, tuple[Any, int, float]] = {
+        "gradient descent, η = 0.1": (0.1, 50, 0.0),
+        "SGD, η = 0.1, noise = 1": (0.1, 50, 1.0),
+        "SGD, η(t) = 0.1 e^(−0.1t), noise = 1": (lambda t: 0.1 * np.exp(-0.1 * t), 1000, 1.0),
+        "SGD, η(t) = 0.1 (1 + 0.1t)^(−0.5), noise = 1": (lambda t: 0.1 * (0.1 * t + 1) ** -0.5, 50, 1.0),
     }
-    return Trace(PROBLEMS["bowl"], tuple(paths), 1.0).figure(), expected
+    expected = {name: followed("sgd", "bowl", *way) for name, way in printed.items()}
+    return Trace(PROBLEMS["bowl"], tuple(paths), 1.0).figure(), expected_paths("bowl", expected)
 
 
 @picture("figure-traces-rotated", "AdaGrad, RMSProp and full-matrix AdaGrad where the axes are turned by 45°", TURNED)
@@ -191,4 +198,4 @@ def traces_rotated() -> Picture:
         )
         for rule, lr in rates.items()
     }
-    return trace(list(rates), "rotated", lr=rates).figure(), expected
+    return trace(list(rates), "rotated", lr=rates).figure(), expected_paths("rotated", expected)

@@ -1,0 +1,215 @@
+"""What a figure shows, read back from what was drawn, as a reader of the figure has it.
+
+A curve has the name that the legend gives to its colour, dashes and marker, not one that the program knows: where a
+legend is wrong, the curve has a wrong name here, too. Bands and references belong to the curve of their colour.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from surefoot.lab.figures import PALETTE
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+
+TOLERANCE = 1e-9
+"""How far points may lie from the expected ones, relative to their size: what rounding makes of long runs."""
+
+LOG = " (log)"
+DASHES = {"-": "line", "--": "dashed line", ":": "dotted line", "-.": "dash-dotted line", "None": "mark"}
+
+
+class Within(NamedTuple):
+    """Points that are expected up to another tolerance; a function computes them from the drawn ones."""
+
+    points: np.ndarray | Callable[[np.ndarray], np.ndarray]
+    tolerance: float
+
+
+Points = np.ndarray | Within
+
+
+@dataclass(frozen=True)
+class Panel:
+    """What a panel shows.
+
+    Args:
+        title: of the panel, on one line.
+        x, y: what the axes are called; of a logarithmic one, LOG follows.
+        shown: by name: the points of curves, references and texts, (n, 2); of bands x, lowest and highest, (n, 3); of
+            contours x₁, x₂ and the level, (n, 3). What has the same name follows one after the other.
+    """
+
+    title: str
+    x: str
+    y: str
+    shown: Mapping[str, Points]
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """What a figure shows: its panels, and the words around them, in order."""
+
+    panels: Sequence[Panel]
+    words: Sequence[str] = ()
+
+
+def level(value: float) -> np.ndarray:
+    """A horizontal line across a panel."""
+    return np.array([[0.0, value], [1.0, value]])
+
+
+def columns(*values: Any) -> np.ndarray:
+    """The points with these coordinates, (n, …)."""
+    return np.stack(np.broadcast_arrays(*values), axis=-1).astype(float)
+
+
+# Reading
+
+
+def read(figure: Figure) -> Sheet:
+    """What a figure shows."""
+    shown = list(filter(is_shown, figure.axes))
+    panels = [panel(axes, figure) for axes in shown]
+    words = [one_line(text.get_text()) for text in filter(is_shown, figure.texts)]
+    entries = {name for axes in shown for look, name in legend_of(axes, figure).items() if look[0] in PALETTE}
+    unused = sorted(entries.difference(*(panel.shown for panel in panels)))
+    return Sheet(panels, words + [f"in a legend, and not drawn: {name}" for name in unused])
+
+
+def panel(axes: Axes, figure: Figure) -> Panel:
+    """What a panel shows, under the names of its own legend or of the figure's."""
+    from matplotlib.collections import PolyCollection
+    from matplotlib.contour import ContourSet
+
+    names = legend_of(axes, figure)
+    series = {look[0]: name for look, name in names.items()}
+    drawn: dict[str, list[np.ndarray]] = {}
+    for line in filter(is_shown, axes.lines):
+        drawn.setdefault(name_of(line, names, series), []).append(np.asarray(line.get_xydata(), float))
+    for artist in filter(is_shown, axes.collections):
+        if isinstance(artist, PolyCollection):
+            color = color_of(artist.get_facecolor()[0])
+            drawn.setdefault(f"band of {series.get(color, 'the curve')}", []).append(band(artist))
+        elif isinstance(artist, ContourSet):
+            drawn.setdefault("contours", []).append(contours(artist))
+    for text in filter(is_shown, axes.texts):
+        drawn.setdefault(f"“{one_line(text.get_text())}”", []).append(np.array([text.get_position()], float))
+    shown = {name: np.concatenate(parts) for name, parts in drawn.items()}
+    return Panel(one_line(axes.get_title()), axis_name(axes, "x"), axis_name(axes, "y"), shown)
+
+
+def is_shown(artist: Artist) -> bool:
+    return artist.get_visible()
+
+
+def legend_of(axes: Axes, figure: Figure) -> dict[tuple[str, str, str], str]:
+    """By colour, dashes and marker, what the legend of a panel, or else those of the figure, call it."""
+    own = axes.get_legend()
+    names: dict[tuple[str, str, str], str] = {}
+    for legend in [own] if own is not None else figure.legends:
+        for line, text in zip(legend.get_lines(), legend.get_texts(), strict=True):
+            # Of two entries that look alike, a reader cannot tell which is meant.
+            names[look_of(line)] = " or ".join(filter(None, (names.get(look_of(line)), text.get_text())))
+    return names
+
+
+def look_of(line: Line2D) -> tuple[str, str, str]:
+    return color_of(line.get_color()), str(line.get_linestyle()), str(line.get_marker())
+
+
+def color_of(color: Any) -> str:
+    from matplotlib.colors import to_hex
+
+    return to_hex(color)
+
+
+def name_of(line: Line2D, names: Mapping[tuple[str, str, str], str], series: Mapping[str, str]) -> str:
+    """What a reader calls a line: as the legend does, or by its dashes, and the series of its colour."""
+    look = look_of(line)
+    if look in names:
+        name = names[look]
+    elif look[0] in series:
+        name = f"{DASHES[look[1]]} of {series[look[0]]}"
+    else:
+        name = "the curve" if look[0] in PALETTE else DASHES[look[1]]
+    return name if line.get_drawstyle() == "default" else f"{name}, {line.get_drawstyle()}"
+
+
+def band(artist: Any) -> np.ndarray:
+    """x, lowest and highest of a filled area, (n, 3)."""
+    vertices = np.concatenate([path.vertices for path in artist.get_paths()])
+    x, place = np.unique(vertices[:, 0], return_inverse=True)
+    low, high = np.full(len(x), np.inf), np.full(len(x), -np.inf)
+    np.minimum.at(low, place, vertices[:, 1])
+    np.maximum.at(high, place, vertices[:, 1])
+    return columns(x, low, high)
+
+
+def contours(artist: Any) -> np.ndarray:
+    """x₁, x₂ and the level of every point of contour lines, (n, 3)."""
+    lines = [(path.vertices, at) for path, at in zip(artist.get_paths(), artist.levels, strict=True)]
+    return np.concatenate([columns(*vertices.T, at) for vertices, at in lines if len(vertices)])
+
+
+def axis_name(axes: Axes, which: str) -> str:
+    """What an axis is called, on the panel or on one that shares it, and whether it is logarithmic."""
+    shared = getattr(axes, f"get_shared_{which}_axes")().get_siblings(axes)
+    axis: Axis = getattr(axes, f"{which}axis")
+    names = {getattr(other, f"{which}axis").label.get_text() for other in shared} - {""}
+    return " or ".join(sorted(names)) + {"linear": "", "log": LOG}.get(axis.get_scale(), axis.get_scale())
+
+
+def one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+# Comparing
+
+
+def differences(drawn: Sheet, expected: Sheet) -> tuple[list[str], float]:
+    """What differs between two figures, in words, and the largest distance of points relative to their tolerance."""
+    found, largest = [], 0.0
+    if list(drawn.words) != list(expected.words):
+        found.append(f"says {'; '.join(drawn.words)!r}, expected {'; '.join(expected.words)!r}")
+    if len(drawn.panels) != len(expected.panels):
+        return [*found, f"{len(drawn.panels)} panels, expected {len(expected.panels)}"], np.inf
+    for one, other in zip(drawn.panels, expected.panels, strict=True):
+        for part in ("title", "x", "y"):
+            if (ours := getattr(one, part)) != (theirs := getattr(other, part)):
+                found.append(f"{part} {ours!r}, expected {theirs!r}")
+        if wrong := sorted(one.shown.keys() ^ other.shown.keys()):
+            found.append(f"missing or not expected: {', '.join(wrong)}")
+        logs = [getattr(other, axis).endswith(LOG) for axis in "xy"]
+        for name in one.shown.keys() & other.shown.keys():
+            apart = distance(one.shown[name], other.shown[name], logs)
+            largest = max(largest, apart)
+            if not apart <= 1:
+                found.append(f"{name} is not where it has to be")
+    return found, largest
+
+
+def distance(drawn: Points, expected: Points, logs: Sequence[bool] = (False, False)) -> float:
+    """How far points lie from the expected ones, relative to the tolerance; infinite if there are others, or NaN.
+
+    Args:
+        drawn, expected: the points.
+        logs: whether x and y are logarithmic: each point is then relative to itself, and else to the largest.
+    """
+    wanted, tolerance = expected if isinstance(expected, Within) else (expected, TOLERANCE)
+    assert isinstance(drawn, np.ndarray)
+    points = wanted(drawn) if callable(wanted) else wanted
+    if drawn.shape != points.shape or not np.isfinite(drawn).all():
+        return float("inf")
+    along = [logs[min(column, 1)] for column in range(points.shape[1])]
+    scale = np.where(along, np.abs(points), np.abs(points).max(axis=0))
+    return float((np.abs(drawn - points) / np.maximum(scale, np.finfo(float).tiny)).max()) / tolerance
