@@ -198,3 +198,23 @@ def test_no_url_shows_a_password_or_a_signature(noise, path):
     for url in (f"http://bob{password}:SECRET@host/{path}", f"https://host/{path}?a={noise}&sig=SECRET"):
         assert "SECRET" not in without_secrets(url)
         assert "SECRET" not in without_secrets(f"{url}: could not be read ({url})")
+
+
+@pytest.mark.parametrize("width", range(28, 140, 4))
+def test_no_cell_of_a_table_is_broken(monkeypatch, capsys, width):
+    """A narrow terminal gets several tables, each of whole columns."""
+    monkeypatch.setenv("COLUMNS", str(width))
+    titles = ["rule", "η", "held-out loss", "training loss", "accuracy", "s/epoch", "frozen"]
+    rows = [[name, "0.003", "0.2603 ± 0.0012", "0.1180 ± 0.0005", "89.5 ± 0.5%", "2.53 ms", "1%"] for name in LONG]
+    output.table(titles, rows, {})
+    lines = capsys.readouterr().out.splitlines()
+    assert max(len(line.rstrip()) for line in lines) <= width
+    for row in rows:
+        shown = " ".join(line for line in lines if line.startswith(row[0]))
+        assert all(cell in shown for cell in row)
+        assert len([line for line in lines if line.startswith(row[0])]) == sum(
+            line.startswith("rule") for line in lines
+        )
+
+
+LONG = ("momentum", "adadelta")

@@ -1,6 +1,7 @@
 """Races are fair, deterministic and honest about what diverged, and their report stands on its own."""
 
 import functools
+import html
 import json
 import math
 import re
@@ -163,6 +164,13 @@ def test_adagrad_gains_on_rare_features():
     result = surefoot.compare(words(2000, 60), ["sgd", "adagrad"], epochs=1, seeds=3)
     row = {row["rule"]: row for row in result.table()}
     assert row["adagrad"]["rare_loss"] < row["sgd"]["rare_loss"]
+    (mine, other), (own, others) = (
+        [f"{row[rule][f'{which}_loss']:.4f}" for rule in ("adagrad", "sgd")] for which in ("rare", "frequent")
+    )
+    assert standings.headline(result.table()).endswith(
+        f" On examples with rare features adagrad's training loss was {mine}, sgd's {other}; on those with frequent "
+        f"features only, {own} and {others}."
+    )
     titles = {column.title for column in standings.columns(result.table())}
     assert {"rare", "frequent"} <= titles
     dense = surefoot.compare(numbers(), ["sgd", "adagrad"], lr=0.1, **QUICK).table()
@@ -668,6 +676,22 @@ def test_rules_that_the_seeds_do_not_tell_apart_are_named_together():
     assert "A single seed does not say" in standings.runners_up(alone)
 
 
+def test_the_headline_names_adagrad_wherever_it_races():
+    """Where no feature is rarer than another, it says how far behind adagrad was, unless it was among the first."""
+    lowest, equal, near, far = [1.0, 1.2], [1.0, 1.2], [1.1, 1.31], [2.0, 2.2]
+    assert list(REGISTRY)[3] == "adagrad"
+    third = standings.headline(rows_of(lowest, far, far, near))
+    assert third.endswith("η = 0.1. adagrad came 2nd of 4, 0.1050 ± 0.0050 (standard error) behind.")
+    assert standings.headline(rows_of(lowest, near, near, far)).endswith(
+        "adagrad came 4th of 4, 1.0000 ± 0.0000 (standard error) behind."
+    )
+    assert standings.headline(rows_of(far, far, far, lowest)).startswith("adagrad had the lowest held-out loss, ")
+    assert standings.headline(rows_of(lowest, far, far, equal)).startswith("sgd and adagrad had the lowest ")
+    rows = rows_of(lowest, far, far, near)
+    diverged = [*(row for row in rows if row["rule"] != "adagrad"), rows[1] | {"diverged": 1}]
+    assert standings.headline(diverged).endswith(" adagrad diverged.")
+
+
 def test_one_slow_rule_does_not_flatten_the_others():
     from surefoot.lab.race_figures import by_epoch
 
@@ -706,7 +730,7 @@ def test_more_rules_than_colours_get_a_panel_each():
 
 def test_notebooks_show_the_standings():
     page = raced("searched")._repr_html_()
-    assert standings.headline(raced("searched").table()) in page
+    assert standings.headline(raced("searched").table()) in html.unescape(page)
     assert page.count("<tr>") == 1 + len(raced("searched").entries)
 
 

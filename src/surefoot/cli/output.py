@@ -121,15 +121,19 @@ def training_bar() -> Iterator[Any]:
         yield show
 
 
+GAP = 3
+"""Columns of the terminal between two of a table: a space on each side of Rich's edge, which is a space, too."""
+
+
 def folded(widths: Sequence[int], width: int) -> list[list[int]]:
     """Columns shared out among tables that fit the width; each repeats the first column, which names the row.
 
-    >>> folded([8, 10, 10, 10], 32)
-    [[0, 1, 2], [0, 3]]
+    >>> folded([6, 8, 8, 8], 28), folded([6, 8, 8, 8], 27)
+    ([[0, 1, 2], [0, 3]], [[0, 1], [0, 2], [0, 3]])
     """
     tables = [[0]]
     for column in range(1, len(widths)):
-        if len(tables[-1]) > 1 and sum(widths[c] for c in [*tables[-1], column]) > width:
+        if len(tables[-1]) > 1 and sum(widths[c] + GAP for c in [*tables[-1], column]) - GAP > width:
             tables.append([0])
         tables[-1].append(column)
     return tables
@@ -160,7 +164,7 @@ def table(titles: Sequence[str], rows: Sequence[Sequence[str]], styles: Mapping[
 
     out = console()
     rows = [[line(cell) for cell in row] for row in rows]
-    widths = [2 + max(cell_len(line) for line in lines) for lines in zip(titles, *rows, strict=True)]
+    widths = [max(cell_len(cell) for cell in column) for column in zip(titles, *rows, strict=True)]
     for columns in folded(widths, out.width):
         part = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1))
         for column in columns:

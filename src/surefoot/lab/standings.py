@@ -197,10 +197,15 @@ def how_divergence_is_told() -> str:
 
 
 def headline(rows: Sequence[Row]) -> str:
-    """What was measured, in one sentence: the lowest loss, and which rules cannot be told from the one that has it."""
+    """What was measured: the lowest loss, which rules cannot be told from the one that has it, and where adagrad is."""
     finished = [row for row in rows if not row["diverged"]]
     if not finished:
         return "Every rule diverged." if len(rows) > 1 else f"{rows[0]['rule']} diverged."
+    return " ".join(filter(None, (on_the_lowest(finished), on_adagrad(rows, finished))))
+
+
+def on_the_lowest(finished: Sequence[Row]) -> str:
+    """Which rules had the lowest held-out loss."""
     best, seeds = finished[0], over(finished[0]["seeds"])
     ties = equals(finished)
     if len(ties) > 1:
@@ -210,6 +215,28 @@ def headline(rows: Sequence[Row]) -> str:
         )
     place = "had the lowest held-out loss," if len(finished) > 1 else "had a held-out loss of"
     return f"{best['rule']} {place} {spread('test_loss')(best)} {seeds}, at η = {rate(best)}."
+
+
+def on_adagrad(rows: Sequence[Row], finished: Sequence[Row]) -> str:
+    """What AdaGrad's rate for each feature does for rare ones, against sgd's single rate; or else where it came in."""
+    mine = next((row for row in rows if row["rule"] == "adagrad"), None)
+    if mine is None or len(rows) < 2:
+        return ""
+    if mine["diverged"]:
+        return "adagrad diverged."
+    others = [row for row in finished if row is not mine]
+    other = next((row for row in others if row["rule"] == "sgd"), others[0] if others else mine)
+    if other is not mine and None not in (mine["rare_loss"], other["rare_loss"]):
+        rare, often = ([number(row[key]) for row in (mine, other)] for key in ("rare_loss", "frequent_loss"))
+        return (
+            f"On examples with rare features adagrad's training loss was {rare[0]}, {other['rule']}'s {rare[1]}; on "
+            f"those with frequent features only, {often[0]} and {often[1]}."
+        )
+    if mine in equals(finished):
+        return ""
+    place = finished.index(mine) + 1
+    nth = {2: "2nd", 3: "3rd"}.get(place, f"{place}th")
+    return f"adagrad came {nth} of {len(finished)}, {lag(mine)} behind."
 
 
 def over(seeds: int) -> str:
