@@ -15,6 +15,7 @@
     speed       large and small pieces of a product of matrices
     lockstep    a rule of the engine and its printed formula, side by side
     eager       the source texts' own training loop, to compare times with
+    reading     what a figure shows, read back from what was drawn
     pictures    what a reproduced figure is, and those of traces
     curve_pictures  figures of schedules, weights, noise and convergence
     airfoil_pictures  figures of runs on the airfoil data
