@@ -22,7 +22,7 @@ ROOT = doc_blocks.DOCS.parent
 OPTIONAL = ("jax", "torch", "matplotlib", "pandas", "pyarrow")
 """Modules without which a section is skipped."""
 
-SLOW = ("exercises/rmsprop.md: 3. ",)
+SLOW = ("exercises/rmsprop.md: 3. ", "errata.md: A speed-up without ")
 """Sections whose Python blocks take longer than others."""
 
 NUMBER = re.compile(r"[-−]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?")

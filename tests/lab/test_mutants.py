@@ -6,14 +6,18 @@ from dataclasses import replace
 
 import pytest
 from support.mutants import COMBINED, MUTANTS
+from support.optimizer_mutants import MUTANTS_OF_OPTIMIZERS
 
-from surefoot.lab.published import ROWS, airfoil, formulas, rule_traces
+from surefoot.lab.published import ROWS, airfoil, eager, formulas, optimizers, rule_traces
 from surefoot.lab.reproduction import reproduce
 from surefoot.rules import MATRIX_RULES, REGISTRY
 
 RULES = REGISTRY | MATRIX_RULES
 DRAWS = 50
 """Of the loop: equality is checked for the first one alone."""
+
+
+CONCISE = [run.id for run in airfoil.RUNS if run.concise]
 
 
 @pytest.fixture
@@ -71,6 +75,51 @@ class TestRules:
         (result,) = reproduce(only="trace-rule-yogi")
         assert result.verdict == "fail"
         assert "no formula" in result.reason
+
+
+class TestOptimizers:
+    """The classes of surefoot.optim over sound rules."""
+
+    def test_every_class_is_broken_in_at_least_three_ways(self):
+        count = Counter(mutant.name for mutant in MUTANTS_OF_OPTIMIZERS)
+        assert set(count) == {one.name for one in optimizers.OPTIMIZERS}
+        assert min(count.values()) >= 3
+        assert len({mutant.id for mutant in MUTANTS_OF_OPTIMIZERS}) == len(MUTANTS_OF_OPTIMIZERS)
+
+    def test_every_optimizer_has_a_row(self):
+        optim = pytest.importorskip("surefoot.optim")
+        kinds = {name for name in optim.__all__ if isinstance(getattr(optim, name), type) and name[0].isupper()}
+        assert kinds - {"Beyond", "RuleOptimizer"} == {one.name for one in optimizers.OPTIMIZERS}
+        assert set(eager.OPTIMIZERS.values()) <= kinds
+
+    @pytest.mark.parametrize("mutant", MUTANTS_OF_OPTIMIZERS, ids=lambda mutant: mutant.id)
+    def test_the_row_of_a_broken_optimizer_fails(self, monkeypatch, mutant):
+        optim = pytest.importorskip("surefoot.optim")
+        row = f"optim-{mutant.name.lower()}"
+        (sound,) = [result for result in reproduce(only=row) if result.id == row]
+        monkeypatch.setattr(optim, mutant.name, mutant.built())
+        (result,) = [result for result in reproduce(only=row) if result.id == row]
+        assert (sound.verdict, result.verdict) == ("pass", "fail")
+        assert not result.reason
+        assert mutant.name in result.claim
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("id", CONCISE)
+    def test_a_concise_run_of_another_optimizer_fails(self, monkeypatch, id):
+        """The optimizer's rate is half of what it is given; the engine's own run is not touched."""
+        needs_data()
+        optim = pytest.importorskip("surefoot.optim")
+        run = airfoil.PRINTED[id]
+        name = eager.OPTIMIZERS[run.rule]
+        sound = getattr(optim, name)
+
+        class Half(sound):
+            def __init__(self, params, lr=1.0, **settings):
+                super().__init__(params, lr=lr / 2, **settings)
+
+        assert not fails(run)
+        monkeypatch.setattr(optim, name, Half)
+        assert fails(run)
 
 
 def scratch_runs(rule):

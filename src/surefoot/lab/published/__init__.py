@@ -4,6 +4,7 @@
     schedules   learning rates that change with time
     traces      two-dimensional traces
     rule_traces a trace of every rule against its formula
+    optimizers  the classes of surefoot.optim, on tensors, against formulas and torch.optim
     airfoil     linear regression on the airfoil data
     formulas    the update rules as the texts print them, without the library
     loops       the texts' loop on the airfoil data, without the library
@@ -28,6 +29,7 @@ from surefoot.lab.published import (
     airfoil_pictures,
     conditioning,
     curve_pictures,
+    optimizers,
     pictures,
     rows,
     rule_traces,
@@ -53,6 +55,7 @@ __all__ = [
     "airfoil_pictures",
     "conditioning",
     "curve_pictures",
+    "optimizers",
     "pictures",
     "rule_traces",
     "sampling",

@@ -3,7 +3,8 @@
 A published loss is one draw: of initial weights, and of the order of examples. A row passes if, from the same draws,
 the library ends every epoch with the weights of the texts' loop, which `loops` and `formulas` have without the library,
 and if every published loss lies between the 0.1 % and the 99.9 % quantile of that loop's losses over 5,000 draws, no
-further apart than 0.05. Weights are compared in float64, where only the order of sums differs: by less than 1e-9.
+further apart than 0.05. Weights are compared in float64, where only the order of sums differs: by less than 1e-9. A
+"concise" run, with the framework's own optimizer, is trained by torch.optim's and surefoot.optim's, too, on tensors.
 
 Time is given as the ratio to the texts' own loop, eager PyTorch a mini-batch at a time, measured side by side.
 """
@@ -22,7 +23,7 @@ from surefoot.data import DataError, airfoil_textbook
 from surefoot.engines import order, registry
 from surefoot.lab.published import eager, loops
 from surefoot.lab.published.formulas import FRAMEWORK
-from surefoot.lab.published.rows import ROWS, Finding, Row, Skipped, clock, row
+from surefoot.lab.published.rows import NOTEBOOK, ROWS, Finding, Row, Skipped, clock, row
 from surefoot.lab.race import pass_through, predict, weights_of
 from surefoot.learn.arrays import ArrayDataset
 from surefoot.learn.learner import Learner
@@ -241,8 +242,28 @@ def measure(run: Run, seeds: int = SEEDS, compared: int = COMPARED) -> Finding:
     text += f"{low:.4f} to {high:.4f}, median {median:.4f}: {shares}"
     numbers = {"largest_difference": apart, "low": low, "high": high, "median": median}
     numbers |= {f"rank_{name}": rank for name, rank in ranks.items()}
+    if run.concise:
+        shown, numbers["optimizers"] = optimizers_of(run, expected.weights[:, 0], seeds)
+        text, apart = f"{text}; {shown}", max(apart, numbers["optimizers"])
     about, times = time_of(run, statistics.median(seconds for _, seconds in trained))
     return Finding(f"{text}; {about}", apart <= ROUNDING and within, numbers | times)
+
+
+def optimizers_of(run: Run, expected: np.ndarray, seeds: int) -> tuple[str, float]:
+    """How far from the texts' loop the optimizers of torch.optim and surefoot.optim get, from the first draw."""
+    try:
+        import torch
+
+        from surefoot import optim
+    except ImportError:
+        return "torch.optim and surefoot.optim: torch not installed", 0.0
+    (X, y), far = examples(), {}
+    starts, orders = loops.draws(seeds, len(X), run.epochs)
+    for name, library in {"torch.optim": torch.optim, "surefoot.optim": optim}.items():
+        weights = eager.descend(library, run.rule, run.hyper, X, y, starts[0], orders[:, :, 0], run.batch_size)
+        far[name] = largest_difference(weights, expected)
+    text = " and ".join(f"{name}.{eager.OPTIMIZERS[run.rule]} within {apart:.0e}" for name, apart in far.items())
+    return text, max(far.values())
 
 
 def largest_difference(ours: np.ndarray, expected: np.ndarray) -> float:
@@ -283,22 +304,16 @@ def published_of(run: Run) -> str:
     )
 
 
-PLACES = {
-    "sgd": "Minibatch Stochastic Gradient Descent",
-    "momentum": "Momentum",
-    "adagrad": "Adagrad",
-    "rmsprop": "RMSProp",
-    "adadelta": "Adadelta",
-    "adam": "Adam",
-    "yogi": "Adam",
+SECTIONS = {
+    False: {"D2L": "Implementation from Scratch", "D2L-MXNet": "Implementation from Scratch"},
+    True: {"D2L": "Concise Implementation", "D2L-MXNet": "Implementation with Gluon"},
 }
-"""Sections of the notebook, by rule."""
+"""Of the chapter, by whether a run is concise."""
 
 
 def places_of(run: Run) -> dict[str, str]:
     """Where the losses are printed."""
-    cell = "Concise Implementation" if run.concise else "Implementation from Scratch"
-    return {text: PLACES[run.rule] if text == "notebook" else cell for text in run.published}
+    return {text: "" if text == "notebook" else SECTIONS[run.concise][text] for text in run.published}
 
 
 def optimum_row(published: float = OPTIMUM) -> Finding:
@@ -340,7 +355,7 @@ for one in RUNS:
     SECTION,
     "gradient descent (sgd), η = 1, batch 1,500: a step multiplies the error along an eigenvector by 1 − ηΛ",
     "after 6 steps progress stalls",
-    texts={"notebook": PLACES["sgd"]},
+    texts=NOTEBOOK,
     ours="the largest eigenvalue is 2.0985 > 2/η: the loss dips at epochs 5 and 6, then grows, to 65 at epoch 60",
     note="progress does not stall, it turns around; see docs/errata.md",
 )
@@ -365,7 +380,7 @@ def diverges(lr=1.0, epochs=60) -> Finding:
     "the texts' loop, eager PyTorch with its data loader, for batches of 1, 1,500 (gradient descent), 10 and 100: its "
     "clock; SGD takes longer to the same loss than gradient descent",
     '0.077, 0.038, 0.015, 0.005 "sec/epoch"; longer',
-    texts={"notebook": PLACES["sgd"]},
+    texts=NOTEBOOK,
     note="the clock stops at each multiple of 200 examples and prints the mean: seconds for 200 examples, and for two "
     "epochs of gradient descent, not for an epoch; see docs/errata.md",
 )

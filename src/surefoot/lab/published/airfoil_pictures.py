@@ -13,6 +13,7 @@ from surefoot.lab.published import airfoil, eager, loops
 from surefoot.lab.published.formulas import FRAMEWORK
 from surefoot.lab.published.pictures import Picture, picture, series
 from surefoot.lab.published.reading import Panel, Points, Sheet, columns, level
+from surefoot.lab.published.rows import NOTEBOOK
 from surefoot.lab.race import pass_through, weights_of
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ LOSSES = (0.2395, 0.285)
 """Of the panels; every published loss lies between them."""
 
 COLUMNS = 6
-OF_RUNS = {"D2L": "Implementation from Scratch", "notebook": "the figure of each run"}
+OF_RUNS = {"D2L": "Implementation from Scratch", "notebook": ""}
 
 
 def histories(run: airfoil.Run, points: int) -> np.ndarray:
@@ -135,7 +136,7 @@ RISE = "gradient descent at η = 1 > 2/Λ₁ = {:.2f}\ndips, then rises without 
     "figure-time",
     "airfoil: loss against time (log axis) for gradient descent, SGD, batches of 10 and of 100, in the texts' eager "
     "loop and in the library",
-    {"notebook": "Minibatch Stochastic Gradient Descent"},
+    NOTEBOOK,
     note="in the eager loop SGD takes longer to the same loss than gradient descent, as the text says; compiled, it is "
     "the other way round",
 )

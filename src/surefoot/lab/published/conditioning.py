@@ -6,7 +6,7 @@ from surefoot.lab.published.lockstep import Lockstep
 from surefoot.lab.published.rows import Finding, row
 
 SECTION = "5 theory"
-PRECONDITIONING = {"D2L": "Preconditioning", "notebook": "Adagrad"}
+PRECONDITIONING = {"D2L": "Preconditioning", "notebook": ""}
 
 
 def condition(Q: np.ndarray) -> float:
@@ -26,7 +26,7 @@ def scaled(Q: np.ndarray) -> np.ndarray:
     "κ = Λ₁/Λ_d; diag^(−½)(Q) Q diag^(−½)(Q) makes an axis-aligned quadratic perfectly conditioned; eigenvalues obey "
     "Gershgorin's circles",
     "κ = Λ₁/Λ_d; κ = 1 after scaling; all within the circles",
-    texts=PRECONDITIONING,
+    texts={"D2L": "Preconditioning; Exercises", "notebook": ""},
     ours="axis-aligned κ 20 → 1, turned by 45° 20 → 20; 8,000 eigenvalues",
 )
 def condition_number(scaling=scaled) -> Finding:
@@ -58,9 +58,9 @@ def random_quadratic(seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     "perturbation",
     SECTION,
     "a change δ of c in ½xᵀQx + cᵀx, along the i-th eigenvector, moves the minimizer by δ/Λᵢ",
-    "δ/Λᵢ",
+    "−Λ⁻¹c̄ is the minimizer: where Λᵢ is small, changes can be dramatic",
     texts=PRECONDITIONING,
-    ours="minimizers found by momentum, Λ = 4, 1, 0.5, 0.2, δ = 0.1",
+    ours="δ/Λᵢ: minimizers found by momentum, Λ = 4, 1, 0.5, 0.2, δ = 0.1",
     note="the minimizer is −Q⁻¹c, which a text has with the wrong sign; see docs/errata.md",
 )
 def perturbation(power=1.0) -> Finding:

@@ -13,7 +13,6 @@ from surefoot.lab.figures import REFERENCE, curves, look, new_figure, plain_loga
 from surefoot.lab.problems import PROBLEMS
 from surefoot.lab.published.formulas import walk as printed_walk
 from surefoot.lab.published.pictures import (
-    BOWL,
     Picture,
     expected_traces,
     followed,
@@ -22,12 +21,12 @@ from surefoot.lab.published.pictures import (
     traced,
 )
 from surefoot.lab.published.reading import Panel, Points, Sheet, Within, columns, level
+from surefoot.lab.published.rows import NOTEBOOK
 from surefoot.lab.published.theory import states
 from surefoot.lab.published.unbalanced import INSIDE, UNBALANCED, draws
 from surefoot.lab.tracing import walk
 
 SEEDS = 1000
-MOMENTUM = {"notebook": "Momentum"}
 
 
 # Schedules
@@ -38,7 +37,7 @@ PIECES = "piecewise constant: 1, ½, ¼, 0"
 @picture(
     "figure-schedules",
     "the three schedules, from η₀ = 1",
-    {"notebook": "Stochastic Gradient Descent, Dynamic Learning Rate"},
+    NOTEBOOK,
     ours="λ = 1 and β = 1; the pieces 1, ½, ¼ and 0 change at ½, 1 and 1½",
 )
 def three_schedules() -> Picture:
@@ -80,8 +79,7 @@ def root_mean_square(positions: np.ndarray) -> np.ndarray:
 @picture(
     "figure-schedule-distances",
     "distance from the minimizer of x₁² + 2x₂² against step for each schedule, with gradient noise N(0, 1)",
-    {"notebook": "Stochastic Gradient Descent, exercise 1"},
-    ours="η₀ = 0.1; piecewise: 0.05 from step 50, 0.01 from step 200",
+    ours="η₀ = 0.1; piecewise: 0.05 from step 50, 0.01 from step 200; an exercise of the notebook",
 )
 def schedule_distances() -> Picture:
     title = f"SGD on x₁² + 2x₂²: distance from the minimizer, {SEEDS:,} seeds"
@@ -109,7 +107,6 @@ def schedule_distances() -> Picture:
 @picture(
     "figure-noise-floors",
     "a larger learning rate leaves more noise: distance from the minimizer of x₁² + 2x₂² at several η",
-    {"notebook": "notes on the learning rate"},
     ours="dotted: η² Σ 1/(1 − (1 − ηλ)²), the stationary variance",
 )
 def noise_floors() -> Picture:
@@ -138,7 +135,7 @@ def stationary(eta: float, curvature: np.ndarray) -> float:
     return float(np.sqrt(variance.sum()))
 
 
-@picture("figure-iterations", "gradient descent against SGD, by iteration, on x₁² + 2x₂²", BOWL)
+@picture("figure-iterations", "gradient descent against SGD, by iteration, on x₁² + 2x₂²", NOTEBOOK)
 def iterations() -> Picture:
     title, y = "x₁² + 2x₂², η = 0.1: exact and noisy gradients", f"f(x), mean of {SEEDS:,} seeds"
     figure, axes = curves(title, "iteration", y)
@@ -156,7 +153,7 @@ def iterations() -> Picture:
 # Weights and convergence
 
 
-@picture("figure-weights", "the weight of a gradient τ steps ago in momentum and in RMSProp, over 40 steps", MOMENTUM)
+@picture("figure-weights", "the weight of a gradient τ steps ago in momentum and in RMSProp, over 40 steps", NOTEBOOK)
 def weights() -> Picture:
     figure, expected, tau = new_figure(9.4, 4.2), [], np.arange(41)
     impulse = np.append(1.0, np.zeros(40))
@@ -179,7 +176,7 @@ def weights() -> Picture:
     return figure, Sheet(expected)
 
 
-@picture("figure-scalar", "(1 − ηλ)^t for λ = 0.1, 1, 10, 19 at η = 0.1", MOMENTUM)
+@picture("figure-scalar", "(1 − ηλ)^t for λ = 0.1, 1, 10, 19 at η = 0.1", NOTEBOOK)
 def scalar() -> Picture:
     title = "Gradient descent on ½λx² from x₀ = 1, η = 0.1"
     figure, axes = curves(title, "step t", "xₜ = (1 − ηλ)ᵗ")
@@ -205,8 +202,7 @@ def descended(rule: str, curvature: np.ndarray, lr: float, steps: int, **hyper: 
 @picture(
     "figure-eigenvalues",
     "gradient descent and momentum on ½ Σ λᵢ xᵢ² with λᵢ = 2^(−i), from ones",
-    {"notebook": "Momentum, exercise 2"},
-    ours="η = 1, β = 0.9; i = 1 to 8",
+    ours="η = 1, β = 0.9; i = 1 to 8; an exercise of the notebook",
 )
 def eigenvalues() -> Picture:
     figure, steps = new_figure(10.4, 4.4), 100

@@ -1,7 +1,8 @@
 """The source texts' own training loop, written from its description: eager PyTorch, a mini-batch at a time.
 
-Only its time is used. What other times are compared with takes mini-batches as slices of a shuffled copy; the texts'
-data loader, which collects examples one by one, is part of what `History` times.
+`History` and `seconds_per_epoch` time it. What other times are compared with takes mini-batches as slices of a shuffled
+copy; the texts' data loader, which collects examples one by one, is part of what `History` times. `descend` is for what
+it learns, with the optimizers of torch.optim or of surefoot.optim.
 """
 
 from __future__ import annotations
@@ -66,12 +67,12 @@ OPTIMIZERS = {
 }
 
 
-def framework(rule: str, hyper: dict, parameters: list[Any]):
-    """The step of the framework's own optimizer."""
+def framework(rule: str, hyper: dict, parameters: list[Any], library: Any = None):
+    """The step of the framework's own optimizer, or of another library's that has its classes."""
     import torch
 
     named = {"alpha" if key == "gamma" else key: value for key, value in hyper.items()}
-    optimizer = getattr(torch.optim, OPTIMIZERS[rule])(parameters, **named)
+    optimizer = getattr(library or torch.optim, OPTIMIZERS[rule])(parameters, **named)
 
     def update():
         optimizer.step()
@@ -97,6 +98,30 @@ def from_scratch(rule: str, hyper: dict, parameters: list[Any]):
                 p.grad.zero_()
 
     return update
+
+
+def descend(library: Any, rule: str, hyper: dict, X, y, start, orders, batch_size: int) -> np.ndarray:
+    """The weights before the first epoch and after each, (epochs + 1, 6), in float64.
+
+    Args:
+        library: has the optimizers: torch.optim, or what steps in for it.
+        rule, hyper: as in `framework`.
+        X, y: examples and targets.
+        start: initial weights, the last of which is the bias.
+        orders: of the examples, one for each epoch.
+        batch_size: of a mini-batch.
+    """
+    import torch
+
+    examples, targets, begin = (torch.as_tensor(a, dtype=torch.float64) for a in (X, y, start))
+    w, b = begin[:5].reshape(5, 1).clone().requires_grad_(), begin[5:].clone().requires_grad_()
+    update, seen = framework(rule, hyper, [w, b], library), [start]
+    for order in orders:
+        for batch in torch.as_tensor(order, dtype=torch.int64).split(batch_size):
+            half_mean_square(examples[batch], targets[batch, None], w, b).backward()
+            update()
+        seen.append(torch.cat([w.ravel(), b]).detach().numpy())
+    return np.array(seen)
 
 
 @dataclass(frozen=True)

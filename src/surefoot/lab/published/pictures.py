@@ -21,7 +21,7 @@ from surefoot.lab.figures import flaws, look, save, style
 from surefoot.lab.problems import PROBLEMS
 from surefoot.lab.published.formulas import FORMULAS, states_of, walk
 from surefoot.lab.published.reading import Panel, Points, Sheet, Within, columns, differences, read
-from surefoot.lab.published.rows import ROWS, Finding, Row, Skipped, signed
+from surefoot.lab.published.rows import NOTEBOOK, ROWS, Finding, Row, Skipped, signed
 from surefoot.lab.tracing import Trace, trace
 
 if TYPE_CHECKING:
@@ -147,10 +147,6 @@ TRACED: dict[str, tuple[str, float, dict[str, Any]]] = {
 }
 """What the texts trace on the elongated bowl, by label: rule, learning rate and hyperparameters."""
 
-BOWL = {"notebook": "Stochastic Gradient Descent"}
-TURNED = {"D2L": "Exercises", "notebook": "RMSProp, exercises"}
-PATHS = {"D2L": "The Algorithm", "notebook": "Momentum; RMSProp"}
-
 
 def traced(steps: int) -> list[Trace]:
     return [trace(rule, lr=lr, steps=steps, **hyper) for rule, lr, hyper in TRACED.values()]
@@ -160,7 +156,7 @@ def expected_traces(steps: int) -> dict[str, np.ndarray]:
     return {label: followed(rule, "elongated", lr, steps, **hyper) for label, (rule, lr, hyper) in TRACED.items()}
 
 
-@picture("figure-traces", "two-dimensional traces on 0.1x₁² + 2x₂²", PATHS)
+@picture("figure-traces", "two-dimensional traces on 0.1x₁² + 2x₂²", {"D2L": "The Algorithm", "notebook": ""})
 def traces() -> Picture:
     return together(*traced(20)), expected_paths("elongated", expected_traces(20), ["sgd, η = 0.6"])
 
@@ -168,7 +164,7 @@ def traces() -> Picture:
 @picture(
     "figure-traces-noise",
     "gradient descent, and SGD with three schedules, on x₁² + 2x₂²; exponential: 1000 steps",
-    BOWL,
+    NOTEBOOK,
 )
 def traces_noise() -> Picture:
     falling, slowly = schedules.exponential(0.1, 0.1), schedules.polynomial(0.1, 0.1)
@@ -188,7 +184,11 @@ def traces_noise() -> Picture:
     return Trace(PROBLEMS["bowl"], tuple(paths), 1.0).figure(), expected_paths("bowl", expected)
 
 
-@picture("figure-traces-rotated", "AdaGrad, RMSProp and full-matrix AdaGrad where the axes are turned by 45°", TURNED)
+@picture(
+    "figure-traces-rotated",
+    "AdaGrad, RMSProp and full-matrix AdaGrad where the axes are turned by 45°",
+    ours="the paths of the row `rotated`; the texts set the exercise and print no figure",
+)
 def traces_rotated() -> Picture:
     rates = {"adagrad": 2.0, "rmsprop": 0.4, "full_matrix": 2.0}
     where = PROBLEMS["rotated"]

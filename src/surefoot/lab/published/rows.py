@@ -4,7 +4,7 @@ A row says `published` only for what a text prints, word or figure, and `texts` 
 text prints, a number that was computed for this table or an independent computation that ours has to equal, is `ours`:
 
     @row("gd-scalar", SECTION, "what is claimed, in which setting", "x_t = (1 − ηλ)^t x₀",
-         texts={"notebook": "Momentum"}, ours="|x₂₀| = 0.121577 for λ = 19", note="the text says …; see docs/errata.md")
+         texts={"D2L": "Preconditioning"}, ours="|x₂₀| = 0.121577 for λ = 19", note="the text says …; docs/errata.md")
 
 `surefoot reproduce` prints `published` with its texts, `ours` and `note` under their own names, and a legend of TEXTS.
 """
@@ -28,6 +28,9 @@ TEXTS = {
     "guide": "guide to AdaGrad in PyTorch",
 }
 """The texts whose results are reproduced, by the names that rows use."""
+
+NOTEBOOK = {"notebook": ""}
+"""What is printed in the notebook alone, whose sections are not public."""
 
 
 class Skipped(Exception):
@@ -59,7 +62,7 @@ class Row:
         claim: what is claimed, and in which setting.
         published: the number or word that the texts print; empty if they print none.
         measure: measures it; it raises Skipped where it cannot.
-        texts: where that is printed: names of TEXTS, each with its section, equation or exercise ("" for the whole).
+        texts: where that is printed: names of TEXTS, each with the section ("" where the text has none that is known).
         ours: what the row is also held against and no text prints.
         note: what a reader has to know to judge the row, such as an error of the text.
 

@@ -15,7 +15,7 @@ import numpy as np
 from surefoot import schedules
 from surefoot.engines import ORACLE, Step
 from surefoot.lab.published import formulas
-from surefoot.lab.published.rows import ROWS, Finding, Row, row, signed
+from surefoot.lab.published.rows import NOTEBOOK, ROWS, Finding, Row, row, signed
 from surefoot.rules import MATRIX_RULES, REGISTRY
 
 SECTION = "3 traces"
@@ -90,27 +90,27 @@ SETTINGS: dict[str, tuple[dict[str, Any], ...]] = {
 """What each rule is traced with."""
 
 PRINTED: dict[str, tuple[str, dict[str, str]]] = {
-    "sgd": ("x ← x − η g", {"notebook": "Stochastic Gradient Descent"}),
-    "momentum": ("v ← βv + g; x ← x − η v", {"notebook": "Momentum"}),
+    "sgd": ("x ← x − η g", NOTEBOOK),
+    "momentum": ("v ← βv + g; x ← x − η v", NOTEBOOK),
     "visits": (
         "η₀/√(s(i, t) + c)",
-        {"D2L": "Sparse Features and Learning Rates", "notebook": "Adagrad"},
+        {"D2L": "Sparse Features and Learning Rates", "notebook": ""},
     ),
     "adagrad": (
         "s ← s + g²; x ← x − η g/√(s + ε); guide: η g/(√s + ε), initial accumulator 0.1",
-        {"D2L": "The Algorithm", "D2L-MXNet": "The Algorithm", "CME 216": "", "notebook": "Adagrad", "guide": ""},
+        {"D2L": "The Algorithm", "D2L-MXNet": "The Algorithm", "CME 216": "", "notebook": "", "guide": ""},
     ),
-    "mean_adagrad": ("s/t in place of s", {"notebook": "Adagrad"}),
-    "rmsprop": ("s ← γs + (1 − γ)g²; x ← x − η g/√(s + ε)", {"notebook": "RMSProp"}),
+    "mean_adagrad": ("s/t in place of s", NOTEBOOK),
+    "rmsprop": ("s ← γs + (1 − γ)g²; x ← x − η g/√(s + ε)", NOTEBOOK),
     "adadelta": (
         "s ← ρs + (1 − ρ)g²; u = √(Δ + ε)/√(s + ε) g; x ← x − u; Δ ← ρΔ + (1 − ρ)u²",
-        {"notebook": "Adadelta"},
+        NOTEBOOK,
     ),
     "adam": (
         "v ← β₁v + (1 − β₁)g; s ← β₂s + (1 − β₂)g²; v̂ = v/(1 − β₁ᵗ), ŝ = s/(1 − β₂ᵗ); x ← x − η v̂/(√ŝ + ε)",
-        {"notebook": "Adam"},
+        NOTEBOOK,
     ),
-    "yogi": ("as Adam with s ← s + (1 − β₂) g² sgn(g² − s)", {"notebook": "Adam"}),
+    "yogi": ("as Adam with s ← s + (1 − β₂) g² sgn(g² − s)", NOTEBOOK),
 }
 """The formulas that texts print; those of the other rules stand in the papers that formulas.py names."""
 
@@ -188,7 +188,7 @@ for one in REGISTRY | MATRIX_RULES:
     "5 theory",
     "Yogi: a first batch of 100, taken at the rate 0, starts v and s from its gradient, here (−1, −8) + N(0, 2²)/√100",
     "initialize from a larger first batch, not from one example",
-    texts={"notebook": PRINTED["yogi"][1]["notebook"]},
+    texts=NOTEBOOK,
     ours="√ŝ is |g| of the batch; over 10,000 draws it spreads a tenth as far in x₂ as from one example",
 )
 def first_batch(batch=100, first_rate=0.0, draws=10_000) -> Finding:

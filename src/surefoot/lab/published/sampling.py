@@ -7,14 +7,13 @@ import numpy as np
 from surefoot import losses
 from surefoot.engines import order
 from surefoot.lab.published.lockstep import Lockstep
-from surefoot.lab.published.rows import Finding, row, signed
+from surefoot.lab.published.rows import NOTEBOOK, Finding, row, signed
 from surefoot.lab.race import pass_through, weights_of
 from surefoot.learn.arrays import ArrayDataset
 from surefoot.learn.learner import Learner
 from surefoot.learn.settings import Settings
 
 SECTION = "5 theory"
-SGD = {"notebook": "Stochastic Gradient Descent"}
 
 
 @row(
@@ -23,7 +22,7 @@ SGD = {"notebook": "Stochastic Gradient Descent"}
     "n draws of n with replacement see a given example with probability 1 − 1/e, exactly once with 1/e; "
     "without replacement the variance is lower",
     "0.63, 0.37; lower",
-    texts=SGD,
+    texts=NOTEBOOK,
     ours="exactly 1 − (1 − 1/n)ⁿ and (1 − 1/n)ⁿ⁻¹, 0.4096 for n = 5; half an epoch without replacement has half the "
     "variance",
     note="the exact probability of “exactly once” is misprinted; see docs/errata.md",
@@ -75,7 +74,7 @@ def gradient(data: ArrayDataset, chosen: np.ndarray) -> np.ndarray:
     SECTION,
     "the stochastic gradient is unbiased: its mean over the examples is the gradient",
     "E ∇fᵢ(x) = ∇f(x)",
-    texts=SGD,
+    texts=NOTEBOOK,
     ours="40 examples one by one, and all 190 pairs of 20: equal to ∇f but for rounding",
 )
 def unbiased(examples=40) -> Finding:
@@ -93,7 +92,7 @@ def unbiased(examples=40) -> Finding:
     SECTION,
     "the standard deviation of a batch-b gradient falls like b^(−½)",
     "b^(−½)",
-    texts={"notebook": "Minibatch Stochastic Gradient Descent"},
+    texts=NOTEBOOK,
     ours="that of one example's gradient over √b, for b = 1, 4, 16, 64, 256 of 2,000 examples",
 )
 def minibatch_variance(draws=150, sizes=(1, 4, 16, 64, 256), power=0.5) -> Finding:
@@ -114,9 +113,9 @@ def minibatch_variance(draws=150, sizes=(1, 4, 16, 64, 256), power=0.5) -> Findi
     "gradient-variance",
     SECTION,
     "at the optimum the variance of the gradient stands in for the diagonal of the Hessian, which AdaGrad cannot see",
-    "Var(gᵢ) in proportion to Hᵢᵢ",
-    texts={"D2L": "Preconditioning", "notebook": "Adagrad"},
-    ours="AdaGrad's accumulator s/t over σ²Hᵢᵢ for features of scales 0.1 to 10: 1, within 4%",
+    "the variance of the gradients as a proxy for the scale of the Hessian",
+    texts={"D2L": "Preconditioning", "notebook": ""},
+    ours="in proportion: AdaGrad's accumulator s/t over σ²Hᵢᵢ for features of scales 0.1 to 10: 1, within 4%",
 )
 def gradient_variance(steps=5000, at=0.0) -> Finding:
     scales, seeds = np.array([0.1, 0.3, 1.0, 3.0, 10.0]), 32
@@ -162,7 +161,7 @@ def noise_floor(rates=(0.05, 0.1, 0.2, 0.4), seeds=4000) -> Finding:
     SECTION,
     "the noise of SGD gets x out of some local minima of x²(1 + sin x), where gradient descent stays",
     "leaves some local minima",
-    texts={"notebook": "a handwritten note; Stochastic Gradient Descent, exercises"},
+    texts={"notebook": "a handwritten note"},
     ours="η = 0.08, N(0, 1) noise, 3,000 steps, 1,000 seeds: from −π/2, behind a barrier of 0.2, more than a tenth "
     "leave; from 3π/2, behind one of 10, none; without noise none of either",
 )

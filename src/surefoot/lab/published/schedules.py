@@ -6,10 +6,9 @@ import numpy as np
 
 from surefoot import schedules
 from surefoot.engines import ORACLE, Step
-from surefoot.lab.published.rows import Finding, row
+from surefoot.lab.published.rows import NOTEBOOK, Finding, row
 
 SECTION = "2 schedules"
-DYNAMIC = {"notebook": "Stochastic Gradient Descent"}
 
 
 def steps_taken(schedule, steps: int) -> np.ndarray:
@@ -35,7 +34,7 @@ def error(schedule, formula, steps: int = 100) -> Finding:
     SECTION,
     "η(t) = ηᵢ between given steps",
     "constant on each piece",
-    texts=DYNAMIC,
+    texts=NOTEBOOK,
     ours="ηᵢ = 0.5, 0.1, 0.02 from steps 1, 20, 60",
 )
 def piecewise(values=(0.5, 0.1, 0.02)) -> Finding:
@@ -43,7 +42,7 @@ def piecewise(values=(0.5, 0.1, 0.02)) -> Finding:
     return error(schedule, lambda t: 0.5 if t < 20 else 0.1 if t < 60 else 0.02)
 
 
-@row("schedule-exponential", SECTION, "η(t) = η₀ e^(−λt), η₀ = 0.1, λ = 0.1", "η₀ e^(−λt)", texts=DYNAMIC)
+@row("schedule-exponential", SECTION, "η(t) = η₀ e^(−λt), η₀ = 0.1, λ = 0.1", "η₀ e^(−λt)", texts=NOTEBOOK)
 def exponential(decay=0.1) -> Finding:
     return error(schedules.exponential(0.1, decay), lambda t: 0.1 * math.exp(-0.1 * t))
 
@@ -53,7 +52,7 @@ def exponential(decay=0.1) -> Finding:
     SECTION,
     "η(t) = η₀ (βt + 1)^(−α), η₀ = 0.1, β = 0.1; α = ½ is the default",
     "η₀ (βt + 1)^(−½)",
-    texts=DYNAMIC,
+    texts=NOTEBOOK,
 )
 def polynomial(**power) -> Finding:
     return error(schedules.polynomial(0.1, decay=0.1, **power), lambda t: 0.1 / math.sqrt(0.1 * t + 1))
@@ -64,7 +63,7 @@ def polynomial(**power) -> Finding:
     SECTION,
     "η = r/(L√T) for a known horizon makes the convex bound (r² + L²Tη²)/(2Tη) smallest: rL/√T",
     "η = r/(L√T), bound rL/√T",
-    texts={"notebook": "Stochastic Gradient Descent"},
+    texts=NOTEBOOK,
     ours="for r = 2, L = 3, T = 100: η = 0.066667, bound 0.6",
 )
 def horizon(steps=100) -> Finding:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from surefoot.lab.published.rows import Finding, clock, row
+from surefoot.lab.published.rows import NOTEBOOK, Finding, clock, row
 
 SECTION = "5 theory"
 
@@ -43,7 +43,7 @@ WAYS = {"element": by_element, "column": by_column, "whole": whole, "blocks": by
     "a 256 × 256 product element by element, column by column, whole, and in blocks of 64 columns: the order of times",
     '1.357 s by element, 0.0234 s by column, 0.00502 s whole; "Gigaflops" 1.473, 85.459, 117.515 and, for blocks, '
     "398.282",
-    texts={"notebook": "Minibatch Stochastic Gradient Descent"},
+    texts=NOTEBOOK,
     ours="2 · 256³ is 0.0336 Gflop, not 2: 0.0247 by element, 1.43 by column, 6.68 whole; blocks are like whole",
     note="the last printed figure is 2/0.00502 of a second whole product; blocks were not timed; see docs/errata.md",
 )

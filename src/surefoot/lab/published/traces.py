@@ -9,7 +9,7 @@ import numpy as np
 from surefoot import schedules
 from surefoot.lab.published.formulas import walk
 from surefoot.lab.published.lockstep import Lockstep
-from surefoot.lab.published.rows import Finding, row, signed
+from surefoot.lab.published.rows import NOTEBOOK, Finding, row, signed
 from surefoot.lab.tracing import trace
 
 SECTION = "3 traces"
@@ -43,7 +43,7 @@ def adagrad(lr: float, published: tuple[float, float]) -> Finding:
     return Finding(f"x₁ = {signed(x1)}, x₂ = {signed(x2)}", passed, {"x1": float(x1), "x2": float(x2)})
 
 
-PRINTED_TRACE = {"D2L": "The Algorithm", "D2L-MXNet": "The Algorithm"}
+PRINTED_TRACE = {"D2L": "The Algorithm", "D2L-MXNet": "Features"}
 
 
 @row(
@@ -73,7 +73,7 @@ def adagrad_fast(lr=2.0) -> Finding:
     SECTION,
     ELONGATED + "gradient descent, η = 0.4",
     "converges slowly in x₁",
-    texts={"notebook": "Momentum"},
+    texts=NOTEBOOK,
     ours="x_t = (1 − ηλ)^t x₀: x₁ keeps 18.9% of its distance",
 )
 def descent_slow(lr=0.4) -> Finding:
@@ -89,7 +89,7 @@ def descent_slow(lr=0.4) -> Finding:
     SECTION,
     "0.1x₁² + 2x₂² from (−5, −2), 1,000 steps: gradient descent, η = 0.5",
     "η = 0.5 in the cell, whose x₂ is ±2 in every step",
-    texts={"notebook": "Momentum, a cell"},
+    texts={"notebook": "a cell"},
     note="the prose around the cell says η = 0.6 and that x₂ diverges; see docs/errata.md",
 )
 def descent_between(lr=0.5) -> Finding:
@@ -105,7 +105,7 @@ def descent_between(lr=0.5) -> Finding:
     SECTION,
     ELONGATED + "gradient descent, η = 0.6",
     "diverges in x₂",
-    texts={"notebook": "Momentum, the prose"},
+    texts={"notebook": "the prose"},
     ours="|x₂| grows 1.4-fold in every step",
     note="the cell runs η = 0.5, row trace-gd-0.5; see docs/errata.md",
 )
@@ -137,7 +137,7 @@ def momentum(beta: float, kept: float, low: float, high: float) -> Finding:
     SECTION,
     ELONGATED + "momentum, η = 0.6, β = 0.5",
     "converges, though without momentum it diverges",
-    texts={"notebook": "Momentum"},
+    texts=NOTEBOOK,
     ours="the powers of the iteration matrix",
 )
 def momentum_half(beta=0.5) -> Finding:
@@ -149,7 +149,7 @@ def momentum_half(beta=0.5) -> Finding:
     SECTION,
     ELONGATED + "momentum, η = 0.6, β = 0.25",
     "barely converges, though without momentum it diverges",
-    texts={"notebook": "Momentum"},
+    texts=NOTEBOOK,
     ours="the powers of the iteration matrix",
 )
 def momentum_quarter(beta=0.25) -> Finding:
@@ -161,7 +161,7 @@ def momentum_quarter(beta=0.25) -> Finding:
     SECTION,
     ELONGATED + "RMSProp, η = 0.4, γ = 0.9",
     "keeps moving where AdaGrad at η = 0.4 has slowed",
-    texts={"notebook": "RMSProp"},
+    texts=NOTEBOOK,
     ours="the printed formulas, followed by themselves",
 )
 def rmsprop(gamma=0.9) -> Finding:
@@ -185,7 +185,7 @@ def rmsprop(gamma=0.9) -> Finding:
     SECTION,
     BOWL + "gradient descent, η = 0.1, 20 steps",
     "smooth",
-    texts={"notebook": "Stochastic Gradient Descent"},
+    texts=NOTEBOOK,
     ours="every step keeps 0.8 of x₁ and 0.6 of x₂",
 )
 def descent_smooth(lr=0.1, noise=0.0) -> Finding:
@@ -232,7 +232,7 @@ def root_mean_square(points: np.ndarray) -> float:
     SECTION,
     BOWL + f"gradient + N(0, 1) noise, η = 0.1, 50 steps, {SEEDS:,} seeds",
     "still noisy near the minimum",
-    texts={"notebook": "Stochastic Gradient Descent"},
+    texts=NOTEBOOK,
     ours="the stationary root mean square distance, 0.208",
 )
 def constant(lr=0.1) -> Finding:
@@ -250,7 +250,7 @@ def constant(lr=0.1) -> Finding:
     SECTION,
     BOWL + f"noise, η(t) = 0.1e^(−0.1t), 1000 steps, {SEEDS:,} seeds",
     "stops short of the minimum",
-    texts={"notebook": "Stochastic Gradient Descent"},
+    texts=NOTEBOOK,
     ours="on average at Π(1 − η(t)λ) x₀, 0.68 away",
     note="so it cannot converge like log T/T, as a text has it; see docs/errata.md",
 )
@@ -270,7 +270,7 @@ def exponential(decay=0.1) -> Finding:
     SECTION,
     BOWL + f"noise, η(t) = 0.1(1 + 0.1t)^(−½), 50 steps, {SEEDS:,} seeds",
     "close to the minimum",
-    texts={"notebook": "Stochastic Gradient Descent"},
+    texts=NOTEBOOK,
     ours="nearer than a constant rate, and less than half as far as the exponential one",
 )
 def polynomial(power=0.5) -> Finding:
@@ -286,9 +286,8 @@ def polynomial(power=0.5) -> Finding:
     "rotated",
     SECTION,
     "0.1(x₁ + x₂)² + 2(x₁ − x₂)² from (−5, −2), 20 steps: AdaGrad at η = 2 and RMSProp at η = 0.4",
-    "the exercise: does it behave differently?",
-    texts={"D2L": "Exercises", "notebook": "Adagrad and RMSProp, exercises"},
     ours="coordinate-wise scaling loses its advantage, more than 100-fold; full-matrix AdaGrad does not",
+    note="an exercise of D2L and of the notebook, which print no answer",
 )
 def rotated(problem="rotated") -> Finding:
     lr = {"adagrad": 2.0, "rmsprop": 0.4, "full_matrix": 2.0}

@@ -17,7 +17,7 @@ SECTION = "5 theory"
 DRAWS = 100
 TOLERANCE = 0.01
 MOST = 10**6
-UNBALANCED = {"CME 216": "unbalanced Hessian"}
+UNBALANCED = {"CME 216": ""}
 
 
 def near_identity(seed: int, n: int) -> np.ndarray:
@@ -99,25 +99,41 @@ def spread(values: np.ndarray) -> str:
     "gradient descent needs ~β^(−2(n−1)) steps, AdaGrad ~β^(−(n−1)); n = 4",
     "exponents 2; 2(n − 1) and n − 1",
     texts=UNBALANCED,
-    ours="of 100 random H; longest runs at η = 1 with ε outside the root, for β = 0.2, 0.1 and 0.05",
+    ours="the longest and the median of 100 random H, at η = 0.3 and 1 with ε outside the root, for β = 0.2, 0.1 and "
+    "0.05. The powers of β bound what an H near the identity can cost, so the longest runs are held against them",
+    note="where the first gradients of the flat coordinates, which H_i1 decides, point to the minimum, AdaGrad arrives "
+    "in a few steps, whatever β is: the median can grow more slowly than the bound",
 )
-def unbalanced_hessian(betas=(0.2, 0.1, 0.05), n=4) -> Finding:
+def unbalanced_hessian(betas=(0.2, 0.1, 0.05), n=4, rates=(0.3, 1.0)) -> Finding:
     values, vectors = np.linalg.eigh(draws(n, 0.1))
     fall = float((np.polyfit(np.arange(n), np.log(values[:, ::-1]).T, 1)[0] / math.log(0.1)).mean())
     tilt = float(np.abs(np.abs(vectors[:, :, ::-1]) - np.eye(n)).max())
-    # The longest run of all draws: a single draw may be lucky, and none needs more than the claim allows.
-    descent = [descent_counts(draws(n, beta)).max() for beta in betas]
-    counted = [count("adagrad", draws(n, beta), 1.0, **OUTSIDE) for beta in betas]
-    longest = (descent, [steps.max() for steps in counted])
-    ratios = [float(-np.polyfit(np.log(betas), np.log(steps), 1)[0]) for steps in longest]
+    matrices = [draws(n, beta) for beta in betas]
+    descent = powers([descent_counts(H) for H in matrices], betas)
+    adagrad = [powers([count("adagrad", H, lr, **OUTSIDE) for H in matrices], betas) for lr in rates]
     passed = (
-        abs(fall - 2) < 0.05 and tilt < 0.05 and abs(ratios[0] - 2 * (n - 1)) < 0.1 and abs(ratios[1] - (n - 1)) < 0.3
+        abs(fall - 2) < 0.05
+        and tilt < 0.05
+        and all(abs(power - 2 * (n - 1)) < 0.1 for power in descent)
+        and all(abs(longest - (n - 1)) < 0.3 and median < longest for longest, median in adagrad)
+    )
+    shown = "; ".join(
+        f"AdaGrad's at η = {lr:g} like β^(−{longest:.2f}) and β^(−{median:.2f})"
+        for lr, (longest, median) in zip(rates, adagrad, strict=True)
     )
     text = (
-        f"{DRAWS} draws: eigenvalues β^({fall:.2f}(i−1)), eigenvectors within {tilt:.3f} of the identity; longest runs "
-        f"grow like β^(−{ratios[0]:.2f}) and β^(−{ratios[1]:.2f})"
+        f"{DRAWS} draws: eigenvalues β^({fall:.2f}(i−1)), eigenvectors within {tilt:.3f} of the identity; gradient "
+        f"descent's longest and median runs grow like β^(−{descent[0]:.2f}) and β^(−{descent[1]:.2f}), {shown}"
     )
-    return Finding(text, passed, {"fall": fall, "tilt": tilt, "descent": ratios[0], "adagrad": ratios[1]})
+    return Finding(text, passed, {"fall": fall, "tilt": tilt, "descent": descent[0], "adagrad": adagrad[-1][0]})
+
+
+def powers(counts: list[np.ndarray], betas: tuple[float, ...]) -> tuple[float, float]:
+    """How fast the longest and the median number of steps grow with 1/β, in powers of it."""
+    longest, median = (
+        float(-np.polyfit(np.log(betas), np.log([of(steps) for steps in counts]), 1)[0]) for of in (np.max, np.median)
+    )
+    return longest, median
 
 
 def gap(matrices: np.ndarray) -> np.ndarray:
@@ -158,7 +174,7 @@ def spectral_radii(beta=0.1, n=4, powers=(2, 1)) -> Finding:
     "speed-up-0.1",
     SECTION,
     "β = 0.1, n = 4: AdaGrad needs about 1,000 times fewer iterations",
-    "about 1,000 times, (1/β)^(n−1); no count",
+    "theoretically about 1,000 times, (1/β)^(n−1); no count",
     texts=UNBALANCED,
     ours="100 random H, none chosen, under the lecture's formula, ε = 1e-7 inside the root: there the steps go like "
     "√ε, and AdaGrad takes ηΛ₁/√ε times fewer, with this β as with a smaller one; and with ε outside the root",
@@ -196,21 +212,42 @@ def speed_up_tenth(beta=0.1) -> Finding:
     "β = 0.9, n = 100: AdaGrad needs (1/β)^(n−1) times fewer iterations",
     "“close to 30k”",
     texts=UNBALANCED,
-    ours="(1/β)^(n−1) = 33,884; √κ(H_β) of 5 random H; steps counted at η = 0.1 with ε = 1e-7 outside the root",
-    note="with the lecture's ε, inside the root, the speed-up is that of ε; see docs/errata.md",
+    ours="(1/β)^(n−1) = 33,884; √κ(H_β) of 5 random H. Counted with ε = 1e-7 outside the root, it is that many at "
+    "η = 0.1 alone, and over 100,000 at 0.3, 1 and 3; at η = 1 it grows with n like (1/β)^(n−1), n = 40 to 100",
+    note="the claim has no η, and the count depends on it: at larger η, nearer to the distance of the start, AdaGrad "
+    "gains more; what stays is the power of 1/β. With the lecture's ε, inside the root, the speed-up is that of ε; see "
+    "docs/errata.md",
 )
-def speed_up_hundred(beta=0.9, n=100, seeds=5) -> Finding:
+def speed_up_hundred(beta=0.9, n=100, seeds=5, rates=(0.1, 0.3, 1.0, 3.0)) -> Finding:
     matrices = draws(n, beta, seeds)
     values = np.linalg.eigvalsh(matrices)
     theory = float(np.sqrt(values[:, -1] / values[:, 0]).mean())
-    ratios = descent_counts(matrices) / count("adagrad", matrices, 0.1, **OUTSIDE)
-    median = float(np.median(ratios))
-    passed = abs(theory / 33_884 - 1) < 0.05 and 20_000 < median < 50_000
-    text = (
-        f"(1/β)^(n−1) = {beta ** (1 - n):,.0f}; √κ(H_β) = {theory:,.0f}; counted, {seeds} draws of H: "
-        f"{spread(ratios)} times fewer"
+    descent = descent_counts(matrices)
+    fewer = [descent / count("adagrad", matrices, lr, **OUTSIDE) for lr in rates]
+    medians = [float(np.median(ratios)) for ratios in fewer]
+    power = growth(beta, np.array([40, 60, 80, 100]), seeds)
+    passed = (
+        abs(theory / 33_884 - 1) < 0.05
+        and 20_000 < medians[0] < 50_000
+        and min(medians[1:]) > 100_000
+        and abs(power - 1) < 0.15
     )
-    return Finding(text, passed, {"root_condition": theory, "median_fewer": median})
+    shown = ", ".join(f"{spread(ratios)} at η = {lr:g}" for ratios, lr in zip(fewer, rates, strict=True))
+    text = (
+        f"(1/β)^(n−1) = {beta ** (1 - n):,.0f}; √κ(H_β) = {theory:,.0f}; counted, {seeds} draws of H: {shown} times "
+        f"fewer; growing like (1/β)^({power:.2f}(n−1)) at η = 1"
+    )
+    numbers = {f"fewer_at_{lr:g}": median for lr, median in zip(rates, medians, strict=True)}
+    return Finding(text, passed, {"root_condition": theory, "power": power, **numbers})
+
+
+def growth(beta: float, sizes: np.ndarray, seeds: int) -> float:
+    """The power of (1/β)^(n−1) with which AdaGrad's speed-up grows with n, at η = 1."""
+    fewer = []
+    for n in sizes:
+        matrices = draws(n, beta, seeds)
+        fewer.append(np.median(descent_counts(matrices) / count("adagrad", matrices, 1.0, **OUTSIDE)))
+    return float(np.polyfit((sizes - 1) * math.log(1 / beta), np.log(fewer), 1)[0])
 
 
 @row(
@@ -218,7 +255,7 @@ def speed_up_hundred(beta=0.9, n=100, seeds=5) -> Finding:
     SECTION,
     "AdaGrad is slow even where H is perfectly balanced, since its rate falls",
     "slow convergence",
-    texts={"CME 216": ""},
+    texts=UNBALANCED,
     ours="100 random H near the identity: AdaGrad at η = 0.1 takes over 20 times as many steps as gradient descent",
 )
 def limit_balanced(lr=0.1) -> Finding:
@@ -236,7 +273,7 @@ def limit_balanced(lr=0.1) -> Finding:
     SECTION,
     "AdaGrad does not accelerate every problem: β = 0.3, n = 4, the same H_β turned at random",
     "no acceleration on all problems",
-    texts={"CME 216": ""},
+    texts=UNBALANCED,
     ours="at η = 1, median of 100 draws: more than 1,000 times fewer steps with the axes of H_β, less than 10 turned",
 )
 def limit_turned(turn=True) -> Finding:
