@@ -11,7 +11,7 @@ from rich.console import Console
 from benchmarks import machine, report
 from benchmarks.report import Section
 
-TOPICS = ("dense", "rows", "optim", "learner", "reading", "training", "airfoil", "start", "memory")
+TOPICS = ("dense", "rows", "optim", "learner", "reading", "training", "airfoil", "start", "memory", "one_row")
 ON_REQUEST = ("regret",)
 """Topics that take long, and change with the learner alone."""
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-TOPICS = ["dense", "rows", "optim", "learner", "reading", "training", "airfoil", "start", "memory"]
+TOPICS = ["dense", "rows", "optim", "learner", "reading", "training", "airfoil", "start", "memory", "one_row"]
 
 
 def benchmarks(*arguments: str, module: str = "benchmarks") -> subprocess.CompletedProcess[str]:

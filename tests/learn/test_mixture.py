@@ -1,5 +1,7 @@
 """Mixtures: the guarantee against the best single model, for any predictions and targets."""
 
+import copy
+import dataclasses
 import itertools
 import math
 
@@ -168,3 +170,29 @@ def test_heavy_examples_count_as_often_as_they_weigh():
     np.testing.assert_allclose(heavy.losses, 3 * losses.logistic.values(predictions[0], 1.0))
     thrice.losses = heavy.losses
     np.testing.assert_allclose(heavy.kept([True, True]), thrice.kept([True, True]))
+
+
+@pytest.mark.parametrize("rates", [1, 5])
+@pytest.mark.parametrize(
+    "loss", [loss for loss in losses.REGISTRY.values() if not loss.joint], ids=lambda loss: loss.name
+)
+def test_kernels_compute_what_a_loss_of_the_users_own_gives(name, rates):
+    """The same loss under another name has no kernel: NumPy follows it, in other roundings."""
+    rng, loss = np.random.default_rng(3), losses.get(name)
+    outputs = 3 if loss.target == "class" else 1
+    predictions, weights = rng.normal(size=(50, outputs, rates)), rng.choice([1.0, 0.5, 3.0], 50)
+    targets = (
+        rng.integers(3, size=50).astype(float) if outputs > 1 else rng.choice(losses.record.TARGETS[loss.target], 50)
+    )
+    own = Mixture(dataclasses.replace(loss, name="own"), rates, outputs, loss.settings())
+    built_in, alone = (Mixture(loss, rates, outputs, loss.settings()) for _ in range(2))
+    for found, expected in zip(*(m.take(predictions, targets, weights) for m in (built_in, own)), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
+    for part in np.arange(50).reshape(10, 5):
+        for p, target, weight in zip(predictions[part], targets[part], weights[part], strict=True):
+            alone.take_one(p, target, weight)
+        alone = copy.deepcopy(alone)  # which continues with a memory of its own
+    assert alone.memory.tobytes() == built_in.memory.tobytes()
+    np.testing.assert_allclose(built_in.losses, own.losses, rtol=1e-9)
+    np.testing.assert_allclose(built_in.shares, own.shares, rtol=1e-6)
+    assert built_in.seen == own.seen == 50

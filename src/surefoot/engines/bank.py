@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -17,6 +18,9 @@ from surefoot.engines.state import State
 from surefoot.engines.step import Step
 from surefoot.losses import Loss
 from surefoot.models import Architecture
+
+OF_STEPS = ("rates", "averages", "waits", "settles_at_once")
+"""What of a bank depends on its steps alone."""
 
 
 class Engine(Protocol):
@@ -160,7 +164,7 @@ class ModelBank:
     def engine(self) -> Engine:
         return registry.load(self.engine_name, "banks")
 
-    @property
+    @functools.cached_property
     def rates(self) -> int:
         return len(next(iter(self.steps.values())))
 
@@ -178,14 +182,19 @@ class ModelBank:
         """Whether a feature may occur several times in an example, in different fields."""
         return not self.architecture.merges_fields
 
-    @property
+    @functools.cached_property
     def averages(self) -> bool:
         return any(steps[0].average for steps in self.steps.values())
 
-    @property
+    @functools.cached_property
     def waits(self) -> bool:
         """Whether features that do not occur have steps to catch up on when they next do."""
         return any(steps.catches_up for steps in self.steps.values())
+
+    def _forget(self) -> None:
+        """Computes again what depends on the steps alone."""
+        for name in OF_STEPS:
+            vars(self).pop(name, None)
 
     # Memory
 
@@ -260,6 +269,7 @@ class ModelBank:
     def change(self, steps: Mapping[str, Sequence[Step]] | Sequence[Step], parameter: float) -> None:
         """Goes on with other settings of the same rules, and another number of the loss's own."""
         self.steps, self.parameter, self.workspace = self._by_part(steps), parameter, None
+        self._forget()
 
     # Learning
 
@@ -305,7 +315,7 @@ class ModelBank:
         self._follow(len(self.row_map))
         return rows
 
-    @property
+    @functools.cached_property
     def settles_at_once(self) -> bool:
         """Whether all features catch up after every call, since steps differ."""
         return any(steps.catches_up and not steps.constant for steps in self.steps.values())
@@ -321,7 +331,7 @@ class ModelBank:
     def _totals(self, steps: int) -> np.ndarray:
         """The sum of learning rates before each step and after the last, by which iterates are averaged."""
         if not self.averages:
-            return np.full(1, self.total)
+            return np.array([self.total])
         step = next(steps[0] for steps in self.steps.values() if steps[0].average)
         lr = np.broadcast_to(np.asarray(step.lr(np.arange(self.t + 1, self.t + 1 + steps)), float), steps)
         return np.cumsum(np.append(self.total, lr))
@@ -396,6 +406,7 @@ class ModelBank:
                 self.means[name] = np.ascontiguousarray(wide[..., lanes]).reshape(len(wide), -1)
         self.common = {part: np.ascontiguousarray(slots[:, lanes]) for part, slots in self.common.items()}
         self.steps, self.damped = after, [bool(d) for d in damped]
+        self._forget()
         self._followed, self.workspace = {}, None
         self.table.choose(lanes, {part: own.own_slots for part, own in self.steps.items()})
 

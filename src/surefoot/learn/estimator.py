@@ -212,8 +212,7 @@ class LinearEstimator(BaseEstimator):
 
     def _check_unchanged(self) -> None:
         """Raises ValueError where parameters have been changed since training began, so that it cannot continue."""
-        given = self._parameters()
-        if given == self._given:
+        if self._parameters() == self._given:
             return
         settings, begun = self._settings(), self._learner.settings
         for field in fields(Settings):
@@ -224,13 +223,15 @@ class LinearEstimator(BaseEstimator):
                     f"{name}: found {new!r}, but the model was trained with {old!r}; keep that value to continue, or "
                     "call fit with warm_start=False to start again"
                 )
-        self._given = given
+        self._note_parameters()
 
     def _parameters(self) -> list:
-        """The parameters as they are now; copies of those that can be changed in place."""
-        given = vars(self)
-        found = [given[name] for name in names_of_parameters(type(self))]
-        return [dict(value) if isinstance(value, dict) else value for value in found]
+        """The parameters as they are now."""
+        return list(map(vars(self).get, names_of_parameters(type(self))))
+
+    def _note_parameters(self) -> None:
+        """Notes with which parameters training began; those that can be changed in place as copies."""
+        self._given = [dict(value) if isinstance(value, dict) else value for value in self._parameters()]
 
     def _dataset(self, X, y, sample_weight, reset: bool, classes=None) -> ArrayDataset:
         if reset:
@@ -262,7 +263,7 @@ class LinearEstimator(BaseEstimator):
             self.history_ = {key: [*before.get(key, []), *values] for key, values in history.items()}
         self.n_iter_ = len(history["examples"])
         self._learner, self._weights, self._is_sparse = learner, MixedWeights(learner), False
-        self._given = self._parameters()
+        self._note_parameters()
 
     def _loss(self) -> Loss:
         """The loss.
@@ -370,9 +371,12 @@ class LinearEstimator(BaseEstimator):
 
     def _scores(self, X) -> np.ndarray:
         """(n, outputs)."""
-        check_is_fitted(self)
+        if not hasattr(self, "_learner"):
+            check_is_fitted(self)
         rows: Any = validate_data(self, X, accept_sparse="csr", dtype=FLOATS, reset=False)
         if sparse.issparse(rows) and rows.nnz < rows.shape[1] and not self._weights.is_computed:
+            if rows.shape[0] == 1:
+                return self._score_one(rows)[None]
             rows = checked(rows)
             entries = rows.indptr.astype(np.int64), rows.indices.astype(np.int64), rows.data.astype(np.float64)
             return online.scores(self._learner, *entries)
@@ -382,7 +386,7 @@ class LinearEstimator(BaseEstimator):
     def _score_one(self, x) -> np.ndarray:
         """What is predicted for an example before any link function, (outputs,)."""
         ids, values = self._entries(x)
-        return online.scores(self._learner, np.array([0, len(ids)]), ids, values)[0]
+        return online.score_one(self._learner, ids, values)
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "_learner")
@@ -400,8 +404,15 @@ def names_of_parameters(estimator: type[BaseEstimator]) -> tuple[str, ...]:
 
 def once(learner: Learner, data: ArrayDataset) -> dict[str, list]:
     """Learns from all rows once; returns what there is to add to the history."""
-    history = {"examples": [], "progressive_loss": []}
-    note(history, learner, learn(learner, data))
+    history, lost, weight = {"examples": [], "progressive_loss": []}, learner.lost, learner.weight
+    if len(data) > 1:
+        loss = learn(learner, data)
+    else:
+        [example] = data.blocks()
+        rows = learner.bank.rows_of(example.indices)
+        learner.learn_one(rows, example.values, float(data.targets[0]), float(data.weights[0]))
+        loss = (learner.lost - lost) / (learner.weight - weight)
+    note(history, learner, loss)
     return history
 
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import threading
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from surefoot.learn.scoring import Scorer
 
 
 class Guard:
-    """A lock; copies and pickles of what has one have one of their own.
+    """A lock, and what predicts under it; copies and pickles of what has one have one of their own.
 
     >>> import copy
     >>> guard = Guard()
@@ -17,6 +21,7 @@ class Guard:
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
+        self.scorer: Scorer | None = None
 
     def __reduce__(self) -> tuple:
         return Guard, ()

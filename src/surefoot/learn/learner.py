@@ -364,6 +364,10 @@ class Learner:
             numbers["bias"] += self.center
         return numbers, 0.0, 1.0
 
+    def has_rows(self, ids: np.ndarray) -> bool:
+        """Whether rising ids, of at least 0, are rows that there are."""
+        return self._row_map is None and (not len(ids) or ids[-1] < self.room)
+
     def known(self, ids: np.ndarray) -> np.ndarray:
         """The row of each id, of which those that are not known have none that there is."""
         return ids if self._row_map is None else self._row_map.known(ids)

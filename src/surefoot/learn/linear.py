@@ -14,7 +14,8 @@ from surefoot.learn.estimator import LinearEstimator, takes_parts
 
 
 def _has_probabilities(classifier: LinearClassifier) -> bool:
-    loss = losses.resolve(classifier.loss)
+    name = classifier.loss
+    loss = losses.REGISTRY[name] if isinstance(name, str) and name in losses.REGISTRY else losses.resolve(name)
     if loss.probability is None:
         known = [name for name, loss in losses.REGISTRY.items() if loss.probability is not None]
         raise AttributeError(
@@ -212,7 +213,8 @@ class LinearClassifier(ClassifierMixin, LinearEstimator):
             raise ValueError(f"classes: found {np.unique(classes).tolist()}, expected those of the first call, {known}")
 
     def _targets(self, y, weights, reset, classes):
-        check_classification_targets(y)
+        if reset:
+            check_classification_targets(y)  # later ones have to be among its classes
         if not reset:
             known = self.classes_
             if classes is not None:
@@ -270,7 +272,7 @@ class LinearClassifier(ClassifierMixin, LinearEstimator):
         (1 + w·x + b) / 2 between 0 and 1 (Zhang & Oles, 2001, Text categorization).
         """
         scores = self._scores(X)  # of an estimator that is not fitted yet, this says so
-        return self._loss_of_outputs().probabilities(scores)
+        return self._learner.settings.loss.probabilities(scores)
 
     def predict_one(self, x):
         """The class of one example, see learn_one; None before the first example."""
@@ -284,8 +286,13 @@ class LinearClassifier(ClassifierMixin, LinearEstimator):
         """The probabilities of the classes of one example, see learn_one, as a dict; empty before the first example."""
         if not hasattr(self, "_learner"):
             return {}
-        found = self._learner.settings.loss.probabilities(self._score_one(x)[None])[0]
-        return dict(zip(self._labels, found.tolist(), strict=True))
+        loss, scores = self._learner.settings.loss, self._score_one(x)
+        if len(scores) > 1:
+            return dict(zip(self._labels, loss.probabilities(scores[None])[0].tolist(), strict=True))
+        assert loss.probability is not None
+        first, second = self._labels
+        found = float(loss.probability(scores)[0])
+        return {first: 1.0 - found, second: found}
 
     @property
     def _labels(self) -> list:

@@ -27,7 +27,7 @@ import numpy as np
 
 from surefoot import losses
 from surefoot.engines import restoring
-from surefoot.learn.tracking import follow
+from surefoot.learn.tracking import GIVEN, One, taking
 from surefoot.losses import Loss
 from surefoot.losses.arrays import log_sum_exp, softmax_of
 
@@ -53,13 +53,47 @@ class Mixture:
     def __init__(self, loss: str | Loss, rates: int, outputs: int = 1, parameter: float = 0.0):
         self.loss, self.rates, self.outputs, self.parameter = losses.get(loss), rates, outputs, parameter
         count = 1 if self.loss.joint else outputs
-        self.shares = np.full((count, rates), 1.0 / rates)
-        self.losses = np.zeros((count, rates))
-        self.total = 0.0
-        self.gaps = np.zeros(count)
-        self.seen = 0
         self.frozen = False
-        self.eta = np.full((count, 1), 1.0 if self.logarithmic else 0.0)
+        eta = np.full((count, 1), 1.0 if self.logarithmic else 0.0)
+        self._hold(np.full((count, rates), 1.0 / rates), np.zeros((count, rates)), np.zeros(count), eta, np.zeros(2))
+
+    def _hold(self, *parts: np.ndarray) -> None:
+        """Takes shares, losses, gaps, η and two numbers into one memory, which is noted and put back as a whole."""
+        self.memory = np.concatenate([part.ravel() for part in parts])
+        ends = np.cumsum([part.size for part in parts])
+        own = [a.reshape(part.shape) for a, part in zip(np.split(self.memory, ends[:-1]), parts, strict=True)]
+        self.shares, self.losses, self.gaps, self.eta, self._numbers = own
+        self._one: One | None = None
+
+    @property
+    def _parts(self) -> tuple[np.ndarray, ...]:
+        return self.shares, self.losses, self.gaps, self.eta, self._numbers
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"_one": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._hold(*self._parts)
+
+    @property
+    def total(self) -> float:
+        """What the mixtures have lost so far."""
+        return float(self._numbers[0])
+
+    @property
+    def seen(self) -> int:
+        """How many examples there were."""
+        return int(self._numbers[1])
+
+    @property
+    def _code(self) -> int | None:
+        """The code of the loss, if there is a kernel for what comes next."""
+        return None if self.frozen or self.loss.joint else losses.CODES.get(self.loss)
+
+    @property
+    def _settings(self) -> tuple[bool, float, float]:
+        return self.logarithmic, SWITCHING, LARGEST_ETA
 
     @property
     def logarithmic(self) -> bool:
@@ -99,32 +133,46 @@ class Mixture:
         Returns:
             The mixed predictions, (n, outputs), and their losses times the examples' weights, (n,).
         """
-        predictions = predictions.astype(np.float64)
-        at_once = self.logarithmic or self.frozen or predictions.shape[2] == 1
+        p = predictions.astype(np.float64)
+        if self._code is not None:
+            share, lost = self._followed(self._code, p, targets, weights)
+            return p[:, :, 0] if p.shape[2] == 1 else self._mix(p, share), lost
+        if self.logarithmic and not self.frozen:
+            share, lost = self._followed(GIVEN, self._losses(p, targets), targets, weights)
+            return self._mix(p, share), lost
         edges = [0]
-        while edges[-1] < len(targets) and not at_once:
+        while edges[-1] < len(targets) and not (self.frozen or p.shape[2] == 1):
             edges.append(min(len(targets), edges[-1] + self._until_renewal(self.seen + edges[-1])))
         if len(edges) <= 2:
-            return self._take(predictions, targets, weights)
-        parts = [self._take(predictions[a:b], targets[a:b], weights[a:b]) for a, b in pairwise(edges)]
+            return self._take(p, targets, weights)
+        parts = [self._take(p[a:b], targets[a:b], weights[a:b]) for a, b in pairwise(edges)]
         return np.concatenate([mixed for mixed, _ in parts]), np.concatenate([lost for _, lost in parts])
 
     def take_one(self, predictions: np.ndarray, target: float, weight: float) -> None:
-        """`take` for one example, in less time: predictions are mixed only where their loss is not known otherwise.
+        """`take` for one example, in less time: nothing is mixed whose loss is known without.
 
         Args:
             predictions: (outputs, R).
             target, weight: of the example.
         """
-        p, targets, weights = predictions.astype(np.float64)[None], np.array([target]), np.array([weight])
-        if self.frozen or not self.logarithmic:
-            self._take(p, targets, weights)
+        if self._code is None:
+            targets, weights = np.array([target]), np.array([weight])
+            if self.logarithmic and not self.frozen:
+                self._followed(GIVEN, self._losses(predictions.astype(np.float64)[None], targets), targets, weights)
+            else:
+                self.take(predictions[None], targets, weights)
             return
-        each = self._losses(p, targets)
-        lost = each[:, :, 0] if p.shape[2] == 1 else self._followed(each, weights)[1]
-        if weight != 1.0:
-            each, lost = each * weight, lost * weight
-        self._add(each, lost.sum(axis=1) if len(self.gaps) > 1 else lost[0])
+        if self._one is None:
+            self._one = One(self._code, self.parameter, self._settings, self._parts)
+        self._one.take(predictions, target, weight)
+
+    def _followed(
+        self, code: int, p: np.ndarray, targets: np.ndarray, weights: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The weights before each example, which then follow the losses, (n, M, R), and the losses of the mix, (n,)."""
+        share, lost, each = np.empty_like(p), np.empty(len(p)), np.empty(p.shape[2])
+        taking()(code, self.parameter, p, targets, weights, self._settings, *self._parts, each, share, lost)
+        return share, lost
 
     @staticmethod
     def _until_renewal(seen: int) -> int:
@@ -135,36 +183,24 @@ class Mixture:
         return due - seen
 
     def _take(self, p: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """`take` where there is no kernel: of losses of users, and of weights that stay."""
         each = self._losses(p, targets)
         weighted = each * weights[:, None, None]
         if p.shape[2] == 1:
             mixed, lost = p[:, :, 0], each[:, :, 0]
-        elif self.logarithmic and not self.frozen:
-            share, lost = self._followed(each, weights)
-            mixed = self._mix(p, share)
         else:
             mixed = self._mix(p, self._shares_at(weighted))
             lost = self._losses(mixed[:, :, None], targets)[:, :, 0]
         lost = (lost * weights[:, None]).sum(axis=1)
-        self._add(weighted, lost)
-        return mixed, lost
-
-    def _followed(self, each: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The weights before each example, (n, M, R), whose losses they then follow; and the losses of the mix."""
-        share, lost = np.empty_like(each), np.empty(each.shape[:2])
-        follow(each, weights, self.shares, float(self.seen), SWITCHING, share, lost)
-        return share, lost
-
-    def _add(self, weighted: np.ndarray, lost: np.ndarray) -> None:
-        """Adds up losses of the models, (n, M, R), and of the mix, (n,), and updates η when it is time to."""
-        self.losses = sum_of(self.losses, weighted)
-        self.total = float(sum_of(self.total, lost))
-        renewed = not (self.logarithmic or self.frozen) and self._until_renewal(self.seen) == len(lost)
-        self.seen += len(lost)
+        renewed = not (self.logarithmic or self.frozen) and self._until_renewal(self.seen) == len(targets)
+        self.losses[...] = sum_of(self.losses, weighted)
+        self._numbers[0] = sum_of(self._numbers[0], lost)
+        self._numbers[1] += len(targets)
         if renewed:
             with np.errstate(divide="ignore"):
-                self.eta = np.minimum(math.log(max(self.rates, 2)) / self.gaps, LARGEST_ETA)[:, None]
-            self.shares = softmax_of(-self.eta * self.losses)
+                self.eta[...] = np.minimum(math.log(max(self.rates, 2)) / self.gaps, LARGEST_ETA)[:, None]
+            self.shares[...] = softmax_of(-self.eta * self.losses)
+        return mixed, lost
 
     def _shares_at(self, losses: np.ndarray) -> np.ndarray:
         """The weights at every example, (n, M, R), of losses that are seen after it."""
@@ -173,7 +209,7 @@ class Mixture:
         scores = self.eta * running_sums(self.losses, losses)
         share = softmax_of(-scores)
         self._widen(scores[:-1], share[:-1], losses)
-        self.shares = share[-1]
+        self.shares[...] = share[-1]
         return share[:-1]
 
     def _widen(self, scores: np.ndarray, share: np.ndarray, each: np.ndarray) -> None:
@@ -184,7 +220,7 @@ class Mixture:
             # In logarithms: under a large η all shares but one are too small for a number of their own.
             before, after = (log_sum_exp(-s, axis=2)[:, :, 0] for s in (scores, scores + self.eta * each))
             mix = (before - after) / self.eta[:, 0]
-        self.gaps = sum_of(self.gaps, np.maximum(average - mix, 0.0))
+        self.gaps[...] = sum_of(self.gaps, np.maximum(average - mix, 0.0))
 
     def freeze(self, keep: Sequence[int], weights: np.ndarray) -> None:
         """Goes on with these models, whose weights stay as they are: a second pass through the same examples would
@@ -195,8 +231,9 @@ class Mixture:
             weights: (M, R).
         """
         chosen = weights[:, list(keep)]
-        self.shares = chosen / chosen.sum(axis=1, keepdims=True)
-        self.losses, self.frozen = self.losses[:, list(keep)], True
+        shares = chosen / chosen.sum(axis=1, keepdims=True)
+        self._hold(shares, self.losses[:, list(keep)], self.gaps, self.eta, self._numbers)
+        self.frozen = True
 
     def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """All that changes: arrays, which are not copies, and numbers."""
@@ -211,11 +248,11 @@ class Mixture:
         """
         count = len(self.gaps)
         shapes = {"shares": (count, rates), "losses": (count, rates), "gaps": (count,), "eta": (count, 1)}
-        for name, shape in shapes.items():
-            setattr(self, name, restoring.array(arrays, name, np.float64, shape).copy())
-        self.total, self.seen = restoring.real(numbers, "total"), restoring.whole(numbers, "seen")
+        known = np.array([restoring.real(numbers, "total"), restoring.whole(numbers, "seen")])
+        own = [restoring.array(arrays, name, np.float64, shape) for name, shape in shapes.items()]
         if not isinstance(numbers["frozen"], bool):
             raise ValueError(f"frozen: found {numbers['frozen']!r}, expected true or false")
+        self._hold(*own, known)
         self.frozen = numbers["frozen"]
 
     def _losses(self, p: np.ndarray, targets: np.ndarray) -> np.ndarray:

@@ -126,7 +126,7 @@ class OneByOne:
         """What is predicted before any link function, (1, outputs)."""
         example = self.examples(x)
         if self.learner is not None:
-            return online.scores(self.learner, np.array([0, len(example.ids)]), example.ids, example.values)
+            return online.score_one(self.learner, example.ids, example.values)[None]
         return scores_of(self.loaded, example)
 
     def label(self, x: Any) -> Any:

@@ -100,7 +100,8 @@ def of_array(x: Any, features: int | None) -> tuple[Entries, int]:
     if sparse.issparse(x):
         shape = x.shape
         x = x if x.format == "csr" else x.tocsr()
-        ids, values = x.indices[: x.nnz], x.data[: x.nnz]
+        size = x.indptr.item(-1)
+        ids, values = x.indices[:size], x.data[:size]
     else:
         values = np.asarray(x)
         if values.dtype.kind not in "fiub":

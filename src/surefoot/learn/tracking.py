@@ -1,38 +1,206 @@
-"""The weights of models that follow their losses, one example after the other."""
+"""The weights of models that follow their losses, one example after the other, for the losses that are built in."""
+
+import functools
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from surefoot.native import kernel
+from surefoot import losses
+from surefoot.engines.cpu.bound import bound
+from surefoot.native import Kernel, digest
+from surefoot.records.functions import fingerprint
+
+GIVEN = -1
+"""The code of a logarithmic loss whose values are given."""
 
 
-@kernel
-def follow(losses, importance, weights, seen, switching, found, mixed):
-    """Multiplies weights by exp(−loss) after each example, and shares a part of them out among all models.
+def take(code, parameter, p, targets, importance, settings, shares, sums, gaps, eta, numbers, each, found, lost):
+    """What `Mixture` describes, for each of M mixtures.
 
     Args:
-        losses: of each example, (n, M, R).
-        importance: what the losses of an example count, (n,).
-        weights: before the first example; afterwards after the last, (M, R). Each row adds up to 1.
-        seen: examples before the first.
-        switching: after example t, this over t + 1 is shared out.
+        code, parameter: the loss, by its code, and its own number; or a logarithmic one by GIVEN.
+        p: predictions of every model before each example, or if they are given the losses, (n, M, R).
+        targets, importance: of the examples, (n,).
+        settings: whether the loss is logarithmic; what is shared out after example t is the second over t + 1; and the
+            largest η.
+        shares, sums: the weight of each model, and what it has lost, (M, R).
+        gaps, eta: of each mixture, (M,) and (M, 1).
+        numbers: what the mixtures have lost, and how many examples they have seen.
+        each: room for R numbers.
         found: the weights before each example, (n, M, R).
-        mixed: −ln Σ weight · exp(−loss), (n, M).
+        lost: the loss of the mix times the importance, (n,).
     """
-    count = weights.shape[1]
-    for i in range(losses.shape[0]):
-        given = switching / (seen + np.float64(i) + 2.0)
-        for m in range(weights.shape[0]):
-            least, likelihood, total = np.inf, 0.0, 0.0
+    logarithmic, switching, largest_eta = settings
+    mixtures, count = shares.shape
+    for i in range(p.shape[0]):
+        total, weight = 0.0, importance[i]
+        for m in range(mixtures):
+            wanted = targets[i]
+            if mixtures > 1:
+                wanted = 1.0 if np.int64(targets[i]) == m else 0.0
             for r in range(count):
-                least = min(least, losses[i, m, r])
+                found[i, m, r] = shares[m, r]
+                each[r] = p[i, m, r] if code < 0 else value_of(code, p[i, m, r], wanted, parameter)
+            if count == 1:
+                loss = each[0]
+            elif logarithmic:
+                loss = follow(each, weight, switching / (numbers[1] + 2.0), shares, m)
+            else:
+                mix = 0.0
+                for r in range(count):
+                    mix += shares[m, r] * p[i, m, r]
+                loss = value_of(code, mix, wanted, parameter)
+                gaps[m] += gap(each, weight, eta[m, 0], shares, sums, m)
             for r in range(count):
-                found[i, m, r] = weights[m, r]
-                factor = np.exp(least - losses[i, m, r])
-                likelihood += weights[m, r] * factor
-                if importance[i] != 1.0:
-                    factor = np.exp(importance[i] * (least - losses[i, m, r]))
-                weights[m, r] *= factor
-                total += weights[m, r]
-            mixed[i, m] = least - np.log(likelihood)
-            for r in range(count):
-                weights[m, r] = (1.0 - given) * weights[m, r] / total + given / np.float64(count)
+                sums[m, r] += each[r] * weight
+            total += loss * weight
+        lost[i] = total
+        numbers[0] += total
+        numbers[1] += 1.0
+        if count > 1 and not logarithmic:
+            seen = np.int64(numbers[1])
+            for m in range(mixtures):
+                if seen & (seen - 1) == 0:
+                    eta[m, 0] = min(np.log(np.float64(count)) / gaps[m], largest_eta)
+                softmax(eta[m, 0], shares, sums, m)
+    return 0
+
+
+def value_of(code, prediction, y, parameter):
+    """The value of the loss with a code; kernels have `value_by_code` in its place."""
+    loss = next(loss for loss, own in losses.CODES.items() if own == code)
+    return loss.value(prediction, y, *loss.own(parameter))
+
+
+def follow(each, weight, given, shares, m):
+    """Multiplies weights by exp(−loss), and shares a part of them out among all models; the loss of the mix."""
+    count = shares.shape[1]
+    least, likelihood, total = np.inf, 0.0, 0.0
+    for r in range(count):
+        least = min(least, each[r])
+    for r in range(count):
+        factor = np.exp(least - each[r])
+        likelihood += shares[m, r] * factor
+        if weight != 1.0:
+            factor = np.exp(weight * (least - each[r]))
+        shares[m, r] *= factor
+        total += shares[m, r]
+    for r in range(count):
+        shares[m, r] = (1.0 - given) * shares[m, r] / total + given / np.float64(count)
+    return least - np.log(likelihood)
+
+
+def gap(each, weight, eta, shares, sums, m):
+    """How much the average loss exceeds the mix: in logarithms, since under a large η all shares but one are too small
+    for a number of their own."""
+    count = shares.shape[1]
+    average, least, before, after = 0.0, np.inf, np.inf, np.inf
+    for r in range(count):
+        loss = each[r] * weight
+        average += shares[m, r] * loss
+        least = min(least, loss)
+        before = min(before, eta * sums[m, r])
+        after = min(after, eta * (sums[m, r] + loss))
+    mix = least
+    if eta > 0.0:
+        total_before, total_after = 0.0, 0.0
+        for r in range(count):
+            total_before += np.exp(before - eta * sums[m, r])
+            total_after += np.exp(after - eta * (sums[m, r] + each[r] * weight))
+        mix = ((np.log(total_before) - before) - (np.log(total_after) - after)) / eta
+    return max(average - mix, 0.0)
+
+
+def softmax(eta, shares, sums, m):
+    """Weights exp(−η · sum), normalized."""
+    count = shares.shape[1]
+    least, total = np.inf, 0.0
+    for r in range(count):
+        least = min(least, eta * sums[m, r])
+    for r in range(count):
+        shares[m, r] = np.exp(least - eta * sums[m, r])
+        total += shares[m, r]
+    for r in range(count):
+        shares[m, r] /= total
+
+
+@functools.cache
+def taking() -> Kernel:
+    """`take`, for all losses that are built in and learn outputs apart."""
+    values = [(loss.name, fingerprint(loss.value)) for loss in losses.CODES if not loss.joint]
+    name = f"take__{digest(Path(__file__).read_bytes(), values)}"
+
+    def compiled(arguments: tuple):
+        from surefoot.native.codegen import emit, jitted
+
+        names = globals() | {helper.__name__: jitted(helper) for helper in (follow, gap, softmax)}
+        names["value_of"] = value_by_code()
+        return emit(jitted(types.FunctionType(take.__code__, names, "take")), arguments, name)
+
+    return Kernel(name, compiled)
+
+
+def value_by_code() -> Callable:
+    """The value of the loss with a given code, of numbers."""
+    from surefoot.native.codegen import jitted
+
+    names, calls = {}, []
+    for loss, code in losses.CODES.items():
+        if not loss.joint:
+            names[f"value_{code}"] = jitted(of_numbers(loss.value))
+            own = ", parameter" if loss.parameter is not None else ""
+            calls.append((code, f"value_{code}(prediction, y{own})"))
+    chain = "".join(f"{call} if loss == {code} else " for code, call in calls[:-1])
+    return jitted(eval(f"lambda loss, prediction, y, parameter: np.float64({chain}{calls[-1][1]})", names | {"np": np}))
+
+
+def of_numbers(function: Any) -> types.FunctionType:
+    """A function of arrays as one of numbers, with what it calls."""
+    from surefoot.native.codegen import jitted
+
+    names = function.__globals__ | {"np": of_one()}
+    called = {
+        name: names[name] for name in function.__code__.co_names if isinstance(names.get(name), types.FunctionType)
+    }
+    names |= {name: jitted(of_numbers(own)) for name, own in called.items()}
+    return types.FunctionType(function.__code__, names, function.__name__)
+
+
+@functools.cache
+def of_one() -> types.ModuleType:
+    """NumPy, whose `where` chooses between two numbers."""
+    from surefoot.native.codegen import jitted
+
+    module = types.ModuleType("numpy_of_numbers")
+    vars(module).update({name: getattr(np, name) for name in np.__all__}, where=jitted(chosen))
+    return module
+
+
+def chosen(condition, first, second):
+    return first if condition else second
+
+
+class One:
+    """The call of `take` for one example, whose arguments are laid out once.
+
+    Args:
+        code, parameter, settings, memory: as `take` takes them.
+    """
+
+    def __init__(self, code: int, parameter: float, settings: tuple, memory: tuple):
+        shape = memory[0].shape
+        self.p, self.targets, self.importance = np.empty((1, *shape)), np.empty(1), np.empty(1)
+        room = np.empty(shape[1]), np.empty((1, *shape)), np.empty(1)
+        self.arguments = code, parameter, self.p, self.targets, self.importance, settings, *memory, *room
+        self.call: Callable = lambda: taking()(*self.arguments)
+        self.is_bound = False
+
+    def take(self, predictions: np.ndarray, target: float, weight: float) -> None:
+        self.p[0] = predictions
+        self.targets[0], self.importance[0] = target, weight
+        self.call()
+        if not self.is_bound:
+            self.call, self.is_bound = bound(taking(), self.arguments), True

@@ -30,11 +30,11 @@ def learn(bank: ModelBank, examples: Examples, rows, edges, totals, predictions)
 
 def learn_one(bank: ModelBank, rows, values, target: float, weight: float, totals, predictions) -> int:
     """The same for a single example; what most calls have in common is kept in the bank's workspace."""
-    if in_batches(bank) or not all(own.same_at_all_steps for own in bank.steps.values()):
-        return learn(bank, Examples.one(rows, values, target, weight), rows, ONE_STEP, totals, predictions)
     space: Workspace | None = bank.workspace
     single = None if space is None else space.single
     if single is None or not single.fits(bank, len(rows)):
+        if in_batches(bank) or not all(own.same_at_all_steps for own in bank.steps.values()):
+            return learn(bank, Examples.one(rows, values, target, weight), rows, ONE_STEP, totals, predictions)
         single = Single(bank, len(rows), totals, call)
         bank.workspace.single = single
     skipped = single.learn(rows, values, target, weight, totals)

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from surefoot.engines.cpu.bound import bound
 from surefoot.engines.examples import Examples
 
 if TYPE_CHECKING:
     from surefoot.engines.bank import ModelBank
+    from surefoot.engines.cpu.bank.arguments import Rows
 
 FEWEST = 64
 """Entries that there is room for, at least."""
@@ -32,8 +34,10 @@ class Single:
         self.entries, self.totals = max(entries, FEWEST), totals.copy()
         self.predictions = np.empty((1, bank.lanes), bank.dtype)
         room = Examples.one(np.zeros(self.entries, np.int64), np.zeros(self.entries), 0.0, 1.0)
-        self.run, self.arguments = call(bank, room, room.indices, np.array([0, 1]), self.totals, self.predictions)
-        self.given = self.arguments[0]
+        self.kernel, self.arguments = call(bank, room, room.indices, np.array([0, 1]), self.totals, self.predictions)
+        self.given: Rows = self.arguments[0]
+        self.run = lambda: self.kernel(*self.arguments)  # until it is compiled
+        self.is_bound = False
         self.expects = bank.t, bank.settled, bank.features
 
     def fits(self, bank: ModelBank, entries: int) -> bool:
@@ -47,7 +51,9 @@ class Single:
         given.targets[0], given.weights[0] = target, weight
         if len(totals) > 1:
             self.totals[:] = totals
-        skipped = self.run(*self.arguments)
+        skipped = self.run()
+        if not self.is_bound:
+            self.run, self.is_bound = bound(self.kernel, self.arguments), True
         t, settled, features = self.expects
         self.expects = t + 1, settled, features
         return skipped
