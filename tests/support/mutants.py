@@ -295,6 +295,30 @@ def rescaled(which):
     return alter
 
 
+def looked_away(axes):
+    """Shows what lies to the right of the panel."""
+    before, there = axes.get_xlim(), axes.transAxes.transform([[1.1, 0], [2.1, 0]])
+    axes.set_xlim(axes.transData.inverted().transform(there)[:, 0])
+    return lambda: axes.set_xlim(before)
+
+
+def numbered(axis):
+    """Writes twice the number at each tick."""
+    before = axis.get_major_formatter()
+    axis.set_major_formatter(lambda value, _: f"{2 * value:g}")
+    return lambda: axis.set_major_formatter(before)
+
+
+def spanned(axes):
+    """Shades a part of the panel."""
+    area = axes.axvspan(*axes.get_xlim(), alpha=0.1)
+    return area.remove
+
+
+def axes_of(figure):
+    return [axis for axes in panels(figure) for axis in (axes.xaxis, axes.yaxis)]
+
+
 def names_of_axes(figure):
     return [(axes.xaxis.label, axes.yaxis.label) for axes in panels(figure) if axes.get_xlabel() != axes.get_ylabel()]
 
@@ -304,7 +328,8 @@ def titles(figure):
 
 
 def notes(figure):
-    return [text for holder in (figure, *panels(figure)) for text in holder.texts]
+    titles = [legend.get_title() for legend in legends(figure) if legend.get_title().get_text()]
+    return [*titles, *(text for holder in (figure, *panels(figure)) for text in holder.texts)]
 
 
 FIGURE_MUTANTS = (
@@ -332,6 +357,9 @@ FIGURE_MUTANTS = (
     ),
     FigureMutant("x is on another scale", panels, rescaled("x")),
     FigureMutant("y is on another scale", panels, rescaled("y")),
+    FigureMutant("a panel shows another range", panels, looked_away),
+    FigureMutant("the numbers of an axis are twice as large", axes_of, numbered),
+    FigureMutant("something else is drawn over a panel", panels, spanned),
     FigureMutant("the names of the axes are exchanged", names_of_axes, exchanged("get_text", "set_text")),
     FigureMutant("the titles of two panels are exchanged", titles, exchanged("get_text", "set_text")),
     FigureMutant("a title has another number", lambda f: [axes.title for axes in panels(f)], reworded),

@@ -186,7 +186,7 @@ def scalar() -> Picture:
         expected[f"λ = {of:g}"] = columns(t, (1 - 0.1 * of) ** t)
     axes.set_xticks(range(0, 21, 4))
     axes.legend(title="converges iff |1 − ηλ| < 1")
-    return figure, Sheet([Panel(title, "step t", "xₜ = (1 − ηλ)ᵗ", expected)])
+    return figure, Sheet([Panel(title, "step t", "xₜ = (1 − ηλ)ᵗ", expected)], ["converges iff |1 − ηλ| < 1"])
 
 
 def descended(rule: str, curvature: np.ndarray, lr: float, steps: int, **hyper: Any) -> np.ndarray:

@@ -6,6 +6,7 @@ legend is wrong, the curve has a wrong name here, too. Bands and references belo
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -19,12 +20,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
+    from matplotlib.legend import Legend
     from matplotlib.lines import Line2D
 
 TOLERANCE = 1e-9
 """How far points may lie from the expected ones, relative to their size: what rounding makes of long runs."""
 
 LOG = " (log)"
+RAISED = re.compile("[⁻⁰¹²³⁴⁵⁶⁷⁸⁹]")
 DASHES = {"-": "line", "--": "dashed line", ":": "dotted line", "-.": "dash-dotted line", "None": "mark"}
 
 
@@ -80,9 +83,11 @@ def read(figure: Figure) -> Sheet:
     """What a figure shows."""
     shown = list(filter(is_shown, figure.axes))
     panels = [panel(axes, figure) for axes in shown]
-    words = [one_line(text.get_text()) for text in filter(is_shown, figure.texts)]
+    titles = [legend.get_title() for legend in legends_of(figure)]
+    words = [one_line(text.get_text()) for text in filter(is_shown, [*figure.texts, *titles])]
     entries = {name for axes in shown for look, name in legend_of(axes, figure).items() if look[0] in PALETTE}
     unused = sorted(entries.difference(*(panel.shown for panel in panels)))
+    words = list(filter(None, words))
     return Sheet(panels, words + [f"in a legend, and not drawn: {name}" for name in unused])
 
 
@@ -94,14 +99,16 @@ def panel(axes: Axes, figure: Figure) -> Panel:
     names = legend_of(axes, figure)
     series = {look[0]: name for look, name in names.items()}
     drawn: dict[str, list[np.ndarray]] = {}
-    for line in filter(is_shown, axes.lines):
+    for line in filter(in_view, axes.lines):
         drawn.setdefault(name_of(line, names, series), []).append(np.asarray(line.get_xydata(), float))
-    for artist in filter(is_shown, axes.collections):
+    for artist in filter(is_shown, [*axes.collections, *axes.patches, *axes.images, *axes.tables]):
         if isinstance(artist, PolyCollection):
             color = color_of(artist.get_facecolor()[0])
             drawn.setdefault(f"band of {series.get(color, 'the curve')}", []).append(band(artist))
         elif isinstance(artist, ContourSet):
             drawn.setdefault("contours", []).append(contours(artist))
+        else:
+            drawn.setdefault(f"another {type(artist).__name__}", []).append(np.zeros((1, 2)))
     for text in filter(is_shown, axes.texts):
         drawn.setdefault(f"“{one_line(text.get_text())}”", []).append(np.array([text.get_position()], float))
     shown = {name: np.concatenate(parts) for name, parts in drawn.items()}
@@ -110,6 +117,20 @@ def panel(axes: Axes, figure: Figure) -> Panel:
 
 def is_shown(artist: Artist) -> bool:
     return artist.get_visible()
+
+
+def in_view(line: Line2D) -> bool:
+    """Whether a line is shown, and some of its points lie in its panel, to within a pixel."""
+    assert line.axes is not None
+    points = line.get_transform().transform(np.asarray(line.get_xydata(), float))
+    (left, low), (right, high) = line.axes.bbox.get_points()
+    inside = (points > (left - 1, low - 1)) & (points < (right + 1, high + 1))
+    return is_shown(line) and bool(inside.all(axis=1).any())
+
+
+def legends_of(figure: Figure) -> list[Legend]:
+    own = (axes.get_legend() for axes in figure.axes if is_shown(axes))
+    return [legend for legend in (*own, *figure.legends) if legend is not None]
 
 
 def legend_of(axes: Axes, figure: Figure) -> dict[tuple[str, str, str], str]:
@@ -166,7 +187,35 @@ def axis_name(axes: Axes, which: str) -> str:
     shared = getattr(axes, f"get_shared_{which}_axes")().get_siblings(axes)
     axis: Axis = getattr(axes, f"{which}axis")
     names = {getattr(other, f"{which}axis").label.get_text() for other in shared} - {""}
-    return " or ".join(sorted(names)) + {"linear": "", "log": LOG}.get(axis.get_scale(), axis.get_scale())
+    scale = {"linear": "", "log": LOG}.get(axis.get_scale(), axis.get_scale())
+    return " or ".join(sorted(names)) + ("" if is_numbered(axis) else " with wrong numbers") + scale
+
+
+def is_numbered(axis: Axis) -> bool:
+    """Whether the ticks of an axis that have a text have that of their number."""
+    places = [float(place) for place in axis.get_majorticklocs()]
+    ticks = axis.get_major_formatter().format_ticks(places)
+    largest = max(map(abs, places), default=0.0)
+    sizes = [abs(place) if axis.get_scale() == "log" else largest for place in places]
+    return all(
+        abs(number_of(tick) - place) <= TOLERANCE * size
+        for tick, place, size in zip(ticks, places, sizes, strict=True)
+        if tick
+    )
+
+
+def number_of(tick: str) -> float:
+    """The number that a tick says, a decimal or a multiple of a power of ten; NaN for any other text.
+
+    >>> number_of("2.5·10⁻⁶"), number_of("10²"), number_of("−0.25"), number_of("low")
+    (2.5e-06, 100.0, -0.25, nan)
+    """
+    plain = tick.translate(str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹−", "-0123456789-"))
+    mantissa, _, exponent = plain.partition("10") if RAISED.search(tick) else (plain, "", "0")
+    try:
+        return float(f"{mantissa.removesuffix('·') or 1}e{exponent}")
+    except ValueError:
+        return float("nan")
 
 
 def one_line(text: str) -> str:
