@@ -23,6 +23,10 @@ OF_STEPS = ("rates", "averages", "waits", "settles_at_once")
 """What of a bank depends on its steps alone."""
 
 
+NO_TOTALS = np.zeros(1)
+"""The sums of learning rates of banks that do not average."""
+
+
 class Engine(Protocol):
     """What an engine does with banks; see `registry`."""
 
@@ -299,7 +303,7 @@ class ModelBank:
             What each lane predicted before, (outputs, rates), until the next call.
         """
         self._share(rows)
-        learn, totals = getattr(self.engine, "learn_one", None), self._totals(1)
+        learn, totals = getattr(self.engine, "learn_one", None), self._totals(1) if self.averages else NO_TOTALS
         predictions = np.empty((1, self.lanes), self.dtype)
         if learn is None:
             example, edges = Examples.one(rows, values, target, weight), np.array([0, 1])
@@ -324,7 +328,8 @@ class ModelBank:
         """Counts steps that were taken."""
         self.skipped += skipped
         self.t += steps
-        self.total = float(totals[-1])
+        if self.averages:
+            self.total = float(totals[-1])
         if self.settles_at_once:
             self.settle()
 

@@ -139,7 +139,9 @@ class LinearEstimator(BaseEstimator):
         vocabulary = self._columns() if is_named(x) else None
         before = 0 if vocabulary is None else len(vocabulary)
         try:
-            ids, values = self._entries(x, grow=True)
+            ids, values = (
+                of_array(x, self.n_features_in_)[0] if vocabulary is None else vocabulary.entries(x, grow=True)
+            )
             online.learn_one(self._learner, ids, values, target, float(weight))
         except BaseException:
             if vocabulary is not None:
@@ -317,13 +319,13 @@ class LinearEstimator(BaseEstimator):
             self._vocabulary = Vocabulary({name: column for column, name in enumerate(names)}, fixed=True)
         return self._vocabulary
 
-    def _entries(self, x, grow: bool = False) -> Entries:
+    def _entries(self, x) -> Entries:
         """The entries of an example.
 
         Raises:
             ValueError: it does not fit what the model began with.
         """
-        return self._columns().entries(x, grow) if is_named(x) else of_array(x, self.n_features_in_)[0]
+        return self._columns().entries(x) if is_named(x) else of_array(x, self.n_features_in_)[0]
 
     @property
     def vocabulary_(self) -> dict[Any, int]:
