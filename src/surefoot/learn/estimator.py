@@ -21,7 +21,7 @@ from surefoot.learn import online
 from surefoot.learn.arrays import ArrayDataset, checked
 from surefoot.learn.epochs import Epochs, copied, epochs_for, learn, note, predictions
 from surefoot.learn.learner import Learner
-from surefoot.learn.one_row import Entries, Vocabulary, is_named, of_array
+from surefoot.learn.one_row import Entries, Numbered, Vocabulary, is_named, of_array
 from surefoot.learn.settings import Settings
 from surefoot.losses import Loss, LossError
 
@@ -315,8 +315,9 @@ class LinearEstimator(BaseEstimator):
     def _columns(self) -> Vocabulary:
         """The names of features: those of the first data frame, or numbers where there was an array."""
         if self._vocabulary is None:
-            names = getattr(self, "feature_names_in_", range(self.n_features_in_))
-            self._vocabulary = Vocabulary({name: column for column, name in enumerate(names)}, fixed=True)
+            names = getattr(self, "feature_names_in_", None)
+            known = Numbered(self.n_features_in_) if names is None else {name: k for k, name in enumerate(names)}
+            self._vocabulary = Vocabulary(known, fixed=True)
         return self._vocabulary
 
     def _entries(self, x) -> Entries:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -202,6 +203,26 @@ def valued(word: str) -> tuple[str, float]:
     return name, number
 
 
+class Numbered:
+    """The columns of features that are named by their numbers, as a dict {number: number} has them.
+
+    >>> Numbered(3).get(2), Numbered(3).get(3), Numbered(3).get("a"), list(Numbered(2))
+    (2, None, None, [0, 1])
+    """
+
+    def __init__(self, size: int):
+        self.size = size
+
+    def get(self, name: Any) -> int | None:
+        return int(name) if isinstance(name, (int, np.integer)) and 0 <= name < self.size else None
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(self.size))
+
+
 class Vocabulary:
     """The columns that names of features have, in the order in which they were first learned from.
 
@@ -210,7 +231,7 @@ class Vocabulary:
         fixed: whether there are no others.
     """
 
-    def __init__(self, columns: dict[Any, int], fixed: bool):
+    def __init__(self, columns: Any, fixed: bool):
         self.columns, self.fixed = columns, fixed
 
     def __len__(self) -> int:
@@ -236,7 +257,7 @@ class Vocabulary:
         """Columns and values where some names do not have a column yet."""
         if self.fixed:
             new = names[columns.index(None)]
-            known = ", ".join(map(repr, list(self.columns)[:6])) + (", …" if len(self.columns) > 6 else "")
+            known = ", ".join(map(repr, list(islice(self.columns, 6)))) + (", …" if len(self.columns) > 6 else "")
             raise ValueError(f"x: found the feature {new!r}, expected those that the model began with: {known}")
         entries_of(range(len(values)), values, len(values))  # which raises an error for values that are not finite
         if grow:
