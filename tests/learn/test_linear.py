@@ -282,15 +282,15 @@ def test_weights_of_classes_are_weights_of_their_examples(two):
 
 
 def test_the_progressive_loss_is_of_examples_before_they_are_learned_from(two):
-    X, y = np.sign(two[0]), two[1]  # of root mean square 1, so that no example changes how others are scaled
-    model = LinearClassifier(lr=0.2)
+    X, y = two  # not normalized, so that no example changes how others are scaled
+    model = LinearClassifier(lr=0.2, normalize=False)
     model.partial_fit(X[:1], y[:1], classes=[0, 1])
     lost = [np.log(2.0)]
     for i in range(1, 30):
         lost.append(float(losses.logistic.values(model.decision_function(X[i : i + 1]), y[i : i + 1])[0]))
         model.partial_fit(X[i : i + 1], y[i : i + 1])
     np.testing.assert_allclose(model.history_["progressive_loss"], lost, rtol=1e-5)
-    whole = LinearClassifier(lr=0.2, epochs=1, shuffle=False).fit(X[:30], y[:30])
+    whole = LinearClassifier(lr=0.2, epochs=1, shuffle=False, normalize=False).fit(X[:30], y[:30])
     assert whole.history_["progressive_loss"][0] == pytest.approx(np.mean(lost), rel=1e-5)
 
 

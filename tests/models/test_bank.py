@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import itertools
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -201,24 +202,75 @@ def test_a_base_is_added_to_the_prediction():
         assert_identical(found.learn(rows)[:, 0, rate], rows.bases.astype(F))
 
 
-def test_statistics_are_the_sums_of_the_values():
+def test_statistics_are_those_of_the_values():
     rows = examples()
-    found = bank(Step("adagrad", lr=0.1))
+    found = bank(Step("adagrad", lr=0.1), normalize=False)
     found.learn(rows)
     for j in range(FEATURES):
-        x = rows.values[rows.indices == j]
-        sums = [found.table.statistic(name)[j] for name in ("count", "sum", "squares")]
-        np.testing.assert_allclose(sums, [len(x), x.sum(), (x * x).sum()], rtol=1e-12)
+        x = rows.values[rows.indices == j].astype(float)
+        statistics = [found.table.statistic(name)[j] for name in ("count", "mean", "deviations")]
+        np.testing.assert_allclose(statistics, [len(x), x.mean(), x.var() * len(x)], rtol=1e-12)
 
 
-def test_features_are_divided_by_their_root_mean_square_so_far():
-    """A single feature: the values that the model sees, from its predictions with a weight that stays 1."""
-    x = np.random.default_rng(0).normal(size=20) * 7.0
-    rows = Examples(np.arange(21), np.zeros(20, int), x, np.zeros(20), np.zeros(20))
-    found = bank(Step("adagrad", lr=0.0), loss="squared", features=1)
+def seen_by_the_model(x: np.ndarray, absent: np.ndarray, **settings: Any) -> np.ndarray:
+    """A single feature: what the model sees of its values, from its predictions with a weight that stays 1."""
+    count = np.append(0, np.cumsum(~absent))
+    rows = Examples(count, np.zeros(count[-1], int), x[~absent], np.zeros(len(x)), np.zeros(len(x)))
+    found = bank(Step("adagrad", lr=0.0), loss="squared", features=1, dtype="float64", **settings)
     found.start("weight", 1.0)
-    expected = x / np.sqrt(np.cumsum(x * x) / np.arange(1, 21))
-    assert_close(found.learn(rows)[:, 0, 0], expected, "torch float32")
+    return found.learn(rows)[:, 0, 0]
+
+
+@pytest.mark.parametrize("engine", ["cpu", "reference"])
+@pytest.mark.parametrize("shift, unit", [(0.0, 7.0), (2005.0, 5.0), (1.7e9, 1.0), (-273.15, 1e-3), (1.6e18, 1e12)])
+def test_values_are_standardized_as_they_come(shift, unit, engine):
+    x = shift + unit * np.random.default_rng(0).normal(size=50)
+    found = seen_by_the_model(x, np.zeros(50, bool), engine=engine)
+    deviations = [np.std(x[: k + 1]) or 1.0 for k in range(50)]
+    expected = [(x[k] - np.mean(x[: k + 1])) / deviations[k] for k in range(50)]
+    rounding = 1e-13 * (1.0 + abs(shift) / unit) ** 2
+    np.testing.assert_allclose(found[1:], expected[1:], atol=rounding, rtol=rounding)
+
+
+@pytest.mark.parametrize("engine", ["cpu", "reference"])
+@pytest.mark.parametrize("missing", [True, False])
+def test_a_missing_number_counts_as_the_mean_and_elsewhere_an_absent_one_is_0(missing, engine):
+    rng = np.random.default_rng(0)
+    x, absent = 5.0 + rng.normal(size=50), rng.random(50) < 0.3
+    absent[0] = False
+    found = seen_by_the_model(x, absent, engine=engine, missing=missing)
+    assert (found[absent] == 0).all()
+    values = x[~absent]
+    of_rest = [np.mean(values[: k + 1]) if missing else 0.0 for k in range(len(values))]
+    spread = [np.sqrt(np.mean(np.square(values[: k + 1] - of_rest[k]))) or 1.0 for k in range(len(values))]
+    expected = (values - of_rest) / spread
+    after = slice(np.argmax(absent), None)  # before the first absent one it is centred, since no row was without it
+    np.testing.assert_allclose(found[~absent][after], expected[after], rtol=1e-12)
+
+
+@pytest.mark.parametrize("shift", [0.0, 300.0])
+def test_the_scale_outlives_an_outlier(shift):
+    x = shift + np.random.default_rng(0).normal(size=2000)
+    x[1000] = 1e12
+    found = seen_by_the_model(x, np.zeros(2000, bool))
+    assert 0.8 < np.std(found[100:1000]) < 1.2
+    assert abs(found[1000]) <= np.sqrt(1000)
+    assert 0.8 < np.std(found[1001:]) < 1.2
+
+
+def test_the_scale_follows_a_change_of_units():
+    x = np.random.default_rng(0).normal(size=3000)
+    x[1000:] *= 1e6
+    found = seen_by_the_model(x, np.zeros(3000, bool))
+    assert 0.5 < np.std(found[2000:]) < 2.0
+
+
+@pytest.mark.parametrize("engine", ["cpu", "reference"])
+def test_values_as_small_and_as_large_as_there_are_stay_finite(engine):
+    x = np.array([5e-324, 1e-310, 3e38, -3e38, 1e-45, 0.0] * 8)
+    with np.errstate(all="raise"):
+        found = seen_by_the_model(x, np.zeros(48, bool), engine=engine)
+    assert np.isfinite(found).all()
 
 
 @pytest.mark.parametrize("scale", [1e-18, 1e-3, 1e6, 1e18])
@@ -269,7 +321,7 @@ def test_numbers_that_were_given_stay_as_rates_change():
     unseen = found.table.statistic("count") == 0
     for each in (found, copied):
         each.choose([1], [Step("sgd", lr=0.2)], [False])
-        assert_identical(each.numbers("weight")[unseen, 0, 0, 0], given[unseen, 0, 0].astype(F))
+        assert_identical(each.numbers("weight")[unseen, 0, 0, 0], given[unseen, 0, 0])
 
 
 @pytest.mark.parametrize("loss", ["logistic", "squared", "hinge"])

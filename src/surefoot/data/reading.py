@@ -142,10 +142,23 @@ class ReadOptions:
         return replace(self, format=text.name, bits=bits, drop=(), delimiter=schema.table.delimiter, **columns)
 
     @property
+    def is_table(self) -> bool:
+        """Whether files are tables, in which an absent number is missing; elsewhere it is 0."""
+        format = formats.FORMATS.get(self.format)
+        return format is not None and "numeric" in format.options
+
+    @property
+    def weighs(self) -> bool:
+        """Whether examples may have weights other than 1."""
+        format = formats.FORMATS.get(self.format)
+        options = () if format is None else format.options
+        return (self.weight is not None) if self.is_table else ("label_weights" not in options or self.label_weights)
+
+    @property
     def features(self) -> str:
         """What tells features apart, in a few words."""
         format = formats.FORMATS.get(self.format)
-        if format is None or "numeric" not in format.options:
+        if format is None or not self.is_table:
             return "names" if format is not None and format.hashed else "numbers"
         kinds = (f"{kind} {', '.join(sorted(getattr(self, kind)))}" for kind in KINDS if getattr(self, kind))
         return f"the columns {'; '.join(kinds)}"

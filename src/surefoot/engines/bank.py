@@ -70,7 +70,8 @@ class ModelBank:
         parameter: the loss's own number; its default unless given.
         outputs: numbers predicted for each example: 1, or the number of classes.
         damped: for each rate, whether it takes the slope that the loss has where the step leads (an implicit step).
-        normalize: divide each feature by its root mean square so far.
+        normalize: scale each feature, and centre it in linear models with a bias, see `engines.scaling`.
+        missing: an absent number is missing, as in tables, rather than 0.
         features: how many there are to begin with; more are added when they occur. A rate in common is that of all
             these, whether they occur or not, but not of those that there is only room for.
         batch_size: examples for each step.
@@ -96,6 +97,7 @@ class ModelBank:
         outputs: int = 1,
         damped: Sequence[bool] = (),
         normalize: bool = True,
+        missing: bool = False,
         features: int = 0,
         batch_size: int = 1,
         dtype: str = "float32",
@@ -114,6 +116,8 @@ class ModelBank:
         self.t = self.skipped = 0
         self.row_map = Identity() if row_map is None else row_map
         self.table, self.common = self._table(), self._common()
+        if self.centers:
+            self.table.seen[:] = 0.0, 0.0 if missing else 1.0
         self.means = self._means(0) if self.averages else {}
         self.total, self.upto_shared = 0.0, np.zeros(1)
         self._followed: dict[str, np.ndarray] = {}
@@ -185,6 +189,12 @@ class ModelBank:
     def repeats(self) -> bool:
         """Whether a feature may occur several times in an example, in different fields."""
         return not self.architecture.merges_fields
+
+    @functools.cached_property
+    def centers(self) -> bool:
+        """Whether features are centred, by a bias that makes up for it."""
+        is_linear = self.architecture.linear and "bias" in self.architecture.parts
+        return self.normalize and is_linear and not self.repeats
 
     @functools.cached_property
     def averages(self) -> bool:
@@ -367,15 +377,16 @@ class ModelBank:
     # Results
 
     def numbers(self, part: str, averaged: bool = False) -> np.ndarray:
-        """A part's numbers for features as they are in the data, (features or 1, width, outputs, rates)."""
+        """A part's numbers for features as they are in the data, (features or 1, width, outputs, rates), float64.
+
+        Features that are centred are so still: a bias is that of an example in which each has its mean.
+        """
         self.settle()
         layout = self.table.parts[part]
         found = self.means[part] if averaged and self.means else self.table.numbers(part).reshape(-1, layout.span)
-        own = np.empty(found.shape, self.dtype)
+        own = found.astype(np.float64)
         if layout.of == "feature" and self.normalize:
-            np.multiply(found, self.table.scales()[:, None], out=own, casting="unsafe")
-        else:
-            own[...] = found
+            own *= self.table.scales()[:, None]
         return own.reshape(-1, layout.width, self.outputs, self.rates)
 
     def effective_rates(self, part: str, rate: int) -> np.ndarray:
@@ -436,6 +447,8 @@ class ModelBank:
         numbers: dict[str, float] = {
             name: getattr(self, name) for name in ("t", "skipped", "settled", "total", "sharing")
         }
+        if self.centers:
+            numbers["seen"] = int(self.table.seen[0])
         return arrays, numbers | {"started": int(self.table.started)}
 
     def restore(self, arrays: Mapping[str, np.ndarray], numbers: Mapping[str, Any]) -> None:
@@ -450,6 +463,8 @@ class ModelBank:
         self.settled, self.skipped = restoring.whole(numbers, "settled", self.t), restoring.whole(numbers, "skipped")
         self.total = restoring.real(numbers, "total")
         self.sharing = restoring.whole(numbers, "sharing", rows)
+        if self.centers:
+            self.table.seen[0] = restoring.whole(numbers, "seen", self.t * self.batch_size)
         self.table.started = bool(restoring.whole(numbers, "started", 1))
         self.last = restoring.array(arrays, "last", np.int64, (rows,)).copy()
         if rows and not 0 <= self.last.min() <= self.last.max() <= self.t:

@@ -11,10 +11,11 @@ from typing import Protocol
 import numpy as np
 
 from surefoot import hugepages, system
-from surefoot.engines import restoring
+from surefoot.engines import restoring, scaling
 from surefoot.models import STATISTICS, Architecture
 from surefoot.native import kernel
 
+ALL = slice(None)
 ALIGNED = 32
 """Bytes that a row is a multiple of: as few lines of a cache as can be have parts of two rows."""
 
@@ -128,7 +129,7 @@ class PartLayout:
 class FeatureTable:
     """Parts and statistics of every feature, and the parts of the model.
 
-    A feature's row has its parts, and then its statistics in float64 (its count, Σx, Σx²).
+    A feature's row has its parts, and then its statistics in float64, see STATISTICS.
 
     Args:
         architecture: what parts there are.
@@ -141,6 +142,7 @@ class FeatureTable:
         cells: (rows, cells), the rows as numbers of dtype.
         sums: (rows, …), the same memory as float64, with the statistics.
         shared: (1, cells), the parts of the model.
+        seen: (2,), float64: the rows of examples so far, and what another one adds; see `scaling.centred`.
         started: whether numbers of features were set before they occurred.
     """
 
@@ -153,7 +155,7 @@ class FeatureTable:
         row_map: RowMap,
     ):
         self.architecture, self.dtype, self.row_map = architecture, np.dtype(dtype), row_map
-        self.rows, self.started = 0, False
+        self.rows, self.started, self.seen = 0, False, np.array([math.inf, 0.0])
         self._lay_out(slots, lanes)
         width = max((layout.end for layout in self.parts.values() if layout.of == "model"), default=1)
         self.shared = np.zeros((1, width), self.dtype)
@@ -192,13 +194,15 @@ class FeatureTable:
 
     def statistic(self, name: str) -> np.ndarray:
         """A view of a statistic, (features,)."""
-        return self.sums[:, self.row.statistics + list(STATISTICS).index(name)]
+        return self.sums[:, self.row.statistics + STATISTICS.index(name)]
 
-    def scales(self) -> np.ndarray:
-        """What each feature's values are multiplied by, (features,), float64: 1 over their root mean square so far, and
-        0 for features that have no value but 0."""
-        count, squares = self.statistic("count"), self.statistic("squares")
-        return np.sqrt(np.divide(count, squares, out=np.zeros(self.rows), where=squares > 0))
+    def scales(self, rows: slice | np.ndarray = ALL) -> np.ndarray:
+        """What each feature's values are multiplied by, (features,), float64; 0 where there is no value but 0."""
+        return scaling.scales(self.seen[0], *(self.statistic(name)[rows] for name in STATISTICS))
+
+    def centers(self, rows: slice | np.ndarray = ALL) -> np.ndarray:
+        """What is taken off each feature's values before, (features,), float64."""
+        return scaling.centers(self.seen[0], *(self.statistic(name)[rows] for name in STATISTICS))
 
     def grow(self, rows: int) -> None:
         """Adds rows up to this number. Room is made for half as many again, so that this is seldom slow."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from surefoot.engines import scaling
 from surefoot.engines.bank import ModelBank
 from surefoot.models import STATISTICS, Architecture
 from surefoot.models.record import Join
@@ -43,6 +44,8 @@ class Learned:
         for part, layout in bank.table.parts.items():
             chosen = rows if layout.of == "feature" else np.arange(int(bank.t > 0))
             numbers[part], weights[part] = bank.numbers(part)[chosen], weights_of(bank, part)[chosen]
+        if bank.centers:
+            numbers["bias"] -= scaling.offset(bank.table.centers(), bank.numbers("weight"))
         statistics = {name: bank.table.statistic(name)[rows] for name in STATISTICS}
         return cls(bank.architecture, ids[rows], statistics, numbers, weights)
 
@@ -63,7 +66,7 @@ def weights_of(bank: ModelBank, part: str) -> np.ndarray:
 
 
 def joined(first: Learned, second: Learned) -> Learned:
-    """Both as if one model had learned from the examples of both: statistics exactly, numbers as well as can be.
+    """Both as if one model had learned from the examples of both: statistics to rounding, numbers as well as can be.
 
     Features that only one has seen are as they are there.
 
@@ -76,11 +79,11 @@ def joined(first: Learned, second: Learned) -> Learned:
         )
     ids = np.union1d(first.ids, second.ids)
     places = [np.searchsorted(ids, learned.ids) for learned in (first, second)]
-    counts = first.statistics["count"], second.statistics["count"]
-    statistics = {
-        name: merged(record.join, len(ids), places, (first.statistics[name], second.statistics[name]), counts)[0]
-        for name, record in STATISTICS.items()
-    }
+    of_both = [
+        scaling.Statistics(*(spread(len(ids), at, learned.statistics[name]) for name in STATISTICS))
+        for at, learned in zip(places, (first, second), strict=True)
+    ]
+    statistics = vars(scaling.joined(*of_both))
     numbers, weights = {}, {}
     for name, part in first.architecture.parts.items():
         both, heavy = (first.numbers[name], second.numbers[name]), (first.weights[name], second.weights[name])

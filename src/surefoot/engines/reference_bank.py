@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from surefoot import ops
-from surefoot.engines import reference
+from surefoot.engines import reference, scaling
 from surefoot.engines.program import advance, advance_from_origin
 from surefoot.engines.step import Step
+from surefoot.models import STATISTICS
 from surefoot.modifiers import proximal
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def learn(bank: ModelBank, examples: Examples, rows, edges, totals, predictions)
 
 
 class Example:
-    """An example as the model sees it: the rows of its features, and values divided by their root mean squares."""
+    """An example as the model sees it: the rows of its features, and values centred and scaled."""
 
     def __init__(self, rows, scaled, fields, base, target, weight):
         self.rows, self.scaled, self.fields = rows, scaled, fields
@@ -70,10 +71,10 @@ class Example:
         for row in rows if bank.waits else ():
             catch_up(bank, row, t - 1)
             bank.last[row] = t
+        bank.table.seen[0] += bank.table.seen[1]
         for e, (row, x) in enumerate(zip(rows, values, strict=True)):
-            for name, more in (("count", 1.0), ("sum", x), ("squares", x * x)):
-                bank.table.statistic(name)[row] += more
-            scaled[e] = f(x * scale_of(bank, row))
+            x, limit = count_in(bank, row, x)
+            scaled[e] = np.clip(f((x - center_of(bank, row)) * scale_of(bank, row)), -f(limit), f(limit))
         fields = np.empty(0, np.int64) if examples.fields is None else examples.fields[entries]
         base = f(0) if examples.bases is None else f(examples.bases[i])
         return cls(rows, scaled, fields, base, float(examples.targets[i]), float(examples.weights[i]))
@@ -295,15 +296,40 @@ def after_step(bank: ModelBank, part: str, row: int, new, rate):
     step_, f = bank.steps[part][0], bank.dtype.type
     if proximal not in step_.modifiers:
         return new
-    scale = f(scale_of(bank, row)) if bank.table.parts[part].of == "feature" else f(1)
+    scale = f(min(scale_of(bank, row), scaling.PENALIZED)) if bank.table.parts[part].of == "feature" else f(1)
     l1, l2 = f(step_.options["l1"]), f(step_.options["l2"])
     return bound(bank, proximal.function)(new, rate, l1 * scale, l2 * (scale * scale))
 
 
+@np.errstate(under="ignore")
+def count_in(bank: ModelBank, row: int, x: np.float64) -> tuple[np.float64, float]:
+    """Counts a value in; returns what it counts as, which is less if it is too far away, and what the model may see."""
+    limit = np.inf
+    count, mean, deviations = (bank.table.statistic(name)[row : row + 1] for name in STATISTICS)
+    if bank.normalize and count >= scaling.FEWEST:
+        is_centred = scaling.centred(bank.table.seen[0] - 1.0, count, mean, deviations)[0]
+        center = mean[0] if is_centred else 0.0
+        squares = deviations[0] if is_centred else deviations[0] + count[0] * mean[0] * mean[0]
+        way, most = x - center, squares * max(scaling.FAR * scaling.FAR, count[0]) / count[0]
+        if way * way > most > 0.0:
+            x, limit = center + np.copysign(np.sqrt(most), way), scaling.FAR
+    way = x - mean[0]
+    count += 1.0
+    mean += way / count
+    deviations += way * (x - mean)
+    return x, limit
+
+
+def center_of(bank: ModelBank, row: int) -> float:
+    """What is taken off a feature's values."""
+    return float(bank.table.centers(slice(row, row + 1))[0]) if bank.normalize else 0.0
+
+
 def scale_of(bank: ModelBank, row: int) -> float:
-    """What a feature's values are multiplied by: 1 over their root mean square so far, 1 where that is 0."""
-    count, squares = (bank.table.statistic(name)[row] for name in ("count", "squares"))
-    return float(np.sqrt(count / squares)) if bank.normalize and squares > 0 else 1.0
+    """What a feature's values are multiplied by."""
+    if not (bank.normalize and bank.table.statistic("count")[row] > 0):
+        return 1.0
+    return float(bank.table.scales(slice(row, row + 1))[0]) or 1.0 / np.sqrt(scaling.LEAST_SQUARE)
 
 
 # Rows that wait, and averages
@@ -328,7 +354,7 @@ def catch_up(bank: ModelBank, row: int, until: int) -> None:
 def stretches(bank: ModelBank, step_: Step, row: int, last: int, until: int) -> list:
     """(steps, coefficients, shrinkage) of runs of steps last + 1 … until: one run where nothing depends on the step."""
     f = bank.dtype.type
-    scale = f(scale_of(bank, row))
+    scale = f(min(scale_of(bank, row), scaling.PENALIZED))
     l1, l2 = f(step_.options["l1"]) * scale, f(step_.options["l2"]) * (scale * scale)
     constant = all(np.ndim(c) == 0 for c in step_.coefficients(np.arange(1, 3)))
     first = [last + 1] if constant and until > last else range(last + 1, until + 1)

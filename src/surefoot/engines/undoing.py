@@ -42,7 +42,7 @@ class Noted:
 
 def arrays_of(bank: ModelBank) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """The arrays that learning changes in the rows of features that occur, and those that it changes in any case."""
-    of_rows, of_all = [bank.table.cells], [bank.table.shared, *bank.common.values()]
+    of_rows, of_all = [bank.table.cells], [bank.table.shared, bank.table.seen, *bank.common.values()]
     if bank.waits:
         of_rows.append(bank.last)
     if bank.averages:

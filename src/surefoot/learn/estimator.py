@@ -139,9 +139,10 @@ class LinearEstimator(BaseEstimator):
         vocabulary = self._columns() if is_named(x) else None
         before = 0 if vocabulary is None else len(vocabulary)
         try:
-            ids, values = (
-                of_array(x, self.n_features_in_)[0] if vocabulary is None else vocabulary.entries(x, grow=True)
-            )
+            if vocabulary is None:
+                ids, values = of_array(x, self.n_features_in_)[0]
+            else:
+                ids, values = vocabulary.entries(x, grow=True, zeros=self._learner.missing)
             online.learn_one(self._learner, ids, values, target, float(weight))
         except BaseException:
             if vocabulary is not None:
@@ -157,11 +158,11 @@ class LinearEstimator(BaseEstimator):
             self._check()
             if is_named(x):
                 self._vocabulary = Vocabulary({}, fixed=False)
-                ids, values = self._vocabulary.entries(x, grow=True)
+                ids, values = self._vocabulary.entries(x, grow=True, zeros=True)
                 self.n_features_in_ = len(self._vocabulary)
             else:
                 (ids, values), self.n_features_in_ = of_array(x, None)
-            learner = Learner(self._settings(), self.n_features_in_)
+            learner = Learner(self._settings(), self.n_features_in_, missing=is_named(x))
             online.learn_one(learner, ids, values, target, weight)
             self._take(learner, {"examples": [], "progressive_loss": []}, keep=False)
             self.n_iter_ = 1
@@ -326,7 +327,9 @@ class LinearEstimator(BaseEstimator):
         Raises:
             ValueError: it does not fit what the model began with.
         """
-        return self._columns().entries(x) if is_named(x) else of_array(x, self.n_features_in_)[0]
+        if is_named(x):
+            return self._columns().entries(x, zeros=self._learner.missing)
+        return of_array(x, self.n_features_in_)[0]
 
     @property
     def vocabulary_(self) -> dict[Any, int]:
@@ -412,8 +415,9 @@ def once(learner: Learner, data: ArrayDataset) -> dict[str, list]:
         loss = learn(learner, data)
     else:
         [example] = data.blocks()
-        rows = learner.bank.rows_of(example.indices)
-        learner.learn_one(rows, example.values, float(data.targets[0]), float(data.weights[0]))
+        ids, values = learner.zeros.row(example.indices, example.values)
+        rows = learner.bank.rows_of(ids)
+        learner.learn_one(ids, rows, values, float(data.targets[0]), float(data.weights[0]))
         loss = (learner.lost - lost) / (learner.weight - weight)
     note(history, learner, loss)
     return history

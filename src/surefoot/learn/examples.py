@@ -18,13 +18,13 @@ AT_ONCE = 1 << 13
 """Examples that are learned from at once, at most; between them progress is reported and interrupts are noticed."""
 
 
-def for_model(architecture: Architecture, source: Source, targets: Targets, block: Block) -> Block:
-    """The rows of the latest block that have a target, expanded as the model sees them.
+def for_model(architecture: Architecture, source: Source, targets: Targets, block: Block, missing: bool) -> Block:
+    """The rows of the latest block that have a target, expanded as the model sees them; `missing`: see `expanded`.
 
     Raises:
         DataError: a row has no target, which the source's policy does not allow.
     """
-    return usable(source, targets, expanded(architecture, block))
+    return usable(source, targets, expanded(architecture, block, missing))
 
 
 def in_batches(blocks: Iterable[Block], batch_size: int) -> Iterator[Block]:

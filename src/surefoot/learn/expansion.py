@@ -11,10 +11,11 @@ from surefoot.data.stream.blocks import without_fields, without_zeros
 from surefoot.models import Architecture
 
 
-def expanded(architecture: Architecture, block: Block) -> Block:
+def expanded(architecture: Architecture, block: Block, missing: bool = False) -> Block:
     """A block with the features that the model has, each once in a row, or once in each field that it tells apart.
 
-    Values of 0 are left out, as arrays and SciPy's matrices have them left out: they would count as occurrences.
+    Unless absent numbers are `missing`, as in tables, values of 0 are left out, as arrays and SciPy's matrices have
+    them left out: they would count as occurrences.
 
     >>> import numpy as np
     >>> from surefoot.models import linear
@@ -22,4 +23,5 @@ def expanded(architecture: Architecture, block: Block) -> Block:
     >>> expanded(linear, twice).values
     array([2.])
     """
-    return without_zeros(without_fields(block) if architecture.merges_fields else block)
+    block = without_fields(block) if architecture.merges_fields else block
+    return block if missing else without_zeros(block)

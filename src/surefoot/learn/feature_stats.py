@@ -14,15 +14,15 @@ class FeatureStats:
     Attributes:
         features: which, rising, (n,).
         counts: examples in which each occurred, (n,), float64.
-        sums, squares: Σx and Σx² over these, (n,), float64.
-        rates: effective learning rates of the next step, at the learning rate with the largest weight, of features
-            divided by their root mean square; (n, outputs).
+        means, deviations: the mean x̄ of its values over these and Σ(x − x̄)², (n,), float64.
+        rates: effective learning rates of the next step, at the learning rate with the largest weight, of features as
+            they are scaled; (n, outputs).
         frozen: a gradient of 1 would change none of its weights, (n,).
     """
 
     features: np.ndarray
     counts: np.ndarray
-    sums: np.ndarray
-    squares: np.ndarray
+    means: np.ndarray
+    deviations: np.ndarray
     rates: np.ndarray
     frozen: np.ndarray

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from surefoot.engines import restoring
+from surefoot.engines import restoring, scaling
 from surefoot.engines.bank import ModelBank
 from surefoot.engines.examples import Examples
 from surefoot.engines.feature_table import RowMap
@@ -20,6 +20,7 @@ from surefoot.learn.guard import Guard
 from surefoot.learn.mixture import Mixture, sum_of
 from surefoot.learn.rates import Rate
 from surefoot.learn.settings import Settings
+from surefoot.learn.zeros import Zeros
 
 SETTLED = 2000
 """Examples of a first pass after which the weights of learning rates stay: fewer do not tell rates apart."""
@@ -32,7 +33,7 @@ FIRST_NOTE = 32
 ROWS = 8192
 """Examples that are learned from at once."""
 CENTERS = {"mean": np.mean, "median": np.median}
-NUMBERS = ("center", "spread", "examples", "first_pass", "weight", "least", "features")
+NUMBERS = ("center", "spread", "heaviness", "examples", "first_pass", "weight", "least", "features")
 """What of a learner's state are plain numbers."""
 
 
@@ -72,6 +73,7 @@ class Learner:
         initial: numbers of parts to begin with, (features or 1, width, outputs) or what broadcasts to it, by name;
             needs settings by which neither features nor targets are scaled.
         row_map: from ids of features to rows of the table; unless given, ids are rows.
+        missing: an absent number is missing, as in tables, rather than 0, as in sparse matrices.
 
     Attributes:
         examples: how many it has learned from.
@@ -96,11 +98,12 @@ class Learner:
         *,
         initial: Mapping[str, np.ndarray] | None = None,
         row_map: RowMap | None = None,
+        missing: bool = False,
     ):
-        self.settings, self._row_map = settings, row_map
+        self.settings, self._row_map, self.missing = settings, row_map, missing
         self.rates = tuple(settings.rates())
-        self.center, self.spread, self._begun = 0.0, 1.0, False
-        self.features = features
+        self.center, self.spread, self.heaviness, self._begun = 0.0, 1.0, 1.0, False
+        self.features, self.zeros = features, Zeros()
         self.bank = self._bank(features)
         if initial:
             self._start(initial)
@@ -175,6 +178,7 @@ class Learner:
             outputs=s.outputs,
             damped=[rate.implicit for rate in self.rates],
             normalize=s.normalize,
+            missing=self.missing,
             features=features,
             batch_size=s.batch_size,
             dtype=s.dtype,
@@ -214,18 +218,20 @@ class Learner:
             DivergedError: predictions are no longer finite; the learner is then of no use.
         """
         if self.examples == 0 and len(examples) and not self._begun:
-            self.begin(examples.targets)
+            self.begin(examples.targets, examples.weights)
         self.features = max(self.features, examples.features_needed)
         if self._row_map is None:
             self.bank.grow(self.features)
         if self.scales:
             bases = None if examples.bases is None else examples.bases / self.spread
             examples = replace(examples, targets=(examples.targets - self.center) / self.spread, bases=bases)
+        if self.heaviness != 1.0:
+            examples = replace(examples, weights=examples.weights / self.heaviness)
         found, first, size = [], 0, self.settings.batch_size
         while first < len(examples):
             # Whole mini-batches, so that only the last of all examples may be smaller.
             last = min(first + size * math.ceil(min(ROWS, until_doubled(self.examples)) / size), len(examples))
-            part = examples.part(first, last)
+            part = self.zeros.written(examples.part(first, last))
             found.append(self._take(part, self.bank.learn(part)))
             first = last
         predictions = found[0] if len(found) == 1 else np.concatenate([np.empty((0, self.settings.outputs)), *found])
@@ -240,17 +246,19 @@ class Learner:
         """Whether targets are centred and scaled."""
         return (self.center, self.spread) != (0.0, 1.0)
 
-    def begin(self, targets: np.ndarray) -> None:
-        """Centres and scales what is to be predicted by the first targets, so that no rate depends on their unit.
+    def begin(self, targets: np.ndarray, weights: np.ndarray) -> None:
+        """Centres and scales what is to be predicted by the first targets, and divides weights by the mean of the first
+        ones, so that no rate depends on their units.
 
         Args:
-            targets: those of the examples that will be learned from first, (n,); unless they are given before, `learn`
-                takes those of its first call. Settings.first_targets of them count.
+            targets, weights: those of the examples that will be learned from first, (n,); unless they are given before,
+                `learn` takes those of its first call. The first ones count, see Settings.
         """
         self._begun = True
         if not self.settings.scale_targets:
             return
         loss, y = self.settings.loss, targets[: self.settings.first_targets]
+        self.heaviness = float(weights[: self.settings.first_weights].mean()) or 1.0
         if loss.center is not None:
             self.center = float(CENTERS[loss.center](y))
             self.spread = float(np.std(y)) or abs(self.center) or 1.0
@@ -266,14 +274,17 @@ class Learner:
         mixed, _ = self.mixture.take(predicted, part.targets, part.weights)
         self._check(bool(np.isfinite(mixed).all()))
         self._add_least(part.targets, part.weights)
-        self._count(len(part), float(part.weights.sum()))
+        self._count(len(part), float(part.weights.sum()), part.indices[part.indptr[-2] : part.indptr[-1]])
         return mixed
 
-    def learn_one(self, rows: np.ndarray, values: np.ndarray, target: float, weight: float = 1.0) -> None:
+    def learn_one(
+        self, ids: np.ndarray, rows: np.ndarray, values: np.ndarray, target: float, weight: float = 1.0
+    ) -> None:
         """`learn` for one example, with the same bits, in less time.
 
         Args:
-            rows: of its features, `bank.rows_of` their ids, (n,).
+            ids: of its features, and `zeros.entries` has written out zeros, (n,).
+            rows: of these, `bank.rows_of` them, (n,).
             values: of these, (n,) float64.
             target, weight: of the example.
 
@@ -281,7 +292,8 @@ class Learner:
             DivergedError: as in `learn`.
         """
         if self.examples == 0 and not self._begun:
-            self.begin(np.array([target]))
+            self.begin(np.array([target]), np.array([weight]))
+        weight /= self.heaviness
         scaled = (target - self.center) / self.spread if self.scales else target
         predicted = self.bank.learn_one(rows, values, scaled, weight)
         if not math.isfinite(predicted.sum()):
@@ -290,7 +302,7 @@ class Learner:
         self._check(math.isfinite(self.mixture.total))
         if self.settings.loss.metric.least is not None:
             self._add_least(np.array([scaled]), np.array([weight]))
-        self._count(1, weight)
+        self._count(1, weight, ids)
 
     def _check(self, finite: bool) -> None:
         """Raises DivergedError where the mix is not finite, or has lost too much."""
@@ -299,13 +311,16 @@ class Learner:
             advice = of_examples if self.settings.auto else 'use lr="auto" or a smaller learning rate'
             raise DivergedError(f"predictions are no longer finite after {self.examples:,} examples; {advice}")
 
-    def _count(self, examples: int, weight: float) -> None:
-        """Counts examples of this weight, and notes the loss when it is time to."""
+    def _count(self, examples: int, weight: float, latest: np.ndarray) -> None:
+        """Counts examples of this weight, of which the last one has the features `latest`, and notes the loss when it
+        is time to."""
         before = self.examples
         self.examples += examples
         self.weight += weight
         if self.examples - before >= until_doubled(before):
             self._note()
+            if self.bank.centers and not self.missing:
+                self.zeros = self.zeros.after(self.bank, latest)
 
     def _add_least(self, targets: np.ndarray, weights: np.ndarray) -> None:
         """Adds up the least losses of the targets, where the metric leaves these out."""
@@ -346,10 +361,9 @@ class Learner:
         for part in self.settings.architecture.parts:
             each = self.bank.numbers(part, self.settings.average)
             if linear:
-                share = np.broadcast_to(weights, each.shape[2:])
-                found[part] = np.einsum("fwor,or->fwo", each.astype(np.float64), share)
+                found[part] = np.einsum("fwor,or->fwo", each, np.broadcast_to(weights, each.shape[2:]))
             else:
-                found[part] = each[..., self._best].astype(np.float64)
+                found[part] = each[..., self._best]
         return found
 
     def exported(self) -> tuple[dict[str, np.ndarray], float, float]:
@@ -372,6 +386,10 @@ class Learner:
         """The row of each id, of which those that are not known have none that there is."""
         return ids if self._row_map is None else self._row_map.known(ids)
 
+    def centers(self) -> np.ndarray:
+        """What is taken off the values of each feature before the numbers act on them, (features,)."""
+        return self.bank.table.centers()[: self.features]
+
     def ids(self) -> np.ndarray | None:
         """The id of each row of the numbers of features; None where ids are rows."""
         return None if self._row_map is None else self._row_map.ids(0, self.bank.features)
@@ -380,7 +398,7 @@ class Learner:
         """The weights of a linear model for features and targets as they are, (features, outputs), and the biases,
         (outputs,)."""
         numbers, *_ = self.exported()
-        return numbers["weight"][:, 0], numbers["bias"][0, 0]
+        return numbers["weight"][:, 0], numbers["bias"][0, 0] - scaling.offset(self.centers(), numbers["weight"])
 
     def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """All that learning has changed: arrays by name, which are not copies, and what JSON can hold.
@@ -390,11 +408,14 @@ class Learner:
         """
         bank, of_bank = self.bank.state()
         mixture, of_mixture = self.mixture.state()
-        parts = {"bank": bank, "mixture": mixture}
+        parts = {"bank": bank, "mixture": mixture, "zeros": {"ids": self.zeros.ids}}
         arrays = {f"{part}.{name}": array for part, own in parts.items() for name, array in own.items()}
         numbers, first = {name: getattr(self, name) for name in NUMBERS}, self.settings.rates()
         numbers |= {"bank": of_bank, "mixture": of_mixture, "rates": [first.index(rate) for rate in self.rates]}
-        return arrays, numbers | {"history": self.history, "since": self._since}
+        return arrays, numbers | {"history": self.history, "since": self._since} | {
+            "missing": int(self.missing),
+            "zeros": len(self.zeros.ids),
+        }
 
     @classmethod
     def from_state(
@@ -419,16 +440,16 @@ class Learner:
         3
         """
         with restoring.one_sentence():
-            return cls._restored(settings, arrays, numbers, row_map)
+            missing = bool(restoring.whole(numbers, "missing", 1))
+            return cls._restored(cls(settings, row_map=row_map, missing=missing), arrays, numbers)
 
-    @classmethod
-    def _restored(cls, settings: Settings, arrays, numbers, row_map: RowMap | None) -> Learner:
+    @staticmethod
+    def _restored(learner: Learner, arrays, numbers) -> Learner:
         def own(part: str) -> tuple[dict[str, np.ndarray], Mapping[str, Any]]:
             prefix = f"{part}."
             chosen = {name.removeprefix(prefix): arrays[name] for name in arrays if name.startswith(prefix)}
             return chosen, numbers[part]
 
-        learner = cls(settings, row_map=row_map)
         for name in NUMBERS:
             setattr(learner, name, restoring.real(numbers, name))
         for name in ("examples", "first_pass", "features"):
@@ -439,8 +460,14 @@ class Learner:
         learner.rates = tuple(learner.rates[k] for k in chosen(numbers["rates"], first))
         learner.bank, learner.mixture = learner._bank(0), learner._mixture(first)
         learner.bank.restore(*own("bank"))
+        if learner.heaviness <= 0:
+            raise ValueError(f"heaviness: found {learner.heaviness}, expected more than 0")
+        ids = restoring.array(arrays, "zeros.ids", np.int64, (restoring.whole(numbers, "zeros"),))
+        if len(ids) and (np.any(np.diff(ids) <= 0) or ids[0] < 0 or ids[-1] >= learner.features):
+            raise ValueError("zeros.ids: found ids that do not rise, or a feature that did not occur, expected others")
+        learner.zeros = Zeros(ids)
         learner.mixture.restore(*own("mixture"), rates=len(learner.rates))
-        if row_map is None and learner.features > learner.bank.features:
+        if learner._row_map is None and learner.features > learner.bank.features:
             raise ValueError(f"features: found {learner.features}, expected at most {learner.bank.features}")
         return learner
 
@@ -483,5 +510,5 @@ class Learner:
         seen = np.argsort(ids, kind="stable")
         seen = seen[counts[seen] > 0]
         rates, x = rates[seen, 0], np.abs(table.numbers(part)[seen, 0][:, best :: self.bank.rates])
-        sums, squares = table.statistic("sum")[seen], table.statistic("squares")[seen]
-        return FeatureStats(ids[seen], counts[seen], sums, squares, rates, ((x + rates) == x).all(axis=1))
+        means, deviations = table.statistic("mean")[seen], table.statistic("deviations")[seen]
+        return FeatureStats(ids[seen], counts[seen], means, deviations, rates, ((x + rates) == x).all(axis=1))

@@ -52,7 +52,8 @@ class LinearClassifier(ClassifierMixin, LinearEstimator):
         n_iter_no_change: epochs without progress before it stops.
         tol: progress is a loss lower than the best by more than tol times that of the first epoch; None: all epochs.
         average: predict with the average of the weights over all steps.
-        normalize: divide each feature by its root mean square so far; the scales of features then do not matter.
+        normalize: centre and scale each feature by its values so far, see `surefoot.engines.scaling`; the origins and
+            units of features then do not matter, nor does the mean weight of the examples.
         class_weight: a dict of weights by class, or "balanced" (fit only): n / (classes · count).
         warm_start: fit continues from where the last one ended.
         random_state: for the orders and the validation set.
@@ -341,7 +342,7 @@ class LinearRegressor(RegressorMixin, LinearEstimator):
         epsilon: ε of "epsilon_insensitive", in the unit of y.
         loss_parameter, optimizer, optimizer_params, lr, l1, l2, epochs, batch_size, shuffle, early_stopping,
             validation_fraction, n_iter_no_change, tol, average, warm_start, random_state: as for LinearClassifier.
-        normalize: divide each feature by its root mean square so far, and centre and scale the targets by those of the
+        normalize: centre and scale each feature by its values so far, and centre and scale the targets by those of the
             first rows; scales then do not matter.
 
     Attributes:

@@ -6,7 +6,7 @@ import functools
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ import numpy as np
 from surefoot import models
 from surefoot.data.reading import ReadOptions
 from surefoot.data.stream import Block
-from surefoot.engines import restoring
+from surefoot.engines import restoring, scaling
 from surefoot.learn import storage
 from surefoot.learn.divergence import State
 from surefoot.learn.expansion import expanded
@@ -32,6 +32,7 @@ KIND = "model"
 MEMORY = "memory."
 """What the names of the learner's arrays begin with."""
 IDS = "features.ids"
+CENTERS = "centers"
 LOOKUP, SHARE = 1 << 22, 64
 """Features for which there is a table of rows, of 4 bytes each: this many, or as many times those with numbers."""
 
@@ -46,6 +47,8 @@ class Model:
         architecture: what the parts are, and how they predict.
         parameter: the loss's own number.
         center, spread: a prediction is center + spread · the architecture's score.
+        centers: where absent numbers are missing, as in tables, what counts as a feature's value in their place, its
+            mean, (features,); 0 for features that are not centred. None where they are 0.
         stats: what is known of features; None in models that only predict.
         names: of hashed features, by index.
         reading: how the examples were read; None where they did not come from files.
@@ -62,6 +65,7 @@ class Model:
     parameter: float = 0.0
     center: float = 0.0
     spread: float = 1.0
+    centers: np.ndarray | None = None
     stats: FeatureStats | None = None
     names: Mapping[int, str] = field(default_factory=dict)
     reading: ReadOptions | None = None
@@ -79,6 +83,7 @@ class Model:
         """
         numbers, center, spread = learner.exported()
         architecture, stats, ids = learner.settings.architecture, learner.feature_stats(), learner.ids()
+        centers = learner.centers()
         if ids is None and not architecture.starts_at_zero:
             ids = np.arange(learner.features)
         order: np.ndarray | slice = slice(None)
@@ -90,6 +95,9 @@ class Model:
         of_features = {name for name, part in architecture.parts.items() if part.of == "feature"}
         dtype = learner.settings.dtype
         numbers = {name: a[order].astype(dtype) if name in of_features else a for name, a in numbers.items()}
+        centers = centers[order]
+        if centers.any():
+            numbers["bias"] = numbers["bias"] - scaling.offset(centers, numbers["weight"])
         return cls(
             numbers,
             targets,
@@ -97,11 +105,17 @@ class Model:
             learner.settings.parameter,
             center,
             spread,
+            centers if learner.missing and learner.bank.centers else None,
             stats,
             memory=learner.state() if memory else None,
             ids=ids,
             **known,
         )
+
+    @property
+    def missing(self) -> bool:
+        """Whether absent numbers are missing, rather than 0."""
+        return self.centers is not None
 
     @property
     def weights(self) -> np.ndarray:
@@ -134,10 +148,19 @@ class Model:
         """
         if self.current is not self:
             return self.current.scores(block)
-        block = expanded(self.architecture, block)
-        rows = self.rows(block.indices)
-        found = self.architecture.scores(block, rows, self.numbers) * self.spread + self.center
+        block = expanded(self.architecture, block, missing=self.missing)
+        rows, numbers = self.rows(block.indices), self.numbers
+        if self.centers is not None:
+            block = replace(block, values=block.values - np.append(self.centers, 0.0)[rows])
+            numbers = dict(numbers) | {"bias": self.centred_bias}
+        found = self.architecture.scores(block, rows, numbers) * self.spread + self.center
         return found if block.bases is None else found + block.bases[:, None]
+
+    @functools.cached_property
+    def centred_bias(self) -> np.ndarray:
+        """The bias of an example of which all numbers are missing."""
+        assert self.centers is not None
+        return self.numbers["bias"] + scaling.offset(self.centers, self.numbers["weight"])
 
     def rows(self, ids: np.ndarray) -> np.ndarray:
         """The row of each id, −1 for features that are not known."""
@@ -235,6 +258,8 @@ class Model:
             table = numbers.reshape(len(numbers), math.prod(numbers.shape[1:]))
             of_features = self.architecture.parts[name].of == "feature"
             arrays |= compact(array_name(name), table, *((self.ids, self.size) if of_features else (None, None)))
+        if self.centers is not None:
+            arrays |= compact(CENTERS, self.centers[:, None], self.ids, self.size)
         if self.stats is not None:
             arrays |= {f"stats.{name}": array for name, array in vars(self.stats).items()}
             arrays["stats.frozen"] = self.stats.frozen.astype(np.uint8)
@@ -277,6 +302,7 @@ class Model:
             targets = _targets(path, description, loss)
             stats = stats_of(arrays, targets.outputs)
             numbers, ids, size = numbers_of(architecture, targets.outputs, arrays, stats)
+            centers = centers_of(arrays, None if IDS in arrays else ids, size)
             if stats is not None:
                 check_known(stats, ids, size)
             facts = description["facts"]
@@ -287,6 +313,7 @@ class Model:
                 targets,
                 architecture,
                 *(restoring.real(description, name) for name in ("parameter", "center", "spread")),
+                centers=centers,
                 stats=stats,
                 names=Written(arrays) if "names.features" in arrays else {},
                 reading=reading,
@@ -311,9 +338,28 @@ def stats_of(arrays: Mapping[str, np.ndarray], outputs: int) -> FeatureStats | N
     for name, array in vars(stats).items():
         if array.shape != ((size, outputs) if name == "rates" else (size,)):
             raise ValueError(f"stats.{name}: found shape {array.shape} of {size} features and {outputs} outputs")
-    for name in ("counts", "sums", "squares"):
+    for name in ("counts", "means", "deviations"):
         check_finite(f"stats.{name}", getattr(stats, name))
     return stats
+
+
+def centers_of(arrays: Mapping[str, np.ndarray], chosen: np.ndarray | None, size: int) -> np.ndarray | None:
+    """The means in a file that missing numbers count as, of the `chosen` rows of a table of this size, if it has any.
+
+    Raises:
+        ValueError: they do not fit.
+    """
+    if CENTERS not in arrays and f"{CENTERS}.values" not in arrays:
+        return None
+    stored = Stored.of(CENTERS, arrays, 1)
+    if stored.size != size:
+        raise ValueError(f"{CENTERS}: found {stored.size} features, expected {size}")
+    if stored.rows is None or chosen is None:
+        found = stored.at(None)
+        return found[:, 0] if chosen is None else found[chosen, 0]
+    places = np.searchsorted(stored.rows, chosen)
+    known = np.append(stored.rows, -1)[places] == chosen
+    return np.where(known, np.append(stored.values[:, 0], 0.0)[places], 0.0)
 
 
 def check_known(stats: FeatureStats, ids: np.ndarray | None, rows: int) -> None:

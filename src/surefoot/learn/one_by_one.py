@@ -144,12 +144,14 @@ def scores_of(model: Model, example: Example) -> np.ndarray:
     """What a model predicts for an example: the numbers of its features alone are looked at, (1, outputs)."""
     rows = model.rows(example.ids)
     there = np.flatnonzero(rows >= 0)
+    rows, values, own = rows[there], example.values[there], np.arange(len(there))
     numbers = {
-        name: array[rows[there]] if model.architecture.parts[name].of == "feature" else array
+        name: array[rows] if model.architecture.parts[name].of == "feature" else array
         for name, array in model.numbers.items()
     }
-    own = np.arange(len(there))
-    block = Block(np.array([0, len(there)]), own, example.values[there], np.zeros(1), np.ones(1, np.float32))
+    if model.centers is not None:
+        values, numbers["bias"] = values - model.centers[rows], model.centred_bias
+    block = Block(np.array([0, len(there)]), own, values, np.zeros(1), np.ones(1, np.float32))
     return model.architecture.scores(block, own, numbers) * model.spread + model.center
 
 

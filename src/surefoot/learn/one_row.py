@@ -23,23 +23,24 @@ OUT_OF_RANGE, NOT_FINITE, TOO_MANY = -1, -2, -3
 Entries = tuple[np.ndarray, np.ndarray]
 
 
-def entries_of(ids: Any, values: Any, features: int) -> Entries:
-    """The entries that are not 0, of rising ids: what kernels may read.
+def entries_of(ids: Any, values: Any, features: int, zeros: bool = False) -> Entries:
+    """The entries of rising ids: what kernels may read.
 
     Args:
         ids: below `features`, in any order; values of the same id are summed.
         values: one for each.
         features: how many there are.
+        zeros: whether those of value 0 are among them, as in tables, or are left out.
 
     Raises:
         ValueError: an id is out of range, or a value is not finite.
     """
     ids, values = np.asarray(ids, np.int64), np.asarray(values, np.float64)
     rows, own = np.empty(len(ids), np.int64), np.empty(len(ids))
-    size = kept(ids, values, features, LARGEST, SORTED_BY_KERNEL, rows, own)
+    size = kept(ids, values, features, LARGEST, SORTED_BY_KERNEL, zeros, rows, own)
     if size == TOO_MANY:
         ids, place = np.unique(ids, return_inverse=True)
-        return entries_of(ids, np.bincount(place, values), features)
+        return entries_of(ids, np.bincount(place, values), features, zeros)
     if size == OUT_OF_RANGE:
         wrong = ids[(ids < 0) | (ids >= features)][0]
         raise ValueError(f"x: found feature {wrong}, expected 0 … {features - 1}")
@@ -53,9 +54,9 @@ def entries_of(ids: Any, values: Any, features: int) -> Entries:
 
 
 @kernel
-def kept(ids, values, features, largest, most, rows, own):
-    """Copies the entries that are not 0, sorted by id, those of the same id summed; returns how many there are, or
-    what is wrong with them: more than `most` are only copied if they are sorted."""
+def kept(ids, values, features, largest, most, zeros, rows, own):
+    """Copies the entries, without those that are 0 unless `zeros`, sorted by id, those of the same id summed; returns
+    how many there are, or what is wrong with them: more than `most` are only copied if they are sorted."""
     size, summed = 0, False
     for e in range(ids.size):
         j, value = ids[e], values[e]
@@ -71,7 +72,7 @@ def kept(ids, values, features, largest, most, rows, own):
         if k > 0 and rows[k - 1] == j:
             own[k - 1] += value
             summed = True
-        elif value != 0.0:
+        elif value != 0.0 or zeros:
             for m in range(size, k, -1):
                 rows[m], own[m] = rows[m - 1], own[m - 1]
             rows[k], own[k] = j, value
@@ -81,7 +82,7 @@ def kept(ids, values, features, largest, most, rows, own):
         for e in range(size):
             if not np.abs(own[e]) <= largest:
                 return -2
-            if own[e] != 0.0:
+            if own[e] != 0.0 or zeros:
                 rows[count], own[count] = rows[e], own[e]
                 count += 1
         size = count
@@ -237,12 +238,13 @@ class Vocabulary:
     def __len__(self) -> int:
         return len(self.columns)
 
-    def entries(self, x: Any, grow: bool = False) -> Entries:
+    def entries(self, x: Any, grow: bool = False, zeros: bool = False) -> Entries:
         """The entries of a dict or a text.
 
         Args:
             x: a mapping {column: value}, or a string; see `named` and `worded`.
             grow: whether new names get columns, as in training; otherwise they add nothing.
+            zeros: as `entries_of` has it.
 
         Raises:
             ValueError: a name is not known where there are no others, or a value is not finite; nothing is added then.
@@ -251,7 +253,7 @@ class Vocabulary:
         columns = list(map(self.columns.get, names))
         if None in columns:
             columns, values = self._with_new(names, columns, values, grow)
-        return entries_of(columns, values, len(self.columns))
+        return entries_of(columns, values, len(self.columns), zeros)
 
     def _with_new(self, names: list, columns: list, values: list, grow: bool) -> tuple[list, list]:
         """Columns and values where some names do not have a column yet."""

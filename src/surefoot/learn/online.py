@@ -23,7 +23,7 @@ def all_or_nothing(learner: Learner, ids: np.ndarray) -> Iterator[None]:
     Predictions wait meanwhile.
     """
     with learner.guard.lock:
-        undo = noted(learner, learner.bank.rows_of(ids))
+        undo = noted(learner, learner.bank.rows_of(np.append(learner.zeros.ids, ids)))
         try:
             yield
         except BaseException:
@@ -37,18 +37,20 @@ def learn_one(learner: Learner, ids: np.ndarray, values: np.ndarray, target: flo
     Args:
         learner: which learns.
         ids: of the example's features, rising, (n,) int64.
-        values: of these, not 0, (n,) float64.
+        values: of these, (n,) float64; not 0 unless absent numbers are missing.
         target, weight: of the example.
 
     Raises:
         DivergedError: as in `Learner.learn`; the learner is unchanged.
     """
     with learner.guard.lock:
-        rows = ids if learner.has_rows(ids) else learner.bank.rows_of(ids)
+        features, has_rows = int(ids[-1]) + 1 if len(ids) else 0, learner.has_rows(ids)
+        ids, values = learner.zeros.row(ids, values)
+        rows = ids if has_rows else learner.bank.rows_of(ids)
         undo = noted(learner, rows)
         try:
-            learner.features = max(learner.features, int(ids[-1]) + 1 if len(ids) else 0)
-            learner.learn_one(rows, values, target, weight)
+            learner.features = max(learner.features, features)
+            learner.learn_one(ids, rows, values, target, weight)
         except BaseException:
             undo()
             raise
@@ -81,6 +83,8 @@ def scores(learner: Learner, indptr: np.ndarray, ids: np.ndarray, values: np.nda
         values: of these, float64.
     """
     with learner.guard.lock:
+        if len(learner.zeros.ids):
+            indptr, ids, values = learner.zeros.entries(indptr, ids, values)
         rows = learner.known(ids)
         if scoring.reads(learner):
             return scoring.scores(learner, indptr, rows, values)
@@ -91,6 +95,7 @@ def score_one(learner: Learner, ids: np.ndarray, values: np.ndarray) -> np.ndarr
     """The same for one example, (outputs,), in less time."""
     guard = learner.guard
     with guard.lock:
+        ids, values = learner.zeros.row(ids, values)
         rows, scorer = learner.known(ids), guard.scorer
         if scorer is None or not scorer.fits(learner, len(ids)):
             if not scoring.reads(learner):
@@ -104,7 +109,8 @@ def scores_of_excerpt(learner: Learner, indptr: np.ndarray, rows: np.ndarray, va
     there, places = np.unique(rows[(rows >= 0) & (rows < learner.room)], return_inverse=True)
     own = np.full(len(rows), -1)
     own[(rows >= 0) & (rows < learner.room)] = places
-    numbers, center, spread = learner.excerpt(there).exported()
-    n = len(indptr) - 1
+    excerpt, n = learner.excerpt(there), len(indptr) - 1
+    numbers, center, spread = excerpt.exported()
+    values = values - np.append(excerpt.centers(), 0.0)[own]
     block = Block(indptr, own, values, np.zeros(n), np.ones(n, np.float32))
     return learner.settings.architecture.scores(block, own, numbers) * spread + center

@@ -8,6 +8,7 @@ import numpy as np
 
 from surefoot import models
 from surefoot.engines.cpu.bound import bound
+from surefoot.engines.scaling import LEAST_SQUARE, NOISE
 from surefoot.native import kernel
 
 if TYPE_CHECKING:
@@ -92,21 +93,21 @@ def arguments_of(learner: Learner) -> tuple:
     places = table.parts["weight"].begin, table.parts["bias"].begin, table.row.statistics, bank.normalize
     shares = mixture.shares if mixture.frozen else np.empty_like(mixture.shares)
     kept = mixture.losses, mixture.eta, np.array(learner.lasting), mixture.frozen, shares
-    return table.cells, table.sums, table.shared, places, kept, np.empty(1, bank.dtype)
+    return table.cells, table.sums, table.shared, places, table.seen, kept
 
 
 @kernel
-def weighted_sums(indptr, rows, values, cells, sums, shared, places, kept, narrow, found):
+def weighted_sums(indptr, rows, values, cells, sums, shared, places, seen, kept, found):
     """The mixed bias of each output, and the sum of the mixed weights times an example's values.
 
     Args:
         indptr, rows, values: of the examples.
         cells, sums, shared: a table's.
         places: where the weights begin in a row, the biases in `shared`, and the statistics in a row of `sums`; and
-            whether weights are those of features divided by their root mean squares.
+            whether weights are those of scaled features.
+        seen: see `scaling.centred`.
         kept: of `Mixture.kept`: what the models lost, η, which of them are lasting, whether their shares stay, and
             the shares, (M, R).
-        narrow: a number of the table's type, to which weights are rounded.
         found: (n, outputs).
     """
     losses, eta, lasting, frozen, shares = kept
@@ -132,14 +133,17 @@ def weighted_sums(indptr, rows, values, cells, sums, shared, places, kept, narro
         for e in range(indptr[i], indptr[i + 1]):
             row = rows[e]
             if row >= 0 and row < cells.shape[0]:
-                scale = 1.0
+                scale, value = 1.0, values[e]
                 if normalizes:
-                    squares = sums[row, statistics + 2]
-                    scale = np.sqrt(sums[row, statistics] / squares) if squares > 0.0 else 0.0
+                    count, mean, squares = sums[row, statistics], sums[row, statistics + 1], sums[row, statistics + 2]
+                    if count >= seen[0] and squares > count * (NOISE * mean) * (NOISE * mean):
+                        value -= mean
+                    else:
+                        squares += count * mean * mean
+                    scale = np.sqrt(count / max(squares, count * LEAST_SQUARE)) if squares > 0.0 else 0.0
                 for o in range(outputs):
                     m = min(o, shares.shape[0] - 1)
                     total = 0.0
                     for r in range(rates):
-                        narrow[0] = np.float64(cells[row, weight + o * rates + r]) * scale
-                        total += shares[m, r] * np.float64(narrow[0])
-                    found[i, o] += total * values[e]
+                        total += shares[m, r] * (np.float64(cells[row, weight + o * rates + r]) * scale)
+                    found[i, o] += total * value

@@ -124,11 +124,11 @@ class Examples:
         )
         if type(label) not in (int, float) or type(weight) not in (int, float):
             return self._of_table(x)
-        return Example(*entries_of(ids, values, self.most), label, weight)
+        return Example(*entries_of(ids, values, self.most, zeros=True), label, weight)
 
     def _of_table(self, x: Any) -> Example:
         """The same for values that are not simple."""
-        return _only(self.reading.examples([dict(x.items())], trained=True))
+        return _only(self.reading.examples([dict(x.items())], trained=True), zeros=True)
 
     # Lines
 
@@ -157,11 +157,11 @@ class Examples:
         parsed = self._lines(Piece(0, NAME, content, 0))
         if parsed.faults:
             raise DataError(f"{NAME}: {parsed.faults[0].said}")
-        return _only(parsed.block)
+        return _only(parsed.block, zeros=isinstance(self._reader, Table))
 
 
-def _only(block: Block) -> Example:
-    """The only example of a block.
+def _only(block: Block, zeros: bool) -> Example:
+    """The only example of a block, with or without its zeros.
 
     Raises:
         DataError: there is none, or several, or it has an initial prediction.
@@ -171,5 +171,5 @@ def _only(block: Block) -> Example:
     if block.bases is not None:
         raise DataError(f"{NAME}: found an initial prediction, expected none; give one example after the other without")
     block = without_fields(block)
-    there = block.values != 0
+    there = np.full(len(block.values), True) if zeros else block.values != 0
     return Example(block.indices[there], block.values[there], float(block.labels[0]), float(block.weights[0]))

@@ -37,8 +37,9 @@ class Method:
         l1, l2: penalties of each weight w, l1 |w| + ½ l2 w², besides the mean loss.
         batch_size: examples for each step.
         average: predict with the average of the weights over all steps.
-        normalize: divide each feature by its root mean square so far.
-        scale_targets: centre and scale numbers to predict by those of the first examples; by default as `normalize`.
+        normalize: centre and scale each feature by its values so far.
+        scale_targets: centre and scale numbers to predict by those of the first examples, and divide weights of
+            examples by the mean of these; by default as `normalize`.
         model: an architecture or its name; an Architecture from then on.
         convention: take the rule's defaults of that library, see Rule.conventions.
         granularity: "coordinate", or "tensor" for one rate for all numbers of a part.
@@ -228,3 +229,8 @@ class Settings(Method):
         """How many examples are looked at before the first step, for what their targets are centred and scaled by."""
         looks = self.scale_targets and (self.loss.center is not None or self.loss.initial is not None)
         return FIRST_TARGETS if looks else 1
+
+    @property
+    def first_weights(self) -> int:
+        """How many examples are looked at before the first step, for what weights are divided by."""
+        return FIRST_TARGETS if self.scale_targets else 1

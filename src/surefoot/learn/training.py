@@ -12,7 +12,7 @@ import numpy as np
 import surefoot
 from surefoot import losses, schedules
 from surefoot.data import DataError
-from surefoot.data.stream import Block, sources
+from surefoot.data.stream import Block, joined, sources
 from surefoot.engines.examples import Examples
 from surefoot.learn import storage
 from surefoot.learn.checkpoint import KIND, Checkpoint, Checkpointer
@@ -68,7 +68,7 @@ class Training:
         self.stream = plan.reading.open(plan.files, on_error=plan.on_error, max_errors=plan.max_errors)
         self.files = [sources.Identity.of(file) for file in self.stream.files]
         self.learner: Learner | None = None
-        self.first_labels = np.empty(0)
+        self.first: Block | None = None
         self.cursor = Cursor()
         self.divergence = Divergence(watch=not plan.method.auto)
         self.evaluation: Evaluation | None = None
@@ -147,15 +147,23 @@ class Training:
             rest = self.cursor.remaining(map(self._usable, blocks), self.targets, self.plan.place)
             opening = until(1, rest)  # which decides what the labels are
             if self.learner is None and opening:
-                opening += until(self._settings().first_targets - len(opening[0]), rest)
-                self.first_labels = np.concatenate([block.labels for block in opening])
+                settings = self._settings()
+                weighs = self.plan.reading.resolved(self.stream).weighs
+                first = max(settings.first_targets, settings.first_weights if weighs else 1)
+                opening += until(first - len(opening[0]), rest)
+                self.first = joined(opening)
             for block in in_batches(chain(opening, rest), self.plan.method.batch_size):
                 yield examples_of(block, self.targets)
 
     def _usable(self, block: Block) -> Block:
         if self.targets.decided is None or (self.targets.classes is None and self.learner is None):
             self._begin_targets(block)
-        return for_model(self.plan.method.architecture, self.stream, self.targets, block)
+        return for_model(self.plan.method.architecture, self.stream, self.targets, block, self._missing)
+
+    @property
+    def _missing(self) -> bool:
+        """Whether absent numbers are missing, rather than 0."""
+        return self.plan.reading.resolved(self.stream).is_table
 
     def _names(self) -> str:
         """The files as they were given, for messages."""
@@ -204,8 +212,9 @@ class Training:
         settings = self._settings()
         if self.plan.evaluate:
             self.evaluation = Evaluation(settings.loss, settings.outputs, settings.parameter)
-        learner = Learner(settings)
-        learner.begin(self.targets.of(self.first_labels))
+        assert self.first is not None
+        learner = Learner(settings, missing=self._missing)
+        learner.begin(self.targets.of(self.first.labels), self.first.weights.astype(np.float64))
         return learner
 
     def _settings(self) -> Settings:

@@ -32,7 +32,7 @@ def evaluate(
     stream = reading.open(files, on_error=on_error, max_errors=max_errors, trained=True)
     found = Evaluation(model.targets.loss, model.targets.outputs, model.parameter)
     for block in stream:
-        block = for_model(model.architecture, stream, model.targets, block)
+        block = for_model(model.architecture, stream, model.targets, block, model.missing)
         found.add(model.scores(block), model.targets.of(block.labels), block.weights.astype(np.float64))
     found.skipped = dict(stream.policy.counts)
     return found

@@ -218,7 +218,8 @@ class Loss(Record):
         """
         if self.probability is None:
             raise LossError(f"{self.name} loss does not predict probabilities; train with --loss logistic for these")
-        positive = self.probability(predictions)
+        with np.errstate(under="ignore"):
+            positive = self.probability(predictions)
         if self.joint:
             return positive
         if predictions.shape[1] == 1:

@@ -5,7 +5,7 @@ with `models/linear.py`; `record.py` says what a model is.
 """
 
 from surefoot.models.linear import linear
-from surefoot.models.record import STATISTICS, Architecture, ModelError, Part, Statistic
+from surefoot.models.record import STATISTICS, Architecture, ModelError, Part
 from surefoot.records.registry import find
 
 REGISTRY: dict[str, Architecture] = {architecture.name: architecture for architecture in (linear,)}
@@ -23,4 +23,4 @@ def get(name: str | Architecture) -> Architecture:
     return find(name, REGISTRY, "model", ModelError)
 
 
-__all__ = ["REGISTRY", "STATISTICS", "Architecture", "ModelError", "Part", "Statistic", "get", "linear"]
+__all__ = ["REGISTRY", "STATISTICS", "Architecture", "ModelError", "Part", "get", "linear"]

@@ -47,19 +47,9 @@ class Part:
         return not callable(self.initial) and self.initial == 0.0
 
 
-@dataclass(frozen=True)
-class Statistic:
-    """A sum over the examples in which a feature occurs, float64; where fields tell them apart, over its occurrences.
-
-    Args:
-        join: how two models' sums are joined.
-    """
-
-    join: Join = "sum"
-
-
-STATISTICS = {"count": Statistic(), "sum": Statistic(), "squares": Statistic()}
-"""Of each feature: in how many examples it occurred, Σx and Σx²; its mean and its scale follow."""
+STATISTICS = ("count", "mean", "deviations")
+"""Of each feature, over the examples in which it occurs (where fields tell them apart, over its occurrences), float64:
+how many they are, the mean x̄ of its values and Σ(x − x̄)², by which values are centred and scaled."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)

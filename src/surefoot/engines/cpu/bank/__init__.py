@@ -74,7 +74,7 @@ def settle(bank: ModelBank) -> None:
 
 def cells_of(bank: ModelBank) -> Cells:
     table = bank.table
-    return Cells(table.cells, table.sums, table.shared, table.row.statistics)
+    return Cells(table.cells, table.sums, table.shared, table.seen, table.row.statistics)
 
 
 def rows_of(examples: Examples, rows: np.ndarray) -> Rows:

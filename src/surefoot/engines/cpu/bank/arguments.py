@@ -26,6 +26,7 @@ class Cells(NamedTuple):
     cells: np.ndarray
     sums: np.ndarray
     shared: np.ndarray
+    seen: np.ndarray
     statistics: int
 
 
@@ -39,8 +40,8 @@ class Loss(NamedTuple):
 
 
 class Entries(NamedTuple):
-    """Room for one example: its values, and the same divided by their features' root mean squares; the features'
-    statistics, and what values are scaled by; numbers of lanes.
+    """Room for one example: its values, and the same centred and scaled; the features' statistics, and what values are
+    scaled by and limited to; numbers of lanes; `repeated` is scaled values of features that may occur several times.
 
     `packed` and `numbers` are one memory, for the numbers and slots of rows that are moved as vectors; `first` is the
     only row of the parts of the model.
@@ -49,9 +50,11 @@ class Entries(NamedTuple):
     values: np.ndarray
     scaled: np.ndarray
     counts: np.ndarray
-    totals: np.ndarray
-    squares: np.ndarray
+    means: np.ndarray
+    deviations: np.ndarray
     scales: np.ndarray
+    limits: np.ndarray
+    repeated: np.ndarray
     packed: np.ndarray
     numbers: np.ndarray
     slopes: np.ndarray

@@ -8,6 +8,7 @@ from typing import Any
 import numba
 import numpy as np
 
+from surefoot.engines import scaling
 from surefoot.engines.cpu import compiling
 from surefoot.engines.cpu.bank import drivers, parts, shared, slopes
 from surefoot.engines.cpu.bank.kind import BankKind
@@ -76,6 +77,7 @@ def namespace(architecture: Architecture, rules: tuple[Rule, ...], kind: BankKin
     names |= {
         "SCALE": names["scale_values" if kind.normalizes else "copy_values"],
         "SCALE_OF": names["scale_of" if kind.normalizes else "no_scale"],
+        "COUNT_IN": names["count_in" if architecture.merges_fields else "count_in_turn"],
         "CATCH_UP": names["catch_up_row" if waits else "nothing_waits"],
         "CATCH_UP_ALL": names["catch_up_all" if waits else "none_wait"],
         "NEXT": names["next_step" if waits else "no_next"],
@@ -198,7 +200,7 @@ def parts_of(architecture: Architecture, rules: tuple[Rule, ...], kind: BankKind
             "PART_WIDTH": part.width,
             "PART_BEGIN": begins[part.of],
         }
-        names["whole_vectors"] = jitted("whole_vectors", names)
+        names |= {"whole_vectors": jitted("whole_vectors", names), "PENALIZED": scaling.PENALIZED}
         names["SPREAD"] = numba.njit(copy_coefficients(len(rule.coefficient_names), copying(kind.lanes)), **INNER)
         common = in_common(rule, around)
         own = slots(common.count(False), names["copy_numbers"])

@@ -1,15 +1,15 @@
 """Several models at once, in lanes: `specialize` gives the copy of a driver for an architecture and its rules.
 
 The examples are read once for all lanes. A feature's row holds each part's numbers and slots in every lane and then
-its statistics: adjacent cache lines. The model sees each value divided by its feature's root mean square so far, so
-weights are those of such features, and no scale of the data matters to them; after Ross, Mineiro & Langford (2013),
-Normalized online learning, who divide by the maximum.
+its statistics: adjacent cache lines. The model sees each value centred and scaled by them, as `engines.scaling` says.
 
 A step gathers the rows of the features that take part side by side, part by part, lets the model's functions predict
 and compute gradients, calls each part's rule on all of its numbers in one loop, and puts the rows back. Names in
 capitals are filled in by `compiling`: those of the family `…_PARTS` call a function of `parts`, or one below, once
 for each part, in its copy for that part's rule; PART_WIDTH and PART_BEGIN say where a part lies.
 """
+
+import math
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from surefoot.engines.cpu.prefetch import prefetch, prefetch_number
 from surefoot.engines.cpu.slots import load, store
 from surefoot.engines.cpu.unrolling import to_fixed_tuple
 from surefoot.engines.cpu.vectors import AT_ONCE, put_columns, take_columns
+from surefoot.engines.scaling import FAR, FEWEST, LEAST_SQUARE, NOISE, PENALIZED
 
 # ruff: noqa: F821
 
@@ -100,7 +101,7 @@ def learn_batches(examples, edges, table, loss, predictions, entries, parts, bat
             ADD_PARTS(rows, places, size, entries.first, parts, batch.parts, lanes)
         for u in range(count):
             places[touched[u]] = -1
-            batch.scales[u] = SCALE_OF(table.sums[touched[u]], table.statistics)
+            batch.scales[u] = SCALE_OF(table.sums[touched[u]], table.statistics, table.seen[0])
         MEAN_PARTS(total if batch.mean else 1.0, count, batch.parts, lanes)
         SPREAD_PARTS(b, count, batch.parts, lanes)
         TAKE_PARTS(table, touched, count, entries.first, batch.parts, lanes)
@@ -129,8 +130,8 @@ def gather(examples, begin, end, stop, table, entries, parts, waiting, lanes):
     prefetch_next(examples, begin, end, stop, table)
     rows, values = examples.rows[begin:end], examples.values[begin:end]
     CATCH_UP_ALL(table, rows, waiting, lanes)
-    count_values(table, rows, values, entries)
-    SCALE(values.size, entries)
+    table.seen[0] += table.seen[1]
+    COUNT_IN(table, rows, values, entries)
     TAKE_PARTS(table, rows, rows.size, entries.first, parts, lanes)
 
 
@@ -150,16 +151,13 @@ def gather_vectors(examples, begin, end, stop, table, entries, parts, waiting, l
     else:
         prefetch_next(examples, begin, end, stop, table)
         CATCH_UP_ALL(table, rows, waiting, lanes)
-        columns = (entries.packed, entries.counts, entries.totals, entries.squares)
+        table.seen[0] += table.seen[1]
+        columns = (entries.packed, entries.counts, entries.means, entries.deviations)
         for e in range(0, size, AT_ONCE):
             take_columns(table.sums, rows, min(e, size - AT_ONCE), columns)
         for e in range(size):
-            x = values[e]
-            entries.values[e] = x
-            entries.counts[e] += 1.0
-            entries.totals[e] += x
-            entries.squares[e] += x * x
-        SCALE(size, entries)
+            entries.values[e] = values[e]
+        SCALE(size, entries, table.seen[0])
         TAKE_MODEL(table, entries.first, parts, lanes)
         UNPACK(entries.numbers, size, parts)
 
@@ -169,7 +167,7 @@ def put_vectors(table, rows, size, entries, parts, lanes):
         PUT_PARTS(table, rows, size, entries.first, parts, lanes)
     else:
         PACK(entries.numbers, size, parts)
-        columns = (entries.packed, entries.counts, entries.totals, entries.squares)
+        columns = (entries.packed, entries.counts, entries.means, entries.deviations)
         for e in range(0, size, AT_ONCE):
             put_columns(table.sums, rows, min(e, size - AT_ONCE), columns)
         PUT_MODEL(table, entries.first, parts, lanes)
@@ -213,28 +211,81 @@ def base_of(examples, i):
 # Statistics
 
 
-def count_values(table, rows, values, entries):
-    """Counts the values in: in float64, so that no square overflows that is one of a float32."""
+def count_in(table, rows, values, entries):
+    """Counts an example's values in, and scales them."""
     at = STATISTICS if LANE_COUNT else table.statistics
     for e in range(values.size):
-        x, row = values[e], table.sums[rows[e]]
-        row[at] += 1.0
-        row[at + 1] += x
-        row[at + 2] += x * x
-        entries.values[e], entries.counts[e], entries.squares[e] = x, row[at], row[at + 2]
+        row = table.sums[rows[e]]
+        entries.values[e] = values[e]
+        entries.counts[e], entries.means[e], entries.deviations[e] = row[at], row[at + 1], row[at + 2]
+    SCALE(values.size, entries, table.seen[0])
+    for e in range(values.size):
+        row = table.sums[rows[e]]
+        row[at], row[at + 1], row[at + 2] = entries.counts[e], entries.means[e], entries.deviations[e]
 
 
-def scale_values(size, entries):
-    """Divides values by their features' root mean squares. A feature that was always 0 stays as it is."""
+def count_in_turn(table, rows, values, entries):
+    """The same where a feature may occur several times in an example: one value after the other."""
+    at = STATISTICS if LANE_COUNT else table.statistics
+    for e in range(values.size):
+        row = table.sums[rows[e]]
+        entries.values[0] = values[e]
+        entries.counts[0], entries.means[0], entries.deviations[0] = row[at], row[at + 1], row[at + 2]
+        SCALE(1, entries, table.seen[0])
+        row[at], row[at + 1], row[at + 2] = entries.counts[0], entries.means[0], entries.deviations[0]
+        entries.repeated[e] = entries.scaled[0]
+    for e in range(values.size):
+        entries.scaled[e] = entries.repeated[e]
+
+
+def scale_values(size, entries, seen):
+    """Winsorizes, counts, centres and scales the values of features, whose statistics become those after them."""
+    counts, means, deviations, values = entries.counts, entries.means, entries.deviations, entries.values
+    beyond = False
     for e in range(whole_vectors(size)):
-        squares = entries.squares[e]
-        scale = np.sqrt(entries.counts[e] / squares) if squares > 0.0 else 1.0
-        entries.scales[e], entries.scaled[e] = scale, F(entries.values[e] * scale)
-
-
-def copy_values(size, entries):
+        count, mean, spread = counts[e], means[e], deviations[e]
+        centred = count + 1.0 >= seen and spread > count * (NOISE * mean) * (NOISE * mean)
+        way = values[e] - (mean if centred else 0.0)
+        squares = spread if centred else spread + count * mean * mean
+        # Without a division, and so only nearly as exact as below.
+        beyond |= count >= FEWEST and way * way * count > 0.999 * squares * max(FAR * FAR, count)
+    if beyond:
+        for e in range(size):
+            count, mean, spread = counts[e], means[e], deviations[e]
+            centred = count + 1.0 >= seen and spread > count * (NOISE * mean) * (NOISE * mean)
+            center = mean if centred else 0.0
+            way = values[e] - center
+            squares = spread if centred else spread + count * mean * mean
+            most = squares * max(FAR * FAR, count) / max(count, 1.0)
+            entries.limits[e] = np.inf
+            if count >= FEWEST and way * way > most > 0.0:
+                values[e] = center + math.copysign(np.sqrt(most), way)
+                entries.limits[e] = FAR
     for e in range(whole_vectors(size)):
-        entries.scales[e], entries.scaled[e] = 1.0, F(entries.values[e])
+        count, before, x = counts[e] + 1.0, means[e], values[e]
+        way = x - before
+        mean = before + way / count
+        spread = deviations[e] + way * (x - mean)
+        centred = count >= seen and spread > count * (NOISE * mean) * (NOISE * mean)
+        squares = spread if centred else spread + count * mean * mean
+        scale = np.sqrt(count / max(squares, count * LEAST_SQUARE))
+        counts[e], means[e], deviations[e], entries.scales[e] = count, mean, spread, scale
+        entries.scaled[e] = F((x - (mean if centred else 0.0)) * scale)
+    if beyond:
+        for e in range(size):
+            limit = F(entries.limits[e])
+            entries.scaled[e] = min(max(entries.scaled[e], -limit), limit)
+
+
+def copy_values(size, entries, seen):
+    """Counts values, which stay as they are."""
+    counts, means, deviations, values = entries.counts, entries.means, entries.deviations, entries.values
+    for e in range(whole_vectors(size)):
+        counts[e] += 1.0
+        way = values[e] - means[e]
+        means[e] += way / counts[e]
+        deviations[e] += way * (values[e] - means[e])
+        entries.scales[e], entries.scaled[e] = 1.0, F(values[e])
 
 
 def whole_vectors(numbers):
@@ -242,12 +293,15 @@ def whole_vectors(numbers):
     return (numbers + VECTOR - 1) // VECTOR * VECTOR
 
 
-def scale_of(row, at):
-    """What a feature's values are multiplied by: 1 over their root mean square so far, 1 where that is 0."""
-    return np.sqrt(row[at] / row[at + 2]) if row[at + 2] > 0.0 else 1.0
+def scale_of(row, at, seen):
+    """What a feature's values are multiplied by."""
+    count, mean, spread = row[at], row[at + 1], row[at + 2]
+    centred = count >= seen and spread > count * (NOISE * mean) * (NOISE * mean)
+    squares = spread if centred else spread + count * mean * mean
+    return np.sqrt(count / max(squares, count * LEAST_SQUARE)) if count > 0.0 else 1.0
 
 
-def no_scale(row, at):
+def no_scale(row, at, seen):
     return 1.0
 
 
@@ -342,7 +396,7 @@ def catch_up_row(table, j, waiting, lanes):
     """Makes a feature's row what it would be after the steps in which it did not occur."""
     until = waiting.now[0] - 1
     if waiting.last[j] < until:
-        scale = SCALE_OF(table.sums[j], table.statistics)
+        scale = min(SCALE_OF(table.sums[j], table.statistics, table.seen[0]), PENALIZED)
         WAIT_PARTS(table.cells[j], scale, waiting.last[j], until, waiting.starts, waiting.parts, lanes)
     waiting.last[j] = waiting.now[0]
 

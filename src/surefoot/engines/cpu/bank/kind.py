@@ -13,7 +13,7 @@ class BankKind:
     Attributes:
         dtype: of the numbers, "float32" or "float64".
         lanes: how many models learn at once, where that is known when compiling; 0 for any number.
-        normalizes: values are divided by their features' root mean squares.
+        normalizes: values are centred and scaled, see `engines.scaling`.
         averages: averages of the iterates are kept.
         parts: what is done around each part's rule, in the order of the parts.
         fields, bases: whether examples have them.

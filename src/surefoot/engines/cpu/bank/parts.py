@@ -6,6 +6,7 @@ from surefoot.engines.cpu.bank.drivers import whole_vectors
 from surefoot.engines.cpu.drivers.coordinate import step_coordinate
 from surefoot.engines.cpu.slots import load, not_finite, store
 from surefoot.engines.cpu.vectors import copy_numbers
+from surefoot.engines.scaling import PENALIZED
 
 # ruff: noqa: F821
 
@@ -103,7 +104,7 @@ def penalties_part(scales, b, size, part, lanes):
     """Penalties of the features' own numbers as penalties of those of scaled features."""
     kept, span = part.keep[min(b, part.keep.shape[0] - 1)], PART_WIDTH * lanes
     for e in range(size):
-        scale = F(scales[e])
+        scale = F(min(scales[e], PENALIZED))
         for m in range(span):
             part.penalties[0, e * span + m] = part.l1 * scale
             part.penalties[1, e * span + m] = part.l2 * (scale * scale)

@@ -6,7 +6,7 @@ import pathlib
 from collections.abc import Callable
 
 from surefoot import losses
-from surefoot.engines import feature_table
+from surefoot.engines import feature_table, scaling
 from surefoot.engines.cpu.bank.kind import BankKind
 from surefoot.engines.cpu.specialize import engine_fingerprint, is_backed
 from surefoot.engines.cpu.specialize import made_of as parts_made_of
@@ -22,7 +22,7 @@ SOURCES = ("arguments", "compiling", "drivers", "parts", "shared", "slopes")
 @functools.cache
 def bank_fingerprint() -> str:
     """Stands for the files that kernels of banks are compiled from, besides the records'."""
-    files = [pathlib.Path(feature_table.__file__)]
+    files = [pathlib.Path(str(module.__file__)) for module in (feature_table, scaling)]
     files += [pathlib.Path(__file__).with_name(f"{name}.py") for name in SOURCES]
     slopes = [(fingerprint(loss.slope), loss.joint) for loss in losses.CODES]
     return digest(engine_fingerprint(), slopes, *(file.read_bytes() for file in files))

@@ -109,8 +109,8 @@ def entries_of(bank: ModelBank, longest: int) -> Entries:
     f = bank.dtype
     of_lanes = np.empty(bank.lanes, f), np.empty(bank.lanes), np.empty(bank.lanes, f)
     room = longest + VECTOR
-    values, counts, totals, squares, scales, packed = np.zeros((6, room))
-    of_features = np.zeros(room, f), counts, totals, squares, scales, packed, packed.view(f)
+    values, counts, means, deviations, scales, limits, repeated, packed = np.zeros((8, room))
+    of_features = np.zeros(room, f), counts, means, deviations, scales, limits, repeated, packed, packed.view(f)
     return Entries(values, *of_features, *of_lanes, first=np.zeros(1, np.int64))
 
 
