@@ -9,6 +9,7 @@ from surefoot.optim.adam import Adam, AdamW, NAdam, Yogi
 from surefoot.optim.backward import step_in_backward
 from surefoot.optim.classes import FTRL, SGD, Adadelta, Adagrad, RMSprop
 from surefoot.optim.first_batch import start_from_gradients
+from surefoot.optim.from_torch import from_torch
 from surefoot.optim.gradients import clip_grad_norm_, clip_grad_value_
 from surefoot.optim.group import Beyond
 from surefoot.optim.optimizer import RuleOptimizer
@@ -27,6 +28,7 @@ __all__ = [
     "Yogi",
     "clip_grad_norm_",
     "clip_grad_value_",
+    "from_torch",
     "start_from_gradients",
     "step_in_backward",
 ]
