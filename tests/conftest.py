@@ -4,6 +4,7 @@ import gc
 import signal
 
 import pytest
+import torch
 from hypothesis import settings
 
 from surefoot import threads
@@ -33,6 +34,15 @@ def pytest_collection_finish():
     gc.freeze()
     gc.set_threshold(10_000, 10, 20)
     gc.enable()
+
+
+@pytest.fixture
+def one_thread():
+    """For models that are so small that several threads would wait for each other most of the time."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture

@@ -2,36 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
 
 from surefoot import optim
 from surefoot.optim import RuleOptimizer
-from surefoot.optim.group import HINTS
-
-
-class Adagrad(optim.Adagrad):
-    """Without state of its own before the first step: it gets torch's."""
-
-    starts_with_memory = False
-
-
-COUNTERPARTS: Mapping[type, Callable[..., RuleOptimizer]] = {
-    torch.optim.SGD: optim.SGD,
-    torch.optim.Adagrad: Adagrad,
-    torch.optim.RMSprop: optim.RMSprop,
-    torch.optim.Adadelta: optim.Adadelta,
-    torch.optim.Adam: optim.Adam,
-    torch.optim.AdamW: optim.AdamW,
-    torch.optim.NAdam: optim.NAdam,
-    torch.optim.SparseAdam: optim.Adam,
-}
-"""For a class of torch.optim, the one here that takes its steps."""
-
-LOW_PRECISION = (torch.bfloat16, torch.float16)
+from surefoot.optim.from_torch import COUNTERPARTS, counterpart_of, groups_of, tensors_of
 
 
 class Adopted(NamedTuple):
@@ -72,9 +49,8 @@ def adopted(optimizer: Any, caller: str) -> Adopted:
     inner, path = unwrapped(optimizer)
     if isinstance(inner, RuleOptimizer):
         return Adopted(inner, inner, path)
-    for kind in type(inner).__mro__:
-        if kind in COUNTERPARTS:
-            return Adopted(inner, counterpart(inner, COUNTERPARTS[kind]), path)
+    if (kind := counterpart_of(inner)) is not None:
+        return Adopted(inner, seen(inner, kind), path)
     theirs = ", ".join(kind.__name__ for kind in COUNTERPARTS)
     raise TypeError(
         f"{caller} takes an optimizer of surefoot.optim, one of torch.optim's {theirs}, or a wrapper with such an "
@@ -82,34 +58,19 @@ def adopted(optimizer: Any, caller: str) -> Adopted:
     )
 
 
-def counterpart(theirs: torch.optim.Optimizer, kind: Callable[..., RuleOptimizer]) -> RuleOptimizer:
+class Adagrad(optim.Adagrad):
+    """Without state of its own before the first step: it gets torch's."""
+
+    starts_with_memory = False
+
+
+def seen(theirs: torch.optim.Optimizer, kind: Any) -> RuleOptimizer:
     """An optimizer of Surefoot with the parameters, the settings and the tensors of the state of torch's."""
-    groups = []
-    for group in theirs.param_groups:
-        kept = {key: value for key, value in group.items() if key in kind_takes(kind) and key not in HINTS}
-        kept |= {key: group[key] for key in ("param_names", "initial_lr", "max_lr") if key in group}
-        types = {tensor.dtype for p in group["params"] for tensor in tensors_of(theirs, p).values()}
-        kept["state_dtype"] = next((dtype for dtype in LOW_PRECISION if dtype in types), None)
-        lazy = "touched" if isinstance(theirs, torch.optim.SparseAdam) else "exact"
-        groups.append(kept | {"params": list(group["params"]), "nonfinite": "propagate", "lazy": lazy})
-    seen = kind(groups)
+    mine = (Adagrad if kind is optim.Adagrad else kind)(groups_of(theirs, kind))
     for group in theirs.param_groups:
         for parameter in group["params"]:
             if tensors := tensors_of(theirs, parameter):
-                seen.state[parameter] = tensors
+                mine.state[parameter] = tensors
             else:
-                seen.state.pop(parameter, None)
-    return seen
-
-
-def kind_takes(kind: Callable[..., RuleOptimizer]) -> set[str]:
-    """The names of the settings that a class has from torch's."""
-    return set(kind([torch.nn.Parameter(torch.zeros(1))]).defaults)
-
-
-def tensors_of(optimizer: torch.optim.Optimizer, parameter: Tensor) -> dict[str, Any]:
-    """The state of a parameter: its tensors, with the number of steps as one."""
-    state = dict(optimizer.state.get(parameter, {}))
-    if "step" in state:
-        state["step"] = torch.as_tensor(float(state["step"]))
-    return {key: value for key, value in state.items() if isinstance(value, Tensor)}
+                mine.state.pop(parameter, None)
+    return mine

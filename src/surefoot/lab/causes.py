@@ -1,7 +1,7 @@
 """The one verdict on a run: what is worst, what causes it, and the change that cures it.
 
 A cause is found by trying: the next step is computed as it is, and with one thing changed (without weight decay, at the
-highest learning rate so far, with the memory of a first step, stored without rounding).
+highest learning rate so far, with the memory that the present gradient alone would have made).
 """
 
 from __future__ import annotations
@@ -12,14 +12,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
-
 from surefoot.lab.adopting import Adopted
 from surefoot.lab.findings import Case
 from surefoot.lab.motion import DECAYS, Motion, altered
+from surefoot.lab.rates import FALLEN, Rate
 from surefoot.lab.remedies import TARGET, Remedies, Remedy
+from surefoot.lab.scales import EXPLODED, Weights, root_mean_square, weights_of
+from surefoot.optim.conversion import weight_of_square
 
-SLOWEST, FASTEST = 1e-5, 1.0
+SLOWEST, FASTEST = 1e-5, 0.6
 """The band: ‖update‖/‖parameter‖ of a step, below which a parameter stands still, and above which a run diverges."""
 
 TARGET_OF_FAST = 1e-2
@@ -31,17 +32,11 @@ AS_FAR_AGAIN = 0.01
 OUTLIER = 1e-3
 """A parameter this many times slower than the run is judged by itself; otherwise, most coordinates count."""
 
+FEW = 10
+"""Coordinates, of fewer than which a single gradient does not tell what gradients are like."""
+
 WARM_UP = 10
 """Steps before which a run is not said to diverge, to have decayed or to have missed coordinates."""
-
-LARGE_WEIGHTS = 100.0
-"""Root mean square of a weight matrix, times the root of its inputs, above which steps made it too large."""
-
-OF_WEIGHTS = 0.01
-"""The share of such weights that a first step at the present rate is at least."""
-
-EXPLODED = 1e6
-"""Root mean square of a parameter, above which gradients are not finite because of it."""
 
 FORGETS, SHRINKS = 0.05, 2.0
 """Weight decay eats a parameter that it shortens by this share in a step, or by more than this times the gradient."""
@@ -55,11 +50,8 @@ UNVISITED = ((0.8, 2), (0.5, 5))
 RESTING = 0.1
 """The share of a gradient's norm that coordinates which do not move have at least, unless they have converged."""
 
-FALLEN, SCHEDULED = 10.0, 1000.0
-"""How many times below its highest a learning rate has decayed; a scheduler may also be warming up."""
-
 DOMINATED = 10.0
-"""How many times smaller present gradients are than those that the memory is of."""
+"""How many times as long a step would be, if all gradients so far had been the present one, for a memory of others."""
 
 CONVERGED = 1e-4
 """‖gradient‖·‖parameter‖, the change of the loss if parameters doubled, below which there is nothing left to do."""
@@ -109,6 +101,15 @@ def percent(share: float | None) -> str:
     return f"{100 * share:.3g} %"
 
 
+def below(value: float, bound: float) -> str:
+    """In as few digits as show that it is below a bound.
+
+    >>> below(2.34e-6, 1e-5), below(9.999e-6, 1e-5)
+    ('2.3e-06', '9.999e-06')
+    """
+    return next((text for digits in range(2, 16) if float(text := f"{value:.{digits}g}") < bound), f"{value:g}")
+
+
 def listed(names: Sequence[str]) -> str:
     """One line, however many names.
 
@@ -147,9 +148,10 @@ class Judge:
         self.cases, self.remedies = cases, remedies
         self.moving = [(case, case.motion) for case in cases if case.motion is not None and case.motion.having]
         self.update = math.hypot(*(motion.update for _, motion in self.moving))
-        self.parameter = math.hypot(*(motion.parameter for _, motion in self.moving))
+        self.parameter = math.hypot(*(motion.length for _, motion in self.moving))
+        self.weights = weights_of(cases)
         # What the loss would change by, to first order, if all of the parameters were doubled.
-        self.slope = sum(motion.gradient * motion.parameter for _, motion in self.moving)
+        self.slope = sum(motion.gradient * motion.length for _, motion in self.moving)
 
     @property
     def pace(self) -> float:
@@ -164,16 +166,15 @@ class Judge:
     def not_finite(self) -> Verdict | None:
         lost = [case for case in self.cases if not math.isfinite(case.finding.parameter_norm)]
         if lost:
-            names = listed(named(lost))
-            what = f"{names}: values are not finite; the run has diverged."
-            return Verdict("not finite", "rate", named(lost), what, self.remedies.start_again(lost, 0.1))
+            what = f"{listed(named(lost))}: values are not finite; the run has diverged."
+            return Verdict("not finite", "rate", named(lost), what, self.start_again(lost))
         bad = [case for case in self.cases if skipped(case) > SKIPPED]
         if not bad:
             return None
-        exploded = [case for case in bad if mean_size(case) > EXPLODED]
+        exploded = [case for case in bad if root_mean_square(case) > EXPLODED]
         if exploded:
             what = f"{listed(named(exploded))}: so large that gradients are not finite; the run has diverged."
-            return Verdict("not finite", "rate", named(exploded), what, self.remedies.start_again(exploded, 0.1))
+            return Verdict("not finite", "rate", named(exploded), what, self.start_again(exploded))
         share = max(map(skipped, bad))
         what = f"{listed(named(bad))}: up to {percent(share)} of the gradient is not finite, or its square is not."
         storage = all(case.finding.dtype == "float16" for case in bad)
@@ -181,17 +182,49 @@ class Judge:
         return Verdict("not finite", "storage" if storage else "gradient", named(bad), what, remedy)
 
     def diverges(self) -> Verdict | None:
+        alone = len(self.weights) == 1
         fast = [case for case, motion in self.moving if (motion.pace or 0) > FASTEST and warm(case)]
         if fast and self.pace > FASTEST:
             what = f"{listed(named(fast))}: a step is {self.pace:.2g} times as long as the parameters."
-            return Verdict("diverges", "rate", named(fast), what, self.remedies.rate(fast, TARGET_OF_FAST / self.pace))
-        large = [(case, factor) for case in self.cases if warm(case) and (factor := too_large(case)) is not None]
-        if not large:
+            # What is linear in its parameters comes back from anywhere; the curvature of networks has changed.
+            slower = min(TARGET_OF_FAST / self.pace, self.new_start(fast)) if alone else 0.0
+            remedy = self.remedies.rate(fast, slower) if alone else self.start_again(fast)
+            return Verdict("diverges", "rate", named(fast), what, remedy)
+        kept = [weights for weights in self.weights if warm(weights.case)]
+        fastest = max((weights.pace for weights in kept), default=0.0)
+        large = [weights for weights in kept if weights.is_large(alone, fastest)]
+        steep = [weights for weights in kept if weights.is_steep()]
+        still = [weights for weights in kept if weights.first >= 1 and not alone and self.is_cut_off()]
+        found = large or steep or still
+        if not found:
             return None
-        names = named([case for case, _ in large])
-        what = f"{listed(names)}: the weights have become as large as steps at this rate make them."
-        factor = min(factor for _, factor in large)
-        return Verdict("diverges", "rate", names, what, self.remedies.start_again([case for case, _ in large], factor))
+        worst, names = max(found, key=lambda weights: weights.size), named([weights.case for weights in found])
+        uphill = max(weights.uphill for weights in found)
+        why = (
+            f"the weights have grown to {worst.size:.2g} times 1/√inputs"
+            if large
+            else f"the loss would fall by {uphill:.2g} if the weights were shortened to nothing"
+            if steep
+            else "no weight matrix has a gradient any more"
+        )
+        what = f"{listed(names)}: {why}; a first step at this rate is {worst.first:.2g} times 1/√inputs."
+        return Verdict("diverges", "rate", names, what, self.start_again([weights.case for weights in found]))
+
+    def is_cut_off(self) -> bool:
+        """Whether gradients reach biases alone: all hidden units are dead."""
+        return bool(self.moving) and all(len(case.finding.shape) < 2 for case, _ in self.moving)
+
+    def new_start(self, cases: Sequence[Case]) -> float:
+        """By what to multiply the learning rates of the groups of these parameters for a new start."""
+        groups = {case.group for case in cases}
+        tightest: dict[int, Weights] = {}
+        for weights in sorted(self.weights, key=lambda weights: weights.natural, reverse=True):
+            tightest[weights.case.group] = weights
+        return min((weights.new_start for group, weights in tightest.items() if group in groups), default=0.1)
+
+    def start_again(self, cases: Sequence[Case]) -> Remedy:
+        """The rate for a new start, and a tenth at most of that with which the run diverged."""
+        return self.remedies.start_again(cases, min(self.new_start(cases), 0.1))
 
     def shrinks(self) -> Verdict | None:
         found = [(case, decay) for case, motion in self.moving if (decay := Decay.of(case, motion)).eats(case)]
@@ -203,6 +236,10 @@ class Judge:
             f"{listed(named(eaten))}: weight decay takes {percent(worst.share)} of the parameter in a step, "
             f"{worst.against:.2g} times what its gradient adds."
         )
+        groups = {case.group for case in eaten}
+        if too_fast := [weights for weights in self.weights if weights.first >= 1 and weights.case.group in groups]:
+            what += f" A first step at this rate is {too_fast[0].first:.2g} times 1/√inputs."
+            return Verdict("shrinks", "rate", named(eaten), what, self.start_again(eaten))
         return Verdict("shrinks", "decay", named(eaten), what, self.remedies.decay(eaten, worst.cure))
 
     def stands_still(self) -> Verdict | None:
@@ -210,21 +247,22 @@ class Judge:
             return None
         # A parameter on which the loss hardly depends any more has converged.
         least = CONVERGED * max(self.slope, 1.0) / max(len(self.moving), 1)
-        steep = [(case, motion) for case, motion in self.moving if motion.gradient * motion.parameter > least]
+        steep = [(case, motion) for case, motion in self.moving if motion.gradient * motion.length > least]
         rests = [rest for case, motion in steep if (rest := Rest.of(case, motion)) is not None]
         having = sum(motion.having for _, motion in self.moving)
         alone = sum(rest.having for rest in rests) < having / 2
         if alone:
-            rests = [rest for rest in rests if rest.pace < OUTLIER * self.pace or rest.partly]
+            rests = [rest for rest in rests if rest.is_outlier(self.pace) or rest.partly]
         if not rests:
             return None
         cause = Counter(rest.cause for rest in rests).most_common(1)[0][0]
         rests = [rest for rest in rests if rest.cause == cause]
         still = [rest.case for rest in rests]
-        pace = float(np.median([rest.pace for rest in rests]))
+        lengths = [rest.case.motion.length for rest in rests if rest.case.motion]
+        pace = math.hypot(*(rest.pace * each for rest, each in zip(rests, lengths, strict=True))) / math.hypot(*lengths)
         moves = f"a step moves {percent(rests[0].partly)} of the coordinates by nothing"
         if not rests[0].partly:
-            moves = f"a step moves a parameter by {pace:.1g} of its size"
+            moves = f"a step moves a parameter by {below(pace, SLOWEST)} of its size"
         factor = TARGET / pace if pace else math.inf
         remedy = {
             "rate": lambda: self.remedies.rate(still, factor, alone),
@@ -234,7 +272,7 @@ class Judge:
         return Verdict("stands still", cause, named(still), f"{listed(named(still))}: {moves}; {WHY[cause]}.", remedy)
 
     def frozen(self) -> Verdict | None:
-        lost = [case for case, motion in self.moving if (motion.lost or 0) > FROZEN]
+        lost = [case for case, motion in self.moving if (motion.lost or 0) > FROZEN and not is_scheduled(case)]
         if not lost or self.has_converged():
             return None
         share = max(case.motion.lost or 0 for case in lost if case.motion)
@@ -272,8 +310,21 @@ class Judge:
         if self.has_converged():
             what = f"Nothing to do: the gradients have vanished (‖gradient‖·‖parameter‖ = {self.slope:.1g})."
             return Verdict("healthy", None, [], what)
-        what = f"Nothing to do: a step is {self.pace:.1g} times as long as the parameters."
-        return Verdict("healthy", None, [], what)
+        what = f"Nothing to do: a step is {self.pace:.2g} times as long as the parameters"
+        if self.moving and self.pace < SLOWEST:
+            what = f"Nothing to do: a step is {below(self.pace, SLOWEST)} times as long as the parameters"
+            what += f", which is below the band of {SLOWEST:g} to {FASTEST:g}, but {self.why_slow()}"
+        return Verdict("healthy", None, [], f"{what}.")
+
+    def why_slow(self) -> str:
+        """Why steps that are shorter than the band has it are in order."""
+        fallen = max(Rate.of(case).fallen for case, _ in self.moving)
+        if fallen > FALLEN:
+            return f"a schedule has set the learning rate {fallen:.2g} times below its highest"
+        steps = max(case.finding.steps or 0 for case, _ in self.moving)
+        if self.pace * steps >= AS_FAR_AGAIN:
+            return f"{steps} steps again move them by {percent(self.pace * steps)}"
+        return "most of them move, or their gradients have vanished"
 
 
 # What counts as a fault
@@ -301,11 +352,6 @@ def skipped(case: Case) -> float:
     return max(case.finding.skipped or 0.0, so_far)
 
 
-def mean_size(case: Case) -> float:
-    """The root mean square of a parameter."""
-    return case.finding.parameter_norm / math.sqrt(max(case.view.size, 1))
-
-
 def is_missed(case: Case) -> bool:
     """Whether many coordinates were never visited, in steps that could have visited all of them."""
     if not case.finding.never_visited or not warm(case):
@@ -315,17 +361,13 @@ def is_missed(case: Case) -> bool:
     return any(case.finding.never_visited > share and passes >= least for share, least in UNVISITED)
 
 
-def too_large(case: Case) -> float | None:
-    """By what to multiply a rate with which normalized steps are as large as the weights they have blown up."""
-    view, shape = case.view, case.finding.shape
-    if len(shape) < 2 or not any(slot.kind == "scale" for slot in view.step.rule.slots.values()):
-        return None
-    inputs, weights = max(view.size // max(shape[0], 1), 1), mean_size(case)
-    if weights * math.sqrt(inputs) <= LARGE_WEIGHTS:
-        return None
-    first = view.motion(fresh=True, unit=True)
-    moved = first.update / math.sqrt(max(first.having, 1))
-    return 0.1 / (moved * math.sqrt(inputs)) if moved > OF_WEIGHTS * weights else None
+def is_scheduled(case: Case) -> bool:
+    """Whether updates are lost because a schedule has set a small rate for now."""
+    rate = Rate.of(case)
+    if rate.fallen <= FALLEN:
+        return False
+    at_highest = case.view.motion(altered(case.view.step, lr=rate.highest, lr_decay=0.0))
+    return (at_highest.lost or 0.0) <= FROZEN
 
 
 @dataclass
@@ -382,6 +424,10 @@ class Rest:
     cause: str
     partly: float | None = None
 
+    def is_outlier(self, pace: float) -> bool:
+        """Whether it is much slower than the run, and not only because one gradient happens to be small."""
+        return self.pace < OUTLIER * pace and (self.cause != "memory" or self.having >= FEW)
+
     @classmethod
     def of(cls, case: Case, motion: Motion) -> Rest | None:
         """What there is to say of a parameter; None if it moves, or stands still by its schedule."""
@@ -391,56 +437,17 @@ class Rest:
         is_slow = motion.pace < SLOWEST and (steps is None or motion.pace * steps < AS_FAR_AGAIN)
         if is_slow:
             rate = Rate.of(case)
-            pace = motion.pace or rate.pace_at_highest(case) / rate.fallen
-            if rate.has_decayed(case) and rate.pace_at_highest(case) >= SLOWEST:
-                return cls(case, motion.having, pace, "decay")
-            if 1 < rate.fallen < SCHEDULED and rate.pace_at_highest(case) >= SLOWEST:
-                return None  # for now: its scheduler warms up, or has nearly ended
+            fastest = rate.pace_at_highest(case)
+            pace = motion.pace or fastest / rate.fallen
+            if rate.fallen > 1 and fastest >= SLOWEST:
+                # Otherwise its scheduler warms up, or has come to its end.
+                has_decayed = warm(case) and rate.has_decayed(steps, rate.highest * SLOWEST / fastest)
+                return cls(case, motion.having, pace, "decay") if has_decayed else None
             return cls(case, motion.having, pace, "memory" if remembers_larger(case, pace) else "rate")
         matters = motion.resting > RESTING * motion.gradient
-        if still > FROZEN and matters and has_squares(case) and (case.view.motion(fresh=True).frozen or 0) < still / 2:
+        if still > FROZEN and matters and has_squares(case) and (case.view.motion(steady=True).frozen or 0) < still / 2:
             return cls(case, motion.having, motion.pace, "memory", still)
         return None
-
-
-@dataclass
-class Rate:
-    """The learning rate, compared with its past.
-
-    Attributes:
-        now: of the next step.
-        highest: the highest so far, as far as it is known.
-        fallen: how many times below that it is.
-        is_known: whether its past is known: a scheduler does not tell whether it warms up or ends.
-    """
-
-    now: float
-    highest: float
-    is_known: bool
-
-    @classmethod
-    def of(cls, case: Case) -> Rate:
-        step, t, group = case.view.step, case.view.t, case.settings
-        now = float(step.lr(t + 1)) / (1 + t * step.hyper.get("lr_decay", 0.0))
-        past = [now, now * (1 + t * step.hyper.get("lr_decay", 0.0))]
-        if callable(step.hyper["lr"]):
-            past += [float(step.lr(int(k))) for k in np.unique(np.geomspace(1, t + 1, 50).astype(int))]
-        known = max(past)
-        factor = float(group.get("lr_factor", 1.0))
-        scheduled = [float(group[key]) * factor for key in ("initial_lr", "max_lr") if key in group and not past[2:]]
-        return cls(now, max([known, *scheduled]), known > FALLEN * now)
-
-    @property
-    def fallen(self) -> float:
-        return self.highest / self.now if self.now else math.inf
-
-    def has_decayed(self, case: Case) -> bool:
-        return self.highest > 0 and warm(case) and self.fallen >= (FALLEN if self.is_known else SCHEDULED)
-
-    def pace_at_highest(self, case: Case) -> float:
-        """‖update‖/‖parameter‖ at the highest learning rate."""
-        step = altered(case.view.step, lr=self.highest, lr_decay=0.0)
-        return case.view.motion(step, exact=True).pace or 0.0
 
 
 def has_squares(case: Case) -> bool:
@@ -449,11 +456,13 @@ def has_squares(case: Case) -> bool:
 
 
 def remembers_larger(case: Case, pace: float) -> bool:
-    """Whether a parameter would move if its memory were that of a first step."""
+    """Whether a parameter would move if its memory were of gradients as large as the present one."""
     if not has_squares(case):
         return False
-    view, rate = case.view, Rate.of(case)
-    first = view.motion(altered(view.step, lr=rate.now, lr_decay=0.0), fresh=True).pace or 0.0
-    # AdaGrad's sum grows with every gradient: only what goes beyond is of larger ones.
-    usual = math.sqrt(view.t) if view.step.rule.lazy_exact else 1.0
-    return first >= SLOWEST and first > DOMINATED * usual * pace
+    view = case.view
+    step = altered(view.step, lr=Rate.of(case).now, lr_decay=0.0)
+    if any(weight_of_square(step, slot, 1) for slot in step.rule.slots):
+        as_present = view.motion(step, steady=True, exact=True).pace or 0.0
+    else:
+        as_present = (view.motion(step, fresh=True).pace or 0.0) / math.sqrt(view.t)
+    return as_present >= SLOWEST and as_present > DOMINATED * pace

@@ -201,17 +201,23 @@ def diagnose(optimizer: Any, model: torch.nn.Module | None = None) -> Diagnosis:
     The verdict is the first of these that holds:
 
     - not finite: a parameter is not finite, or more than 0.1 % of the coordinates were skipped;
-    - diverges: after 10 steps, the update is longer than the parameters (‖update‖/‖parameter‖ > 1, the upper end of the
-      band); or the root mean square of a weight matrix exceeds 100/√inputs, of which a first step at this rate is 1 %
-      or more;
+    - diverges: after 10 steps, ‖update‖/‖parameter‖ exceeds 0.6, the upper end of the band. Or steps have made a weight
+      matrix large: its root mean square exceeds 12/√inputs, and a step moves one of the matrices by 15 %, or a first
+      step at this rate, along gradients of one, exceeds both 1/√inputs and 1 % of it (and the next step 0.5 %, where it
+      is the only matrix, whose right values may be large); or it exceeds 5/√inputs, and the next step moves it by 15 %,
+      and a first one by 1/√inputs. Or a first step exceeds 1/√inputs and 10 % of it, and gradient · parameter, by which
+      the loss would fall if it were shortened to nothing, exceeds 3. Or a first step exceeds 1/√inputs, and no weight
+      matrix has a gradient any more. (For 1/√inputs, 0.1 is taken where that is more);
     - shrinks: weight decay takes more than 5 % of a parameter in a step and half of what its gradient adds; or more
-      than twice that, and half of the parameter in as many steps as were taken;
+      than twice that, and half of the parameter in as many steps as were taken. The cause is the rate, if a first step
+      exceeds 1/√inputs, else the decay;
     - stands still: ‖update‖/‖parameter‖ is below 1e-5, the lower end of the band, and as many steps again would not
       move the parameter by 1 %. This holds for half of the coordinates with a gradient, or for a parameter that is
       1,000 times slower than the run; or more than 20 % of its coordinates do not move because of their state. The
-      cause is decay, if the learning rate is 10 times below its highest (1,000 times, if a scheduler set it, which may
-      be warming up) and high enough there; memory, if the state is of gradients 10 times as large as the present ones;
-      else the rate;
+      cause is decay, if the learning rate is 10 times below its highest, where steps were long enough, and was too low
+      half of the steps ago (if a scheduler of torch set it, whose past is not known: 1e6 times below, and more than the
+      square of the steps, which is the end of a cosine); memory, if steps were 10 times as long with the state that the
+      present gradient alone would have made; else the rate. A rate that a schedule has set low is in order;
     - frozen: more than 20 % of the updates of a parameter round to nothing where it is stored, though not in the type
       of the arithmetic;
     - saturated: in a state of 16 bits, more than half of the squared gradients round to nothing;
@@ -220,7 +226,9 @@ def diagnose(optimizer: Any, model: torch.nn.Module | None = None) -> Diagnosis:
 
     A run has converged if ‖gradient‖·‖parameter‖, by which the loss would change if parameters doubled, is below 1e-4
     in total: then there is nothing to do where parameters stand still. Norms are over the coordinates that have a
-    gradient. Remedies lead to ‖update‖/‖parameter‖ = 1e-3, or 1e-2 if it was too large.
+    gradient; a matrix 100 times smaller than 1/√inputs is compared with that. A loss of the order of one is assumed.
+    Remedies lead to ‖update‖/‖parameter‖ = 1e-3; for a new start, to steps of 0.02/√inputs along gradients of one
+    (0.1/√inputs for rules that do not divide by the size of gradients).
 
     Args:
         optimizer: one of Surefoot; SGD, Adagrad, RMSprop, Adadelta, Adam, AdamW, NAdam or SparseAdam of torch.optim; or

@@ -20,6 +20,7 @@ from surefoot.engines.cpu import merge
 from surefoot.engines.numerics import ARITHMETIC, decode, encode
 from surefoot.engines.settings import Settings
 from surefoot.engines.state import State
+from surefoot.optim.conversion import weight_of_square, weight_of_velocity
 from surefoot.optim.memory import Memory, array, is_aligned, local, own_gradient, rows_of, storage
 
 SAMPLE = 1 << 20
@@ -27,6 +28,9 @@ SAMPLE = 1 << 20
 
 BLOCK = 1 << 18
 """Coordinates whose next step is computed at a time."""
+
+NEARLY_ZERO = 0.01
+"""The share of 1/√inputs below which weights are as good as zero."""
 
 DERIVED = [name for name, value in vars(Settings).items() if isinstance(value, functools.cached_property)]
 """What Settings have computed from what they were given."""
@@ -58,6 +62,10 @@ class Motion(NamedTuple):
         resting: the norm of the gradient over those of them whose update is nothing in the type of the arithmetic.
         update_norm: over all coordinates of the gradient: velocities also move those whose gradient is zero.
         shrinkage: the share of itself by which the update shortens the parameter; negative if it grows.
+        uphill: gradient · parameter, by which the loss would fall if the parameter were shortened to nothing, to first
+            order; at least this much, if the loss is convex.
+        length: with what the update is compared: the norm of the parameter, or of a matrix of 1/√inputs, where that is
+            100 times as long, as after a start from zeros.
     """
 
     having: float
@@ -71,11 +79,13 @@ class Motion(NamedTuple):
     resting: float
     update_norm: float
     shrinkage: float
+    uphill: float
+    length: float
 
     @property
     def pace(self) -> float | None:
-        """‖update‖/‖parameter‖; None without a gradient or if the parameter is zero."""
-        return self.update / self.parameter if self.having and self.parameter > 0 else None
+        """‖update‖/‖parameter‖; None without a gradient or if a vector is zero."""
+        return self.update / self.length if self.having and self.length > 0 else None
 
 
 class View:
@@ -145,7 +155,7 @@ class View:
         return taken[0][::every], taken[1][::every]
 
     def motion(
-        self, step: Settings | None = None, fresh: bool = False, exact: bool = False, unit: bool = False
+        self, step: Settings | None = None, fresh: bool = False, exact: bool = False, steady: bool = False
     ) -> Motion:
         """The next step, or what it would be.
 
@@ -153,14 +163,16 @@ class View:
             step: with other settings.
             fresh: if it were the first step.
             exact: in float64, where updates are not lost however small they are.
-            unit: along a gradient of ones.
+            steady: if all gradients so far had been the present one.
         """
         step, t = step or self.step, 0 if fresh else self.t
-        ids, g = (None, encode(np.ones_like(decode(self.x)), self.x)) if unit else self.gradient
+        ids, g = self.gradient
         x = self.x if ids is None else self._rows_of(self.parameter, ids)
         slots = self.memory if ids is None else [self._rows_of(self.known.tensors[key], ids) for key in self.known.keys]
         if fresh:
             slots = fresh_memory(step, x, slots)
+        if steady:
+            slots = steady_memory(step, g, slots, t)
         if exact:
             x, g, *slots = (decode(each).astype(np.float64) for each in (x, g, *slots))
         acting = driver.coefficients(step, State(dict(zip(step.rule.slots, slots, strict=True)), t), t + 1)
@@ -176,8 +188,12 @@ class View:
                 size = None if ids is None else self.size
                 after = reference.preview(step, part, some, parts, t + 1, acting, size=size, g2=mean, given=self.given)
                 sums += np.array(counted(step, part, decode(some), parts, after))
-        whole = self.size if unit else gradient_size(self.parameter)
-        return Sums._make(sums.tolist()).motion(math.sqrt(max(1.0, whole / max(g.size, 1))))
+        scale = math.sqrt(max(1.0, gradient_size(self.parameter) / max(g.size, 1)))
+        motion = Sums._make(sums.tolist()).motion(scale)
+        if self.parameter.ndim < 2:
+            return motion
+        made = scale * math.sqrt(motion.having / max(math.prod(self.parameter.shape[1:]), 1))
+        return motion._replace(length=made) if motion.parameter < NEARLY_ZERO * made else motion
 
 
 class Sums(NamedTuple):
@@ -195,6 +211,7 @@ class Sums(NamedTuple):
     resting: float
     whole_update: float
     along: float
+    uphill: float
 
     def motion(self, scale: float) -> Motion:
         def share(count: float) -> float | None:
@@ -204,7 +221,9 @@ class Sums(NamedTuple):
         norms = (scale * math.sqrt(each) for each in squares)
         shares = (share(self.frozen), share(self.lost), share(self.saturated), self.skipped / max(self.all, 1))
         shrinkage = -self.along / self.parameter if self.parameter > 0 else 0.0
-        return Motion._make((self.having, *shares, *norms, shrinkage))
+        return Motion._make(
+            (self.having, *shares, *norms, shrinkage, scale**2 * self.uphill, scale * math.sqrt(self.parameter))
+        )
 
 
 def counted(step: Settings, part, raw, slots, after) -> Sums:
@@ -230,6 +249,7 @@ def counted(step: Settings, part, raw, slots, after) -> Sums:
         np.sum(raw[at_rest].astype(np.float64) ** 2),
         np.sum(update**2),
         np.sum(moved * held),
+        np.sum(raw[moving].astype(np.float64) * held),
     )
 
 
@@ -258,6 +278,19 @@ def fresh_memory(step: Settings, x: np.ndarray, slots: list[np.ndarray]) -> list
     for slot, kept in zip(step.rule.slots.values(), slots, strict=True):
         value = decode(x) if slot.initial == "x" else step.initial(slot)
         made.append(encode(np.full(kept.shape, value, decode(kept).dtype), kept))
+    return made
+
+
+def steady_memory(step: Settings, g: np.ndarray, slots: list[np.ndarray], t: int) -> list[np.ndarray]:
+    """The memory of squares and velocities as it were if all gradients so far had been g; the rest as it is."""
+    made, raw = [], decode(g).astype(np.float64)
+    for name, kept in zip(step.rule.slots, slots, strict=True):
+        square, velocity = weight_of_square(step, name, t), weight_of_velocity(step, name, t)
+        value = square * raw**2 if square else velocity * raw if velocity else None
+        if value is not None:
+            shared = tuple(k for k in range(raw.ndim) if kept.shape[k] == 1)
+            kept = encode(np.mean(value, axis=shared, keepdims=True).astype(decode(kept).dtype), kept)
+        made.append(kept)
     return made
 
 

@@ -6,10 +6,12 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from surefoot import rules
 from surefoot.lab.adopting import Adopted
 from surefoot.lab.findings import Case
 from surefoot.lab.motion import DECAYS, altered
 from surefoot.optim import RuleOptimizer
+from surefoot.optim.conversion import without_counterpart
 
 TARGET = 1e-3
 """‖update‖/‖parameter‖ to which remedies lead."""
@@ -47,7 +49,6 @@ class Remedies:
     def __init__(self, adopted: Adopted):
         self.adopted, self.path = adopted, adopted.path
         self.is_own = isinstance(adopted.optimizer, RuleOptimizer)
-        self.kind = next(k.__name__ for k in type(adopted.optimizer).__mro__ if not k.__name__.startswith("Lightning"))
 
     # The learning rate
 
@@ -60,12 +61,10 @@ class Remedies:
         scheduled = "initial_lr" in settings or callable(cases[0].view.step.hyper["lr"])
         if math.isinf(factor):
             return Remedy(f"{what}, as it is 0", self._assign(groups, "lr", rounded(self._from_zero(cases)), cases))
-        if scheduled and self.is_own:
+        if scheduled:
             value = rounded(factor * float(settings.get("lr_factor", 1.0)))
             return Remedy(f"{what}, whatever its scheduler sets", self._assign(groups, "lr_factor", value, cases))
-        value = rounded(factor * float(settings["lr"]))
-        what = f"{what}, of which its scheduler has to be made again" if scheduled else what
-        return Remedy(what, self._assign(groups, "lr", value, cases))
+        return Remedy(what, self._assign(groups, "lr", rounded(factor * float(settings["lr"])), cases))
 
     def _from_zero(self, cases: Sequence[Case]) -> float:
         """The learning rate at which a step is as long as the band wants it."""
@@ -107,26 +106,24 @@ class Remedies:
                 value = f"({settings[key][0]:g}, {share:g})" if key == "betas" else f"{share:g}"
                 what = f"a state that forgets within {WITHIN} steps, after which it can be set back"
                 return Remedy(what, self._assign(self._groups(cases), key, value, cases))
-        if self.is_own:
-            lazy = ', lazy="touched"' if view.step.regularized and view.gradient[0] is not None else ""
-            return Remedy("a rule that forgets, at the rates of now", f'{self.path}.to_rule("rmsprop"{lazy})')
-        lr = rounded(float(view.step.lr(view.t + 1)) / math.sqrt(max(view.t, 1)))
-        return Remedy("a rule that forgets", f"optimizer = torch.optim.RMSprop(model.parameters(), lr={lr}, alpha=0.9)")
+        # What averages gradients goes on to do so.
+        rule = "adam" if "beta1" in view.step.hyper else "rmsprop"
+        what = "a rule that forgets, at the rates of now"
+        if lost := without_counterpart(view.step, rules.get(rule)):
+            what += f" ({', '.join(lost)} of {view.step.rule.name} have no counterpart there)"
+        shorter = f", beta2={share:g}" if rule == "adam" else ""
+        lazy = ', lazy="touched"' if view.step.regularized and view.gradient[0] is not None else ""
+        return Remedy(what, f'{self._own()}.to_rule("{rule}"{shorter}{lazy})')
 
     def wider(self, cases: Sequence[Case]) -> Remedy:
         """Parameters that hold small updates."""
         if all(case.finding.dtype == "bfloat16" for case in cases):
-            if self.is_own:
-                return Remedy("stochastic rounding", f"{self.path}.change(stochastic_rounding=0)")
-            new = f"optimizer = surefoot.optim.{self.kind}(model.parameters(), lr={cases[0].finding.lr:g}"
-            return Remedy("stochastic rounding", f"{new}, stochastic_rounding=0)")
+            return Remedy("stochastic rounding", self._change("stochastic_rounding=0", ", state_dtype=torch.float32"))
         return Remedy("parameters in float32, and torch.autocast for float16", "model.float()")
 
     def wider_state(self) -> Remedy:
         """A state that holds small squares."""
-        if self.is_own:
-            return Remedy("a state in float32", f"{self.path}.change(state_dtype=torch.float32)")
-        return Remedy("a state in float32", f"optimizer = surefoot.optim.{self.kind}(model.parameters(), …)")
+        return Remedy("a state in float32", self._change("state_dtype=torch.float32"))
 
     def find_origin(self) -> Remedy:
         """Names the operation that made something that is not finite."""
@@ -150,11 +147,23 @@ class Remedies:
             return []
         return None if len(concerned) == len(sizes) else concerned
 
+    def _own(self, settings: str = "") -> str:
+        """The optimizer as one of Surefoot: torch's is turned into one in place, with all of its settings."""
+        if self.is_own:
+            return self.path
+        return f"surefoot.optim.from_torch({self.path}{settings and ', '}{settings})"
+
+    def _change(self, settings: str, of_theirs: str = "") -> str:
+        """Changes settings that torch's optimizers do not have; of these, some more."""
+        return f"{self.path}.change({settings})" if self.is_own else self._own(settings + of_theirs)
+
     def _assign(self, groups: list[int] | None, key: str, value: str, cases: Sequence[Case]) -> str:
         if groups == []:
             return f'a group of its own: {{"params": [{cases[0].finding.name}], "{key}": {value}}}'
-        if groups is None and self.is_own:
-            return f"{self.path}.change({key}={value})"
+        theirs = not self.is_own and key in self.adopted.optimizer.param_groups[0]
+        if groups is None and not theirs:
+            return self._change(f"{key}={value}")
         if groups is None:
             return f'for group in {self.path}.param_groups: group["{key}"] = {value}'
-        return "; ".join(f'{self.path}.param_groups[{k}]["{key}"] = {value}' for k in groups)
+        assigned = [f'{self.path}.param_groups[{k}]["{key}"] = {value}' for k in groups]
+        return "; ".join(assigned if theirs or self.is_own else [self._own(), *assigned])

@@ -124,3 +124,13 @@ def carried_over(old: Settings, new: Any, t: int) -> dict[str, float]:
             if name in old.hyper and name in new.hyper:
                 hyper[name] = old.hyper[name] * ratio**power
     return hyper
+
+
+def without_counterpart(old: Settings, new: Any) -> list[str]:
+    """The settings of the old rule that are at work and that a new rule does not have.
+
+    >>> from surefoot.rules import get
+    >>> without_counterpart(Settings("adagrad", lr_decay=0.1), get("rmsprop"))
+    ['lr_decay']
+    """
+    return [name for name, value in old.hyper.items() if name not in new.hyper and value]
