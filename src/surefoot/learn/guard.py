@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from surefoot.learn.scoring import Scorer
+from typing import Any
 
 
 class Guard:
@@ -21,7 +18,7 @@ class Guard:
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.scorer: Scorer | None = None
+        self.scorer: Any = None  # a scoring.Scorer
 
     def __reduce__(self) -> tuple:
         return Guard, ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -18,25 +18,22 @@ from surefoot.learn.served import Example, Examples
 from surefoot.learn.settings import Method, Settings
 from surefoot.learn.targets import Targets
 
-if TYPE_CHECKING:
-    from surefoot.learn.model import Model
-
 
 class OneByOne:
     """A model, and once it has learned its learner.
 
     Args:
-        loaded: the model as it was.
+        loaded: the model as it was, a `model.Model`, which makes others of its kind.
     """
 
-    def __init__(self, loaded: Model):
+    def __init__(self, loaded: Any):
         if not loaded.architecture.merges_fields:
             raise ValueError(
                 f"{loaded.architecture.name}: an example has features in fields; use predict, which takes blocks"
             )
         self.loaded, self.guard = loaded, Guard()
         self.learner: Learner | None = None
-        self.learned: Model | None = None
+        self.learned: Any = None
         self.targets = Targets(loaded.targets.loss, loaded.targets.classes)
         reading = loaded.reading
         bits = None if reading is None else reading.bits
@@ -100,7 +97,7 @@ class OneByOne:
         return Learner.from_state(settings, *loaded.memory)
 
     @property
-    def model(self) -> Model:
+    def model(self) -> Any:
         """The model as it is now."""
         if self.learner is None:
             return self.loaded
@@ -140,7 +137,7 @@ class OneByOne:
         return dict(zip(self.labels, found.tolist(), strict=True))
 
 
-def scores_of(model: Model, example: Example) -> np.ndarray:
+def scores_of(model: Any, example: Example) -> np.ndarray:
     """What a model predicts for an example: the numbers of its features alone are looked at, (1, outputs)."""
     rows = model.rows(example.ids)
     there = np.flatnonzero(rows >= 0)
@@ -155,7 +152,7 @@ def scores_of(model: Model, example: Example) -> np.ndarray:
     return model.architecture.scores(block, own, numbers) * model.spread + model.center
 
 
-def settings_of(model: Model) -> Settings:
+def settings_of(model: Any) -> Settings:
     """The settings that a model was trained with."""
     assert model.facts is not None
     given: dict[str, Any] = asdict(model.facts.settings)
