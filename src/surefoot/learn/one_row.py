@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any
 
 import numpy as np
-from scipy import sparse
 
 from surefoot.data.stream.table import MISSING, NONE
 from surefoot.data.stream.values import is_none, is_number, number_of, text_of
@@ -99,7 +99,8 @@ def of_array(x: Any, features: int | None) -> tuple[Entries, int]:
     Raises:
         ValueError: it has another number, or several rows, or a value is not finite.
     """
-    if sparse.issparse(x):
+    scipy = sys.modules.get("scipy.sparse")  # without which there is no such matrix
+    if scipy is not None and scipy.issparse(x):
         shape = x.shape
         x = x if x.format == "csr" else x.tocsr()
         size = x.indptr.item(-1)
