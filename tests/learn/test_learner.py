@@ -151,7 +151,7 @@ def test_l1_makes_exact_zeros():
         ({"l2": -0.1}, "l2 must be a finite number"),
         ({"hyper": {"momentum": 0.9}}, "no hyperparameter 'momentum'"),
         ({"optimizer": "ftrl", "lr": 0.1, "implicit": True}, "implicit"),
-        ({"average": True, "l1": 0.1}, "average"),
+        ({"optimizer": "momentum", "average": True}, "average: momentum moves weights of features that do not occur"),
     ],
 )
 def test_invalid_settings_are_rejected(settings, said):

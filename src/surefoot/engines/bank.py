@@ -72,6 +72,7 @@ class ModelBank:
         damped: for each rate, whether it takes the slope that the loss has where the step leads (an implicit step).
         normalize: scale each feature, and centre it in linear models with a bias, see `engines.scaling`.
         missing: an absent number is missing, as in tables, rather than 0.
+        penalizes_scaled: penalties are of the weights of scaled values, not of values as they are in the data.
         features: how many there are to begin with; more are added when they occur. A rate in common is that of all
             these, whether they occur or not, but not of those that there is only room for.
         batch_size: examples for each step.
@@ -98,6 +99,7 @@ class ModelBank:
         damped: Sequence[bool] = (),
         normalize: bool = True,
         missing: bool = False,
+        penalizes_scaled: bool = False,
         features: int = 0,
         batch_size: int = 1,
         dtype: str = "float32",
@@ -108,6 +110,7 @@ class ModelBank:
         self.loss = losses.get(loss)
         self.parameter, self.outputs = self.loss.settings(parameter), outputs
         self.normalize, self.batch_size, self.dtype = normalize, batch_size, np.dtype(dtype)
+        self.penalizes_scaled = normalize and penalizes_scaled
         self.engine_name = engine
         self._check(engine)
         self.steps, self.damped = self._by_part(steps), [bool(d) for d in damped]
@@ -347,13 +350,19 @@ class ModelBank:
         """The sum of learning rates before each step and after the last, by which iterates are averaged."""
         if not self.averages:
             return np.array([self.total])
-        step = next(steps[0] for steps in self.steps.values() if steps[0].average)
-        lr = np.broadcast_to(np.asarray(step.lr(np.arange(self.t + 1, self.t + 1 + steps)), float), steps)
-        return np.cumsum(np.append(self.total, lr))
+        return np.cumsum(np.append(self.total, self.averaging_rates(np.arange(self.t + 1, self.t + 1 + steps))))
+
+    def averaging_rates(self, t: np.ndarray) -> np.ndarray:
+        """The learning rates of steps t, by which iterates are averaged; 0 where none are."""
+        for step in (steps[0] for steps in self.steps.values() if steps[0].average):
+            return np.broadcast_to(np.asarray(step.lr(t), float), len(t)).copy()
+        return np.zeros(len(t))
 
     def settle(self) -> None:
         """Lets features that have not occurred for a while catch up, and the averages."""
         if self.waits or self.averages:
+            if not self.last.flags.writeable:  # of a pickle that is mapped into memory
+                self.__dict__ |= copy.deepcopy(self.__getstate__())
             self.engine.settle(self)
             self.last[:] = self.t
             self.settled = self.t

@@ -141,7 +141,7 @@ class PartSteps(Sequence):
         step = self.steps[0]
         if self.part.of == "model" or (self.rule.from_origin and self.constant):
             return False
-        return step.catches_up and step.no_closed_form is None
+        return step.catches_up and step.no_closed_form_of_rows is None
 
     @functools.cached_property
     def own_slots(self) -> dict[str, np.ndarray]:

@@ -16,7 +16,7 @@ from surefoot.engines import reference, scaling
 from surefoot.engines.program import advance, advance_from_origin
 from surefoot.engines.step import Step
 from surefoot.models import STATISTICS
-from surefoot.modifiers import proximal
+from surefoot.modifiers import closed_form, proximal
 
 if TYPE_CHECKING:
     from surefoot.engines.bank import ModelBank
@@ -34,7 +34,7 @@ def learn(bank: ModelBank, examples: Examples, rows, edges, totals, predictions)
         t, gradients, weight, example = bank.t + 1 + b, {}, 0.0, None
         for i in range(edges[b], edges[b + 1]):
             entries = slice(examples.indptr[i] - begin, examples.indptr[i + 1] - begin)
-            example = Example.of(bank, examples, i, rows[entries], t)
+            example = Example.of(bank, examples, i, rows[entries], t, totals[min(b, len(totals) - 1)])
             predictions[i] = example.predict(bank)
             weight += float(examples.weights[i])
             for key, value in example.gradients(bank, predictions[i]):
@@ -63,13 +63,13 @@ class Example:
         self.base, self.target, self.weight = base, target, weight
 
     @classmethod
-    def of(cls, bank: ModelBank, examples: Examples, i: int, rows, t: int) -> Example:
+    def of(cls, bank: ModelBank, examples: Examples, i: int, rows, t: int, total: float) -> Example:
         entries = slice(examples.indptr[i], examples.indptr[i + 1])
         values = examples.values[entries].astype(np.float64)
         f = bank.dtype.type
         scaled = np.empty(len(values), f)
         for row in rows if bank.waits else ():
-            catch_up(bank, row, t - 1)
+            catch_up(bank, row, t - 1, total)
             bank.last[row] = t
         bank.table.seen[0] += bank.table.seen[1]
         for e, (row, x) in enumerate(zip(rows, values, strict=True)):
@@ -296,7 +296,7 @@ def after_step(bank: ModelBank, part: str, row: int, new, rate):
     step_, f = bank.steps[part][0], bank.dtype.type
     if proximal not in step_.modifiers:
         return new
-    scale = f(min(scale_of(bank, row), scaling.PENALIZED)) if bank.table.parts[part].of == "feature" else f(1)
+    scale = penalty_scale(bank, row) if bank.table.parts[part].of == "feature" else f(1)
     l1, l2 = f(step_.options["l1"]), f(step_.options["l2"])
     return bound(bank, proximal.function)(new, rate, l1 * scale, l2 * (scale * scale))
 
@@ -332,11 +332,24 @@ def scale_of(bank: ModelBank, row: int) -> float:
     return float(bank.table.scales(slice(row, row + 1))[0]) or 1.0 / np.sqrt(scaling.LEAST_SQUARE)
 
 
+def penalty_scale(bank: ModelBank, row: int):
+    """By how much a feature's weight as it is in the data exceeds the one that is penalized by l1."""
+    return bank.dtype.type(1.0 if bank.penalizes_scaled else min(scale_of(bank, row), scaling.PENALIZED))
+
+
 # Rows that wait, and averages
 
 
-def catch_up(bank: ModelBank, row: int, until: int) -> None:
-    """Makes a feature's row what it would be after the steps up to this one in which it did not occur."""
+def catch_up(bank: ModelBank, row: int, until: int, total: float) -> None:
+    """Makes a feature's row what it would be after the steps up to this one in which it did not occur.
+
+    Args:
+        total: the sum of learning rates of all steps so far, by which iterates are averaged.
+    """
+    waited, gap = bank.last[row] < until, total - bank.upto[row]
+    if bank.averages and waited and gap > 0.0:
+        blend(bank, [(part, row) for part in bank.means if stands_still(bank, part)], total)
+        bank.upto[row] = total
     for part in (part for part, steps in bank.steps.items() if steps.catches_up):
         for k in range(bank.lanes):
             step_ = bank.steps[part][k % bank.rates]
@@ -345,16 +358,59 @@ def catch_up(bank: ModelBank, row: int, until: int) -> None:
             slots = [slot[places] for slot in memory(bank, part, row)]  # what is in common is not written back
             copies = [slot.copy() for slot in slots]
             runs = stretches(bank, step_, row, int(bank.last[row]), until)
+            if bank.averages and waited:
+                average_waiting(bank, part, row, places, x.copy(), copies, runs, (gap, total))
             after, kept = reference.zero_grad_steps(step_, x.copy(), copies, runs, bank.dtype.type)
             x[...] = after
             for slot, value in zip(slots, kept, strict=True):
                 slot[...] = value
 
 
+def stands_still(bank: ModelBank, part: str) -> bool:
+    return bank.table.parts[part].of == "feature" and not bank.steps[part].catches_up
+
+
+def average_waiting(bank: ModelBank, part: str, row: int, places, x, slots, runs, shares) -> None:
+    """Gives a lane's averages the iterates of runs of steps without a gradient, and of those before, by their rates."""
+    f, (gap, total), step_ = bank.dtype.type, shares, bank.steps[part][places.start % bank.rates]
+    first = int(bank.last[row]) + 1
+    rates = bank.averaging_rates(first + np.cumsum([0, *(count for count, *_ in runs)])[:-1])
+    total = total if total > 0.0 else 1.0
+    still = gap
+    for (count, *_), rate in zip(runs, rates, strict=True):
+        still -= rate * count
+    mean = bank.means[part][row][places]
+    mean[...] = f(1.0 - gap / total) * mean + f(max(still, 0.0) / total) * x
+    for run, rate in zip(runs, rates, strict=True):
+        after, slots = reference.zero_grad_steps(step_, x.copy(), slots, [run], f)
+        for n in range(len(x)):
+            summed = float(after[n]) * run[0]
+            if step_.rule.lazy_exact:
+                with np.errstate(all="ignore"):
+                    summed = sum_of_run(step_, x[n : n + 1], [slot[n : n + 1] for slot in slots], run, f)
+            mean[n] += f(rate / total * summed)
+        x = after
+
+
+def sum_of_run(step_: Step, x, slots, run, f) -> float:
+    """The sum of a number after each step of a run: of those before it is zero, which are found by halving."""
+    count, coefficients, shrinkage = run
+    rate = np.float64(step_.rule.bound(dtype=f)(x, f(0), f(0), *slots, *map(f, coefficients))[0])
+    numbers = [float(f(number)) for number in shrinkage]
+    few, many = 0, count
+    while few < many:
+        middle = (few + many + 1) // 2
+        left = ops.bind(closed_form.zero_grad_steps, ops.ARRAY_OPS, np.float64)(x.astype(float), middle, rate, *numbers)
+        few, many = (middle, many) if left[0] != 0.0 else (few, middle - 1)
+    if few == 0:
+        return 0.0
+    return ops.bind(closed_form.zero_grad_sum, ops.ARRAY_OPS, np.float64)(x.astype(float), few, rate, *numbers)[0]
+
+
 def stretches(bank: ModelBank, step_: Step, row: int, last: int, until: int) -> list:
     """(steps, coefficients, shrinkage) of runs of steps last + 1 … until: one run where nothing depends on the step."""
     f = bank.dtype.type
-    scale = f(min(scale_of(bank, row), scaling.PENALIZED))
+    scale = penalty_scale(bank, row)
     l1, l2 = f(step_.options["l1"]) * scale, f(step_.options["l2"]) * (scale * scale)
     constant = all(np.ndim(c) == 0 for c in step_.coefficients(np.arange(1, 3)))
     first = [last + 1] if constant and until > last else range(last + 1, until + 1)
@@ -370,7 +426,7 @@ def bound(bank: ModelBank, function):
 def settle(bank: ModelBank) -> None:
     """Lets features and averages catch up."""
     for row in range(bank.features):
-        catch_up(bank, row, bank.t)
+        catch_up(bank, row, bank.t, bank.total)
     if bank.averages:
         every = {(part, row): None for part, a in bank.means.items() for row in range(len(a))}
         blend(bank, every, bank.total)

@@ -253,7 +253,14 @@ class Settings:
 
     @functools.cached_property
     def no_closed_form(self) -> str | None:
-        """Why lazy updates are not exact for rows without a gradient; None if they are."""
+        """Why lazy updates are not exact for rows without a gradient, and their average; None if they are."""
+        if self.no_closed_form_of_rows is None and self.average and self.catches_up:
+            return "the average needs rows that do not move without a gradient"
+        return self.no_closed_form_of_rows
+
+    @functools.cached_property
+    def no_closed_form_of_rows(self) -> str | None:
+        """The same of the rows alone."""
         rule = self.rule
         for modifier in self.modifiers:
             if modifier.zero_grad is None:
@@ -272,8 +279,6 @@ class Settings:
             return f"the rate of {rule.name} changes while a row has no gradient"
         if (self.regularized or rule.follows_rate) and (any(self.in_common) or rule.statistics):
             return "the tensor's common rate changes while a row has no gradient"
-        if self.average and self.catches_up:
-            return "the average needs rows that do not move without a gradient"
         return None
 
     @property

@@ -166,6 +166,8 @@ class Learner:
 
     def _steps(self, rates: Sequence[Rate]) -> dict[str, list[Step]]:
         """The steps at these rates; weights of scaled targets are that many times smaller, and their losses too."""
+        if self.settings.penalizes_scaled:
+            return self.settings.steps(rates)
         return self.settings.steps(rates, self._unit / self.spread, self._unit / self.spread**2)
 
     def _bank(self, features: int) -> ModelBank:
@@ -179,6 +181,7 @@ class Learner:
             damped=[rate.implicit for rate in self.rates],
             normalize=s.normalize,
             missing=self.missing,
+            penalizes_scaled=s.penalizes_scaled,
             features=features,
             batch_size=s.batch_size,
             dtype=s.dtype,

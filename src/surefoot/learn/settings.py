@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -119,14 +119,16 @@ class Method:
                 raise ValueError(f"{rule.name}: there is no hyperparameter {name!r}; it takes {takes}")
         step = self.step(self.rates()[0], part)
         check_rule(step.rule)
-        if (step.options["l1"] or step.options["l2"]) and step.catches_up and step.no_closed_form:
+        reason = step.no_closed_form_of_rows
+        if (step.options["l1"] or step.options["l2"]) and step.catches_up and reason:
             raise ValueError(
-                f"{step.rule.name}: features that do not occur cannot catch up on penalties: {step.no_closed_form}; "
-                "use adagrad, sgd or ftrl, or leave out l1 and l2"
+                f"{step.rule.name}: features that do not occur cannot catch up on penalties: {reason}; use adagrad, "
+                "sgd or ftrl, or leave out l1 and l2"
             )
-        if self.average and (step.catches_up and step.no_closed_form is None):
+        if self.average and step.catches_up and not reason and not (step.rule.lazy_exact or step.rule.from_origin):
             raise ValueError(
-                f"average: {step.rule.name} here moves weights of features that do not occur; leave it out"
+                f"average: {step.rule.name} moves weights of features that do not occur along past gradients, and the "
+                "sum of where they were is not known in closed form; use adagrad, sgd or ftrl, or average=False"
             )
 
     @property
@@ -208,12 +210,15 @@ class Settings(Method):
         loss: what is minimized: a Loss, or the name of one.
         parameter: the loss's own number, such as δ of huber; by default the loss's default.
         outputs: 1, or the number of classes.
+        penalizes_scaled: l1 and l2 are penalties of the weights of scaled features and targets, not of those as they
+            are in the data.
         others: see Method.
     """
 
     loss: Loss = losses.FOR_TWO_CLASSES
     parameter: Any = None
     outputs: int = 1
+    penalizes_scaled: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "loss", losses.resolve(self.loss))
@@ -223,6 +228,15 @@ class Settings(Method):
                 f'lr: "auto" averages models, which needs a convex loss; {self.loss.name} is not one; give a number'
             )
         super().__post_init__()
+
+    def shrunk(self, l2: float) -> Settings:
+        """The same with this penalty of scaled weights; without it for rules that do not take it on the mean loss."""
+        if self.rule.from_origin:
+            return self
+        try:
+            return replace(self, l2=l2, penalizes_scaled=True)
+        except ValueError:  # features that have not occurred cannot catch up on it
+            return self
 
     @property
     def first_targets(self) -> int:

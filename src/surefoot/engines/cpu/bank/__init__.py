@@ -53,7 +53,8 @@ def call(bank: ModelBank, examples: Examples, rows, edges, totals, predictions) 
     space = Workspace.of(bank, longest, widest)
     damped = np.tile(bank.damped, bank.outputs) if any(bank.damped) and not batches else NONE_DAMPED
     loss = Loss(losses.CODES.get(bank.loss, 0), float(bank.parameter), bank.outputs, damped)
-    after = waiting_of(bank, acting, bank.t + 1, bank.t + 1), averages_of(bank, totals)
+    averages = averages_of(bank, totals)
+    after = waiting_of(bank, acting, bank.t + 1, bank.t + 1, averages), averages
     run = space.kernel("learn_batches" if batches else "learn", bank, examples)
     if space.batch is None:
         parts = at(acting, space.parts)
@@ -66,8 +67,8 @@ def settle(bank: ModelBank) -> None:
     """Lets features and averages catch up."""
     first, steps = bank.settled + 1, max(bank.t - bank.settled, 1)
     acting = {part: own.acting(first, steps) for part, own in bank.steps.items()}
-    waiting = waiting_of(bank, acting, first, bank.t + 1)
     averages = averages_of(bank, np.array([bank.total]))
+    waiting = waiting_of(bank, acting, first, bank.t + 1, averages)
     run = specialize("settle_rows", *kind_of(bank))
     run(cells_of(bank), waiting, averages, np.arange(bank.features), bank.lanes)
 
@@ -93,7 +94,7 @@ def rows_of(examples: Examples, rows: np.ndarray) -> Rows:
     )
 
 
-def waiting_of(bank: ModelBank, acting: dict[str, PartTable], first: int, now: int) -> tuple:
+def waiting_of(bank: ModelBank, acting: dict[str, PartTable], first: int, now: int, averages: tuple) -> tuple:
     """What kernels need to let features that have not occurred catch up; nothing where they need not."""
     if not bank.waits:
         return ()
@@ -112,7 +113,7 @@ def waiting_of(bank: ModelBank, acting: dict[str, PartTable], first: int, now: i
         )
         for part, steps in bank.steps.items()
     )
-    return Waiting(bank.last, np.array([now]), starts, parts)
+    return Waiting(bank.last, np.array([now]), starts, parts, now, bank.averaging_rates(starts), averages)
 
 
 def averages_of(bank: ModelBank, totals: np.ndarray) -> tuple:

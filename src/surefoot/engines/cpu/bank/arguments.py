@@ -107,12 +107,21 @@ class Common(NamedTuple):
 
 class Waiting(NamedTuple):
     """Rows that wait: the last step in which each took part, the step that is being taken, the first steps of
-    stretches of constant coefficients, and for each part what acts in them."""
+    stretches of constant coefficients, and for each part what acts in them.
+
+    Attributes:
+        first: the first step of the call.
+        rates: the learning rates of each stretch, by which iterates are averaged.
+        averages: see Averages; nothing where none are kept.
+    """
 
     last: np.ndarray
     now: np.ndarray
     starts: np.ndarray
     parts: tuple
+    first: int
+    rates: np.ndarray
+    averages: Any
 
 
 class WaitingPart(NamedTuple):

@@ -20,6 +20,7 @@ from surefoot.engines.cpu.vectors import copy_numbers, local_array, vector_copy
 from surefoot.engines.feature_table import RowLayout
 from surefoot.engines.program import Program
 from surefoot.models import Architecture
+from surefoot.modifiers import closed_form
 from surefoot.native.codegen import OPTIONS
 from surefoot.rules import Rule
 
@@ -72,13 +73,14 @@ def namespace(architecture: Architecture, rules: tuple[Rule, ...], kind: BankKin
     names |= functions(architecture, kind, len(parts))
     vectors = moves_as_vectors(architecture, rules, kind)
     waits = any(part.catches_up for part in kind.parts)
+    catching_up = "catch_up_averaged_row" if kind.averages else "catch_up_row"
     for helper in helpers():
         names[helper] = jitted(helper, names)
     names |= {
         "SCALE": names["scale_values" if kind.normalizes else "copy_values"],
-        "SCALE_OF": names["scale_of" if kind.normalizes else "no_scale"],
+        "SCALE_OF": names["scale_of" if kind.normalizes and not kind.penalizes_scaled else "no_scale"],
         "COUNT_IN": names["count_in" if architecture.merges_fields else "count_in_turn"],
-        "CATCH_UP": names["catch_up_row" if waits else "nothing_waits"],
+        "CATCH_UP": names[catching_up if waits else "nothing_waits"],
         "CATCH_UP_ALL": names["catch_up_all" if waits else "none_wait"],
         "NEXT": names["next_step" if waits else "no_next"],
         "GATHER": names["gather_vectors" if vectors else "gather"],
@@ -211,6 +213,9 @@ def parts_of(architecture: Architecture, rules: tuple[Rule, ...], kind: BankKind
         program, operations = around.program, compiling.operations(around.program, np.dtype(around.dtype).type)
         names |= {"MODIFIERS_AT": penalties_as_modifiers(program), "AFTER": after(program, names | operations)}
         names["ZERO_GRAD_NUMBER"] = jitted(f"number_{way}", names)
+        if way != "by_rule":  # whose iterates have no sum in closed form, so that none are averaged
+            names["ZERO_GRAD_SUM"] = compiling.compiled(closed_form.zero_grad_sum, np.float64)
+            names["SUM_NUMBER"] = jitted(f"sum_{way}", names)
         begins[part.of] += part.width * (1 + common.count(False))
         found.append(names)
     return found
@@ -240,6 +245,12 @@ CALLS = {
         "wait_part",
         "row, scale, last, until, starts, waiting[{p}], lanes",
     ),
+    "WAIT_AVERAGED": (
+        "row, scale, last, until, waiting, shares, j, means, lanes",
+        "wait_averaged_part",
+        "row, scale, last, until, waiting, waiting.parts[{p}], shares, means[{p}][j], lanes",
+    ),
+    "BLEND_STILL": ("row, j, share, means, lanes", "blend_part", "row, j, share, means[{p}], lanes"),
     "BLEND_PARTS": ("row, j, share, means, lanes", "blend_part", "row, j, share, means[{p}], lanes"),
     "BLEND_SHARED": ("row, j, share, means, lanes", "blend_part", "row, j, share, means[{p}], lanes"),
 }
@@ -270,7 +281,7 @@ def calls(architecture: Architecture, kind: BankKind, parts: Sequence[dict]) -> 
         functions, terms = {}, []
         for p, (part, around, names) in enumerate(zip(architecture.parts.values(), kind.parts, parts, strict=True)):
             if takes_part(name, part.of, around):
-                functions[f"{helper}_{p}"] = jitted(own_helper(name, helper, part.of, around), names)
+                functions[f"{helper}_{p}"] = jitted(own_helper(name, helper, part.of, around, kind), names)
                 places = OF_FEATURES if part.of == "feature" else OF_THE_MODEL
                 terms.append(f"{helper}_{p}({call.format(p=p, **places)})")
         counts = helper in ("step_part", "trial_part", "move_part")
@@ -279,18 +290,19 @@ def calls(architecture: Architecture, kind: BankKind, parts: Sequence[dict]) -> 
     return found
 
 
-def own_helper(name: str, helper: str, of: str, around: Kind) -> str:
+def own_helper(name: str, helper: str, of: str, around: Kind, kind: BankKind) -> str:
     """What is called for a part: the helper, or another one that takes the same."""
     if name == "STEP_PARTS" and around.shared:
         return "step_shared_part"
-    return "penalties_of_model" if name == "PENALTIES_PARTS" and of == "model" else helper
+    as_they_are = of == "model" or kind.penalizes_scaled
+    return "penalties_as_they_are" if name == "PENALTIES_PARTS" and as_they_are else helper
 
 
 def takes_part(name: str, of: str, around) -> bool:
     """Whether a part is among those that a function is called for."""
     if name == "PENALTIES_PARTS":
         return bool(around.program.modifiers)
-    if name == "WAIT_PARTS":
+    if name in ("WAIT_PARTS", "WAIT_AVERAGED"):
         return around.catches_up
     if name == "SHARE_PARTS":
         return around.shared
@@ -298,6 +310,8 @@ def takes_part(name: str, of: str, around) -> bool:
         return not around.shared
     if name == "BLEND_PARTS":
         return of == "feature"
+    if name == "BLEND_STILL":
+        return of == "feature" and not around.catches_up
     if name in ("BLEND_SHARED", "TAKE_MODEL", "PUT_MODEL"):
         return of == "model"
     return True

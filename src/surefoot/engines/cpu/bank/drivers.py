@@ -401,6 +401,65 @@ def catch_up_row(table, j, waiting, lanes):
     waiting.last[j] = waiting.now[0]
 
 
+def catch_up_averaged_row(table, j, waiting, lanes):
+    """The same where averages of the iterates are kept: that of the row gets those of the steps that it waited for."""
+    until, averages = waiting.now[0] - 1, waiting.averages
+    steps = max(averages.totals.size - 1, 1)  # of a call, which is repeated where examples come one by one
+    total = averages.totals[(waiting.now[0] - waiting.first) % steps]
+    if waiting.last[j] < until:
+        scale = min(SCALE_OF(table.sums[j], table.statistics, table.seen[0]), PENALIZED)
+        gap = total - averages.upto[j]
+        if gap > 0.0:
+            BLEND_STILL(table.cells[j], j, F(gap / total), averages.means, lanes)
+            averages.upto[j] = total
+        shares = gap, total
+        WAIT_AVERAGED(table.cells[j], scale, waiting.last[j], until, waiting, shares, j, averages.means, lanes)
+    waiting.last[j] = waiting.now[0]
+
+
+def wait_averaged_part(row, scale, last, until, rows, waiting, shares, mean, lanes):
+    """Lets a part's numbers wait, and their averages with them: before the first of these steps it stood still."""
+    span, begin, starts = PART_WIDTH * lanes, PART_BEGIN * lanes, rows.starts
+    x, slots = row[begin : begin + span], SLOTS_OF(row, begin, span)
+    gap, total = shares
+    for s in range(stretch_of(last, starts), starts.size):
+        gap -= rows.rates[s] * max(steps_in_stretch(s, last, until, starts), 0)
+    gap, total = max(gap, 0.0), total if total > 0.0 else 1.0
+    for m in range(span):
+        mean[m] = F(1.0 - shares[0] / total) * mean[m] + F(gap / total) * x[m]
+    for s in range(stretch_of(last, starts), starts.size):
+        count = steps_in_stretch(s, last, until, starts)
+        if count > 0:
+            kept = waiting.keep[min(s, waiting.keep.shape[0] - 1)]
+            l1, l2 = waiting.l1 * F(scale), waiting.l2 * (F(scale) * F(scale))
+            for m in range(span):
+                k = m % lanes
+                c = to_fixed_tuple(waiting.table[s][:, k], COUNT)
+                views = VIEWS(slots, waiting.common, k)
+                found = SUM_NUMBER(x, m, views, c, count, kept[k], np.float64(l1), np.float64(l2))
+                mean[m] += F(rows.rates[s] / total * found)
+                ZERO_GRAD_NUMBER(x, m, views, c, count, kept[k], np.float64(l1), np.float64(l2))
+
+
+def sum_from_origin(x, m, slots, c, count, keep, l1, l2):
+    new = RULE(x[m], F(0), F(0), *load(slots, m), *c)
+    return np.float64(ADVANCE_FROM_ORIGIN(new[0], new[1])) * count
+
+
+def sum_lazy_exact(x, m, slots, c, count, keep, l1, l2):
+    """Of the steps before the number is zero, which are found by halving."""
+    rate = np.float64(RULE(x[m], F(0), F(0), *load(slots, m), *c)[0])
+    begin, keep = np.float64(x[m]), np.float64(keep)
+    few, many = 0, count
+    while few < many:
+        middle = (few + many + 1) // 2
+        if ZERO_GRAD_CLOSED_FORM(begin, middle, rate, keep, l1, l2) != 0.0:
+            few = middle
+        else:
+            many = middle - 1
+    return ZERO_GRAD_SUM(begin, few, rate, keep, l1, l2) if few > 0 else 0.0
+
+
 def wait_part(row, scale, last, until, starts, waiting, lanes):
     span = PART_WIDTH * lanes
     begin = PART_BEGIN * lanes

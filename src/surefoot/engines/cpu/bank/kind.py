@@ -15,6 +15,7 @@ class BankKind:
         lanes: how many models learn at once, where that is known when compiling; 0 for any number.
         normalizes: values are centred and scaled, see `engines.scaling`.
         averages: averages of the iterates are kept.
+        penalizes_scaled: penalties are of the weights of scaled values.
         parts: what is done around each part's rule, in the order of the parts.
         fields, bases: whether examples have them.
         loss: a loss that is not built in; built-in ones are told apart by their code when kernels run.
@@ -27,8 +28,11 @@ class BankKind:
     parts: tuple[Kind, ...]
     fields: bool = False
     bases: bool = False
+    penalizes_scaled: bool = False
     loss: Loss | None = None
 
     def __str__(self) -> str:
-        flags = [name for name in ("normalizes", "averages", "fields", "bases") if getattr(self, name)]
+        flags = [
+            name for name in ("normalizes", "averages", "fields", "bases", "penalizes_scaled") if getattr(self, name)
+        ]
         return "_".join([self.dtype, *flags, f"{self.lanes}_lanes" if self.lanes else "lanes"])

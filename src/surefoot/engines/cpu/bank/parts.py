@@ -111,8 +111,9 @@ def penalties_part(scales, b, size, part, lanes):
             part.penalties[2, e * span + m] = kept[m % lanes]
 
 
-def penalties_of_model(scales, b, size, part, lanes):
-    """The same for a part of the model, whose numbers belong to no feature: as they are."""
+def penalties_as_they_are(scales, b, size, part, lanes):
+    """The same for a part of the model, whose numbers belong to no feature, or where those of scaled features are
+    penalized."""
     kept = part.keep[min(b, part.keep.shape[0] - 1)]
     for m in range(size * PART_WIDTH * lanes):
         part.penalties[0, m] = part.l1

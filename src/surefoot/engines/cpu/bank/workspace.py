@@ -96,7 +96,9 @@ def kind_of(bank: ModelBank, examples: Examples | None = None) -> tuple:
     lanes = bank.lanes if bank.lanes in COMPILED_LANES else 0
     fields, bases = (False, False) if examples is None else (examples.fields is not None, examples.bases is not None)
     own = None if bank.loss in losses.CODES else bank.loss
-    kind = BankKind(bank.dtype.name, lanes, bank.normalize, bank.averages, kinds, fields, bases, own)
+    kind = BankKind(
+        bank.dtype.name, lanes, bank.normalize, bank.averages, kinds, fields, bases, bank.penalizes_scaled, own
+    )
     return bank.architecture, rules, kind
 
 
