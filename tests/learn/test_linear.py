@@ -57,7 +57,7 @@ SLOW = pytest.mark.slow
 
 
 def quick(**parameters) -> LinearClassifier:
-    return LinearClassifier(**{"epochs": 3, "tol": None, "random_state": 0} | parameters)
+    return LinearClassifier(**{"epochs": 3, "tol": None, "l2": 0.0, "random_state": 0} | parameters)
 
 
 # Optima
@@ -67,7 +67,7 @@ def objective(model, X, y, l1=0.0, l2=0.0, loss=None, parameter=0.0):
     """What is minimized, at the weights of any linear model."""
     predictions = X @ np.ravel(model.coef_) + np.ravel(model.intercept_)[0]
     penalty = l1 * np.abs(model.coef_).sum() + 0.5 * l2 * np.square(model.coef_).sum()
-    return losses.get(loss or model.loss).values(predictions, y, parameter).mean() + penalty
+    return (losses.get(loss) if loss else model._loss_of_outputs()).values(predictions, y, parameter).mean() + penalty
 
 
 def test_many_epochs_reach_the_optimum_of_logistic_regression(two):
@@ -303,16 +303,53 @@ def test_epochs_end_when_the_loss_stops_falling(two):
         LinearClassifier(epochs=2, random_state=0).fit(X, y)
 
 
-def test_early_stopping_keeps_the_best_model_on_the_validation_set():
+def test_early_stopping_trains_again_until_the_validation_loss_had_risen():
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(200, 60)), rng.integers(2, size=200)
-    model = LinearClassifier(early_stopping=True, epochs=30, random_state=0).fit(X, y)
+    settings = {"early_stopping": True, "validation_fraction": 0.3, "epochs": 30, "l2": 0.0, "random_state": 0}
+    model = LinearClassifier(**settings).fit(X, y)
     held = model.history_["validation_loss"]
-    assert model.n_iter_ == len(held) < 30
-    assert min(held) < held[-1]
-    part = clone(model).set_params(epochs=int(np.argmin(held)) + 1, tol=None).fit(X, y)
-    assert_identical(model.coef_, part.coef_)
+    assert np.argmin(held) < model.n_iter_ < len(held) < 30
+    again = clone(model).set_params(epochs=model.n_iter_, early_stopping=False, tol=None).fit(X, y)
+    assert_identical(model.coef_, again.coef_)
     assert not hasattr(model, "partial_fit")
+
+
+def test_early_stopping_changes_nothing_where_the_validation_loss_does_not_rise(two):
+    model = LinearClassifier(random_state=0).fit(*two)
+    assert_identical(clone(model).set_params(early_stopping=True).fit(*two).coef_, model.coef_)
+
+
+# The penalty of "auto"
+
+
+def test_the_penalty_of_auto_is_that_of_logistic_regression_behind_a_scaler(two):
+    X, y = np.ones(FEATURES) * [1e3, 1.0, 1e-3, 1.0, 1.0] * two[0], two[1]
+    model = LinearClassifier(epochs=100, tol=None, random_state=0).fit(X, y)
+    exact = make_pipeline(StandardScaler(), LogisticRegression()).fit(X, y)
+    np.testing.assert_allclose(model.predict_proba(X), exact.predict_proba(X), atol=2e-3)
+    free = clone(model).set_params(l2=0.0).fit(X, y)
+    assert np.all(np.abs(model.coef_) < np.abs(free.coef_))
+
+
+@pytest.mark.parametrize("settings", [{"epochs": 1}, {"optimizer": "ftrl"}, {"optimizer": "adam"}])
+def test_auto_has_no_penalty_in_one_epoch_and_with_rules_that_do_not_take_it(two, settings):
+    model = quick(**settings, l2="auto").fit(*two)
+    assert_identical(model.coef_, quick(**settings).fit(*two).coef_)
+
+
+def test_the_penalty_of_auto_remains_when_training_continues(two):
+    X, y = two
+    model = quick(l2="auto", warm_start=True).fit(X, y)
+    model.partial_fit(X[:10], y[:10]).fit(X[:20], y[:20])
+    assert model._learner.settings.l2 == 1 / ROWS
+
+
+def test_several_classes_are_learned_together():
+    X, y = load_iris(return_X_y=True)
+    model = LinearClassifier(random_state=0).fit(X, y)
+    assert_identical(model.coef_, clone(model).set_params(loss="softmax").fit(X, y).coef_)
+    assert log_loss(y, model.predict_proba(X)) < log_loss(y, LinearClassifier("logistic").fit(X, y).predict_proba(X))
 
 
 # scikit-learn's tools
@@ -474,6 +511,6 @@ def test_text_messages(folder):
     X = CountVectorizer(binary=True).fit_transform(texts).astype(np.float32)
     X, test, y, answers = train_test_split(X, y, test_size=0.3, random_state=0, stratify=y)
     model = LinearClassifier(random_state=0).fit(X, y)
-    assert model.n_iter_ == 1  # fewer messages than words
+    assert model.n_iter_ > 1  # fewer messages than words, but far more than words in a message
     assert log_loss(answers, model.predict_proba(test)) < 0.075  # of LogisticRegression 0.067
     assert model.score(test, answers) > 0.975

@@ -50,6 +50,11 @@ class ArrayDataset:
             return self.X.indices.astype(np.int64)
         return np.arange(self.features)
 
+    @property
+    def numbers(self) -> int:
+        """How many are not 0."""
+        return self.X.nnz if sparse.issparse(self.X) else int(np.count_nonzero(self.X))
+
     def part(self, rows: np.ndarray) -> ArrayDataset:
         """The rows with these numbers, a copy."""
         return ArrayDataset(self.X[rows], self.targets[rows], self.weights[rows])

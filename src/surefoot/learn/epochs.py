@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -29,11 +30,10 @@ class Epochs:
         random: of the orders.
         tol: stop when the loss has not fallen by tol times that of the first epoch for `patience` epochs; None: never.
         patience: see tol.
-        validation: the part whose loss decides instead of the training part's, and on which the best model is kept.
 
     Attributes:
-        history: of each epoch, the number of examples learned from so far, the mean progressive loss, and the mean loss
-            on the validation part.
+        history: of each epoch, the number of examples learned from so far, and the mean progressive loss; of each epoch
+            of a rehearsal, the mean loss on the validation part.
         converged: whether `tol` ended the training.
     """
 
@@ -42,33 +42,40 @@ class Epochs:
     random: np.random.RandomState
     tol: float | None
     patience: int
-    validation: ArrayDataset | None = None
     history: dict[str, list] = field(default_factory=lambda: {"examples": [], "progressive_loss": []})
     converged: bool = False
 
-    def __post_init__(self) -> None:
-        if self.validation is not None:
-            self.history["validation_loss"] = []
-
-    def run(self, learner: Learner, data: ArrayDataset) -> Learner:
-        """Learns; returns the learner after the last epoch, or after the one that did best on the validation part."""
-        best, best_learner, first, since = math.inf, learner, None, 0
+    def run(self, learner: Learner, data: ArrayDataset, is_over: Callable[[], bool] = lambda: False) -> None:
+        """Learns until the loss no longer falls, or `is_over` says so after an epoch."""
+        best, since = math.inf, 0
         for _ in range(self.limit):
             learner.freeze()
             order = self.random.permutation(len(data)) if self.shuffle else None
             note(self.history, learner, learn(learner, data, order))
-            loss = self.history["progressive_loss"][-1]
-            if self.validation is not None:
-                loss = mean_loss(learner, self.validation)
-                self.history["validation_loss"].append(loss)
-            first = loss if first is None else first
+            loss, first = self.history["progressive_loss"][-1], self.history["progressive_loss"][0]
             since = 0 if self.tol is None or loss < best - self.tol * abs(first) else since + 1
-            if loss < best:
-                best, best_learner = loss, copied(learner) if self.validation is not None else learner
-            if since >= self.patience:
-                self.converged = True
-                break
-        return learner if self.validation is None else best_learner
+            best = min(best, loss)
+            self.converged = since >= self.patience
+            if self.converged or is_over():
+                return
+
+    def rehearse(self, learner: Learner, data: ArrayDataset, held: ArrayDataset, random: np.random.RandomState) -> None:
+        """Trains the learner on a part of the data, and limits the epochs by what it loses on the other part.
+
+        If that loss rises, the number of epochs becomes that of the last one after which it was at most a standard
+        error above the lowest: one less would not be better by more than chance.
+        """
+        found = []
+
+        def is_over() -> bool:
+            found.append(losses_on(learner, held))
+            return self.tol is not None and not good(np.array(found), held.weights)[-self.patience :].any()
+
+        Epochs(self.limit, self.shuffle, random, self.tol, self.patience).run(learner, data, is_over)
+        self.history["validation_loss"] = np.average(found, axis=1, weights=held.weights).tolist()
+        last = int(np.flatnonzero(good(np.array(found), held.weights))[-1]) + 1
+        if last < len(found):
+            self.limit, self.tol = last, None
 
     def warn_unless_converged(self) -> None:
         """Warns if the loss was still falling in the last of several epochs; one alone does not claim to converge."""
@@ -81,16 +88,18 @@ class Epochs:
             )
 
 
-def epochs_for(examples: int, features: int) -> int:
+def epochs_for(examples: int, numbers: int) -> int:
     """How many "auto" epochs are: enough to learn from VISITS examples, between 1 and MOST.
 
-    One where there are as many features as examples: further ones would learn the noise. On 3,900 text messages with
-    8,000 words the log loss of new ones is 0.071 after one epoch and 0.097 after 20.
+    One where an example has as many features as there are examples, by the numbers other than 0 in the data: further
+    ones would learn the noise. On 300 examples of 400 features, ten of which say something, the log loss of new ones is
+    0.60 after one epoch and 0.82 after 20; on 4,500 text messages with 8,000 words, 13 in each, it falls from 0.056 to
+    0.054.
 
-    >>> epochs_for(150, 4), epochs_for(20_000, 100), epochs_for(1_000_000, 100), epochs_for(3_900, 8_000)
+    >>> epochs_for(150, 600), epochs_for(20_000, 2_000_000), epochs_for(1_000_000, 5_000_000), epochs_for(300, 120_000)
     (100, 5, 1, 1)
     """
-    return 1 if features >= examples else min(max(math.ceil(VISITS / examples), 1), MOST)
+    return 1 if numbers >= examples**2 else min(max(math.ceil(VISITS / examples), 1), MOST)
 
 
 def copied(learner: Learner) -> Learner:
@@ -114,12 +123,23 @@ def note(history: dict[str, list], learner: Learner, loss: float) -> None:
     history["progressive_loss"].append(loss)
 
 
-def mean_loss(learner: Learner, data: ArrayDataset) -> float:
-    """The mean loss of what the learner predicts now, by the examples' weights and as its metric has it."""
+def losses_on(learner: Learner, data: ArrayDataset) -> np.ndarray:
+    """The loss of what the learner predicts now for each example, as its metric has it."""
     weights, biases = learner.weights()
     settings = learner.settings
-    found = settings.loss.reported(predictions(data.X, weights, biases), data.targets, settings.parameter)
-    return float(np.average(found, weights=data.weights))
+    return settings.loss.reported(predictions(data.X, weights, biases), data.targets, settings.parameter)
+
+
+def good(losses: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """In which epochs the mean of losses, (epochs, examples), is at most a standard error above the lowest one.
+
+    >>> good(np.array([[2.0, 2.0, 2.0], [1.0, 1.0, 1.0], [1.0, 0.9, 1.2], [1.2, 1.3, 1.2]]), np.ones(3)).tolist()
+    [False, True, True, False]
+    """
+    share = weights / weights.sum()
+    excess = losses - losses[(losses @ share).argmin()]
+    mean = excess @ share
+    return mean <= np.sqrt((excess - mean[:, None]) ** 2 @ share**2)
 
 
 def predictions(X, weights: np.ndarray, biases: np.ndarray) -> np.ndarray:

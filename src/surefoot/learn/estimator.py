@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import cache, cached_property
 from numbers import Integral, Real
 from typing import Any, ClassVar
@@ -63,7 +64,7 @@ class LinearEstimator(BaseEstimator):
     optimizer_params: Mapping[str, Any] | None
     lr: Any
     l1: float
-    l2: float
+    l2: float | str
     epochs: int | str
     batch_size: int
     shuffle: bool
@@ -101,12 +102,15 @@ class LinearEstimator(BaseEstimator):
             data = self._dataset(X, y, sample_weight, reset=not go_on)
             if go_on:
                 self._check_unchanged()
-            learner = copied(self._learner) if go_on else Learner(self._settings(), data.features)
+            limit = epochs_for(len(data), data.numbers) if isinstance(self.epochs, str) else self.epochs
+            learner = copied(self._learner) if go_on else Learner(self._settings(limit, len(data)), data.features)
             random = check_random_state(self.random_state)
-            data, validation = self._split(data, random) if self.early_stopping else (data, None)
-            limit = epochs_for(len(data), data.features) if isinstance(self.epochs, str) else self.epochs
-            epochs = Epochs(limit, self.shuffle, random, self.tol, self.n_iter_no_change, validation)
-            self._take(epochs.run(learner, data), epochs.history, keep=go_on)
+            epochs = Epochs(limit, self.shuffle, random, self.tol, self.n_iter_no_change)
+            if self.early_stopping:
+                own = copy.deepcopy(random)  # epochs are those of a fit that stops there
+                epochs.rehearse(copied(learner), *self._split(data, own), own)
+            epochs.run(learner, data)
+            self._take(learner, epochs.history, keep=go_on)
         if not isinstance(self.epochs, str):
             epochs.warn_unless_converged()
         return self
@@ -188,7 +192,10 @@ class LinearEstimator(BaseEstimator):
                 raise ValueError(f'epochs: found {self.epochs!r}, expected "auto" or a number')
             check_scalar(self.epochs, "epochs", Integral, min_val=1)
         check_scalar(self.l1, "l1", Real, min_val=0)
-        check_scalar(self.l2, "l2", Real, min_val=0)
+        if not (isinstance(self.l2, str) and self.l2 == "auto"):
+            if isinstance(self.l2, str):
+                raise ValueError(f'l2: found {self.l2!r}, expected "auto" or a number')
+            check_scalar(self.l2, "l2", Real, min_val=0)
         check_scalar(self.n_iter_no_change, "n_iter_no_change", Integral, min_val=1)
         check_scalar(
             self.validation_fraction, "validation_fraction", Real, min_val=0, max_val=1, include_boundaries="neither"
@@ -198,26 +205,31 @@ class LinearEstimator(BaseEstimator):
         if not isinstance(self.optimizer_params, Mapping | None):
             raise TypeError(f"optimizer_params: found {self.optimizer_params!r}, expected a dict or None")
 
-    def _settings(self) -> Settings:
-        return Settings(
+    def _settings(self, epochs: int = 1, examples: int = 1) -> Settings:
+        """The learner's settings, with the penalty of "auto" for this number of epochs through the examples."""
+        auto = isinstance(self.l2, str)
+        settings = Settings(
             loss=self._loss_of_outputs(),
             parameter=self._parameter(),
             outputs=self._outputs(),
             optimizer=self.optimizer,
             lr=self.lr,
             l1=float(self.l1),
-            l2=float(self.l2),
+            l2=0.0 if auto else float(self.l2),
             batch_size=self.batch_size,
             average=bool(self.average),
             normalize=bool(self.normalize),
             hyper=dict(self.optimizer_params or {}),
         )
+        return settings.shrunk(1 / examples) if auto and epochs > 1 else settings
 
     def _check_unchanged(self) -> None:
         """Raises ValueError where parameters have been changed since training began, so that it cannot continue."""
         if self._parameters() == self._given:
             return
         settings, begun = self._settings(), self._learner.settings
+        if isinstance(self.l2, str):  # which is decided where training begins
+            settings = replace(settings, l2=begun.l2, penalizes_scaled=begun.penalizes_scaled)
         for field in fields(Settings):
             old, new = getattr(begun, field.name), getattr(settings, field.name)
             if old != new:

@@ -33,21 +33,24 @@ class LinearClassifier(ClassifierMixin, LinearEstimator):
     loss one against the rest.
 
     Args:
-        loss: "logistic" (probabilities), "hinge", "squared_hinge" (support vector machines), "modified_huber"
-            (probabilities, robust), "softmax" (probabilities of several classes; of two it is "logistic"); or a loss of
-            your own: a surefoot.Loss, or "path/to/file.py:name".
+        loss: "softmax" (probabilities; of two classes it is "logistic"), "logistic" (probabilities; of several classes
+            one against the rest), "hinge", "squared_hinge" (support vector machines), "modified_huber" (probabilities,
+            robust); or a loss of your own: a surefoot.Loss, or "path/to/file.py:name".
         loss_parameter: the number of its own that a loss of yours has; None: its default.
         optimizer: a rule of surefoot.rules, its name, or "path/to/file.py:name".
         optimizer_params: a dict of the rule's further hyperparameters, such as {"eps": 1e-8}.
         lr: "auto" trains several learning rates at once and mixes them by how well they predict what comes next; or a
             number, or a schedule: a function of the step t, or its written form, such as "polynomial:0.1:1".
         l1, l2: penalties of each weight. l1 gives exact zeros, the most of them with "dual_averaging"; of "ftrl" both
-            are penalties on the sum of the losses, not on their mean (McMahan et al., 2013).
+            are penalties on the sum of the losses, not on their mean (McMahan et al., 2013). l2="auto": where fit takes
+            several epochs, 1/n on the weights of features as `normalize` scales them, which is what LogisticRegression
+            has behind a StandardScaler; in a single epoch, in partial_fit, and with rules that do not take it, 0.
         epochs: passes through the data at most. "auto": enough to learn from 100,000 examples, between 1 and 100; but
-            one where there are as many features as examples, since further epochs would learn the noise.
+            one where an example has as many features as there are examples, since further epochs would learn the noise.
         batch_size: examples for each step.
         shuffle: whether fit takes the examples in a new order in each epoch; partial_fit never does.
-        early_stopping: hold out a validation set, stop when the loss on it stops falling, and keep the best model.
+        early_stopping: rehearse with a validation set held out, until its loss has risen by more than a standard error,
+            and then train on all examples for the number of epochs after which it had not.
         validation_fraction: the share of the examples that is held out.
         n_iter_no_change: epochs without progress before it stops.
         tol: progress is a loss lower than the best by more than tol times that of the first epoch; None: all epochs.
@@ -64,8 +67,9 @@ class LinearClassifier(ClassifierMixin, LinearEstimator):
         classes_: the classes, sorted.
         history_: for each epoch of fit, or call of partial_fit, the number of "examples" learned from so far, and the
             mean "progressive_loss": each example is predicted, then learned from, so in the first epoch this is the
-            loss on new examples; "validation_loss" with early stopping. Both as the loss's metric has them (log loss,
-            the mean squared error, the mean Poisson deviance), see `surefoot losses`.
+            loss on new examples; with early stopping the mean "validation_loss" after each epoch of the rehearsal. All
+            as the loss's metric has them (log loss, the mean squared error, the mean Poisson deviance), see
+            `surefoot losses`.
         learning_rate_: the rate with the largest weight.
         n_iter_: epochs of the last fit.
         n_features_in_, feature_names_in_: of the data.
@@ -87,14 +91,14 @@ class LinearClassifier(ClassifierMixin, LinearEstimator):
 
     def __init__(
         self,
-        loss="logistic",
+        loss="softmax",
         *,
         loss_parameter=None,
         optimizer="adagrad",
         optimizer_params=None,
         lr="auto",
         l1=0.0,
-        l2=0.0,
+        l2="auto",
         epochs="auto",
         batch_size=1,
         shuffle=True,
