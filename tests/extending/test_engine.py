@@ -26,6 +26,7 @@ from surefoot.engines.bank import ModelBank
 from surefoot.engines.examples import Examples
 from surefoot.engines.numerics import decode, encode
 from surefoot.engines.program import evaluate
+from surefoot.engines.reference_bank import count_in
 from surefoot.learn.learner import Learner
 from surefoot.learn.settings import Settings
 
@@ -179,10 +180,13 @@ class Banks:
         return skipped
 
     def scaled(self, bank, rows, values):
+        table, found = bank.table, []
+        table.seen[0] += table.seen[1]
         for row, value in zip(rows, values, strict=True):
-            for name, more in (("count", 1.0), ("sum", value), ("squares", value * value)):
-                bank.table.statistic(name)[row] += more
-        return [value * bank.table.scales()[row] for row, value in zip(rows, values, strict=True)]
+            x, limit = count_in(bank, row, value)
+            scaled = (x - table.centers()[row]) * table.scales()[row] if bank.normalize else x
+            found.append(min(max(scaled, -limit), limit))
+        return found
 
     def step(self, bank, part, row, k, g, t):
         step, here = bank.steps[part][k % bank.rates], np.s_[row : row + 1, :, k : k + 1]

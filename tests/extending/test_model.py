@@ -205,7 +205,7 @@ class Feature:
     def __init__(self, number: int, width: int, f):
         self.weight, self.total = f(0), f(0)
         self.factors, self.square = small(np.array([number]), width)[0].astype(f), np.zeros(width, f)
-        self.count, self.squares, self.last = 0.0, 0.0, 0
+        self.count, self.mean, self.deviations, self.last = 0.0, 0.0, 0.0, 0
 
     def wait(self, t: int, gamma):
         """Steps with a gradient of zero up to the one before t: the average square decays, by repeated squaring."""
@@ -219,8 +219,11 @@ class Feature:
         self.last = t
 
     def scaled(self, x: float, normalize: bool, f):
-        self.count, self.squares = self.count + 1.0, self.squares + x * x
-        return f(x * np.sqrt(self.count / self.squares)) if normalize else f(x)
+        self.count, way = self.count + 1.0, x - self.mean
+        self.mean += way / self.count
+        self.deviations += way * (x - self.mean)
+        squares = self.deviations + self.count * self.mean * self.mean
+        return f(x * np.sqrt(self.count / squares)) if normalize else f(x)
 
 
 class Plain:
