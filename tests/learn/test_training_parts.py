@@ -26,9 +26,9 @@ from surefoot.learn.divergence import FIRST, Divergence, Window
 from surefoot.learn.examples import AT_ONCE, examples_of, in_batches, until
 from surefoot.learn.learner import DivergedError, Learner
 from surefoot.learn.plan import CHECKPOINT, Plan
-from surefoot.learn.room import make_room
 from surefoot.learn.settings import Method, Settings
 from surefoot.learn.targets import Targets
+from surefoot.learn.training import Training
 
 TARGETS = Targets("logistic", (-1, 1))
 
@@ -283,19 +283,13 @@ def test_rows_without_a_target_are_handled_as_the_policy_says():
 # Room
 
 
-def test_room_is_made_in_steps_and_not_beyond_the_machine(monkeypatch):
-    learner = Learner(Settings(lr=0.1))
-    make_room(learner, 100)
-    assert learner.room == 200
-    make_room(learner, 150)
-    assert learner.room == 200
-    make_room(learner, 201, bits=10)
-    assert learner.room == 1024
-    monkeypatch.setattr(system, "memory", lambda: 2000.0 * learner.bytes_per_feature)
-    make_room(learner, 1500)
-    assert learner.room == 1800
-    with pytest.raises(DataError, match=r"found feature 1999, .* GB of memory; map features .* --bits"):
-        make_room(learner, 2000)
+def test_a_table_that_is_larger_than_memory_is_not_begun(monkeypatch, tmp_path):
+    path = tmp_path / "wide.svm"
+    path.write_text("".join(f"{k % 2} {10 * k}:1 {10 * k + 1}:1\n" for k in range(100)))
+    assert Training(Plan((str(path),))).run().model.features == 992
+    monkeypatch.setattr(system, "memory", lambda: 2e4)
+    with pytest.raises(DataError, match=r"wide.svm: found \d+ features, .* GB of memory; hash features .* --bits"):
+        Training(Plan((str(path),))).run()
 
 
 def test_the_memory_of_the_machine_is_known_or_assumed_large(monkeypatch, tmp_path):

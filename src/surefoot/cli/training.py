@@ -67,12 +67,12 @@ class Results:
     def features(self) -> int:
         """Features that occurred."""
         learned = self.outcome.model
-        return len(learned.weights if learned.stats is None else learned.stats.features)
+        return learned.features if learned.stats is None else len(learned.stats.features)
 
     @property
     def nonzero(self) -> int:
         """Weights that are not 0."""
-        return int((self.outcome.model.weights != 0).sum())
+        return int((self.outcome.model.numbers["weight"] != 0).sum())
 
     def record(self) -> dict[str, Any]:
         """The results, as `--json` prints them."""

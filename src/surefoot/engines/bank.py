@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -12,7 +13,8 @@ import numpy as np
 from surefoot import losses, models
 from surefoot.engines import registry, restoring
 from surefoot.engines.examples import Examples
-from surefoot.engines.feature_table import FeatureTable, Identity, RowMap
+from surefoot.engines.feature_table import ALL, FeatureTable, Identity, RowMap
+from surefoot.engines.growing import Growing
 from surefoot.engines.part_steps import PartSteps
 from surefoot.engines.state import State
 from surefoot.engines.step import Step
@@ -123,7 +125,7 @@ class ModelBank:
             self.table.seen[:] = 0.0, 0.0 if missing else 1.0
         self.means = self._means(0) if self.averages else {}
         self.total, self.upto_shared = 0.0, np.zeros(1)
-        self._followed: dict[str, np.ndarray] = {}
+        self._followed: dict[str, Growing] = {}
         self.workspace: Any = None
         self.sharing = features
         self.last, self.upto, self.settled = np.empty(0, np.int64), np.empty(0), 0
@@ -253,12 +255,10 @@ class ModelBank:
             return
         self.table.grow(rows)
         arrays = {"last": self.last, "upto": self.upto, **self._of_features(self.means)}
-        if rows > len(self._followed.get("last", ())):
-            room = max(rows, before + before // 2)
-            self._followed = {name: np.zeros((room, *a.shape[1:]), a.dtype) for name, a in arrays.items()}
-            for name, array in arrays.items():
-                self._followed[name][:before] = array[:before]
-        views = {name: array[:rows] for name, array in self._followed.items()}
+        self._followed = self._followed or {name: Growing.of(array) for name, array in arrays.items()}
+        for name, array in arrays.items():
+            self._followed[name].resize(rows * math.prod(array.shape[1:]))
+        views = {name: self._followed[name].array.reshape(rows, *a.shape[1:]) for name, a in arrays.items()}
         self.last, self.upto = views.pop("last"), views.pop("upto")
         self.means |= views
         self.last[before:] = self.t
@@ -385,27 +385,31 @@ class ModelBank:
 
     # Results
 
-    def numbers(self, part: str, averaged: bool = False) -> np.ndarray:
-        """A part's numbers for features as they are in the data, (features or 1, width, outputs, rates), float64.
+    def numbers(self, part: str, averaged: bool = False, rows: slice = ALL) -> np.ndarray:
+        """A part's numbers for features as they are in the data, (features or 1, width, outputs, rates), float64; or
+        those of some rows alone.
 
         Features that are centred are so still: a bias is that of an example in which each has its mean.
         """
         self.settle()
         layout = self.table.parts[part]
         found = self.means[part] if averaged and self.means else self.table.numbers(part).reshape(-1, layout.span)
-        own = found.astype(np.float64)
+        own = found[rows].astype(np.float64)
         if layout.of == "feature" and self.normalize:
-            own *= self.table.scales()[:, None]
+            own *= self.table.scales(rows)[:, None]
         return own.reshape(-1, layout.width, self.outputs, self.rates)
 
-    def effective_rates(self, part: str, rate: int) -> np.ndarray:
-        """The rates of a part's next step at one of the learning rates, (features or 1, width, outputs)."""
+    def effective_rates(self, part: str, rate: int, rows: slice = ALL) -> np.ndarray:
+        """The rates of a part's next step at one of the learning rates, (features or 1, width, outputs); or those of
+        some rows alone."""
         self.settle()
         step, lanes = self.steps[part][rate], slice(rate, None, self.rates)
-        x = np.ascontiguousarray(self.table.numbers(part)[..., lanes])
+        x = np.ascontiguousarray(self.table.numbers(part)[rows, :, lanes])
         common = dict(zip(self.steps[part].slots_in_common, self.common.get(part, ()), strict=True))
         slots = {
-            name: np.ascontiguousarray((common[name] if name in common else self.table.numbers(part, name))[..., lanes])
+            name: np.ascontiguousarray(
+                common[name][lanes] if name in common else self.table.numbers(part, name)[rows, :, lanes]
+            )
             for name in step.rule.slots
         }
         return step.rates(x, State(slots, t=self.t)).astype(self.dtype)

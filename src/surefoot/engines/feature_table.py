@@ -10,14 +10,22 @@ from typing import Protocol
 
 import numpy as np
 
-from surefoot import hugepages, system
+from surefoot import system
 from surefoot.engines import restoring, scaling
+from surefoot.engines.growing import Growing
 from surefoot.models import STATISTICS, Architecture
 from surefoot.native import kernel
 
 ALL = slice(None)
 ALIGNED = 32
 """Bytes that a row is a multiple of: as few lines of a cache as can be have parts of two rows."""
+
+LARGEST_SHARE = 0.9
+"""Of the machine's memory, for a table."""
+
+
+class TooLargeError(ValueError):
+    """There are more features than there is memory for."""
 
 
 class RowMap(Protocol):
@@ -159,8 +167,7 @@ class FeatureTable:
         self._lay_out(slots, lanes)
         width = max((layout.end for layout in self.parts.values() if layout.of == "model"), default=1)
         self.shared = np.zeros((1, width), self.dtype)
-        # Beyond the rows there are, memory up to the room is 0.
-        self._memory, self._room = self._blank(0), 0
+        self._memory = Growing(self.dtype)
         for name, layout in self.parts.items():
             if layout.of == "model":
                 self._begin(self.shared, name, lambda: np.array([-1]))
@@ -175,7 +182,7 @@ class FeatureTable:
 
     @property
     def cells(self) -> np.ndarray:
-        return self._memory[: self.rows * self.row.width].reshape(self.rows, self.row.width)
+        return self._memory.array.reshape(self.rows, self.row.width)
 
     @property
     def sums(self) -> np.ndarray:
@@ -205,31 +212,29 @@ class FeatureTable:
         return scaling.centers(self.seen[0], *(self.statistic(name)[rows] for name in STATISTICS))
 
     def grow(self, rows: int) -> None:
-        """Adds rows up to this number. Room is made for half as many again, so that this is seldom slow."""
+        """Adds rows up to this number.
+
+        Raises:
+            TooLargeError: there is no memory for them.
+        """
         if rows <= self.rows:
             return
-        if rows > self._room:
-            self._check_memory(rows)
-            room = max(rows, self.rows + self.rows // 2)
-            memory = self._blank(room)
-            memory[: self.cells.size] = self.cells.ravel()
-            self._memory, self._room = memory, room
+        self._check_memory(rows)
+        self._memory.resize(rows * self.row.width)
         before, self.rows = self.rows, rows
         for name, layout in self.parts.items():
             if layout.of == "feature":
                 self._begin(self.cells[before:], name, lambda: self.row_map.ids(before, rows))
 
     def _check_memory(self, rows: int) -> None:
-        """Raises ValueError for more rows than there is memory for."""
-        each, memory = self.bytes_per_feature, system.memory()
-        if rows * each > memory:
-            raise ValueError(
-                f"found feature {rows - 1}, whose table would take {rows * each / 1e9:,.1f} GB of the "
-                f"{memory / 1e9:,.1f} GB of memory; hash features to fewer ids, or give a row map"
+        """Raises TooLargeError for more rows than there is memory for."""
+        needed, memory = rows * self.bytes_per_feature, system.memory()
+        if needed > LARGEST_SHARE * memory:
+            found = f"feature {rows - 1}" if isinstance(self.row_map, Identity) else f"{rows:,} features"
+            raise TooLargeError(
+                f"found {found}, whose table would take {needed / 1e9:,.1f} GB of the {memory / 1e9:,.1f} GB "
+                "of memory; hash features to fewer ids"
             )
-
-    def _blank(self, rows: int) -> np.ndarray:
-        return hugepages.zeros((rows * self.row.width,), self.dtype)
 
     def _begin(self, home: np.ndarray, name: str, ids: Callable[[], np.ndarray]) -> None:
         """Writes initial numbers where they are not 0: memory that nothing is written to takes no space."""
@@ -246,8 +251,8 @@ class FeatureTable:
     def excerpt(self, rows: np.ndarray) -> FeatureTable:
         """A table that has only these rows, and the parts of the model, as copies."""
         found = copy.copy(self)
-        found.row_map, found.rows, found._room = Identity(), len(rows), len(rows)
-        found._memory, found.shared = self.cells[rows].ravel(), self.shared.copy()
+        found.row_map, found.rows = Identity(), len(rows)
+        found._memory, found.shared = Growing.of(self.cells[rows]), self.shared.copy()
         return found
 
     def columns(self, of: str, lanes: Sequence[int] | np.ndarray) -> np.ndarray:
@@ -271,12 +276,11 @@ class FeatureTable:
         """
         cells = restoring.array(arrays, "cells", self.dtype, (None, self.row.width))
         shared = restoring.array(arrays, "shared", self.dtype, self.shared.shape)
-        self._memory, self._room = self._blank(len(cells)), len(cells)
+        self._memory = Growing.of(cells)
         self.rows, self.shared = len(cells), shared.copy()
-        self.cells[:] = cells
 
     def choose(self, lanes: np.ndarray, slots: Mapping[str, Mapping[str, np.ndarray]]) -> None:
-        """Goes on with these lanes, some perhaps twice. Rows stay in the memory that they have, if they fit.
+        """Goes on with these lanes, some perhaps twice. Rows stay in the memory that they have.
 
         Args:
             lanes: the lane that each is to be a copy of.
@@ -284,16 +288,15 @@ class FeatureTable:
         """
         columns = self.columns("feature", lanes).astype(np.uint64)
         self.shared = np.ascontiguousarray(self.shared[:, self.columns("model", lanes)])
-        source, before = self._memory, self.row
+        before = self.row
         self._lay_out(slots, len(lanes))
-        if source.size < self.rows * self.row.width:
-            self._memory = self._blank(self.rows)
-        self._room = self.rows  # what lies beyond is not 0
-        row = np.zeros(self.row.width, self.dtype)
-        words = [memory.view(np.uint64) for memory in (source, self._memory, row)]
+        self._memory.resize(self.rows * max(before.width, self.row.width))
+        cells, row = self._memory.array, np.zeros(self.row.width, self.dtype)
+        words = [memory.view(np.uint64) for memory in (cells, row)]
         widths = [row.width * self.dtype.itemsize // 8 for row in (before, self.row)]
         places = [before.width, *widths, before.statistics, self.row.statistics, len(STATISTICS), self.rows]
-        move_rows(source, columns, row, *words, *map(np.uint64, places), self._begins_at_zero())
+        move_rows(cells, columns, row, *words, *map(np.uint64, places), self._begins_at_zero())
+        self._memory.resize(self.rows * self.row.width)
 
     def _begins_at_zero(self) -> bool:
         """Whether features have no number but 0 before they occur."""
@@ -302,19 +305,17 @@ class FeatureTable:
 
 
 @kernel
-def move_rows(
-    source, columns, row, words, new_words, words_of_row, width, old, new, statistics, new_statistics, count, rows, zero
-):
+def move_rows(cells, columns, row, words, words_of_row, width, old, new, statistics, new_statistics, count, rows, zero):
     """Moves some columns of every row, and its statistics, to where they are in rows of another width.
 
-    Source and target may be the same memory: no row is written over before it has moved. Where numbers are 0 to begin
+    No row is written over before it has moved. Where numbers are 0 to begin
     with, memory of features that never occurred is not written to, so that it takes no space.
 
     Args:
-        source: the rows, `width` cells each.
+        cells: the rows, `width` cells each before.
         columns: the cells that are moved, to the first cells of a row.
         row: room for a row.
-        words, new_words, words_of_row: the source, the target and `row` as uint64.
+        words, words_of_row: the rows and `row` as uint64.
         old, new: the words of a row.
         statistics, new_statistics, count: in which words the statistics begin, the first of which is 0 for a feature
             that never occurred, and how many there are.
@@ -327,15 +328,15 @@ def move_rows(
         at, begin = j * old, j * new
         if words[at + statistics] or not zero:
             for c in range(np.uint64(columns.size)):
-                row[c] = source[j * width + columns[c]]
+                row[c] = cells[j * width + columns[c]]
             for s in range(count):
                 words_of_row[new_statistics + s] = words[at + statistics + s]
             for w in range(new):
-                new_words[begin + w] = words_of_row[w]
+                words[begin + w] = words_of_row[w]
         else:
             stale = np.uint64(0)
             for w in range(new):
-                stale |= new_words[begin + w]
+                stale |= words[begin + w]
             if stale:
                 for w in range(new):
-                    new_words[begin + w] = np.uint64(0)
+                    words[begin + w] = np.uint64(0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +14,7 @@ from surefoot.engines import restoring, scaling
 from surefoot.engines.bank import ModelBank
 from surefoot.engines.examples import Examples
 from surefoot.engines.feature_table import RowMap
+from surefoot.engines.hashed_rows import HashedRows
 from surefoot.engines.step import Step
 from surefoot.learn.feature_stats import FeatureStats
 from surefoot.learn.guard import Guard
@@ -32,6 +33,8 @@ FIRST_NOTE = 32
 """Examples before the first entry of the history; then at every doubling."""
 ROWS = 8192
 """Examples that are learned from at once."""
+PIECE = 1 << 15
+"""Rows of a table whose numbers are read at once."""
 CENTERS = {"mean": np.mean, "median": np.median}
 NUMBERS = ("center", "spread", "heaviness", "examples", "first_pass", "weight", "least", "features")
 """What of a learner's state are plain numbers."""
@@ -359,14 +362,19 @@ class Learner:
         Of a model that is linear in them they are mixed over the learning rates; of a convex loss, the mix loses no
         more than the mix of what the models lose. Of other models they are those of the best rate.
         """
-        linear, weights = self.settings.architecture.linear, self._kept
-        found = {}
-        for part in self.settings.architecture.parts:
-            each = self.bank.numbers(part, self.settings.average)
-            if linear:
-                found[part] = np.einsum("fwor,or->fwo", each, np.broadcast_to(weights, each.shape[2:]))
+        return {part: self._numbers(part) for part in self.settings.architecture.parts}
+
+    def _numbers(self, part: str) -> np.ndarray:
+        layout, weights = self.bank.table.parts[part], self._kept
+        found = np.zeros((self.bank.features if layout.of == "feature" else 1, layout.width, self.settings.outputs))
+        for rows in pieces(len(found)):
+            each = self.bank.numbers(part, self.settings.average, rows)
+            if self.settings.architecture.linear:
+                share = np.broadcast_to(weights, each.shape[2:])
+                for k in range(each.shape[3]):  # in an order that does not depend on where a feature's row is
+                    found[rows] += each[..., k] * share[:, k]
             else:
-                found[part] = each[..., self._best]
+                found[rows] = each[..., self._best]
         return found
 
     def exported(self) -> tuple[dict[str, np.ndarray], float, float]:
@@ -383,7 +391,7 @@ class Learner:
 
     def has_rows(self, ids: np.ndarray) -> bool:
         """Whether rising ids, of at least 0, are rows that there are."""
-        return self._row_map is None and (not len(ids) or ids[-1] < self.room)
+        return self._row_map is None and (not len(ids) or ids[-1] < self.bank.features)
 
     def known(self, ids: np.ndarray) -> np.ndarray:
         """The row of each id, of which those that are not known have none that there is."""
@@ -433,17 +441,19 @@ class Learner:
         Args:
             settings: those of that learner.
             arrays, numbers: the state.
-            row_map: an empty one of the kind that the learner had.
+            row_map: an empty one of the kind that the learner had; ids that the state has are hashed unless given.
 
         Raises:
             ValueError: they are not the state of a learner with these settings.
 
         >>> begun = Learner(Settings(), features=3)
-        >>> Learner.from_state(Settings(), *begun.state()).room
+        >>> Learner.from_state(Settings(), *begun.state()).bank.features
         3
         """
         with restoring.one_sentence():
             missing = bool(restoring.whole(numbers, "missing", 1))
+            if row_map is None and "bank.ids" in arrays:
+                row_map = HashedRows()
             return cls._restored(cls(settings, row_map=row_map, missing=missing), arrays, numbers)
 
     @staticmethod
@@ -485,33 +495,25 @@ class Learner:
         found.bank, found._row_map, found.features = self.bank.excerpt(rows), None, len(rows)
         return found
 
-    # Room
-
-    @property
-    def room(self) -> int:
-        """Features that there is memory for."""
-        return self.bank.features
-
-    @property
-    def bytes_per_feature(self) -> int:
-        """What a feature takes while memory is moved: as it grows, or rates are dropped, there are two tables."""
-        return 2 * (self.bank.table.bytes_per_feature + 16)
-
-    def make_room(self, features: int) -> None:
-        """Takes the memory for this many features, in place of making room whenever new ones occur."""
-        self.bank.grow(features)
-
     # Inspection
 
     def feature_stats(self) -> FeatureStats:
         """What is known of the features that have occurred, in the order of their ids."""
-        table, best = self.bank.table, self._best
+        table, best, size = self.bank.table, self._best, self.bank.features
         part = self.settings.architecture.first
-        rates = self.bank.effective_rates(part, best)
+        rates, frozen = np.empty((size, self.settings.outputs), self.settings.dtype), np.empty(size, bool)
+        for rows in pieces(size):
+            rates[rows] = own = self.bank.effective_rates(part, best, rows)[:, 0]
+            x = np.abs(table.numbers(part)[rows, 0, best :: self.bank.rates])
+            frozen[rows] = ((x + own) == x).all(axis=1)
+        ids = self.bank.row_map.ids(0, size)
         counts = table.statistic("count")
-        ids = self.bank.row_map.ids(0, self.bank.features)
-        seen = np.argsort(ids, kind="stable")
-        seen = seen[counts[seen] > 0]
-        rates, x = rates[seen, 0], np.abs(table.numbers(part)[seen, 0][:, best :: self.bank.rates])
+        seen = np.flatnonzero(counts > 0)
+        seen = seen[np.argsort(ids[seen], kind="stable")]
         means, deviations = table.statistic("mean")[seen], table.statistic("deviations")[seen]
-        return FeatureStats(ids[seen], counts[seen], means, deviations, rates, ((x + rates) == x).all(axis=1))
+        return FeatureStats(ids[seen], counts[seen], means, deviations, rates[seen], frozen[seen])
+
+
+def pieces(size: int) -> Iterator[slice]:
+    """Slices of this many rows: what is computed of one of them is small."""
+    return (slice(first, first + PIECE) for first in range(0, size, PIECE))

@@ -33,6 +33,8 @@ MEMORY = "memory."
 """What the names of the learner's arrays begin with."""
 IDS = "features.ids"
 CENTERS = "centers"
+LARGEST_SIZE = 1 << 31
+"""Of a table in which ids are rows. Larger ids are hashes, and how large they are says nothing."""
 LOOKUP, SHARE = 1 << 22, 64
 """Features for which there is a table of rows, of 4 bytes each: this many, or as many times those with numbers."""
 
@@ -87,10 +89,13 @@ class Model:
         if ids is None and not architecture.starts_at_zero:
             ids = np.arange(learner.features)
         order: np.ndarray | slice = slice(None)
+        size = None
         if ids is not None:
             order = np.argsort(ids, kind="stable")
             if not architecture.starts_at_zero:
                 order = order[np.isin(ids[order], stats.features)]
+            elif learner.features <= LARGEST_SIZE:
+                size = learner.features
             ids = ids[order]
         of_features = {name for name, part in architecture.parts.items() if part.of == "feature"}
         dtype = learner.settings.dtype
@@ -109,6 +114,7 @@ class Model:
             stats,
             memory=learner.state() if memory else None,
             ids=ids,
+            size=size,
             **known,
         )
 

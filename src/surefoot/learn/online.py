@@ -59,8 +59,8 @@ def learn_one(learner: Learner, ids: np.ndarray, values: np.ndarray, target: flo
 def noted(learner: Learner, rows: np.ndarray) -> Callable[[], None]:
     """Notes what learning from examples with features in these rows changes; returns what puts it back."""
     bank, mixture = learner.bank, learner.mixture
-    if len(rows) > learner.room or bank.settles_at_once:
-        rows = np.arange(learner.room)
+    if len(rows) > learner.bank.features or bank.settles_at_once:
+        rows = np.arange(learner.bank.features)
     of_bank = Noted(bank, rows)
     of_learner, of_mixture, entries = vars(learner).copy(), mixture.memory.copy(), len(learner.history)
 
@@ -106,9 +106,9 @@ def score_one(learner: Learner, ids: np.ndarray, values: np.ndarray) -> np.ndarr
 
 def scores_of_excerpt(learner: Learner, indptr: np.ndarray, rows: np.ndarray, values: np.ndarray) -> np.ndarray:
     """The same of any model: the numbers of these rows alone are made what they will be."""
-    there, places = np.unique(rows[(rows >= 0) & (rows < learner.room)], return_inverse=True)
+    there, places = np.unique(rows[(rows >= 0) & (rows < learner.bank.features)], return_inverse=True)
     own = np.full(len(rows), -1)
-    own[(rows >= 0) & (rows < learner.room)] = places
+    own[(rows >= 0) & (rows < learner.bank.features)] = places
     excerpt, n = learner.excerpt(there), len(indptr) - 1
     numbers, center, spread = excerpt.exported()
     values = values - np.append(excerpt.centers(), 0.0)[own]

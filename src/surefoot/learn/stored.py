@@ -50,10 +50,14 @@ def compact(name: str, table: np.ndarray, ids: np.ndarray | None, size: int | No
         ids, size: of the table that these are rows of; None for one that has all rows.
     """
     rows = np.flatnonzero(table.any(axis=1))
-    shape = np.array([len(table) if size is None else size, table.shape[1]])
-    if size is None and len(rows) * (table.shape[1] * table.itemsize + 4) >= table.nbytes:
-        return {name: table}
     places = rows if size is None or ids is None else ids[rows]
+    shape = (len(table) if size is None else size, table.shape[1])
+    of_row = table.shape[1] * table.itemsize
+    if len(rows) * (of_row + 4) >= shape[0] * of_row:
+        whole = np.zeros(shape, table.dtype)
+        whole[places] = table[rows]
+        return {name: whole}
+    shape = np.array(shape)
     return {f"{name}.rows": places, f"{name}.values": table[rows], f"{name}.shape": shape}
 
 

@@ -14,6 +14,8 @@ from surefoot import losses, schedules
 from surefoot.data import DataError
 from surefoot.data.stream import Block, joined, sources
 from surefoot.engines.examples import Examples
+from surefoot.engines.feature_table import TooLargeError
+from surefoot.engines.hashed_rows import HashedRows
 from surefoot.learn import storage
 from surefoot.learn.checkpoint import KIND, Checkpoint, Checkpointer
 from surefoot.learn.cursor import Cursor
@@ -25,7 +27,6 @@ from surefoot.learn.interrupts import deferred_interrupts
 from surefoot.learn.learner import DivergedError, Learner
 from surefoot.learn.model import Model
 from surefoot.learn.plan import Outcome, Plan, Progress
-from surefoot.learn.room import make_room
 from surefoot.learn.settings import Settings
 from surefoot.learn.targets import Targets
 from surefoot.learn.validation import evaluate
@@ -184,9 +185,10 @@ class Training:
         """Learns from a chunk; afterwards, and only then, the training can be saved."""
         self._is_whole = False
         learner = self.learner = self.learner or self._begun()
-        names = self.stream.names
-        make_room(learner, examples.features_needed, None if names is None else names.bits)
-        predictions = learner.learn(examples)
+        try:
+            predictions = learner.learn(examples)
+        except TooLargeError as error:
+            raise DataError(f"{self._names()}: {error} with --bits, such as --bits 22") from None
         if self.evaluation is not None and self.cursor.number == 0:
             self.evaluation.add(predictions, examples.targets, examples.weights)
         sums = self.cursor.sums
@@ -213,7 +215,7 @@ class Training:
         if self.plan.evaluate:
             self.evaluation = Evaluation(settings.loss, settings.outputs, settings.parameter)
         assert self.first is not None
-        learner = Learner(settings, missing=self._missing)
+        learner = Learner(settings, row_map=HashedRows(), missing=self._missing)
         learner.begin(self.targets.of(self.first.labels), self.first.weights.astype(np.float64))
         return learner
 
