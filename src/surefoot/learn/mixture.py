@@ -265,7 +265,8 @@ class Mixture:
 
     def _mix(self, p: np.ndarray, share: np.ndarray) -> np.ndarray:
         """Mixed predictions, (n, outputs)."""
-        return (share * p).sum(axis=2) if self.loss.mix is None else self.loss.mix(p, share)
+        with np.errstate(under="ignore"):
+            return (share * p).sum(axis=2) if self.loss.mix is None else self.loss.mix(p, share)
 
 
 def running_sums(start: np.ndarray, terms: np.ndarray) -> np.ndarray:
