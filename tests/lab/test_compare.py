@@ -16,7 +16,6 @@ import surefoot
 from surefoot import LinearClassifier, LinearRegressor, losses, rules
 from surefoot.data import Dataset, load
 from surefoot.data.reading import ReadOptions
-from surefoot.data.stream import Hashing
 from surefoot.data.stream.sources import limits
 from surefoot.engines import order
 from surefoot.lab import comparison, race, rarity, report, standings
@@ -294,11 +293,12 @@ def written(path, X, y) -> list[str]:
     ],
 )
 def test_compare_and_train_end_in_the_same_weights_on_a_file(file, loss, rule, lr, batch_size, tmp_path, monkeypatch):
-    """Bit for bit, though neither features nor targets are exact in float32."""
+    """Bit for bit, though neither features nor targets are exact in float32; in sparse rows with zeros, too."""
     rng, path, caught = np.random.default_rng(0), tmp_path / file, []
     X = rng.normal(size=(400, 6)) * (scales := 10.0 ** np.arange(-3, 3))
     y = (X / scales).sum(axis=1) + 0.1
-    X[rng.random(X.shape) < 0.1] = 0
+    if path.suffix == ".svm":  # what is absent there is 0, and no table is read so
+        X[rng.random(X.shape) < 0.1] = 0
     y = np.where(y > 0, 1.0, -1.0) if loss == "logistic" else y
     path.write_text("".join(written(path, X.tolist(), y.tolist())))
     monkeypatch.setattr(limits, "PIECE", 3000)  # blocks of some rows
@@ -314,25 +314,28 @@ def test_compare_and_train_end_in_the_same_weights_on_a_file(file, loss, rule, l
     training.run()
     assert training.learner is not None
     *weights, bias = weights_of(training.learner)
-    learned = [*(weights if path.suffix == ".svm" else np.take(weights, sorted(map(Hashing().index, "abcdef")))), bias]
+    learned = [*np.take(weights, np.argsort(training.learner.ids())), bias]
     assert_identical(np.array(learned), caught[-1])
     assert data.X.dtype == np.float64
 
 
 def by_hand(data: Dataset, rule: str, lr: float, epochs: int) -> list[float]:
-    """The mean squared errors of a line on both parts, from a plain loop: a feature over its root mean square so far,
-    targets centred and scaled, one example a step, the order of seed 0."""
+    """The mean squared errors of a line on both parts, from a plain loop: the feature and the targets centred and
+    scaled, one example a step, the order of seed 0."""
     (X, y), rng = data.part(data.train), np.random.default_rng(0)
     center, spread = float(np.mean(y, dtype=float)), float(np.std(y, dtype=float))
-    numbers, totals, count, squares = np.zeros(2), np.zeros(2), 0, 0.0
+    numbers, totals, seen, mean, scale = np.zeros(2), np.zeros(2), [], 0.0, 1.0
     for _ in range(epochs):
         for i in rng.permutation(len(y)):
-            count, squares = count + 1, squares + float(X[i, 0]) ** 2
-            z = np.array([float(X[i, 0]) * math.sqrt(count / squares), 1.0])
+            seen.append(float(X[i, 0]))
+            mean = float(np.mean(seen)) if len(seen) > 1 else 0.0  # a single value does not differ from others
+            scale = 1 / math.sqrt(np.mean(np.square(np.array(seen) - mean)))
+            z = np.array([(seen[-1] - mean) * scale, 1.0])
             g = (numbers @ z - (float(y[i]) - center) / spread) * z
             totals += g * g
             numbers -= lr * g if rule == "sgd" else lr * g / np.sqrt(totals + 1e-6)
-    weight, bias = spread * numbers[0] * math.sqrt(count / squares), spread * numbers[1] + center
+    weight = spread * numbers[0] * scale
+    bias = spread * numbers[1] + center - weight * mean
     parts = (data.part(data.train), data.part(data.test))
     return [float(np.mean((weight * X[:, 0] + bias - y) ** 2)) for X, y in parts]
 

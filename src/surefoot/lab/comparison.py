@@ -255,7 +255,7 @@ def compare(
     >>> line = Dataset("line", x[:, None], 2 * x, "regression")
     >>> result = compare(line, ["sgd", "adagrad"], lr=0.5, epochs=2, seeds=1, batch_size=1, engine="reference")
     >>> [(row["rule"], round(row["train_loss"], 3)) for row in result.table()]
-    [('adagrad', 0.0), ('sgd', 0.001)]
+    [('sgd', 0.001), ('adagrad', 0.002)]
     """
     if command is None:
         named = {"rules": rules, "lr": lr, "batch_size": batch_size, "epochs": epochs, "seeds": seeds, "engine": engine}
