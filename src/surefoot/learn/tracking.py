@@ -175,7 +175,8 @@ def of_one() -> types.ModuleType:
     from surefoot.native.codegen import jitted
 
     module = types.ModuleType("numpy_of_numbers")
-    vars(module).update({name: getattr(np, name) for name in np.__all__}, where=jitted(chosen))
+    own = {name: value for name, value in vars(np).items() if not name.startswith("_")}
+    vars(module).update(own, where=jitted(chosen))
     return module
 
 
