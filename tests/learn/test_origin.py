@@ -58,6 +58,19 @@ def test_numbers_are_learned_as_from_the_standardized_copy(name):
     assert lost[0] <= 1.01 * lost[1]
 
 
+def test_zeros_count_as_values_where_half_of_the_rows_have_others():
+    """A column with zeros is centred at the mean of all its values, a rare one is not, and a year is from the start."""
+    rng = np.random.default_rng(10)
+    often, rare = (np.where(rng.random(SIZE) < share, 0.0, rng.normal(5.0, 1.0, SIZE)) for share in (0.4, 0.9))
+    X = np.c_[often, rare, rng.integers(1950, 2020, SIZE)]
+    learner = Learner(Settings(), 3)
+    for k in range(0, SIZE, 500):
+        block = sparse.csr_matrix(X[k : k + 500])
+        learner.learn(Examples(block.indptr, block.indices, block.data, np.arange(500) % 2.0, np.ones(500)))
+    np.testing.assert_allclose(learner.centers(), [often.mean(), 0.0, X[:, 2].mean()], rtol=1e-2)
+    np.testing.assert_allclose(learner.centers()[2], X[:, 2].mean(), rtol=1e-9)
+
+
 def test_dense_and_sparse_rows_give_the_same_model():
     X, score = drawn("often 0", seed=4)
     coefs = [

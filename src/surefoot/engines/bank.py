@@ -197,7 +197,7 @@ class ModelBank:
 
     @functools.cached_property
     def centers(self) -> bool:
-        """Whether features are centred, by a bias that makes up for it."""
+        """Whether features are centred: a bias takes up what that takes off predictions."""
         is_linear = self.architecture.linear and "bias" in self.architecture.parts
         return self.normalize and is_linear and not self.repeats
 
