@@ -150,7 +150,7 @@ def test_losses_on_rare_and_frequent_features_are_those_of_the_examples():
     for run in entry.runs:
         sizes = np.bincount(task.groups.train[task.groups.train >= 0])
         known = sum(size * loss for size, loss in zip(sizes, run.by_rarity.train, strict=True))
-        empty = task.losses(np.zeros(13))[0][task.groups.train < 0]
+        empty = task.losses(np.zeros(13), np.zeros(12))[0][task.groups.train < 0]
         assert len(sizes) == len(run.by_rarity.limits)
         assert known / (len(task.y) - len(empty)) == pytest.approx(run.scores[-1].train_loss, rel=0.1)
     row = entry.row()
@@ -293,12 +293,13 @@ def written(path, X, y) -> list[str]:
     ],
 )
 def test_compare_and_train_end_in_the_same_weights_on_a_file(file, loss, rule, lr, batch_size, tmp_path, monkeypatch):
-    """Bit for bit, though neither features nor targets are exact in float32; in sparse rows with zeros, too."""
+    """Bit for bit, though neither features nor targets are exact in float32, and some are 0 or, in tables, missing."""
     rng, path, caught = np.random.default_rng(0), tmp_path / file, []
     X = rng.normal(size=(400, 6)) * (scales := 10.0 ** np.arange(-3, 3))
     y = (X / scales).sum(axis=1) + 0.1
-    if path.suffix == ".svm":  # what is absent there is 0, and no table is read so
-        X[rng.random(X.shape) < 0.1] = 0
+    X[rng.random(X.shape) < 0.1] = 0
+    if path.suffix == ".csv":
+        X[rng.random(X.shape) < 0.1] = np.nan
     y = np.where(y > 0, 1.0, -1.0) if loss == "logistic" else y
     path.write_text("".join(written(path, X.tolist(), y.tolist())))
     monkeypatch.setattr(limits, "PIECE", 3000)  # blocks of some rows
@@ -313,10 +314,21 @@ def test_compare_and_train_end_in_the_same_weights_on_a_file(file, loss, rule, l
     training = Training(Plan((str(path),), options, loss=loss, method=Method(rules.get(rule), **how)))
     training.run()
     assert training.learner is not None
-    *weights, bias = weights_of(training.learner)
-    learned = [*np.take(weights, np.argsort(training.learner.ids())), bias]
-    assert_identical(np.array(learned), caught[-1])
+    in_order = training.learner.excerpt(np.argsort(training.learner.ids()))
+    assert_identical(weights_of(in_order), caught[-1])
     assert data.X.dtype == np.float64
+
+
+def test_missing_numbers_of_a_table_count_as_the_mean_where_losses_are_measured(tmp_path):
+    (path := tmp_path / "t.csv").write_text("y,a,b\n" + "1,0,5\n2,,7\n3,4,0\n4,2,\n" * 5)
+    data = load(path)
+    a, b = (list(data.feature_names or ()).index(name) for name in "ab")
+    x, centers = np.array([0.5, -2.0, 3.0, 1.0, 0.25]), np.zeros(4)
+    centers[[a, b]] = 1.5, 4.0
+    filled = data.X.toarray()
+    filled[1::4, a], filled[3::4, b] = 1.5, 4.0
+    assert data.X.nnz == 2 * 5 * 4  # the zeros, and the features that say what is missing
+    np.testing.assert_allclose(race.Task.of(data).predict(data.X, x, centers), filled @ x[:-1] + x[-1])
 
 
 def by_hand(data: Dataset, rule: str, lr: float, epochs: int) -> list[float]:

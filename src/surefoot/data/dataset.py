@@ -39,6 +39,7 @@ class Dataset:
         train: int64 indices of the training examples. Without `train` and `test`, `split` decides.
         test: int64 indices of the held-out examples, disjoint from `train`.
         noun: what features are called in `describe`.
+        missing: entries that X, in CSR, does not store are missing, as in tables, rather than 0; zeros may be stored.
 
     Raises:
         DataError: something does not fit together, is not finite, or leaves nothing to learn.
@@ -60,6 +61,7 @@ class Dataset:
     train: Indices = field(default_factory=_to_be_split)
     test: Indices = field(default_factory=_to_be_split)
     noun: str = "features"
+    missing: bool = False
 
     def __post_init__(self) -> None:
         _check_examples(self)

@@ -39,7 +39,7 @@ def load(path: str | os.PathLike[str], task: Task | None = None) -> Dataset:
     gzip, bzip2 or zstd. If no line has the index 0, indices count from 1. Query ids (`qid:7`) are ignored.
 
     libffm, Vowpal Wabbit's text, CSV, TSV, Parquet: as `stream.read` has them. Of a table, the column called label,
-    target or y is the target. Only features that occur become columns.
+    target or y is the target, zeros are stored, and missing numbers are not. Only features that occur become columns.
 
     npz: `y`, and either `X` (dense) or the four arrays of a CSR matrix, `data`, `indices`, `indptr`, `shape`, as
     `scipy.sparse.save_npz` names them; optionally `feature_names`. Arrays of Python objects are refused, never
@@ -59,9 +59,9 @@ def load(path: str | os.PathLike[str], task: Task | None = None) -> Dataset:
     """
     path = Path(os.path.expanduser(path))
     is_npz = first_bytes(path).startswith(_ZIP) or path.suffix == ".npz"
-    X, labels, feature_names = _read_npz(path) if is_npz else _read_text(path)
+    X, labels, feature_names, missing = (*_read_npz(path), False) if is_npz else _read_text(path)
     y, task, classes = targets(labels, task, path.name)
-    return Dataset(path.name, *_narrowed(X, y), task, feature_names, classes)
+    return Dataset(path.name, *_narrowed(X, y), task, feature_names, classes, missing=missing)
 
 
 def _narrowed(X: Any, y: np.ndarray) -> tuple[np.ndarray | csr_array, np.ndarray]:
@@ -103,8 +103,8 @@ def first_bytes(path: Path) -> bytes:
     return start
 
 
-def _read_text(path: Path) -> tuple[csr_array, np.ndarray, tuple[str, ...] | None]:
-    """The examples of a file of any format that streams read."""
+def _read_text(path: Path) -> tuple[csr_array, np.ndarray, tuple[str, ...] | None, bool]:
+    """The examples of a file of any format that streams read, and whether it is a table."""
     from surefoot.data.stream import Libffm, Stream, Svmlight, formats, joined
     from surefoot.data.stream.opening import open_files, schema_of
 
@@ -125,12 +125,12 @@ def _read_text(path: Path) -> tuple[csr_array, np.ndarray, tuple[str, ...] | Non
     block = joined(list(stream))
     _check_unweighted(path, block)
     if name == "svmlight":
-        return _numbered(block), block.labels, None
-    X, features = _occurring(block)
+        return _numbered(block), block.labels, None, False
+    X, features = _occurring(block, zeros=schema is not None)
     if stream.names is None:
-        return X, block.labels, None
+        return X, block.labels, None, schema is not None
     names = tuple(stream.names.get(index) or f"feature {index}" for index in features.tolist())
-    return X, block.labels, names or None
+    return X, block.labels, names or None, schema is not None
 
 
 def _target(path: Path, columns: tuple[str, ...]) -> str:
@@ -157,13 +157,13 @@ def _numbered(block: Block) -> csr_array:
     )
 
 
-def _occurring(block: Block) -> tuple[csr_array, np.ndarray]:
-    """Examples in as many columns as features occur, and these features."""
+def _occurring(block: Block, zeros: bool) -> tuple[csr_array, np.ndarray]:
+    """Examples in as many columns as features occur, and these features; with stored `zeros` or without."""
     from scipy.sparse import csr_array
 
     features, places = np.unique(block.indices, return_inverse=True)
     shape = (len(block), max(len(features), 1))
-    return _canonical(csr_array((block.values, places, block.indptr), shape=shape)), features
+    return _canonical(csr_array((block.values, places, block.indptr), shape=shape), zeros), features
 
 
 def _check_unweighted(path: Path, block: Block) -> None:
@@ -228,12 +228,13 @@ def _floats(path: Path, key: str, array: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(array, dtype=np.float64)
 
 
-def _canonical(X: Any) -> csr_array:
-    """Sorted, unique columns, no stored zeros, and int32 indices where they suffice."""
+def _canonical(X: Any, zeros: bool = False) -> csr_array:
+    """Sorted, unique columns, no stored zeros unless they count, and int32 indices where they suffice."""
     from scipy.sparse import csr_array
 
     X.sum_duplicates()
-    X.eliminate_zeros()
+    if not zeros:
+        X.eliminate_zeros()
     shape = X.shape
     dtype = np.int32 if max(X.nnz, shape[1]) <= _LARGEST_INDEX else np.int64
     return csr_array((X.data, X.indices.astype(dtype), X.indptr.astype(dtype)), shape=shape)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from surefoot import losses
 from surefoot.engines import ORACLE, Step, order, registry
@@ -106,7 +107,10 @@ class Score:
 
 @dataclass(frozen=True)
 class Task:
-    """What every rule has to learn: examples to train on, examples to be judged by, the loss and its own number."""
+    """What every rule has to learn: examples to train on, examples to be judged by, the loss and its own number.
+
+    What sparse examples do not store is 0, or, in tables, `missing`.
+    """
 
     X: Any
     y: np.ndarray
@@ -114,6 +118,7 @@ class Task:
     y_test: np.ndarray
     loss: Loss
     parameter: float = 0.0
+    missing: bool = False
 
     @classmethod
     def of(cls, data: Dataset, loss: Loss | None = None, parameter: float | None = None) -> Task:
@@ -126,7 +131,7 @@ class Task:
         if not fits(loss, data):
             known = [name for name, other in losses.REGISTRY.items() if fits(other, data)]
             raise ValueError(f"loss: {loss.name} is not for {data.task} with one output; expected {', '.join(known)}")
-        return cls(*data.part(data.train), *data.part(data.test), loss, loss.settings(parameter))
+        return cls(*data.part(data.train), *data.part(data.test), loss, loss.settings(parameter), data.missing)
 
     @property
     def classifies(self) -> bool:
@@ -137,11 +142,12 @@ class Task:
         from surefoot.data import split
 
         rest, held_out = split(self.y, "classification" if self.classifies else "regression")
-        return Task(self.X[rest], self.y[rest], self.X[held_out], self.y[held_out], self.loss, self.parameter)
+        parts = self.X[rest], self.y[rest], self.X[held_out], self.y[held_out]
+        return Task(*parts, self.loss, self.parameter, self.missing)
 
     def learner(self, method: Method) -> Learner:
         """A learner that has not learned anything yet."""
-        return Learner(method.learning(self.loss, self.parameter, 1), self.X.shape[1])
+        return Learner(method.learning(self.loss, self.parameter, 1), self.X.shape[1], missing=self.missing)
 
     def examples(self) -> ArrayDataset:
         """The training part, as learners take it."""
@@ -156,22 +162,30 @@ class Task:
         """In how many training examples each feature is not zero."""
         return np.asarray((self.X != 0).sum(axis=0)).ravel()
 
-    def judge(self, x: np.ndarray) -> Score:
-        """How good the weights x are."""
-        train, test = self.losses(x)
+    def judge(self, x: np.ndarray, centers: np.ndarray) -> Score:
+        """How good the weights x are, where missing numbers count as these centers."""
+        train, test = self.losses(x, centers)
         right = None
         if self.classifies:
-            right = float(np.mean((predict(self.X_test, x) > 0) == (self.y_test > 0.5)))
+            right = float(np.mean((self.predict(self.X_test, x, centers) > 0) == (self.y_test > 0.5)))
         return Score(float(train.mean()), float(test.mean()), right)
 
-    def losses(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def losses(self, x: np.ndarray, centers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The loss of each training and each held-out example under the weights x."""
         with np.errstate(over="ignore", invalid="ignore"):
             train, test = (
-                np.ravel(self.loss.reported(predict(examples, x)[:, None], y, self.parameter))
+                np.ravel(self.loss.reported(self.predict(examples, x, centers)[:, None], y, self.parameter))
                 for examples, y in ((self.X, self.y), (self.X_test, self.y_test))
             )
             return train, test
+
+    def predict(self, examples: Any, x: np.ndarray, centers: np.ndarray) -> np.ndarray:
+        """What the weights x predict, (m,); missing numbers count as these centers."""
+        found = predict(examples, x)
+        if self.missing:
+            stored = csr_array((np.ones(examples.nnz), examples.indices, examples.indptr), examples.shape)
+            found += (centers * x[:-1]).sum() - stored @ (centers * x[:-1])
+        return found
 
 
 def fits(loss: Loss, data: Dataset) -> bool:
@@ -382,13 +396,13 @@ class Race:
         task, rng, run = self.task, np.random.default_rng(seed), Run(seed)
         learner, examples = task.learner(method), task.examples()
         before = x = weights_of(learner)
-        run.scores.append(task.judge(x))
+        run.scores.append(task.judge(x, learner.centers()))
         for epoch in range(1, self.settings.epochs + 1):
             before, turns = x, order(len(task.y), rng)
             began = time.perf_counter()
             finite = pass_through(learner, examples, turns)
             run.seconds.append(time.perf_counter() - began)
-            score = task.judge(x := weights_of(learner)) if finite else None
+            score = task.judge(x := weights_of(learner), learner.centers()) if finite else None
             # Not above, rather than below: so that NaN counts too.
             if score is None or not (score.train_loss <= EXPLODED * run.scores[0].train_loss):
                 run.diverged = epoch
@@ -402,7 +416,7 @@ class Race:
         run.zeros = float(np.mean(weights[occur] == 0))
         run.rates = Rates.of(gain(method) * learner.bank.effective_rates("weight", 0)[:, 0, 0], counts)
         if task.groups is not None:
-            run.by_rarity = LossByRarity.of(task.groups, *task.losses(x))
+            run.by_rarity = LossByRarity.of(task.groups, *task.losses(x, learner.centers()))
         return run
 
     def compile(self, method: Method) -> None:
