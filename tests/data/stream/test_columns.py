@@ -168,6 +168,27 @@ def test_values_of_other_types_are_text():
     assert_same(read_rows(dicts, asked), expected)
 
 
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+@pytest.mark.parametrize("zone", [None, "UTC"])
+def test_times_are_named_as_python_writes_them(unit, zone):
+    times = ["2026-03-01T12:00:05", "1969-12-31T23:59:59", "1700-01-01", None, "2026-03-01T12:00:05"]
+    times += ["1969-12-31T23:59:59.5", "2026-03-01T00:00:00.000250"] if unit != "s" else []
+    times += ["0001-01-01", "9999-12-31T23:59:59"] if unit != "ns" else ["2026-03-01T00:00:00.000000007"]
+    array = pyarrow.array(np.array(times, f"datetime64[{unit}]"), pyarrow.timestamp(unit, zone))
+    text = [None if value is None else str(value) for value in array.to_pylist()]
+    found = []
+    for column in (array, pyarrow.array(text)):
+        stream = read(as_parquet(pyarrow.table({"y": [1.0] * len(text), "t": column})), Table("y"))
+        found.append((joined(list(stream)).indices.tolist(), {name: stream.names[name] for name in stream.names}))
+    assert found[0] == found[1]
+
+
+def test_times_that_python_does_not_have_are_one_sentence():
+    table = pyarrow.table({"y": [1.0], "t": pyarrow.array([1 << 40], pyarrow.timestamp("s"))})
+    with pytest.raises(DataError, match=r"column 't' cannot be read \(.*out of range.*\); drop the column"):
+        list(read(as_parquet(table), Table("y")))
+
+
 def test_a_value_that_stands_for_none_after_rows_without_new_names():
     table = pyarrow.table({"y": [1.0] * 3, "s": ["a", "a", "NA"]})
     stream, expected = (read(file, Table(target="y")) for file in (as_parquet(table), as_csv(table)))
