@@ -199,8 +199,9 @@ def _named_times(array: Any) -> Any:
         exact = array.cast(pyarrow.timestamp("us"))
     except pyarrow.ArrowInvalid:
         return array
-    compute.min_max(exact).as_py()  # raises OverflowError for years that Python does not have
-    return compute.replace_substring_regex(exact.cast(pyarrow.large_string()), r"\.000000$", "")
+    compute.call_function("min_max", [exact]).as_py()  # raises OverflowError for years that Python does not have
+    whole = compute.ReplaceSubstringOptions(r"\.000000$", "")
+    return compute.call_function("replace_substring_regex", [exact.cast(pyarrow.large_string())], whole)
 
 
 def _text_of_arrow(array: Any) -> tuple[np.ndarray, np.ndarray]:
