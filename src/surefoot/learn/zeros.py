@@ -14,6 +14,8 @@ from surefoot.native import kernel
 
 OFTEN = 0.5
 """Features whose zeros are written out have other values in this share of the rows, at some doubling of these."""
+EMPTY = -1
+"""Where no id is."""
 GOLDEN = 0x9E3779B97F4A7C15
 """An odd number close to 2⁶⁴ over the golden ratio: the leading bits of its multiples are a hash (Knuth, 6.4)."""
 
@@ -33,12 +35,15 @@ class Zeros:
 
     def __init__(self, ids: np.ndarray | None = None):
         self.ids = np.empty(0, np.int64) if ids is None else ids.astype(np.int64)
-        bits = max(4 * len(self.ids) - 1, 1).bit_length()
-        self._shift, self._places = np.uint64(64 - bits), np.full(1 << bits, -1)
-        note_places(self.ids, self._places, self._shift)
+        bits = max(8 * len(self.ids), 2).bit_length()
+        self._shift, self._slots = np.uint64(64 - bits), np.empty(len(self.ids), np.int64)
+        self._keys = np.full(1 << bits, EMPTY)
+        note_slots(self.ids, self._keys, self._shift, self._slots)
+        self._last_row = np.empty(len(self._keys), np.int64)
+        self._room = np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0)
 
     def written(self, examples: Examples) -> Examples:
-        """The examples with the zeros of these features, which follow what a row has."""
+        """The examples with the zeros of these features, which follow what a row has; valid until the next call."""
         if not len(self.ids):
             return examples
         indptr, indices, values = self.entries(examples.indptr, examples.indices, examples.values)
@@ -46,15 +51,16 @@ class Zeros:
 
     def entries(self, indptr, indices, values) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The same of rows in CSR form."""
+        number = values.dtype if values.dtype == np.float32 else np.float64
         given = [
             np.require(array, kind, ["C", "W"])
-            for array, kind in ((indptr, np.int64), (indices, np.int64), (values, np.float64))
+            for array, kind in ((indptr, np.int64), (indices, np.int64), (values, number))
         ]
-        size = int(given[0][-1]) + (len(indptr) - 1) * len(self.ids)
-        found = np.empty(len(indptr), np.int64), np.empty(size, np.int64), np.empty(size)
-        last_row = np.full(len(self.ids), -1)
-        used = write_zeros(*given, self.ids, self._places, self._shift, last_row, *found)
-        return found[0], found[1][:used], found[2][:used]
+        rows, most = len(indptr) - 1, int(given[0][-1]) + (len(indptr) - 1) * len(self.ids)
+        if len(self._room[0]) <= rows or len(self._room[1]) < most:
+            self._room = np.empty(rows + 1, np.int64), np.empty(most, np.int64), np.empty(most)
+        used = write_zeros(*given, self.ids, self._keys, self._shift, self._slots, self._last_row, *self._room)
+        return self._room[0][: rows + 1], self._room[1][:used], self._room[2][:used]
 
     def row(self, ids: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The same of one row."""
@@ -79,32 +85,39 @@ class Zeros:
 
 
 @kernel
-def note_places(ids, places, shift):
-    """Writes where each id stands in `ids` to a hash table with linear probing; −1 is empty."""
+def note_slots(ids, keys, shift, slots):
+    """Writes each id to a hash table with linear probing, and its slot there to `slots`."""
     for k in range(ids.size):
         slot = np.int64((np.uint64(ids[k]) * np.uint64(GOLDEN)) >> shift)
-        while places[slot] >= 0:
-            slot = (slot + 1) & (places.size - 1)
-        places[slot] = k
+        while keys[slot] != EMPTY:
+            slot = (slot + 1) & (keys.size - 1)
+        keys[slot], slots[k] = ids[k], slot
 
 
 @kernel
-def write_zeros(indptr, indices, values, ids, places, shift, last_row, new_indptr, new_indices, new_values):
-    """Copies rows, each followed by a 0 for every one of `ids` that it does not have; returns how many entries."""
-    used = 0
+def write_zeros(indptr, indices, values, ids, keys, shift, slots, last_row, new_indptr, new_indices, new_values):
+    """Copies rows, each followed by a 0 for every one of `ids` that it does not have; returns how many entries.
+
+    Every entry notes its row at the slot where its id is, or would be: whether it is one of `ids` decides no branch.
+    """
+    used, mask = np.uint64(0), np.uint64(keys.size - 1)
     new_indptr[0] = 0
+    last_row[:] = -1
     for i in range(indptr.size - 1):
-        for e in range(indptr[i], indptr[i + 1]):
-            slot = np.int64((np.uint64(indices[e]) * np.uint64(GOLDEN)) >> shift)
-            while places[slot] >= 0 and ids[places[slot]] != indices[e]:
-                slot = (slot + 1) & (places.size - 1)
-            if places[slot] >= 0:
-                last_row[places[slot]] = i
-            new_indices[used], new_values[used] = indices[e], values[e]
-            used += 1
+        row, row_values = indices[indptr[i] : indptr[i + 1]], values[indptr[i] : indptr[i + 1]]
+        size = np.uint64(row.size)
+        for e in range(size):
+            new_indices[used + e] = row[e]
+        for e in range(size):
+            new_values[used + e] = row_values[e]
+        for e in range(size):
+            slot = (np.uint64(row[e]) * np.uint64(GOLDEN)) >> shift
+            while (keys[slot] != row[e]) & (keys[slot] != EMPTY):
+                slot = (slot + np.uint64(1)) & mask
+            last_row[slot] = i
+        used += size
         for k in range(ids.size):
-            if last_row[k] != i:
-                new_indices[used], new_values[used] = ids[k], 0.0
-                used += 1
+            new_indices[used], new_values[used] = ids[k], 0.0
+            used += np.uint64(last_row[slots[k]] != i)
         new_indptr[i + 1] = used
-    return used
+    return np.int64(used)
