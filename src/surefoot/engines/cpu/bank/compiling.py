@@ -10,9 +10,10 @@ import numpy as np
 
 from surefoot.engines import scaling
 from surefoot.engines.cpu import compiling
-from surefoot.engines.cpu.bank import drivers, parts, shared, slopes
+from surefoot.engines.cpu.bank import drivers, parts, shared, slopes, statistics, waiting
 from surefoot.engines.cpu.bank.kind import BankKind
 from surefoot.engines.cpu.compiling import APART, INNER
+from surefoot.engines.cpu.drivers import deferred
 from surefoot.engines.cpu.kind import Kind
 from surefoot.engines.cpu.slots import store_one
 from surefoot.engines.cpu.unrolling import together, written
@@ -24,8 +25,8 @@ from surefoot.modifiers import closed_form
 from surefoot.native.codegen import OPTIONS
 from surefoot.rules import Rule
 
-MODULES = (drivers, parts, shared)
-"""The modules that drivers and their helpers stand in."""
+MODULES = (drivers, parts, shared, statistics, waiting)
+"""The modules that drivers and their helpers stand in; together they have one namespace."""
 
 
 def copy_of(driver: str, architecture: Architecture, rules: tuple[Rule, ...], kind: BankKind, name: str) -> Callable:
@@ -59,7 +60,7 @@ def namespace(architecture: Architecture, rules: tuple[Rule, ...], kind: BankKin
     f = np.dtype(kind.dtype).type
     parts = parts_of(architecture, rules, kind)
     row = RowLayout.of(numbers_of(architecture, rules, kind) * kind.lanes, np.dtype(kind.dtype))
-    names = dict(vars(drivers)) | {
+    names = {name: value for module in MODULES for name, value in vars(module).items()} | {
         "F": f,
         "LANE_COUNT": kind.lanes,
         "CELLS": row.width,
@@ -73,18 +74,20 @@ def namespace(architecture: Architecture, rules: tuple[Rule, ...], kind: BankKin
     names |= functions(architecture, kind, len(parts))
     vectors = moves_as_vectors(architecture, rules, kind)
     waits = any(part.catches_up for part in kind.parts)
-    catching_up = "catch_up_averaged_row" if kind.averages else "catch_up_row"
     for helper in helpers():
         names[helper] = jitted(helper, names)
+    for count in (deferred.stretch_of, deferred.steps_in_stretch):
+        names[count.__name__] = numba.njit(count, **INNER)
     names |= {
         "SCALE": names["scale_values" if kind.normalizes else "copy_values"],
         "SCALE_OF": names["scale_of" if kind.normalizes and not kind.penalizes_scaled else "no_scale"],
         "COUNT_IN": names["count_in" if architecture.merges_fields else "count_in_turn"],
-        "CATCH_UP": names[catching_up if waits else "nothing_waits"],
+        "CATCH_UP": names["catch_up_row" if waits else "nothing_waits"],
         "CATCH_UP_ALL": names["catch_up_all" if waits else "none_wait"],
         "NEXT": names["next_step" if waits else "no_next"],
         "GATHER": names["gather_vectors" if vectors else "gather"],
         "PUT": names["put_vectors" if vectors else "put"],
+        "BLEND_BEFORE": names["blend_before" if kind.averages else "nothing_before"],
         "AVERAGE": names["blend" if kind.averages else "no_average"],
     }
     names |= calls(architecture, kind, parts) | packing(architecture, rules, kind)
@@ -194,11 +197,12 @@ def parts_of(architecture: Architecture, rules: tuple[Rule, ...], kind: BankKind
     """For each part the globals of the helpers that are its own."""
     begins = {"feature": 0, "model": 0}
     found = []
-    for part, rule, around in zip(architecture.parts.values(), rules, kind.parts, strict=True):
+    for p, (part, rule, around) in enumerate(zip(architecture.parts.values(), rules, kind.parts, strict=True)):
         way = "from_origin" if rule.from_origin else "lazy_exact" if rule.lazy_exact else "by_rule"
         names = compiling.namespace(around) | {
             "copy_numbers": copying(part.width * kind.lanes),
-            "VECTOR": drivers.VECTOR,
+            "VECTOR": statistics.VECTOR,
+            "PART": p,
             "PART_WIDTH": part.width,
             "PART_BEGIN": begins[part.of],
         }
@@ -213,9 +217,11 @@ def parts_of(architecture: Architecture, rules: tuple[Rule, ...], kind: BankKind
         program, operations = around.program, compiling.operations(around.program, np.dtype(around.dtype).type)
         names |= {"MODIFIERS_AT": penalties_as_modifiers(program), "AFTER": after(program, names | operations)}
         names["ZERO_GRAD_NUMBER"] = jitted(f"number_{way}", names)
-        if way != "by_rule":  # whose iterates have no sum in closed form, so that none are averaged
+        if kind.averages and way != "by_rule":  # whose iterates have no sum in closed form
             names["ZERO_GRAD_SUM"] = compiling.compiled(closed_form.zero_grad_sum, np.float64)
             names["SUM_NUMBER"] = jitted(f"sum_{way}", names)
+        averages = "SUM_NUMBER" in names
+        names["AVERAGE_NUMBER"] = jitted("average_number" if averages else "no_average_of_number", names)
         begins[part.of] += part.width * (1 + common.count(False))
         found.append(names)
     return found
@@ -241,14 +247,14 @@ CALLS = {
     "SHARE_PARTS": ("b, size, parts, lanes", "share_part", "b, {size}, parts[{p}], lanes"),
     "PENALTIES_PARTS": ("scales, b, size, parts, lanes", "penalties_part", "scales, b, {size}, parts[{p}], lanes"),
     "WAIT_PARTS": (
-        "row, scale, last, until, starts, waiting, lanes",
+        "row, scale, j, until, waiting, total, lanes",
         "wait_part",
-        "row, scale, last, until, starts, waiting[{p}], lanes",
+        "row, scale, j, until, waiting, waiting.parts[{p}], total, lanes",
     ),
-    "WAIT_AVERAGED": (
-        "row, scale, last, until, waiting, shares, j, means, lanes",
-        "wait_averaged_part",
-        "row, scale, last, until, waiting, waiting.parts[{p}], shares, means[{p}][j], lanes",
+    "BLEND_WAITING": (
+        "row, j, kept, share, means, lanes",
+        "blend_waiting_part",
+        "row, j, kept, share, means[{p}], lanes",
     ),
     "BLEND_STILL": ("row, j, share, means, lanes", "blend_part", "row, j, share, means[{p}], lanes"),
     "BLEND_PARTS": ("row, j, share, means, lanes", "blend_part", "row, j, share, means[{p}], lanes"),
@@ -302,7 +308,7 @@ def takes_part(name: str, of: str, around) -> bool:
     """Whether a part is among those that a function is called for."""
     if name == "PENALTIES_PARTS":
         return bool(around.program.modifiers)
-    if name in ("WAIT_PARTS", "WAIT_AVERAGED"):
+    if name in ("WAIT_PARTS", "BLEND_WAITING"):
         return around.catches_up
     if name == "SHARE_PARTS":
         return around.shared

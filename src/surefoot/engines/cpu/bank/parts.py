@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from surefoot.engines.cpu.bank.drivers import whole_vectors
+from surefoot.engines.cpu.bank.statistics import whole_vectors
 from surefoot.engines.cpu.drivers.coordinate import step_coordinate
 from surefoot.engines.cpu.slots import load, not_finite, store
 from surefoot.engines.cpu.vectors import copy_numbers
