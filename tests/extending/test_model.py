@@ -17,6 +17,7 @@ from surefoot.data.stream import Block
 from surefoot.engines import Step
 from surefoot.engines.bank import ModelBank
 from surefoot.engines.examples import Examples
+from surefoot.learn.feature_stats import FeatureStats
 from surefoot.learn.learner import Learner
 from surefoot.learn.model import Model
 from surefoot.learn.plan import Plan
@@ -457,7 +458,7 @@ def test_a_learner_continues_from_its_state():
 
 
 def test_statistics_name_features_by_id():
-    stats = trained(1).feature_stats()
+    stats = FeatureStats.of(trained(1))
     assert (np.diff(stats.features) > 0).all()
     ids, counts = np.unique(block(200).indices, return_counts=True)
     assert_identical(stats.features, ids)

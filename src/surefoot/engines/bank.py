@@ -23,8 +23,6 @@ from surefoot.models import Architecture
 
 OF_STEPS = ("rates", "averages", "waits", "settles_at_once")
 """What of a bank depends on its steps alone."""
-
-
 NO_TOTALS = np.zeros(1)
 """The sums of learning rates of banks that do not average."""
 

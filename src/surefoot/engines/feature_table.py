@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -19,7 +19,8 @@ from surefoot.native import kernel
 ALL = slice(None)
 ALIGNED = 32
 """Bytes that a row is a multiple of: as few lines of a cache as can be have parts of two rows."""
-
+PIECE = 1 << 15
+"""Rows of a table whose numbers are read at once."""
 LARGEST_SHARE = 0.9
 """Of the machine's memory, for a table."""
 
@@ -340,3 +341,8 @@ def move_rows(cells, columns, row, words, words_of_row, width, old, new, statist
             if stale:
                 for w in range(new):
                     words[begin + w] = np.uint64(0)
+
+
+def pieces(size: int) -> Iterator[slice]:
+    """Slices of this many rows: what is computed of one of them is small."""
+    return (slice(first, first + PIECE) for first in range(0, size, PIECE))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,10 +13,9 @@ import numpy as np
 from surefoot.engines import restoring, scaling
 from surefoot.engines.bank import ModelBank
 from surefoot.engines.examples import Examples
-from surefoot.engines.feature_table import RowMap
+from surefoot.engines.feature_table import RowMap, pieces
 from surefoot.engines.hashed_rows import HashedRows
 from surefoot.engines.step import Step
-from surefoot.learn.feature_stats import FeatureStats
 from surefoot.learn.guard import Guard
 from surefoot.learn.mixture import Mixture, sum_of
 from surefoot.learn.rates import Rate
@@ -33,8 +32,6 @@ FIRST_NOTE = 32
 """Examples before the first entry of the history; then at every doubling."""
 ROWS = 8192
 """Examples that are learned from at once."""
-PIECE = 1 << 15
-"""Rows of a table whose numbers are read at once."""
 CENTERS = {"mean": np.mean, "median": np.median}
 NUMBERS = ("center", "spread", "heaviness", "examples", "first_pass", "weight", "least", "features")
 """What of a learner's state are plain numbers."""
@@ -119,10 +116,11 @@ class Learner:
     @property
     def learning_rate(self) -> Rate:
         """The rate with the largest weight in the model."""
-        return self.rates[self._best]
+        return self.rates[self.best]
 
     @property
-    def _best(self) -> int:
+    def best(self) -> int:
+        """Which rate has the largest weight in the model."""
         return int(self._kept.sum(axis=0).argmax())
 
     @property
@@ -374,7 +372,7 @@ class Learner:
                 for k in range(each.shape[3]):  # in an order that does not depend on where a feature's row is
                     found[rows] += each[..., k] * share[:, k]
             else:
-                found[rows] = each[..., self._best]
+                found[rows] = each[..., self.best]
         return found
 
     def exported(self) -> tuple[dict[str, np.ndarray], float, float]:
@@ -494,26 +492,3 @@ class Learner:
         found = copy.copy(self)
         found.bank, found._row_map, found.features = self.bank.excerpt(rows), None, len(rows)
         return found
-
-    # Inspection
-
-    def feature_stats(self) -> FeatureStats:
-        """What is known of the features that have occurred, in the order of their ids."""
-        table, best, size = self.bank.table, self._best, self.bank.features
-        part = self.settings.architecture.first
-        rates, frozen = np.empty((size, self.settings.outputs), self.settings.dtype), np.empty(size, bool)
-        for rows in pieces(size):
-            rates[rows] = own = self.bank.effective_rates(part, best, rows)[:, 0]
-            x = np.abs(table.numbers(part)[rows, 0, best :: self.bank.rates])
-            frozen[rows] = ((x + own) == x).all(axis=1)
-        ids = self.bank.row_map.ids(0, size)
-        counts = table.statistic("count")
-        seen = np.flatnonzero(counts > 0)
-        seen = seen[np.argsort(ids[seen], kind="stable")]
-        means, deviations = table.statistic("mean")[seen], table.statistic("deviations")[seen]
-        return FeatureStats(ids[seen], counts[seen], means, deviations, rates[seen], frozen[seen])
-
-
-def pieces(size: int) -> Iterator[slice]:
-    """Slices of this many rows: what is computed of one of them is small."""
-    return (slice(first, first + PIECE) for first in range(0, size, PIECE))

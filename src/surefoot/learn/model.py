@@ -84,7 +84,7 @@ class Model:
         predicted of others does not depend on how many there was room for.
         """
         numbers, center, spread = learner.exported()
-        architecture, stats, ids = learner.settings.architecture, learner.feature_stats(), learner.ids()
+        architecture, stats, ids = learner.settings.architecture, FeatureStats.of(learner), learner.ids()
         centers = learner.centers()
         if ids is None and not architecture.starts_at_zero:
             ids = np.arange(learner.features)
