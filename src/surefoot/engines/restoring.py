@@ -45,6 +45,21 @@ def array(arrays: Mapping[str, np.ndarray], name: str, dtype: Any, shape: tuple[
     return found
 
 
+def ids(arrays: Mapping[str, np.ndarray], name: str, count: int, features: int) -> np.ndarray:
+    """The ids of that name, as many, rising, each below the number of features.
+
+    Raises:
+        ValueError: there are none, or they are others.
+
+    >>> ids({"zeros.ids": np.array([2, 5])}, "zeros.ids", 2, 6)
+    array([2, 5])
+    """
+    found = array(arrays, name, np.int64, (count,))
+    if len(found) and (np.any(np.diff(found) <= 0) or found[0] < 0 or found[-1] >= features):
+        raise ValueError(f"{name}: found ids that do not rise, or a feature that did not occur, expected others")
+    return found
+
+
 def whole(numbers: Mapping[str, Any], name: str, most: int = LARGEST) -> int:
     """The whole number of that name, from 0 to `most`.
 
