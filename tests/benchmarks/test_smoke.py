@@ -69,3 +69,13 @@ def test_the_regret_stays_within_its_bound():
     assert done.returncode == 0, done.stderr
     assert "regret" in done.stdout
     assert "VIOLATED" not in done.stdout
+
+
+@pytest.mark.slow
+def test_the_written_model_is_measured_on_held_out_rows(tmp_path):
+    file = tmp_path / "figures.json"
+    done = benchmarks("held_out", "--quick", "--json", str(file))
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(file.read_text(encoding="utf-8"))["results"]["held_out"]
+    assert {row["what"].split()[0] for row in rows} == {"progressive", "held-out"}
+    assert all(float(row["ours"]) > 0 for row in rows if row["ours"])
