@@ -156,6 +156,13 @@ class TestTrace:
 
 
 class TestReproduce:
+    @pytest.mark.parametrize("width", [36, 50])
+    def test_narrow_terminals_get_whole_ids(self, capsys, monkeypatch, width):
+        monkeypatch.setenv("COLUMNS", str(width))
+        text = out(capsys, "reproduce", "--only", "trace-adagrad")
+        assert max(map(cell_len, text.splitlines())) <= width
+        assert "…" not in text
+
     def test_side_by_side(self, capsys):
         text = out(capsys, "reproduce", "--only", "trace-adagrad")
         assert text.count("x₁ = −2.382563, x₂ = −0.158591") == 2

@@ -705,6 +705,7 @@ def test_the_headline_names_adagrad_wherever_it_races():
     rows = rows_of(lowest, far, far, near)
     diverged = [*(row for row in rows if row["rule"] != "adagrad"), rows[1] | {"diverged": 1}]
     assert standings.headline(diverged).endswith(" adagrad diverged.")
+    assert "diverged" not in standings.runners_up(diverged)
 
 
 def test_one_slow_rule_does_not_flatten_the_others():

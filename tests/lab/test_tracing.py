@@ -98,6 +98,10 @@ class TestSettings:
         entry = Entry(REGISTRY["sgd"], lr, 0.0, None, [Run(0, [Score(1.0, 1.0)], [1.0])])
         assert path.record()["schedule"] == entry.row()["schedule"] == name
 
+    def test_the_formula_of_a_schedule_has_four_digits(self):
+        (path,) = surefoot.trace("sgd", lr=f"polynomial:{1 / 15}:1", steps=1)
+        assert path.label == "sgd, η(t) = 0.06667 (1 + 1t)^(−0.5)"
+
     def test_a_hyperparameter_reaches_the_rules_that_have_it(self):
         traced = surefoot.trace(["adagrad", "rmsprop"], gamma=0.5, lr=0.1)
         alone = surefoot.trace("rmsprop", gamma=0.5, lr=0.1)

@@ -135,9 +135,8 @@ def show(results: list[Result]) -> None:
     console = output.console()
     for section in dict.fromkeys(result.section for result in results):
         table = Table(title=section, title_justify="left", box=box.HORIZONTALS, show_lines=True, expand=True)
-        table.add_column("result", ratio=4)
-        table.add_column("published", ratio=3)
-        table.add_column("measured", ratio=4)
+        for heading, ratio in (("result", 4), ("published", 3), ("measured", 4)):
+            table.add_column(heading, ratio=ratio, overflow="fold")
         table.add_column("verdict", no_wrap=True)
         table.add_column("s", justify="right", no_wrap=True)
         for result in (result for result in results if result.section == section):

@@ -55,7 +55,7 @@ class Path:
         name = name_of(self.lr) or ""
         kind, *numbers = name.split(":")
         if kind in FORMULAS:
-            return "η(t) = " + FORMULAS[kind].format(*numbers)
+            return "η(t) = " + FORMULAS[kind].format(*(f"{float(number):.4g}" for number in numbers))
         return f"η from {first_rate(self.lr):.4g}" if name == "<lambda>" else f"η(t) = {name}"
 
     def record(self) -> dict[str, Any]:
