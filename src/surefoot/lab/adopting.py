@@ -30,14 +30,17 @@ def unwrapped(optimizer: Any) -> tuple[Any, str]:
 
     >>> inner = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))])
     >>> class Wrapper:
-    ...     optimizer = inner
-    >>> unwrapped(Wrapper())[0] is inner, unwrapped(Wrapper())[1]
-    (True, 'optimizer.optimizer')
+    ...     def __init__(self, optimizer):
+    ...         self.optimizer = optimizer
+    >>> unwrapped(Wrapper(Wrapper(inner)))[0] is inner, unwrapped(Wrapper(Wrapper(inner)))[1]
+    (True, 'optimizer.optimizer.optimizer')
     """
-    path = "optimizer"
-    while isinstance(inner := getattr(optimizer, "optimizer", None), torch.optim.Optimizer):
-        optimizer, path = inner, f"{path}.optimizer"
-    return optimizer, path
+    chain = [optimizer]
+    while (inner := getattr(chain[-1], "optimizer", None)) is not None and all(inner is not each for each in chain):
+        chain.append(inner)
+    while len(chain) > 1 and not isinstance(chain[-1], torch.optim.Optimizer):
+        chain.pop()
+    return chain[-1], ".".join(["optimizer"] * len(chain))
 
 
 def adopted(optimizer: Any, caller: str) -> Adopted:
@@ -52,9 +55,10 @@ def adopted(optimizer: Any, caller: str) -> Adopted:
     if (kind := counterpart_of(inner)) is not None:
         return Adopted(inner, seen(inner, kind), path)
     theirs = ", ".join(kind.__name__ for kind in COUNTERPARTS)
+    around = "" if inner is optimizer else f" around a {type(inner).__name__}"
     raise TypeError(
         f"{caller} takes an optimizer of surefoot.optim, one of torch.optim's {theirs}, or a wrapper with such an "
-        f"`optimizer`, got a {type(optimizer).__name__}"
+        f"`optimizer`, got a {type(optimizer).__name__}{around}"
     )
 
 

@@ -6,131 +6,56 @@ highest learning rate so far, with the memory that the present gradient alone wo
 
 from __future__ import annotations
 
+import functools
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
 
+import numpy as np
+
+from surefoot.engines.numerics import decode
+from surefoot.lab import gaps, shrinking, storage
 from surefoot.lab.adopting import Adopted
 from surefoot.lab.findings import Case
-from surefoot.lab.motion import DECAYS, Motion, altered
+from surefoot.lab.losses import Losses
+from surefoot.lab.motion import Motion, altered, inputs_of
 from surefoot.lab.rates import FALLEN, Rate
 from surefoot.lab.remedies import TARGET, Remedies, Remedy
-from surefoot.lab.scales import EXPLODED, Weights, root_mean_square, weights_of
-from surefoot.optim.conversion import weight_of_square
+from surefoot.lab.scales import EXPLODED, LARGE, root_mean_square, weights_of
+from surefoot.lab.standstill import AS_FAR_AGAIN, FROZEN, SLOWEST, WHY, Bounds, Rest
+from surefoot.lab.verdicts import Verdict, below, listed, percent
 
-SLOWEST, FASTEST = 1e-5, 0.6
-"""The band: ‖update‖/‖parameter‖ of a step, below which a parameter stands still, and above which a run diverges."""
+FASTEST = 0.6
+"""The upper end of the band: ‖update‖/‖parameter‖ of a step, above which a run diverges."""
 
 TARGET_OF_FAST = 1e-2
 """‖update‖/‖parameter‖ to which the remedy for a run that is too fast leads."""
 
-AS_FAR_AGAIN = 0.01
-"""A slow parameter stands still only if as many steps again as it has taken would not move it by this share of it."""
-
-OUTLIER = 1e-3
-"""A parameter this many times slower than the run is judged by itself; otherwise, most coordinates count."""
-
-FEW = 10
-"""Coordinates, of fewer than which a single gradient does not tell what gradients are like."""
-
-WARM_UP = 10
-"""Steps before which a run is not said to diverge, to have decayed or to have missed coordinates."""
-
-FORGETS, SHRINKS = 0.05, 2.0
-"""Weight decay eats a parameter that it shortens by this share in a step, or by more than this times the gradient."""
-
-FROZEN, SATURATED, SKIPPED = 0.2, 0.5, 1e-3
+SATURATED, SKIPPED = 0.5, 1e-3
 """Shares of coordinates above which they count."""
 
-UNVISITED = ((0.8, 2), (0.5, 5))
-"""Shares of coordinates never visited, and after how many passes of steps that visit as many as all they count."""
-
-RESTING = 0.1
-"""The share of a gradient's norm that coordinates which do not move have at least, unless they have converged."""
-
-DOMINATED = 10.0
-"""How many times as long a step would be, if all gradients so far had been the present one, for a memory of others."""
+FAR_TOO_LARGE = 1e3
+"""How many times 1/√inputs weights are, behind which gradients that are not finite are no fault of the loss."""
 
 CONVERGED = 1e-4
 """‖gradient‖·‖parameter‖, the change of the loss if parameters doubled, below which there is nothing left to do."""
 
-
-@dataclass
-class Verdict:
-    """What is wrong with a run, if anything.
-
-    Attributes:
-        symptom: "not finite", "diverges", "shrinks", "stands still", "frozen", "saturated", "never visited",
-            "healthy" or "unknown".
-        cause: "rate", "decay", "memory", "storage", "gradient" or "data"; None where nothing is wrong.
-        names: the parameters concerned.
-        what: a sentence about them.
-        remedy: what cures it; None where there is nothing to do.
-    """
-
-    symptom: str
-    cause: str | None
-    names: list[str]
-    what: str
-    remedy: Remedy | None = None
-
-    def __str__(self) -> str:
-        head = self.symptom if self.cause is None else f"{self.symptom}, cause: {self.cause}"
-        text = f"Verdict: {head}. {self.what}"
-        return text if self.remedy is None else f"{text} Remedy: {self.remedy.what}: {self.remedy.call}"
-
-    def to_dict(self) -> dict[str, Any]:
-        """As plain strings and lists."""
-        return asdict(self) | {"remedy": None if self.remedy is None else self.remedy._asdict()}
+BOUNCES = 0.03
+"""‖update‖/‖parameter‖ above which a run whose losses stand is too fast, and below which it is not."""
 
 
-def percent(share: float | None) -> str:
-    """A share in percent, never rounded to nothing or to all.
-
-    >>> percent(0.00001), percent(0.5), percent(0.99999), percent(0.0)
-    ('<0.1 %', '50 %', '>99.9 %', '0 %')
-    """
-    if share is None:
-        return "–"
-    if 0 < share < 0.001:
-        return "<0.1 %"
-    if 0.999 < share < 1:
-        return ">99.9 %"
-    return f"{100 * share:.3g} %"
-
-
-def below(value: float, bound: float) -> str:
-    """In as few digits as show that it is below a bound.
-
-    >>> below(2.34e-6, 1e-5), below(9.999e-6, 1e-5)
-    ('2.3e-06', '9.999e-06')
-    """
-    return next((text for digits in range(2, 16) if float(text := f"{value:.{digits}g}") < bound), f"{value:g}")
-
-
-def listed(names: Sequence[str]) -> str:
-    """One line, however many names.
-
-    >>> listed(["a"]), listed(["a", "b", "c", "d", "e"])
-    ('a', '5 parameters (a, b, c, …)')
-    """
-    if len(names) == 1:
-        return names[0]
-    return f"{len(names)} parameters ({', '.join(names[:3])}{', …' if len(names) > 3 else ''})"
-
-
-def judge(cases: Sequence[Case], adopted: Adopted) -> Verdict:
+def judge(cases: Sequence[Case], adopted: Adopted, losses: Losses) -> Verdict:
     """The worst of what is found."""
-    judged = Judge(cases, Remedies(adopted))
+    judged = Judge(cases, Remedies(adopted), losses)
     checks: list[Callable[[], Verdict | None]] = [
         judged.not_finite,
         judged.diverges,
         judged.shrinks,
+        judged.loses,
         judged.stands_still,
         judged.frozen,
         judged.saturated,
+        judged.dead_units,
         judged.never_visited,
     ]
     return next((verdict for check in checks if (verdict := check()) is not None), judged.healthy())
@@ -142,10 +67,11 @@ class Judge:
     Args:
         cases: the parameters.
         remedies: the calls that change their optimizer.
+        losses: of the run.
     """
 
-    def __init__(self, cases: Sequence[Case], remedies: Remedies):
-        self.cases, self.remedies = cases, remedies
+    def __init__(self, cases: Sequence[Case], remedies: Remedies, losses: Losses):
+        self.cases, self.remedies, self.losses = cases, remedies, losses
         self.moving = [(case, case.motion) for case in cases if case.motion is not None and case.motion.having]
         self.update = math.hypot(*(motion.update for _, motion in self.moving))
         self.parameter = math.hypot(*(motion.length for _, motion in self.moving))
@@ -158,6 +84,18 @@ class Judge:
         """‖update‖/‖parameter‖ of the run."""
         return self.update / self.parameter if self.parameter else 0.0
 
+    @functools.cached_property
+    def decays(self) -> list[shrinking.Decay]:
+        return [shrinking.Decay.of(case) for case in self.cases]
+
+    @functools.cached_property
+    def firsts(self) -> dict[int, float]:
+        """By how many times 1/√inputs a first step moves the weights of each group."""
+        found: dict[int, float] = {}
+        for weights in self.weights:
+            found[weights.case.group] = max(weights.first, found.get(weights.case.group, 0.0))
+        return found
+
     def has_converged(self) -> bool:
         return bool(self.moving) and 0 < self.slope < CONVERGED
 
@@ -166,31 +104,74 @@ class Judge:
     def not_finite(self) -> Verdict | None:
         lost = [case for case in self.cases if not math.isfinite(case.finding.parameter_norm)]
         if lost:
-            what = f"{listed(named(lost))}: values are not finite; the run has diverged."
-            return Verdict("not finite", "rate", named(lost), what, self.start_again(lost))
+            return self.diverged(lost, "values are not finite; the run has diverged")
         bad = [case for case in self.cases if skipped(case) > SKIPPED]
         if not bad:
             return None
         exploded = [case for case in bad if root_mean_square(case) > EXPLODED]
-        if exploded:
-            what = f"{listed(named(exploded))}: so large that gradients are not finite; the run has diverged."
-            return Verdict("not finite", "rate", named(exploded), what, self.start_again(exploded))
+        if exploded or any(weights.first >= 1 and weights.size > FAR_TOO_LARGE for weights in self.weights):
+            return self.diverged(
+                exploded or bad, "the weights are so large that gradients are not finite; the run has diverged"
+            )
         share = max(map(skipped, bad))
         what = f"{listed(named(bad))}: up to {percent(share)} of the gradient is not finite, or its square is not."
-        storage = all(case.finding.dtype == "float16" for case in bad)
-        remedy = self.remedies.wider(bad) if storage else self.remedies.find_origin()
-        return Verdict("not finite", "storage" if storage else "gradient", named(bad), what, remedy)
+        is_narrow = all(case.finding.dtype == "float16" or storage.is_narrow(case) for case in bad)
+        remedy = self.remedies.float32(bad, cleared=True) if is_narrow else self.remedies.find_origin()
+        return Verdict("not finite", "storage" if is_narrow else "gradient", named(bad), what, remedy)
+
+    def diverged(self, lost: Sequence[Case], what: str) -> Verdict:
+        """Why parameters are not finite."""
+        if (verdict := self.by_storage("not finite", lost, what)) is not None:
+            return verdict
+        if strong := [case for case in lost if shrinking.overshoots(case) and self.is_strong(case)]:
+            what = f"{listed(named(strong))}: {what}; a step of weight decay takes more than twice of a parameter."
+            remedy = self.remedies.decay(strong, min(map(shrinking.cure_of_overshoot, strong)), again=True)
+            return Verdict("not finite", "decay", named(strong), what, remedy)
+        guilty = self.guilty(lost)
+        why = "" if named(guilty) == named(lost) else f"; the learning rate of {listed(named(guilty))} is far too large"
+        what = f"{listed(named(lost))}: {what}{why}."
+        return Verdict("not finite", "rate", named(guilty), what, self.start_again(guilty))
+
+    def by_storage(self, symptom: str, cases: Sequence[Case], what: str) -> Verdict | None:
+        """The verdict where float16 holds neither ε nor the squares, and the rate is not too large besides."""
+        if not all(storage.is_narrow(c) and (storage.loses_eps(c) or self.firsts.get(c.group, 0) < 1) for c in cases):
+            return None
+        case = cases[0]
+        why = "squares of gradients are beyond what float16 holds"
+        if storage.loses_eps(case):
+            why = f"ε = {case.view.step.hyper['eps']:g} is 0 in float16, as are squares of small gradients"
+        remedy = self.remedies.float32(cases, again=symptom == "not finite")
+        return Verdict(symptom, "storage", named(cases), f"{listed(named(cases))}: {what}; {why}.", remedy)
+
+    def is_strong(self, case: Case) -> bool:
+        """Whether weight decay is to blame, rather than the rate."""
+        return shrinking.is_strong(case, min(weights.natural for weights in self.weights))
+
+    def guilty(self, cases: Sequence[Case]) -> list[Case]:
+        """Those of the groups whose rate is far too large; where none or all are such, all of these."""
+        worst = max(self.firsts.values(), default=0.0)
+        groups = {group for group, first in self.firsts.items() if first >= max(1.0, worst / 10)}
+        of_these = [case for case in cases if case.group in groups]
+        return of_these or [weights.case for weights in self.weights if weights.case.group in groups] or list(cases)
 
     def diverges(self) -> Verdict | None:
         alone = len(self.weights) == 1
-        fast = [case for case, motion in self.moving if (motion.pace or 0) > FASTEST and warm(case)]
-        if fast and self.pace > FASTEST:
-            what = f"{listed(named(fast))}: a step is {self.pace:.2g} times as long as the parameters."
+        fast = [case for case, motion in self.moving if is_fast(case, motion)]
+        if fast and self.update > FASTEST * math.hypot(*(motion.reach for _, motion in self.moving)):
+            what = f"a step is {self.pace:.2g} times as long as the parameters"
+            if (verdict := self.by_storage("diverges", fast, what)) is not None:
+                return verdict
+            guilty = self.guilty(fast)
             # What is linear in its parameters comes back from anywhere; the curvature of networks has changed.
-            slower = min(TARGET_OF_FAST / self.pace, self.new_start(fast)) if alone else 0.0
-            remedy = self.remedies.rate(fast, slower) if alone else self.start_again(fast)
-            return Verdict("diverges", "rate", named(fast), what, remedy)
-        kept = [weights for weights in self.weights if warm(weights.case)]
+            slower = min(TARGET_OF_FAST / self.pace, self.new_start(fast[0].group))
+            remedy = self.remedies.rate(guilty, slower) if alone else self.start_again(guilty)
+            return Verdict("diverges", "rate", named(guilty), f"{listed(named(guilty))}: {what}.", remedy)
+        # Where losses are known, and fell, weights may be as large as they are.
+        return None if self.losses.fell else self.blew_up(alone)
+
+    def blew_up(self, alone: bool) -> Verdict | None:
+        """Where steps have made weights so large that further steps are short compared with them."""
+        kept = [weights for weights in self.weights if weights.case.is_warm]
         fastest = max((weights.pace for weights in kept), default=0.0)
         large = [weights for weights in kept if weights.is_large(alone, fastest)]
         steep = [weights for weights in kept if weights.is_steep()]
@@ -198,7 +179,7 @@ class Judge:
         found = large or steep or still
         if not found:
             return None
-        worst, names = max(found, key=lambda weights: weights.size), named([weights.case for weights in found])
+        worst, guilty = max(found, key=lambda weights: weights.size), self.guilty([each.case for each in found])
         uphill = max(weights.uphill for weights in found)
         why = (
             f"the weights have grown to {worst.size:.2g} times 1/√inputs"
@@ -207,48 +188,65 @@ class Judge:
             if steep
             else "no weight matrix has a gradient any more"
         )
-        what = f"{listed(names)}: {why}; a first step at this rate is {worst.first:.2g} times 1/√inputs."
-        return Verdict("diverges", "rate", names, what, self.start_again([weights.case for weights in found]))
+        first = max(self.firsts[case.group] for case in guilty)
+        what = f"{listed(named(guilty))}: {why}; a first step at this rate is {first:.2g} times 1/√inputs."
+        return Verdict("diverges", "rate", named(guilty), what, self.start_again(guilty))
 
     def is_cut_off(self) -> bool:
-        """Whether gradients reach biases alone: all hidden units are dead."""
-        return bool(self.moving) and all(len(case.finding.shape) < 2 for case, _ in self.moving)
+        """Whether gradients reach biases alone, which they once did not: all hidden units have died."""
+        biases_alone = bool(self.moving) and all(len(case.finding.shape) < 2 for case, _ in self.moving)
+        began_so = all(weights.case.marks.rows.all() for weights in self.weights)
+        return biases_alone and not began_so and not shrinking.gone(self.weights, self.decays)
 
-    def new_start(self, cases: Sequence[Case]) -> float:
-        """By what to multiply the learning rates of the groups of these parameters for a new start."""
-        groups = {case.group for case in cases}
-        tightest: dict[int, Weights] = {}
-        for weights in sorted(self.weights, key=lambda weights: weights.natural, reverse=True):
-            tightest[weights.case.group] = weights
-        return min((weights.new_start for group, weights in tightest.items() if group in groups), default=0.1)
+    def new_start(self, group: int) -> float:
+        """By what to multiply the learning rate of a group for a new start."""
+        of_group = [weights for weights in self.weights if weights.case.group == group]
+        return min(of_group, key=lambda weights: weights.natural).new_start if of_group else 0.1
 
     def start_again(self, cases: Sequence[Case]) -> Remedy:
-        """The rate for a new start, and a tenth at most of that with which the run diverged."""
-        return self.remedies.start_again(cases, min(self.new_start(cases), 0.1))
+        """The rates for a new start, and a tenth at most of those with which the run diverged."""
+        return self.remedies.start_again(cases, lambda case: min(self.new_start(case.group), 0.1))
 
     def shrinks(self) -> Verdict | None:
-        found = [(case, decay) for case, motion in self.moving if (decay := Decay.of(case, motion)).eats(case)]
+        lost = shrinking.gone(self.weights, self.decays)
+        found = lost or shrinking.eaten(self.decays)
         if not found:
             return None
-        eaten = [case for case, _ in found]
-        worst = max(found, key=lambda pair: pair[1].share)[1]
-        what = (
-            f"{listed(named(eaten))}: weight decay takes {percent(worst.share)} of the parameter in a step, "
-            f"{worst.against:.2g} times what its gradient adds."
-        )
-        groups = {case.group for case in eaten}
-        if too_fast := [weights for weights in self.weights if weights.first >= 1 and weights.case.group in groups]:
-            what += f" A first step at this rate is {too_fast[0].first:.2g} times 1/√inputs."
-            return Verdict("shrinks", "rate", named(eaten), what, self.start_again(eaten))
-        return Verdict("shrinks", "decay", named(eaten), what, self.remedies.decay(eaten, worst.cure))
+        cases, worst = [decay.case for decay in found], max(found, key=lambda decay: decay.share)
+        what = f"weight decay takes {percent(worst.share)} of the parameter in a step"
+        if lost:
+            largest = max(weights.size for weights in self.weights)
+            what = f"weight decay has brought all weights to {largest:.2g} times 1/√inputs and less"
+        elif math.isfinite(worst.against):
+            what += f", {worst.against:.2g} times what its gradient adds"
+        what = f"{listed(named(cases))}: {what}."
+        first = max((self.firsts.get(case.group, 0.0) for case in cases), default=0.0)
+        if first >= 1 and not any(map(self.is_strong, cases)):
+            what += f" A first step at this rate is {first:.2g} times 1/√inputs."
+            return Verdict("shrinks", "rate", named(cases), what, self.start_again(cases))
+        remedy = self.remedies.decay(cases, min(decay.cure for decay in found), again=bool(lost))
+        return Verdict("shrinks", "decay", named(cases), what, remedy)
+
+    def loses(self) -> Verdict | None:
+        """Where the losses of the run are known: whether they rose, or stand although steps are long."""
+        bounces = self.losses.stands and self.pace > BOUNCES and not self.has_converged()
+        if not self.weights or not (self.losses.rose or bounces):
+            return None
+        guilty = self.guilty([weights.case for weights in self.weights])
+        went = f"the losses {'stand' if bounces else 'rose'}, from {self.losses.first:.3g} to {self.losses.last:.3g}"
+        what = f"{listed(named(guilty))}: {went}, while a step is {self.pace:.2g} times as long as the parameters."
+        return Verdict("diverges", "rate", named(guilty), what, self.start_again(guilty))
 
     def stands_still(self) -> Verdict | None:
         if self.has_converged():
             return None
+        bounds = Bounds.where_losses_stand(self.losses.count) if self.losses.stands else Bounds()
         # A parameter on which the loss hardly depends any more has converged.
         least = CONVERGED * max(self.slope, 1.0) / max(len(self.moving), 1)
         steep = [(case, motion) for case, motion in self.moving if motion.gradient * motion.length > least]
-        rests = [rest for case, motion in steep if (rest := Rest.of(case, motion)) is not None]
+        rests = [rest for case, motion in steep if (rest := Rest.of(case, motion, bounds)) is not None]
+        # Gradients are smaller than they were where the losses fell, too.
+        rests = [rest for rest in rests if rest.cause != "memory" or not self.losses.fell]
         having = sum(motion.having for _, motion in self.moving)
         alone = sum(rest.having for rest in rests) < having / 2
         if alone:
@@ -257,19 +255,25 @@ class Judge:
             return None
         cause = Counter(rest.cause for rest in rests).most_common(1)[0][0]
         rests = [rest for rest in rests if rest.cause == cause]
-        still = [rest.case for rest in rests]
-        lengths = [rest.case.motion.length for rest in rests if rest.case.motion]
-        pace = math.hypot(*(rest.pace * each for rest, each in zip(rests, lengths, strict=True))) / math.hypot(*lengths)
+        still, names = [rest.case for rest in rests], listed(named([rest.case for rest in rests]))
         moves = f"a step moves {percent(rests[0].partly)} of the coordinates by nothing"
         if not rests[0].partly:
-            moves = f"a step moves a parameter by {below(pace, SLOWEST)} of its size"
-        factor = TARGET / pace if pace else math.inf
+            moves = f"a step moves a parameter by {below(pace_of(rests), bounds.slowest)} of its size"
+        why = WHY[cause]
+        if self.losses.stands:
+            why = f"the losses stand, from {self.losses.first:.3g} to {self.losses.last:.3g}; {why}"
+        paces = {rest.case.group: pace_of([o for o in rests if o.case.group == rest.case.group]) for rest in rests}
+
+        def factor(case: Case) -> float:
+            return TARGET / paces[case.group] if paces[case.group] else math.inf
+
         remedy = {
             "rate": lambda: self.remedies.rate(still, factor, alone),
             "decay": lambda: self.remedies.no_decay_of_rate(still, factor),
-            "memory": lambda: self.remedies.forget(still, 1 / pace if pace else math.inf),
+            "memory": lambda: self.remedies.forget(still, 1 / pace_of(rests) if pace_of(rests) else math.inf),
+            "storage": lambda: self.remedies.float32(still, cleared=True),
         }[cause]()
-        return Verdict("stands still", cause, named(still), f"{listed(named(still))}: {moves}; {WHY[cause]}.", remedy)
+        return Verdict("stands still", cause, named(still), f"{names}: {moves}; {why}.", remedy)
 
     def frozen(self) -> Verdict | None:
         lost = [case for case, motion in self.moving if (motion.lost or 0) > FROZEN and not is_scheduled(case)]
@@ -292,13 +296,34 @@ class Judge:
         what = f"{listed(named(full))}: most squared gradients round to nothing in a state of {', '.join(kinds)}."
         return Verdict("saturated", "storage", named(full), what, self.remedies.wider_state())
 
+    def dead_units(self) -> Verdict | None:
+        if never := gaps.dead_layers(self.cases):
+            vectors = [bias for layer in never for bias in gaps.biases(layer, self.cases)]
+            names = named([case for case in self.cases if any(case is each for each in (*never, *vectors))])
+            what = f"{units(never[0], never[0].marks.rows)} never had a gradient."
+            if len(never) > 1:
+                what = f"{listed(named(never))}: most units never had a gradient; of {what}"
+            if any(dead_size(case, never[0]) > LARGE for case in (*never, *vectors)):
+                return Verdict("dead units", "initial values", names, what, self.remedies.initial_values(never[0]))
+            return Verdict("dead units", "activation", names, what, self.remedies.other_activation())
+        if (silent := gaps.silent_layers(self.cases)) and not self.losses.fell:
+            what = f"{units(silent[0], silent[0].marks.silent)} no longer have a gradient."
+            return Verdict("dead units", "rate", named(silent), what, self.start_again(silent))
+        return None
+
     def never_visited(self) -> Verdict | None:
-        missed = [case for case in self.cases if is_missed(case)]
+        inputs = gaps.without_inputs(self.cases)
+        missed = inputs or gaps.without_rows(self.cases)
         if not missed:
             return None
-        share = max(case.finding.never_visited or 0 for case in missed)
-        what = f"{listed(named(missed))}: up to {percent(share)} never had a gradient."
-        return Verdict("never visited", "data", named(missed), what, self.remedies.fewer_rows(missed))
+        share = max(gaps.share_of(case.marks.columns) if inputs else case.finding.never_visited or 0 for case in missed)
+        what = (
+            f"{listed(named(missed))}: up to {percent(share)} of the {'inputs' if inputs else 'rows'} never occurred."
+        )
+        if not inputs and all(len(case.finding.shape) < 2 for case in missed):
+            what = f"{listed(named(missed))}: up to {percent(share)} never had a gradient."
+        remedy = self.remedies.fewer_inputs(inputs) if inputs else self.remedies.fewer_rows(missed)
+        return Verdict("never visited", "data", named(missed), what, remedy)
 
     def healthy(self) -> Verdict:
         if not any(case.motion for case in self.cases):
@@ -330,35 +355,14 @@ class Judge:
 # What counts as a fault
 
 
-WHY = {
-    "rate": "the learning rate is too small",
-    "decay": "the learning rate has decayed too far",
-    "memory": "the state is of much larger gradients than today's",
-}
-
-
 def named(cases: Sequence[Case]) -> list[str]:
     return [case.finding.name for case in cases]
-
-
-def warm(case: Case) -> bool:
-    """Whether enough steps were taken, as far as they are counted."""
-    return case.finding.steps is None or case.finding.steps >= WARM_UP
 
 
 def skipped(case: Case) -> float:
     """The share of coordinates skipped with this gradient, or in all steps so far."""
     so_far = case.finding.skipped_so_far / max(case.view.size * (case.finding.steps or 1), 1)
     return max(case.finding.skipped or 0.0, so_far)
-
-
-def is_missed(case: Case) -> bool:
-    """Whether many coordinates were never visited, in steps that could have visited all of them."""
-    if not case.finding.never_visited or not warm(case):
-        return False
-    having = case.motion.having if case.motion else 0
-    passes = (case.finding.steps or 0) * having / max(case.view.size, 1) if having else math.inf
-    return any(case.finding.never_visited > share and passes >= least for share, least in UNVISITED)
 
 
 def is_scheduled(case: Case) -> bool:
@@ -370,99 +374,29 @@ def is_scheduled(case: Case) -> bool:
     return (at_highest.lost or 0.0) <= FROZEN
 
 
-@dataclass
-class Decay:
-    """What weight decay does to a parameter in a step.
-
-    Attributes:
-        share: how much of the parameter it takes.
-        against: how many times the update by the gradient alone it is.
-    """
-
-    share: float
-    against: float
-
-    @classmethod
-    def of(cls, case: Case, motion: Motion) -> Decay:
-        step = case.view.step
-        if not any(step.options.get(name) for name in DECAYS) or not motion.parameter:
-            return cls(0.0, 0.0)
-        without = case.view.motion(altered(step, dict.fromkeys(DECAYS, 0.0)))
-        share = motion.shrinkage - without.shrinkage
-        return cls(share, share * motion.parameter / without.update if without.update else math.inf)
-
-    def eats(self, case: Case) -> bool:
-        """Whether the gradient cannot keep up, or the parameter is forgotten within a hundred steps."""
-        so_far = self.share * (case.finding.steps or math.inf) if self.share > 0 else 0.0
-        outweighs = self.against > SHRINKS and so_far > 0.5
-        return outweighs or (self.share > FORGETS and self.against > 0.5)
-
-    @property
-    def cure(self) -> float:
-        """By what to multiply the decay."""
-        return min(0.1 / self.against, 1e-4 / self.share)
-
-
-# Why a parameter stands still
-
-
-@dataclass
-class Rest:
-    """A parameter that stands still.
-
-    Attributes:
-        case: the parameter.
-        having: how many coordinates have a gradient.
-        pace: ‖update‖/‖parameter‖.
-        cause: "rate", "decay" or "memory".
-        partly: the share of coordinates that do not move, where others do.
-    """
-
-    case: Case
-    having: float
-    pace: float
-    cause: str
-    partly: float | None = None
-
-    def is_outlier(self, pace: float) -> bool:
-        """Whether it is much slower than the run, and not only because one gradient happens to be small."""
-        return self.pace < OUTLIER * pace and (self.cause != "memory" or self.having >= FEW)
-
-    @classmethod
-    def of(cls, case: Case, motion: Motion) -> Rest | None:
-        """What there is to say of a parameter; None if it moves, or stands still by its schedule."""
-        if motion.pace is None:
-            return None
-        steps, still = case.finding.steps, (motion.frozen or 0) - (motion.lost or 0)
-        is_slow = motion.pace < SLOWEST and (steps is None or motion.pace * steps < AS_FAR_AGAIN)
-        if is_slow:
-            rate = Rate.of(case)
-            fastest = rate.pace_at_highest(case)
-            pace = motion.pace or fastest / rate.fallen
-            if rate.fallen > 1 and fastest >= SLOWEST:
-                # Otherwise its scheduler warms up, or has come to its end.
-                has_decayed = warm(case) and rate.has_decayed(steps, rate.highest * SLOWEST / fastest)
-                return cls(case, motion.having, pace, "decay") if has_decayed else None
-            return cls(case, motion.having, pace, "memory" if remembers_larger(case, pace) else "rate")
-        matters = motion.resting > RESTING * motion.gradient
-        if still > FROZEN and matters and has_squares(case) and (case.view.motion(steady=True).frozen or 0) < still / 2:
-            return cls(case, motion.having, motion.pace, "memory", still)
-        return None
-
-
-def has_squares(case: Case) -> bool:
-    """Whether the rate follows from gradients of the past."""
-    return bool(case.view.t) and any(slot.kind == "scale" for slot in case.view.step.rule.slots.values())
-
-
-def remembers_larger(case: Case, pace: float) -> bool:
-    """Whether a parameter would move if its memory were of gradients as large as the present one."""
-    if not has_squares(case):
+def is_fast(case: Case, motion: Motion) -> bool:
+    """Whether a step is longer than the parameter, and not only because that began at zero."""
+    if motion.update <= FASTEST * motion.reach or not case.is_warm:
         return False
-    view = case.view
-    step = altered(view.step, lr=Rate.of(case).now, lr_decay=0.0)
-    if any(weight_of_square(step, slot, 1) for slot in step.rule.slots):
-        as_present = view.motion(step, steady=True, exact=True).pace or 0.0
-    else:
-        as_present = (view.motion(step, fresh=True).pace or 0.0) / math.sqrt(view.t)
-    return as_present >= SLOWEST and as_present > DOMINATED * pace
+    returns = motion.shrinkage > 0 or motion.parameter > LARGE * motion.natural
+    return case.finding.steps is not None or returns
+
+
+def pace_of(rests: Sequence[Rest]) -> float:
+    """‖update‖/‖parameter‖ of several parameters."""
+    lengths = [rest.case.motion.length for rest in rests if rest.case.motion]
+    return math.hypot(*(rest.pace * each for rest, each in zip(rests, lengths, strict=True))) / math.hypot(*lengths)
+
+
+def units(layer: Case, marks: np.ndarray) -> str:
+    """Which of a layer's units are marked, in a few words."""
+    some = ", ".join(str(k * layer.view.every) for k in np.flatnonzero(marks)[:3])
+    more = ", …" if np.count_nonzero(marks) > 3 else ""
+    whole = layer.finding.shape[0]
+    return f"{layer.finding.name}: {gaps.counted(marks, whole)} of {whole} units ({some}{more})"
+
+
+def dead_size(case: Case, layer: Case) -> float:
+    """The root mean square of what dead units have, compared with 1/√inputs of their layer."""
+    held = decode(case.view.x[case.marks.rows]).astype(np.float64)
+    return float(np.sqrt(np.mean(held**2))) * math.sqrt(inputs_of(layer.finding.shape)) if held.size else 0.0

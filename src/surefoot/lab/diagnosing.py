@@ -5,16 +5,18 @@ from __future__ import annotations
 import html
 import io
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from surefoot.lab.adopting import adopted
-from surefoot.lab.causes import Verdict, judge, percent
-from surefoot.lab.findings import Finding, as_dict, cases, names_of
+from surefoot.lab.causes import judge
+from surefoot.lab.findings import Finding, as_dict, cases
+from surefoot.lab.losses import Losses
 from surefoot.lab.rates_figure import rates_figure
+from surefoot.lab.verdicts import Verdict, percent
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -190,7 +192,7 @@ def cell(text: str) -> str:
     return html.escape(text).replace("\n", "<br>")
 
 
-def diagnose(optimizer: Any, model: torch.nn.Module | None = None) -> Diagnosis:
+def diagnose(optimizer: Any, model: torch.nn.Module | None = None, losses: Iterable[float] | None = None) -> Diagnosis:
     """One verdict on a run: what is worst, its cause, and the remedy with the value that cures it; or nothing to do.
 
     Call it after a step and before the gradients are cleared; the optimizer need not have been prepared. All figures
@@ -200,47 +202,63 @@ def diagnose(optimizer: Any, model: torch.nn.Module | None = None) -> Diagnosis:
 
     The verdict is the first of these that holds:
 
-    - not finite: a parameter is not finite, or more than 0.1 % of the coordinates were skipped;
-    - diverges: after 10 steps, ‖update‖/‖parameter‖ exceeds 0.6, the upper end of the band. Or steps have made a weight
-      matrix large: its root mean square exceeds 12/√inputs, and a step moves one of the matrices by 15 %, or a first
-      step at this rate, along gradients of one, exceeds both 1/√inputs and 1 % of it (and the next step 0.5 %, where it
-      is the only matrix, whose right values may be large); or it exceeds 5/√inputs, and the next step moves it by 15 %,
-      and a first one by 1/√inputs. Or a first step exceeds 1/√inputs and 10 % of it, and gradient · parameter, by which
-      the loss would fall if it were shortened to nothing, exceeds 3. Or a first step exceeds 1/√inputs, and no weight
-      matrix has a gradient any more. (For 1/√inputs, 0.1 is taken where that is more);
+    - not finite: a parameter is not finite, or more than 0.1 % of the coordinates were skipped. The cause is storage,
+      if ε is 0 in a state of float16, or the rate is in order; decay, if a step of it takes more than twice of a
+      parameter; else the rate of those groups where it is largest compared with the weights;
+    - diverges: after 10 steps, ‖update‖/‖parameter‖ exceeds 0.6, the upper end of the band (where the parameter is
+      smaller than 1/√inputs, that is taken). Or steps have made a weight matrix large: its root mean square exceeds
+      12/√inputs, and a step moves one of the matrices by 15 %, or a first step at this rate, along gradients of one,
+      exceeds both 1/√inputs and 1 % of it (and the next step 0.5 %, where it is the only matrix, whose right values may
+      be large); or it exceeds 5/√inputs, and the next step moves it by 15 %, and a first one by 1/√inputs. Or a first
+      step exceeds 1/√inputs and 10 % of it, and gradient · parameter, by which the loss would fall if it were shortened
+      to nothing, exceeds 3. Or a first step exceeds 1/√inputs, and no weight matrix has a gradient any more. (For
+      1/√inputs, 0.1 is taken where that is more);
     - shrinks: weight decay takes more than 5 % of a parameter in a step and half of what its gradient adds; or more
-      than twice that, and half of the parameter in as many steps as were taken. The cause is the rate, if a first step
-      exceeds 1/√inputs, else the decay;
+      than twice that, and half of the parameter in as many steps as were taken; or it holds weight matrices, along
+      which it takes 65 % of what the gradient adds, where the loss would fall by more than 1.5 if they were doubled; or
+      it has brought all matrices of a network below 0.5/√inputs, at 1 % a step, or below 0.01/√inputs. The cause is the
+      rate, if a first step exceeds 1/√inputs and decay times 1/√inputs is below 0.05; else the decay;
+    - diverges, by `losses`: the last ones are more than twice the first ones, or differ by less than 5 % after 50 steps
+      and more, and a step moves the parameters by more than 3 %. Where losses fell, weights may be large;
     - stands still: ‖update‖/‖parameter‖ is below 1e-5, the lower end of the band, and as many steps again would not
-      move the parameter by 1 %. This holds for half of the coordinates with a gradient, or for a parameter that is
-      1,000 times slower than the run; or more than 20 % of its coordinates do not move because of their state. The
-      cause is decay, if the learning rate is 10 times below its highest, where steps were long enough, and was too low
-      half of the steps ago (if a scheduler of torch set it, whose past is not known: 1e6 times below, and more than the
-      square of the steps, which is the end of a cosine); memory, if steps were 10 times as long with the state that the
-      present gradient alone would have made; else the rate. A rate that a schedule has set low is in order;
+      move the parameter by 1 %. (If `losses` differ by less than 5 %: below 0.3/steps and 1e-3, and 30 %). This holds
+      for half of the coordinates with a gradient, or for a parameter that is 1,000 times slower than the run; or more
+      than 20 % of its coordinates do not move because of their state. The cause is storage, if a state of float16 has
+      overflowed; decay, if the learning rate is 10 times below its highest, where steps were long enough, and was too
+      low half of the steps ago (if a scheduler of torch set it, whose past is not known: 1e6 times below, and more
+      than the square of the steps, which is the end of a cosine; if it was lowered otherwise, as by
+      ReduceLROnPlateau: 10 times below that with which the optimizer was made); memory, if steps were 10 times as
+      long with the state that the present gradient alone would have made; else the rate. A rate that a schedule has
+      set low is in order;
     - frozen: more than 20 % of the updates of a parameter round to nothing where it is stored, though not in the type
       of the arithmetic;
     - saturated: in a state of 16 bits, more than half of the squared gradients round to nothing;
+    - dead units: rows of a layer's weights never had a gradient, as behind a ReLU that is always 0, by the shares that
+      follow; or more than 80 % have had none for dozens of steps, as the velocity shows;
     - never visited: more than 80 % of a parameter never had a gradient, though the steps so far could have visited all
-      of it twice; or 50 %, 5 times.
+      of it twice; or 50 %, 5 times: rows of a table, or inputs of a layer. Rules without a state per coordinate, as
+      SGD, do not tell which; `count_visits` does, for rows.
 
     A run has converged if ‖gradient‖·‖parameter‖, by which the loss would change if parameters doubled, is below 1e-4
     in total: then there is nothing to do where parameters stand still. Norms are over the coordinates that have a
     gradient; a matrix 100 times smaller than 1/√inputs is compared with that. A loss of the order of one is assumed.
-    Remedies lead to ‖update‖/‖parameter‖ = 1e-3; for a new start, to steps of 0.02/√inputs along gradients of one
-    (0.1/√inputs for rules that do not divide by the size of gradients).
+    Without `losses`, "healthy" says that steps are inside the band, and no more: a run that is up to 1,000 times too
+    slow can be. Remedies lead to ‖update‖/‖parameter‖ = 1e-3; for a new start, to steps of 0.02/√inputs along gradients
+    of one (0.1/√inputs for rules that do not divide by the size of gradients).
 
     Args:
         optimizer: one of Surefoot; SGD, Adagrad, RMSprop, Adadelta, Adam, AdamW, NAdam or SparseAdam of torch.optim; or
             a wrapper that has such a one as its `optimizer`, as Accelerate's and Lightning's do.
-        model: names the parameters, where the optimizer was not given named ones.
+        model: names the parameters, where the optimizer was not given named ones, and tells units from rows of tables.
+        losses: the loss of every step so far, from the first, as numbers; at least 20, of which the first and the last
+            tenth are compared.
 
     Returns:
         The verdict, and the findings in the order of the parameters; of those without state and gradient there are
         none.
 
     Raises:
-        TypeError: for another kind of optimizer.
+        TypeError: for another kind of optimizer, a model that is not a Module, or losses that are not numbers.
 
     >>> import surefoot
     >>> w = torch.nn.Parameter(torch.tensor([1e8, 1.0, 1.0]))
@@ -255,5 +273,5 @@ def diagnose(optimizer: Any, model: torch.nn.Module | None = None) -> Diagnosis:
     ('rate', 'optimizer.change(lr=100000)')
     """
     whole = adopted(optimizer, "diagnose")
-    found = list(cases(whole, names_of(model)))
-    return Diagnosis([case.finding for case in found], judge(found, whole))
+    found = list(cases(whole, model))
+    return Diagnosis([case.finding for case in found], judge(found, whole, Losses.of(losses)))

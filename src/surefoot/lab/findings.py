@@ -20,6 +20,9 @@ QUANTILES = {"min": 0.0, "p10": 0.1, "median": 0.5, "p90": 0.9, "max": 1.0}
 SMALL = 1e-5
 """‖update‖/‖parameter‖ below which the update is computed in float64."""
 
+WARM_UP = 10
+"""Steps before which a run is not said to diverge, to have decayed or to have missed coordinates."""
+
 
 @dataclass
 class Finding:
@@ -59,6 +62,19 @@ class Finding:
     rows: Rows | None = field(default=None, repr=False)
 
 
+class Marks(NamedTuple):
+    """Which parts of a parameter have no gradients; of a sample of rows, where there are many.
+
+    Attributes:
+        rows, columns: those that never had one, as far as it is known; a vector has no columns.
+        silent: the rows that have none now, and had none for dozens of steps.
+    """
+
+    rows: np.ndarray
+    columns: np.ndarray
+    silent: np.ndarray
+
+
 class Case(NamedTuple):
     """A parameter to be judged.
 
@@ -68,6 +84,9 @@ class Case(NamedTuple):
         motion: its next step; None without a gradient.
         group: the number of its parameter group.
         settings: those of its group.
+        marks: where it has no gradients.
+        module: what it belongs to, where the model is known.
+        first_lr: the learning rate that the optimizer was made with, where all groups are below it now.
     """
 
     finding: Finding
@@ -75,19 +94,28 @@ class Case(NamedTuple):
     motion: Motion | None
     group: int
     settings: Mapping[str, Any]
+    marks: Marks
+    module: torch.nn.Module | None
+    first_lr: float | None
+
+    @property
+    def is_warm(self) -> bool:
+        """Whether enough steps were taken, as far as they are counted."""
+        return self.finding.steps is None or self.finding.steps >= WARM_UP
 
 
-def cases(adopted: Adopted, names: dict[int, str]) -> Iterator[Case]:
+def cases(adopted: Adopted, model: torch.nn.Module | None) -> Iterator[Case]:
     """The parameters that have a state or a gradient, in their order."""
-    seen = adopted.seen
-    memories = list(seen.memories())
+    seen, owners = adopted.seen, owners_of(model)
+    memories, first_lr = list(seen.memories()), first_lr_of(adopted.optimizer)
     counted, given = VISITS.get(adopted.optimizer, {}), statistics_of_groups(memories)
     groups = {id(parameter): k for k, group in enumerate(seen.param_groups) for parameter in group["params"]}
     for parameter, known, step in memories:
         view = View(parameter, known, step, given.get(id(parameter), {}))
         counts = adopted.seen is adopted.optimizer or "step" in known.tensors
+        name, module = owners.get(id(parameter), (known.name, None))
         finding = Finding(
-            name=names.get(id(parameter), known.name),
+            name=name,
             shape=tuple(parameter.shape),
             dtype=str(parameter.dtype).removeprefix("torch."),
             rule=step.rule.name,
@@ -96,14 +124,15 @@ def cases(adopted: Adopted, names: dict[int, str]) -> Iterator[Case]:
             skipped_so_far=known.skipped,
             parameter_norm=norm_of(parameter),
         )
-        look_at_rates(finding, view, counted.get(parameter))
+        marks = look_at_rates(finding, view, counted.get(parameter))
         motion = look_at_motion(view) if has_gradient(parameter) else None
         if motion is not None:
             finding.frozen, finding.saturated, finding.skipped = motion.frozen, motion.saturated, motion.skipped
             finding.gradient_norm, finding.update_norm = motion.gradient, motion.update_norm
             finding.pace = motion.pace
+            marks = marks._replace(silent=view.silent() & ~marks.rows)
         number = groups[id(parameter)]
-        yield Case(finding, view, motion, number, seen.param_groups[number])
+        yield Case(finding, view, motion, number, seen.param_groups[number], marks, module, first_lr)
 
 
 def look_at_motion(view: View) -> Motion:
@@ -115,14 +144,19 @@ def look_at_motion(view: View) -> Motion:
     return motion._replace(update=exact.update, update_norm=exact.update_norm)
 
 
-def look_at_rates(finding: Finding, view: View, visits: np.ndarray | None) -> None:
-    """Effective rates of the coordinates that were ever visited, and the share of those that were not."""
+def look_at_rates(finding: Finding, view: View, visits: np.ndarray | None) -> Marks:
+    """Effective rates of the coordinates that were ever visited, and where those are that were not."""
     rates, seen = view.rates(), np.ones(view.x.shape, bool)
     if view.remembers:
         seen = ~view.unvisited()
+    elif visits is not None:
+        rows = (visits[:: view.every] > 0).reshape(-1, *[1] * (view.x.ndim - 1))
+        seen = np.broadcast_to(rows, view.x.shape)
+    if view.remembers or visits is not None:
         finding.never_visited = 1 - float(np.count_nonzero(seen)) / max(seen.size, 1)
+    marks = marks_of(~seen, view.parameter.ndim)
     if not (rates.size and seen.any()):
-        return
+        return marks
     values = np.quantile(rates[seen], list(QUANTILES.values()), method="nearest")
     finding.rate = dict(zip(QUANTILES, values.tolist(), strict=True))
     median = np.median(rates.reshape(len(view.x), -1), axis=1)
@@ -132,11 +166,44 @@ def look_at_rates(finding: Finding, view: View, visits: np.ndarray | None) -> No
         held = decode(view.memory[0]).astype(np.float64)
         held = np.abs(np.broadcast_to(held, view.x.shape).reshape(len(view.x), -1)).mean(axis=1)
         finding.rows = Rows(f"memory of a row: mean |{next(iter(view.step.rule.slots))}|", held, median)
+    return marks
 
 
-def names_of(model: torch.nn.Module | None) -> dict[int, str]:
-    """The names of a model's parameters, by their ids."""
-    return {} if model is None else {id(parameter): name for name, parameter in model.named_parameters()}
+def marks_of(unseen: np.ndarray, ndim: int) -> Marks:
+    """The rows and columns that were never visited as a whole."""
+    rows = np.asarray(unseen.reshape(len(unseen), -1).all(1))
+    columns = unseen.reshape(*unseen.shape[:2], -1).all((0, 2)) if ndim > 1 and unseen.size else np.zeros(0, bool)
+    return Marks(rows, np.asarray(columns), np.zeros(len(rows), bool))
+
+
+def owners_of(model: torch.nn.Module | None) -> dict[int, tuple[str, torch.nn.Module]]:
+    """The names of a model's parameters, and the modules that they belong to, by their ids.
+
+    Raises:
+        TypeError: for what is not a module.
+    """
+    if model is None:
+        return {}
+    if not isinstance(model, torch.nn.Module):
+        raise TypeError(
+            f"model must be the torch.nn.Module whose parameters the optimizer steps, or None, got {model!r} "
+            f"({type(model).__name__})"
+        )
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    modules = {id(own): module for module in model.modules() for own in module.parameters(recurse=False)}
+    return {key: (name, modules[key]) for key, name in names.items()}
+
+
+def first_lr_of(optimizer: torch.optim.Optimizer) -> float | None:
+    """The learning rate that an optimizer was made with, where all groups have the same lower one now.
+
+    It was lowered since then, as by ReduceLROnPlateau; groups that were given rates of their own hardly have the same.
+    """
+    first, rates = optimizer.defaults.get("lr"), [group["lr"] for group in optimizer.param_groups]
+    if not all(isinstance(lr, int | float | torch.Tensor) for lr in (first, *rates)):
+        return None
+    now = {float(lr) for lr in rates}
+    return float(first) if len(now) == 1 and now.pop() < float(first) else None  # type: ignore[arg-type]
 
 
 def as_dict(finding: Finding) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,6 +31,9 @@ BLOCK = 1 << 18
 
 NEARLY_ZERO = 0.01
 """The share of 1/√inputs below which weights are as good as zero."""
+
+FADED = 1e-3
+"""The share of the largest velocity of all rows below which that of a row has come to rest: after 65 steps at 0.9."""
 
 DERIVED = [name for name, value in vars(Settings).items() if isinstance(value, functools.cached_property)]
 """What Settings have computed from what they were given."""
@@ -64,6 +67,7 @@ class Motion(NamedTuple):
         shrinkage: the share of itself by which the update shortens the parameter; negative if it grows.
         uphill: gradient · parameter, by which the loss would fall if the parameter were shortened to nothing, to first
             order; at least this much, if the loss is convex.
+        natural: the norm that coordinates of 1/√inputs have, which weights are made with.
         length: with what the update is compared: the norm of the parameter, or of a matrix of 1/√inputs, where that is
             100 times as long, as after a start from zeros.
     """
@@ -80,12 +84,18 @@ class Motion(NamedTuple):
     update_norm: float
     shrinkage: float
     uphill: float
+    natural: float
     length: float
 
     @property
     def pace(self) -> float | None:
         """‖update‖/‖parameter‖; None without a gradient or if a vector is zero."""
         return self.update / self.length if self.having and self.length > 0 else None
+
+    @property
+    def reach(self) -> float:
+        """The longer of the two that an update may be compared with: steps away from zero are no divergence."""
+        return max(self.length, self.natural)
 
 
 class View:
@@ -143,6 +153,16 @@ class View:
         """The effective rate of each coordinate at the next step, if its gradient were zero."""
         return driver.rates(self.step, self.x, self.state)
 
+    def silent(self) -> np.ndarray:
+        """The rows that have no gradient and whose velocity has come to rest; none of a sparse gradient's."""
+        none = np.zeros(len(self.x), bool)
+        ids, g = self.gradient
+        if ids is not None or "velocity" not in self.step.rule.slots:
+            return none
+        velocity = decode(self.memory[list(self.step.rule.slots).index("velocity")])
+        size = np.abs(velocity).reshape(len(velocity), -1).max(1, initial=0.0)
+        return ~(decode(g) != 0).reshape(len(g), -1).any(1) & (size < FADED * size.max(initial=0.0))
+
     # Motion
 
     @functools.cached_property
@@ -190,10 +210,18 @@ class View:
                 sums += np.array(counted(step, part, decode(some), parts, after))
         scale = math.sqrt(max(1.0, gradient_size(self.parameter) / max(g.size, 1)))
         motion = Sums._make(sums.tolist()).motion(scale)
-        if self.parameter.ndim < 2:
-            return motion
-        made = scale * math.sqrt(motion.having / max(math.prod(self.parameter.shape[1:]), 1))
-        return motion._replace(length=made) if motion.parameter < NEARLY_ZERO * made else motion
+        natural = scale * math.sqrt(motion.having / inputs_of(self.parameter.shape))
+        is_as_zero = self.parameter.ndim > 1 and motion.parameter < NEARLY_ZERO * natural
+        return motion._replace(natural=natural, length=natural if is_as_zero else motion.length)
+
+
+def inputs_of(shape: Sequence[int]) -> int:
+    """How many coordinates add up to one output of a layer: those of a row; of a vector, all.
+
+    >>> inputs_of((16, 6)), inputs_of((8, 3, 5, 5)), inputs_of((20,)), inputs_of(())
+    (6, 75, 20, 1)
+    """
+    return max(math.prod(shape[1:] if len(shape) > 1 else shape), 1)
 
 
 class Sums(NamedTuple):
@@ -222,7 +250,7 @@ class Sums(NamedTuple):
         shares = (share(self.frozen), share(self.lost), share(self.saturated), self.skipped / max(self.all, 1))
         shrinkage = -self.along / self.parameter if self.parameter > 0 else 0.0
         return Motion._make(
-            (self.having, *shares, *norms, shrinkage, scale**2 * self.uphill, scale * math.sqrt(self.parameter))
+            (self.having, *shares, *norms, shrinkage, scale**2 * self.uphill, 0.0, scale * math.sqrt(self.parameter))
         )
 
 

@@ -24,12 +24,14 @@ class Rate:
         halfway: after half of the steps so far, if its past is known.
         highest: the highest so far, as far as it is known.
         ends: whether a scheduler of torch has brought it to the end that it declared, or to 0.
+        is_scheduled: whether a scheduler of torch sets it that has noted where it began. ReduceLROnPlateau does not.
     """
 
     now: float
     halfway: float | None
     highest: float
     ends: bool
+    is_scheduled: bool
 
     @classmethod
     def of(cls, case: Case) -> Rate:
@@ -42,10 +44,17 @@ class Rate:
         now, factor = at(t), float(group.get("lr_factor", 1.0))
         if callable(step.hyper["lr"]) or (decay and "initial_lr" not in group):
             past = [at(int(k)) for k in np.unique(np.geomspace(1, t + 1, 50).astype(int)) - 1]
-            return cls(now, at(t // 2), max([now, *past]), False)
+            return cls(now, at(t // 2), max([now, *past]), False, False)
         scheduled = [float(group[key]) * factor for key in ("initial_lr", "max_lr") if key in group]
         least = float(group.get("min_lr", 0.0)) * factor
-        return cls(now, None, max([now, *scheduled]), bool(scheduled) and now <= 10 * least)
+        first = [] if scheduled or case.first_lr is None else [case.first_lr * factor]
+        ends = bool(scheduled) and now <= 10 * least
+        return cls(now, None, max([now, *scheduled, *first]), ends, bool(scheduled))
+
+    @classmethod
+    def of_start(cls, case: Case) -> float:
+        """What a new start would begin with: what was lowered by hand stays so, what a schedule lowered does not."""
+        return cls.of(case._replace(first_lr=None)).highest
 
     @property
     def fallen(self) -> float:
@@ -53,7 +62,7 @@ class Rate:
         return self.highest / self.now if self.now else math.inf
 
     def has_decayed(self, steps: int | None, needed: float) -> bool:
-        """Whether it decayed too far: for half of the steps, or more than a schedule's end explains.
+        """Whether it decayed too far: for half of the steps, or more than a schedule's end explains, or by hand.
 
         Args:
             steps: the number of steps taken.
@@ -61,6 +70,8 @@ class Rate:
         """
         if self.halfway is not None:
             return self.fallen >= FALLEN and self.halfway < needed
+        if not self.is_scheduled:
+            return self.fallen >= FALLEN
         return not self.ends and self.fallen > max(SCHEDULED, float(steps or 0) ** 2)
 
     def pace_at_highest(self, case: Case) -> float:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from surefoot import rules
+from surefoot.lab import storage
 from surefoot.lab.adopting import Adopted
 from surefoot.lab.findings import Case
+from surefoot.lab.gaps import counted
 from surefoot.lab.motion import DECAYS, altered
 from surefoot.optim import RuleOptimizer
 from surefoot.optim.conversion import without_counterpart
@@ -19,8 +23,15 @@ TARGET = 1e-3
 WITHIN = 500
 """Steps within which a state is to forget."""
 
+FEW_GROUPS = 4
+"""Groups that are set one after the other; of more, the values are listed."""
+
 AVERAGES = {"beta2": ("betas", "beta2"), "gamma": ("alpha", "gamma"), "rho": ("rho",)}
 """The shares of average squares that are kept, and under which keys groups have them."""
+
+
+Factor = float | Callable[[Case], float]
+"""By what to multiply the learning rate: of all groups, or by a parameter of each."""
 
 
 class Remedy(NamedTuple):
@@ -52,49 +63,63 @@ class Remedies:
 
     # The learning rate
 
-    def rate(self, cases: Sequence[Case], factor: float, alone: bool = False) -> Remedy:
+    def rate(self, cases: Sequence[Case], factor: Factor, alone: bool = False) -> Remedy:
         """A learning rate that is `factor` times as large; for these parameters alone, or for their groups."""
-        return self._rate(cases, factor, "a larger learning rate" if factor > 1 else "a smaller learning rate", alone)
+        is_larger = (factor(cases[0]) if callable(factor) else factor) > 1
+        return self._rate(cases, factor, f"a {'larger' if is_larger else 'smaller'} learning rate", alone)
 
-    def _rate(self, cases: Sequence[Case], factor: float, what: str, alone: bool = False) -> Remedy:
-        groups, settings = self._groups(cases, alone), cases[0].settings
-        scheduled = "initial_lr" in settings or callable(cases[0].view.step.hyper["lr"])
-        if math.isinf(factor):
-            return Remedy(f"{what}, as it is 0", self._assign(groups, "lr", rounded(self._from_zero(cases)), cases))
-        if scheduled:
-            value = rounded(factor * float(settings.get("lr_factor", 1.0)))
-            return Remedy(f"{what}, whatever its scheduler sets", self._assign(groups, "lr_factor", value, cases))
-        return Remedy(what, self._assign(groups, "lr", rounded(factor * float(settings["lr"])), cases))
+    def _rate(self, cases: Sequence[Case], factor: Factor, what: str, alone: bool = False) -> Remedy:
+        def factor_of(case: Case) -> float:
+            return factor(case) if callable(factor) else factor
 
-    def _from_zero(self, cases: Sequence[Case]) -> float:
+        def lr_of(case: Case) -> str:
+            if math.isinf(factor_of(case)):
+                return rounded(self._from_zero(case))
+            return rounded(factor_of(case) * float(case.settings["lr"]))
+
+        if math.isinf(factor_of(cases[0])):
+            return Remedy(f"{what}, as it is 0", self._assign(cases, "lr", lr_of, alone))
+        if is_scheduled(cases[0]):
+            call = self._assign(cases, "lr_factor", lambda case: rounded(factor_of(case) * lr_factor(case)), alone)
+            return Remedy(f"{what}, whatever its scheduler sets", call)
+        return Remedy(what, self._assign(cases, "lr", lr_of, alone))
+
+    def _from_zero(self, case: Case) -> float:
         """The learning rate at which a step is as long as the band wants it."""
-        view = cases[0].view
+        view = case.view
         pace = view.motion(altered(view.step, lr=1.0, lr_decay=0.0), exact=True).pace
         return TARGET / pace if pace else TARGET
 
-    def start_again(self, cases: Sequence[Case], factor: float) -> Remedy:
+    def start_again(self, cases: Sequence[Case], factor: Factor) -> Remedy:
         """A smaller rate, for which the parameters are to be made again."""
         return self._rate(cases, factor, "initial parameters again, and a smaller learning rate")
 
-    def no_decay_of_rate(self, cases: Sequence[Case], factor: float) -> Remedy:
+    def no_decay_of_rate(self, cases: Sequence[Case], factor: Factor) -> Remedy:
         """Takes back what a decay of the learning rate did."""
-        view, groups = cases[0].view, self._groups(cases)
-        if decay := view.step.hyper.get("lr_decay", 0.0):
-            value = max((1 + view.t * decay) / factor - 1, 0.0) / max(view.t, 1)
-            call = self._assign(groups, "lr_decay", rounded(value), cases)
-            return Remedy("a slower decay of the learning rate", call)
-        lr = rounded(self._from_zero(cases) / float(cases[0].settings.get("lr_factor", 1.0)))
-        return Remedy("a schedule that falls more slowly; for now", self._assign(groups, "lr", lr, cases))
+        if any(case.view.step.hyper.get("lr_decay", 0.0) for case in cases):
+
+            def slower(case: Case) -> str:
+                t, decay = case.view.t, case.view.step.hyper["lr_decay"]
+                return rounded(max((1 + t * decay) / (factor(case) if callable(factor) else factor) - 1, 0) / max(t, 1))
+
+            return Remedy("a slower decay of the learning rate", self._assign(cases, "lr_decay", slower))
+        if is_torch_scheduled(cases[0]):
+            # What is written to lr, its scheduler overwrites with the next step.
+            back = self._assign(
+                cases, "lr_factor", lambda case: rounded(self._from_zero(case) / float(case.settings["lr"]))
+            )
+            return Remedy("a schedule that falls more slowly; for now, whatever its scheduler sets", back)
+        lr = self._assign(cases, "lr", lambda case: rounded(self._from_zero(case) / lr_factor(case)))
+        return Remedy("a learning rate that is lowered less; for now", lr)
 
     # The other settings
 
-    def decay(self, cases: Sequence[Case], factor: float) -> Remedy:
-        """A weaker weight decay."""
-        group = self.adopted.optimizer.param_groups[cases[0].group]
-        acting = [name for name in DECAYS if not isinstance(group.get(name), bool) and group.get(name)]
-        name = acting[0] if acting else "weight_decay"
-        value = rounded(factor * float(group[name]))
-        return Remedy("a weaker decay", self._assign(self._groups(cases), name, value, cases))
+    def decay(self, cases: Sequence[Case], factor: float, again: bool = False) -> Remedy:
+        """A weaker weight decay, `factor` times what it is; where parameters are gone, they are to be made again."""
+        acting = [name for name in DECAYS if not isinstance(cases[0].settings.get(name), bool)]
+        name = next((name for name in acting if cases[0].settings.get(name)), "weight_decay")
+        call = self._assign(cases, name, lambda case: rounded(factor * float(case.settings.get(name, 0.0))))
+        return Remedy("initial parameters again, and a weaker decay" if again else "a weaker decay", call)
 
     def forget(self, cases: Sequence[Case], larger: float) -> Remedy:
         """A state that has forgotten gradients `larger` times as large as today's within 500 steps."""
@@ -103,9 +128,8 @@ class Remedies:
         for name, keys in AVERAGES.items():
             if view.step.hyper.get(name, 0.0) > share and view.step.rule.name != "yogi":
                 key = next(key for key in keys if key in settings)
-                value = f"({settings[key][0]:g}, {share:g})" if key == "betas" else f"{share:g}"
                 what = f"a state that forgets within {WITHIN} steps, after which it can be set back"
-                return Remedy(what, self._assign(self._groups(cases), key, value, cases))
+                return Remedy(what, self._assign(cases, key, functools.partial(with_share, key, share)))
         # What averages gradients goes on to do so.
         rule = "adam" if "beta1" in view.step.hyper else "rmsprop"
         what = "a rule that forgets, at the rates of now"
@@ -119,11 +143,31 @@ class Remedies:
         """Parameters that hold small updates."""
         if all(case.finding.dtype == "bfloat16" for case in cases):
             return Remedy("stochastic rounding", self._change("stochastic_rounding=0", ", state_dtype=torch.float32"))
-        return Remedy("parameters in float32, and torch.autocast for float16", "model.float()")
+        return self.float32(cases)
 
     def wider_state(self) -> Remedy:
         """A state that holds small squares."""
         return Remedy("a state in float32", self._change("state_dtype=torch.float32"))
+
+    def float32(self, cases: Sequence[Case], again: bool = False, cleared: bool = False) -> Remedy:
+        """Parameters and state in float32.
+
+        Args:
+            cases: the parameters.
+            again: whether the parameters are no longer of use.
+            cleared: whether the state is of no use.
+        """
+        what = "initial parameters again, in float32" if again else "parameters in float32"
+        if storage.loses_eps(cases[0]):
+            what += f" (in float16, eps={max(map(storage.least_eps, cases)):g} would do)"
+        if all(case.finding.dtype != "float16" for case in cases):
+            call, what = self._change("state_dtype=torch.float32"), what.replace("parameters", "a state", 1)
+        else:
+            call, what = "model.float()", f"{what}, and torch.autocast for float16"
+        # torch's own state is of the type that parameters had; to load it is to convert it.
+        restart = f"{self.path}.restart()" if self.is_own else f"{self.path}.state.clear()"
+        convert = "" if self.is_own else f"{self.path}.load_state_dict({self.path}.state_dict())"
+        return Remedy(what, "; ".join(filter(None, (call, restart if again or cleared else convert))))
 
     def find_origin(self) -> Remedy:
         """Names the operation that made something that is not finite."""
@@ -134,18 +178,26 @@ class Remedies:
         finding = cases[0].finding
         if len(finding.shape) < 2:
             return Remedy("check that the loss depends on it", f"{finding.name}.grad")
-        rows = max(round((1 - (finding.never_visited or 0)) * finding.shape[0]), 1)
-        return Remedy("a smaller table, by numbering what occurs", f"num_embeddings={rows}")
+        rows = finding.shape[0] - counted(cases[0].marks.rows, finding.shape[0])
+        return Remedy("a smaller table, by numbering what occurs", f"num_embeddings={max(rows, 1)}")
+
+    def fewer_inputs(self, cases: Sequence[Case]) -> Remedy:
+        """A layer of the inputs that occur."""
+        shape, columns = cases[0].finding.shape, cases[0].marks.columns
+        key = "in_features" if len(shape) == 2 else "in_channels"
+        return Remedy("a layer of the inputs that occur", f"{key}={max(int((~columns).sum()), 1)}")
+
+    def initial_values(self, layer: Case) -> Remedy:
+        """Other initial values for a layer."""
+        place = layer.finding.name.rpartition(".")[0]
+        module = "model" if layer.module is not None and not place else f'model.get_submodule("{place}")'
+        return Remedy("smaller initial values", f"{module if layer.module else 'layer'}.reset_parameters()")
+
+    def other_activation(self) -> Remedy:
+        """What has a gradient everywhere."""
+        return Remedy("an activation that has a gradient everywhere, in place of ReLU", "torch.nn.LeakyReLU()")
 
     # Calls
-
-    def _groups(self, cases: Sequence[Case], alone: bool = False) -> list[int] | None:
-        """The groups of these parameters; None for all, and [] where others of a group are not meant."""
-        sizes = [len(group["params"]) for group in self.adopted.optimizer.param_groups]
-        concerned = sorted({case.group for case in cases})
-        if alone and any(sum(case.group == k for case in cases) < sizes[k] for k in concerned):
-            return []
-        return None if len(concerned) == len(sizes) else concerned
 
     def _own(self, settings: str = "") -> str:
         """The optimizer as one of Surefoot: torch's is turned into one in place, with all of its settings."""
@@ -157,13 +209,46 @@ class Remedies:
         """Changes settings that torch's optimizers do not have; of these, some more."""
         return f"{self.path}.change({settings})" if self.is_own else self._own(settings + of_theirs)
 
-    def _assign(self, groups: list[int] | None, key: str, value: str, cases: Sequence[Case]) -> str:
-        if groups == []:
-            return f'a group of its own: {{"params": [{cases[0].finding.name}], "{key}": {value}}}'
-        theirs = not self.is_own and key in self.adopted.optimizer.param_groups[0]
-        if groups is None and not theirs:
-            return self._change(f"{key}={value}")
-        if groups is None:
-            return f'for group in {self.path}.param_groups: group["{key}"] = {value}'
-        assigned = [f'{self.path}.param_groups[{k}]["{key}"] = {value}' for k in groups]
+    def _assign(self, cases: Sequence[Case], key: str, value: Callable[[Case], str], alone: bool = False) -> str:
+        """Sets the groups of these parameters, each to its own value.
+
+        Args:
+            cases: the parameters.
+            key: of the setting.
+            value: for a group, by one of its parameters.
+            alone: whether the other parameters of a group are not meant.
+        """
+        groups = self.adopted.optimizer.param_groups
+        values = {case.group: value(case) for case in reversed(cases)}
+        members = Counter(case.group for case in cases)
+        if alone and any(members[k] < len(groups[k]["params"]) for k in values):
+            return f'a group of its own: {{"params": [{cases[0].finding.name}], "{key}": {value(cases[0])}}}'
+        theirs, same = not self.is_own and key in groups[0], len(set(values.values())) == 1
+        if same and len(values) == len(groups):
+            value_of_all = next(iter(values.values()))
+            everywhere = f'for group in {self.path}.param_groups: group["{key}"] = {value_of_all}'
+            return everywhere if theirs else self._change(f"{key}={value_of_all}")
+        if len(values) > FEW_GROUPS:
+            listed = ", ".join(values.get(k, f"{group.get(key, 1.0)}") for k, group in enumerate(groups))
+            own = self.path if theirs else self._own()
+            return f'for group, value in zip({own}.param_groups, [{listed}]): group["{key}"] = value'
+        assigned = [f'{self.path}.param_groups[{k}]["{key}"] = {values[k]}' for k in sorted(values)]
         return "; ".join(assigned if theirs or self.is_own else [self._own(), *assigned])
+
+
+def with_share(key: str, share: float, case: Case) -> str:
+    """The setting of a group that says how much of its average squares is kept."""
+    return f"({case.settings[key][0]:g}, {share:g})" if key == "betas" else f"{share:g}"
+
+
+def is_torch_scheduled(case: Case) -> bool:
+    """Whether a scheduler of torch sets the learning rate."""
+    return "initial_lr" in case.settings
+
+
+def is_scheduled(case: Case) -> bool:
+    return is_torch_scheduled(case) or callable(case.view.step.hyper["lr"])
+
+
+def lr_factor(case: Case) -> float:
+    return float(case.settings.get("lr_factor", 1.0))

@@ -15,7 +15,7 @@ import numpy as np
 from surefoot.engines import driver, reference
 from surefoot.engines.state import State
 from surefoot.lab.findings import Case
-from surefoot.lab.motion import DECAYS, altered
+from surefoot.lab.motion import DECAYS, altered, inputs_of
 from surefoot.lab.rates import Rate
 
 LARGE = 12.0
@@ -54,8 +54,8 @@ LATER = 100
 
 
 def unit_step(case: Case, t: int) -> float:
-    """By how much step t along gradients of one moves a coordinate, at the highest rate so far and without decay."""
-    step = altered(case.view.step, dict.fromkeys(DECAYS, 0.0), lr=Rate.of(case).highest, lr_decay=0.0)
+    """By how much step t of a new start along gradients of one moves a coordinate, without decay."""
+    step = altered(case.view.step, dict.fromkeys(DECAYS, 0.0), lr=Rate.of_start(case), lr_decay=0.0)
     x, g, slots = np.zeros((1, 1)), np.ones((1, 1)), step.rule.slots
     memory = [np.full((1, 1), 0.0 if slot.initial == "x" else float(step.initial(slot))) for slot in slots.values()]
     moved = 0.0
@@ -132,10 +132,8 @@ def weights_of(cases: Sequence[Case]) -> list[Weights]:
     firsts: dict[int, float] = {}
     made = []
     for case in matrices:
-        shape = case.finding.shape
-        inputs = math.prod(shape[1:] if len(shape) > 1 else shape)
         if case.group not in firsts:
             firsts[case.group] = unit_step(case, 1)
-        natural = max(1 / math.sqrt(max(inputs, 1)), LEAST)
+        natural = max(1 / math.sqrt(inputs_of(case.finding.shape)), LEAST)
         made.append(Weights(case, natural, firsts[case.group] / natural))
     return made

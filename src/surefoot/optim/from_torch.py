@@ -59,7 +59,8 @@ def from_torch(optimizer: torch.optim.Optimizer, **settings: Any) -> RuleOptimiz
     if kind is None:
         theirs = ", ".join(each.__name__ for each in COUNTERPARTS)
         raise TypeError(f"from_torch takes one of torch.optim's {theirs}, got a {type(optimizer).__name__}")
-    other = kind(groups_of(optimizer, kind))
+    # Groups that are added later have the settings that torch's optimizer was made with.
+    other = kind(groups_of(optimizer, kind), **kept_of(optimizer.defaults, settings_of(kind)))
     other.change(**settings)
     states = {}
     for parameter, known, step in named_steps(other):
@@ -91,13 +92,18 @@ def groups_of(theirs: torch.optim.Optimizer, kind: Callable[..., RuleOptimizer])
     """The parameter groups of torch's optimizer as a class here takes them."""
     names, groups = settings_of(kind), []
     for group in theirs.param_groups:
-        kept = {key: value for key, value in group.items() if key in names and key not in HINTS}
+        kept = kept_of(group, names)
         kept |= {key: group[key] for key in ("param_names", "initial_lr", "max_lr") if key in group}
         types = {tensor.dtype for p in group["params"] for tensor in tensors_of(theirs, p).values()}
         kept["state_dtype"] = next((dtype for dtype in LOW_PRECISION if dtype in types), None)
         lazy = "touched" if isinstance(theirs, torch.optim.SparseAdam) else "exact"
         groups.append(kept | {"params": list(group["params"]), "nonfinite": "propagate", "lazy": lazy})
     return groups
+
+
+def kept_of(settings: Mapping[str, Any], names: set[str]) -> dict[str, Any]:
+    """Those of torch's settings that a class here has, without the choice of an implementation."""
+    return {key: value for key, value in settings.items() if key in names and key not in HINTS}
 
 
 def settings_of(kind: Callable[..., RuleOptimizer]) -> set[str]:

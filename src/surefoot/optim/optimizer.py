@@ -174,7 +174,7 @@ class RuleOptimizer(TorchOptimizer):
         steps = [self._step_of(number) for number in range(len(self.param_groups))]
         taken = self._steps_taken()
         groups = [self._group_for(rule, number, steps[number], taken[number], settings) for number in range(len(steps))]
-        other = RuleOptimizer(groups, rule, **settings)
+        other = RuleOptimizer(groups, rule, **({"lr": self.defaults["lr"]} | settings))
         self.flush()
         for number, step in enumerate(steps):
             new = other._step_of(number)

@@ -1,0 +1,82 @@
+"""What the losses of a run tell: whether it rose, fell, or stands."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+LEAST_LOSSES, TO_STAND = 20, 50
+"""Losses, of fewer than which nothing is said; and not that they stand."""
+
+ROSE, FELL = 1.0, 0.05
+"""The share of the first losses by which the last ones lie above, or below, for a run that rose, or fell; one that
+stands does not differ by more than the second."""
+
+ERRORS = 3.0
+"""Standard errors of the two means that a difference must exceed, to be one."""
+
+
+@dataclass
+class Losses:
+    """The losses of the steps so far, in three numbers: the first one, the medians of the first and of the last tenth.
+
+    Attributes:
+        count: how many there are.
+        start: the first one, before any step.
+        first, last: the medians; infinite where most are not finite.
+        noise: by how much a single one is off.
+        error: the standard error of the difference of the medians.
+    """
+
+    count: int = 0
+    start: float = 0.0
+    first: float = 0.0
+    last: float = 0.0
+    noise: float = 0.0
+    error: float = 0.0
+
+    @classmethod
+    def of(cls, losses: Iterable[float] | None) -> Losses:
+        """Takes numbers, or tensors of one.
+
+        Raises:
+            TypeError: for what is not a sequence of numbers.
+        """
+        try:
+            values = np.array([float(loss) for loss in losses or ()])
+        except (TypeError, ValueError):
+            raise TypeError(
+                f"losses must be the loss of each step, numbers in the order of the steps, got {losses!r}"
+            ) from None
+        if len(values) < LEAST_LOSSES:
+            return cls()
+        part = max(len(values) // 10, 5)
+        values[~np.isfinite(values)] = math.inf
+        ends = values[:part], values[-part:]
+        first, last = (float(np.median(end)) for end in ends)
+        # Of differences between neighbours, as a trend is no noise.
+        spread = [float(np.std(np.diff(end))) / math.sqrt(2) if np.isfinite(end).all() else 0.0 for end in ends]
+        noise = math.hypot(*spread)
+        return cls(len(values), float(values[0]), first, last, noise, noise / math.sqrt(part))
+
+    @property
+    def rose(self) -> bool:
+        """Whether a run is much worse than at its start, which the first steps may have spoilt already."""
+        by_first = self.last - self.first > max(ROSE * abs(self.first), ERRORS * self.error)
+        return self.count > 0 and (
+            by_first or self.last - self.start > max(ROSE * abs(self.start), ERRORS * self.noise)
+        )
+
+    @property
+    def fell(self) -> bool:
+        """Whether a run is better than at its start."""
+        by_first = self.first - self.last > max(FELL * abs(self.first), ERRORS * self.error)
+        return self.count > 0 and by_first and self.start - self.last > FELL * abs(self.start)
+
+    @property
+    def stands(self) -> bool:
+        """Whether a run is where it began, by the losses of at least so many steps."""
+        return self.count >= TO_STAND and abs(self.first - self.last) < FELL * abs(self.first)
