@@ -222,3 +222,26 @@ def test_the_address_of_a_fake_table_is_not_read():
     with fake.FakeTensorMode():
         bag = nn.EmbeddingBag(1 << 20, 16, mode="sum", sparse=True)
     assert isinstance(bag.weight, fake.FakeTensor)
+
+
+@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16])
+@pytest.mark.parametrize("mode", ["sum", "mean", "max"])
+def test_ids_without_a_bag_are_rejected(mode, dtype, last):
+    """torch reads beyond the offsets."""
+    bag = nn.EmbeddingBag(ROWS, WIDTH, mode=mode, sparse=mode != "max", include_last_offset=last, dtype=dtype)
+    for size in range(1 + last):
+        with pytest.raises(RuntimeError, match="EmbeddingBag: "):
+            bag(IDS, torch.zeros(size, dtype=torch.int64))
+        with pytest.raises(RuntimeError, match="EmbeddingBag: "), torch.no_grad():
+            bag(IDS, torch.zeros(size, dtype=torch.int64))
+
+
+@pytest.mark.parametrize("with_offsets", [False, True])
+def test_the_default_device_changes_nothing(with_offsets):
+    module = nn.EmbeddingBag(ROWS, WIDTH, mode="sum", sparse=True)
+    arguments = (IDS, OFFSETS) if with_offsets else (IDS[None],)
+    with torch.device("meta"):
+        module(*arguments).sum().backward()
+    assert module.weight.grad.device.type == "cpu"
+    assert_tensors_identical(merged(module.weight.grad)._indices()[0], torch.unique(IDS))

@@ -247,12 +247,18 @@ def test_memory_with_a_key_missing(name, key, how):
 
 
 @EACH
-def test_memory_with_a_key_too_many(name):
+def test_what_wrappers_keep_in_the_state_stays(name):
+    """As in torch, whatever it is: slow weights, or a note."""
     optimizer, some = started(name, **WITH_MEMORY[name])
     state = copy.deepcopy(optimizer.state_dict())
-    state["state"][1]["exp_inf"] = torch.ones(SHAPE)
-    with rejected(optimizer, some, "^embedding.weight: the memory has .*exp_inf; expected "):
-        optimizer.load_state_dict(state)
+    state["state"][1] |= {"slow_weights": torch.full(SHAPE, 7.0), "note": "mine"}
+    optimizer.load_state_dict(state)
+    ones(some)
+    optimizer.step()
+    kept = optimizer.state_dict()["state"][1]
+    assert_tensors_identical(kept["slow_weights"], torch.full(SHAPE, 7.0))
+    assert kept["note"] == "mine"
+    optimizer.load_state_dict(copy.deepcopy(optimizer.state_dict()))
 
 
 LEFT_OUT = {

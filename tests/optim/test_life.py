@@ -873,3 +873,69 @@ def test_an_optimizer_and_its_state_are_freed_at_once():
         assert [reference() for reference in left] == [None, None]
     finally:
         gc.enable()
+
+
+WAYS = {"dense": {}, "touched": {"lazy": "touched"}, "waiting": {"decoupled_weight_decay": 0.1}}
+
+
+@pytest.mark.parametrize(
+    "name, way", [(name, way) for name in CLASSES for way in WAYS if way != "waiting" or name in ("SGD", "Adagrad")]
+)
+def test_the_default_device_changes_nothing(name, way):
+    """That of the parameters counts, also for what is counted, merged, clipped, copied and loaded."""
+    found = []
+    for device in ("cpu", "meta"):
+        (p,) = parameters((4, 3))
+        gradient = coo([[1, 3, 1]], torch.ones(3, 3), (4, 3)) if way != "dense" else torch.ones(4, 3)
+        with torch.device(device):
+            optimizer = getattr(optim, name)([p], lr=0.1, **WAYS[way])
+            for _ in range(2):
+                p.grad = gradient.clone()
+                optim.clip_grad_norm_([p], 0.5)
+                optimizer.step()
+                optimizer.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+            optimizer.flush()
+        state = optimizer.state_dict()["state"]
+        assert {value.device.type for tensors in state.values() for value in tensors.values()} <= {"cpu"}
+        found.append(p.detach())
+    assert_tensors_identical(*found)
+
+
+STARTED = {"SGD": {"momentum": 0.9, "dampening": 0.5}}
+
+
+@pytest.mark.parametrize("lr", [0.1, torch.tensor(0.1)], ids=["number", "tensor"])
+@EACH
+def test_asking_for_the_state_changes_nothing(name, lr):
+    """torch.distributed.checkpoint takes a step at rate 0, with gradients of 0, where there is no state yet."""
+    from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict
+
+    found = []
+    for asks in (False, True):
+        model = torch.nn.Linear(3, 2)
+        torch.nn.init.ones_(model.weight)
+        optimizer = getattr(optim, name)(model.parameters(), lr=lr, **STARTED.get(name, {}))
+        if asks:
+            state = get_optimizer_state_dict(model, optimizer)["state"]
+            assert name == "SGD" or set(state) == {"weight", "bias"}
+        torch.nn.init.zeros_(model.bias)
+        for step in range(3):
+            for p in model.parameters():
+                p.grad = torch.full_like(p, step + 1.0)
+            optimizer.step()
+        found.append(model.state_dict())
+    for key in found[0]:
+        assert_tensors_identical(found[0][key], found[1][key])
+
+
+def test_a_first_step_at_rate_0_counts_where_there_is_a_gradient():
+    """As at the beginning of a warm-up."""
+    (ours,), (theirs,) = parameters((3,)), parameters((3,))
+    for library, p in ((optim, ours), (torch.optim, theirs)):
+        optimizer = library.Adam([p], lr=0.0)
+        for step in range(3):
+            optimizer.param_groups[0]["lr"] = 0.1 * step
+            p.grad = torch.arange(3.0) - 1.0
+            optimizer.step()
+        assert int(optimizer.state[p]["step"]) == 3
+    assert_tensors_close(ours, theirs, "torch float32")

@@ -1,6 +1,9 @@
 """Arguments: torch's by name, order and default; those beyond torch's, per group, do what an engine's Step does."""
 
+import collections
+import copy
 import inspect
+import io
 import math
 
 import numpy as np
@@ -260,13 +263,78 @@ def test_an_unknown_keyword(name):
         getattr(optim, name)(parameters((2,)), weigth_decay=0.1)
 
 
-@pytest.mark.parametrize("key", ["weigth_decay", "granularty", "beta_1", "amsgrad"])
-def test_a_group_with_a_setting_that_would_be_ignored(key):
-    """A typo, or a setting of another optimizer."""
+@pytest.mark.parametrize("key", ["weigth_decay", "weight_decy", "granularty", "maximise"])
+def test_a_group_with_a_misspelt_setting(key):
     optimizer = optim.Adagrad(parameters((2,)))
     with pytest.raises(TypeError, match=f"Adagrad got an unexpected .*{key!r}"):
         optimizer.add_param_group({"params": parameters((3,)), key: 0.1})
     assert len(optimizer.param_groups) == 1
+
+
+LABELS = (
+    "rho",
+    "gamma",
+    "beta",
+    "eta",
+    "momentum_",
+    "momentum_decay",
+    "no_weight_decay",
+    "lr_scale",
+    "layer",
+    "amsgrad_",
+)
+
+
+@pytest.mark.parametrize("key", LABELS)
+@EACH
+def test_groups_keep_the_callers_own_keys(name, key):
+    """Wrappers hand on groups with settings of theirs, such as sharpness-aware minimization's rho."""
+    (p,) = parameters((2,))
+    if key in getattr(optim, name)(parameters((2,))).defaults:
+        pytest.skip("a setting of this optimizer")
+    optimizer = getattr(optim, name)([{"params": [p], key: 0.05}], lr=0.1)
+    stepped_once(optimizer, p)
+    assert optimizer.param_groups[0][key] == optimizer.state_dict()["param_groups"][0][key] == 0.05
+
+
+class OtherList(collections.UserList):
+    """What configuration libraries give for a list."""
+
+
+@pytest.mark.parametrize("lr", [np.float64(0.25), np.float32(0.25), np.array(0.25)])
+@pytest.mark.parametrize("betas", [[0.5, 0.75], np.array([0.5, 0.75]), OtherList([0.5, 0.75]), (np.float64(0.5), 0.75)])
+@pytest.mark.parametrize("how", ["default", "group", "change"])
+def test_settings_are_plain_numbers_and_tuples(lr, betas, how):
+    """A state dict can then be loaded with weights_only, and what the caller does with the list changes nothing."""
+    (p,) = parameters((2,))
+    given = {"lr": lr, "betas": (betas := copy.copy(betas))}
+    optimizer = optim.Adam([p], **given) if how == "default" else optim.Adam([{"params": [p], **given}])
+    if how == "change":
+        optimizer = optim.Adam([p])
+        optimizer.change(**given)
+    stepped_once(optimizer, p)
+    group = optimizer.param_groups[0]
+    assert (group["lr"], group["betas"]) == (0.25, (0.5, 0.75))
+    assert {type(group["lr"]), *map(type, group["betas"])} == {float}
+    file = io.BytesIO()
+    torch.save(optimizer.state_dict(), file)
+    file.seek(0)
+    torch.load(file, weights_only=True)
+    if isinstance(betas, (list, OtherList)):
+        betas[0] = 0.0
+        assert group["betas"] == (0.5, 0.75)
+
+
+@pytest.mark.parametrize("betas", [np.array([0.5, 0.9]), [0.5, 0.9], OtherList([0.5, 0.9])])
+def test_settings_of_any_kind_can_be_written_into_a_group(betas):
+    ours, theirs = parameters((2,)), parameters((2,))
+    for library, (p,) in ((optim, ours), (torch.optim, theirs)):
+        optimizer = library.Adam([p], lr=0.1)
+        stepped_once(optimizer, p)
+        for _ in range(2):
+            optimizer.param_groups[0]["betas"] = betas
+            stepped_once(optimizer, p)
+    assert_tensors_close(ours[0], theirs[0], "torch float32")
 
 
 @pytest.mark.parametrize("key, value", [("rule", "adam"), ("convention", "keras")])

@@ -38,13 +38,14 @@ class EmbeddingBag(torch.nn.EmbeddingBag):
 
     def forward(self, input: Tensor, offsets: Tensor | None = None, per_sample_weights: Tensor | None = None) -> Tensor:
         if not self._sums_here(input, offsets, per_sample_weights):
+            check_bags(input, offsets, self.include_last_offset)
             return super().forward(input, offsets, per_sample_weights)
         if offsets is None:
-            ends = torch.arange(len(input) + 1) * input.shape[1]
+            ends = torch.arange(len(input) + 1, device=input.device) * input.shape[1]
         elif self.include_last_offset:
             ends = offsets
         else:
-            ends = torch.cat((offsets, offsets.new_tensor([input.numel()])))
+            ends = torch.cat((offsets, offsets.new_full((1,), input.numel())))
         ids, ends = input.reshape(-1).long(), ends.long()
         check(ids.numpy(), ends.numpy(), self.num_embeddings)
         factors = None if per_sample_weights is None else per_sample_weights.reshape(-1)
@@ -76,6 +77,16 @@ class EmbeddingBag(torch.nn.EmbeddingBag):
             and (offsets is None or offsets.dtype == ids.dtype)
             and (factors is None or (factors.shape == ids.shape and factors.dtype is weight.dtype))
             and not (torch.compiler.is_compiling() or torch.jit.is_tracing())  # pyright: ignore[reportPrivateImportUsage]
+        )
+
+
+def check_bags(ids: Tensor, offsets: Tensor | None, include_last_offset: bool) -> None:
+    """Raises RuntimeError where there are ids, but no bag for them: torch would read beyond the offsets."""
+    if offsets is not None and offsets.ndim == 1 and len(offsets) <= include_last_offset and ids.numel() > 0:
+        last = ", and one more that names the number of ids" if include_last_offset else ""
+        raise RuntimeError(
+            f"EmbeddingBag: found {ids.numel()} ids and offsets of length {len(offsets)}, so that there is no bag; "
+            f"expected one offset for each bag{last}"
         )
 
 
@@ -126,5 +137,7 @@ class SumOfRows(torch.autograd.Function):
         order = cpu.sort_ids(named, ctx.shape[0], places)
         rows, starts = cpu.distinct_rows(order)
         ids, sums = torch.from_numpy(rows)[None], torch.from_numpy(cpu.sums(order, starts, slopes))
-        of_weight = torch.sparse_coo_tensor(ids, sums, ctx.shape, is_coalesced=True, check_invariants=False)
+        of_weight = torch.sparse_coo_tensor(
+            ids, sums, ctx.shape, device=slope.device, is_coalesced=True, check_invariants=False
+        )
         return of_weight, None, None, of_factors, None, None

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Unpack
 
-import torch
-
 from surefoot.optim.arguments import Number, Rate, WithArguments
 from surefoot.optim.checkpoint import StateFormat
 from surefoot.optim.group import Beyond, Group
-from surefoot.optim.memory import counter_type
+from surefoot.optim.memory import counter
 from surefoot.rules.nadam import momentum_product
 
 BETAS = {"beta1": ("betas", 0), "beta2": ("betas", 1)}
@@ -196,7 +194,7 @@ class NAdam(WithArguments):
         for _, memory in self.known():
             hyper = memory.step.hyper
             product = momentum_product(memory.count(), hyper["beta1"], hyper["momentum_decay"])
-            memory.tensors.setdefault("mu_product", torch.empty((), dtype=counter_type())).fill_(product)
+            memory.tensors.setdefault("mu_product", counter(1.0)).fill_(product)
 
 
 class Yogi(WithArguments):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,7 +13,7 @@ from torch import Tensor
 from surefoot.engines.settings import Settings
 from surefoot.modifiers.record import SHRINKAGE
 from surefoot.optim.group import around
-from surefoot.optim.memory import copied, counter_type, local, new_slot
+from surefoot.optim.memory import copied, counter, counter_type, local, new_slot
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class StateFormat:
     def fresh(self, parameter: Tensor, step: Settings, meta: bool = False) -> dict[str, Tensor]:
         """The state before the first step; on the meta device, only its shapes and types."""
         numbers = ({"step": 0.0} if self.counts else {}) | dict(self.constants)
-        tensors = {name: torch.tensor(value, dtype=counter_type()) for name, value in numbers.items()}
+        tensors: dict[str, Tensor] = {name: counter(value) for name, value in numbers.items()}
         for key, slot in zip(self.keys_of(step), step.rule.slots.values(), strict=True):
             tensors[key] = new_slot(parameter, step, slot, meta)
         return tensors
@@ -51,20 +52,19 @@ class StateFormat:
             tensors: its state, by key.
 
         Raises:
-            ValueError: for keys that are missing or unknown, and for shapes and types that cannot be converted.
+            ValueError: for keys that are missing, and for shapes and types that cannot be converted.
         """
         expected, tensors = self.fresh(parameter, step, meta=True), upgraded(step, tensors)
         if "last" in tensors or "history" in tensors:
             expected |= pending(parameter, step, tensors.get("history"))
-        missing = expected.keys() - tensors.keys()
-        # What an option that was switched off has left, such as momentum, stays; torch keeps it too.
-        unknown = tensors.keys() - expected.keys() - {"step", "last", "history", *self.keys.values()}
-        if missing or unknown:
+        if expected.keys() - tensors.keys():
             raise ValueError(
                 f"{name}: the memory has {', '.join(map(str, tensors)) or 'nothing'}; expected {', '.join(expected)}"
             )
-        fitted = {}
-        for key, value in tensors.items():
+        # Others stay, as in torch: what an option that was switched off has left, and what wrappers keep here.
+        fitted = dict(tensors)
+        for key in [key for key in tensors if key in {*expected, "step", *self.keys.values()}]:
+            value = tensors[key]
             fitted[key] = fitted_tensor(f"{name}: {key!r}", key, value, expected.get(key, value), parameter.device)
         check_last(name, fitted)
         return fitted
@@ -73,7 +73,7 @@ class StateFormat:
 def fitted_tensor(what: str, key: str, value: Any, wanted: Any, device: torch.device) -> Tensor:
     """One tensor of a state as it is wanted, converted where that is possible; `what` names it in errors."""
     if key == "step" and not isinstance(value, Tensor):
-        value = torch.tensor(float(value), dtype=counter_type())
+        value = counter(float(value))
     if isinstance(value, Tensor) and value.layout is not torch.strided:
         value = value.to_dense()  # torch's SGD makes its buffer of the first gradient, in the layout of that
     if not isinstance(value, Tensor) or value.shape != wanted.shape:
@@ -152,7 +152,7 @@ class Checkpoint:
         return [mine | theirs for mine, theirs in zip(own, saved, strict=True)]
 
     def fitted(self, groups: list[dict[str, Any]], fit: Callable[[int, int, dict[str, Any]], dict[str, Any]]) -> dict:
-        """Its states, each tensor in a box that torch does not cast.
+        """Its states, each entry in a box that torch does not cast.
 
         Args:
             groups: from merged.
@@ -164,20 +164,24 @@ class Checkpoint:
                 if states.get(key):
                     tensors = {name: value for name, value in states[key].items() if value is not None}
                     fitted = fit(number, index, tensors)
-                    states[key] = {name: Boxed(copied(value)) for name, value in fitted.items()}
+                    states[key] = {name: Boxed(own_copy(value)) for name, value in fitted.items()}
         return states
+
+
+def own_copy(value: Any) -> Any:
+    return copied(value) if isinstance(value, Tensor) else copy.deepcopy(value)
 
 
 @dataclass
 class Boxed:
-    """A tensor that torch does not recognize, and so neither casts nor moves."""
+    """What torch does not recognize, and so neither casts nor moves."""
 
-    tensor: Tensor
+    value: Any
 
 
 def unboxed(state: Mapping[Any, dict[str, Any]]) -> None:
-    """Takes the tensors out of their boxes."""
+    """Takes everything out of its box."""
     for tensors in state.values():
         for key, value in tensors.items():
             if isinstance(value, Boxed):
-                tensors[key] = value.tensor
+                tensors[key] = value.value

@@ -29,7 +29,12 @@ def merged(gradient: Tensor) -> Tensor:
     sums = torch.from_numpy(sums).view(gradient.dtype if gradient.dtype == torch.bfloat16 else rows.values.real.dtype)
     values = torch.view_as_complex(sums) if gradient.is_complex() else sums
     return torch.sparse_coo_tensor(
-        torch.from_numpy(ids)[None], values, gradient.shape, is_coalesced=True, check_invariants=False
+        torch.from_numpy(ids)[None],
+        values,
+        gradient.shape,
+        device=gradient.device,
+        is_coalesced=True,
+        check_invariants=False,
     )
 
 
@@ -79,7 +84,12 @@ def with_own_values(gradient: Tensor) -> Tensor:
     """The same coalesced gradient with a copy of its values."""
     values = gradient._values().clone(memory_format=torch.contiguous_format)
     return torch.sparse_coo_tensor(
-        gradient._indices(), values, gradient.shape, is_coalesced=True, check_invariants=False
+        gradient._indices(),
+        values,
+        gradient.shape,
+        device=gradient.device,
+        is_coalesced=True,
+        check_invariants=False,
     )
 
 

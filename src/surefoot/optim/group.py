@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import itertools
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, MutableSequence, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypedDict
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from surefoot import modifiers, rules
+from surefoot import modifiers
 from surefoot.engines.settings import Settings, rate_of
 from surefoot.optim.backends import check_engine
 from surefoot.optim.memory import on_gpu
@@ -21,6 +21,10 @@ from surefoot.rules import Rule, RuleError
 
 HINTS = ("foreach", "fused", "capturable", "differentiable")
 """What torch's optimizers take to choose an implementation; only `differentiable` changes what is computed here."""
+
+
+SHORTEST = 6
+"""Letters of a setting that a group's key may be a slip for: shorter names are too much alike."""
 
 
 class Beyond(TypedDict, total=False):
@@ -224,7 +228,7 @@ class Steps:
         now.pop("params", None)
         now.pop("param_names", None)
         before, key, step = self._known.get(number, (None, None, None))
-        if step is not None and before == now:
+        if step is not None and alike(before, now):
             return step
         group = read(settings)
         step = group.step() if step is None or group.key != key else step
@@ -234,11 +238,23 @@ class Steps:
             step.hyper["lr"] = group.scaled(settings["lr"]).reshape(())  # pyright: ignore[reportArgumentType]
         else:
             step.change_lr(lr)
-        # A tensor or a list may change and remain the same object.
+        # A tensor, an array or a list may change and remain the same object.
         values = itertools.chain.from_iterable(v if isinstance(v, tuple) else (v,) for v in now.values())
-        mutable = any(isinstance(value, (Tensor, list)) for value in values)
+        mutable = any(isinstance(value, (Tensor, np.ndarray, MutableSequence)) for value in values)
         self._known[number] = None if mutable else now, group.key, step
         return step
+
+
+def alike(some: Any, others: Any) -> bool:
+    """Whether settings are equal; arrays, which are compared element by element, count as others.
+
+    >>> alike({"lr": 0.1}, {"lr": 0.1}), alike({"betas": (0.9, 0.99)}, {"betas": np.array([0.9, 0.99])})
+    (True, False)
+    """
+    try:
+        return bool(some == others)
+    except ValueError:
+        return False
 
 
 # Names of settings
@@ -282,15 +298,44 @@ def check_group_keys(kind: type, rule: Rule, names: Names, group: Mapping[str, A
 
 
 def is_label(key: str, known: Iterable[str]) -> bool:
-    """Whether a group's key is the caller's own: not a setting of any optimizer here, nor a misspelt one.
+    """Whether a group's key is the caller's own, as torch takes it, and not a slip in writing one of the settings.
 
-    >>> is_label("name", ["lr"]), is_label("weigth_decay", ["weight_decay"]), is_label("amsgrad", ["lr"])
+    >>> [is_label(key, ["lr", "weight_decay"]) for key in ("rho", "no_weight_decay", "weigth_decay")]
+    [True, True, False]
+    """
+    return not any(is_slip(key, setting) for setting in known)
+
+
+def is_slip(key: str, setting: str) -> bool:
+    """Whether one letter of a long name is missing or another one, or two have changed places.
+
+    >>> is_slip("momentm", "momentum"), is_slip("momentum_", "momentum"), is_slip("beta", "betas")
     (True, False, False)
     """
-    settings = {*known, *around(), *itertools.chain(*(rule.hyper for rule in rules.REGISTRY.values()))}
-    return not difflib.get_close_matches(key, settings, 1, cutoff=0.85)
+    if len(setting) < SHORTEST or len(key) not in (len(setting), len(setting) - 1):
+        return False
+    if len(key) < len(setting):
+        return any(setting[:k] + setting[k + 1 :] == key for k in range(len(setting)))
+    wrong = [k for k, (a, b) in enumerate(zip(key, setting, strict=True)) if a != b]
+    if len(wrong) == 2:
+        first, second = wrong
+        return second == first + 1 and (key[first], key[second]) == (setting[second], setting[first])
+    return len(wrong) == 1
 
 
 def plain(value: Any) -> Any:
     """A tensor of one element, or a NumPy number, as a Python number; any other value unchanged."""
     return value.item() if hasattr(value, "item") else value
+
+
+def own_copy(value: Any) -> Any:
+    """A setting as groups have it: plain numbers, and a tuple of these in place of any sequence, as state dicts need.
+
+    >>> own_copy([0.9, np.float64(0.99)]), own_copy(np.float32(0.5)), own_copy("adagrad")
+    ((0.9, 0.99), 0.5, 'adagrad')
+    """
+    if isinstance(value, np.generic) or (isinstance(value, np.ndarray) and value.ndim == 0):
+        return value.item()
+    if isinstance(value, np.ndarray) or (isinstance(value, Sequence) and not isinstance(value, (str, tuple))):
+        return tuple(own_copy(each) for each in value)
+    return tuple(map(own_copy, value)) if type(value) is tuple else value

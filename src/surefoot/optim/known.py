@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 from collections import defaultdict
+from collections.abc import Iterable
 from typing import Any
 
 from torch import Tensor
@@ -79,6 +81,15 @@ class Known:
 
     def get(self, parameter: Tensor) -> Memory | None:
         return self.memories.get(id(parameter))
+
+    def has_seen(self, states: Iterable[dict]) -> bool:
+        """Whether these are the same objects as the states last seen.
+
+        >>> Known().has_seen([]), Known().has_seen([{}])
+        (True, False)
+        """
+        states = list(states)
+        return len(states) == len(self.states) and all(map(operator.is_, states, self.states))
 
     def keep(self, ids: set[int]) -> None:
         """Keeps what is known of the parameters with these ids."""

@@ -197,16 +197,21 @@ def counter_type() -> torch.dtype:
     return torch.float64 if torch.get_default_dtype() == torch.float64 else torch.float32
 
 
+def counter(steps: float) -> Tensor:
+    """A number of steps as state dicts have it; on the CPU, whatever the default device is."""
+    return torch.tensor(steps, dtype=counter_type(), device="cpu")
+
+
 def place_counter(tensors: dict[str, Any], parameter: Tensor, counts_on_device: bool) -> None:
     """Moves the counter of steps to where it is counted."""
-    counter, device = tensors.get("step"), local(parameter).device
-    if counts_on_device and (counter is None or counter.device != device):
+    steps, device = tensors.get("step"), local(parameter).device
+    if counts_on_device and (steps is None or steps.device != device):
         # Filled in there: a copy from here would be waited for.
-        tensors["step"] = torch.full((), 0.0 if counter is None else float(counter), device=device)
+        tensors["step"] = torch.full((), 0.0 if steps is None else float(steps), device=device)
     elif counts_on_device:
-        tensors["step"] = counter.to(torch.float32)  # pyright: ignore[reportOptionalMemberAccess]
-    elif isinstance(counter, Tensor) and not on_host(counter) and not counter.is_meta:
-        tensors["step"] = counter.cpu().to(counter_type())
+        tensors["step"] = steps.to(torch.float32)  # pyright: ignore[reportOptionalMemberAccess]
+    elif isinstance(steps, Tensor) and not on_host(steps) and not steps.is_meta:
+        tensors["step"] = steps.cpu().to(counter_type())
 
 
 def new_slot(parameter: Tensor, step: Settings, slot: Slot, meta: bool) -> Tensor:

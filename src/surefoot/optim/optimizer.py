@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, ClassVar
 
@@ -22,16 +21,18 @@ from surefoot.optim.group import (
     Group,
     Names,
     Steps,
+    around,
     check_group_keys,
     check_keys,
     check_names,
     completed,
     names_file,
+    own_copy,
     place_of,
 )
 from surefoot.optim.known import Known, flush_before
 from surefoot.optim.memory import Memory, is_supported, local
-from surefoot.optim.work import Work
+from surefoot.optim.work import Work, moves_nothing
 from surefoot.rules import Rule
 
 
@@ -69,6 +70,7 @@ class RuleOptimizer(TorchOptimizer):
         self.rule = rules.resolve(rule)
         if not self.has_arguments:
             settings = completed(self.rule, convention, settings)
+        settings = {key: own_copy(value) for key, value in settings.items()}
         check_names(self.rule, self.names, self.state_format.keys)
         check_keys(type(self), self.rule, self.names, settings)
         if settings.get("fused") and settings.get("differentiable"):
@@ -80,9 +82,13 @@ class RuleOptimizer(TorchOptimizer):
         # torch.distributed.checkpoint makes state, where there is none, by a step at rate 0: from the origin, that
         # would forget the parameters.
         if self.starts_with_memory or self.rule.from_origin or not self.rule.hyper["lr"].admits(0.0):
-            for number, _, parameter in self._numbered():
-                if is_supported(parameter):  # others raise when they are stepped, if ever
-                    self.state[parameter] = self.state_format.fresh(parameter, self._step_of(number))
+            self._make_state()
+
+    def _make_state(self) -> None:
+        """Gives every parameter the state that it has before its first step."""
+        for number, _, parameter in self._numbered():
+            if is_supported(parameter):  # others raise when they are stepped, if ever
+                self.state[parameter] = self.state_format.fresh(parameter, self._step_of(number))
 
     def _numbered(self) -> Iterator[tuple[int, int, Tensor]]:
         """(group, index, parameter) of all parameters."""
@@ -116,7 +122,10 @@ class RuleOptimizer(TorchOptimizer):
         """As in torch; raises before anything is changed if a setting of the group cannot be honoured."""
         if isinstance(param_group, dict):
             check_group_keys(type(self), self.rule, self.names, param_group)
-            self._check_values(self.defaults | param_group)
+            own = param_group.keys() & (self.defaults.keys() | around().keys())
+            own = {key: own_copy(param_group[key]) for key in own}
+            self._check_values(self.defaults | param_group | own)
+            param_group.update(own)
             self._load_schedule(param_group, self.defaults | param_group)
         self.synchronize()
         self._known.fused.clear()
@@ -134,6 +143,7 @@ class RuleOptimizer(TorchOptimizer):
         0.0
         """
         check_keys(type(self), self.rule, self.names, settings)
+        settings = {key: own_copy(value) for key, value in settings.items()}
         for group in self.param_groups:
             self._check_values(group | settings)
         for group in self.param_groups:
@@ -320,6 +330,11 @@ class RuleOptimizer(TorchOptimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        if not (self.state or self._known.memories) and moves_nothing(self.param_groups):
+            # Of torch.distributed.checkpoint, which so sees the state: the step does not count.
+            if self.state_format.counts:
+                self._make_state()
+            return loss
         with torch.set_grad_enabled(any(group.get("differentiable") for group in self.param_groups)):
             self._run(self._work())
         return loss
@@ -341,7 +356,7 @@ class RuleOptimizer(TorchOptimizer):
 
     def _work(self) -> Work:
         """What there is to do, checked: an error here comes before anything is changed."""
-        if not same(self.state.values(), self._known.states):
+        if not self._known.has_seen(self.state.values()):
             self._known.fused.clear()
             self._forget_replaced()
         work = Work([], [])
@@ -476,13 +491,3 @@ class RuleOptimizer(TorchOptimizer):
 
 uncompiled_step = torch._disable_dynamo(RuleOptimizer._step)  # pyright: ignore[reportPrivateImportUsage]
 """Which torch.compile skips, with all that it calls."""
-
-
-def same(some: Iterable, others: list) -> bool:
-    """Whether the same objects come in the same order.
-
-    >>> same([], []), same([[]], [[]])
-    (True, False)
-    """
-    some = list(some)
-    return len(some) == len(others) and all(map(operator.is_, some, others))

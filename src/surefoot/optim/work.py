@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 from surefoot.optim.backends import Backends
 from surefoot.optim.backends.base import Amp, Job
 from surefoot.optim.backends.fused import FusedGroup
-from surefoot.optim.memory import Memory, Rows
+from surefoot.optim.group import plain
+from surefoot.optim.memory import Memory, Rows, local, on_gpu
 
 
 class Work(NamedTuple):
@@ -89,3 +91,19 @@ class Work(NamedTuple):
         for job in self.single:
             faults += job.memory.backend.step_single(job, amp)
         return faults
+
+
+def moves_nothing(groups: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether all learning rates and all gradients are 0, and there are gradients.
+
+    >>> w = torch.nn.Parameter(torch.ones(2))
+    >>> w.grad = torch.zeros(2)
+    >>> moves_nothing([{"params": [w], "lr": 0.0}]), moves_nothing([{"params": [w], "lr": 0.1}])
+    (True, False)
+    """
+    for group in groups:
+        lr = group["lr"]
+        if callable(lr) or isinstance(lr, str) or on_gpu(lr) or plain(lr) != 0.0:
+            return False
+    gradients = [local(p.grad) for group in groups for p in group["params"] if p.grad is not None]
+    return bool(gradients) and all(g.layout is torch.strided and not g.count_nonzero() for g in gradients)

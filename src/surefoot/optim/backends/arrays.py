@@ -10,7 +10,7 @@ from surefoot.engines.driver import Engine
 from surefoot.engines.pending import Pending
 from surefoot.optim.backends.base import Amp, Backend, Job, check_places, fault
 from surefoot.optim.gradients import expect_sparse
-from surefoot.optim.memory import Memory, Rows, array, counter_type, rows_of
+from surefoot.optim.memory import Memory, Rows, array, counter, rows_of
 
 
 class ArrayBackend(Backend):
@@ -66,7 +66,7 @@ class ArrayBackend(Backend):
         if state is None or state.pending is None:
             return
         if "step" not in memory.tensors:
-            memory.tensors["step"] = torch.tensor(float(memory.t), dtype=counter_type())
+            memory.tensors["step"] = counter(float(memory.t))
         memory.tensors["last"] = torch.from_numpy(state.pending.last)
         memory.tensors["history"] = torch.from_numpy(state.pending.table(state.t))
 

@@ -40,7 +40,10 @@ class EagerBackend(CountingBackend):
 
     def flush(self, parameter: Tensor, memory: Memory) -> None:
         """On the host: rows wait here only where another engine has left them so."""
-        x, tensors = parameter.detach().cpu(), {key: tensor.cpu() for key, tensor in memory.tensors.items()}
+        x, tensors = (
+            parameter.detach().cpu(),
+            {key: t.cpu() for key, t in memory.tensors.items() if isinstance(t, Tensor)},
+        )
         arrays = ArrayBackend(registry.DEFAULT)
         arrays.flush(x, Memory(memory.name, x, memory.step, tensors, memory.keys, arrays, memory.count()))
         memory.forget_waiting()

@@ -335,8 +335,8 @@ def pending_of(memory: Memory, t: int) -> Pending:
         coefficients = len(memory.step.rule.coefficient_names)
         if "last" not in tensors:
             tensors["last"] = torch.full((memory.shape[0],), t - 1, dtype=torch.int64, device=device)
-            tensors["history"] = torch.empty((0, 1 + coefficients + len(SHRINKAGE)), dtype=torch.float64)
-            tensors.setdefault("step", torch.tensor(float(memory.t)))
+            tensors["history"] = torch.empty((0, 1 + coefficients + len(SHRINKAGE)), dtype=torch.float64, device="cpu")
+            tensors.setdefault("step", torch.tensor(float(memory.t), device="cpu"))
         tensors["last"] = tensors["last"].to(device)
         held.pending = Pending(tensors["last"], coefficients, tensors["history"].cpu().numpy())
     return held.pending
