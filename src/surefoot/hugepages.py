@@ -27,6 +27,7 @@ MOVING = "surefoot-huge-pages"
 """The name of threads that move tables."""
 MADV_COLLAPSE = 25
 """Linux's number, since version 6.1; Python has no name for it."""
+MADV_NOHUGEPAGE = getattr(mmap, "MADV_NOHUGEPAGE", 15)
 SETTING = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
 _one_at_a_time = threading.Lock()
@@ -62,6 +63,13 @@ def advise_huge_pages(address: int, size: int) -> None:
     begin, end = whole_pages(address, size)
     if begin < end and (advise := madvise()):
         advise(begin, end - begin, mmap.MADV_HUGEPAGE)
+
+
+def decline_huge_pages(address: int, size: int) -> None:
+    """For memory that is written to here and there: a huge page takes the system milliseconds to clear."""
+    begin, end = whole_pages(address, size)
+    if begin < end and (advise := madvise()):
+        advise(begin, end - begin, MADV_NOHUGEPAGE)
 
 
 def move_to_huge_pages(address: int, size: int) -> None:

@@ -15,8 +15,9 @@ from surefoot.engines.examples import Examples
 from surefoot.learn import online
 from surefoot.learn.learner import DivergedError, Learner
 from surefoot.learn.mixture import Mixture
-from surefoot.learn.one_row import SORTED_BY_KERNEL, entries_of, named, worded
+from surefoot.learn.one_row import ENTERED, SORTED_BY_KERNEL, RowBuffer, entries_of, named, worded
 from surefoot.learn.settings import Settings
+from surefoot.learn.zeros import Zeros
 from tests.support.numerics import assert_identical
 
 ROWS, FEATURES = 40, 30
@@ -174,6 +175,30 @@ def test_entries_are_sorted_and_summed(size):
     expected.eliminate_zeros()
     assert_identical(found, expected.indices.astype(np.int64))
     assert_identical(own, expected.data)
+
+
+@pytest.mark.parametrize("as_arrays", [True, False], ids=["arrays", "lists"])
+def test_a_buffer_has_the_same_entries(as_arrays):
+    """And zeros of what is always written out; what it has no place for is left to entries_of."""
+    rng, room = np.random.default_rng(0), 2 * SORTED_BY_KERNEL
+    indptr, ids, values = np.zeros(2, np.int64), np.empty(room, np.int64), np.empty(room)
+    buffer = RowBuffer(SORTED_BY_KERNEL)
+    enter = ENTERED.bound(*buffer.arguments, ALWAYS, indptr, ids, values)
+    for size, zeros in itertools.product([0, 1, 2, 7, 20, SORTED_BY_KERNEL], [False, True]):
+        given = rng.integers(0, 30, size), rng.integers(-1, 2, size).astype(float)
+        expected = Zeros(ALWAYS).row(*entries_of(*given, 30, zeros))
+        assert buffer.write(*(given if as_arrays else (a.tolist() for a in given)), 30, zeros)
+        assert enter() == indptr[1] == len(expected[0])
+        assert_identical(ids[: indptr[1]], expected[0])
+        assert_identical(values[: indptr[1]], expected[1])
+    assert not buffer.write([0] * (SORTED_BY_KERNEL + 1), [1.0] * (SORTED_BY_KERNEL + 1), 30, False)
+    assert not buffer.write([1 << 63], [1.0], 30, False)
+    for wrong in (([30], [1.0]), ([-1], [1.0]), ([1], [np.nan]), ([1, 1], [2e38, 2e38])):
+        assert buffer.write(*wrong, 30, False)
+        assert enter() < 0
+
+
+ALWAYS = np.array([3, 7, 29])
 
 
 # Labels
@@ -354,7 +379,7 @@ def test_engines_agree():
     for x, y in itertools.islice(zip(X, Y, strict=True), 10):
         ids = np.flatnonzero(x)
         for learner in learners:
-            online.learn_one(learner, ids, x[ids].astype(np.float64), float(y), 1.0)
+            online.learn_one(learner, ids, x[ids].astype(np.float64), float(y), 1.0, FEATURES)
     whole = Learner(Settings(lr=0.1), FEATURES)
     indptr = np.append(0, np.cumsum(np.count_nonzero(X[:10], axis=1)))
     ids = np.nonzero(X[:10])[1]

@@ -8,6 +8,7 @@ from scipy import sparse
 
 from surefoot.data.reading import ReadOptions
 from surefoot.learn.model import Model
+from surefoot.learn.one_row import entries_of
 from surefoot.learn.plan import Plan
 from surefoot.learn.settings import Method
 from surefoot.learn.training import Training
@@ -114,10 +115,12 @@ def test_a_dict_is_what_the_reader_of_tables_makes_of_it(tmp_path, column, value
         with pytest.raises(ValueError, match=column):
             model.predict_proba_one(row)
         return
-    example = model._one_by_one.examples(row)
+    examples = model._one_by_one.examples
+    example = examples(row)
+    ids, values = entries_of(example.ids, example.values, examples.most, example.zeros)
     there = block.values != 0
-    assert_identical(example.ids, block.indices[there])
-    assert_identical(example.values, block.values[there])
+    assert_identical(ids, block.indices[there])
+    assert_identical(values, block.values[there])
 
 
 def test_rows_and_names_of_numbered_features(tmp_path):

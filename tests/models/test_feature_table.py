@@ -6,9 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.numerics import assert_identical
 
+from surefoot import hugepages
 from surefoot.engines import Step
 from surefoot.engines.bank import ModelBank
-from surefoot.engines.feature_table import FeatureTable, Identity
+from surefoot.engines.feature_table import PAGE, FeatureTable, Identity
 from surefoot.models import STATISTICS, Architecture, Part, linear
 
 ROWS = 9
@@ -75,3 +76,18 @@ def test_steps_that_begin_elsewhere_are_rejected():
         ValueError, match=r"total of the part 'bias' begins at \[1\.0\].*at \[0\.0\].*expected the same"
     ):
         bank.choose([0], [Step("adagrad", lr=0.1, initial_accumulator_value=1.0)], [False])
+
+
+def test_pages_are_small_until_there_is_an_entry_for_each(monkeypatch):
+    """So that the system clears no megabytes for each entry of a few examples."""
+    calls, names = [], ("decline_huge_pages", "advise_huge_pages", "move_to_huge_pages")
+    for name in names:
+        monkeypatch.setattr(hugepages, name, lambda address, size, name=name: calls.append((name, size)))
+    for parts, expected in (([1.0], ["advise"]), ([0.5, 0.4], []), ([0.5, 0.5], ["move"]), ([1.0, 5.0], ["advise"])):
+        calls.clear()
+        table = ModelBank("linear", [Step("adagrad")], features=1 << 16).table
+        size = table.cells.nbytes
+        for part in parts:
+            table.expect(int(part * size / PAGE))
+        found = [name.split("_")[0] for name, of in calls if of == size]
+        assert found == ["decline", *expected], parts

@@ -12,6 +12,7 @@ from support.numerics import assert_identical
 
 from surefoot.native import Team, compilation, kernel
 from surefoot.native.cache import seal
+from surefoot.native.codegen import jitted
 
 
 def mixed(table, rows, pair, number, small, whole, flag, nothing):
@@ -232,3 +233,42 @@ def test_code_with_missing_symbols_is_ignored(file):
     file.write_bytes(seal(content) + b"\n" + content)
     assert compiles()
     assert not compiles()
+
+
+# Calls that are laid out once
+
+
+def test_the_bits_of_a_call_that_is_laid_out(cache):
+    """Whatever the arrays have in them by then."""
+    given = arguments()
+    call = MIXED.bound(*given)
+    for _ in range(2):
+        total, table = pure(mixed, given)
+        assert_identical(np.float64(call()), np.float64(total))
+        assert_identical(given[0], table)
+
+
+def test_a_kernel_with_helpers(cache):
+    """Each of which calls those before it, and what is made for it."""
+    numbers = np.arange(4.0)
+    assert kernel(total_of, own, doubled)(numbers) == total_of(numbers) == 12.0
+    assert kernel(total_of, doubled, made=lambda: {"own": jitted(larger)}, of="larger")(numbers) == 20.0
+
+
+def own(number):
+    return number
+
+
+def larger(number):
+    return number + 1.0
+
+
+def doubled(number):
+    return 2.0 * own(number)
+
+
+def total_of(numbers):
+    total = 0.0
+    for k in range(numbers.size):
+        total += doubled(numbers[k])
+    return total

@@ -259,7 +259,8 @@ class ModelBank:
         views = {name: self._followed[name].array.reshape(rows, *a.shape[1:]) for name, a in arrays.items()}
         self.last, self.upto = views.pop("last"), views.pop("upto")
         self.means |= views
-        self.last[before:] = self.t
+        if self.t:  # else it is 0, and takes no memory yet
+            self.last[before:] = self.t
 
     def _share(self, rows: np.ndarray) -> None:
         """Lets features that occur, and those before them, be among those that share a rate, where any do."""
@@ -299,7 +300,7 @@ class ModelBank:
             edges = np.minimum(np.arange(-(-n // self.batch_size) + 1) * self.batch_size, n)
             steps = len(edges) - 1
             totals = self._totals(steps)
-            self._stepped(steps, totals, self.engine.learn(self, examples, rows, edges, totals, predictions))
+            self.stepped(steps, totals, self.engine.learn(self, examples, rows, edges, totals, predictions))
         return predictions.reshape(n, self.outputs, self.rates)
 
     def learn_one(self, rows: np.ndarray, values: np.ndarray, target: float, weight: float) -> np.ndarray:
@@ -321,7 +322,7 @@ class ModelBank:
             skipped = self.engine.learn(self, example, rows, edges, totals, predictions)
         else:
             skipped = learn(self, rows, values, target, weight, totals, predictions)
-        self._stepped(1, totals, skipped)
+        self.stepped(1, totals, skipped)
         return predictions.reshape(self.outputs, self.rates)
 
     def rows_of(self, ids: np.ndarray) -> np.ndarray:
@@ -335,7 +336,7 @@ class ModelBank:
         """Whether all features catch up after every call, since steps differ."""
         return any(steps.catches_up and not steps.constant for steps in self.steps.values())
 
-    def _stepped(self, steps: int, totals: np.ndarray, skipped: int) -> None:
+    def stepped(self, steps: int, totals: np.ndarray, skipped: int) -> None:
         """Counts steps that were taken."""
         self.skipped += skipped
         self.t += steps

@@ -21,6 +21,8 @@ ALIGNED = 32
 """Bytes that a row is a multiple of: as few lines of a cache as can be have parts of two rows."""
 PIECE = 1 << 15
 """Rows of a table whose numbers are read at once."""
+PAGE = 1 << 12
+"""Bytes of an ordinary page."""
 LARGEST_SHARE = 0.9
 """Of the machine's memory, for a table."""
 
@@ -168,7 +170,7 @@ class FeatureTable:
         self._lay_out(slots, lanes)
         width = max((layout.end for layout in self.parts.values() if layout.of == "model"), default=1)
         self.shared = np.zeros((1, width), self.dtype)
-        self._memory = Growing(self.dtype)
+        self._memory, self._expected = Growing(self.dtype), math.inf
         for name, layout in self.parts.items():
             if layout.of == "model":
                 self._begin(self.shared, name, lambda: np.array([-1]))
@@ -223,9 +225,22 @@ class FeatureTable:
         self._check_memory(rows)
         self._memory.resize(rows * self.row.width)
         before, self.rows = self.rows, rows
+        if before == 0 and isinstance(self.row_map, Identity):
+            self._memory.decline_huge_pages()
+            self._expected = 0
         for name, layout in self.parts.items():
             if layout.of == "feature":
                 self._begin(self.cells[before:], name, lambda: self.row_map.ids(before, rows))
+
+    def expect(self, entries: int) -> None:
+        """Prepares for this number of entries of examples: once there is one for each page on average, pages are huge.
+
+        Until then the system would clear megabytes for each entry of examples whose features lie far apart.
+        """
+        before = self._expected
+        self._expected += entries
+        if before * PAGE < self._memory.array.nbytes <= self._expected * PAGE:
+            self._memory.move_to_huge_pages(is_new=before == 0)
 
     def _check_memory(self, rows: int) -> None:
         """Raises TooLargeError for more rows than there is memory for."""
@@ -253,7 +268,7 @@ class FeatureTable:
         """A table that has only these rows, and the parts of the model, as copies."""
         found = copy.copy(self)
         found.row_map, found.rows = Identity(), len(rows)
-        found._memory, found.shared = Growing.of(self.cells[rows]), self.shared.copy()
+        found._memory, found.shared, found._expected = Growing.of(self.cells[rows]), self.shared.copy(), math.inf
         return found
 
     def columns(self, of: str, lanes: Sequence[int] | np.ndarray) -> np.ndarray:
@@ -277,7 +292,7 @@ class FeatureTable:
         """
         cells = restoring.array(arrays, "cells", self.dtype, (None, self.row.width))
         shared = restoring.array(arrays, "shared", self.dtype, self.shared.shape)
-        self._memory = Growing.of(cells)
+        self._memory, self._expected = Growing.of(cells), math.inf
         self.rows, self.shared = len(cells), shared.copy()
 
     def choose(self, lanes: np.ndarray, slots: Mapping[str, Mapping[str, np.ndarray]]) -> None:

@@ -66,6 +66,15 @@ class Growing:
             self._block[self.size : min(size, self._written)] = 0
         self.size, self._written = size, max(self._written, size)
 
+    def decline_huge_pages(self) -> None:
+        """Lets the system give it a small page at a time, where it is written to for the first time."""
+        hugepages.decline_huge_pages(self.array.ctypes.data, self.array.nbytes)
+
+    def move_to_huge_pages(self, is_new: bool) -> None:
+        """Lets it have huge pages, also where it has small ones unless it is new."""
+        move = hugepages.advise_huge_pages if is_new else hugepages.move_to_huge_pages
+        move(self.array.ctypes.data, self.array.nbytes)
+
     def __getstate__(self) -> dict[str, Any]:
         """Copies have memory for what is there, not for what may come."""
         return {"array": self.array.copy()}

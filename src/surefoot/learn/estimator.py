@@ -22,7 +22,7 @@ from surefoot.learn import online
 from surefoot.learn.arrays import ArrayDataset, checked
 from surefoot.learn.epochs import Epochs, copied, epochs_for, learn, note, predictions
 from surefoot.learn.learner import Learner
-from surefoot.learn.one_row import Entries, Numbered, Vocabulary, is_named, of_array
+from surefoot.learn.one_row import Numbered, Vocabulary, is_named, of_array
 from surefoot.learn.settings import Settings
 from surefoot.losses import Loss, LossError
 
@@ -144,10 +144,11 @@ class LinearEstimator(BaseEstimator):
         before = 0 if vocabulary is None else len(vocabulary)
         try:
             if vocabulary is None:
-                ids, values = of_array(x, self.n_features_in_)[0]
+                (ids, values), size = of_array(x, self.n_features_in_)
             else:
-                ids, values = vocabulary.entries(x, grow=True, zeros=self._learner.missing)
-            online.learn_one(self._learner, ids, values, target, float(weight))
+                (ids, values), size = vocabulary.entries(x, grow=True), len(vocabulary)
+            zeros = vocabulary is not None and self._learner.missing
+            online.learn_one(self._learner, ids, values, target, float(weight), size, zeros)
         except BaseException:
             if vocabulary is not None:
                 vocabulary.forget(before)
@@ -162,12 +163,13 @@ class LinearEstimator(BaseEstimator):
             self._check()
             if is_named(x):
                 self._vocabulary = Vocabulary({}, fixed=False)
-                ids, values = self._vocabulary.entries(x, grow=True, zeros=True)
-                self.n_features_in_ = len(self._vocabulary)
+                ids, values = self._vocabulary.entries(x, grow=True)
+                size = len(self._vocabulary)
             else:
-                (ids, values), self.n_features_in_ = of_array(x, None)
-            learner = Learner(self._settings(), self.n_features_in_, missing=is_named(x))
-            online.learn_one(learner, ids, values, target, weight)
+                (ids, values), size = of_array(x, None)
+            self.n_features_in_ = size
+            learner = Learner(self._settings(), size, missing=is_named(x))
+            online.learn_one(learner, ids, values, target, weight, size, is_named(x))
             self._take(learner, {"examples": [], "progressive_loss": []}, keep=False)
             self.n_iter_ = 1
 
@@ -333,16 +335,6 @@ class LinearEstimator(BaseEstimator):
             self._vocabulary = Vocabulary(known, fixed=True)
         return self._vocabulary
 
-    def _entries(self, x) -> Entries:
-        """The entries of an example.
-
-        Raises:
-            ValueError: it does not fit what the model began with.
-        """
-        if is_named(x):
-            return self._columns().entries(x, zeros=self._learner.missing)
-        return of_array(x, self.n_features_in_)[0]
-
     @property
     def vocabulary_(self) -> dict[Any, int]:
         """The column of coef_ that each feature has, by name, where the model began with a dict or a text."""
@@ -403,8 +395,19 @@ class LinearEstimator(BaseEstimator):
 
     def _score_one(self, x) -> np.ndarray:
         """What is predicted for an example before any link function, (outputs,)."""
-        ids, values = self._entries(x)
-        return online.score_one(self._learner, ids, values)
+        return online.score_one(self._learner, *self._entries(x))
+
+    def _entries(self, x) -> tuple[Any, Any, int, bool]:
+        """Ids and values of an example, how many features there are, and whether zeros count.
+
+        Raises:
+            ValueError: it does not fit what the model began with.
+        """
+        if not is_named(x):
+            entries, size = of_array(x, self.n_features_in_)
+            return *entries, size, False
+        columns = self._columns()
+        return *columns.entries(x), len(columns), self._learner.missing
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "_learner")
@@ -429,7 +432,7 @@ def once(learner: Learner, data: ArrayDataset) -> dict[str, list]:
         [example] = data.blocks()
         ids, values = learner.zeros.row(example.indices, example.values)
         rows = learner.bank.rows_of(ids)
-        learner.learn_one(ids, rows, values, float(data.targets[0]), float(data.weights[0]))
+        online.step(learner, ids, rows, values, float(data.targets[0]), float(data.weights[0]))
         loss = (learner.lost - lost) / (learner.weight - weight)
     note(history, learner, loss)
     return history

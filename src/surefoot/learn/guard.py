@@ -19,6 +19,7 @@ class Guard:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.scorer: Any = None  # a scoring.Scorer
+        self.stepper: Any = None  # an online.Stepper
 
     def __reduce__(self) -> tuple:
         return Guard, ()

@@ -227,6 +227,7 @@ class Learner:
         self.features = max(self.features, examples.features_needed)
         if self._row_map is None:
             self.bank.grow(self.features)
+        self.bank.table.expect(len(examples.indices))
         if self.scales:
             bases = None if examples.bases is None else examples.bases / self.spread
             examples = replace(examples, targets=(examples.targets - self.center) / self.spread, bases=bases)
@@ -283,27 +284,20 @@ class Learner:
         self._count(len(part), float(part.weights.sum()), part.indices[part.indptr[-2] : part.indptr[-1]])
         return mixed
 
-    def learn_one(
-        self, ids: np.ndarray, rows: np.ndarray, values: np.ndarray, target: float, weight: float = 1.0
-    ) -> None:
-        """`learn` for one example, with the same bits, in less time.
-
-        Args:
-            ids: of its features, and `zeros.entries` has written out zeros, (n,).
-            rows: of these, `bank.rows_of` them, (n,).
-            values: of these, (n,) float64.
-            target, weight: of the example.
-
-        Raises:
-            DivergedError: as in `learn`.
-        """
+    def scaled(self, target: float, weight: float) -> tuple[float, float]:
+        """Target and weight of an example as they are learned."""
         if self.examples == 0 and not self._begun:
             self.begin(np.array([target]), np.array([weight]))
-        weight /= self.heaviness
-        scaled = (target - self.center) / self.spread if self.scales else target
-        predicted = self.bank.learn_one(rows, values, scaled, weight)
-        if not math.isfinite(predicted.sum()):
-            predicted = np.where(np.isfinite(predicted), predicted, np.float32(1e30))
+        return (target - self.center) / self.spread if self.scales else target, weight / self.heaviness
+
+    def take_one(self, predicted: np.ndarray, scaled: float, weight: float, ids: np.ndarray) -> None:
+        """Does for one example what `learn` does after the bank has learned.
+
+        Args:
+            predicted: what the lanes predicted before, (outputs, rates), of which all are finite.
+            scaled, weight: see `scaled`.
+            ids: of its features.
+        """
         self.mixture.take_one(predicted, scaled, weight)
         self._check(math.isfinite(self.mixture.total))
         if self.settings.loss.metric.least is not None:
@@ -393,9 +387,10 @@ class Learner:
             numbers["bias"] += self.center
         return numbers, 0.0, 1.0
 
-    def has_rows(self, ids: np.ndarray) -> bool:
-        """Whether rising ids, of at least 0, are rows that there are."""
-        return self._row_map is None and (not len(ids) or ids[-1] < self.bank.features)
+    @property
+    def are_rows(self) -> bool:
+        """Whether ids are rows."""
+        return self._row_map is None
 
     def known(self, ids: np.ndarray) -> np.ndarray:
         """The row of each id, of which those that are not known have none that there is."""

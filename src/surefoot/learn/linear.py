@@ -10,6 +10,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 
 from surefoot import losses
+from surefoot.learn import online
 from surefoot.learn.estimator import LinearEstimator, takes_parts
 
 
@@ -87,7 +88,7 @@ class LinearClassifier(ClassifierMixin, LinearEstimator):
     """
 
     TARGETS = ("class",)
-    _known: tuple = (None, {})
+    _known: tuple = (None, {}, [])
 
     def __init__(
         self,
@@ -203,11 +204,10 @@ class LinearClassifier(ClassifierMixin, LinearEstimator):
     @property
     def _numbers(self) -> dict:
         """The number of each class."""
-        known, numbers = self._known
-        if known is not self.classes_:
+        if self._known[0] is not self.classes_:
             numbers = {label: float(k) for k, label in enumerate(self.classes_.tolist())}
-            self._known = self.classes_, numbers
-        return numbers
+            self._known = self.classes_, numbers, list(numbers)
+        return self._known[1]
 
     def _strange(self, label) -> ValueError:
         return ValueError(f"y: found class {label!r}, expected one of {', '.join(map(repr, self.classes_.tolist()))}")
@@ -291,18 +291,17 @@ class LinearClassifier(ClassifierMixin, LinearEstimator):
         """The probabilities of the classes of one example, see learn_one, as a dict; empty before the first example."""
         if not hasattr(self, "_learner"):
             return {}
-        loss, scores = self._learner.settings.loss, self._score_one(x)
-        if len(scores) > 1:
-            return dict(zip(self._labels, loss.probabilities(scores[None])[0].tolist(), strict=True))
-        assert loss.probability is not None
-        first, second = self._labels
-        found = float(loss.probability(scores)[0])
-        return {first: 1.0 - found, second: found}
+        labels = self._labels
+        if len(labels) == 2:
+            found = online.probability_one(self._learner, *self._entries(x))
+            return {labels[0]: 1.0 - found, labels[1]: found}
+        scores = self._score_one(x)
+        return dict(zip(labels, self._learner.settings.loss.probabilities(scores[None])[0].tolist(), strict=True))
 
     @property
     def _labels(self) -> list:
         """The classes, as Python's own objects."""
-        return list(self._numbers)
+        return self._known[2] if self._numbers else []
 
     @available_if(_has_probabilities)
     def predict_log_proba(self, X):

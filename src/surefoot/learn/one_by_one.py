@@ -14,7 +14,8 @@ from surefoot.learn import online
 from surefoot.learn.facts import Facts
 from surefoot.learn.guard import Guard
 from surefoot.learn.learner import Learner
-from surefoot.learn.served import Example, Examples
+from surefoot.learn.one_row import entries_of
+from surefoot.learn.served import Examples
 from surefoot.learn.settings import Method, Settings
 from surefoot.learn.targets import Targets
 
@@ -33,7 +34,7 @@ class OneByOne:
             )
         self.loaded, self.guard = loaded, Guard()
         self.learner: Learner | None = None
-        self.learned: Any = None
+        self.learned: Any = loaded
         self.targets = Targets(loaded.targets.loss, loaded.targets.classes)
         reading = loaded.reading
         bits = None if reading is None else reading.bits
@@ -52,7 +53,7 @@ class OneByOne:
             raise ValueError(f"weight: found {weight!r}, expected a finite number of at least 0")
         if weight:
             learner = self._begun()
-            online.learn_one(learner, example.ids, example.values, target, weight)
+            online.learn_one(learner, example.ids, example.values, target, weight, self.examples.most, example.zeros)
             self.learned = None
 
     def _target(self, label: Any) -> float:
@@ -99,10 +100,9 @@ class OneByOne:
     @property
     def model(self) -> Any:
         """The model as it is now."""
-        if self.learner is None:
-            return self.loaded
         if self.learned is None:
             loaded = self.loaded
+            assert self.learner is not None
             assert loaded.facts is not None
             with self.learner.guard.lock:
                 found = type(loaded).of(
@@ -123,8 +123,8 @@ class OneByOne:
         """What is predicted before any link function, (1, outputs)."""
         example = self.examples(x)
         if self.learner is not None:
-            return online.score_one(self.learner, example.ids, example.values)[None]
-        return scores_of(self.loaded, example)
+            return online.score_one(self.learner, example.ids, example.values, self.examples.most, example.zeros)[None]
+        return scores_of(self.loaded, *entries_of(example.ids, example.values, self.examples.most, example.zeros))
 
     def label(self, x: Any) -> Any:
         scores, loss = self.scores(x), self.targets.loss
@@ -137,11 +137,11 @@ class OneByOne:
         return dict(zip(self.labels, found.tolist(), strict=True))
 
 
-def scores_of(model: Any, example: Example) -> np.ndarray:
+def scores_of(model: Any, ids: np.ndarray, values: np.ndarray) -> np.ndarray:
     """What a model predicts for an example: the numbers of its features alone are looked at, (1, outputs)."""
-    rows = model.rows(example.ids)
+    rows = model.rows(ids)
     there = np.flatnonzero(rows >= 0)
-    rows, values, own = rows[there], example.values[there], np.arange(len(there))
+    rows, values, own = rows[there], values[there], np.arange(len(there))
     numbers = {
         name: array[rows] if model.architecture.parts[name].of == "feature" else array
         for name, array in model.numbers.items()

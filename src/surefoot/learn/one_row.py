@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import struct
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from itertools import islice
 from typing import Any
 
@@ -20,10 +22,13 @@ SORTED_BY_KERNEL = 256
 OUT_OF_RANGE, NOT_FINITE, TOO_MANY = -1, -2, -3
 """What `kept` returns for a row that cannot be used."""
 
-Entries = tuple[np.ndarray, np.ndarray]
+NUMBERS = frozenset((int, float))
+
+Entries = tuple[Any, Any]
+"""Ids of features and their values, two lists or two arrays."""
 
 
-def entries_of(ids: Any, values: Any, features: int, zeros: bool = False) -> Entries:
+def entries_of(ids: Any, values: Any, features: int, zeros: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """The entries of rising ids: what kernels may read.
 
     Args:
@@ -37,7 +42,7 @@ def entries_of(ids: Any, values: Any, features: int, zeros: bool = False) -> Ent
     """
     ids, values = np.asarray(ids, np.int64), np.asarray(values, np.float64)
     rows, own = np.empty(len(ids), np.int64), np.empty(len(ids))
-    size = kept(ids, values, features, LARGEST, SORTED_BY_KERNEL, zeros, rows, own)
+    size = KEPT(ids, values, features - 1, LARGEST, SORTED_BY_KERNEL, zeros, rows, own)
     if size == TOO_MANY:
         ids, place = np.unique(ids, return_inverse=True)
         return entries_of(ids, np.bincount(place, values), features, zeros)
@@ -53,14 +58,13 @@ def entries_of(ids: Any, values: Any, features: int, zeros: bool = False) -> Ent
     return rows[:size], own[:size]
 
 
-@kernel
-def kept(ids, values, features, largest, most, zeros, rows, own):
+def kept(ids, values, last, largest, most, zeros, rows, own):
     """Copies the entries, without those that are 0 unless `zeros`, sorted by id, those of the same id summed; returns
     how many there are, or what is wrong with them: more than `most` are only copied if they are sorted."""
     size, summed = 0, False
     for e in range(ids.size):
         j, value = ids[e], values[e]
-        if j < 0 or j >= features:
+        if j < 0 or j > last:
             return -1
         if not np.abs(value) <= largest:
             return -2
@@ -89,15 +93,79 @@ def kept(ids, values, features, largest, most, zeros, rows, own):
     return size
 
 
+def entered(given, given_values, bounds, keeps, largest, most, zeros, indptr, ids, values):
+    """`kept` for a RowBuffer, followed by a 0 for every one of `zeros` that the row does not have, as `Zeros` has it;
+    indptr[1] is how many entries there are."""
+    last = 1 + given[0]
+    size = kept(given[1:last], given_values[: last - 1], bounds[0], largest, most, keeps[0] != 0, ids, values)
+    if size >= 0:
+        k, row = 0, size
+        for z in range(zeros.size):
+            while k < row and ids[k] < zeros[z]:
+                k += 1
+            if k == row or ids[k] != zeros[z]:
+                ids[size], values[size] = zeros[z], 0.0
+                size += 1
+        indptr[1] = size
+    return size
+
+
+KEPT, ENTERED = kernel(kept), kernel(entered, kept)
+
+
+class RowBuffer:
+    """Where rows are written to, one after the other, for calls that are laid out once.
+
+    Args:
+        entries: that a row may have.
+
+    Attributes:
+        arguments: the first ones of `entered`.
+    """
+
+    def __init__(self, entries: int):
+        self.entries = entries
+        self._ids, self._values = np.zeros(1 + entries, np.int64), np.zeros(entries)
+        self._bounds, self._keeps = np.zeros(1, np.int64), np.zeros(1, np.int64)
+        self._settings = 1, False
+        self.arguments = self._ids, self._values, self._bounds, self._keeps, LARGEST, SORTED_BY_KERNEL
+
+    def write(self, ids: Any, values: Any, features: int, zeros: bool) -> bool:
+        """Writes a row, see `entries_of`, unless it is too long or has what is not a number."""
+        size = len(ids)
+        if size > self.entries:
+            return False
+        if self._settings != (features, zeros):
+            self._settings = features, zeros
+            self._bounds[0], self._keeps[0] = features - 1, zeros
+        if type(ids) is list:
+            write_ids, write_values = writing(size)
+            try:
+                write_ids(self._ids, 0, size, *ids)
+                write_values(self._values, 0, *values)
+            except struct.error:
+                return False
+        else:
+            self._ids[0] = size
+            self._ids[1 : size + 1], self._values[:size] = ids, values
+        return True
+
+
+@cache
+def writing(size: int) -> tuple[Callable, Callable]:
+    """What writes the number of entries and their ids, and what writes their values."""
+    return struct.Struct(f"={1 + size}q").pack_into, struct.Struct(f"={size}d").pack_into
+
+
 def of_array(x: Any, features: int | None) -> tuple[Entries, int]:
-    """The entries of a row of a matrix, and how many features it has.
+    """Ids and values of a row of a matrix, as they are, and how many features it has.
 
     Args:
         x: a CSR matrix of one row, or numbers, (features,) or (1, features).
         features: how many it has to have; None for any number.
 
     Raises:
-        ValueError: it has another number, or several rows, or a value is not finite.
+        ValueError: it has another number, or several rows.
     """
     scipy = sys.modules.get("scipy.sparse")  # without which there is no such matrix
     if scipy is not None and scipy.issparse(x):
@@ -111,12 +179,12 @@ def of_array(x: Any, features: int | None) -> tuple[Entries, int]:
             values = values.astype(np.float64)
         shape = values.shape
         values = values.ravel()
-        ids = None
+        ids = np.arange(values.size)
     if len(shape) not in (1, 2) or (len(shape) == 2 and shape[0] != 1):
         raise ValueError(f"x: found an array of shape {shape}, expected one row; fit and partial_fit take several")
     if features is not None and shape[-1] != features:
         raise ValueError(f"x: found a row of {shape[-1]} features, expected {features}")
-    return entries_of(np.arange(shape[-1]) if ids is None else ids, values, shape[-1]), shape[-1]
+    return (ids, values), shape[-1]
 
 
 def is_named(x: Any) -> bool:
@@ -147,6 +215,14 @@ def named(x: Mapping[Any, Any]) -> tuple[list[Any], list[float]]:
             names.append(own)
             values.append(number)
     return names, values
+
+
+def are_numbers(x: dict) -> bool:
+    """Whether all values are finite numbers, each the value of the feature that it is named by."""
+    if not NUMBERS.issuperset(map(type, x.values())):
+        return False
+    total = sum(x.values())
+    return total - total == 0
 
 
 def name_of(name: Any, value: Any) -> tuple[Any, float]:
@@ -218,6 +294,12 @@ class Numbered:
     def get(self, name: Any) -> int | None:
         return int(name) if isinstance(name, (int, np.integer)) and 0 <= name < self.size else None
 
+    def columns(self, names: list) -> list[int | None]:
+        """The columns of names."""
+        if {*map(type, names)} == {int} and min(names) >= 0 and max(names) < self.size:
+            return names
+        return [*map(self.get, names)]
+
     def __len__(self) -> int:
         return self.size
 
@@ -239,22 +321,22 @@ class Vocabulary:
     def __len__(self) -> int:
         return len(self.columns)
 
-    def entries(self, x: Any, grow: bool = False, zeros: bool = False) -> Entries:
-        """The entries of a dict or a text.
+    def entries(self, x: Any, grow: bool = False) -> Entries:
+        """Columns and values of a dict or a text, in any order, some perhaps twice.
 
         Args:
             x: a mapping {column: value}, or a string; see `named` and `worded`.
             grow: whether new names get columns, as in training; otherwise they add nothing.
-            zeros: as `entries_of` has it.
 
         Raises:
             ValueError: a name is not known where there are no others, or a value is not finite; nothing is added then.
         """
-        names, values = worded(x) if isinstance(x, str) else named(x)
-        columns = list(map(self.columns.get, names))
-        if None in columns:
-            columns, values = self._with_new(names, columns, values, grow)
-        return entries_of(columns, values, len(self.columns), zeros)
+        if type(x) is dict and are_numbers(x):
+            names, values = [*x], [*x.values()]
+        else:
+            names, values = worded(x) if isinstance(x, str) else named(x)
+        columns = self.columns.columns(names) if isinstance(self.columns, Numbered) else [*map(self.columns.get, names)]
+        return self._with_new(names, columns, values, grow) if None in columns else (columns, values)
 
     def _with_new(self, names: list, columns: list, values: list, grow: bool) -> tuple[list, list]:
         """Columns and values where some names do not have a column yet."""

@@ -7,13 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 
 from surefoot.data.stream import Block
+from surefoot.engines.bank import NO_TOTALS
 from surefoot.engines.undoing import Noted
 from surefoot.learn import scoring
 from surefoot.learn.learner import Learner
+from surefoot.learn.one_row import ENTERED, RowBuffer, entries_of
+from surefoot.native import kernel
+
+INSTEAD = float(np.float32(1e30))
+"""What predictions that are not finite are taken for; see `Learner.learn`."""
 
 
 @contextmanager
@@ -31,29 +38,168 @@ def all_or_nothing(learner: Learner, ids: np.ndarray) -> Iterator[None]:
             raise
 
 
-def learn_one(learner: Learner, ids: np.ndarray, values: np.ndarray, target: float, weight: float) -> None:
+def learn_one(
+    learner: Learner, ids: Any, values: Any, target: float, weight: float, features: int, zeros: bool = False
+) -> None:
     """Learns from an example, with the same bits as `Learner.learn`, or not at all.
 
     Args:
         learner: which learns.
-        ids: of the example's features, rising, (n,) int64.
-        values: of these, (n,) float64; not 0 unless absent numbers are missing.
+        ids, values: of the example's features, two lists or two arrays, see `entries_of`.
         target, weight: of the example.
+        features, zeros: as `entries_of` takes them; no zeros unless absent numbers are missing.
 
     Raises:
+        ValueError: as in `entries_of`.
         DivergedError: as in `Learner.learn`; the learner is unchanged.
     """
-    with learner.guard.lock:
-        features, has_rows = int(ids[-1]) + 1 if len(ids) else 0, learner.has_rows(ids)
+    guard = learner.guard
+    with guard.lock:
+        stepper: Stepper | None = guard.stepper
+        given = learner, ids, values, target, weight, features, zeros
+        if stepper is not None and stepper.fits(learner) and stepper.learn(*given):
+            return
+        ids, values = entries_of(ids, values, features, zeros)
+        needed = int(ids[-1]) + 1 if len(ids) else 0
         ids, values = learner.zeros.row(ids, values)
-        rows = ids if has_rows else learner.bank.rows_of(ids)
+        rows = learner.bank.rows_of(ids)
         undo = noted(learner, rows)
         try:
-            learner.features = max(learner.features, features)
-            learner.learn_one(ids, rows, values, target, weight)
+            learner.features = max(learner.features, needed)
+            step(learner, ids, rows, values, target, weight)
         except BaseException:
             undo()
             raise
+        guard.stepper = Stepper.of(learner)
+
+
+def step(learner: Learner, ids: np.ndarray, rows: np.ndarray, values: np.ndarray, target: float, weight: float) -> None:
+    """Learns from an example, with the same bits as `Learner.learn`; after an error the learner is of no use.
+
+    Args:
+        learner: which learns.
+        ids: of the example's features, zeros included.
+        rows: of these, `bank.rows_of` them.
+        values: of these, float64.
+        target, weight: of the example.
+
+    Raises:
+        DivergedError: as in `Learner.learn`.
+    """
+    target, weight = learner.scaled(target, weight)
+    predicted = learner.bank.learn_one(rows, values, target, weight)
+    learner.take_one(np.where(np.isfinite(predicted), predicted, np.float32(INSTEAD)), target, weight, ids)
+
+
+class Stepper:
+    """The calls that learn from one example, laid out once: they sort it, note what it changes, learn, and mix.
+
+    They do what `learn_one` otherwise does, with the same bits, and hold as long as `fits`.
+
+    Args:
+        learner: which has just learned from an example.
+        single: the call of its bank's engine.
+    """
+
+    def __init__(self, learner: Learner, single: Any):
+        bank, given = learner.bank, single.given
+        self._space, self._single, self._given = bank.workspace, single, given
+        self._zeros, self._memory = learner.zeros, learner.mixture.memory
+        self._ids = given.rows if learner.are_rows else np.empty_like(given.rows)
+        self._buffer = RowBuffer(single.entries - len(self._zeros.ids))
+        sorted_row = given.indptr, self._ids, given.values
+        self._enter = ENTERED.bound(*self._buffer.arguments, self._zeros.ids, *sorted_row)
+        now = bank.table.shared, bank.table.seen, self._memory
+        notes = np.empty((single.entries, bank.table.row.width), bank.dtype), *(array.copy() for array in now)
+        rows = given.indptr, given.rows, bank.table.cells
+        self._note, self._put_back = (MOVED.bound(*rows, *now, *notes, back) for back in (False, True))
+        self._predicted = np.empty((bank.outputs, bank.rates))
+        self._hand_over = handed.bound(single.predictions, self._predicted, INSTEAD)
+
+    @classmethod
+    def of(cls, learner: Learner) -> Stepper | None:
+        """The calls, if its engine has such and learning changes a few rows and no more."""
+        bank, space = learner.bank, learner.bank.workspace
+        single = getattr(space, "single", None)
+        if single is None or bank.waits or bank.averages or bank.common or single.entries <= len(learner.zeros.ids):
+            return None
+        return cls(learner, single)
+
+    def fits(self, learner: Learner) -> bool:
+        space = learner.bank.workspace
+        return (
+            space is self._space
+            and space.single is self._single
+            and self._single.fits(learner.bank, 0)
+            and learner.zeros is self._zeros
+            and learner.mixture.memory is self._memory
+        )
+
+    def learn(
+        self, learner: Learner, ids: Any, values: Any, target: float, weight: float, features: int, zeros: bool
+    ) -> bool:
+        """Learns, unless the row has to be sorted, has features without a row, or cannot be used."""
+        bank, given, single = learner.bank, self._given, self._single
+        if not self._buffer.write(ids, values, min(features, learner.features), zeros):
+            return False
+        size = self._enter()
+        if size < 0 or not (learner.are_rows or self._find(learner, size)):
+            return False
+        self._note()
+        before, counts, entries = vars(learner).copy(), (bank.t, bank.skipped), len(learner.history)
+        try:
+            target, weight = learner.scaled(target, weight)
+            given.targets[0], given.weights[0] = target, weight
+            bank.stepped(1, NO_TOTALS, single.run())
+            self._hand_over()
+            learner.take_one(self._predicted, target, weight, self._ids[:size])
+        except BaseException:
+            self._put_back()
+            vars(learner).update(before)
+            bank.t, bank.skipped = counts
+            bank.workspace = None  # which counts steps of its own
+            del learner.history[entries:]
+            raise
+        return True
+
+    def _find(self, learner: Learner, size: int) -> bool:
+        """Writes the rows of the ids, if they all have one."""
+        rows = learner.known(self._ids[:size])
+        self._given.rows[:size] = rows
+        return size == 0 or rows.min() >= 0
+
+
+def moved(indptr, rows, cells, shared, seen, memory, of_rows, of_shared, of_seen, of_memory, back):
+    """Copies all that learning from an example changes: these rows, what is shared, and a mixture's memory; or `back`
+    to where it was."""
+    for e in range(indptr[1]):
+        copied(cells[rows[e]], of_rows[e], back)
+    copied(shared[0], of_shared[0], back)
+    copied(seen, of_seen, back)
+    copied(memory, of_memory, back)
+    return 0
+
+
+def copied(now, note, back):
+    for k in range(now.size):
+        if back:
+            now[k] = note[k]
+        else:
+            note[k] = now[k]
+
+
+MOVED = kernel(moved, copied)
+
+
+@kernel
+def handed(predictions, predicted, instead):
+    """Copies what each lane predicted, (1, lanes), to (outputs, rates), with a number `instead` of those that are not
+    finite."""
+    rates = predicted.shape[1]
+    for k in range(predictions.size):
+        prediction = np.float64(predictions[0, k])
+        predicted[k // rates, k % rates] = prediction if np.isfinite(prediction) else instead
+    return 0
 
 
 def noted(learner: Learner, rows: np.ndarray) -> Callable[[], None]:
@@ -83,25 +229,56 @@ def scores(learner: Learner, indptr: np.ndarray, ids: np.ndarray, values: np.nda
         values: of these, float64.
     """
     with learner.guard.lock:
-        if len(learner.zeros.ids):
-            indptr, ids, values = learner.zeros.entries(indptr, ids, values)
-        rows = learner.known(ids)
-        if scoring.reads(learner):
-            return scoring.scores(learner, indptr, rows, values)
-        return scores_of_excerpt(learner, indptr, rows, values)
+        return scores_of_rows(learner, indptr, ids, values)
 
 
-def score_one(learner: Learner, ids: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """The same for one example, (outputs,), in less time."""
-    guard = learner.guard
-    with guard.lock:
-        ids, values = learner.zeros.row(ids, values)
-        rows, scorer = learner.known(ids), guard.scorer
-        if scorer is None or not scorer.fits(learner, len(ids)):
-            if not scoring.reads(learner):
-                return scores_of_excerpt(learner, np.array([0, len(ids)]), rows, values)[0]
-            guard.scorer = scorer = scoring.Scorer(learner, len(ids))
-        return scoring.as_they_are(learner, scorer.score(rows, values))
+def scores_of_rows(learner: Learner, indptr: np.ndarray, ids: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """The same under the lock."""
+    if len(learner.zeros.ids):
+        indptr, ids, values = learner.zeros.entries(indptr, ids, values)
+    rows = learner.known(ids)
+    if scoring.reads(learner):
+        return scoring.scores(learner, indptr, rows, values)
+    return scores_of_excerpt(learner, indptr, rows, values)
+
+
+def score_one(learner: Learner, ids: Any, values: Any, features: int, zeros: bool = False) -> np.ndarray:
+    """The same for one example, (outputs,), in less time.
+
+    Args:
+        learner: of the model.
+        ids, values, features, zeros: as `learn_one` takes them.
+
+    Raises:
+        ValueError: as in `entries_of`.
+    """
+    with learner.guard.lock:
+        scorer = scored(learner, ids, values, features, zeros)
+        return scorer.found[0].copy() if scorer else sorted_score(learner, ids, values, features, zeros)
+
+
+def probability_one(learner: Learner, ids: Any, values: Any, features: int, zeros: bool = False) -> float:
+    """The probability that the target is 1, of a loss with a single output; see `score_one`."""
+    with learner.guard.lock:
+        scorer = scored(learner, ids, values, features, zeros)
+        if scorer and scorer.has_probabilities:
+            return scorer.probabilities.item(0)
+        score = scorer.found[0] if scorer else sorted_score(learner, ids, values, features, zeros)
+        return learner.settings.loss.probabilities(score[None]).item(1)
+
+
+def scored(learner: Learner, ids: Any, values: Any, features: int, zeros: bool) -> scoring.Scorer | None:
+    """What has just scored an example; None where it has to be sorted first, or cannot be used."""
+    scorer: scoring.Scorer | None = learner.guard.scorer
+    if scorer is None or not scorer.fits(learner):
+        learner.guard.scorer = scorer = scoring.Scorer(learner) if scoring.reads(learner) else None
+    return scorer if scorer and scorer.score(learner, ids, values, features, zeros) else None
+
+
+def sorted_score(learner: Learner, ids: Any, values: Any, features: int, zeros: bool) -> np.ndarray:
+    """What is predicted for any example, (outputs,)."""
+    ids, values = entries_of(ids, values, features, zeros)
+    return scores_of_rows(learner, np.array([0, len(ids)]), ids, values)[0]
 
 
 def scores_of_excerpt(learner: Learner, indptr: np.ndarray, rows: np.ndarray, values: np.ndarray) -> np.ndarray:

@@ -2,63 +2,73 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import functools
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from surefoot import models
-from surefoot.engines.cpu.bound import bound
+from surefoot import losses, models
 from surefoot.engines.scaling import LEAST_SQUARE, NOISE
-from surefoot.native import kernel
+from surefoot.learn.one_row import ENTERED, RowBuffer, entered, kept
+from surefoot.learn.tracking import of_numbers
+from surefoot.losses import Loss
+from surefoot.native import Kernel, digest, kernel
+from surefoot.records.functions import fingerprint
 
 if TYPE_CHECKING:
     from surefoot.learn.learner import Learner
 
 
-FEWEST = 64
-"""Entries that there is room for, at least."""
+ENTRIES = 1 << 12
+"""What an example may have; of longer ones other things take the time."""
 
 
 class Scorer:
-    """The call that predicts one example by a linear model, whose arguments are laid out once.
+    """The calls that predict one example by a linear model, laid out once.
 
-    It holds until the memory of the learner moves.
+    They hold until the memory of the learner moves.
 
     Args:
         learner: that `reads` is true of.
-        entries: that an example may have.
+
+    Attributes:
+        found: the scores of the latest example, (1, outputs), as `online.score_one` has them.
+        has_probabilities: whether there are
+        probabilities: of each output alone, (outputs,).
     """
 
-    def __init__(self, learner: Learner, entries: int):
-        self.room = max(entries, FEWEST)
-        self.indptr, self.rows, self.values = np.zeros(2, np.int64), np.empty(self.room, np.int64), np.empty(self.room)
-        self.found = np.empty((1, learner.bank.outputs))
-        self.expects = expected(learner)
-        self.arguments = self.indptr, self.rows, self.values, *arguments_of(learner), self.found
-        self.call = lambda: weighted_sums(*self.arguments)
-        self.is_bound = False
+    def __init__(self, learner: Learner):
+        loss, outputs, zeros = learner.settings.loss, learner.bank.outputs, learner.zeros
+        room = ENTRIES + len(zeros.ids)
+        indptr, ids, values = np.zeros(2, np.int64), np.empty(room, np.int64), np.empty(room)
+        self._buffer, self._ids = RowBuffer(ENTRIES), ids
+        self._rows = ids if learner.are_rows else np.empty_like(ids)
+        self.found, self.probabilities = np.empty((1, outputs)), np.empty(outputs)
+        self.has_probabilities = loss in losses.CODES and not loss.joint and loss.probability is not None
+        given = *self._buffer.arguments, zeros.ids, indptr, ids, values
+        self._enter = ENTERED.bound(*given)
+        of_learner = *arguments_of(learner), learner.spread, learner.center
+        self._score = scoring_of(loss if self.has_probabilities else None).bound(
+            *given, self._rows, learner.are_rows, *of_learner, self.found, self.probabilities
+        )
+        table = learner.bank.table
+        self._expects = table.rows, table.shared, learner.mixture.memory, zeros, learner.spread
 
-    def fits(self, learner: Learner, entries: int) -> bool:
-        return entries <= self.room and self.holds(*expected(learner))
+    def fits(self, learner: Learner) -> bool:
+        table, (rows, shared, memory, zeros, spread) = learner.bank.table, self._expects
+        holds = rows == table.rows and shared is table.shared and spread == learner.spread
+        return holds and memory is learner.mixture.memory and zeros is learner.zeros
 
-    def holds(self, rows: int, shared: np.ndarray, memory: np.ndarray) -> bool:
-        return rows == self.expects[0] and shared is self.expects[1] and memory is self.expects[2]
-
-    def score(self, rows: np.ndarray, values: np.ndarray) -> np.ndarray:
-        """(outputs,), until the next call."""
-        size = len(rows)
-        self.indptr[1] = size
-        self.rows[:size], self.values[:size] = rows, values
-        self.call()
-        if not self.is_bound:
-            self.call, self.is_bound = bound(weighted_sums, self.arguments), True
-        return self.found[0]
-
-
-def expected(learner: Learner) -> tuple:
-    """What is replaced where memory moves."""
-    table = learner.bank.table
-    return table.rows, table.shared, learner.mixture.memory
+    def score(self, learner: Learner, ids: Any, values: Any, features: int, zeros: bool) -> bool:
+        """Scores an example, unless it has to be sorted, or cannot be used."""
+        if not self._buffer.write(ids, values, features, zeros):
+            return False
+        if self._rows is not self._ids:
+            size = self._enter()
+            if size < 0:
+                return False
+            self._rows[:size] = learner.known(self._ids[:size])
+        return self._score() >= 0
 
 
 def reads(learner: Learner) -> bool:
@@ -77,13 +87,8 @@ def scores(learner: Learner, indptr: np.ndarray, rows: np.ndarray, values: np.nd
         values: of these, float64.
     """
     found = np.empty((len(indptr) - 1, learner.bank.outputs))
-    weighted_sums(indptr, rows, values, *arguments_of(learner), found)
-    return as_they_are(learner, found)
-
-
-def as_they_are(learner: Learner, scores: np.ndarray) -> np.ndarray:
-    """Predictions of targets that are neither centred nor scaled; a copy."""
-    return scores * learner.spread + learner.center if learner.scales else scores.copy()
+    WEIGHTED_SUMS(indptr, rows, values, *arguments_of(learner), found)
+    return found * learner.spread + learner.center if learner.scales else found
 
 
 def arguments_of(learner: Learner) -> tuple:
@@ -96,7 +101,6 @@ def arguments_of(learner: Learner) -> tuple:
     return table.cells, table.sums, table.shared, places, table.seen, kept
 
 
-@kernel
 def weighted_sums(indptr, rows, values, cells, sums, shared, places, seen, kept, found):
     """The mixed bias of each output, and the sum of the mixed weights times an example's values.
 
@@ -147,3 +151,44 @@ def weighted_sums(indptr, rows, values, cells, sums, shared, places, seen, kept,
                     for r in range(rates):
                         total += shares[m, r] * (np.float64(cells[row, weight + o * rates + r]) * scale)
                     found[i, o] += total * value
+    return 0
+
+
+def scored(
+    given, given_values, bounds, keeps, largest, most, zeros, indptr, ids, values, rows, enters,
+    cells, sums, shared, places, seen, kept_rates, spread, center, found, probabilities,
+):  # fmt: skip
+    """Sorts a row as `entered` does, unless it is, and scores it; returns what `entered` does."""
+    size = indptr[1]
+    if enters:
+        size = entered(given, given_values, bounds, keeps, largest, most, zeros, indptr, ids, values)
+    if size >= 0:
+        weighted_sums(indptr, rows, values, cells, sums, shared, places, seen, kept_rates, found)
+        for o in range(found.shape[1]):
+            found[0, o] = found[0, o] * spread + center
+            probabilities[o] = probability_of(found[0, o])
+    return size
+
+
+WEIGHTED_SUMS = kernel(weighted_sums)
+
+
+def probability_of(score):
+    """The probability of y = 1; kernels have that of their loss in its place."""
+    return score
+
+
+@functools.cache
+def scoring_of(loss: Loss | None) -> Kernel:
+    """`scored` with the probabilities of a loss, or without any."""
+    if loss is None:
+        return kernel(scored, kept, entered, weighted_sums, probability_of)
+    assert loss.probability is not None
+    probability = loss.probability
+
+    def made() -> dict[str, Any]:
+        from surefoot.native.codegen import jitted
+
+        return {"probability_of": jitted(of_numbers(probability))}
+
+    return kernel(scored, kept, entered, weighted_sums, made=made, of=digest(fingerprint(probability)))

@@ -15,7 +15,7 @@ from surefoot.data.stream.reader import Parser, Piece, Request
 from surefoot.data.stream.sources.buffer import Buffer, Text, closed
 from surefoot.data.stream.table import NONE
 from surefoot.data.stream.vw import Vw
-from surefoot.learn.one_row import MISSING_TEXT, entries_of, is_named, name_and_text, of_array
+from surefoot.learn.one_row import MISSING_TEXT, is_named, name_and_text, of_array
 
 MOST_KNOWN = 1 << 20
 """Names whose ids are remembered."""
@@ -24,10 +24,12 @@ NAME = "x"
 
 
 class Example(NamedTuple):
-    """An example: ids of its features, rising, their values, and label and weight, NaN and 1 where it has none."""
+    """An example: ids of its features and their values, in any order, two lists or two arrays; whether zeros are among
+    them, as `one_row.entries_of` takes it; and label and weight, NaN and 1 where it has none."""
 
-    ids: np.ndarray
-    values: np.ndarray
+    ids: Any
+    values: Any
+    zeros: bool = False
     label: float = float("nan")
     weight: float = 1.0
 
@@ -63,7 +65,7 @@ class Examples:
             values.append(number)
         if not self._hashes and not all(isinstance(own, (int, np.integer)) for own in ids):
             raise ValueError(f"x: found features {list(x)[:4]}, expected whole numbers: this model knows no names")
-        return Example(*entries_of(ids, values, self.most))
+        return Example(ids, values)
 
     @functools.cached_property
     def _reader(self) -> Any:
@@ -124,7 +126,7 @@ class Examples:
         )
         if type(label) not in (int, float) or type(weight) not in (int, float):
             return self._of_table(x)
-        return Example(*entries_of(ids, values, self.most, zeros=True), label, weight)
+        return Example(ids, values, True, label, weight)
 
     def _of_table(self, x: Any) -> Example:
         """The same for values that are not simple."""
@@ -171,5 +173,4 @@ def _only(block: Block, zeros: bool) -> Example:
     if block.bases is not None:
         raise DataError(f"{NAME}: found an initial prediction, expected none; give one example after the other without")
     block = without_fields(block)
-    there = np.full(len(block.values), True) if zeros else block.values != 0
-    return Example(block.indices[there], block.values[there], float(block.labels[0]), float(block.weights[0]))
+    return Example(block.indices, block.values, zeros, float(block.labels[0]), float(block.weights[0]))

@@ -3,14 +3,12 @@
 import functools
 import types
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from surefoot import losses
-from surefoot.engines.cpu.bound import bound
-from surefoot.native import Kernel, digest
+from surefoot.native import Kernel, digest, kernel
 from surefoot.records.functions import fingerprint
 
 GIVEN = -1
@@ -131,16 +129,7 @@ def softmax(eta, shares, sums, m):
 def taking() -> Kernel:
     """`take`, for all losses that are built in and learn outputs apart."""
     values = [(loss.name, fingerprint(loss.value)) for loss in losses.CODES if not loss.joint]
-    name = f"take__{digest(Path(__file__).read_bytes(), values)}"
-
-    def compiled(arguments: tuple):
-        from surefoot.native.codegen import emit, jitted
-
-        names = globals() | {helper.__name__: jitted(helper) for helper in (follow, gap, softmax)}
-        names["value_of"] = value_by_code()
-        return emit(jitted(types.FunctionType(take.__code__, names, "take")), arguments, name)
-
-    return Kernel(name, compiled)
+    return kernel(take, follow, gap, softmax, made=lambda: {"value_of": value_by_code()}, of=digest(values))
 
 
 def value_by_code() -> Callable:
@@ -195,13 +184,9 @@ class One:
         shape = memory[0].shape
         self.p, self.targets, self.importance = np.empty((1, *shape)), np.empty(1), np.empty(1)
         room = np.empty(shape[1]), np.empty((1, *shape)), np.empty(1)
-        self.arguments = code, parameter, self.p, self.targets, self.importance, settings, *memory, *room
-        self.call: Callable = lambda: taking()(*self.arguments)
-        self.is_bound = False
+        self._call = taking().bound(code, parameter, self.p, self.targets, self.importance, settings, *memory, *room)
 
     def take(self, predictions: np.ndarray, target: float, weight: float) -> None:
         self.p[0] = predictions
         self.targets[0], self.importance[0] = target, weight
-        self.call()
-        if not self.is_bound:
-            self.call, self.is_bound = bound(taking(), self.arguments), True
+        self._call()

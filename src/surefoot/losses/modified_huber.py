@@ -13,7 +13,7 @@ def value(predictions, y):
 
 def probability(predictions):
     """Its minimizer is 2 P(y = 1) − 1, between −1 and 1."""
-    return (np.clip(predictions, -1.0, 1.0) + 1.0) / 2.0
+    return (np.minimum(np.maximum(predictions, -1.0), 1.0) + 1.0) / 2.0
 
 
 @loss(

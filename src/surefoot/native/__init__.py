@@ -7,6 +7,7 @@ on disk (`cache`), and called (`loader`) by way of an entry that takes NumPy's a
 
 import threading
 import time
+import types
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 
 from surefoot.native import cache, shipped
 from surefoot.native.cache import digest
-from surefoot.native.loader import NoTeam, Refused, Team, Unresolved, caller, checked, forms, ordinary
+from surefoot.native.loader import NoTeam, Refused, Team, Unresolved, caller, checked, forms, laid_out, ordinary
 
 __all__ = ["Kernel", "NoTeam", "Team", "compilation", "digest", "kernel"]
 
@@ -52,17 +53,32 @@ class Kernel:
         except Refused:
             return self._other(team, *arguments)
 
+    def bound(self, *arguments: Any) -> Callable[[], Any]:
+        """A function that calls the kernel with these arguments, laid out once: that is most of what a call costs.
+
+        It holds the lock of the interpreter: it is for calls that take microseconds.
+
+        Args:
+            arguments: arrays, which may have other contents in each call, and numbers, which stay.
+        """
+        arguments = ordinary(arguments)
+        return laid_out(self._call(arguments), arguments)
+
     def _other(self, team: Team | None, *arguments: Any) -> Any:
         """A call with other types than those of the call before."""
         arguments = ordinary(arguments)
-        types = forms(arguments)
-        call = self._calls.get(types)
+        self._last = call = self._call(arguments)
+        return call(team, *arguments)
+
+    def _call(self, arguments: tuple) -> Callable:
+        """What calls the code for arguments of these types."""
+        given = forms(arguments)
+        call = self._calls.get(given)
         if call is None:
             with _compiling:
-                call = self._calls.get(types) or self._made(types, arguments)
-                self._calls[types] = call
-        self._last = call
-        return call(team, *arguments)
+                call = self._calls.get(given) or self._made(given, arguments)
+                self._calls[given] = call
+        return call
 
     def _made(self, types: str, arguments: tuple) -> Callable:
         if self.kept and (code := cache.read(self.name, types)):
@@ -98,15 +114,26 @@ def reported() -> Iterator[None]:
             spent.append(time.perf_counter() - began)
 
 
-def kernel(function: Callable) -> Kernel:
-    """A plain function, as a kernel. It calls no function but NumPy's, and allocates nothing."""
+def kernel(function: Callable, *helpers: Callable, made: Callable[[], dict[str, Any]] = dict, of: str = "") -> Kernel:
+    """A plain function, as a kernel. It calls no function but NumPy's and its helpers, and allocates nothing.
 
-    name = f"{function.__name__}__{digest(Path(function.__code__.co_filename).read_bytes())}"
+    Args:
+        function: what the kernel does.
+        helpers: plain functions that it calls, each of which may call those before it.
+        made: gives other functions that these call, by name, compiled; it is called where the kernel is compiled.
+        of: a fingerprint of what is made.
+    """
+    files = dict.fromkeys(plain.__code__.co_filename for plain in (function, *helpers))
+    name = f"{function.__name__}__{digest(of, *(Path(file).read_bytes() for file in files))}"
 
     def compiled(arguments: tuple) -> cache.Code | Callable:
         from surefoot.native.codegen import emit, jitted
 
-        return emit(jitted(function), arguments, name)
+        known = made()
+        for plain in (*helpers, function):
+            names, own = plain.__globals__ | known, plain.__name__
+            known[own] = jitted(types.FunctionType(plain.__code__, names, own, closure=plain.__closure__))
+        return emit(known[function.__name__], arguments, name)
 
     return Kernel(name, compiled)
 

@@ -22,6 +22,9 @@ from surefoot.native.machine import target_machine
 ENTRY = "surefoot_entry"
 ENTRY_TYPE = ctypes.CFUNCTYPE(ctypes.c_int32)
 """Without types of its arguments: they are pointers already, and converting them would take time."""
+ENTRY_UNDER_LOCK = ctypes.PYFUNCTYPE(ctypes.c_int32)
+"""The same where the lock of the interpreter is held: releasing it takes longer than some calls, and getting it back
+longer still where other threads wait for it."""
 NONE, REFUSED = -2, -1000
 """Numba's code for the result None, and what the entry returns where the arguments are of other types."""
 CONTIGUOUS, FORTRAN, ALIGNED, WRITEABLE = 0x1, 0x2, 0x100, 0x400
@@ -176,6 +179,26 @@ def caller(name: str, code: Code, arguments: tuple) -> Callable:
     }
     exec(compile(source, f"<call of {name}>", "exec"), names)
     return names["call"]
+
+
+def laid_out(call: Callable, arguments: tuple) -> Callable[[], Any]:
+    """A function without arguments: what `caller` or `checked` returned, called with these, whose types are its own."""
+    names = getattr(call, "__globals__", {})
+    if "entry" not in names:  # a function that Numba calls
+        return functools.partial(call, None, *arguments)
+    flat = [leaf for k, argument in enumerate(arguments) for _, leaf in leaves(argument, f"a{k}")]
+    values = [id(leaf) if isinstance(leaf, np.ndarray) else 0 if leaf is None else leaf for leaf in flat]
+    words, result = names["pack"](*values), names["Result"]()
+    entry = ctypes.cast(names["entry"], ENTRY_UNDER_LOCK)
+    expected, check, place = names["expected"], names["check"], ctypes.byref(result)
+
+    def run(kept: list = flat) -> Any:  # the words are the addresses of what is kept
+        status = entry(words, expected, place, None)
+        if status:
+            check(status, result)
+        return result.value
+
+    return run
 
 
 def checked(function: Callable, types: str) -> Callable:

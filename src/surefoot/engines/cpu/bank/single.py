@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from surefoot.engines.cpu.bound import bound
 from surefoot.engines.examples import Examples
 
 if TYPE_CHECKING:
@@ -28,20 +27,23 @@ class Single:
         entries: that an example may have.
         totals: as the engine's `learn` takes them.
         call: gives the driver and its arguments, see `bank.call`.
+
+    Attributes:
+        given: the room, to be filled before `run`.
+        predictions: what each lane predicted before, (1, lanes), until the next call.
     """
 
     def __init__(self, bank: ModelBank, entries: int, totals: np.ndarray, call: Callable):
         self.entries, self.totals = max(entries, FEWEST), totals.copy()
         self.predictions = np.empty((1, bank.lanes), bank.dtype)
         room = Examples.one(np.zeros(self.entries, np.int64), np.zeros(self.entries), 0.0, 1.0)
-        self.kernel, self.arguments = call(bank, room, room.indices, np.array([0, 1]), self.totals, self.predictions)
-        self.given: Rows = self.arguments[0]
-        self.run = lambda: self.kernel(*self.arguments)  # until it is compiled
-        self.is_bound = False
-        self.expects = bank.t, bank.settled, bank.features
+        kernel, arguments = call(bank, room, room.indices, np.array([0, 1]), self.totals, self.predictions)
+        self.given: Rows = arguments[0]
+        self._call = kernel.bound(*arguments)
+        self._expects = bank.t, bank.settled, bank.features
 
     def fits(self, bank: ModelBank, entries: int) -> bool:
-        return entries <= self.entries and self.expects == (bank.t, bank.settled, bank.features)
+        return entries <= self.entries and self._expects == (bank.t, bank.settled, bank.features)
 
     def learn(self, rows: np.ndarray, values: np.ndarray, target: float, weight: float, totals: np.ndarray) -> int:
         """Learns; returns how many numbers were skipped."""
@@ -51,9 +53,10 @@ class Single:
         given.targets[0], given.weights[0] = target, weight
         if len(totals) > 1:
             self.totals[:] = totals
-        skipped = self.run()
-        if not self.is_bound:
-            self.run, self.is_bound = bound(self.kernel, self.arguments), True
-        t, settled, features = self.expects
-        self.expects = t + 1, settled, features
-        return skipped
+        return self.run()
+
+    def run(self) -> int:
+        """The same for what `given` has."""
+        t, settled, features = self._expects
+        self._expects = t + 1, settled, features
+        return self._call()
