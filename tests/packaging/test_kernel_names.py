@@ -59,3 +59,10 @@ def test_two_meanings_of_one_name_are_found(tool):
     module.HIGH = 1
     (fault,) = tool.clashes([*compiling.MODULES, module])
     assert fault == "HIGH means one thing in surefoot.engines.cpu.drivers.sort and another in another"
+
+
+def test_kernels_are_compiled_again_where_any_of_their_modules_changes():
+    from surefoot.engines.cpu.bank import compiling as bank
+    from surefoot.engines.cpu.bank import specialize
+
+    assert {module.__name__.rpartition(".")[2] for module in bank.MODULES} <= set(specialize.SOURCES)

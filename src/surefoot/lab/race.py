@@ -270,7 +270,7 @@ class Search:
 
 @dataclass
 class Clock:
-    """Counts epochs for whoever watches: `tell(done, total, doing)`."""
+    """Counts epochs for a progress bar: `tell(done, total, doing)`."""
 
     tell: Callable[[int, int, str], None] | None = None
     total: int = 0

@@ -15,8 +15,8 @@ from surefoot.native import Kernel, digest
 from surefoot.records.functions import fingerprint, has_file, plain_name
 from surefoot.rules import Rule, RuleError
 
-SOURCES = ("arguments", "compiling", "drivers", "parts", "shared", "slopes")
-"""The modules beside this one that kernels of banks are made of, besides those of all kernels."""
+SOURCES = ("arguments", "compiling", "drivers", "parts", "shared", "slopes", "statistics", "waiting")
+"""The other modules here that kernels of banks are made of, besides those of all kernels."""
 
 
 @functools.cache
