@@ -13,7 +13,7 @@ LEAST_LOSSES, TO_STAND = 20, 50
 
 ROSE, FELL = 1.0, 0.05
 """The share of the first losses by which the last ones lie above, or below, for a run that rose, or fell; one that
-stands does not differ by more than the second."""
+stands does not differ by more than the second, or by up to twice as much, if that is their noise."""
 
 ERRORS = 3.0
 """Standard errors of the two means that a difference must exceed, to be one."""
@@ -57,8 +57,8 @@ class Losses:
         values[~np.isfinite(values)] = math.inf
         ends = values[:part], values[-part:]
         first, last = (float(np.median(end)) for end in ends)
-        # Of differences between neighbours, as a trend is no noise.
-        spread = [float(np.std(np.diff(end))) / math.sqrt(2) if np.isfinite(end).all() else 0.0 for end in ends]
+        # Of differences between neighbours, as a trend is no noise, by their median, as a blow-up is none either.
+        spread = [float(np.median(np.abs(np.diff(end)))) / 0.954 if np.isfinite(end).all() else 0.0 for end in ends]
         noise = math.hypot(*spread)
         return cls(len(values), float(values[0]), first, last, noise, noise / math.sqrt(part))
 
@@ -79,4 +79,5 @@ class Losses:
     @property
     def stands(self) -> bool:
         """Whether a run is where it began, by the losses of at least so many steps."""
-        return self.count >= TO_STAND and abs(self.first - self.last) < FELL * abs(self.first)
+        least = FELL * abs(self.first)
+        return self.count >= TO_STAND and abs(self.first - self.last) < min(max(least, 2 * self.error), 2 * least)
