@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,6 +18,11 @@ VISITS = 100_000
 """Examples that are learned from in "auto" epochs, counted once in each."""
 MOST = 100
 """The largest number of "auto" epochs."""
+PARTS, ENOUGH = 3, 1000
+"""Validation parts of a rehearsal at most, and examples in them that are enough."""
+ERRORS = 2.0
+"""Standard errors by which a loss has to be higher than the lowest: it is compared after each epoch, and of fifty
+comparisons some exceed one by chance."""
 
 
 @dataclass
@@ -33,7 +38,7 @@ class Epochs:
 
     Attributes:
         history: of each epoch, the number of examples learned from so far, and the mean progressive loss; of each epoch
-            of a rehearsal, the mean loss on the validation part.
+            of a rehearsal, the mean loss on the validation parts.
         converged: whether `tol` ended the training.
     """
 
@@ -45,8 +50,13 @@ class Epochs:
     history: dict[str, list] = field(default_factory=lambda: {"examples": [], "progressive_loss": []})
     converged: bool = False
 
-    def run(self, learner: Learner, data: ArrayDataset, is_over: Callable[[], bool] = lambda: False) -> None:
-        """Learns until the loss no longer falls, or `is_over` says so after an epoch."""
+    def run(self, learner: Learner, data: ArrayDataset) -> None:
+        """Learns until the loss no longer falls."""
+        for _ in self.each(learner, data):
+            pass
+
+    def each(self, learner: Learner, data: ArrayDataset) -> Iterator[None]:
+        """The same, an epoch at a time."""
         best, since = math.inf, 0
         for _ in range(self.limit):
             learner.freeze()
@@ -56,24 +66,36 @@ class Epochs:
             since = 0 if self.tol is None or loss < best - self.tol * abs(first) else since + 1
             best = min(best, loss)
             self.converged = since >= self.patience
-            if self.converged or is_over():
+            yield
+            if self.converged:
                 return
 
-    def rehearse(self, learner: Learner, data: ArrayDataset, held: ArrayDataset, random: np.random.RandomState) -> None:
-        """Trains the learner on a part of the data, and limits the epochs by what it loses on the other part.
+    def rehearse(
+        self, learner: Learner, parts: Sequence[tuple[ArrayDataset, ArrayDataset]], random: np.random.RandomState
+    ) -> None:
+        """Trains a copy of the learner on each training part, and limits the epochs by the losses on validation parts.
 
-        If that loss rises, the number of epochs becomes that of the last one after which it was at most a standard
-        error above the lowest: one less would not be better by more than chance.
+        If their mean rises, the number of epochs becomes that of the last one after which it was at most ERRORS
+        standard errors above the lowest: one less would not be better by more than chance.
+
+        Args:
+            learner: does not change.
+            parts: of the data, pairs of a training and a validation part.
+            random: of the orders; does not change.
         """
-        found = []
-
-        def is_over() -> bool:
-            found.append(losses_on(learner, held))
-            return self.tol is not None and not good(np.array(found), held.weights)[-self.patience :].any()
-
-        Epochs(self.limit, self.shuffle, random, self.tol, self.patience).run(learner, data, is_over)
-        self.history["validation_loss"] = np.average(found, axis=1, weights=held.weights).tolist()
-        last = int(np.flatnonzero(good(np.array(found), held.weights))[-1]) + 1
+        weights = np.concatenate([held.weights for _, held in parts])
+        learners, found, is_good = [copied(learner) for _ in parts], [], np.ones(1, bool)
+        runs = [
+            Epochs(self.limit, self.shuffle, copy.deepcopy(random), self.tol, self.patience).each(own, data)
+            for own, (data, _) in zip(learners, parts, strict=True)
+        ]
+        for _ in zip(*runs, strict=False):  # until the first of them has converged
+            found.append(np.concatenate([losses_on(own, held) for own, (_, held) in zip(learners, parts, strict=True)]))
+            is_good = good(np.array(found), weights)
+            if self.tol is not None and not is_good[-self.patience :].any():
+                break
+        self.history["validation_loss"] = np.average(found, axis=1, weights=weights).tolist()
+        last = int(np.flatnonzero(is_good)[-1]) + 1
         if last < len(found):
             self.limit, self.tol = last, None
 
@@ -100,6 +122,15 @@ def epochs_for(examples: int, numbers: int) -> int:
     (100, 5, 1, 1)
     """
     return 1 if numbers >= examples**2 else min(max(math.ceil(VISITS / examples), 1), MOST)
+
+
+def parts_for(examples: int, fraction: float) -> int:
+    """How many validation parts of a share of the examples there are: few examples say little, whichever they are.
+
+    >>> parts_for(150, 0.1), parts_for(6000, 0.1), parts_for(10_000, 0.1)
+    (3, 2, 1)
+    """
+    return min(math.ceil(ENOUGH / (fraction * examples)), PARTS)
 
 
 def copied(learner: Learner) -> Learner:
@@ -131,15 +162,15 @@ def losses_on(learner: Learner, data: ArrayDataset) -> np.ndarray:
 
 
 def good(losses: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """In which epochs the mean of losses, (epochs, examples), is at most a standard error above the lowest one.
+    """In which epochs the mean of losses, (epochs, examples), is at most ERRORS standard errors above the lowest one.
 
-    >>> good(np.array([[2.0, 2.0, 2.0], [1.0, 1.0, 1.0], [1.0, 0.9, 1.2], [1.2, 1.3, 1.2]]), np.ones(3)).tolist()
+    >>> good(np.array([[2.0, 2.0, 2.0], [1.0, 1.0, 1.0], [1.0, 0.9, 1.3], [1.2, 1.3, 1.2]]), np.ones(3)).tolist()
     [False, True, True, False]
     """
     share = weights / weights.sum()
     excess = losses - losses[(losses @ share).argmin()]
     mean = excess @ share
-    return mean <= np.sqrt((excess - mean[:, None]) ** 2 @ share**2)
+    return mean <= ERRORS * np.sqrt((excess - mean[:, None]) ** 2 @ share**2)
 
 
 def predictions(X, weights: np.ndarray, biases: np.ndarray) -> np.ndarray:

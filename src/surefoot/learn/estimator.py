@@ -20,7 +20,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, chec
 from surefoot import losses
 from surefoot.learn import online
 from surefoot.learn.arrays import ArrayDataset, checked
-from surefoot.learn.epochs import Epochs, copied, epochs_for, learn, note, predictions
+from surefoot.learn.epochs import Epochs, copied, epochs_for, learn, note, parts_for, predictions
 from surefoot.learn.learner import Learner
 from surefoot.learn.one_row import Numbered, Vocabulary, is_named, of_array
 from surefoot.learn.settings import Settings
@@ -107,8 +107,9 @@ class LinearEstimator(BaseEstimator):
             random = check_random_state(self.random_state)
             epochs = Epochs(limit, self.shuffle, random, self.tol, self.n_iter_no_change)
             if self.early_stopping:
+                count = parts_for(len(data), self.validation_fraction)
                 own = copy.deepcopy(random)  # epochs are those of a fit that stops there
-                epochs.rehearse(copied(learner), *self._split(data, own), own)
+                epochs.rehearse(learner, [self._split(data, own) for _ in range(count)], own)
             epochs.run(learner, data)
             self._take(learner, epochs.history, keep=go_on)
         if not isinstance(self.epochs, str):

@@ -50,9 +50,10 @@ class LinearClassifier(ClassifierMixin, LinearEstimator):
             one where an example has as many features as there are examples, since further epochs would learn the noise.
         batch_size: examples for each step.
         shuffle: whether fit takes the examples in a new order in each epoch; partial_fit never does.
-        early_stopping: rehearse with a validation set held out, until its loss has risen by more than a standard error,
-            and then train on all examples for the number of epochs after which it had not.
-        validation_fraction: the share of the examples that is held out.
+        early_stopping: rehearse with a validation set held out, with up to three where they have fewer than 1,000
+            examples, until the loss on them has risen by more than two standard errors, and then train on all examples
+            for the number of epochs after which it had not.
+        validation_fraction: the share of the examples in each validation set.
         n_iter_no_change: epochs without progress before it stops.
         tol: progress is a loss lower than the best by more than tol times that of the first epoch; None: all epochs.
         average: predict with the average of the weights over all steps.
@@ -60,7 +61,7 @@ class LinearClassifier(ClassifierMixin, LinearEstimator):
             units of features then do not matter, nor does the mean weight of the examples.
         class_weight: a dict of weights by class, or "balanced" (fit only): n / (classes · count).
         warm_start: fit continues from where the last one ended.
-        random_state: for the orders and the validation set.
+        random_state: for the orders and the validation sets.
 
     Attributes:
         coef_: (1, features) for two classes, or (classes, features), float64.
