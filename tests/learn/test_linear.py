@@ -397,7 +397,9 @@ def test_probabilities(two, loss):
 
 def test_hinge_losses_have_no_probabilities(two):
     model = quick(loss="hinge").fit(*two)
-    assert not hasattr(model, "predict_proba")
+    with pytest.raises(AttributeError) as caught:
+        model.predict_proba(two[0])
+    assert "probability estimates are not available for loss='hinge'" in str(caught.value.__cause__)
     assert model.score(*two) > 0.8 * SGDClassifier(random_state=0).fit(*two).score(*two)
 
 
@@ -430,6 +432,7 @@ def wrong(parameters, message, method="fit", kind=ValueError, estimator=LinearCl
     wrong({"l1": -1}, "l1 == -1, must be >= 0"),
     wrong({"epochs": 0}, "epochs == 0, must be >= 1"),
     wrong({"epochs": "many"}, 'epochs: found \'many\', expected "auto" or a number'),
+    wrong({"average": 10}, "average: found 10, expected True or False", kind=TypeError),
     wrong({"batch_size": 0}, "batch_size: found 0, expected a whole number of at least 1"),
     wrong({"validation_fraction": 1.0}, "validation_fraction == 1.0, must be < 1"),
     wrong({"class_weight": "balanced"}, "partial_fit cannot know how often", "partial_fit", AttributeError),

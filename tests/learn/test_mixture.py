@@ -163,6 +163,14 @@ def test_a_model_that_is_kept_is_one_of_those_that_may_be():
     assert kept.sum() == pytest.approx(1.0)
 
 
+@pytest.mark.parametrize("behind", [50.0, 720.0, 1e4, 1e300])
+def test_a_model_that_rounding_would_hide_has_no_weight(behind):
+    mixture = Mixture("logistic", 2)
+    mixture.losses[:] = [[behind, 0.0]]
+    with np.errstate(all="raise"):
+        assert mixture.kept([True, True]).tolist() == [[0.0, 1.0]]
+
+
 def test_heavy_examples_count_as_often_as_they_weigh():
     predictions = np.array([[[2.0, -1.0]]])
     heavy, thrice = Mixture("logistic", 2), Mixture("logistic", 2)

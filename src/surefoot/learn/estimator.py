@@ -27,6 +27,7 @@ from surefoot.learn.settings import Settings
 from surefoot.losses import Loss, LossError
 
 FLOATS = (np.float64, np.float32)
+FLAGS = ("shuffle", "early_stopping", "average", "normalize", "warm_start")
 
 
 class MixedWeights:
@@ -199,6 +200,9 @@ class LinearEstimator(BaseEstimator):
             if isinstance(self.l2, str):
                 raise ValueError(f'l2: found {self.l2!r}, expected "auto" or a number')
             check_scalar(self.l2, "l2", Real, min_val=0)
+        for name in FLAGS:
+            if not isinstance(getattr(self, name), (bool, np.bool_)):
+                raise TypeError(f"{name}: found {getattr(self, name)!r}, expected True or False")
         check_scalar(self.n_iter_no_change, "n_iter_no_change", Integral, min_val=1)
         check_scalar(
             self.validation_fraction, "validation_fraction", Real, min_val=0, max_val=1, include_boundaries="neither"

@@ -20,7 +20,7 @@ def _has_probabilities(classifier: LinearClassifier) -> bool:
     if loss.probability is None:
         known = [name for name, loss in losses.REGISTRY.items() if loss.probability is not None]
         raise AttributeError(
-            f"loss={loss.name!r} does not predict probabilities; use one of {', '.join(known)}, or "
+            f"probability estimates are not available for loss={loss.name!r}; use one of {', '.join(known)}, or "
             "CalibratedClassifierCV"
         )
     return True

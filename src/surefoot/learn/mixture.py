@@ -108,10 +108,13 @@ class Mixture:
 
         Args:
             among: the models that may have a weight, (R,).
+
+        Those that rounding would hide next to the others have none, so that zeros of the others stay zeros.
         """
         if self.frozen:
             return self.shares
-        return softmax_of(np.where(among, -self.eta * self.losses, -np.inf))
+        shares = softmax_of(np.where(among, -self.eta * self.losses, -np.inf))
+        return np.where(shares < np.finfo(float).eps, 0.0, shares)
 
     def bound(self) -> float:
         """The most by which the loss of the mixtures can exceed that of the best of the models."""
