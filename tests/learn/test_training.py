@@ -18,6 +18,7 @@ from surefoot.learn.model import Model
 from surefoot.learn.plan import CHECKPOINT, Outcome, Plan
 from surefoot.learn.settings import Method
 from surefoot.learn.training import Training
+from surefoot.learn.validation import evaluate
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="signals and pipes as on Unix")
 ROWS, SHARDS = 150, 6
@@ -57,6 +58,23 @@ def same(one: Model, other: Model) -> bool:
     """Whether two models have the same bits."""
     arrays = [(model.weights, model.biases, *vars(model.stats).values()) for model in (one, other)]
     return all(a.tobytes() == b.tobytes() for a, b in zip(*arrays, strict=True))
+
+
+@pytest.mark.parametrize("rows", [100, 1000])
+@pytest.mark.parametrize("labels", [(0, 1), (0, 1, 2)])
+def test_a_file_sorted_by_label_gives_a_note_with_the_loss_of_the_model(tmp_path, labels, rows):
+    rng, found = np.random.default_rng(0), {}
+    X = rng.normal(size=(rows, 5))
+    y = np.argmax(X[:, : len(labels)] + rng.normal(size=(rows, len(labels))), axis=1)
+    for name, order in (("shuffled", range(rows)), ("sorted", np.argsort(y, kind="stable"))):
+        lines = [f"{labels[y[i]]} " + " ".join(f"{j + 1}:{x:.3f}" for j, x in enumerate(X[i])) + "\n" for i in order]
+        found[name] = notes = []
+        plan = Plan(tuple(written(tmp_path / f"{name}.svm", "".join(lines))), classes=tuple(map(float, labels)))
+        model = Training(plan, note=notes.append).run().model
+    (note,), begin = found["sorted"], written(tmp_path / "begin.svm", "".join(lines[:200]))
+    loss = evaluate(model, ReadOptions(format="svmlight"), tuple(begin)).loss
+    assert found["shuffled"] == []
+    assert f"that of the model on the first {min(rows, 200)} examples is {loss:.4g}." in note
 
 
 def test_a_regression_does_not_depend_on_how_its_file_is_cut(tmp_path):

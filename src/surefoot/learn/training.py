@@ -13,6 +13,7 @@ import surefoot
 from surefoot import losses, schedules
 from surefoot.data import DataError
 from surefoot.data.stream import Block, joined, sources
+from surefoot.data.stream.blocks import part_of
 from surefoot.engines.examples import Examples
 from surefoot.engines.feature_table import TooLargeError
 from surefoot.engines.hashed_rows import HashedRows
@@ -34,6 +35,8 @@ from surefoot.schedules import Rate
 
 IN_RUNS = 0.8
 """The share of the loss that is left where predictions follow the latest labels, from which on a note says so."""
+FIRST = 200
+"""Examples at the beginning on which that note has the loss of the model, at most."""
 
 
 class Interrupted(KeyboardInterrupt):
@@ -70,6 +73,7 @@ class Training:
         self.files = [sources.Identity.of(file) for file in self.stream.files]
         self.learner: Learner | None = None
         self.first: Block | None = None
+        self.in_runs = False
         self.cursor = Cursor()
         self.divergence = Divergence(watch=not plan.method.auto)
         self.evaluation: Evaluation | None = None
@@ -108,6 +112,8 @@ class Training:
         except KeyboardInterrupt:
             self._interrupted()
         model = self.model(diverged)
+        if self.in_runs and self.targets.classes is not None:
+            self._note_runs(model)
         if keep is not None:
             keep(model)
             if self.checkpointer is not None:
@@ -130,17 +136,21 @@ class Training:
             )
         if self.first_loss is None:
             self.first_loss = self.learner.loss
-            self._note_runs(self.learner)
+            self.in_runs = self.learner.loss < IN_RUNS * self.learner.loss_of_model
         self.cursor = self.cursor.next_pass(self.learner.lost, self.learner.weight)
 
-    def _note_runs(self, learner: Learner) -> None:
-        """Says so where predictions are good because labels are like the latest ones, which no model can learn."""
-        if self.targets.classes is not None and learner.loss < IN_RUNS * learner.loss_of_model:
-            self.note(
-                f"Labels come in runs: the progressive loss of {learner.loss:.4g} is of predictions that follow the "
-                f"latest labels; the model's own is {learner.loss_of_model:.4g}. Shuffle the lines, unless their order "
-                "is that of time."
-            )
+    def _note_runs(self, model: Model) -> None:
+        """Says that predictions were good because labels are like the latest ones, which no model can learn."""
+        own = ""
+        if self.first is not None:  # which a training that was resumed does not have
+            block = part_of(self.first, 0, min(len(self.first), FIRST))
+            found = Evaluation(model.targets.loss, model.targets.outputs, model.parameter)
+            found.add(model.scores(block), model.targets.of(block.labels), block.weights.astype(np.float64))
+            own = f"; that of the model on the first {len(block)} examples is {found.loss:.4g}"
+        self.note(
+            f"Labels come in runs: the progressive loss of {self.first_loss:.4g} is of predictions that follow the "
+            f"latest labels{own}. Shuffle the lines, unless their order is that of time."
+        )
 
     def _chunks(self) -> Generator[Examples, None, None]:
         """The examples of the present pass that were not learned from yet."""
