@@ -103,3 +103,17 @@ def test_ids_of_63_bits_are_learned_and_predicted(tmp_path):
     assert again.ids.tolist() == ids
     assert again.rows(np.array([*ids, 4])).tolist() == [0, 1, 2, -1]
     assert again.numbers["weight"][0, 0, 0] < 0 < again.numbers["weight"][1, 0, 0]
+
+
+@pytest.mark.parametrize("kind", [HashedRows, Identity], ids=lambda kind: kind.__name__)
+def test_a_finder_has_the_known_rows_of_the_first_ids(kind):
+    row_map = kind()
+    row_map.rows(np.arange(0, 60, 3))
+    indptr, ids, rows = np.zeros(2, np.int64), np.zeros(8, np.int64), np.full(8, -7)
+    find = row_map.finder(indptr, ids, rows)
+    for wanted in ([], [3, 9], [57, 1 << 40, 0], [6]):
+        indptr[1] = len(wanted)
+        ids[: len(wanted)] = wanted
+        known = row_map.known(np.array(wanted, np.int64))
+        assert find() == min(0, *known, 0)
+        assert_identical(rows[: len(wanted)], known)

@@ -46,6 +46,11 @@ class RowMap(Protocol):
         """The ids of the rows first … last − 1, int64."""
         ...
 
+    def finder(self, indptr: np.ndarray, ids: np.ndarray, rows: np.ndarray) -> Callable[[], int]:
+        """What writes `known` of ids[: indptr[1]] to `rows`, and returns the least of these, or 0; it holds until there
+        is a new row."""
+        ...
+
     def __len__(self) -> int:
         """How many rows there are."""
         ...
@@ -74,6 +79,14 @@ class Identity:
 
     def ids(self, first: int, last: int) -> np.ndarray:
         return np.arange(first, last)
+
+    def finder(self, indptr: np.ndarray, ids: np.ndarray, rows: np.ndarray) -> Callable[[], int]:
+        def find() -> int:
+            size = indptr[1]
+            rows[:size] = self.known(ids[:size])
+            return int(rows[:size].min(initial=0))
+
+        return find
 
     def reserve(self, rows: int) -> None:
         """Features that are known to exist have a row before they occur."""

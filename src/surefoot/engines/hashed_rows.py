@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -44,18 +45,22 @@ class HashedRows:
             if 2 * (before + 1) > len(self._slots):
                 self._enlarge()
             self._ids.resize(min(before + len(ids) - int(counts[FOUND]), len(self._slots) // 2))
-            find(ids, rows, self._slots, self._ids.array, counts, self._key, True)
+            FIND(ids, rows, self._slots, self._ids.array, counts, self._key, True)
             self._ids.resize(int(counts[ROWS]))
         return rows
 
     def known(self, ids: np.ndarray) -> np.ndarray:
         ids = np.require(ids, np.int64, ["C", "W"])
         rows, counts = np.empty(len(ids), np.int64), np.array([0, len(self)])
-        find(ids, rows, self._slots, self._ids.array, counts, self._key, False)
+        FIND(ids, rows, self._slots, self._ids.array, counts, self._key, False)
         return rows
 
     def ids(self, first: int, last: int) -> np.ndarray:
         return self._ids.array[first:last]
+
+    def finder(self, indptr: np.ndarray, ids: np.ndarray, rows: np.ndarray) -> Callable[[], int]:
+        counts = np.array([0, len(self)])
+        return FIND_EACH.bound(indptr, ids, rows, self._slots, self._ids.array, counts, self._key)
 
     def __len__(self) -> int:
         return self._ids.size
@@ -87,7 +92,6 @@ def checked(ids: np.ndarray) -> np.ndarray:
     return ids
 
 
-@kernel
 def find(ids, rows, slots, known, counts, key, adds):
     """Writes the row of each id, from counts[FOUND] on, until there is no room for another one.
 
@@ -123,6 +127,18 @@ def find(ids, rows, slots, known, counts, key, adds):
         rows[k] = row
         k += 1
     counts[0], counts[1] = k, n
+
+
+def find_each(indptr, ids, rows, slots, known, counts, key):
+    """`find` for the first ids, indptr[1] of them; returns the least row, or 0."""
+    counts[0], least = 0, 0
+    find(ids[: indptr[1]], rows, slots, known, counts, key, False)
+    for e in range(indptr[1]):
+        least = min(least, rows[e])
+    return least
+
+
+FIND, FIND_EACH = kernel(find), kernel(find_each, find)
 
 
 @kernel

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import copy
+import functools
 from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 
+from surefoot import models
 from surefoot.data.stream import Block
 from surefoot.data.stream.kernels.layout import LARGEST_INDEX
-from surefoot.learn import online
+from surefoot.learn import online, scoring
 from surefoot.learn.facts import Facts
 from surefoot.learn.guard import Guard
 from surefoot.learn.learner import Learner
@@ -122,9 +124,17 @@ class OneByOne:
     def scores(self, x: Any) -> np.ndarray:
         """What is predicted before any link function, (1, outputs)."""
         example = self.examples(x)
+        entries = example.ids, example.values, self.examples.most, example.zeros
         if self.learner is not None:
-            return online.score_one(self.learner, example.ids, example.values, self.examples.most, example.zeros)[None]
-        return scores_of(self.loaded, *entries_of(example.ids, example.values, self.examples.most, example.zeros))
+            return online.score_one(self.learner, *entries)[None]
+        with self.guard.lock:
+            if self._recalled and self._recalled.score(*entries):
+                return self._recalled.found.copy()
+        return scores_of(self.loaded, *entries_of(*entries))
+
+    @functools.cached_property
+    def _recalled(self) -> scoring.Recalled | None:
+        return scoring.Recalled(self.loaded) if self.loaded.architecture is models.linear else None
 
     def label(self, x: Any) -> Any:
         scores, loss = self.scores(x), self.targets.loss
@@ -133,8 +143,21 @@ class OneByOne:
         return self.labels[int(scores[0, 0] > 0) if scores.shape[1] == 1 else int(scores[0].argmax())]
 
     def probabilities(self, x: Any) -> dict[Any, float]:
-        found = self.targets.loss.probabilities(self.scores(x))[0]
-        return dict(zip(self.labels, found.tolist(), strict=True))
+        if self.targets.outputs > 1:
+            found = self.targets.loss.probabilities(self.scores(x))[0]
+            return dict(zip(self.labels, found.tolist(), strict=True))
+        example = self.examples(x)
+        entries = example.ids, example.values, self.examples.most, example.zeros
+        second = self._probability(*entries) if self.learner is None else online.probability_one(self.learner, *entries)
+        return dict(zip(self.labels, (1.0 - second, second), strict=True))
+
+    def _probability(self, *entries: Any) -> float:
+        """The probability of the second class, by the model as it was loaded."""
+        with self.guard.lock:
+            recalled = self._recalled
+            if recalled and recalled.has_probabilities and recalled.score(*entries):
+                return recalled.probabilities.item(0)
+        return self.targets.loss.probabilities(scores_of(self.loaded, *entries_of(*entries))).item(1)
 
 
 def scores_of(model: Any, ids: np.ndarray, values: np.ndarray) -> np.ndarray:

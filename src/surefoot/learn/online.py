@@ -105,7 +105,10 @@ class Stepper:
         bank, given = learner.bank, single.given
         self._space, self._single, self._given = bank.workspace, single, given
         self._zeros, self._memory = learner.zeros, learner.mixture.memory
-        self._ids = given.rows if learner.are_rows else np.empty_like(given.rows)
+        self._ids, self._find = given.rows, None
+        if not learner.are_rows:
+            self._ids = np.empty_like(given.rows)
+            self._find = bank.row_map.finder(given.indptr, self._ids, given.rows)
         self._buffer = RowBuffer(single.entries - len(self._zeros.ids))
         sorted_row = given.indptr, self._ids, given.values
         self._enter = ENTERED.bound(*self._buffer.arguments, self._zeros.ids, *sorted_row)
@@ -143,7 +146,7 @@ class Stepper:
         if not self._buffer.write(ids, values, min(features, learner.features), zeros):
             return False
         size = self._enter()
-        if size < 0 or not (learner.are_rows or self._find(learner, size)):
+        if size < 0 or (self._find and self._find() < 0):
             return False
         self._note()
         before, counts, entries = vars(learner).copy(), (bank.t, bank.skipped), len(learner.history)
@@ -161,12 +164,6 @@ class Stepper:
             del learner.history[entries:]
             raise
         return True
-
-    def _find(self, learner: Learner, size: int) -> bool:
-        """Writes the rows of the ids, if they all have one."""
-        rows = learner.known(self._ids[:size])
-        self._given.rows[:size] = rows
-        return size == 0 or rows.min() >= 0
 
 
 def moved(indptr, rows, cells, shared, seen, memory, of_rows, of_shared, of_seen, of_memory, back):
@@ -272,7 +269,7 @@ def scored(learner: Learner, ids: Any, values: Any, features: int, zeros: bool) 
     scorer: scoring.Scorer | None = learner.guard.scorer
     if scorer is None or not scorer.fits(learner):
         learner.guard.scorer = scorer = scoring.Scorer(learner) if scoring.reads(learner) else None
-    return scorer if scorer and scorer.score(learner, ids, values, features, zeros) else None
+    return scorer if scorer and scorer.score(ids, values, features, zeros) else None
 
 
 def sorted_score(learner: Learner, ids: Any, values: Any, features: int, zeros: bool) -> np.ndarray:

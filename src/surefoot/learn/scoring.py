@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -42,13 +43,16 @@ class Scorer:
         room = ENTRIES + len(zeros.ids)
         indptr, ids, values = np.zeros(2, np.int64), np.empty(room, np.int64), np.empty(room)
         self._buffer, self._ids = RowBuffer(ENTRIES), ids
-        self._rows = ids if learner.are_rows else np.empty_like(ids)
+        self._rows = ids
+        if not learner.are_rows:
+            self._rows = np.empty_like(ids)
+            self._find = learner.bank.row_map.finder(indptr, ids, self._rows)
         self.found, self.probabilities = np.empty((1, outputs)), np.empty(outputs)
-        self.has_probabilities = loss in losses.CODES and not loss.joint and loss.probability is not None
+        self.has_probabilities = knows_probabilities(loss)
         given = *self._buffer.arguments, zeros.ids, indptr, ids, values
         self._enter = ENTERED.bound(*given)
         of_learner = *arguments_of(learner), learner.spread, learner.center
-        self._score = scoring_of(loss if self.has_probabilities else None).bound(
+        self._score = with_probabilities(scored, loss if self.has_probabilities else None).bound(
             *given, self._rows, learner.are_rows, *of_learner, self.found, self.probabilities
         )
         table = learner.bank.table
@@ -59,16 +63,50 @@ class Scorer:
         holds = rows == table.rows and shared is table.shared and spread == learner.spread
         return holds and memory is learner.mixture.memory and zeros is learner.zeros
 
-    def score(self, learner: Learner, ids: Any, values: Any, features: int, zeros: bool) -> bool:
+    def score(self, ids: Any, values: Any, features: int, zeros: bool) -> bool:
         """Scores an example, unless it has to be sorted, or cannot be used."""
         if not self._buffer.write(ids, values, features, zeros):
             return False
         if self._rows is not self._ids:
-            size = self._enter()
-            if size < 0:
+            if self._enter() < 0:
                 return False
-            self._rows[:size] = learner.known(self._ids[:size])
+            self._find()
         return self._score() >= 0
+
+
+class Recalled:
+    """The call that predicts one example by the weights of a linear model, laid out once.
+
+    Args:
+        model: a `model.Model` of the linear architecture.
+
+    Attributes:
+        found, has_probabilities, probabilities: see Scorer.
+    """
+
+    def __init__(self, model: Any):
+        loss, outputs, weights = model.targets.loss, model.targets.outputs, model.numbers["weight"][:, 0]
+        self.found, self.probabilities = np.empty((1, outputs)), np.empty(outputs)
+        self.has_probabilities = knows_probabilities(loss)
+        self._buffer, none = RowBuffer(ENTRIES), np.empty(0, np.int64)
+        row = np.zeros(2, np.int64), np.empty(ENTRIES, np.int64), np.empty(ENTRIES)
+        known = none if model.ids is None else np.require(model.ids, np.int64)
+        centers, bias = np.empty(0), model.numbers["bias"]
+        if model.centers is not None:
+            centers, bias = np.require(model.centers, np.float64), model.centred_bias
+        own = known, model.ids is None, np.ascontiguousarray(weights), centers, bias[0, 0].astype(np.float64)
+        scales = float(model.spread), float(model.center)
+        call = with_probabilities(recalled, loss if self.has_probabilities else None)
+        self._score = call.bound(*self._buffer.arguments, none, *row, *own, *scales, self.found, self.probabilities)
+
+    def score(self, ids: Any, values: Any, features: int, zeros: bool) -> bool:
+        """Scores an example, unless it has to be sorted, or cannot be used."""
+        return self._buffer.write(ids, values, features, zeros) and self._score() >= 0
+
+
+def knows_probabilities(loss: Loss) -> bool:
+    """Whether kernels can compute the probability of each output by itself."""
+    return loss in losses.CODES and not loss.joint and loss.probability is not None
 
 
 def reads(learner: Learner) -> bool:
@@ -178,11 +216,44 @@ def probability_of(score):
     return score
 
 
+def recalled(
+    given, given_values, bounds, keeps, largest, most, zeros, indptr, ids, values,
+    known, are_rows, weights, centers, bias, spread, center, found, probabilities,
+):  # fmt: skip
+    """The same by weights as they are in a model, whose features are the rising ids `known`, or all that have a row."""
+    size = entered(given, given_values, bounds, keeps, largest, most, zeros, indptr, ids, values)
+    if size >= 0:
+        found[:] = 0.0
+        for e in range(size):
+            row = ids[e] if are_rows else place_of(ids[e], known)
+            if 0 <= row < weights.shape[0]:
+                value = values[e] - (centers[row] if centers.size > 0 else 0.0)
+                for o in range(found.shape[1]):
+                    found[0, o] += np.float64(weights[row, o]) * value
+        for o in range(found.shape[1]):
+            found[0, o] = (bias[o] + found[0, o]) * spread + center
+            probabilities[o] = probability_of(found[0, o])
+    return size
+
+
+def place_of(wanted, known):
+    """Where an id is among rising ones; −1 if it is not."""
+    first, last = 0, known.size
+    while first < last:
+        middle = (first + last) // 2
+        if known[middle] < wanted:
+            first = middle + 1
+        else:
+            last = middle
+    return first if first < known.size and known[first] == wanted else -1
+
+
 @functools.cache
-def scoring_of(loss: Loss | None) -> Kernel:
-    """`scored` with the probabilities of a loss, or without any."""
+def with_probabilities(function: Callable, loss: Loss | None) -> Kernel:
+    """`scored` or `recalled` with the probabilities of a loss, or without any."""
+    helpers = kept, entered, weighted_sums, place_of
     if loss is None:
-        return kernel(scored, kept, entered, weighted_sums, probability_of)
+        return kernel(function, *helpers, probability_of)
     assert loss.probability is not None
     probability = loss.probability
 
@@ -191,4 +262,4 @@ def scoring_of(loss: Loss | None) -> Kernel:
 
         return {"probability_of": jitted(of_numbers(probability))}
 
-    return kernel(scored, kept, entered, weighted_sums, made=made, of=digest(fingerprint(probability)))
+    return kernel(function, *helpers, made=made, of=digest(fingerprint(probability)))

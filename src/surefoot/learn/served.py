@@ -15,7 +15,7 @@ from surefoot.data.stream.reader import Parser, Piece, Request
 from surefoot.data.stream.sources.buffer import Buffer, Text, closed
 from surefoot.data.stream.table import NONE
 from surefoot.data.stream.vw import Vw
-from surefoot.learn.one_row import MISSING_TEXT, is_named, name_and_text, of_array
+from surefoot.learn.one_row import MISSING_TEXT, are_numbers, is_named, name_and_text, of_array
 
 MOST_KNOWN = 1 << 20
 """Names whose ids are remembered."""
@@ -58,6 +58,8 @@ class Examples:
             return Example(*of_array(x, None)[0])
         if isinstance(self._reader, Table):
             return self._of_columns(x)
+        if type(x) is dict and are_numbers(x) and None not in (ids := self._of_names(x)):
+            return Example(ids, [*x.values()])
         ids, values = [], []
         for name, value in x.items():
             own, text, number = name_and_text(name, value)
@@ -66,6 +68,12 @@ class Examples:
         if not self._hashes and not all(isinstance(own, (int, np.integer)) for own in ids):
             raise ValueError(f"x: found features {list(x)[:4]}, expected whole numbers: this model knows no names")
         return Example(ids, values)
+
+    def _of_names(self, names: dict) -> list[int | None]:
+        """The ids of numeric columns, of those that are known."""
+        if self._hashes:
+            return [*map(self.known.get, names)]
+        return [*names] if {*map(type, names)} == {int} else [None]
 
     @functools.cached_property
     def _reader(self) -> Any:
