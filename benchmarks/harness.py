@@ -91,7 +91,9 @@ def installed(module: str) -> Any:
         return None
 
 
-def race(contenders: Mapping[Name, Callable[[], object]], rounds: int) -> dict[Name, Times]:
+def race(
+    contenders: Mapping[Name, Callable[[], object]], rounds: int, clock: Callable[[], float] = time.perf_counter
+) -> dict[Name, Times]:
     """Times the contenders in turn, round after round, each round beginning with another one.
 
     Compilation and first touches of memory happen before, in calls that are not counted; garbage is collected between
@@ -106,7 +108,7 @@ def race(contenders: Mapping[Name, Callable[[], object]], rounds: int) -> dict[N
             for name in names[start:] + names[:start]:
                 gc.collect(0)
                 time.sleep(PAUSE)
-                seconds[name].append(reading(contenders[name], calls[name]))
+                seconds[name].append(reading(contenders[name], calls[name], clock))
     return {name: Times(tuple(values)) for name, values in seconds.items()}
 
 
@@ -120,12 +122,12 @@ def enough_calls(call: Callable[[], object]) -> int:
     return max(1, round(SHORTEST / reading(call, 1)))
 
 
-def reading(call: Callable[[], object], calls: int) -> float:
+def reading(call: Callable[[], object], calls: int, clock: Callable[[], float] = time.perf_counter) -> float:
     """Seconds per call."""
-    begin = time.perf_counter()
+    begin = clock()
     for _ in range(calls):
         call()
-    return (time.perf_counter() - begin) / calls
+    return (clock() - begin) / calls
 
 
 @contextlib.contextmanager

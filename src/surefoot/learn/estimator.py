@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import fields, replace
 from functools import cache, cached_property
 from numbers import Integral, Real
@@ -128,7 +128,7 @@ class LinearEstimator(BaseEstimator):
                 self._take(learner, once(learner, data), keep=False)
                 return self
             self._check_unchanged()
-            with online.all_or_nothing(self._learner, data.ids):
+            with nullcontext() if len(data) == 1 else online.all_or_nothing(self._learner, data.ids):
                 self._take(self._learner, once(self._learner, data), keep=True)
         return self
 
@@ -429,15 +429,14 @@ def names_of_parameters(estimator: type[BaseEstimator]) -> tuple[str, ...]:
 
 
 def once(learner: Learner, data: ArrayDataset) -> dict[str, list]:
-    """Learns from all rows once; returns what there is to add to the history."""
+    """Learns from all rows once, from a single one all or nothing; returns what there is to add to the history."""
     history, lost, weight = {"examples": [], "progressive_loss": []}, learner.lost, learner.weight
     if len(data) > 1:
         loss = learn(learner, data)
     else:
         [example] = data.blocks()
-        ids, values = learner.zeros.row(example.indices, example.values)
-        rows = learner.bank.rows_of(ids)
-        online.step(learner, ids, rows, values, float(data.targets[0]), float(data.weights[0]))
+        own = float(data.targets[0]), float(data.weights[0])
+        online.learn_one(learner, example.indices, example.values, *own, data.features)
         loss = (learner.lost - lost) / (learner.weight - weight)
     note(history, learner, loss)
     return history

@@ -75,8 +75,10 @@ class Recent:
         """
         ids = np.unique(np.asarray(latest, np.int64))
         places = bank.row_map.known(ids)
+        often = bank.table.statistic(STATISTICS[0])[places] >= OFTEN * rows
+        if not (len(self.ids) or often.any()):
+            return self
         now = Statistics(*(bank.table.statistic(name)[places] for name in STATISTICS))
-        often = now.count >= OFTEN * rows
         ids, places, now = ids[often], places[often], now.at(often)
         new = scaling.again(bank.table.seen[0], now, self._of(ids), FALL)
         for name, values in zip(STATISTICS, astuple(new), strict=True):
