@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from support.optimizers import (
     CLASSES,
+    OWN,
     RULES,
     SHARED,
     as_array,
@@ -499,3 +500,13 @@ def test_a_schedule_as_rate():
 def test_an_unknown_rule(rule, settings, error, message):
     with pytest.raises(error, match=message):
         optim.RuleOptimizer(parameters((2,)), rule, **settings)
+
+
+def test_everything_of_torch_optim_is_here():
+    public = {name for name in dir(torch.optim) if not name.startswith("_")}
+    assert public <= set(optim.__all__)
+    assert all(getattr(optim, name) is getattr(torch.optim, name) for name in public - OWN)
+    from surefoot.optim.lr_scheduler import StepLR  # pyright: ignore[reportMissingImports]
+    from surefoot.optim.swa_utils import SWALR  # pyright: ignore[reportMissingImports]
+
+    assert (StepLR, SWALR) == (torch.optim.lr_scheduler.StepLR, torch.optim.swa_utils.SWALR)

@@ -61,6 +61,12 @@ OPTIONS: dict[str, list[list[dict[str, Any]]]] = {
 
 SHARED = tuple(OPTIONS)
 CLASSES = (*SHARED, "Yogi", "FTRL")
+OWN = {
+    name
+    for name, kind in vars(optim).items()
+    if isinstance(kind, type) and issubclass(kind, torch.optim.Optimizer) and kind.__module__.startswith("surefoot.")
+}
+"""All classes of optimizers that are not torch's own."""
 ENGINES = dict.fromkeys(CLASSES, "reference") | {"SGD": None, "Adagrad": None}
 """Where a test asks little of the engine, kernels are compiled for two classes and not for nine: one takes seconds."""
 

@@ -3,7 +3,26 @@
 `classes.py` and `adam.py` have torch's classes with torch's arguments, `optimizer.py` the optimizer for any rule that
 they derive from. `group.py` reads the settings of a parameter group, `checkpoint.py` state dicts; `known.py` remembers
 where parameters and states lie, `work.py` finds what there is to step. `backends/` has a module for each engine.
+
+Everything else that torch.optim has is torch's own, under the same name.
 """
+
+import sys
+
+from torch.optim import (
+    ASGD,
+    LBFGS,
+    Adafactor,
+    Adamax,
+    Muon,
+    Optimizer,
+    RAdam,
+    Rprop,
+    SparseAdam,
+    lr_scheduler,
+    swa_utils,
+    swap_in_optimizer_params_and_state,
+)
 
 from surefoot.optim.adam import Adam, AdamW, NAdam, Yogi
 from surefoot.optim.backward import step_in_backward
@@ -14,21 +33,36 @@ from surefoot.optim.gradients import clip_grad_norm_, clip_grad_value_
 from surefoot.optim.group import Beyond
 from surefoot.optim.optimizer import RuleOptimizer
 
+for module in (lr_scheduler, swa_utils):  # so that `from surefoot.optim.lr_scheduler import StepLR` finds it
+    sys.modules[f"{__name__}.{module.__name__.rpartition('.')[2]}"] = module
+
 __all__ = [
+    "ASGD",
     "FTRL",
+    "LBFGS",
     "SGD",
     "Adadelta",
+    "Adafactor",
     "Adagrad",
     "Adam",
     "AdamW",
+    "Adamax",
     "Beyond",
+    "Muon",
     "NAdam",
+    "Optimizer",
+    "RAdam",
     "RMSprop",
+    "Rprop",
     "RuleOptimizer",
+    "SparseAdam",
     "Yogi",
     "clip_grad_norm_",
     "clip_grad_value_",
     "from_torch",
+    "lr_scheduler",
     "start_from_gradients",
     "step_in_backward",
+    "swa_utils",
+    "swap_in_optimizer_params_and_state",
 ]
