@@ -147,8 +147,8 @@ WRONG = {
     "found initial prediction 1j, expected a finite number": Example(1.0, {}, base=1j),
     "found group 2.5, expected a whole number": Example(1.0, {}, group=2.5),
     "found feature 3 with value 'x', expected a finite number": Example(1.0, {3: "x"}),
-    "found feature -5, expected a whole number from 0 to 999999999999999999": Example(1.0, {2: 1.0, -5: 1.0}),
-    "found feature 1000000000000000000, expected a whole number from 0": Example(1.0, {10**18: 1.0}),
+    "found feature -5, expected a whole number from 0 to 9223372036854775807": Example(1.0, {2: 1.0, -5: 1.0}),
+    "found feature 9223372036854775808, expected a whole number from 0": Example(1.0, {2**63: 1.0}),
     "found feature True, expected a whole number": Example(1.0, {True: 1.0}),
     "found feature 'a', expected a whole number; names are hashed": Example(1.0, {"a": 1.0}),
 }

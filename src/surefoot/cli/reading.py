@@ -38,7 +38,8 @@ Format = Annotated[
 Bits = Annotated[
     int | None,
     typer.Option(
-        metavar="N", help="Hash features into 2^N slots. Default: 20 for named features; numbered ones are not hashed."
+        metavar="N",
+        help="Hash features into 2^N slots. Default: 63 for named features; numbered ones are not hashed.",
     ),
 ]
 Seed = Annotated[int, typer.Option(metavar="N", help="Seed of the hash; another one moves the collisions.", min=0)]

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from surefoot.data.stream import Stream
 
 ZIP = b"PK\x03\x04"
-KIND, VERSION = "surefoot-blocks-", 2
+KIND, VERSION = "surefoot-blocks-", 3
 FIRST = f"{KIND}{VERSION}.json"
 """The first member says that the file is a block cache, and of which version."""
 LAST, NAMES = "counts.json", "names"

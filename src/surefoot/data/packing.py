@@ -53,7 +53,7 @@ def unpacked(arrays: dict[str, np.ndarray], features: int | None = None) -> Bloc
 
     Args:
         arrays: of a file that anybody may have written.
-        features: more than the largest index there may be; what fits a number of 18 digits unless given.
+        features: more than the largest index there may be; 2^63 unless given.
 
     Raises:
         ValueError: an array is missing, has another type or shape, or holds what no reader gives.
@@ -132,7 +132,7 @@ def _check_numbers(block: Block) -> None:
 
 
 def packed_names(names: Names) -> dict[str, np.ndarray]:
-    """A table of names, without the places that are empty, which are nearly all of it."""
+    """A table of names, without the cells that are empty, which are nearly all of it."""
     arrays = {name: np.ascontiguousarray(array) for name, array in names.arrays().items()}
     known = arrays.pop("known")
     places = np.flatnonzero(known)
@@ -140,16 +140,19 @@ def packed_names(names: Names) -> dict[str, np.ndarray]:
 
 
 def unpacked_names(arrays: Mapping[str, np.ndarray], bits: int) -> Names:
-    """The table of 2^bits places that `packed_names` was given.
+    """The table that `packed_names` was given, of indices of this number of bits.
 
     Raises:
-        ValueError: the arrays do not fit together, or the place of a name is out of range.
+        ValueError: the arrays do not fit together, or the cell of a name is out of range.
     """
     places, known = arrays["places"], arrays["known"]
-    if places.dtype != np.uint32 or known.dtype != np.uint32 or places.ndim != 1 or known.shape != places.shape:
-        raise ValueError("places of names that are not numbers of 32 bits")
-    if len(places) and int(places.max()) >= 1 << bits:
-        raise ValueError("the place of a name is out of range")
-    table = np.zeros(1 << bits, np.uint32)
+    if places.dtype != np.uint32 or known.dtype != np.uint64 or places.ndim != 1 or known.shape != places.shape:
+        raise ValueError("cells of names that are not numbers of 32 bits, or names in them not of 64")
+    table = Names(bits).known
+    if len(places) and int(places.max()) >= len(table):
+        raise ValueError("the cell of a name is out of range")
     table[places] = known
-    return Names.of_arrays({**arrays, "known": table})
+    names = Names.of_arrays({**arrays, "known": table})
+    if names.bits != bits:
+        raise ValueError(f"a table of names of {names.bits} bits, where indices have {bits}")
+    return names

@@ -23,7 +23,8 @@ class ReadOptions:
 
     Args:
         format: "auto", or the name of a format, see `stream.formats`.
-        bits: ids of features are below 2^bits; by default 20 for hashed names, and indices stay as written.
+        bits: ids of features are below 2^bits; by default 63 for hashed names (43 in tables with fields), and indices
+            stay as written.
         seed: of the hash of names.
         label_weights: labels of svmlight and libffm may be followed by a weight, LABEL:WEIGHT.
         target, weight, numeric, categorical, drop, delimiter, header, quotes, fields: of tables, as in `stream.Table`.
@@ -31,7 +32,7 @@ class ReadOptions:
     >>> import io
     >>> stream = ReadOptions().open(io.BytesIO(b"1 |f rain\\n-1 |f sun\\n"))
     >>> ReadOptions().resolved(stream).format, stream.names.bits
-    ('vw', 20)
+    ('vw', 63)
     """
 
     format: str = "auto"

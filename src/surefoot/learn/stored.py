@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from surefoot.data.stream import Names
-from surefoot.data.stream.kernels.layout import LARGEST_INDEX
+
+LARGEST_SIZE = 10**18
+"""Of a table that has rows of some features only. Such of larger ids have the id of each row."""
 
 
 def check_finite(name: str, array: np.ndarray) -> None:
@@ -49,16 +52,16 @@ def compact(name: str, table: np.ndarray, ids: np.ndarray | None, size: int | No
         table: the numbers.
         ids, size: of the table that these are rows of; None for one that has all rows.
     """
-    rows = np.flatnonzero(table.any(axis=1))
-    places = rows if size is None or ids is None else ids[rows]
+    there = table.any(axis=1)
+    rows: Any = slice(None) if there.all() else np.flatnonzero(there)  # a slice copies nothing
+    places = np.arange(len(table))[rows] if size is None or ids is None else ids[rows]
     shape = (len(table) if size is None else size, table.shape[1])
     of_row = table.shape[1] * table.itemsize
-    if len(rows) * (of_row + 4) >= shape[0] * of_row:
+    if len(places) * (of_row + 4) >= shape[0] * of_row:
         whole = np.zeros(shape, table.dtype)
         whole[places] = table[rows]
         return {name: whole}
-    shape = np.array(shape)
-    return {f"{name}.rows": places, f"{name}.values": table[rows], f"{name}.shape": shape}
+    return {f"{name}.rows": narrow(places), f"{name}.values": table[rows], f"{name}.shape": narrow(np.array(shape))}
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,7 @@ class Stored:
             return cls(name, values, len(values), None)
         places, (size, claimed) = arrays[f"{name}.rows"], map(int, arrays[f"{name}.shape"])
         check_rising(f"{name}.rows", places)
-        if not len(places) <= size <= LARGEST_INDEX + 1 or (len(places) and places[-1] >= size):
+        if not len(places) <= size <= LARGEST_SIZE or (len(places) and places[-1] >= size):
             raise ValueError(f"{name}: found {len(places)} rows of {size}, or one beyond")
         if values.shape != (len(places), claimed):
             raise ValueError(f"{name}: found values of shape {values.shape}, expected ({len(places)}, {claimed})")
@@ -118,7 +121,7 @@ def written(names: Mapping[int, str]) -> dict[str, np.ndarray]:
         features, text = np.array([*names], np.int64), np.frombuffer(b"".join(texts), np.uint8)
     else:
         features, ends, text = arrays["slots"], arrays["ends"], arrays["text"]
-    return {"names.features": features, "names.ends": ends, "names.text": text}
+    return {"names.features": narrow(features), "names.ends": narrow(ends), "names.text": text}
 
 
 class Written(Mapping[int, str]):

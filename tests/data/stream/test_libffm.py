@@ -49,8 +49,8 @@ def test_indices_modulo_a_power_of_two():
     assert examples(b"1 1:1030:1 1:3:1 1:6:2", Libffm(bits=10)).values.tolist() == [1, 3]
     found = examples(b"1 1030:1 3:1 6:2 123456789012345678:1", Svmlight(bits=10))
     assert (found.indices.tolist(), found.values.tolist()) == ([3, 6, 123456789012345678 % 1024], [1, 3, 1])
-    with pytest.raises(ValueError, match="bits: found 32, expected 1 to 31"):
-        Libffm(bits=32)
+    with pytest.raises(ValueError, match="bits: found 64, expected 1 to 63"):
+        Libffm(bits=64)
 
 
 def test_weights_after_labels_on_request():

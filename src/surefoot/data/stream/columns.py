@@ -232,13 +232,14 @@ class ColumnParser:
         entry_of[order[features]] = at[features]
         entries = int(features.sum())
         rows = max(1, TILE // max(entries, 1))
-        keys, gathered = np.empty((rows, entries), np.uint64), np.empty((rows, entries))
+        keys, indices = (np.empty((rows, entries), np.uint64) for _ in range(2))
         return (
             order,
             at,
             entry_of,
             keys,
-            gathered,
+            indices,
+            np.empty((rows, entries)),
             np.empty(rows, np.uint8),
             np.empty((rows, 2), np.int64),
             np.empty(entries, np.uint64),
@@ -331,7 +332,7 @@ class _Columns:
             if self.schema.kinds[column] == layout.CATEGORICAL:
                 compiled("columns", "describe")(
                     self.text, self.cuts, string + 1, last, self.schema.longest_missing, spaces[column, 1],
-                    missing[column], self.space.known, self.hashes, self.kinds,
+                    missing[column], self.schema.table.hashing.mask, self.space.known, self.hashes, self.kinds,
                 )  # fmt: skip
             else:
                 self.hashes[string + 1] = spaces[column, 0]

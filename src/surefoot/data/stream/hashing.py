@@ -12,13 +12,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from surefoot.data.stream.kernels import compiled
-from surefoot.data.stream.kernels.layout import PADDING
+from surefoot.data.stream.kernels.layout import FIELD_BITS, PADDING, PROBES
 
-MOST_BITS = 31
+MOST_BITS = 63
+"""A hash has 64, of which one is the sign."""
+MOST_BITS_OF_A_FIELD = MOST_BITS - FIELD_BITS
+"""Where entries have fields: a row is sorted by index and field in one int64."""
+CELLS = 1 << 21
+"""Of a table of names, at most."""
 MOST_NAMES, MOST_BYTES = 1 << 20, 32 << 20
 """How many names a table keeps at most, and their bytes."""
 TYPES = {
-    "slots": np.int64, "ends": np.int64, "signs": np.int8, "text": np.uint8, "known": np.uint32, "sizes": np.int64,
+    "slots": np.int64, "ends": np.int64, "signs": np.int8, "text": np.uint8, "known": np.uint64, "sizes": np.int64,
 }  # fmt: skip
 """The arrays of a table of names."""
 
@@ -28,7 +33,8 @@ class Hashing:
     """How names become indices from 0 to 2^bits − 1.
 
     Args:
-        bits: 2^bits places; each doubling halves how many names share one.
+        bits: 2^bits places; each doubling halves how many names share one. With all 63, of a million names two share
+            one with a probability of 5e-8.
         signed: a bit of the hash decides whether a feature's value is negated, so that names that share a place disturb
             each other as often this way as that (the inner products of rows are then right on average). Not by default:
             for weights that are learned neither was better throughout (SMS, RCV1 and Avazu's clicks, 2^8 to 2^20
@@ -36,7 +42,7 @@ class Hashing:
         seed: another one gives other places.
     """
 
-    bits: int = 20
+    bits: int = MOST_BITS
     signed: bool = False
     seed: int = 0
 
@@ -50,6 +56,11 @@ class Hashing:
     def settings(self) -> tuple[int, bool, int]:
         """As kernels take them."""
         return self.bits, self.signed, self.seed
+
+    @property
+    def mask(self) -> int:
+        """Which bits of a hash are the index."""
+        return (1 << self.bits) - 1
 
     def index(self, name: str | bytes, space: str | bytes = "") -> int:
         """The index of a name, in a namespace (of Vowpal Wabbit's text) or of a column (of a table).
@@ -68,7 +79,7 @@ class Hashing:
 
     def place(self, identity: int) -> tuple[int, int]:
         """The index and the sign that belong to the hash of a name."""
-        return identity & ((1 << self.bits) - 1), -1 if self.signed and identity >> 63 else 1
+        return identity & self.mask, -1 if self.signed and identity >> 63 else 1
 
     def identity(self, name: str | bytes, space: str | bytes = "") -> int:
         """The hash of a name, of 64 bits."""
@@ -80,7 +91,8 @@ class Hashing:
 class Names:
     """Which name has which index: the first name that was read for it.
 
-    The same names are kept whatever the number of threads. Those past the limits are not kept, but still counted.
+    The same names are kept whatever the number of threads. Those past the limits are not kept, but still counted, the
+    first two million or so. What it takes in memory is at most 16 MB, and what the limits say.
 
     Args:
         bits: as in `Hashing`.
@@ -101,7 +113,7 @@ class Names:
 
     def __init__(self, bits: int, most: int = MOST_NAMES, most_bytes: int = MOST_BYTES):
         self.bits, self.most, self.most_bytes = bits, most, most_bytes
-        self.known = np.zeros(1 << bits, np.uint32)
+        self.known = np.zeros(min(1 << bits, CELLS), np.uint64)
         self._slots, self._ends, self._signs = np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.int8)
         self._text = np.empty(0, np.uint8)
         self._sizes = np.zeros(4, np.int64)
@@ -127,6 +139,7 @@ class Names:
         compiled("hashing", "merge")(
             found,
             text,
+            Hashing(self.bits).mask,
             self.known,
             self._slots,
             self._ends,
@@ -156,7 +169,13 @@ class Names:
 
     def is_shared(self, index: int) -> bool:
         """Whether an index belongs to more than one name."""
-        return bool(self.known[index] & 1)
+        cell, mask = index & (len(self.known) - 1), Hashing(self.bits).mask
+        for _ in range(PROBES):
+            there = int(self.known[cell])
+            if (there >> 1 ^ index) & mask == 0 or not there:
+                return bool(there & 1)
+            cell = (cell + 1) & (len(self.known) - 1)
+        return False
 
     def arrays(self) -> dict[str, np.ndarray]:
         """All there is to the table, for a file; `of_arrays` makes it again."""
@@ -167,7 +186,7 @@ class Names:
             "signs": self._signs[:n],
             "text": self._text[:used],
             "known": self.known,
-            "sizes": np.array([*self._sizes, self.most, self.most_bytes]),
+            "sizes": np.array([*self._sizes, self.most, self.most_bytes, self.bits]),
         }
 
     @classmethod
@@ -183,15 +202,17 @@ class Names:
                     f"{name} of the table of names have type {arrays[name].dtype}, expected {np.dtype(dtype)}"
                 )
         known, sizes = arrays["known"], arrays["sizes"]
-        if len(known).bit_count() != 1 or len(sizes) != 6 or (sizes < 0).any():
-            raise ValueError("the table of names has no power of 2 as its size, or lacks its counts")
-        table = cls(len(known).bit_length() - 1, int(sizes[4]), int(sizes[5]))
+        if len(sizes) != 7 or (sizes < 0).any() or not 1 <= sizes[6] <= MOST_BITS:
+            raise ValueError("the table of names lacks its counts")
+        table = cls(int(sizes[6]), int(sizes[4]), int(sizes[5]))
+        if len(known) != len(table.known):
+            raise ValueError(f"the table of names has {len(known)} cells, expected {len(table.known)}")
         slots, ends, signs, text = (np.array(arrays[name]) for name in ("slots", "ends", "signs", "text"))
         fits = len(slots) == len(ends) == len(signs) == sizes[0] and len(text) == sizes[1]
         steps = np.diff(ends, prepend=0)
         if not fits or (steps < 0).any() or (len(ends) and ends[-1] != len(text)):
             raise ValueError("the names of the table and their places do not fit together")
-        if len(slots) and not 0 <= slots.min() <= slots.max() < len(known):
+        if len(slots) and not 0 <= slots.min() <= slots.max() < 1 << table.bits:
             raise ValueError("the table of names has an index that is out of range")
         table.known = np.array(known)
         table._slots, table._ends, table._signs, table._text = slots, ends, signs, text

@@ -119,7 +119,7 @@ class Svmlight(Lines):
             case "weight is not a number" | "weight is negative or not finite":
                 return f"found weight {shown(token)}, expected a finite number of 0 or more"
             case "group is not a whole number":
-                return f"found qid {shown(token)}, expected a whole number of at most 18 digits"
+                return f"found qid {shown(token)}, expected a whole number from 0 to {LARGEST_INDEX}"
             case "index is not a whole number" | "index is too large":
                 return (
                     f"found {shown(token)}, expected {self.entry} with a whole number from 0 to {self.largest} as index"

@@ -18,7 +18,7 @@ import numpy as np
 from surefoot.data.errors import DataError
 from surefoot.data.stream.arrays import Strings
 from surefoot.data.stream.faults import FINITE
-from surefoot.data.stream.hashing import Hashing
+from surefoot.data.stream.hashing import MOST_BITS, MOST_BITS_OF_A_FIELD, Hashing
 from surefoot.data.stream.kernels import compiled
 from surefoot.data.stream.kernels.layout import CATEGORICAL, DROPPED, NUMERIC, PADDING, TARGET, WEIGHT
 
@@ -62,7 +62,7 @@ class Table:
         missing: values that stand for none.
         fields: whether each entry has a field, the number of its column among the features' columns in the order of
             their names, from 0: the same in every file of the same columns.
-        hashing: of features.
+        hashing: of features; with fields, indices have at most 43 bits, and these unless given.
     """
 
     target: str | None = None
@@ -87,6 +87,12 @@ class Table:
         for name in ("target", "weight"):
             if getattr(self, name) in self.drop:
                 raise ValueError(f"drop: found {getattr(self, name)!r}, which is the {name}; expected other columns")
+        if self.fields and self.hashing.bits > MOST_BITS_OF_A_FIELD:
+            if self.hashing.bits != MOST_BITS:
+                raise ValueError(
+                    f"bits: found {self.hashing.bits}, expected at most {MOST_BITS_OF_A_FIELD} for entries with fields"
+                )
+            object.__setattr__(self, "hashing", replace(self.hashing, bits=MOST_BITS_OF_A_FIELD))
         byte = self.delimiter.encode()
         if len(byte) != 1 or self.delimiter.isalnum() or self.delimiter in '"\n\r.+-':
             raise ValueError(

@@ -73,7 +73,7 @@ class Workspace:
         self.indices, self.values = shelf.lend(ENTRIES, np.dtype(np.int64)), shelf.lend(ENTRIES, request.dtype)
         self.fields = shelf.lend(ENTRIES if fields else 0, np.dtype(np.int64))
         self.faults = np.empty((FAULTS, 4), np.int64)
-        self.known = np.empty(0, np.uint32) if request.known is None else request.known
+        self.known = np.empty(0, np.uint64) if request.known is None else request.known
         self.recent = np.zeros(layout.RECENT, np.uint64)
         self.unquoted = np.empty(UNQUOTED, np.uint8)
         self.found, self.arena = np.empty((NAMES, 2), np.int64), np.empty(ARENA, np.uint8)

@@ -67,14 +67,14 @@ def is_control_in(text, begin, end):
 
 
 @jitted
-def describe(text, cuts, first, last, longest, space, missing, known, hashes, kinds):
+def describe(text, cuts, first, last, longest, space, missing, mask, known, hashes, kinds):
     """For strings first … last − 1 of a column: their hashes as values of it, and what they are.
 
     Args:
         text, cuts: the strings, one after the other, and where each begins; 8 bytes follow the last one.
         longest: bytes of a value that stands for none, at most.
         space, missing: see `table.lines`, for this column.
-        known: see `hashing.merge`; of no size where names are not wanted.
+        mask, known: see `hashing.merge`; of no size where names are not wanted.
         hashes, kinds: where the results go.
     """
     for k in range(first, last):
@@ -87,7 +87,7 @@ def describe(text, cuts, first, last, longest, space, missing, known, hashes, ki
         hashes[k], kinds[k] = h, kind
     # By itself, so that a processor waits for several places of the table at once.
     for k in range(first, last):
-        is_old = known.size == 0 or is_known(hashes[k], np.int64(hashes[k]) & (known.size - 1), known)
+        is_old = known.size == 0 or is_known(hashes[k], mask, known)
         if is_old and kinds[k] == UNSEEN:
             kinds[k] = SEEN
 
@@ -104,22 +104,23 @@ def parse(text, cuts, space, missing, single, scratch, values, hows):
 
 @jitted
 def gather(
-    begin, end, settings, kinds, order, at, places, columns, hows, codes, own, hashes, strings, keys, gathered, odd,
-    news,
+    begin, end, settings, kinds, order, at, places, columns, hows, codes, own, hashes, strings, keys, indices, gathered,
+    odd, news,
 ):  # fmt: skip
     """Gathers the entries of rows begin … end − 1, a column after the other, so that its strings stay in the cache.
 
     Args:
         order: for each column, what decides the order of entries with the same index: its number, or its field.
         at: for each column, its place among a row's entries; -1 for the target and the weight.
-        keys, gathered: for each row and entry, the index with `order` below it, and the value.
+        keys, indices, gathered: for each row and entry, the upper bits of the index with `order` below them, all of the
+            index, and the value.
         odd: for each row, CONTROL where it has something that cannot be used, and UNSEEN where it may have a new name.
         news: for each row, the first and the last column that may have a new name.
 
     The others are those of `lines`.
     """
     bits, signed = settings
-    mask = np.uint64((1 << bits) - 1)
+    mask, lower = np.uint64((1 << bits) - 1), np.uint64(max(bits + FIELD_BITS - 64, 0))
     odd[: end - begin] = 0
     news[: end - begin, 0] = kinds.size
     for column in range(kinds.size):
@@ -143,7 +144,8 @@ def gather(
                 if strings[string] == UNSEEN:
                     news[row, 0], news[row, 1] = min(news[row, 0], column), column
                 h = hashes[string]
-                keys[row, entry] = (h & mask) << np.uint64(FIELD_BITS) | low
+                indices[row, entry] = h & mask
+                keys[row, entry] = (h & mask) >> lower << np.uint64(FIELD_BITS) | low
                 gathered[row, entry] = -value if signed and h >> np.uint64(63) else value
 
 
@@ -157,7 +159,7 @@ def sort(keys, size, bits, ordered, counts):
     wide = 4
     while 1 << wide < size and wide < bits and 1 << wide < MOST_BUCKETS:
         wide += 1
-    shift = np.uint64(bits + FIELD_BITS - min(wide, bits))
+    shift = np.uint64(min(bits + FIELD_BITS, 64) - min(wide, bits))
     places = counts[: 1 << wide]
     places[:] = 0
     for k in range(size):
@@ -184,14 +186,28 @@ def sort(keys, size, bits, ordered, counts):
 
 
 @jitted
-def write(ordered, size, gathered, entry_of, kept, k, indices, values, fields):
+def sort_by_lower_bits(ordered, size, own, entry_of):
+    """Puts keys in order whose indices differ in bits that keys do not have; it hardly ever happens."""
+    low = np.uint64((1 << FIELD_BITS) - 1)
+    for n in range(1, size):
+        key, place = ordered[n], n
+        index = own[entry_of[np.int64(key & low)]]
+        while place > 0 and own[entry_of[np.int64(ordered[place - 1] & low)]] > index:
+            ordered[place] = ordered[place - 1]
+            place -= 1
+        ordered[place] = key
+
+
+@jitted
+def write(ordered, size, own, gathered, entry_of, kept, k, indices, values, fields):
     """Writes a row of sorted keys, those of the same index summed as `sum_equal` does.
 
     Returns where it ends, and whether all sums are finite.
     """
     previous, total, low, finite = np.int64(-1), 0.0, np.uint64((1 << FIELD_BITS) - 1), True
     for n in range(size):
-        index, order = np.int64(ordered[n] >> np.uint64(FIELD_BITS)), np.int64(ordered[n] & low)
+        order = np.int64(ordered[n] & low)
+        index = np.int64(own[entry_of[order]])
         values[k] = gathered[entry_of[order]]
         value = np.float64(values[k])
         if index == previous and not kept:
@@ -260,9 +276,9 @@ def fault_of(i, kinds, places, columns, hows, codes, own, strings):
 
 @jitted
 def lines(
-    size, settings, kinds, bounds, order, at, entry_of, keys, gathered, odd, news, ordered, places, columns, hows,
-    codes, own, text, cuts, hashes, strings, state, labels, weights, indptr, indices, values, fields, known, recent,
-    found, arena, faults, counts,
+    size, settings, kinds, bounds, order, at, entry_of, keys, whole_indices, gathered, odd, news, ordered, places,
+    columns, hows, codes, own, text, cuts, hashes, strings, state, labels, weights, indptr, indices, values, fields,
+    known, recent, found, arena, faults, counts,
 ):  # fmt: skip
     """Makes rows of columns until the last, or until an array is full.
 
@@ -271,7 +287,7 @@ def lines(
         settings: bits of an index, whether hashes decide signs.
         kinds, bounds: see `table.lines`; no column is dropped, and the text begins with the columns' names.
         order, at, entry_of: see `gather`; which entry has an order.
-        keys, gathered, odd, news, ordered: room for some rows, and for the entries of one.
+        keys, whole_indices, gathered, odd, news, ordered: room for some rows, and for the entries of one.
         places: for each column, its row in `columns` and `hows`, or in `codes` where it is categorical.
         columns: numbers, NaN where there is none, and `hows`, whether they are any.
         codes: the string of each value, counted within its column; -1 where there is none.
@@ -292,8 +308,8 @@ def lines(
     while state[POSITION] < size:
         begin, end = state[POSITION], min(state[POSITION] + odd.size, size)
         gather(
-            begin, end, settings, kinds, order, at, places, columns, hows, codes, own, hashes, strings, keys, gathered,
-            odd, news,
+            begin, end, settings, kinds, order, at, places, columns, hows, codes, own, hashes, strings, keys,
+            whole_indices, gathered, odd, news,
         )  # fmt: skip
         for i in range(begin, end):
             k, row, looks, code, column = state[ENTRIES], state[ROWS], np.int64(odd[i - begin]), 0, kinds.size
@@ -305,7 +321,12 @@ def lines(
                 return ENTRIES_FULL
             else:
                 sort(keys[i - begin], entries, settings[0], ordered, counts)
-                last, finite = write(ordered, entries, gathered[i - begin], entry_of, kept, k, indices, values, fields)
+                mine = whole_indices[i - begin]
+                if settings[0] + FIELD_BITS > 64:
+                    sort_by_lower_bits(ordered, entries, mine, entry_of)
+                last, finite = write(
+                    ordered, entries, mine, gathered[i - begin], entry_of, kept, k, indices, values, fields
+                )
                 if not finite:
                     code = VALUE_RANGE
                 elif looks & UNSEEN:

@@ -1,8 +1,8 @@
-"""Names of features become places among 2^bits, and a bounded table remembers which name has which place.
+"""Names of features become indices below 2^bits, and a bounded table remembers which index has a name, or several.
 
-A hash has 64 bits: the lowest are the place, the highest is the sign, and 31 between them are the fingerprint that
-tells two names of the same place apart. The hash multiplies eight bytes at a time and folds the 128 bits of the product
-into 64, as wyhash does (Wang Yi, 2019); how well it spreads names is tested against chance.
+A hash has 64 bits: the lowest are the index, up to 63, and the highest is the sign. The hash multiplies eight bytes at
+a time and folds the 128 bits of the product into 64, as wyhash does (Wang Yi, 2019); how well it spreads names is
+tested against chance.
 """
 
 import numpy as np
@@ -10,6 +10,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from surefoot.data.stream.kernels.layout import PROBES
 from surefoot.data.stream.kernels.words import trailing_zeros, word
 from surefoot.native.codegen import jitted
 
@@ -18,6 +19,7 @@ LONGEST = 100
 
 _FIRST, _SECOND, _THIRD = (np.uint64(bits) for bits in (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0xD6E8FEB86659FD93))
 """Odd constants without a pattern: 2^64 over the golden ratio, and two that are customary for hashes."""
+_WITHOUT_SIGN = np.uint64((1 << 63) - 1)
 _ONES, _HIGHS = np.uint64(0x0101010101010101), np.uint64(0x8080808080808080)
 _COLONS, _BARS, _FIRST_VISIBLE = _ONES * np.uint64(58), _ONES * np.uint64(124), _ONES * np.uint64(33)
 
@@ -75,8 +77,8 @@ def end_of_name(text, i):
 
 @jitted
 def fingerprint(h):
-    """31 bits, never 0."""
-    return max(np.int64(h >> np.uint64(32)) & 0x7FFFFFFF, 1)
+    """63 bits, never 0: what tells two names of the same index apart."""
+    return max(h & _WITHOUT_SIGN, np.uint64(1))
 
 
 @jitted
@@ -85,19 +87,34 @@ def place_among_recent(h, recent):
 
 
 @jitted
-def is_known(h, slot, known):
-    """Whether this name is in the table, or its place has more than one name."""
-    there = np.int64(known[slot])
-    return there >> 1 == fingerprint(h) or there & 1 == 1
+def cell_of(h, mask, known):
+    """The cell of a hash's index, or an empty one where the table does not have it; -1 where there is no room.
+
+    An index below the table's size has a cell of its own; others are looked for with linear probing (Knuth, 6.4).
+    """
+    cell, wanted = np.int64(h) & (known.size - 1), np.uint64(mask)
+    for _ in range(PROBES):
+        there = known[cell] >> np.uint64(1)
+        if there == np.uint64(0) or (there ^ fingerprint(h)) & wanted == np.uint64(0):
+            return cell
+        cell = (cell + 1) & (known.size - 1)
+    return np.int64(-1)
 
 
 @jitted
-def is_new(h, slot, known, recent):
-    """Whether this name is neither in the table nor noted lately, and its place has one name at most."""
+def is_known(h, mask, known):
+    """Whether this name is in the table, or its index has more than one name, or there is no room for it."""
+    cell = cell_of(h, mask, known)
+    return cell < 0 or known[cell] >> np.uint64(1) == fingerprint(h) or known[cell] & np.uint64(1) != np.uint64(0)
+
+
+@jitted
+def is_new(h, mask, known, recent):
+    """Whether this name is neither in the table nor noted lately, and its index has one name at most."""
     place = place_among_recent(h, recent)
     if recent[place] == h:
         return False
-    if is_known(h, slot, known):
+    if is_known(h, mask, known):
         recent[place] = h
         return False
     return True
@@ -133,34 +150,37 @@ def forget(recent, found, first, count):
 
 
 @jitted
-def merge(found, arena, known, slots, ends, signs, names, sizes, most):
+def merge(found, arena, mask, known, slots, ends, signs, names, sizes, most):
     """Adds names that a table lacks, in order; beyond the limits, they are only counted.
 
     Args:
         found, arena: see `note`.
-        known: for each place its fingerprint, shifted by one, and whether it has more than one name; 0 for none.
-        slots, ends, signs, names: the place, end in `names`, and sign of each name.
-        sizes: how many names there are, their bytes, places with more than one name, names there was no room for.
+        mask: which bits of a hash are the index.
+        known: for each index its fingerprint, shifted by one, and whether it has more than one name; 0 for none. See
+            `cell_of`.
+        slots, ends, signs, names: the index, end in `names`, and sign of each name.
+        sizes: how many names there are, their bytes, indices with more than one name, names there was no room for.
         most: names and bytes.
     """
     n, used = sizes[0], sizes[1]
     begin = 0
     for k in range(len(found)):
         h, end = np.uint64(found[k, 0]), found[k, 1]
-        slot = np.int64(h) & (known.size - 1)
-        there = np.int64(known[slot])
-        if there == 0:
-            known[slot] = fingerprint(h) << 1
+        cell = cell_of(h, mask, known)
+        if cell < 0:
+            sizes[3] += 1
+        elif known[cell] == np.uint64(0):
+            known[cell] = fingerprint(h) << np.uint64(1)
             if n < most[0] and used + end - begin <= most[1]:
                 for place in range(begin, end):
                     names[used] = arena[place]
                     used += 1
-                slots[n], ends[n], signs[n] = slot, used, -1 if h >> np.uint64(63) else 1
+                slots[n], ends[n], signs[n] = np.int64(h) & mask, used, -1 if h >> np.uint64(63) else 1
                 n += 1
             else:
                 sizes[3] += 1
-        elif there >> 1 != fingerprint(h) and there & 1 == 0:
-            known[slot] = there | 1
+        elif known[cell] >> np.uint64(1) != fingerprint(h) and known[cell] & np.uint64(1) == np.uint64(0):
+            known[cell] |= np.uint64(1)
             sizes[2] += 1
         begin = end
     sizes[0], sizes[1] = n, used

@@ -15,8 +15,8 @@ SEEN, CONTROL, UNSEEN, ABSENT = 0, 1, 2, 4
 """What a string of a column is: a value whose name is known; no text; a name that may be new; or it stands for none."""
 FIELD_BITS = 20
 """Rows with fields are sorted by index and field at once, in an int64, of whose bits this number is the field's."""
-LARGEST_INDEX = 10**18 - 1
-"""More digits do not fit an int64 for sure."""
+LARGEST_INDEX = 2**63 - 1
+"""Of an int64."""
 LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
 """What is larger is not finite: a label, a weight or a value, read as float64 too; models hold float32."""
 
@@ -26,6 +26,8 @@ MOST_BUCKETS = 1 << 12
 """Hashed entries are first put into buckets, about as many as there are entries."""
 RECENT = 1 << 14
 """Hashes that a thread remembers to be noted or known: most names of most texts, in a table that its cache holds."""
+PROBES = 64
+"""Cells of a table of names that are looked at for one of them, at most."""
 LIMBS = 256
 """Of 32 bits: 800 digits times 10^342 or 2^1075 take about 135."""
 SCRATCH = (2, LIMBS)

@@ -55,7 +55,7 @@ def starts_with(text, i, word):
 
 @jitted
 def whole_number(text, i):
-    """The digits at text[i], after an optional plus sign: where they end, and their number; -1 past 18 digits.
+    """The digits at text[i], after an optional plus sign: where they end, and their number; -1 beyond an int64.
 
     Without a digit, the end is where it began.
     """
@@ -69,7 +69,8 @@ def whole_number(text, i):
     while 48 <= byte(text, i) <= 57:
         w = w * 10 + (byte(text, i) - 48)
         i += 1
-    return begin if i == first else i, w if i - start <= 18 else -1
+    # What 19 digits make is below 2^64, so that it is negative where it is not below 2^63.
+    return begin if i == first else i, w if i - start <= 19 and w >= 0 else np.int64(-1)
 
 
 @jitted

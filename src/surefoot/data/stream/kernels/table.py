@@ -223,7 +223,7 @@ def lines(
                 indices[k] = slot << FIELD_BITS | numbers[column] if kept else slot
                 values[k] = -value if signed and h >> np.uint64(63) else value
                 k += 1
-                if known.size and is_new(h, slot, known, recent):
+                if known.size and is_new(h, mask, known, recent):
                     noted, used = note(h, recent, found, noted, arena, used, schema, space, EQUALS, source, start, stop)
                     if noted < 0:
                         noted, full = len(found), NAMES_FULL

@@ -156,7 +156,7 @@ def lines(
                         break
                     indices[k], values[k] = slot, -value if signed and h >> np.uint64(63) else value
                     k += 1
-                    if known.size and is_new(h, slot, known, recent):
+                    if known.size and is_new(h, mask, known, recent):
                         noted, used = note(h, recent, found, noted, arena, used, text, space, CARET, text, start, stop)
                         if noted < 0:
                             noted, full = len(found), NAMES_FULL
