@@ -12,8 +12,8 @@ from benchmarks import machine, report
 from benchmarks.report import Section
 
 TOPICS = ("dense", "rows", "optim", "learner", "reading", "training", "airfoil", "start", "memory", "one_row")
-ON_REQUEST = ("regret", "held_out", "small")
-"""Topics that take long, and change with the learner alone."""
+ON_REQUEST = ("regret", "held_out", "small", "wide")
+"""Topics that take long, or change with the learner alone."""
 
 
 def main() -> None:

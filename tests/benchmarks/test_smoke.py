@@ -79,3 +79,13 @@ def test_the_written_model_is_measured_on_held_out_rows(tmp_path):
     rows = json.loads(file.read_text(encoding="utf-8"))["results"]["held_out"]
     assert {row["what"].split()[0] for row in rows} == {"progressive", "held-out"}
     assert all(float(row["ours"]) > 0 for row in rows if row["ours"])
+
+
+@pytest.mark.slow
+def test_large_indices_are_measured(tmp_path):
+    file = tmp_path / "figures.json"
+    done = benchmarks("wide", "--quick", "--json", str(file))
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(file.read_text(encoding="utf-8"))["results"]["wide"]
+    assert [row["unit"] for row in rows] == ["×", "s", "×"]
+    assert rows[-1]["figure"]["median"] > 0

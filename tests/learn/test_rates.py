@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from surefoot.learn.learner import WIDTHS, Learner, until_doubled
-from surefoot.learn.rates import EXPLICIT_GRID, GRID, Rate
+from surefoot.learn.learner import Learner, until_doubled
+from surefoot.learn.rates import EXPLICIT_GRID, GRID, WIDTHS, Rate
 from surefoot.learn.settings import Settings
 
 GRIDS = {"implicit": GRID, "explicit": EXPLICIT_GRID}

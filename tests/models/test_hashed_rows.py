@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from support.numerics import assert_identical
 from support.row_maps import ByOccurrence
 
+from surefoot.data.reading import ReadOptions
 from surefoot.engines import growing
 from surefoot.engines.feature_table import Identity
 from surefoot.engines.growing import Growing
@@ -73,27 +74,63 @@ def test_large_arrays_stay_where_they_are_as_they_grow():
         assert found.array.ctypes.data == before
 
 
+def svmlight(path, rows):
+    path.write_text("".join(f"{y} {' '.join(f'{k}:{v}' for k, v in row.items())}\n" for y, row in rows))
+
+
+def vowpal_wabbit(path, rows):
+    path.write_text("".join(f"{2 * y - 1} | {' '.join(f'w{k}:{v}' for k, v in row.items())}\n" for y, row in rows))
+
+
+def table(rows):
+    columns = [[f"w{k}" for k in row] for _, row in rows]
+    return (
+        {"y": [y for y, _ in rows]}
+        | {f"c{c}": [names[c % len(names)] for names in columns] for c in range(5)}
+        | {"number": [next(iter(row.values())) for _, row in rows]}
+    )
+
+
+def csv(path, rows):
+    columns = table(rows)
+    lines = zip(*columns.values(), strict=True)
+    path.write_text("\n".join([",".join(columns), *(",".join(map(str, line)) for line in lines)]) + "\n")
+
+
+def parquet(path, rows):
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet as writer
+
+    writer.write_table(pyarrow.table(table(rows)), path)
+
+
 @pytest.mark.parametrize("most", [12, 3000, 10**6])
-def test_a_model_file_does_not_depend_on_where_rows_are(most, tmp_path, monkeypatch):
+@pytest.mark.parametrize("write", [svmlight, vowpal_wabbit, csv, parquet], ids=lambda write: write.__name__)
+def test_a_model_file_does_not_depend_on_where_rows_are(write, most, tmp_path, monkeypatch):
     rng = np.random.default_rng(most)
-
-    def line() -> str:
-        ids = dict.fromkeys(rng.integers(0, most, 8).tolist())
-        return f"{rng.integers(2)} " + " ".join(f"{k}:{rng.random():.3f}" for k in ids)
-
-    path = tmp_path / "rows.svm"
-    path.write_text("\n".join(line() for _ in range(300)) + "\n")
+    rows = [
+        (int(rng.integers(2)), {k: round(rng.random(), 3) for k in rng.integers(0, most, 8).tolist()})
+        for _ in range(300)
+    ]
+    path = tmp_path / "rows"
+    write(path, rows)
+    reading = {
+        svmlight: ReadOptions("svmlight"),
+        vowpal_wabbit: ReadOptions("vw", bits=20),
+        csv: ReadOptions("csv", bits=20, target="y"),
+        parquet: ReadOptions("parquet", bits=20, target="y"),
+    }[write]
     files = []
     for row_map in (HashedRows, Identity):
         monkeypatch.setattr(training, "HashedRows", row_map)
         file = tmp_path / f"{row_map.__name__}.safetensors"
-        Training(Plan((str(path),), passes=2)).run().model.save(file)
+        Training(Plan((str(path),), passes=2, reading=reading)).run().model.save(file)
         files.append(file.read_bytes())
     assert files[0] == files[1]
 
 
 def test_ids_of_63_bits_are_learned_and_predicted(tmp_path):
-    ids = [3, 2**31, 10**18 - 1]
+    ids = [3, 2**31, 2**63 - 1]
     path, file = tmp_path / "wide.svm", tmp_path / "wide.safetensors"
     path.write_text("".join(f"{k % 2} {ids[k % 2]}:1 {ids[2]}:1\n" for k in range(60)))
     model = Training(Plan((str(path),))).run().model

@@ -82,6 +82,7 @@ class ModelBank:
             call exp or log may differ in the last digit).
 
     Attributes:
+        last, upto: the step that each row has caught up with, and what its averages sum; empty where it need not.
         workspace: what an engine keeps from call to call, as long as steps and memory are the same.
 
     Raises:
@@ -252,23 +253,23 @@ class ModelBank:
         if rows <= before:
             return
         self.table.grow(rows)
-        arrays = {"last": self.last, "upto": self.upto, **self._of_features(self.means)}
+        arrays = {n: a for n, a in self.means.items() if self.table.parts[n].of == "feature"} | self._of_waiting()
         self._followed = self._followed or {name: Growing.of(array) for name, array in arrays.items()}
         for name, array in arrays.items():
             self._followed[name].resize(rows * math.prod(array.shape[1:]))
         views = {name: self._followed[name].array.reshape(rows, *a.shape[1:]) for name, a in arrays.items()}
-        self.last, self.upto = views.pop("last"), views.pop("upto")
+        self.last, self.upto = views.pop("last", self.last), views.pop("upto", self.upto)
         self.means |= views
         if self.t:  # else it is 0, and takes no memory yet
             self.last[before:] = self.t
+
+    def _of_waiting(self) -> dict[str, np.ndarray]:
+        return ({"last": self.last} if self.waits else {}) | ({"upto": self.upto} if self.averages else {})
 
     def _share(self, rows: np.ndarray) -> None:
         """Lets features that occur, and those before them, be among those that share a rate, where any do."""
         if self.common and (most := int(rows.max(initial=-1)) + 1) > self.sharing:
             self.sharing, self.workspace = most, None
-
-    def _of_features(self, arrays: Mapping[str, Any]) -> dict[str, Any]:
-        return {name: array for name, array in arrays.items() if self.table.parts[name].of == "feature"}
 
     def start(self, part: str, numbers) -> None:
         """Sets a part's numbers before the first step, in every lane at a rate alike.
@@ -359,8 +360,10 @@ class ModelBank:
 
     def settle(self) -> None:
         """Lets features that have not occurred for a while catch up, and the averages."""
-        if self.waits or self.averages:
-            if not self.last.flags.writeable:  # of a pickle that is mapped into memory
+        if self.settled < self.t and (self.waits or self.averages):
+            if not all(
+                array.flags.writeable for array in self._of_waiting().values()
+            ):  # of a pickle that is mapped into memory
                 self.__dict__ |= copy.deepcopy(self.__getstate__())
             self.engine.settle(self)
             self.last[:] = self.t
@@ -374,7 +377,8 @@ class ModelBank:
         """
         found = copy.copy(self)
         found.row_map, found.table, found.workspace = Identity(), self.table.excerpt(rows), None
-        found.last, found.upto, found.upto_shared = self.last[rows], self.upto[rows], self.upto_shared.copy()
+        waiting = {name: array[rows] for name, array in self._of_waiting().items()}
+        vars(found).update(waiting, upto_shared=self.upto_shared.copy())
         found.means = {
             name: array[rows] if self.table.parts[name].of == "feature" else array.copy()
             for name, array in self.means.items()
@@ -384,7 +388,7 @@ class ModelBank:
 
     # Results
 
-    def numbers(self, part: str, averaged: bool = False, rows: slice = ALL) -> np.ndarray:
+    def numbers(self, part: str, averaged: bool = False, rows: slice | np.ndarray = ALL) -> np.ndarray:
         """A part's numbers for features as they are in the data, (features or 1, width, outputs, rates), float64; or
         those of some rows alone.
 
@@ -398,7 +402,7 @@ class ModelBank:
             own *= self.table.scales(rows)[:, None]
         return own.reshape(-1, layout.width, self.outputs, self.rates)
 
-    def effective_rates(self, part: str, rate: int, rows: slice = ALL) -> np.ndarray:
+    def effective_rates(self, part: str, rate: int, rows: slice | np.ndarray = ALL) -> np.ndarray:
         """The rates of a part's next step at one of the learning rates, (features or 1, width, outputs); or those of
         some rows alone."""
         self.settle()
@@ -456,9 +460,7 @@ class ModelBank:
         if not isinstance(self.row_map, Identity):
             arrays["ids"] = self.row_map.ids(0, self.features)
         arrays |= {f"common.{name}": array for name, array in self.common.items()}
-        numbers: dict[str, float] = {
-            name: getattr(self, name) for name in ("t", "skipped", "settled", "total", "sharing")
-        }
+        numbers: dict[str, float] = {n: getattr(self, n) for n in ("t", "skipped", "settled", "total", "sharing")}
         if self.centers:
             numbers["seen"] = int(self.table.seen[0])
         return arrays, numbers | {"started": int(self.table.started)}
@@ -470,18 +472,16 @@ class ModelBank:
             ValueError: arrays are of another kind, or do not fit together.
         """
         self.table.restore(arrays)
-        rows = self.features
-        self.t = restoring.whole(numbers, "t")
+        rows, self.t = self.features, restoring.whole(numbers, "t")
         self.settled, self.skipped = restoring.whole(numbers, "settled", self.t), restoring.whole(numbers, "skipped")
-        self.total = restoring.real(numbers, "total")
-        self.sharing = restoring.whole(numbers, "sharing", rows)
+        self.total, self.sharing = restoring.real(numbers, "total"), restoring.whole(numbers, "sharing", rows)
         if self.centers:
             self.table.seen[0] = restoring.whole(numbers, "seen", self.t * self.batch_size)
         self.table.started = bool(restoring.whole(numbers, "started", 1))
-        self.last = restoring.array(arrays, "last", np.int64, (rows,)).copy()
-        if rows and not 0 <= self.last.min() <= self.last.max() <= self.t:
+        self.last = restoring.array(arrays, "last", np.int64, (rows if self.waits else 0,)).copy()
+        if len(self.last) and not 0 <= self.last.min() <= self.last.max() <= self.t:
             raise ValueError(f"last: found steps {self.last.min()} … {self.last.max()}, expected 0 … {self.t}")
-        self.upto = restoring.array(arrays, "upto", np.float64, (rows,)).copy()
+        self.upto = restoring.array(arrays, "upto", np.float64, (rows if self.averages else 0,)).copy()
         self.upto_shared = restoring.array(arrays, "upto_shared", np.float64, (1,)).copy()
         for name, mean in self._means(rows).items() if self.averages else ():
             self.means[name] = restoring.array(arrays, f"means.{name}", self.dtype, mean.shape).copy()

@@ -33,51 +33,58 @@ class HashedRows:
     """
 
     def __init__(self) -> None:
-        self._ids = Growing(np.dtype(np.int64))
-        self._slots = np.zeros(FIRST, np.uint32)
+        self._room = Growing(np.dtype(np.int64))
+        self._counts = np.zeros(2, np.int64)
         self._key = np.uint64(secrets.randbits(64))
+        self._make_room(FIRST)
+
+    def _make_room(self, slots: int) -> None:
+        """Gives each row a slot among this number of them, half of which ids may take."""
+        self._slots = np.zeros(slots, np.uint32)
+        self._room.resize(slots // 2)
+        self._ids = self._room.array
+        if len(self):
+            fill(self._slots, self._ids[: len(self)], self._key)
 
     def rows(self, ids: np.ndarray) -> np.ndarray:
         ids = checked(ids)
-        rows, counts = np.empty(len(ids), np.int64), np.array([0, len(self)])
-        while counts[FOUND] < len(ids):
-            before = int(counts[ROWS])
-            if 2 * (before + 1) > len(self._slots):
-                self._enlarge()
-            self._ids.resize(min(before + len(ids) - int(counts[FOUND]), len(self._slots) // 2))
-            FIND(ids, rows, self._slots, self._ids.array, counts, self._key, True)
-            self._ids.resize(int(counts[ROWS]))
+        rows = np.empty(len(ids), np.int64)
+        self._counts[FOUND] = 0
+        FIND(ids, rows, self._slots, self._ids, self._counts, self._key, True)
+        while self._counts[FOUND] < len(ids):
+            self._enlarge()
+            FIND(ids, rows, self._slots, self._ids, self._counts, self._key, True)
         return rows
 
     def known(self, ids: np.ndarray) -> np.ndarray:
         ids = np.require(ids, np.int64, ["C", "W"])
         rows, counts = np.empty(len(ids), np.int64), np.array([0, len(self)])
-        FIND(ids, rows, self._slots, self._ids.array, counts, self._key, False)
+        FIND(ids, rows, self._slots, self._ids, counts, self._key, False)
         return rows
 
     def ids(self, first: int, last: int) -> np.ndarray:
-        return self._ids.array[first:last]
+        return self._ids[first:last]
 
     def finder(self, indptr: np.ndarray, ids: np.ndarray, rows: np.ndarray) -> Callable[[], int]:
         counts = np.array([0, len(self)])
-        return FIND_EACH.bound(indptr, ids, rows, self._slots, self._ids.array, counts, self._key)
+        return FIND_EACH.bound(indptr, ids, rows, self._slots, self._ids, counts, self._key)
 
     def __len__(self) -> int:
-        return self._ids.size
+        return int(self._counts[ROWS])
 
     def _enlarge(self) -> None:
         if len(self) >= MOST // 2:
             raise ValueError(f"found more than {len(self):,} features; hash features to fewer ids")
-        slots = np.zeros(2 * len(self._slots), np.uint32)
-        fill(slots, self._ids.array, self._key)
-        self._slots = slots
+        slots = 2 * len(self._slots)
+        del self._slots  # not needed to make others
+        self._make_room(slots)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"ids": self._ids}
+        return {"ids": self._ids[: len(self)].copy()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__()
-        self.rows(state["ids"].array)
+        self.rows(state["ids"])
 
 
 def checked(ids: np.ndarray) -> np.ndarray:

@@ -346,7 +346,7 @@ def catch_up(bank: ModelBank, row: int, until: int, total: float) -> None:
     Args:
         total: the sum of learning rates of all steps so far, by which iterates are averaged.
     """
-    waited, gap = bank.last[row] < until, total - bank.upto[row]
+    waited, gap = bank.last[row] < until, total - bank.upto[row] if bank.averages else 0.0
     if bank.averages and waited and gap > 0.0:
         blend(bank, [(part, row) for part in bank.means if stands_still(bank, part)], total)
         bank.upto[row] = total
@@ -425,7 +425,7 @@ def bound(bank: ModelBank, function):
 
 def settle(bank: ModelBank) -> None:
     """Lets features and averages catch up."""
-    for row in range(bank.features):
+    for row in range(bank.features if bank.waits else 0):
         catch_up(bank, row, bank.t, bank.total)
     if bank.averages:
         every = {(part, row): None for part, a in bank.means.items() for row in range(len(a))}

@@ -10,11 +10,15 @@ import numpy as np
 from scipy import sparse
 
 from surefoot.engines.examples import Examples
+from surefoot.engines.feature_table import RowMap
+from surefoot.engines.hashed_rows import HashedRows
 
 ROWS = 1 << 15
 """Rows of a block, at most."""
 NUMBERS = 1 << 22
 """Numbers of a dense block, at most, unless a mini-batch has more."""
+WIDE = 1 << 14
+"""Features from which on a table may have rows for those alone that occur, if the data have fewer numbers."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,10 +49,16 @@ class ArrayDataset:
 
     @property
     def ids(self) -> np.ndarray:
-        """The features that occur, some perhaps several times; all, where that takes less."""
-        if sparse.issparse(self.X) and self.X.nnz < self.features:
+        """The features that occur, some perhaps several times; of an array all."""
+        if not sparse.issparse(self.X):
+            return np.arange(self.features)
+        if self.X.nnz < self.features:
             return self.X.indices.astype(np.int64)
-        return np.arange(self.features)
+        return np.flatnonzero(np.bincount(self.X.indices[: self.X.nnz], minlength=self.features))
+
+    def row_map(self) -> RowMap | None:
+        """See `row_map_for`."""
+        return row_map_for(self.features, self.X.nnz) if sparse.issparse(self.X) else None
 
     @property
     def numbers(self) -> int:
@@ -74,6 +84,17 @@ class ArrayDataset:
             if order is not None:
                 chosen = order[chosen]
             yield Examples(*csr(self.X, chosen), self.targets[chosen], self.weights[chosen])
+
+
+def row_map_for(features: int, numbers: int) -> RowMap | None:
+    """A map to rows for features as they occur, where these are few among all; None, for a row for each, elsewhere, as
+    ids that are rows take less time.
+
+    Args:
+        features: that there are.
+        numbers: entries of the first data.
+    """
+    return HashedRows() if features > max(WIDE, numbers) else None
 
 
 def checked(X: Any) -> Any:

@@ -19,7 +19,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, chec
 
 from surefoot import losses
 from surefoot.learn import online
-from surefoot.learn.arrays import ArrayDataset, checked
+from surefoot.learn.arrays import ArrayDataset, checked, row_map_for
 from surefoot.learn.epochs import Epochs, copied, epochs_for, learn, note, parts_for, predictions
 from surefoot.learn.learner import Learner
 from surefoot.learn.one_row import Numbered, Vocabulary, is_named, of_array
@@ -104,7 +104,7 @@ class LinearEstimator(BaseEstimator):
             if go_on:
                 self._check_unchanged()
             limit = epochs_for(len(data), data.numbers) if isinstance(self.epochs, str) else self.epochs
-            learner = copied(self._learner) if go_on else Learner(self._settings(limit, len(data)), data.features)
+            learner = copied(self._learner) if go_on else self._learner_for(data, limit)
             random = check_random_state(self.random_state)
             epochs = Epochs(limit, self.shuffle, random, self.tol, self.n_iter_no_change)
             if self.early_stopping:
@@ -124,7 +124,7 @@ class LinearEstimator(BaseEstimator):
                 self._check()
             data = self._dataset(X, y, sample_weight, reset=first, classes=classes)
             if first:
-                learner = Learner(self._settings(), data.features)
+                learner = self._learner_for(data)
                 self._take(learner, once(learner, data), keep=False)
                 return self
             self._check_unchanged()
@@ -169,8 +169,8 @@ class LinearEstimator(BaseEstimator):
                 size = len(self._vocabulary)
             else:
                 (ids, values), size = of_array(x, None)
-            self.n_features_in_ = size
-            learner = Learner(self._settings(), size, missing=is_named(x))
+            self.n_features_in_, row_map = size, row_map_for(size, len(ids))
+            learner = Learner(self._settings(), size, row_map=row_map, missing=is_named(x))
             online.learn_one(learner, ids, values, target, weight, size, is_named(x))
             self._take(learner, {"examples": [], "progressive_loss": []}, keep=False)
             self.n_iter_ = 1
@@ -229,6 +229,10 @@ class LinearEstimator(BaseEstimator):
             hyper=dict(self.optimizer_params or {}),
         )
         return settings.shrunk(1 / examples) if auto and epochs > 1 else settings
+
+    def _learner_for(self, data: ArrayDataset, epochs: int = 1) -> Learner:
+        """A new learner for a data set."""
+        return Learner(self._settings(epochs, len(data)), data.features, row_map=data.row_map())
 
     def _check_unchanged(self) -> None:
         """Raises ValueError where parameters have been changed since training began, so that it cannot continue."""

@@ -18,7 +18,7 @@ from surefoot.engines.hashed_rows import HashedRows
 from surefoot.engines.step import Step
 from surefoot.learn.guard import Guard
 from surefoot.learn.mixture import Mixture, sum_of
-from surefoot.learn.rates import Rate
+from surefoot.learn.rates import WIDTHS, Rate, chosen
 from surefoot.learn.recent import Recent, until_look
 from surefoot.learn.settings import Settings
 from surefoot.learn.zeros import Zeros
@@ -27,8 +27,6 @@ SETTLED = 2000
 """Examples of a first pass after which the weights of learning rates stay: fewer do not tell rates apart."""
 NEGLIGIBLE = 1e-3
 """The weights of rates that are dropped before further passes."""
-WIDTHS = (1, 2, 4, 8)
-"""How many rates there may be at once: numbers that kernels are compiled for."""
 FIRST_NOTE = 32
 """Examples before the first entry of the history; then at every doubling."""
 ROWS = 8192
@@ -51,26 +49,12 @@ def until_doubled(examples: int) -> int:
     return (FIRST_NOTE << (examples // FIRST_NOTE).bit_length()) - examples
 
 
-def chosen(positions: Any, count: int) -> list[int]:
-    """The positions of rates that are still trained, of `count` to begin with.
-
-    Raises:
-        ValueError: they are not that.
-
-    >>> chosen([0, 3], 8)
-    [0, 3]
-    """
-    if not (isinstance(positions, list) and len(positions) in WIDTHS and positions == sorted(set(positions))):
-        raise ValueError(f"rates: found {positions!r}, expected {', '.join(map(str, WIDTHS))} rising positions")
-    return [restoring.whole({"rates": k}, "rates", count - 1) for k in positions]
-
-
 class Learner:
     """Learns linear models from a stream of examples.
 
     Args:
         settings: what is learned, and how.
-        features: how many there are to begin with.
+        features: how many there are to begin with; they have rows in the table unless there is a `row_map`.
         initial: numbers of parts to begin with, (features or 1, width, outputs) or what broadcasts to it, by name;
             needs settings by which neither features nor targets are scaled.
         row_map: from ids of features to rows of the table; unless given, ids are rows.
@@ -105,7 +89,7 @@ class Learner:
         self.rates = tuple(settings.rates())
         self.center, self.spread, self.heaviness, self._begun = 0.0, 1.0, 1.0, False
         self.features, self.zeros, self.recent = features, Zeros(), Recent()
-        self.bank = self._bank(features)
+        self.bank = self._bank(features if row_map is None else 0)
         if initial:
             self._start(initial)
         self.mixture = self._mixture()
@@ -354,35 +338,36 @@ class Learner:
         self.bank.choose(keep, self._steps(self.rates), [rate.implicit for rate in self.rates])
         self.mixture.freeze(keep, weights)
 
-    def numbers(self) -> dict[str, np.ndarray]:
-        """The model's numbers for features and targets as they are, (features or 1, width, outputs), float64, by part.
+    def _numbers(self, part: str, factor: float, dtype: Any) -> np.ndarray:
+        """A factor times the numbers of a part, (features or 1, width, outputs), for features as they are.
 
         Of a model that is linear in them they are mixed over the learning rates; of a convex loss, the mix loses no
         more than the mix of what the models lose. Of other models they are those of the best rate.
         """
-        return {part: self._numbers(part) for part in self.settings.architecture.parts}
-
-    def _numbers(self, part: str) -> np.ndarray:
         layout, weights = self.bank.table.parts[part], self._kept
-        found = np.zeros((self.bank.features if layout.of == "feature" else 1, layout.width, self.settings.outputs))
-        for rows in pieces(len(found)):
+        size = self.bank.features if layout.of == "feature" else 1
+        found = np.empty((size, layout.width, self.settings.outputs), dtype)
+        for rows in pieces(size):
             each = self.bank.numbers(part, self.settings.average, rows)
             if self.settings.architecture.linear:
-                share = np.broadcast_to(weights, each.shape[2:])
+                share, own = np.broadcast_to(weights, each.shape[2:]), np.zeros(each.shape[:3])
                 for k in range(each.shape[3]):  # in an order that does not depend on where a feature's row is
-                    found[rows] += each[..., k] * share[:, k]
+                    own += each[..., k] * share[:, k]
             else:
-                found[rows] = each[..., self.best]
+                own = each[..., self.best]
+            found[rows] = own * factor
         return found
 
-    def exported(self) -> tuple[dict[str, np.ndarray], float, float]:
-        """The numbers of features that may have occurred, and center and spread: a prediction is center + spread times
-        the score of these. Of a linear model both are in the numbers already."""
-        parts, numbers = self.settings.architecture.parts, self.numbers()
-        numbers = {name: a[: self.features] if parts[name].of == "feature" else a for name, a in numbers.items()}
-        if not (self.settings.architecture.linear and self._has_bias):
+    def exported(self, dtype: Any = np.float64) -> tuple[dict[str, np.ndarray], float, float]:
+        """The numbers of features that may have occurred, as this dtype, and of the model, in float64; and center and
+        spread: a prediction is center + spread times the score of these. Of a linear model both are in the numbers."""
+        parts, is_whole = self.settings.architecture.parts, self.settings.architecture.linear and self._has_bias
+        factor, numbers = self.spread if is_whole else 1.0, {}
+        for name, part in parts.items():
+            found = self._numbers(name, factor, dtype if part.of == "feature" else np.float64)
+            numbers[name] = found[: self.features] if part.of == "feature" else found
+        if not is_whole:
             return numbers, self.center, self.spread
-        numbers = {name: array * self.spread for name, array in numbers.items()}
         if self.scales:
             numbers["bias"] += self.center
         return numbers, 0.0, 1.0
@@ -408,7 +393,14 @@ class Learner:
         """The weights of a linear model for features and targets as they are, (features, outputs), and the biases,
         (outputs,)."""
         numbers, *_ = self.exported()
-        return numbers["weight"][:, 0], numbers["bias"][0, 0] - scaling.offset(self.centers(), numbers["weight"])
+        weights, centers, ids = numbers["weight"], self.centers(), self.ids()
+        bias, table = numbers["bias"][0, 0], weights[:, 0]
+        if ids is not None:
+            order = np.argsort(ids)  # in which sums are those of a table whose rows are ids
+            table = np.zeros((self.features, weights.shape[2]))
+            table[ids] = weights[:, 0]
+            weights, centers = weights[order], centers[order]
+        return table, bias - scaling.offset(centers, weights)
 
     def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """All that learning has changed: arrays by name, which are not copies, and what JSON can hold.
@@ -465,8 +457,9 @@ class Learner:
 
         for name in NUMBERS:
             setattr(learner, name, restoring.real(numbers, name))
-        for name in ("examples", "first_pass", "features"):
+        for name in ("examples", "first_pass"):
             setattr(learner, name, restoring.whole(numbers, name))
+        learner.features = restoring.whole(numbers, "features", 1 << 63)
         learner.history = [(int(examples), float(loss)) for examples, loss in numbers["history"]]
         learner._since = float(numbers["since"][0]), float(numbers["since"][1])
         first = len(learner.rates)

@@ -15,6 +15,8 @@ from surefoot import models
 from surefoot.data.reading import ReadOptions
 from surefoot.data.stream import Block
 from surefoot.engines import restoring, scaling
+from surefoot.engines.feature_table import in_order
+from surefoot.engines.hashed_rows import HashedRows
 from surefoot.learn import storage
 from surefoot.learn.divergence import State
 from surefoot.learn.expansion import expanded
@@ -83,24 +85,24 @@ class Model:
         Numbers that features begin with, where these are not 0, are kept of features that have occurred alone: what is
         predicted of others does not depend on how many there was room for.
         """
-        numbers, center, spread = learner.exported()
-        architecture, stats, ids = learner.settings.architecture, FeatureStats.of(learner), learner.ids()
-        centers = learner.centers()
-        if ids is None and not architecture.starts_at_zero:
-            ids = np.arange(learner.features)
-        order: np.ndarray | slice = slice(None)
+        architecture, ids = learner.settings.architecture, learner.ids()
+        order = None if ids is None else narrow(np.argsort(ids))
+        stats = FeatureStats.of(learner, order)
         size = None
+        if not architecture.starts_at_zero:
+            ids = np.arange(learner.features) if ids is None else ids
+            order = np.argsort(ids) if order is None else order
+            order = order[np.isin(ids[order], stats.features)]
+        elif ids is not None and learner.features <= LARGEST_SIZE:
+            size = learner.features
         if ids is not None:
-            order = np.argsort(ids, kind="stable")
-            if not architecture.starts_at_zero:
-                order = order[np.isin(ids[order], stats.features)]
-            elif learner.features <= LARGEST_SIZE:
-                size = learner.features
-            ids = ids[order]
-        of_features = {name for name, part in architecture.parts.items() if part.of == "feature"}
-        dtype = learner.settings.dtype
-        numbers = {name: a[order].astype(dtype) if name in of_features else a for name, a in numbers.items()}
-        centers = centers[order]
+            ids = stats.features if len(stats.features) == len(ids) else narrow(ids[order])
+        numbers, center, spread = learner.exported(learner.settings.dtype)
+        centers = learner.centers()
+        if order is not None:
+            of_features = [name for name, part in architecture.parts.items() if part.of == "feature"]
+            numbers |= {name: in_order(numbers[name], order) for name in of_features}
+            centers = in_order(centers, order) if centers.any() else np.zeros(len(order))
         if centers.any():
             numbers["bias"] = numbers["bias"] - scaling.offset(centers, numbers["weight"])
         return cls(
@@ -174,14 +176,19 @@ class Model:
             return np.where((ids >= 0) & (ids < self.features), ids, -1)
         if self._lookup is not None:
             return np.where((ids >= 0) & (ids < self.features), self._lookup.take(ids, mode="clip"), -1)
-        if not len(self.ids):
-            return np.full(len(ids), -1)
-        places = np.minimum(np.searchsorted(self.ids, ids), len(self.ids) - 1)
-        return np.where(self.ids[places] == ids, places, -1)
+        return self._row_map.known(ids)
+
+    @functools.cached_property
+    def _row_map(self) -> HashedRows:
+        """The row of each id."""
+        assert self.ids is not None
+        found = HashedRows()
+        found.rows(self.ids)
+        return found
 
     @functools.cached_property
     def _lookup(self) -> np.ndarray | None:
-        """The row of each id, where a table of them is small: it is faster than a search."""
+        """The row of each id, where a table of them is small: it is faster."""
         if self.ids is None or not self.size or self.size > max(LOOKUP, SHARE * len(self.ids)):
             return None
         table = np.full(self.size, -1, np.int32)
@@ -267,12 +274,12 @@ class Model:
         if self.centers is not None:
             arrays |= compact(CENTERS, self.centers[:, None], self.ids, self.size)
         if self.stats is not None:
-            arrays |= {f"stats.{name}": array for name, array in vars(self.stats).items()}
+            arrays |= {f"stats.{name}": narrow(array) for name, array in vars(self.stats).items()}
             arrays["stats.frozen"] = self.stats.frozen.astype(np.uint8)
         if self.names:
             arrays |= written(self.names)
         if self.ids is not None and self.size is None:
-            arrays[IDS] = self.ids
+            arrays[IDS] = narrow(self.ids)
         description = {
             "model": self.architecture.name,
             "center": self.center,
@@ -283,7 +290,6 @@ class Model:
             "reading": None if self.reading is None else self.reading.record(),
             "facts": None if self.facts is None else self.facts.record(),
         }
-        arrays = {name: narrow(array) for name, array in arrays.items()}
         if self.memory is not None:
             memory, description["memory"] = self.memory
             arrays |= {f"{MEMORY}{name}": array for name, array in memory.items()}
@@ -344,8 +350,7 @@ def stats_of(arrays: Mapping[str, np.ndarray], outputs: int) -> FeatureStats | N
     for name, array in vars(stats).items():
         if array.shape != ((size, outputs) if name == "rates" else (size,)):
             raise ValueError(f"stats.{name}: found shape {array.shape} of {size} features and {outputs} outputs")
-    for name in ("counts", "means", "deviations"):
-        check_finite(f"stats.{name}", getattr(stats, name))
+    check_finite("stats.counts", stats.counts)
     return stats
 
 

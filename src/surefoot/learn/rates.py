@@ -10,8 +10,12 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
+from surefoot.engines import restoring
 from surefoot.rules import Rule
 from surefoot.rules.adagrad import adagrad
+
+WIDTHS = (1, 2, 4, 8)
+"""How many rates there may be at once: numbers that kernels are compiled for."""
 
 
 @dataclass(frozen=True)
@@ -59,3 +63,17 @@ def grid_of(rule: Rule, implicit: bool) -> list[Rate]:
     """The learning rates of a rule; `implicit`: whether steps may be."""
     ratio = rule.settings()["lr"] / adagrad.settings()["lr"]
     return [rate.times(2.0 ** round(math.log2(ratio))) for rate in (GRID if implicit else EXPLICIT_GRID)]
+
+
+def chosen(positions: Any, count: int) -> list[int]:
+    """The positions of rates that are still trained, of `count` to begin with.
+
+    Raises:
+        ValueError: they are not that.
+
+    >>> chosen([0, 3], 8)
+    [0, 3]
+    """
+    if not (isinstance(positions, list) and len(positions) in WIDTHS and positions == sorted(set(positions))):
+        raise ValueError(f"rates: found {positions!r}, expected {', '.join(map(str, WIDTHS))} rising positions")
+    return [restoring.whole({"rates": k}, "rates", count - 1) for k in positions]

@@ -42,7 +42,8 @@ class Method:
             examples by the mean of these; by default as `normalize`.
         model: an architecture or its name; an Architecture from then on.
         convention: take the rule's defaults of that library, see Rule.conventions.
-        granularity: "coordinate", or "tensor" for one rate for all numbers of a part.
+        granularity: "coordinate", or "tensor" for one rate for all numbers of a part, of features that have occurred
+            (of all up to the largest, where ids are rows).
         dtype: of the weights, "float32" or "float64".
         engine: "cpu", or "reference" (slow; the same bits; in float64, losses that call exp or log may differ in
             the last digit).

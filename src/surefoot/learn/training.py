@@ -227,6 +227,7 @@ class Training:
         assert self.first is not None
         learner = Learner(settings, row_map=HashedRows(), missing=self._missing)
         learner.begin(self.targets.of(self.first.labels), self.first.weights.astype(np.float64))
+        self.first = None
         return learner
 
     def _settings(self) -> Settings:

@@ -97,6 +97,7 @@ class Stream:
         self._look_for_changes()
         if not self.rows:
             raise DataError(self._nothing())
+        self._latest = self._parser(), *self._latest[1:]  # without the memory of the one that parsed
 
     def where(self, row: int) -> str:
         """The file, and the line and column, or the row, that a row of the latest block comes from."""
