@@ -69,6 +69,15 @@ def test_every_series_stands_out_from_everything_it_is_drawn_on():
         assert palette.contrasts(figures.PALETTE, [background]).min() >= 3, background
 
 
+def test_what_lies_behind_the_series_stands_out_too():
+    """Contour lines and diagonals, on figures and on the page and the paper of each scheme of the reports."""
+    assert palette.contrasts([figures.CONTOUR, figures.REFERENCE], ["#ffffff"]).min() >= 3
+    css = STYLE.read_text()
+    named = {name: re.findall(rf"--{name}: (#\w{{6}})", css) for name in ("page", "paper", "contour")}
+    for page, paper, contour in zip(*named.values(), strict=True):
+        assert palette.contrasts([contour], [page, paper]).min() >= 3
+
+
 def test_a_palette_that_is_too_light_for_the_page_is_found_out():
     """A colour of an earlier palette, which has enough contrast with white alone."""
     light, _ = re.findall(r"--page: (#\w{6})", STYLE.read_text())

@@ -14,6 +14,7 @@ from typing import IO, TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 
 from surefoot.atomic_write import atomic_write
+from surefoot.lab.visibility import unseen
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,6 +31,9 @@ has more series is drawn as small multiples."""
 
 REFERENCE = "#666666"
 """Of lines and marks that are not series: a bound, a published value, an axis."""
+
+CONTOUR = "#8f8f8f"
+"""Of what lies behind the series: contour lines, a diagonal, the other rules in a panel of one."""
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", "h", ">", "p")
 SUFFIXES = (".png", ".svg", ".pdf")
@@ -207,7 +211,7 @@ def writing(target: Path, mode: Literal["w", "wb"] = "wb") -> Iterator[IO[Any]]:
 
 
 def flaws(figure: Figure) -> list[str]:
-    """The texts of a figure that do not lie inside it or run into one another.
+    """What is wrong with a figure: texts that do not lie inside it or run into one another, and what cannot be seen.
 
     >>> figure, axes = curves("A title", "x", "y")
     >>> flaws(figure)
@@ -221,7 +225,7 @@ def flaws(figure: Figure) -> list[str]:
     found = [text for text, box in boxes if not _inside(box, figure.bbox)]
     for i, (text, box) in enumerate(boxes):
         found += [f"{text} | {other}" for other, near in boxes[:i] if _overlapping(box, near)]
-    return found
+    return found + unseen(figure)
 
 
 def _inside(box, frame) -> bool:

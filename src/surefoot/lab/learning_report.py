@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from surefoot.lab.figures import PALETTE, curves, look, plain_logarithms, style, writing
+from surefoot.lab.figures import CONTOUR, PALETTE, curves, look, plain_logarithms, style, writing
 from surefoot.lab.model_figures import AGAINST, FOR, draw_rates
 from surefoot.lab.page import Picture, svg, template
 from surefoot.learn.inspection import Largest, Summary, described, rate_text, summary
@@ -197,7 +197,7 @@ def loss_curve(outcome: Outcome) -> Figure:
 
 def roc_curve(evaluation: Evaluation) -> Figure:
     figure, axes = curves("", "false positive rate", "true positive rate", *SIZE)
-    axes.plot([0, 1], [0, 1], color="#999999", linewidth=0.8)
+    axes.plot([0, 1], [0, 1], color=CONTOUR, linewidth=0.8)
     axes.plot(*evaluation.roc(), color=FOR)
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
     return figure
@@ -211,7 +211,7 @@ def calibration_curve(evaluation: Evaluation) -> Figure:
     figure, axes = curves("", *labels, *SIZE)
     low, high = min(predicted.min(), wanted.min()), max(predicted.max(), wanted.max())
     ends = [0.0, 1.0] if classes else [low, high]
-    axes.plot(ends, ends, color="#999999", linewidth=0.8)
+    axes.plot(ends, ends, color=CONTOUR, linewidth=0.8)
     axes.plot(predicted, wanted, color=FOR, linewidth=0.8)
     axes.scatter(
         predicted,

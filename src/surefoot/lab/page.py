@@ -7,7 +7,7 @@ import re
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, NamedTuple
 
-from surefoot.lab.figures import style
+from surefoot.lab.figures import CONTOUR, style
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 NEEDED = {"matplotlib": "Matplotlib", "jinja2": "Jinja2"}
 
-THEMED = {"#000000": "ink", "#666666": "muted", "#999999": "contour", "#dddddd": "grid", "#ffffff": "paper"}
+THEMED = {"#000000": "ink", "#666666": "muted", CONTOUR: "contour", "#dddddd": "grid", "#ffffff": "paper"}
 """Colours of figures that stand for the page's own, which differ between light and dark. The palette serves both."""
 
 

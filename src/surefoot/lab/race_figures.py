@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from surefoot.lab.figures import PALETTE, Look, curves, look, new_figure, plain_logarithms, style
+from surefoot.lab.figures import CONTOUR, PALETTE, Look, curves, look, new_figure, plain_logarithms, style
 from surefoot.lab.rarity import named
 from surefoot.lab.standings import listed, zoomed
 
@@ -37,9 +37,6 @@ MARKS = 15
 
 LOG_FROM = 5
 """An axis whose largest value is this many times its smallest is logarithmic."""
-
-CONTEXT = "#999999"
-"""The other rules, in a panel of one rule."""
 
 TITLES = {
     "held_out": "Held-out loss by epoch",
@@ -176,8 +173,9 @@ def rates_by_rule(entries: Sequence[Entry]) -> Figure:
     ranges = {number: entry.runs[0].rates for number, entry in enumerate(entries)}
     for number, rates in ranges.items():
         if rates is not None and rates.low and rates.low[0] > 0:
-            way, ends = look(number), [rates.low[0], rates.high[0]]
-            axes.plot(ends, [number] * 2, color=way.color, linewidth=5, alpha=0.35, gid=way.gid("range"))
+            way, (low, high) = look(number), (rates.low[0], rates.high[0])
+            if low < high:
+                axes.barh(number, high - low, 0.25, low, color=way.color, alpha=0.35, gid=way.gid("range"))
             axes.plot(rates.median[0], number, color=way.color, marker=way.marker, gid=way.gid("median"))
     if not axes.lines:
         say(axes, "no rule has a rate above zero to show")
@@ -240,6 +238,8 @@ def finish(
     log_x: bool = False,
 ) -> None:
     """Draws the curves, on a logarithmic y-axis where the values ask for it, with the rules' names at their ends."""
+    from matplotlib.collections import LineCollection
+
     found = {number: curve for number, curve in found.items() if len(curve.y)}
     if not found:
         return say(panels[0], otherwise)
@@ -247,13 +247,13 @@ def finish(
     log_y = values.min() > 0 and values.max() > LOG_FROM * values.min()
     several = panels[0] is not panels[-1]
     for number, axes in enumerate(panels):
-        for other, curve in found.items() if several else ():
-            if other != number:
-                axes.plot(curve.x, curve.y, color=CONTEXT, linewidth=0.6, zorder=1)
+        if several:
+            others = [np.column_stack([curve.x, curve.y]) for other, curve in found.items() if other != number]
+            axes.add_collection(LineCollection(others, colors=CONTOUR, linewidths=0.6, zorder=1))
         if number in found:
             draw(axes, look(number), found[number], 2.5 if several else 4.5)
         axes.set(xscale="log" if log_x else "linear", yscale="log" if log_y else "linear")
-    zoom(panels[0], {entries[number].rule.name: curve for number, curve in found.items()}, float(values.min()))
+    zoom(panels, {entries[number].rule.name: curve for number, curve in found.items()}, float(values.min()))
     for axes in panels if several else panels[:1]:
         plain_logarithms(axes, several)
     if not several:
@@ -268,8 +268,9 @@ def draw(axes: Axes, way: Look, curve: Curve, markersize: float) -> None:
     axes.plot(curve.x, curve.y, gid=way.gid("line"), markevery=max(1, len(curve.x) // MARKS), **way.line(markersize))
 
 
-def zoom(axes: Axes, named: dict[str, Curve], low: float) -> None:
-    """Ends a y-axis where most curves are told apart, and says above the panel what goes further up."""
+def zoom(panels: list[Axes], named: dict[str, Curve], low: float) -> None:
+    """Ends a y-axis where most curves are told apart, and says above the first panel what goes further up."""
+    axes = panels[0]
     to, back = (np.log10, lambda value: 10**value) if axes.get_yscale() == "log" else (float, float)
     limit = back(zoomed(to(low), [to(curve.top) for curve in named.values()]))
     above = {name: curve.top for name, curve in named.items() if curve.top > limit}
@@ -277,6 +278,21 @@ def zoom(axes: Axes, named: dict[str, Curve], low: float) -> None:
         axes.set_ylim(top=limit)
         said = f"zoomed in: {listed(list(above))} up to {max(above.values()):.3g}"
         axes.text(0.0, 1.01, said, transform=axes.transAxes, va="bottom", fontsize=9, parse_math=False)
+        for panel in dict.fromkeys(panels):
+            hide_above(panel, limit, panels[0] is not panels[-1])
+
+
+def hide_above(axes: Axes, limit: float, several: bool) -> None:
+    """Hides what lies above a limit altogether; in a panel of its own, an arrow points there."""
+    for line in axes.lines:
+        _, by_value = line.get_transform().contains_branch_seperately(axes.transData)
+        if by_value and np.min(line.get_ydata(), initial=np.inf) > limit:
+            line.set_visible(False)
+            if several and line.get_gid():
+                axes.text(0.5, 0.97, "↑", transform=axes.transAxes, ha="center", va="top")
+    for band in axes.collections:
+        if min(np.asarray(path.vertices)[:, 1].min() for path in band.get_paths()) > limit:
+            band.set_visible(False)
 
 
 def say(axes: Axes, text: str) -> None:
@@ -300,7 +316,7 @@ def label_ends(axes: Axes, names: dict[Line2D, str]) -> None:
         gid = line.get_gid()
         # A lead from further away would cross the other curves; there, colour and marker have to do.
         if x > NEAR_EDGE:
-            route = {"color": line.get_color(), "linewidth": 0.8, "alpha": 0.7, "clip_on": False}
+            route = {"color": line.get_color(), "linewidth": 0.8, "clip_on": False}
             axes.plot([x, 1.02, 1.05], [y, at, at], transform=axes.transAxes, gid=f"{gid}-lead", **route)
         axes.plot(
             1.065,

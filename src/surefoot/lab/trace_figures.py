@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from surefoot.lab.figures import REFERENCE, Look, check_suffix, look, new_figure, style, writing
+from surefoot.lab.figures import CONTOUR, REFERENCE, Look, check_suffix, look, new_figure, style, writing
 from surefoot.lab.problems import Problem
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ MINIMUM: dict[str, Any] = {
     "markersize": 12,
     "linestyle": "none",
 }
-"""A star, hollow and below the paths, so that it does not hide where they end."""
+"""A star, hollow, so that it does not hide where paths end."""
 
 START: dict[str, Any] = {"marker": "o", "color": "none", "markeredgecolor": "#222222", "linestyle": "none"}
 
@@ -131,7 +131,7 @@ def shape(count: int) -> tuple[int, int]:
 
 def _draw_path(panel: Axes, path: Path, way: Look):
     markers: dict[str, Any] = {"markersize": 4.5, "markeredgecolor": "white", "markeredgewidth": 0.4}
-    if len(path.positions) > 60:
+    if len(path.positions) > 40:
         markers = {"markersize": 2.5, "markeredgewidth": 0}
     (line,) = panel.plot(*path.positions.T, color=way.color, marker=way.marker, label=path.label, zorder=3, **markers)
     panel.plot(*path.positions[0], markersize=10, zorder=4, **START)
@@ -188,9 +188,11 @@ def small_figure(problem: Problem, paths: Sequence[Path], path: Path, way: Look)
     figure = new_figure(2.9, 2.2)
     panel = figure.add_subplot()
     surface = surface_of(problem, window, 60)
-    contours(panel, *surface, levels=np.geomspace(0.02, surface[-1].max(), 9), colors="#999999", linewidths=0.6)
+    contours(panel, *surface, levels=np.geomspace(0.02, surface[-1].max(), 9), colors=CONTOUR, linewidths=0.6)
     panel.plot(*problem.minimizer, **MINIMUM | {"markersize": 9, "markeredgecolor": REFERENCE})
     panel.plot(*path.positions.T, color=way.color, marker=way.marker, markersize=3, linewidth=1.2)
+    # The first layout is made before the axes have their numbers.
+    figure.draw_without_rendering()
     return figure
 
 
@@ -228,8 +230,8 @@ def ground(panel: Axes, problem: Problem, window: Window) -> None:
     base = min(float(problem.at(np.asarray(problem.minimizer))), float(values.min()))
     span = float(values[np.isfinite(values)].max()) - base
     levels = base + np.geomspace(1e-3, 1, 13) * span if span > 0 else np.empty(0)
-    contours(panel, x1, x2, values, levels, colors="#9A9A9A", linewidths=0.7)
-    panel.plot(*problem.minimizer, zorder=2, **MINIMUM)
+    contours(panel, x1, x2, values, levels, colors=CONTOUR, linewidths=0.7)
+    panel.plot(*problem.minimizer, zorder=4, **MINIMUM)
     if 0.5 < (right - left) / (high - low) < 2:
         panel.set_aspect("equal")
 
