@@ -5,10 +5,10 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
-from support.mutants import COMBINED, MUTANTS
+from support.mutants import COMBINED, LATE, MUTANTS
 from support.optimizer_mutants import MUTANTS_OF_OPTIMIZERS
 
-from surefoot.lab.published import ROWS, airfoil, eager, formulas, optimizers, rule_traces
+from surefoot.lab.published import ROWS, airfoil, eager, formulas, loops, optimizers, rule_traces
 from surefoot.lab.reproduction import reproduce
 from surefoot.rules import MATRIX_RULES, REGISTRY
 
@@ -57,6 +57,13 @@ class TestRules:
         assert (sound.verdict, result.verdict) == ("pass", "fail")
         assert mutant.rule in result.claim
 
+    @pytest.mark.parametrize("mutant", LATE, ids=lambda mutant: mutant.id)
+    def test_the_trace_of_a_rule_that_goes_wrong_late_fails(self, broken, mutant):
+        broken(mutant)
+        (result,) = reproduce(only=f"trace-rule-{mutant.rule}")
+        assert result.verdict == "fail", result.measured
+        assert not result.reason
+
     def test_several_rules_broken_at_once_fail_by_name(self, broken):
         broken(*COMBINED)
         failed = {result.id for result in reproduce(only="trace-rule") if result.verdict == "fail"}
@@ -87,8 +94,9 @@ class TestOptimizers:
         assert len({mutant.id for mutant in MUTANTS_OF_OPTIMIZERS}) == len(MUTANTS_OF_OPTIMIZERS)
 
     def test_every_optimizer_has_a_row(self):
-        kinds = pytest.importorskip("support.optimizers").OWN
-        assert kinds - {"RuleOptimizer"} == {one.name for one in optimizers.OPTIMIZERS}
+        optim = pytest.importorskip("surefoot.optim")
+        kinds = {name for name in optim.__all__ if isinstance(getattr(optim, name), type) and name[0].isupper()}
+        assert kinds - {"Beyond", "RuleOptimizer"} == {one.name for one in optimizers.OPTIMIZERS}
         assert set(eager.OPTIMIZERS.values()) <= kinds
 
     @pytest.mark.parametrize("mutant", MUTANTS_OF_OPTIMIZERS, ids=lambda mutant: mutant.id)
@@ -102,13 +110,32 @@ class TestOptimizers:
         assert not result.reason
         assert mutant.name in result.claim
 
+    @pytest.mark.parametrize("one", optimizers.OPTIMIZERS, ids=lambda one: one.name)
+    def test_the_row_of_an_optimizer_that_goes_wrong_late_fails(self, monkeypatch, one):
+        optim = pytest.importorskip("surefoot.optim")
+        sound = getattr(optim, one.name)
+
+        class Late(sound):
+            taken = 0
+
+            def step(self, closure=None):
+                self.taken += 1
+                if self.taken == 500:
+                    for group in self.param_groups:
+                        group["lr"] *= 1.001
+                return super().step(closure)
+
+        monkeypatch.setattr(optim, one.name, Late)
+        result = optimizers.measure(one)
+        assert not result.passed
+
     @pytest.mark.slow
     @pytest.mark.parametrize("id", CONCISE)
     def test_a_concise_run_of_another_optimizer_fails(self, monkeypatch, id):
         """The optimizer's rate is half of what it is given; the engine's own run is not touched."""
         needs_data()
         optim = pytest.importorskip("surefoot.optim")
-        run = airfoil.PRINTED[id]
+        run = airfoil.BY_ID[id]
         name = eager.OPTIMIZERS[run.rule]
         sound = getattr(optim, name)
 
@@ -152,6 +179,13 @@ def others(run):
         yield f"{run.id} at {times:g} times the rate", replace(run, hyper=run.hyper | {key: value})
     swapped = SWAPPED[run.rule]
     yield f"{run.id} with {swapped}", replace(run, rule=swapped, hyper={"lr": run.hyper.get("lr", 1.0)})
+    for key in run.hyper.keys() - {"lr", "rho"}:
+        yield f"{run.id} with {key} a tenth less", replace(run, hyper=run.hyper | {key: 0.9 * run.hyper[key]})
+    halved = run.batch_size // 2 or 2
+    yield f"{run.id} in batches of {halved}", replace(run, batch_size=halved)
+    yield f"{run.id} for another epoch", replace(run, epochs=run.epochs + 1)
+    others = {text: loss + 0.001 for text, loss in run.published.items()}
+    yield f"{run.id} with losses of another text", replace(run, published=others)
 
 
 SWAPPED = {
@@ -166,6 +200,12 @@ SWAPPED = {
 OTHERS = dict(pair for run in airfoil.RUNS for pair in others(run))
 
 
+def test_library_and_loop_have_the_same_runs_from_two_tables():
+    assert [run.id for run in airfoil.RUNS] == list(loops.RUNS)
+    for run in airfoil.RUNS:
+        assert f"{run.id} in batches of {run.batch_size // 2 or 2}" in OTHERS
+
+
 @pytest.mark.parametrize(
     "id",
     [pytest.param(id, marks=() if id.startswith("airfoil-sgd-100") else pytest.mark.slow) for id in OTHERS],
@@ -173,7 +213,7 @@ OTHERS = dict(pair for run in airfoil.RUNS for pair in others(run))
 def test_an_airfoil_run_in_another_setting_fails(id):
     needs_data()
     run = OTHERS[id]
-    assert airfoil.PRINTED[run.id].rule in ROWS[run.id].claim
+    assert airfoil.BY_ID[run.id].rule in ROWS[run.id].claim
     assert fails(run)
 
 
@@ -182,7 +222,7 @@ class TestVerdict:
 
     def test_a_loss_out_of_range_fails(self):
         needs_data()
-        run = airfoil.PRINTED["airfoil-sgd-100"]
+        run = airfoil.BY_ID["airfoil-sgd-100"]
         assert airfoil.measure(run, seeds=1000, compared=1).passed
         assert not airfoil.measure(replace(run, published={"notebook": 0.2415}), seeds=1000, compared=1).passed
         assert not airfoil.measure(replace(run, published={"notebook": 0.28}), seeds=1000, compared=1).passed
@@ -190,4 +230,4 @@ class TestVerdict:
     def test_a_range_too_wide_fails(self, monkeypatch):
         needs_data()
         monkeypatch.setattr(airfoil, "WIDEST", 0.005)
-        assert not airfoil.measure(airfoil.PRINTED["airfoil-sgd-100"], seeds=1000, compared=1).passed
+        assert not airfoil.measure(airfoil.BY_ID["airfoil-sgd-100"], seeds=1000, compared=1).passed

@@ -9,7 +9,8 @@ from pkgutil import resolve_name
 
 import numpy as np
 import pytest
-from support.mutants import FIGURE_MUTANTS, MUTANTS, WRONGLY_DRAWN, curves
+from support.figure_mutants import FIGURE_MUTANTS, HIDING, WRONGLY_DRAWN, curves
+from support.mutants import MUTANTS
 
 from surefoot import schedules
 from surefoot.lab.figures import curves as plain
@@ -17,6 +18,7 @@ from surefoot.lab.figures import look, style
 from surefoot.lab.published import ROWS, airfoil, airfoil_pictures, pictures
 from surefoot.lab.published.reading import Panel, Sheet, columns, differences, read
 from surefoot.lab.reproduction import reproduce
+from surefoot.lab.visibility import unseen
 from surefoot.rules import MATRIX_RULES, REGISTRY
 
 pytest.importorskip("matplotlib")
@@ -25,6 +27,8 @@ AIRFOIL = {"figure-epochs", "figure-time"}
 SLOW = AIRFOIL | {"figure-unbalanced"}
 SAMPLE = {"figure-noise-floors", "figure-weights", "figure-traces-rotated"}
 """Figures that are drawn wrongly in the fast tests, too: with references, with several panels, and with contours."""
+
+HIDDEN = {"figure-noise-floors", "figure-traces-rotated"}
 
 ALTERED = SAMPLE | {"figure-unbalanced"}
 """Those whose rows are tried, once drawn: one with bands, too."""
@@ -140,8 +144,31 @@ def test_an_altered_figure_is_noticed_whatever_part_is_altered(id):
     assert not differences(read(figure), expected)[0], "every change was undone"
 
 
-@pytest.mark.parametrize("mutant", FIGURE_MUTANTS, ids=lambda mutant: mutant.what)
-@pytest.mark.parametrize("id", sorted(ALTERED))
+@pytest.mark.parametrize("id", [pytest.param(id, marks=() if id in HIDDEN else pytest.mark.slow) for id in FIGURES])
+def test_a_figure_is_noticed_in_which_something_cannot_be_seen(id):
+    """The first and the last part of each kind."""
+    figure, expected = drawn(id)
+    assert not [*differences(read(figure), expected)[0], *unseen(figure)]
+    unnoticed = []
+    for mutant in HIDING:
+        parts = list(mutant.parts(figure))
+        for part in [parts[0], parts[-1]] if parts else ():
+            undo = mutant.alter(part)
+            if not (differences(read(figure), expected)[0] or unseen(figure)):
+                unnoticed.append(f"{mutant.what}: {part}")
+            undo()
+    assert not unnoticed
+    assert not [*differences(read(figure), expected)[0], *unseen(figure)], "every change was undone"
+
+
+@pytest.mark.parametrize(
+    "id, mutant",
+    [
+        pytest.param(id, mutant, id=f"{id}, {mutant.what}")
+        for id in sorted(ALTERED)
+        for mutant in (*FIGURE_MUTANTS, *(HIDING if id == "figure-noise-floors" else ()))
+    ],
+)
 def test_the_row_of_an_altered_figure_fails(monkeypatch, id, mutant):
     figure, expected = drawn(id)
     part = next(iter(mutant.parts(figure)), None)
@@ -156,7 +183,7 @@ def test_the_row_of_an_altered_figure_fails(monkeypatch, id, mutant):
 
 
 def test_every_alteration_alters_a_figure_of_the_fast_tests():
-    for mutant in FIGURE_MUTANTS:
+    for mutant in (*FIGURE_MUTANTS, *HIDING):
         assert any(list(mutant.parts(drawn(id)[0])) for id in ALTERED), mutant.what
 
 

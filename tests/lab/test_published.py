@@ -14,13 +14,6 @@ NEEDS_AIRFOIL = {id for id in ROWS if id.startswith("airfoil")} | {"figure-epoch
 RUNS = {run.id: run for run in airfoil.RUNS}
 
 
-MUTANTS_OF_AIRFOIL = {
-    "airfoil-optimum": lambda: airfoil.optimum_row(0.2417),
-    "airfoil-gd-diverges": lambda: airfoil.diverges(lr=0.9),
-}
-"""What test_mutants.py and test_theory_rows.py do not change."""
-
-
 SLOW = {"figure-epochs", "figure-unbalanced", "speed-up-0.1", "speed-up-0.9"}
 SLOW |= {run.id for run in RUNS.values() if run.rule != "sgd" or run.batch_size == 1}
 """Those that take long, and those of the airfoil data whose kernels no fast test uses."""
@@ -43,12 +36,6 @@ def test_every_row_passes(id):
     assert result.verdict == "pass", f"{result.measured} {result.reason}"
     assert result.measured
     assert all(np.isfinite(number) for number in result.numbers.values())
-
-
-@pytest.mark.parametrize("id", each(MUTANTS_OF_AIRFOIL))
-def test_an_airfoil_row_fails_in_another_setting(id):
-    needs(id)
-    assert not MUTANTS_OF_AIRFOIL[id]().passed
 
 
 class TestReproduce:

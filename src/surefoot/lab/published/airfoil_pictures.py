@@ -10,7 +10,6 @@ import numpy as np
 from surefoot.engines import order
 from surefoot.lab.figures import REFERENCE, look, new_figure
 from surefoot.lab.published import airfoil, eager, loops
-from surefoot.lab.published.formulas import FRAMEWORK
 from surefoot.lab.published.pictures import Picture, picture, series
 from surefoot.lab.published.reading import Panel, Points, Sheet, columns, level
 from surefoot.lab.published.rows import NOTEBOOK
@@ -47,17 +46,16 @@ def histories(run: airfoil.Run, points: int) -> np.ndarray:
 @functools.cache
 def expected_histories(id: str, points: int) -> np.ndarray:
     """The same of the published run of that id, as the texts' loop has it."""
-    run, (X, y) = airfoil.PRINTED[id], airfoil.examples()
+    run, (X, y) = loops.RUNS[id], airfoil.examples()
     start, orders = loops.draws(SEEDS, len(X), run.epochs)
-    setting = run.hyper | (FRAMEWORK.get(run.rule, {}) if run.concise else {})
     parts = orders.reshape(run.epochs * points, -1, SEEDS)
-    weights = loops.descend(run.rule, setting, X, y, start, parts, run.batch_size)
+    weights = loops.descend(run.formula, run.setting, X, y, start, parts, run.batch_size)
     return loops.half_mean_squares(X, y, weights).T
 
 
 def compared(id: str) -> tuple[np.ndarray, np.ndarray]:
     """The losses of a published run, (seeds, moments), of the library and of the loop."""
-    run = airfoil.PRINTED[id]
+    run = airfoil.BY_ID[id]
     points = POINTS if run.batch_size < 1500 else 1
     return histories(run, points), expected_histories(id, points)
 
@@ -113,34 +111,39 @@ EXPECTED_HEADINGS = {
 SHOWN = "median and middle 80 % of {} seeds; dotted: published losses; thin line: least-squares optimum"
 
 
-@picture("figure-epochs", "airfoil: loss against epoch of every run, with the published losses", OF_RUNS)
+@picture(
+    "figure-epochs",
+    "airfoil: loss against epoch of every run, with the published losses",
+    "a figure of each run, of one draw",
+    OF_RUNS,
+    ours=f"the median and the middle 80% of {SEEDS} draws, the published losses as lines, and the optimum",
+)
 def epochs() -> Picture:
     rows = -(-len(airfoil.RUNS) // COLUMNS)
-    figure, expected = new_figure(2.15 * COLUMNS, 2.25 * rows + 0.9), []
+    figure, texts = new_figure(2.15 * COLUMNS, 2.25 * rows + 0.9), {}
     panels = list(figure.subplots(rows, COLUMNS, sharey=True, squeeze=False).flat)
     rules = list(dict.fromkeys(run.rule for run in airfoil.RUNS))
     for panel, run in zip(panels, airfoil.RUNS, strict=True):
-        losses, texts = compared(run.id)
+        losses, texts[run.id] = compared(run.id)
         band(panel, rules.index(run.rule), np.linspace(0, run.epochs, losses.shape[1]), losses)
         for loss in sorted(set(run.published.values())):
             panel.axhline(loss, color=REFERENCE, linestyle=":", linewidth=1.2)
         panel.set_title(heading(run), fontsize=9)
         panel.set(ylim=LOSSES, xlim=(0, run.epochs), xticks=[0, run.epochs // 2, run.epochs])
         panel.axhline(airfoil.optimum(), color=REFERENCE, linewidth=0.7)
-        expected.append(expected_epochs(run.id, texts))
     figure.supxlabel("epoch", fontsize=11)
     figure.supylabel("½ MSE", fontsize=11)
     figure.suptitle(f"Airfoil: {SHOWN.format(SEEDS)}", fontsize=11)
-    return figure, Sheet(expected, ["epoch", "½ MSE", f"Airfoil: {SHOWN.format(SEEDS)}"])
+    words = ["epoch", "½ MSE", f"Airfoil: {SHOWN.format(SEEDS)}"]
+    return figure, Sheet([expected_epochs(id, texts[id]) for id in EXPECTED_HEADINGS], words)
 
 
 def expected_epochs(id: str, losses: np.ndarray) -> Panel:
     """What the panel of a run has to show, from the losses of the texts' loop."""
-    run, moments = airfoil.PRINTED[id], losses.shape[1] - 1
-    published = sorted(set(run.published.values()))
+    run, moments = loops.RUNS[id], losses.shape[1] - 1
     shown = expected_band(np.arange(moments + 1) * run.epochs / moments, losses, "the curve")
-    shown |= {"dotted line": np.concatenate([level(loss) for loss in published]), "line": level(least())}
-    return Panel(EXPECTED_HEADINGS[id], "", "", shown)
+    shown |= {"dotted line": np.concatenate([level(loss) for loss in sorted(run.losses)]), "line": level(least())}
+    return Panel(EXPECTED_HEADINGS[id], "", "", shown, ((0, run.epochs), (0.2395, 0.285)))
 
 
 TIMED = {
@@ -158,7 +161,9 @@ RISE = "gradient descent at η = 1 > 2/Λ₁ = {:.2f}\ndips, then rises without 
     "figure-time",
     "airfoil: loss against time (log axis) for gradient descent, SGD, batches of 10 and of 100, in the texts' eager "
     "loop and in the library",
+    "a figure of the loop, of one draw",
     NOTEBOOK,
+    ours=f"the median and the middle 80% of {SEEDS} draws, the distance from the optimum, and the library's loop",
     note="in the eager loop SGD takes longer to the same loss than gradient descent, as the text says; compiled, it is "
     "the other way round",
 )
@@ -167,14 +172,14 @@ def against_time() -> Picture:
     left, right = figure.subplots(1, 2, sharey=True)
     shown: dict[str, dict[str, Points]] = {"eager": {}, "compiled": {rise(): RISE_AT}}
     for number, (id, label) in enumerate(TIMED.items()):
-        run, (losses, texts) = airfoil.PRINTED[id], compared(id)
+        run, (losses, texts) = airfoil.BY_ID[id], compared(id)
         theirs = eager.seconds_per_epoch(run.rule, run.hyper, *airfoil.examples(), run.batch_size)
         ours = float(np.median([airfoil.train(run, seed)[1] for seed in range(SEEDS)]))
         for panel, loop, seconds in ((left, "eager", theirs), (right, "compiled", ours)):
             if seconds is not None:
                 x = 1e3 * seconds * run.epochs * np.arange(1, losses.shape[1]) / (losses.shape[1] - 1)
                 band(panel, number, x, losses[:, 1:] - airfoil.optimum(), label)
-                shown[loop] |= expected_times(run, seconds, texts, label)
+                shown[loop] |= expected_times(id, seconds, texts, label)
     titles = {"eager": "The texts' loop: eager PyTorch", "compiled": "This library's compiled loop"}
     for panel, title in zip((left, right), titles.values(), strict=True):
         panel.set(title=title, xlabel="time (ms)", xscale="log", yscale="log", ylim=(2e-4, 0.6))
@@ -187,13 +192,14 @@ def against_time() -> Picture:
     right.text(*RISE_AT[0], RISE.format(2 / largest), transform=right.transAxes, ha="right", va="top", fontsize=9)
     handles, labels = right.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4)
-    panels = [Panel(titles[loop], "time (ms) (log)", f"{ABOVE} (log)", shown[loop]) for loop in shown]
+    view = (None, (2e-4, 0.6))
+    panels = [Panel(titles[loop], "time (ms) (log)", f"{ABOVE} (log)", shown[loop], view) for loop in shown]
     return figure, Sheet(panels)
 
 
-def expected_times(run: airfoil.Run, seconds: float, losses: np.ndarray, label: str) -> dict[str, Points]:
+def expected_times(id: str, seconds: float, losses: np.ndarray, label: str) -> dict[str, Points]:
     """The curve of a run whose epochs took these seconds each, from the losses of the texts' loop."""
-    each = losses.shape[1] // run.epochs
+    each = losses.shape[1] // loops.RUNS[id].epochs
     x = np.cumsum(np.full(losses.shape[1] - 1, 1000 * seconds / each))
     return expected_band(x, losses[:, 1:] - least(), label)
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from surefoot.lab.published.lockstep import Lockstep
+from surefoot.lab.published.lockstep import Lockstep, Printed
 from surefoot.lab.published.rows import Finding, row
 
 SECTION = "5 theory"
@@ -67,7 +67,7 @@ def perturbation(power=1.0) -> Finding:
     Q, values, vectors = random_quadratic()
     c = np.random.default_rng(1).standard_normal(4)
     changes = np.vstack([np.zeros(4), 0.1 * vectors.T])
-    run = Lockstep("momentum", np.zeros((5, 4)), 0.25, momentum=0.8)
+    run = Lockstep("momentum", np.zeros((5, 4)), Printed("momentum", 0.25, momentum=0.8), lr=0.25, momentum=0.8)
     for _ in range(500):
         run(run.x @ Q + c + changes)
     moved = np.linalg.norm(run.x[1:] - run.x[0], axis=1)
@@ -90,7 +90,8 @@ def whitening(power=0.5) -> Finding:
     z = x @ vectors * values**power
     form = np.einsum("ki,ij,kj->k", x, Q, x)
     worst = float(np.abs((z**2).sum(axis=1) / form - 1).max())
-    white, plain = Lockstep("sgd", z.copy(), 1.0), Lockstep("sgd", x.copy(), 1 / values[0])
+    white = Lockstep("sgd", z.copy(), Printed("sgd", 1.0), lr=1.0)
+    plain = Lockstep("sgd", x.copy(), Printed("sgd", 0.25), lr=1 / values[0])
     white(z)
     for _ in range(20):
         plain(plain.x @ Q)

@@ -37,6 +37,7 @@ PIECES = "piecewise constant: 1, ½, ¼, 0"
 @picture(
     "figure-schedules",
     "the three schedules, from η₀ = 1",
+    "a figure of each",
     NOTEBOOK,
     ours="λ = 1 and β = 1; the pieces 1, ½, ¼ and 0 change at ½, 1 and 1½",
 )
@@ -51,8 +52,10 @@ def three_schedules() -> Picture:
     series(axes, 1, t, schedules.exponential(1.0, 1.0)(t), "exponential, e^(−λt)", markevery=40)
     series(axes, 2, t, schedules.polynomial(1.0, 1.0)(t), "polynomial, (βt + 1)^(−½)", markevery=40)
     axes.legend()
+    t = np.arange(201) / 100
+    twice = np.repeat(t, 2)
     expected: dict[str, Points] = {
-        PIECES: columns(jumps, np.array(values)[np.repeat((t[:, None] >= edges).sum(1), 2)[:-1]]),
+        PIECES: columns(twice[1:], 2.0 ** -np.minimum(twice // 0.5, 2)[:-1] * (twice < 1.5)[:-1]),
         "exponential, e^(−λt)": columns(t, np.exp(-t)),
         "polynomial, (βt + 1)^(−½)": columns(t, (t + 1) ** -0.5),
     }
@@ -68,7 +71,7 @@ def many(schedule: Any, steps: int, noise: float = 1.0) -> np.ndarray:
 
 
 def many_expected(eta: float | Callable[[int], float], steps: int, noise: float = 1.0) -> np.ndarray:
-    return followed("sgd", "bowl", eta, steps, noise, start=np.tile(PROBLEMS["bowl"].start, (SEEDS, 1)))
+    return followed("sgd", "bowl", eta, steps, noise, start=np.tile([-5.0, -2.0], (SEEDS, 1)))
 
 
 def root_mean_square(positions: np.ndarray) -> np.ndarray:
@@ -97,7 +100,7 @@ def schedule_distances() -> Picture:
     for number, (name, (schedule, eta)) in enumerate(shown.items()):
         found = root_mean_square(many(schedule, steps))
         series(axes, number, np.arange(1, steps + 1), found[1:], name, markevery=0.12)
-        expected[name] = columns(np.arange(steps) + 1, root_mean_square(many_expected(eta, steps))[1:])
+        expected[name] = columns(range(1, 1001), root_mean_square(many_expected(eta, 1000))[1:])
     axes.set(xscale="log", yscale="log")
     plain_logarithms(axes)
     axes.legend()
@@ -115,12 +118,12 @@ def noise_floors() -> Picture:
     steps, curvature = 150, np.array([2.0, 4.0])
     expected: dict[str, Points] = {}
     for number, eta in enumerate((0.02, 0.05, 0.1, 0.2)):
-        name = f"η = {eta:g}"
-        series(axes, number, np.arange(steps + 1), root_mean_square(many(eta, steps)), name)
+        series(axes, number, np.arange(steps + 1), root_mean_square(many(eta, steps)), f"η = {eta:g}")
         floor = eta * np.sqrt((1 / (1 - (1 - eta * curvature) ** 2)).sum())
         axes.axhline(floor, color=look(number).color, linestyle=":", linewidth=1.2)
-        expected[name] = columns(np.arange(steps + 1), root_mean_square(many_expected(eta, steps)))
-        expected[f"dotted line of {name}"] = level(stationary(eta, curvature))
+    for name, eta in {"η = 0.02": 0.02, "η = 0.05": 0.05, "η = 0.1": 0.1, "η = 0.2": 0.2}.items():
+        expected[name] = columns(range(151), root_mean_square(many_expected(eta, 150)))
+        expected[f"dotted line of {name}"] = level(stationary(eta, np.array([2.0, 4.0])))
     axes.set_yscale("log")
     plain_logarithms(axes)
     axes.legend()
@@ -135,13 +138,20 @@ def stationary(eta: float, curvature: np.ndarray) -> float:
     return float(np.sqrt(variance.sum()))
 
 
-@picture("figure-iterations", "gradient descent against SGD, by iteration, on x₁² + 2x₂²", NOTEBOOK)
+@picture(
+    "figure-iterations",
+    "gradient descent against SGD, by iteration, on x₁² + 2x₂²",
+    "a figure of both, of one draw",
+    NOTEBOOK,
+    ours=f"the mean of {SEEDS:,} draws",
+)
 def iterations() -> Picture:
     title, y = "x₁² + 2x₂², η = 0.1: exact and noisy gradients", f"f(x), mean of {SEEDS:,} seeds"
     figure, axes = curves(title, "iteration", y)
     problem, expected = PROBLEMS["bowl"], {}
     for number, (name, noise) in enumerate({"gradient descent": 0.0, "SGD, gradient + N(0, 1) noise": 1.0}.items()):
         series(axes, number, np.arange(51), problem.at(many(0.1, 50, noise)).mean(axis=1), name)
+    for name, noise in (("gradient descent", 0.0), ("SGD, gradient + N(0, 1) noise", 1.0)):
         x1, x2 = np.moveaxis(many_expected(0.1, 50, noise), -1, 0)
         expected[name] = columns(range(51), (x1**2 + 2 * x2**2).mean(axis=1))
     axes.set_yscale("log")
@@ -153,7 +163,12 @@ def iterations() -> Picture:
 # Weights and convergence
 
 
-@picture("figure-weights", "the weight of a gradient τ steps ago in momentum and in RMSProp, over 40 steps", NOTEBOOK)
+@picture(
+    "figure-weights",
+    "the weight of a gradient τ steps ago in momentum and in RMSProp, over 40 steps",
+    "a figure of each",
+    NOTEBOOK,
+)
 def weights() -> Picture:
     figure, expected, tau = new_figure(9.4, 4.2), [], np.arange(41)
     impulse = np.append(1.0, np.zeros(40))
@@ -162,28 +177,31 @@ def weights() -> Picture:
         (panels[0], "momentum", "velocity", "momentum", "β", (0.95, 0.9, 0.6, 0.0)),
         (panels[1], "rmsprop", "square", "gamma", "γ", (0.95, 0.9, 0.8, 0.7)),
     ):
-        shown: dict[str, Points] = {}
         for number, kept in enumerate(values):
             hyper: dict[str, Any] = {key: kept}
-            label = f"{symbol} = {kept:g}"
-            series(panel, number, tau, states(Step(rule, engine=ORACLE, **hyper), impulse, slot), label)
-            shown[label] = columns(tau, (1.0 if rule == "momentum" else 1 - kept) * float(kept) ** tau)
-        title = f"{rule}: weight of the gradient τ steps ago"
-        panel.set(title=title, xlabel="τ (steps)", ylabel="weight")
+            weight = states(Step(rule, engine=ORACLE, **hyper), impulse, slot)
+            series(panel, number, tau, weight, f"{symbol} = {kept:g}")
+        panel.set(title=f"{rule}: weight of the gradient τ steps ago", xlabel="τ (steps)", ylabel="weight")
         panel.grid(True)
         panel.legend()
-        expected.append(Panel(title, "τ (steps)", "weight", shown))
+    for rule, symbol, values in (("momentum", "β", (0.95, 0.9, 0.6, 0.0)), ("rmsprop", "γ", (0.95, 0.9, 0.8, 0.7))):
+        shown: dict[str, Points] = {
+            f"{symbol} = {kept:g}": columns(range(41), (1 if rule == "momentum" else 1 - kept) * kept ** np.arange(41))
+            for kept in values
+        }
+        expected.append(Panel(f"{rule}: weight of the gradient τ steps ago", "τ (steps)", "weight", shown))
     return figure, Sheet(expected)
 
 
-@picture("figure-scalar", "(1 − ηλ)^t for λ = 0.1, 1, 10, 19 at η = 0.1", NOTEBOOK)
+@picture("figure-scalar", "(1 − ηλ)^t for λ = 0.1, 1, 10, 19 at η = 0.1", "a figure", NOTEBOOK)
 def scalar() -> Picture:
     title = "Gradient descent on ½λx² from x₀ = 1, η = 0.1"
     figure, axes = curves(title, "step t", "xₜ = (1 − ηλ)ᵗ")
-    curvature, t, expected = np.array([0.1, 1.0, 10.0, 19.0]), np.arange(21), {}
+    curvature, t = np.array([0.1, 1.0, 10.0, 19.0]), np.arange(21)
     for number, (of, values) in enumerate(zip(curvature, descended("sgd", curvature, 0.1, 20).T, strict=True)):
         series(axes, number, t, values, f"λ = {of:g}")
-        expected[f"λ = {of:g}"] = columns(t, (1 - 0.1 * of) ** t)
+    kept = {"λ = 0.1": 0.99, "λ = 1": 0.9, "λ = 10": 0.0, "λ = 19": -0.9}
+    expected: dict[str, Points] = {name: columns(range(21), share ** np.arange(21)) for name, share in kept.items()}
     axes.set_xticks(range(0, 21, 4))
     axes.legend(title="converges iff |1 − ηλ| < 1")
     return figure, Sheet([Panel(title, "step t", "xₜ = (1 − ηλ)ᵗ", expected)], ["converges iff |1 − ηλ| < 1"])
@@ -210,18 +228,20 @@ def eigenvalues() -> Picture:
     left, right = figure.subplots(1, 2, sharey=True)
     plain = descended("sgd", curvature, 1.0, steps)
     heavy = descended("momentum", curvature, 1.0, steps, momentum=0.9)
-    descent, velocity = {}, {}
-    for number, (of, one, other) in enumerate(zip(curvature, plain.T, heavy.T, strict=True)):
-        label = f"λ = 2⁻{'¹²³⁴⁵⁶⁷⁸'[number]}"
+    labels = [f"λ = 2⁻{raised}" for raised in "¹²³⁴⁵⁶⁷⁸"]
+    for number, (label, one, other) in enumerate(zip(labels, plain.T, heavy.T, strict=True)):
         series(left, number, t, one, label)
         series(right, number, t, other, label)
-        descent[label] = columns(t, (1 - of) ** t)
+    descent, velocity = {}, {}
+    for number, label in enumerate(labels, 1):
+        of = 2.0**-number
+        descent[label] = columns(range(101), (1 - of) ** np.arange(101))
         # (v, x) ← M (v, x), as in the text's theorem.
         M, at, ways = np.array([[0.9, of], [-0.9, 1 - of]]), np.array([0.0, 1.0]), [1.0]
-        for _ in range(steps):
+        for _ in range(100):
             at = M @ at
             ways.append(at[1])
-        velocity[label] = columns(t, ways)
+        velocity[label] = columns(range(101), ways)
     titles = "Gradient descent, η = 1", "Momentum, η = 1, β = 0.9"
     for panel, title in zip((left, right), titles, strict=True):
         panel.set(title=title, xlabel="step t")
@@ -245,11 +265,11 @@ def elongated() -> Picture:
     plain_logarithms(axes)
     axes.text(*JUMP_AT, JUMP, ha="right", fontsize=9)
     figure.legend(loc="outside lower center", ncols=3, fontsize=9)
-    for name, points in expected_traces(steps).items():
+    for name, points in expected_traces(50).items():
         x1, x2 = points.T
-        expected[name] = columns(range(steps + 1), np.maximum(0.1 * x1**2 + 2 * x2**2, SMALLEST))
+        expected[name] = columns(range(51), np.maximum(0.1 * x1**2 + 2 * x2**2, 1e-9))
     expected[f"“{' '.join(JUMP.split())}”"] = np.array([JUMP_AT])
-    return figure, Sheet([Panel(title, "iteration", f"{y} (log)", expected)])
+    return figure, Sheet([Panel(title, "iteration", f"{y} (log)", expected, (None, (1e-9, 1e4)))])
 
 
 JUMP = "rmsprop leaves again: without\ngradients s decays, until a step\nη/√(s + ε) exceeds 2/λ"
@@ -272,6 +292,7 @@ POWERS = 1e-7
 @picture(
     "figure-unbalanced",
     "gradient descent against AdaGrad on H_β = D H D, β = 0.1, n = 4",
+    "a figure of both",
     UNBALANCED,
     ours=f"{DRAWS} random H, none chosen; ε = 1e-7 inside the root, as in the lecture; gradient descent at α = 1/Λ₁",
 )
@@ -293,7 +314,13 @@ def unbalanced() -> Picture:
             moments, left.min(axis=1), left.max(axis=1), color=look(number).color, alpha=0.15, linewidth=0
         )
         series(axes, number, moments, np.median(left, axis=1), name)
-        ordered = np.sort(left_of_formula(rule, matrices, lr, moments, hyper), axis=1)
+    for name, (rule, eta, epsilon, scale, steps) in {
+        "gradient descent, α = 1/Λ₁": ("sgd", 1.0, {}, 1 / np.linalg.norm(H, 2, axis=(1, 2)), 3_000),
+        "AdaGrad, η = 0.1": ("adagrad", 0.1, {"eps_root": 1e-7}, np.ones(DRAWS), 20_000),
+        "AdaGrad, η = 1": ("adagrad", 1.0, {"eps_root": 1e-7}, np.ones(DRAWS), 3_000),
+    }.items():
+        moments = np.unique(np.geomspace(1, steps, 60).astype(int))
+        ordered = np.sort(left_of_formula(rule, H * scale[:, None, None], eta, moments, epsilon), axis=1)
         expected[name] = columns(moments, ordered[:, [(DRAWS - 1) // 2, DRAWS // 2]].mean(axis=1))
         expected[f"band of {name}"] = columns(moments, ordered[:, 0], ordered[:, -1])
     later = np.geomspace(FOLLOWED, 1e7, 60).astype(int)
@@ -309,7 +336,7 @@ def unbalanced() -> Picture:
         "line": level(0.01),
         "dotted line": Within(columns(later, np.median(powers(H, later), axis=1)), POWERS),
     }
-    return figure, Sheet([Panel(title, "iteration (log)", "‖x‖/‖x₀‖ (log)", expected)])
+    return figure, Sheet([Panel(title, "iteration (log)", "‖x‖/‖x₀‖ (log)", expected, (None, (1e-3, 1.5)))])
 
 
 def left_of(rule: str, matrices: np.ndarray, lr: float, moments: np.ndarray, hyper: dict[str, float]) -> np.ndarray:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -180,14 +180,16 @@ def states_of(formula: Formula, s: float = 0.0) -> tuple[float, ...]:
     return tuple(s if name == "s" else 0.0 for name in names[: names.index("lr")])
 
 
-def walk(name: str, x, gradient: Callable[[int, Any], Any], steps: int, setting: Mapping[str, Any]) -> Iterator[Any]:
+def walk(
+    name: str, x, gradient: Callable[[int, Any], Any], steps: int | Iterable[int], setting: Mapping[str, Any]
+) -> Iterator[Any]:
     """Where the formula of that name is after each step.
 
     Args:
         name: of FORMULAS.
         x: where it starts.
         gradient: (t, x) -> the gradient of step t.
-        steps: how many.
+        steps: how many, or the numbers of the steps.
         setting: of the formula; also `initial_accumulator_value`.
 
     >>> [round(x, 6) for x in walk("adagrad", -5.0, lambda t, x: 0.2 * x, 2, {"lr": 0.4})]
@@ -195,6 +197,6 @@ def walk(name: str, x, gradient: Callable[[int, Any], Any], steps: int, setting:
     """
     given = dict(setting)
     states = states_of(FORMULAS[name], given.pop("initial_accumulator_value", 0.0))
-    for t in range(1, steps + 1):
+    for t in range(1, steps + 1) if isinstance(steps, (int, np.integer)) else steps:
         x, *states = FORMULAS[name](t, x, gradient(t, x), *states, **given)
         yield x

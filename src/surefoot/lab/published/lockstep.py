@@ -1,8 +1,9 @@
 """A rule of the engine and its printed formula, stepped side by side.
 
 A row about a rule moves its parameters by `Lockstep`: the engine steps them, and the formula, which shares no code with
-it, gets the same gradients and moves a copy. Where they part the row ends with an error, and so fails: a broken rule is
-noticed even where what the row claims would still hold.
+it, gets the same gradients and moves a copy. The row states rule and setting twice, once for the engine and once as
+`Printed` for the formula. Where the two part the row ends with an error, and so fails: a broken rule and a wrong
+setting are noticed even where what the row claims would still hold.
 """
 
 from __future__ import annotations
@@ -23,31 +24,42 @@ class DisagreementError(ArithmeticError):
     """The engine does not step as the printed formula does."""
 
 
+class Printed:
+    """A formula and its setting, written from the text.
+
+    Args:
+        formula: a name in `formulas.FORMULAS`.
+        lr: the learning rate η, or the schedule t -> η(t).
+        **setting: the formula's; also `initial_accumulator_value`. Without it the formula has its own defaults.
+    """
+
+    def __init__(self, formula: str, lr: float | Callable[[int], float], **setting: float):
+        self.formula, self.setting = FORMULAS[formula], setting
+        self.states = states_of(self.formula, setting.pop("initial_accumulator_value", 0.0))
+        self.rate = lr if callable(lr) else lambda t: lr
+
+
 class Lockstep:
     """A rule of the engine and its printed formula, at the same gradients.
 
     Args:
-        rule: the name of one in `formulas.FORMULAS`.
+        rule: the name of the engine's rule.
         x: where both start; the engine steps it in place.
-        lr: the learning rate, or the schedule that the engine follows.
-        printed_lr: the printed schedule, t -> η, where lr is one.
-        **hyper: hyperparameters; without them each of the two has its own defaults.
+        printed: the formula that it has to follow.
+        lr: the engine's learning rate, or the schedule that it follows.
+        **hyper: the engine's hyperparameters; without them it has its own defaults.
 
-    >>> run = Lockstep("adagrad", np.array([-5.0]), lr=0.4)
+    >>> run = Lockstep("adagrad", np.array([-5.0]), Printed("adagrad", 0.4), lr=0.4)
     >>> run(2 * run.x)
     >>> run.x
     array([-4.6])
     """
 
-    def __init__(
-        self, rule: str, x: np.ndarray, lr: Any, printed_lr: Callable[[int], float] | None = None, **hyper: Any
-    ):
+    def __init__(self, rule: str, x: np.ndarray, printed: Printed, lr: Any, **hyper: Any):
         self.x, self.copy, self.t = x, x.copy(), 0
         self.step = Step(rule, engine=ORACLE, lr=lr, **hyper)
         self.state = self.step.init(x)
-        self.rate = printed_lr or (lambda t: lr)
-        self.formula, self.hyper = FORMULAS[rule], hyper
-        self.states = states_of(self.formula, self.hyper.pop("initial_accumulator_value", 0.0))
+        self.printed, self.states = printed, printed.states
 
     def __call__(self, g: np.ndarray) -> None:
         """One step of both.
@@ -57,7 +69,8 @@ class Lockstep:
         """
         self.t += 1
         self.step.dense(self.x, g, self.state)
-        self.copy, *self.states = self.formula(self.t, self.copy, g, *self.states, lr=self.rate(self.t), **self.hyper)
+        text = self.printed
+        self.copy, *self.states = text.formula(self.t, self.copy, g, *self.states, lr=text.rate(self.t), **text.setting)
         apart = float(np.abs(self.x - self.copy).max())
         if not apart <= TOLERANCE * max(1.0, float(np.abs(self.copy).max())):  # NaN is not
             raise DisagreementError(

@@ -10,11 +10,49 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from surefoot.lab.published.formulas import FORMULAS, states_of
+from surefoot.lab.published.formulas import FORMULAS, FRAMEWORK, states_of
+
+
+class Run(NamedTuple):
+    """A run as the texts print it: formula and setting, losses after the last epoch, mini-batches and epochs."""
+
+    formula: str
+    setting: dict[str, float]
+    losses: set[float]
+    batch_size: int = 10
+    epochs: int = 2
+
+
+def concise(formula: str, setting: dict[str, float], losses: set[float]) -> Run:
+    """One of the framework's own optimizers, as its documentation has it, for 4 epochs."""
+    return Run(formula, setting | FRAMEWORK.get(formula, {}), losses, epochs=4)
+
+
+RUNS = {
+    "airfoil-gd": Run("sgd", {"lr": 1.0}, {0.244}, batch_size=1500, epochs=10),
+    "airfoil-sgd": Run("sgd", {"lr": 0.005}, {0.244}, batch_size=1, epochs=5),
+    "airfoil-sgd-100": Run("sgd", {"lr": 0.4}, {0.249}, batch_size=100),
+    "airfoil-sgd-10": Run("sgd", {"lr": 0.05}, {0.245}),
+    "airfoil-sgd-10-concise": concise("sgd", {"lr": 0.05}, {0.246}),
+    "airfoil-momentum-0.5": Run("momentum", {"lr": 0.02, "momentum": 0.5}, {0.245}),
+    "airfoil-momentum-0.9": Run("momentum", {"lr": 0.01, "momentum": 0.9}, {0.257}),
+    "airfoil-momentum-0.9-small": Run("momentum", {"lr": 0.005, "momentum": 0.9}, {0.251}),
+    "airfoil-momentum-0.9-small-concise": concise("momentum", {"lr": 0.005, "momentum": 0.9}, {0.243}),
+    "airfoil-adagrad": Run("adagrad", {"lr": 0.1}, {0.242, 0.243}),
+    "airfoil-adagrad-concise": concise("adagrad", {"lr": 0.1}, {0.242, 0.243, 0.244}),
+    "airfoil-rmsprop": Run("rmsprop", {"lr": 0.01, "gamma": 0.9}, {0.247}),
+    "airfoil-rmsprop-concise": concise("rmsprop", {"lr": 0.01, "gamma": 0.9}, {0.244}),
+    "airfoil-adadelta": Run("adadelta", {"rho": 0.9}, {0.243}),
+    "airfoil-adadelta-concise": concise("adadelta", {"rho": 0.9}, {0.243}),
+    "airfoil-adam": Run("adam", {"lr": 0.01}, {0.245}),
+    "airfoil-adam-concise": concise("adam", {"lr": 0.01}, {0.246}),
+    "airfoil-yogi": Run("yogi", {"lr": 0.01}, {0.244}),
+}
+"""By the ids of rows. `airfoil.RUNS` has them for the library; both are written apart, so that a slip in one fails."""
 
 
 @functools.lru_cache(maxsize=2)

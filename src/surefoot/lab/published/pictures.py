@@ -2,7 +2,8 @@
 
 A figure is drawn from runs of the library. Its row reads it back, and passes if it shows what the texts' formulas,
 closed forms and loops say, and nothing else: curves, bands, references and notes by their names in the legend, on axes
-with these names and scales; and if no text is cut off or runs into another.
+with these names and scales; and if `flaws` finds nothing that cannot be seen, and no text that is cut off or runs into
+another.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from surefoot import schedules
 from surefoot.lab.figures import flaws, look, save, style
 from surefoot.lab.problems import PROBLEMS
 from surefoot.lab.published.formulas import FORMULAS, states_of, walk
-from surefoot.lab.published.reading import Panel, Points, Sheet, Within, columns, differences, read
+from surefoot.lab.published.reading import Panel, Points, Sheet, View, Within, columns, differences, read
 from surefoot.lab.published.rows import NOTEBOOK, ROWS, Finding, Row, Skipped, signed
 from surefoot.lab.tracing import Trace, trace
 
@@ -64,26 +65,24 @@ def measure(draw: Callable[[], Picture], name: str, folder: Path | None = None) 
         found, shown = flaws(figure), read(figure)
     wrong, largest = differences(shown, expected)
     count = sum(len(panel.shown) for panel in shown.panels)
-    text = f"{count} curves, bands and marks, where they have to be"
-    if wrong:
-        text = f"{name}: {'; '.join(wrong[:SAID])}"
-    if found:
-        text += f"; in the way: {found[0]}"
+    said = [*wrong[:SAID], *(f"flaw: {one}" for one in found[:1])]
+    text = f"{name}: {'; '.join(said)}" if said else f"{count} curves, bands and marks, where they have to be"
     if folder is not None:
         for suffix in SUFFIXES:
             save(figure, folder / f"{name}{suffix}")
         text += f"; {name}.png, .svg"
-    numbers: dict[str, float] = {"shown": count, "differences": len(wrong), "texts_in_the_way": len(found)}
+    numbers: dict[str, float] = {"shown": count, "differences": len(wrong), "flaws": len(found)}
     numbers["largest_difference"] = min(largest, np.finfo(float).max)
     return Finding(text, not wrong and not found, numbers)
 
 
-def picture(id: str, claim: str, texts: Mapping[str, str] = NOWHERE, ours: str = "", note: str = ""):
-    """Decorates the function that draws a figure and says where its curves have to be."""
+def picture(
+    id: str, claim: str, published: str = "", texts: Mapping[str, str] = NOWHERE, ours: str = "", note: str = ""
+):
+    """Decorates the function that draws a figure and says where its curves have to be; `published` is theirs."""
 
     def attach(draw: Callable[[], Picture]) -> Callable[[], Picture]:
-        shown = "a figure" if texts else ""
-        ROWS[id] = Row(id, SECTION, claim, shown, functools.partial(measure, draw, id), texts, ours, note)
+        ROWS[id] = Row(id, SECTION, claim, published, functools.partial(measure, draw, id), texts, ours, note)
         return draw
 
     return attach
@@ -98,13 +97,22 @@ def together(*traces: Trace) -> Figure:
     return Trace(first.problem, tuple(path for one in traces for path in one.paths), first.noise, first.seed).figure()
 
 
-def followed(name: str, problem: str, eta: Any, steps: int, noise: float = 0.0, start: Any = None, **hyper: float):
+START = (-5.0, -2.0)
+FORMS: dict[str, tuple[np.ndarray, str]] = {
+    "elongated": (np.diag([0.2, 4.0]), "0.1 x₁² + 2 x₂²"),
+    "bowl": (np.diag([2.0, 4.0]), "x₁² + 2 x₂²"),
+    "rotated": (np.array([[4.2, -3.8], [-3.8, 4.2]]), "0.1 (x₁ + x₂)² + 2 (x₁ − x₂)²"),
+}
+"""½xᵀQx by the names of the library's problems: Q, and the form as it is written. All start from START."""
+
+
+def followed(name: str, problem: str, eta: Any, steps: int, noise: float = 0.0, start: Any = START, **hyper: float):
     """Where a formula goes, (steps + 1, …, 2), at the rate η or the schedule η(t), with the noise of seed 0."""
-    where, rng = PROBLEMS[problem], np.random.default_rng(0)
-    x = np.array(where.start if start is None else start, float)
+    (Q, _), rng = FORMS[problem], np.random.default_rng(0)
+    x = np.array(start, float)
     states, seen = states_of(FORMULAS[name]), [x]
     for t in range(1, steps + 1):
-        g = where.slope(x) + (noise * rng.standard_normal(x.shape) if noise else 0.0)
+        g = x @ Q + (noise * rng.standard_normal(x.shape) if noise else 0.0)
         x, *states = FORMULAS[name](t, x, g, *states, lr=eta(t) if callable(eta) else eta, **hyper)
         seen.append(x)
     return np.array(seen)
@@ -122,17 +130,26 @@ def expected_paths(problem: str, paths: Mapping[str, np.ndarray], diverged: Coll
         paths: the points of each path, by what its panel is called.
         diverged: those that leave for infinity.
     """
-    where = PROBLEMS[problem]
-    contours = Within(lambda drawn: columns(*drawn[:, :2].T, where.at(drawn[:, :2])), CONTOURS)
-    panels = []
+    Q, form = FORMS[problem]
+    contours = Within(lambda drawn: columns(*drawn[:, :2].T, ((drawn[:, :2] @ Q) * drawn[:, :2]).sum(1) / 2), CONTOURS)
+    view, panels = expected_view(problem, [points for name, points in paths.items() if name not in diverged]), []
     for name, points in paths.items():
         x1, x2 = (signed(value, 3) for value in points[-1])
         end = "diverged" if name in diverged else f"x = ({x1}, {x2})"
         shown: dict[str, Points] = {"the curve": points, "contours": contours}
-        shown |= {"start": np.array([where.start]), "minimizer": np.array([where.minimizer])}
+        shown |= {"start": np.array([START]), "minimizer": np.zeros((1, 2))}
         shown |= {"“diverged”": np.array([[0.5, 0.03]])} if name in diverged else {}
-        panels.append(Panel(f"{name} step {len(points) - 1}: {end}", "x₁", "x₂", shown))
-    return Sheet(panels, [f"f(x) = {where.formula}"])
+        panels.append(Panel(f"{name} step {len(points) - 1}: {end}", "x₁", "x₂", shown, view))
+    return Sheet(panels, [f"f(x) = {form}"])
+
+
+def expected_view(problem: str, paths: list[np.ndarray]) -> View:
+    """The window of a problem, and whatever of these paths leaves it, with a twentieth of what they span."""
+    left, right, bottom, top = PROBLEMS[problem].window
+    points = np.concatenate(paths)
+    (x_low, y_low), (x_high, y_high) = points.min(axis=0), points.max(axis=0)
+    wide, high = 0.05 * (x_high - x_low), 0.05 * (y_high - y_low)
+    return (min(left, x_low - wide), max(right, x_high + wide)), (min(bottom, y_low - high), max(top, y_high + high))
 
 
 TRACED: dict[str, tuple[str, float, dict[str, Any]]] = {
@@ -149,14 +166,22 @@ TRACED: dict[str, tuple[str, float, dict[str, Any]]] = {
 
 
 def traced(steps: int) -> list[Trace]:
-    return [trace(rule, lr=lr, steps=steps, **hyper) for rule, lr, hyper in TRACED.values()]
+    rules = {"sgd": (0.4, 0.5, 0.6), "adagrad": (0.4, 2.0), "rmsprop": (0.4,)}
+    paths = {rule: [trace(rule, lr=lr, steps=steps) for lr in rates] for rule, rates in rules.items()}
+    heavy = [trace("momentum", lr=0.6, steps=steps, momentum=beta) for beta in (0.5, 0.25)]
+    return [*paths["sgd"], *heavy, *paths["adagrad"], *paths["rmsprop"]]
 
 
 def expected_traces(steps: int) -> dict[str, np.ndarray]:
     return {label: followed(rule, "elongated", lr, steps, **hyper) for label, (rule, lr, hyper) in TRACED.items()}
 
 
-@picture("figure-traces", "two-dimensional traces on 0.1x₁² + 2x₂²", {"D2L": "The Algorithm", "notebook": ""})
+@picture(
+    "figure-traces",
+    "two-dimensional traces on 0.1x₁² + 2x₂²",
+    "a figure of each, in D2L of AdaGrad's",
+    {"D2L": "The Algorithm", "notebook": ""},
+)
 def traces() -> Picture:
     return together(*traced(20)), expected_paths("elongated", expected_traces(20), ["sgd, η = 0.6"])
 
@@ -164,7 +189,9 @@ def traces() -> Picture:
 @picture(
     "figure-traces-noise",
     "gradient descent, and SGD with three schedules, on x₁² + 2x₂²; exponential: 1000 steps",
+    "a figure of each",
     NOTEBOOK,
+    ours="the draws of the noise",
 )
 def traces_noise() -> Picture:
     falling, slowly = schedules.exponential(0.1, 0.1), schedules.polynomial(0.1, 0.1)
@@ -191,11 +218,9 @@ def traces_noise() -> Picture:
 )
 def traces_rotated() -> Picture:
     rates = {"adagrad": 2.0, "rmsprop": 0.4, "full_matrix": 2.0}
-    where = PROBLEMS["rotated"]
+    (Q, _), start = FORMS["rotated"], np.array(START)
     expected = {
-        f"{rule}, η = {lr:g}": np.array(
-            [where.start, *walk(rule, np.array(where.start), lambda t, x: where.slope(x), 20, {"lr": lr})]
-        )
-        for rule, lr in rates.items()
+        f"{rule}, η = {lr:g}": np.array([start, *walk(rule, start, lambda t, x: Q @ x, 20, {"lr": lr})])
+        for rule, lr in (("adagrad", 2.0), ("rmsprop", 0.4), ("full_matrix", 2.0))
     }
     return trace(list(rates), "rotated", lr=rates).figure(), expected_paths("rotated", expected)

@@ -27,6 +27,7 @@ TOLERANCE = 1e-9
 """How far points may lie from the expected ones, relative to their size: what rounding makes of long runs."""
 
 LOG = " (log)"
+HALF = 0.5
 RAISED = re.compile("[⁻⁰¹²³⁴⁵⁶⁷⁸⁹]")
 DASHES = {"-": "line", "--": "dashed line", ":": "dotted line", "-.": "dash-dotted line", "None": "mark"}
 
@@ -39,6 +40,7 @@ class Within(NamedTuple):
 
 
 Points = np.ndarray | Within
+View = tuple[tuple[float, float] | None, tuple[float, float] | None]
 
 
 @dataclass(frozen=True)
@@ -50,12 +52,16 @@ class Panel:
         x, y: what the axes are called; of a logarithmic one, LOG follows.
         shown: by name: the points of curves, references and texts, (n, 2); of bands x, lowest and highest, (n, 3); of
             contours x₁, x₂ and the level, (n, 3). What has the same name follows one after the other.
+        view: from where to where each axis goes; None expects that all of the curves lie in it and take up half of it.
+        amiss: of a drawn one, for each axis what is wrong where all of the curves are expected in it.
     """
 
     title: str
     x: str
     y: str
     shown: Mapping[str, Points]
+    view: View = (None, None)
+    amiss: tuple[str, str] = ("", "")
 
 
 @dataclass(frozen=True)
@@ -99,7 +105,7 @@ def panel(axes: Axes, figure: Figure) -> Panel:
     names = legend_of(axes, figure)
     series = {look[0]: name for look, name in names.items()}
     drawn: dict[str, list[np.ndarray]] = {}
-    for line in filter(in_view, axes.lines):
+    for line in filter(is_shown, axes.lines):
         drawn.setdefault(name_of(line, names, series), []).append(np.asarray(line.get_xydata(), float))
     for artist in filter(is_shown, [*axes.collections, *axes.patches, *axes.images, *axes.tables]):
         if isinstance(artist, PolyCollection):
@@ -112,20 +118,39 @@ def panel(axes: Axes, figure: Figure) -> Panel:
     for text in filter(is_shown, axes.texts):
         drawn.setdefault(f"“{one_line(text.get_text())}”", []).append(np.array([text.get_position()], float))
     shown = {name: np.concatenate(parts) for name, parts in drawn.items()}
-    return Panel(one_line(axes.get_title()), axis_name(axes, "x"), axis_name(axes, "y"), shown)
+    title = one_line(axes.get_title()) if is_shown(axes.title) else ""
+    view, amiss = (axes.get_xlim(), axes.get_ylim()), (out_of_view(axes, 0), out_of_view(axes, 1))
+    return Panel(title, axis_name(axes, "x"), axis_name(axes, "y"), shown, view, amiss)
 
 
 def is_shown(artist: Artist) -> bool:
     return artist.get_visible()
 
 
-def in_view(line: Line2D) -> bool:
-    """Whether a line is shown, and some of its points lie in its panel, to within a pixel."""
-    assert line.axes is not None
-    points = line.get_transform().transform(np.asarray(line.get_xydata(), float))
-    (left, low), (right, high) = line.axes.bbox.get_points()
-    inside = (points > (left - 1, low - 1)) & (points < (right + 1, high + 1))
-    return is_shown(line) and bool(inside.all(axis=1).any())
+def out_of_view(axes: Axes, which: int) -> str:
+    """What is wrong if all curves and bands should lie in the view of an axis, 0 for x, to within a pixel."""
+    low, high = axes.bbox.get_points()[:, which]
+    lines = [line.get_transform().transform(line.get_xydata()) for line in filter(is_shown, axes.lines)]
+    bands = [one.get_transform().transform(path.vertices) for one in areas(axes) for path in one.get_paths()]
+    for points in (part[:, which] for part in (*lines, *bands) if len(part)):
+        if not (points.min() > low - 1 and points.max() < high + 1):
+            return "something lies out of view"
+    siblings = getattr(axes, f"get_shared_{'xy'[which]}_axes")().get_siblings(axes)
+    taken = max(share_taken(other, which) for other in siblings)
+    return "" if taken > HALF else "most of the view is empty"
+
+
+def share_taken(axes: Axes, which: int) -> float:
+    """Of the view of an axis, what the data of its panel take up; negative if it runs backwards."""
+    low, high = axes.bbox.get_points()[:, which]
+    first, last = axes.transData.transform(axes.dataLim.get_points())[:, which]
+    return float((last - first) / (high - low))
+
+
+def areas(axes: Axes) -> list[Any]:
+    from matplotlib.collections import PolyCollection
+
+    return [one for one in filter(is_shown, axes.collections) if isinstance(one, PolyCollection)]
 
 
 def legends_of(figure: Figure) -> list[Legend]:
@@ -140,7 +165,8 @@ def legend_of(axes: Axes, figure: Figure) -> dict[tuple[str, str, str], str]:
     for legend in [own] if own is not None else figure.legends:
         for line, text in zip(legend.get_lines(), legend.get_texts(), strict=True):
             # Of two entries that look alike, a reader cannot tell which is meant.
-            names[look_of(line)] = " or ".join(filter(None, (names.get(look_of(line)), text.get_text())))
+            words = text.get_text() if is_shown(text) else "an entry without a name"
+            names[look_of(line)] = " or ".join(filter(None, (names.get(look_of(line)), words)))
     return names
 
 
@@ -186,7 +212,8 @@ def axis_name(axes: Axes, which: str) -> str:
     """What an axis is called, on the panel or on one that shares it, and whether it is logarithmic."""
     shared = getattr(axes, f"get_shared_{which}_axes")().get_siblings(axes)
     axis: Axis = getattr(axes, f"{which}axis")
-    names = {getattr(other, f"{which}axis").label.get_text() for other in shared} - {""}
+    labels = [getattr(other, f"{which}axis").label for other in shared]
+    names = {label.get_text() for label in filter(is_shown, labels)} - {""}
     scale = {"linear": "", "log": LOG}.get(axis.get_scale(), axis.get_scale())
     return " or ".join(sorted(names)) + ("" if is_numbered(axis) else " with wrong numbers") + scale
 
@@ -236,6 +263,7 @@ def differences(drawn: Sheet, expected: Sheet) -> tuple[list[str], float]:
         for part in ("title", "x", "y"):
             if (ours := getattr(one, part)) != (theirs := getattr(other, part)):
                 found.append(f"{part} {ours!r}, expected {theirs!r}")
+        found += views_differ(one, other)
         if wrong := sorted(one.shown.keys() ^ other.shown.keys()):
             found.append(f"missing or not expected: {', '.join(wrong)}")
         logs = [getattr(other, axis).endswith(LOG) for axis in "xy"]
@@ -245,6 +273,17 @@ def differences(drawn: Sheet, expected: Sheet) -> tuple[list[str], float]:
             if not apart <= 1:
                 found.append(f"{name} is not where it has to be")
     return found, largest
+
+
+def views_differ(drawn: Panel, expected: Panel) -> list[str]:
+    """What is wrong with what the axes of a panel show."""
+    found = []
+    for axis, ours, theirs, amiss in zip("xy", drawn.view, expected.view, drawn.amiss, strict=True):
+        if theirs is None:
+            found += [f"{axis} of {drawn.title}: {amiss}"] if amiss else []
+        elif ours is None or not np.allclose(ours, theirs, rtol=TOLERANCE, atol=TOLERANCE * abs(theirs[1] - theirs[0])):
+            found.append(f"{axis} of {drawn.title} from {ours}, expected {theirs}")
+    return found
 
 
 def distance(drawn: Points, expected: Points, logs: Sequence[bool] = (False, False)) -> float:

@@ -6,7 +6,7 @@ import numpy as np
 
 from surefoot import losses
 from surefoot.engines import order
-from surefoot.lab.published.lockstep import Lockstep
+from surefoot.lab.published.lockstep import Lockstep, Printed
 from surefoot.lab.published.rows import NOTEBOOK, Finding, row, signed
 from surefoot.lab.race import pass_through, weights_of
 from surefoot.learn.arrays import ArrayDataset
@@ -104,7 +104,8 @@ def minibatch_variance(draws=150, sizes=(1, 4, 16, 64, 256), power=0.5) -> Findi
         drawn = np.array([gradient(data, rng.integers(2000, size=size)) for _ in range(draws)])
         deviations.append(math.sqrt(drawn.var(axis=0).sum()))
     slope = float(np.polyfit(np.log(sizes), np.log(deviations), 1)[0])
-    worst = float(np.abs(deviations / (single * np.array(sizes, float) ** -power) - 1).max())
+    expected = single * np.array([1.0, 4.0, 16.0, 64.0, 256.0]) ** -power
+    worst = float(np.abs(deviations / expected - 1).max())
     text = f"b^({signed(slope, 3)}) over b = {', '.join(map(str, sizes))}; within {worst:.0%} of σ/√b"
     return Finding(text, abs(slope + 0.5) < 0.03 and worst < 0.15, {"slope": slope, "largest_error": worst})
 
@@ -119,7 +120,7 @@ def minibatch_variance(draws=150, sizes=(1, 4, 16, 64, 256), power=0.5) -> Findi
 )
 def gradient_variance(steps=5000, at=0.0) -> Finding:
     scales, seeds = np.array([0.1, 0.3, 1.0, 3.0, 10.0]), 32
-    rng, run = np.random.default_rng(0), Lockstep("adagrad", np.zeros((seeds, 5)), 1e-6)
+    rng, run = np.random.default_rng(0), Lockstep("adagrad", np.zeros((seeds, 5)), Printed("adagrad", 1e-6), lr=1e-6)
     squares, hessian = np.zeros((seeds, 5)), np.zeros(5)
     for _ in range(steps):
         # Linear regression at its optimum: what is left of an example is noise, here of σ = 1.
@@ -144,13 +145,13 @@ def gradient_variance(steps=5000, at=0.0) -> Finding:
     ours="½x² with N(0, 1) noise, 4,000 seeds: E x² = η/(2 − η), for η = 0.05, 0.1, 0.2, 0.4 0.026, 0.053, 0.111, 0.25",
 )
 def noise_floor(rates=(0.05, 0.1, 0.2, 0.4), seeds=4000) -> Finding:
-    left = []
-    for lr in rates:
-        rng, run = np.random.default_rng(0), Lockstep("sgd", np.ones(seeds), lr)
+    left, printed = [], (0.05, 0.1, 0.2, 0.4)
+    for lr, eta in zip(rates, printed, strict=True):
+        rng, run = np.random.default_rng(0), Lockstep("sgd", np.ones(seeds), Printed("sgd", eta), lr=lr)
         for _ in range(200):
             run(run.x + rng.standard_normal(seeds))
         left.append(float((run.x**2).mean()))
-    expected = [lr / (2 - lr) for lr in (0.05, 0.1, 0.2, 0.4)]
+    expected = [eta / (2 - eta) for eta in printed]
     passed = left == sorted(left) and np.allclose(left, expected, rtol=0.1)
     text = f"E x² = {', '.join(f'{value:.3f}' for value in left)}"
     return Finding(text, bool(passed), dict(zip(map(str, rates), left, strict=True)))
@@ -165,11 +166,12 @@ def noise_floor(rates=(0.05, 0.1, 0.2, 0.4), seeds=4000) -> Finding:
     ours="η = 0.08, N(0, 1) noise, 3,000 steps, 1,000 seeds: from −π/2, behind a barrier of 0.2, more than a tenth "
     "leave; from 3π/2, behind one of 10, none; without noise none of either",
 )
-def local_minima(noise=1.0) -> Finding:
+def local_minima(lr=0.08, noise=1.0) -> Finding:
     seeds, minima = 1000, np.array([-math.pi / 2, 3 * math.pi / 2])
     gone = {}
     for name, sigma in (("noisy", noise), ("exact", 0.0)):
-        rng, run = np.random.default_rng(0), Lockstep("sgd", np.tile(minima + 0.05, (seeds, 1)), 0.08)
+        start = np.tile(minima + 0.05, (seeds, 1))
+        rng, run = np.random.default_rng(0), Lockstep("sgd", start, Printed("sgd", 0.08), lr=lr)
         for _ in range(3000):
             x = run.x
             run(2 * x * (1 + np.sin(x)) + x * x * np.cos(x) + sigma * rng.standard_normal(x.shape))

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from surefoot.lab.published.lockstep import Lockstep
+from surefoot.lab.published.lockstep import Lockstep, Printed
 from surefoot.lab.published.rows import Finding, row
 
 SECTION = "5 theory"
@@ -58,14 +58,14 @@ def descent_steps(Q: np.ndarray) -> int:
     return high
 
 
-def count(rule: str, matrices: np.ndarray, lr: float, **hyper: Any) -> np.ndarray:
-    """The number of steps a rule takes on each of several ½xᵀQx, all at once.
+def count(rule: str, matrices: np.ndarray, printed: Printed, lr: float, **hyper: Any) -> np.ndarray:
+    """The number of steps a rule takes on each of several ½xᵀQx, all at once, next to its formula.
 
     Raises:
-        ArithmeticError: if it does not arrive.
+        ArithmeticError: if it does not arrive, or steps otherwise than the formula.
     """
     number, n, _ = matrices.shape
-    run, steps = Lockstep(rule, np.ones((number, n)), lr, **hyper), np.zeros(number, int)
+    run, steps = Lockstep(rule, np.ones((number, n)), printed, lr=lr, **hyper), np.zeros(number, int)
     while not steps.all():
         if run.t == MOST:
             raise ArithmeticError(
@@ -78,6 +78,16 @@ def count(rule: str, matrices: np.ndarray, lr: float, **hyper: Any) -> np.ndarra
 
 INSIDE, OUTSIDE = {"eps_root": 1e-7}, {"eps": 1e-7, "eps_root": 0.0}
 """The lecture's ε, inside the root, and the same outside of it, where it outweighs no gradient."""
+
+
+def inside(eta: float, epsilon: float = 1e-7) -> Printed:
+    """The lecture's formula."""
+    return Printed("adagrad", eta, eps=0.0, eps_root=epsilon)
+
+
+def outside(eta: float) -> Printed:
+    """The same with its ε outside of the root."""
+    return Printed("adagrad", eta, eps=1e-7, eps_root=0.0)
 
 
 def descent_counts(matrices: np.ndarray) -> np.ndarray:
@@ -97,10 +107,10 @@ def spread(values: np.ndarray) -> str:
     SECTION,
     "H_β = D H D, D = diag(β^(i−1)), κ(H) near 1: eigenvalues fall like β^(2(i−1)), eigenvectors near the identity; "
     "gradient descent needs ~β^(−2(n−1)) steps, AdaGrad ~β^(−(n−1)); n = 4",
-    "exponents 2; 2(n − 1) and n − 1",
+    "eigenvalues like β^(2(i−1)); β^(−2(n−1)) and β^(−(n−1)) steps",
     texts=UNBALANCED,
-    ours="the longest and the median of 100 random H, at η = 0.3 and 1 with ε outside the root, for β = 0.2, 0.1 and "
-    "0.05. The powers of β bound what an H near the identity can cost, so the longest runs are held against them",
+    ours=f"the longest and the median of {DRAWS} random H, at η = 0.3 and 1 with ε outside the root, for β = 0.2, 0.1 "
+    "and 0.05. The powers of β bound what an H near the identity can cost, so the longest runs are held against them",
     note="where the first gradients of the flat coordinates, which H_i1 decides, point to the minimum, AdaGrad arrives "
     "in a few steps, whatever β is: the median can grow more slowly than the bound",
 )
@@ -108,14 +118,17 @@ def unbalanced_hessian(betas=(0.2, 0.1, 0.05), n=4, rates=(0.3, 1.0)) -> Finding
     values, vectors = np.linalg.eigh(draws(n, 0.1))
     fall = float((np.polyfit(np.arange(n), np.log(values[:, ::-1]).T, 1)[0] / math.log(0.1)).mean())
     tilt = float(np.abs(np.abs(vectors[:, :, ::-1]) - np.eye(n)).max())
-    matrices = [draws(n, beta) for beta in betas]
-    descent = powers([descent_counts(H) for H in matrices], betas)
-    adagrad = [powers([count("adagrad", H, lr, **OUTSIDE) for H in matrices], betas) for lr in rates]
+    matrices, printed = [draws(n, beta) for beta in betas], (0.2, 0.1, 0.05)
+    descent = powers([descent_counts(H) for H in matrices], printed)
+    adagrad = [
+        powers([count("adagrad", H, outside(eta), lr, **OUTSIDE) for H in matrices], printed)
+        for lr, eta in zip(rates, (0.3, 1.0), strict=True)
+    ]
     passed = (
         abs(fall - 2) < 0.05
         and tilt < 0.05
-        and all(abs(power - 2 * (n - 1)) < 0.1 for power in descent)
-        and all(abs(longest - (n - 1)) < 0.3 and median < longest for longest, median in adagrad)
+        and all(abs(power - 6) < 0.1 for power in descent)
+        and all(abs(longest - 3) < 0.3 and median < longest for longest, median in adagrad)
     )
     shown = "; ".join(
         f"AdaGrad's at η = {lr:g} like β^(−{longest:.2f}) and β^(−{median:.2f})"
@@ -148,7 +161,7 @@ def gap(matrices: np.ndarray) -> np.ndarray:
     "1 − ρ(I − αH_β) ≈ β^(2(n−1)); with AdaGrad's diagonal, which is in proportion to β^(i−1), ≈ β^(n−1); n = 4",
     "β^(2(n−1)) and β^(n−1)",
     texts=UNBALANCED,
-    ours="medians of 100 random H at β = 0.1: 0.998e-6 and 0.998e-3; exponents of AdaGrad's own rates",
+    ours=f"medians of {DRAWS} random H at β = 0.1: 0.997e-6 and 0.996e-3; exponents of AdaGrad's own rates",
 )
 def spectral_radii(beta=0.1, n=4, powers=(2, 1)) -> Finding:
     H = draws(n, beta)
@@ -157,13 +170,13 @@ def spectral_radii(beta=0.1, n=4, powers=(2, 1)) -> Finding:
     betas, own = np.array([0.1, 0.03, 0.01]), []
     for value in betas:
         matrices = draws(n, value)
-        run = Lockstep("adagrad", np.ones((DRAWS, n)), 1.0, eps_root=0.0)
+        run = Lockstep("adagrad", np.ones((DRAWS, n)), Printed("adagrad", 1.0, eps_root=0.0), lr=1.0, eps_root=0.0)
         run((matrices @ run.x[..., None])[..., 0])
         own.append(np.log(gap(run.step.rates(run.x, run.state)[..., None] * matrices)))
     exponent = float(np.median(np.polyfit(np.log(betas), np.array(own), 1)[0]))
     passed = (
-        abs(plain / 0.1 ** (powers[0] * 3) - 1) < 0.1
-        and abs(scaled / 0.1 ** (powers[1] * 3) - 1) < 0.1
+        abs(plain / (0.997 * 0.1 ** (3 * powers[0])) - 1) < 1e-3
+        and abs(scaled / (0.996 * 0.1 ** (3 * powers[1])) - 1) < 1e-3
         and abs(exponent - 3) < 0.15
     )
     text = f"{plain:.3e} and {scaled:.3e}; with AdaGrad's own rates in proportion to β^{exponent:.2f}"
@@ -176,30 +189,31 @@ def spectral_radii(beta=0.1, n=4, powers=(2, 1)) -> Finding:
     "β = 0.1, n = 4: AdaGrad needs about 1,000 times fewer iterations",
     "theoretically about 1,000 times, (1/β)^(n−1); no count",
     texts=UNBALANCED,
-    ours="100 random H, none chosen, under the lecture's formula, ε = 1e-7 inside the root: there the steps go like "
-    "√ε, and AdaGrad takes ηΛ₁/√ε times fewer, with this β as with a smaller one; and with ε outside the root",
+    ours=f"{DRAWS} random H, none chosen, under the lecture's formula, ε = 1e-7 inside the root: there the steps go "
+    "like √ε, and AdaGrad takes ηΛ₁/√ε times fewer, with this β as with a smaller one; and with ε outside the root",
     note="ε, not β, sets the speed that the lecture's own formula has; see docs/errata.md",
 )
-def speed_up_tenth(beta=0.1) -> Finding:
+def speed_up_tenth(beta=0.1, rates=(0.1, 1.0)) -> Finding:
     matrices = draws(4, beta)
     descent, root = descent_counts(matrices), math.sqrt(1e-7)
-    low, high = (count("adagrad", matrices, lr, **INSIDE) for lr in (0.1, 1.0))
-    outside = [count("adagrad", matrices, lr, **OUTSIDE) for lr in (0.1, 1.0)]
+    pairs = list(zip(rates, (0.1, 1.0), strict=True))
+    low, high = (count("adagrad", matrices, inside(eta), lr, **INSIDE) for lr, eta in pairs)
+    beyond = [count("adagrad", matrices, outside(eta), lr, **OUTSIDE) for lr, eta in pairs]
     sizes = np.array([1e-6, 1e-8])
-    by_size = [count("adagrad", matrices, 1.0, eps_root=size) for size in sizes]
+    by_size = [count("adagrad", matrices, inside(1.0, size), 1.0, eps_root=size) for size in sizes]
     medians = [float(np.median(steps)) for steps in by_size]
     exponent = float(np.log(medians[0] / medians[1]) / np.log(sizes[0] / sizes[1]))
     # While ε outweighs the squares of the flattest coordinate, AdaGrad is gradient descent at the rate η/√ε there.
     expected = math.log(50) * root / np.linalg.eigvalsh(draws(4, 0.1))[:, 0]
     near = [float(np.median(steps * lr / expected)) for steps, lr in ((low, 0.1), (high, 1.0))]
-    fewer = [float(np.median(descent / steps)) for steps in (low, high, *outside)]
+    fewer = [float(np.median(descent / steps)) for steps in (low, high, *beyond)]
     passed = (
         all(abs(ratio - 1) < 0.05 for ratio in near) and abs(exponent - 0.5) < 0.02 and fewer[0] < 1000 < min(fewer[1:])
     )
     text = (
         f"medians (and ranges) of {DRAWS} draws: gradient descent {spread(descent)}; AdaGrad, ε inside, η = 0.1 "
         f"{spread(low)}, η = 1 {spread(high)}: {fewer[0]:,.0f} and {fewer[1]:,.0f} times fewer, steps ~ "
-        f"ε^{exponent:.2f}; ε outside {spread(outside[0])} and {spread(outside[1])}: {fewer[2]:,.0f} and "
+        f"ε^{exponent:.2f}; ε outside {spread(beyond[0])} and {spread(beyond[1])}: {fewer[2]:,.0f} and "
         f"{fewer[3]:,.0f} times fewer"
     )
     names = ("inside_0.1", "inside_1", "outside_0.1", "outside_1")
@@ -223,7 +237,10 @@ def speed_up_hundred(beta=0.9, n=100, seeds=5, rates=(0.1, 0.3, 1.0, 3.0)) -> Fi
     values = np.linalg.eigvalsh(matrices)
     theory = float(np.sqrt(values[:, -1] / values[:, 0]).mean())
     descent = descent_counts(matrices)
-    fewer = [descent / count("adagrad", matrices, lr, **OUTSIDE) for lr in rates]
+    fewer = [
+        descent / count("adagrad", matrices, outside(eta), lr, **OUTSIDE)
+        for lr, eta in zip(rates, (0.1, 0.3, 1.0, 3.0), strict=True)
+    ]
     medians = [float(np.median(ratios)) for ratios in fewer]
     power = growth(beta, np.array([40, 60, 80, 100]), seeds)
     passed = (
@@ -246,7 +263,8 @@ def growth(beta: float, sizes: np.ndarray, seeds: int) -> float:
     fewer = []
     for n in sizes:
         matrices = draws(n, beta, seeds)
-        fewer.append(np.median(descent_counts(matrices) / count("adagrad", matrices, 1.0, **OUTSIDE)))
+        steps = count("adagrad", matrices, outside(1.0), 1.0, **OUTSIDE)
+        fewer.append(np.median(descent_counts(matrices) / steps))
     return float(np.polyfit((sizes - 1) * math.log(1 / beta), np.log(fewer), 1)[0])
 
 
@@ -256,11 +274,12 @@ def growth(beta: float, sizes: np.ndarray, seeds: int) -> float:
     "AdaGrad is slow even where H is perfectly balanced, since its rate falls",
     "slow convergence",
     texts=UNBALANCED,
-    ours="100 random H near the identity: AdaGrad at η = 0.1 takes over 20 times as many steps as gradient descent",
+    ours=f"{DRAWS} random H near the identity: AdaGrad at η = 0.1 takes over 20 times as many steps as gradient "
+    "descent",
 )
 def limit_balanced(lr=0.1) -> Finding:
     matrices = draws(4, 1.0)
-    descent, steps = descent_counts(matrices), count("adagrad", matrices, lr, **INSIDE)
+    descent, steps = descent_counts(matrices), count("adagrad", matrices, inside(0.1), lr, **INSIDE)
     more = steps / descent
     text = (
         f"gradient descent {spread(descent)} steps, AdaGrad {spread(steps)}: {more.min():.0f} to {more.max():.0f} times"
@@ -274,15 +293,15 @@ def limit_balanced(lr=0.1) -> Finding:
     "AdaGrad does not accelerate every problem: β = 0.3, n = 4, the same H_β turned at random",
     "no acceleration on all problems",
     texts=UNBALANCED,
-    ours="at η = 1, median of 100 draws: more than 1,000 times fewer steps with the axes of H_β, less than 10 turned",
+    ours=f"at η = 1, median of {DRAWS} draws: about 5,200 times fewer steps with the axes of H_β, less than 10 turned",
 )
-def limit_turned(turn=True) -> Finding:
-    aligned = draws(4, 0.3)
+def limit_turned(beta=0.3, lr=1.0, turn=True) -> Finding:
+    aligned = draws(4, beta)
     bases = [np.linalg.qr(np.random.default_rng([seed, 1]).standard_normal((4, 4)))[0] for seed in range(DRAWS)]
     V = np.array(bases if turn else [np.eye(4)] * DRAWS)
     fewer = []
     for matrices in (aligned, V @ aligned @ V.transpose(0, 2, 1)):
-        steps = count("adagrad", matrices, 1.0, **OUTSIDE)
+        steps = count("adagrad", matrices, outside(1.0), lr, **OUTSIDE)
         fewer.append(float(np.median(descent_counts(matrices) / steps)))
     text = f"{fewer[0]:,.0f} times fewer; turned {fewer[1]:.1f} times"
-    return Finding(text, fewer[0] > 1000 and fewer[1] < 10, {"aligned": fewer[0], "turned": fewer[1]})
+    return Finding(text, abs(fewer[0] / 5200 - 1) < 0.02 and fewer[1] < 10, {"aligned": fewer[0], "turned": fewer[1]})
