@@ -66,6 +66,7 @@ format: $(DEV)
 figures: $(DEV)
 	$(BIN)/python docs/figures/architecture.py
 	$(BIN)/python tools/doc_blocks.py $(ARGS)
+	$(BIN)/python tools/reproduced_page.py
 
 bench: $(DEV)
 	$(BIN)/python -m benchmarks $(ARGS)

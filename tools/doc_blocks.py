@@ -9,6 +9,7 @@ blocks that draw: the caption of its figure is the command.
 
 import contextlib
 import io
+import os
 import re
 import shlex
 import shutil
@@ -129,6 +130,8 @@ def store(drawn: Path, figure: Path) -> None:
 
 
 def main() -> None:
+    # Before torch is loaded: on networks this small its threads mostly wait for one another, eight times as long.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     words = sys.argv[1:]
     for section in [section for page in pages() for section in sections(page)]:
         if not section.python or not section.figures or not all(word in str(section) for word in words):

@@ -1,22 +1,15 @@
-"""docs/reproduced.md names every row that there is and no other, and the texts as the rows do."""
+"""docs/reproduced.md has every row as `surefoot reproduce` prints it, and the errata name rows that exist."""
 
 import re
-from pathlib import Path
+
+import pytest
+from support.documentation import doc_blocks, tool
 
 from surefoot.lab.published import ROWS
 from surefoot.lab.published.rows import TEXTS
 
-DOCS = Path(__file__).parents[2] / "docs"
-TABLES = [
-    [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
-    for line in (DOCS / "reproduced.md").read_text(encoding="utf-8").splitlines()
-    if line.startswith("|")
-]
-STATED = [
-    (statement, texts, re.findall(r"`([^`]+)`", rows))
-    for statement, texts, rows in (cells for cells in TABLES if len(cells) == 3)
-    if rows.startswith("`")
-]
+reproduced_page = tool("reproduced_page")
+PAGE = doc_blocks.DOCS / "reproduced.md"
 SECTIONS = {
     "D2L": (
         "Sparse Features and Learning Rates",
@@ -32,21 +25,25 @@ SECTIONS = {
 """Of the texts that are public."""
 
 
-def test_the_tables_name_every_row_once():
-    named = [id for *_, ids in STATED for id in ids]
-    assert sorted(named) == sorted(ROWS)
+def test_the_tables_are_current():
+    text = PAGE.read_text(encoding="utf-8")
+    assert reproduced_page.page(text) == text, "run python tools/reproduced_page.py"
 
 
-def test_the_texts_of_a_statement_are_those_of_its_rows():
-    for _, texts, ids in STATED:
-        found = {text for id in ids for text in ROWS[id].texts}
-        named = {text.strip() for text in texts.split(",") if text.strip()}
-        assert found == (set(TEXTS) if texts == "all" else named), ids
+def test_the_tables_have_every_row_and_every_text():
+    text = PAGE.read_text(encoding="utf-8")
+    assert sorted(re.findall(r"^\| `([^`]+)` \|", text, re.MULTILINE)) == sorted(ROWS)
+    for name, words in TEXTS.items():
+        assert f"| {name} | {words} |\n" in text
 
 
-def test_what_no_text_prints_says_so():
-    for statement, _, ids in STATED:
-        assert ("in no text)" in statement) == (not any(ROWS[id].texts for id in ids)), statement
+def test_every_section_of_rows_has_a_table():
+    assert set(reproduced_page.TITLES) == {row.section for row in ROWS.values()}
+
+
+def test_a_page_without_its_heading_is_rejected():
+    with pytest.raises(ValueError, match="no line '## Texts'; expected one, under which the tables are written"):
+        reproduced_page.page("# What the texts state\n")
 
 
 def test_rows_name_sections_that_the_chapter_has():
@@ -57,7 +54,7 @@ def test_rows_name_sections_that_the_chapter_has():
 
 
 def test_every_erratum_names_its_rows():
-    page = (DOCS / "errata.md").read_text(encoding="utf-8")
+    page = (doc_blocks.DOCS / "errata.md").read_text(encoding="utf-8")
     for entry in page.split("\n## ")[1:]:
         title, *lines = entry.splitlines()
         rows = [line for line in lines if re.match(r"Rows? `", line)]
@@ -65,11 +62,7 @@ def test_every_erratum_names_its_rows():
         assert set(re.findall(r"`([^`]+)`", rows[0])) <= set(ROWS), title
 
 
-def test_the_legend_has_every_text():
-    assert {name for name, *_ in (cells for cells in TABLES if len(cells) == 2)} >= set(TEXTS)
-
-
 def test_rows_name_the_errata_that_name_them():
-    page = (DOCS / "errata.md").read_text(encoding="utf-8")
+    page = (doc_blocks.DOCS / "errata.md").read_text(encoding="utf-8")
     named = set(re.findall(r"`([^`]+)`", " ".join(re.findall(r"^Rows? .*$", page, re.MULTILINE))))
     assert named == {id for id, row in ROWS.items() if "errata.md" in row.note}
