@@ -54,7 +54,7 @@ def a_training():
     made = data(sparse=True)
     lines = [
         f"{int(y)} {' '.join(f'{k}:{x:.3f}' for k, x in enumerate(row) if x)}"
-        for row, y in zip(made.X.toarray(), made.y, strict=True)
+        for row, y in zip(csr_array(made.X).toarray(), made.y, strict=True)
     ]
     Path("made.svm").write_text("\n".join(lines) + "\n")
     assert run(["train", "made.svm", "--test", "made.svm", "--model", "m", "--report", "report.html", "-q"]) == 0

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from surefoot.engines import order
-from surefoot.lab.figures import REFERENCE, look, new_figure
+from surefoot.lab.figures import REFERENCE, look, new_figure, plain_logarithms
 from surefoot.lab.published import airfoil, eager, loops
 from surefoot.lab.published.pictures import Picture, picture, series
 from surefoot.lab.published.reading import Panel, Points, Sheet, columns, level
@@ -183,8 +183,7 @@ def against_time() -> Picture:
     titles = {"eager": "The texts' loop: eager PyTorch", "compiled": "This library's compiled loop"}
     for panel, title in zip((left, right), titles.values(), strict=True):
         panel.set(title=title, xlabel="time (ms)", xscale="log", yscale="log", ylim=(2e-4, 0.6))
-        panel.yaxis.set_major_formatter("{x:g}")
-        panel.xaxis.set_major_formatter("{x:g}")
+        plain_logarithms(panel)
         panel.grid(True)
     left.set_ylabel(ABOVE)
     A = design()
