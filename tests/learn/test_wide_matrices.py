@@ -14,6 +14,12 @@ FEATURES = 1 << 15
 ROWS = 400
 
 
+@pytest.fixture(autouse=True)
+def few(monkeypatch):
+    """Matrices of a test are wide, too."""
+    monkeypatch.setattr(arrays, "WIDE", 1 << 14)
+
+
 def matrix(seed: int, shift: float = 0.0):
     """Some columns that every row has, shifted from 0, and two of many others."""
     rng = np.random.default_rng(seed)

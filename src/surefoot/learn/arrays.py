@@ -17,8 +17,8 @@ ROWS = 1 << 15
 """Rows of a block, at most."""
 NUMBERS = 1 << 22
 """Numbers of a dense block, at most, unless a mini-batch has more."""
-WIDE = 1 << 14
-"""Features from which on a table may have rows for those alone that occur, if the data have fewer numbers."""
+WIDE = 1 << 20
+"""Columns up to which each has a row in the table in any case: about 100 MB at most, of which a part is touched."""
 
 
 @dataclass(frozen=True, eq=False)
