@@ -387,3 +387,24 @@ def test_engines_agree():
     for learner in learners:
         for name, array in whole.state()[0].items():
             assert_identical(learner.state()[0][name], array, name)
+
+
+@pytest.mark.parametrize("lr", ["auto", 0.1])
+def test_names_that_come_one_by_one(lr):
+    """The table grows under calls that are laid out, sometimes to other memory: the bits are those of all at once."""
+    rng = np.random.default_rng(0)
+    rows = [{f"w{j}": float(rng.normal()) for j in rng.integers(0, 3 + k, 4)} for k in range(120)]
+    found = LinearClassifier(lr=lr)
+    for k, row in enumerate(rows):
+        found.learn_one(row, k % 2 == 0)
+    whole = Learner(found._learner.settings, missing=True)
+    whole.learn(examples_of(rows, found.vocabulary_))
+    arrays = found._learner.state()[0] | {"bank.last": whole.bank.last}  # where rows began to wait, which none do
+    assert [name for name, array in whole.state()[0].items() if arrays[name].tobytes() != array.tobytes()] == []
+
+
+def examples_of(rows: list[dict], columns: dict) -> Examples:
+    entries = [sorted((columns[name], value) for name, value in row.items()) for row in rows]
+    ids, values = (np.array([entry[k] for own in entries for entry in own]) for k in (0, 1))
+    targets = np.array([float(k % 2 == 0) for k in range(len(rows))])
+    return Examples(np.append(0, np.cumsum([*map(len, entries)])), ids, values, targets, np.ones(len(rows)))

@@ -205,6 +205,17 @@ class FeatureTable:
         return self.cells.view(np.float64)
 
     @property
+    def block(self) -> np.ndarray:
+        """The memory of the rows and of those to come: another one where rows move as others are added."""
+        return self._memory.block
+
+    @property
+    def room(self) -> np.ndarray:
+        """The rows and those to come, as `cells`; the latter may have anything in them."""
+        width = self.row.width
+        return self.block[: len(self.block) // width * width].reshape(-1, width)
+
+    @property
     def bytes_per_feature(self) -> int:
         return self.row.width * self.dtype.itemsize
 

@@ -56,6 +56,11 @@ class Growing:
         """A view of the numbers, (size,). Those of before `resize` stay valid, but may be of other memory."""
         return self._block[: self.size]
 
+    @property
+    def block(self) -> np.ndarray:
+        """All that there is room for: another one where the numbers move."""
+        return self._block
+
     def resize(self, size: int) -> None:
         """Makes it this long."""
         if size > len(self._block):

@@ -70,7 +70,8 @@ def learn_one(
         except BaseException:
             undo()
             raise
-        guard.stepper = Stepper.of(learner)
+        if stepper is None or not stepper.fits(learner):
+            guard.stepper = Stepper.of(learner)
 
 
 def step(learner: Learner, ids: np.ndarray, rows: np.ndarray, values: np.ndarray, target: float, weight: float) -> None:
@@ -105,7 +106,7 @@ class Stepper:
         bank, given = learner.bank, single.given
         self._space, self._single, self._given = bank.workspace, single, given
         self._zeros, self._memory = learner.zeros, learner.mixture.memory
-        self._ids, self._find = given.rows, None
+        self._ids, self._find, self._features = given.rows, None, bank.features
         if not learner.are_rows:
             self._ids = np.empty_like(given.rows)
             self._find = bank.row_map.finder(given.indptr, self._ids, given.rows)
@@ -114,7 +115,7 @@ class Stepper:
         self._enter = ENTERED.bound(*self._buffer.arguments, self._zeros.ids, *sorted_row)
         now = bank.table.shared, bank.table.seen, self._memory
         notes = np.empty((single.entries, bank.table.row.width), bank.dtype), *(array.copy() for array in now)
-        rows = given.indptr, given.rows, bank.table.cells
+        rows = given.indptr, given.rows, bank.table.room
         self._note, self._put_back = (MOVED.bound(*rows, *now, *notes, back) for back in (False, True))
         self._predicted = np.empty((bank.outputs, bank.rates))
         self._hand_over = handed.bound(single.predictions, self._predicted, INSTEAD)
@@ -134,6 +135,7 @@ class Stepper:
             space is self._space
             and space.single is self._single
             and self._single.fits(learner.bank, 0)
+            and (self._find is None or self._features == learner.bank.features)
             and learner.zeros is self._zeros
             and learner.mixture.memory is self._memory
         )

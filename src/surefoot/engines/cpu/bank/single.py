@@ -11,7 +11,7 @@ from surefoot.engines.examples import Examples
 
 if TYPE_CHECKING:
     from surefoot.engines.bank import ModelBank
-    from surefoot.engines.cpu.bank.arguments import Rows
+    from surefoot.engines.cpu.bank.arguments import Cells, Rows
 
 FEWEST = 64
 """Entries that there is room for, at least."""
@@ -20,7 +20,7 @@ FEWEST = 64
 class Single:
     """The call of a driver for a bank, with room for an example.
 
-    It holds until the bank learns in another way, or its memory moves.
+    It holds until the bank learns in another way, or its memory moves: rows are added without, as a rule.
 
     Args:
         bank: whose steps are the same each time.
@@ -36,14 +36,20 @@ class Single:
     def __init__(self, bank: ModelBank, entries: int, totals: np.ndarray, call: Callable):
         self.entries, self.totals = max(entries, FEWEST), totals.copy()
         self.predictions = np.empty((1, bank.lanes), bank.dtype)
-        room = Examples.one(np.zeros(self.entries, np.int64), np.zeros(self.entries), 0.0, 1.0)
-        kernel, arguments = call(bank, room, room.indices, np.array([0, 1]), self.totals, self.predictions)
+        given = Examples.one(np.zeros(self.entries, np.int64), np.zeros(self.entries), 0.0, 1.0)
+        kernel, arguments = call(bank, given, given.indices, np.array([0, 1]), self.totals, self.predictions)
         self.given: Rows = arguments[0]
-        self._call = kernel.bound(*arguments)
-        self._expects = bank.t, bank.settled, bank.features
+        self._block, self._features = bank.table.block, bank.features
+        self._grows = not (bank.waits or bank.averages)
+        room = bank.table.room
+        table: Cells = arguments[3]
+        table = table._replace(cells=room, sums=room.view(np.float64))
+        self._call = kernel.bound(*arguments[:3], table, *arguments[4:])
+        self._expects = bank.t, bank.settled
 
     def fits(self, bank: ModelBank, entries: int) -> bool:
-        return entries <= self.entries and self._expects == (bank.t, bank.settled, bank.features)
+        has_rows = bank.table.block is self._block and (self._grows or bank.features == self._features)
+        return has_rows and entries <= self.entries and self._expects == (bank.t, bank.settled)
 
     def learn(self, rows: np.ndarray, values: np.ndarray, target: float, weight: float, totals: np.ndarray) -> int:
         """Learns; returns how many numbers were skipped."""
@@ -57,6 +63,6 @@ class Single:
 
     def run(self) -> int:
         """The same for what `given` has."""
-        t, settled, features = self._expects
-        self._expects = t + 1, settled, features
+        t, settled = self._expects
+        self._expects = t + 1, settled
         return self._call()
