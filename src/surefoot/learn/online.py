@@ -59,7 +59,7 @@ def learn_one(
         given = learner, ids, values, target, weight, features, zeros
         if stepper is not None and stepper.fits(learner) and stepper.learn(*given):
             return
-        ids, values = entries_of(ids, values, features, zeros)
+        ids, values, before = *entries_of(ids, values, features, zeros), learner.bank.features
         needed = int(ids[-1]) + 1 if len(ids) else 0
         ids, values = learner.zeros.row(ids, values)
         rows = learner.bank.rows_of(ids)
@@ -70,7 +70,7 @@ def learn_one(
         except BaseException:
             undo()
             raise
-        if stepper is None or not stepper.fits(learner):
+        if learner.bank.features == before and (stepper is None or not stepper.fits(learner)):
             guard.stepper = Stepper.of(learner)
 
 
@@ -270,6 +270,9 @@ def scored(learner: Learner, ids: Any, values: Any, features: int, zeros: bool) 
     """What has just scored an example; None where it has to be sorted first, or cannot be used."""
     scorer: scoring.Scorer | None = learner.guard.scorer
     if scorer is None or not scorer.fits(learner):
+        before, learner.guard.features = learner.guard.features, learner.bank.features
+        if before != learner.bank.features:  # where every example has features that are new, this takes less time
+            return None
         learner.guard.scorer = scorer = scoring.Scorer(learner) if scoring.reads(learner) else None
     return scorer if scorer and scorer.score(ids, values, features, zeros) else None
 
