@@ -28,10 +28,6 @@ class Statistics:
     mean: np.ndarray
     deviations: np.ndarray
 
-    def at(self, places: np.ndarray) -> Statistics:
-        """Those of some of the features."""
-        return Statistics(self.count[places], self.mean[places], self.deviations[places])
-
 
 NOISE = 1e-13
 """Values whose standard deviation is at most this part of their mean do not differ but by rounding."""
@@ -92,50 +88,3 @@ def with_zeros(rows: float, count: np.ndarray, mean: np.ndarray, deviations: np.
     """Statistics as if every row without a value had had a 0, after this many rows."""
     share = count / rows
     return Statistics(np.full(len(count), rows), mean * share, deviations + mean * mean * count * (1.0 - share))
-
-
-@np.errstate(under="ignore")
-def since(now: Statistics, before: Statistics) -> Statistics:
-    """Statistics of the values after those of `before`: `joined`, both are those of all values, `now`.
-
-    >>> all_of, first = Statistics(*np.array([[3.0], [2.0], [2.0]])), Statistics(*np.array([[1.0], [1.0], [0.0]]))
-    >>> found = since(all_of, first)
-    >>> found.count.item(), found.mean.item(), found.deviations.item()
-    (2.0, 2.5, 0.5)
-    """
-    count = now.count - before.count
-    part = np.divide(before.count, count, out=np.zeros(len(count)), where=count > 0)
-    mean = now.mean + part * (now.mean - before.mean)
-    way = mean - before.mean
-    between = way * way * before.count * np.divide(count, now.count, out=np.zeros(len(count)), where=now.count > 0)
-    return Statistics(count, mean, np.maximum(now.deviations - before.deviations - between, 0.0))
-
-
-@np.errstate(under="ignore")
-def again(seen: float, now: Statistics, before: Statistics, fall: float) -> Statistics:
-    """Statistics that begin again with the values after those of `before`, of features whose values vary less since.
-
-    Args:
-        seen: see `centred`.
-        now: the statistics of all values.
-        before: those of the first ones; no values of features that are not to begin again.
-        fall: how many times the root mean square must be smaller.
-
-    Returns:
-        `now`, but of these features as if all values had been like those after `before`.
-    """
-    latest = since(now, before)
-    is_centred = centred(seen, now.count, now.mean, now.deviations)
-    of_all, of_latest = (
-        np.where(is_centred, own.deviations, own.deviations + own.count * own.mean * own.mean) for own in (now, latest)
-    )
-    # Below, squares are lost in rounding, or there are none.
-    least = (now.deviations + now.count * now.mean * now.mean) * NOISE
-    fell = (before.count > 0) & (latest.count >= FEWEST) & (of_latest > least)
-    fell &= of_latest * (fall * fall) * now.count < of_all * latest.count
-    weight = np.divide(now.count, latest.count, out=np.ones(len(fell)), where=fell)
-    return Statistics(
-        now.count,
-        np.where(fell, latest.mean, now.mean),
-        np.where(fell, latest.deviations * weight, now.deviations),
-    )

@@ -19,7 +19,6 @@ from surefoot.engines.step import Step
 from surefoot.learn.guard import Guard
 from surefoot.learn.mixture import Mixture, sum_of
 from surefoot.learn.rates import WIDTHS, Rate, chosen
-from surefoot.learn.recent import Recent, until_look
 from surefoot.learn.settings import Settings
 from surefoot.learn.zeros import Zeros
 
@@ -88,7 +87,7 @@ class Learner:
         self.settings, self._row_map, self.missing = settings, row_map, missing
         self.rates = tuple(settings.rates())
         self.center, self.spread, self.heaviness, self._begun = 0.0, 1.0, 1.0, False
-        self.features, self.zeros, self.recent = features, Zeros(), Recent()
+        self.features, self.zeros = features, Zeros()
         self.bank = self._bank(features if row_map is None else 0)
         if initial:
             self._start(initial)
@@ -220,7 +219,7 @@ class Learner:
         found, first, size = [], 0, self.settings.batch_size
         while first < len(examples):
             # Whole mini-batches, so that only the last of all examples may be smaller.
-            rows = min(ROWS, until_doubled(self.examples), until_look(self.examples))
+            rows = min(ROWS, until_doubled(self.examples))
             last = min(first + size * math.ceil(rows / size), len(examples))
             part = self.zeros.written(examples.part(first, last))
             found.append(self._take(part, self.bank.learn(part)))
@@ -304,11 +303,7 @@ class Learner:
         if self.examples - before >= until_doubled(before):
             self._note()
             if self.bank.centers and not self.missing:
-                zeros = self.zeros.after(self.bank, latest)
-                if zeros is not self.zeros:  # statistics from before are not of the same values
-                    self.zeros, self.recent = zeros, Recent()
-        if self.settings.normalize and self.examples - before >= until_look(before):
-            self.recent = self.recent.after(self.bank, self.examples, latest)
+                self.zeros = self.zeros.after(self.bank, latest)
 
     def _add_least(self, targets: np.ndarray, weights: np.ndarray) -> None:
         """Adds up the least losses of the targets, where the metric leaves these out."""
@@ -410,14 +405,13 @@ class Learner:
         """
         bank, of_bank = self.bank.state()
         mixture, of_mixture = self.mixture.state()
-        parts = {"bank": bank, "mixture": mixture, "zeros": {"ids": self.zeros.ids}, "recent": self.recent.state()}
+        parts = {"bank": bank, "mixture": mixture, "zeros": {"ids": self.zeros.ids}}
         arrays = {f"{part}.{name}": array for part, own in parts.items() for name, array in own.items()}
         numbers, first = {name: getattr(self, name) for name in NUMBERS}, self.settings.rates()
         numbers |= {"bank": of_bank, "mixture": of_mixture, "rates": [first.index(rate) for rate in self.rates]}
         return arrays, numbers | {"history": self.history, "since": self._since} | {
             "missing": int(self.missing),
             "zeros": len(self.zeros.ids),
-            "recent": len(self.recent.ids),
         }
 
     @classmethod
@@ -469,7 +463,6 @@ class Learner:
         if learner.heaviness <= 0:
             raise ValueError(f"heaviness: found {learner.heaviness}, expected more than 0")
         learner.zeros = Zeros(restoring.ids(arrays, "zeros.ids", restoring.whole(numbers, "zeros"), learner.features))
-        learner.recent = Recent.from_state(arrays, restoring.whole(numbers, "recent"), learner.features)
         learner.mixture.restore(*own("mixture"), rates=len(learner.rates))
         if learner._row_map is None and learner.features > learner.bank.features:
             raise ValueError(f"features: found {learner.features}, expected at most {learner.bank.features}")
