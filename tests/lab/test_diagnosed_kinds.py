@@ -462,6 +462,42 @@ def test_a_model_that_is_none_is_named(call):
         call(optimizer, 5)
 
 
+@pytest.mark.parametrize("problem", PROBLEMS)
+@pytest.mark.parametrize(
+    "kind, lr",
+    [(torch.optim.Adam, 1.0), (torch.optim.Adam, 3.0), (torch.optim.Adagrad, 3.0), (torch.optim.RMSprop, 1.0)],
+)
+def test_losses_do_not_excuse_weights_that_have_blown_up(kind, lr, problem):
+    """Nor do they make another rate look better than the loss itself says."""
+    run = start(problem, kind, lr=lr)
+    losses = run.train(150)
+    by_weights, by_both = (surefoot.diagnose(run.optimizer, run.model, own).verdict for own in (None, losses))
+    if by_weights.symptom == "diverges" and np.median(losses[-15:]) > 0.1 * losses[0]:
+        assert (by_both.symptom, by_both.cause) == ("diverges", "rate")
+
+
+@pytest.mark.parametrize("as_given", [np.array, torch.tensor, tuple])
+def test_losses_may_be_in_an_array(as_given):
+    run = start("waves", torch.optim.Adam, lr=3e-6)
+    losses = run.train(150)
+    verdicts = [surefoot.diagnose(run.optimizer, run.model, own).verdict for own in (losses, as_given(losses))]
+    assert str(verdicts[0]) == str(verdicts[1])
+    assert "the losses stand" in verdicts[1].what
+
+
+@pytest.mark.parametrize("library", [torch.optim, optim])
+@pytest.mark.parametrize("shape", [(0,), (0, 3), (3, 0)])
+def test_parameters_without_coordinates_are_left_out(shape, library):
+    model, empty = nn.Linear(5, 1), nn.Parameter(torch.empty(shape))
+    optimizer = library.Adagrad([*model.parameters(), empty], lr=0.1)
+    with surefoot.Monitor(optimizer, every=10) as monitor:
+        for k in range(20):
+            optimizer.zero_grad()
+            (waves(model, k) + empty.sum()).backward()
+            optimizer.step()
+    assert [finding.name for finding in monitor.latest] == [f"parameter {k} of group 0" for k in range(2)]
+
+
 @pytest.mark.parametrize("losses", [3.0, ["a"], [None]])
 def test_losses_that_are_none_are_named(losses):
     with pytest.raises(TypeError, match="losses must be the loss of each step"):

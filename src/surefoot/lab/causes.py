@@ -166,8 +166,8 @@ class Judge:
             slower = min(TARGET_OF_FAST / self.pace, self.new_start(fast[0].group))
             remedy = self.remedies.rate(guilty, slower) if alone else self.start_again(guilty)
             return Verdict("diverges", "rate", named(guilty), f"{listed(named(guilty))}: {what}.", remedy)
-        # Where losses are known, and fell, weights may be as large as they are.
-        return None if self.losses.fell else self.blew_up(alone)
+        # Where losses are known, and fell far, weights may be as large as they are.
+        return None if self.losses.fell_far else self.blew_up(alone)
 
     def blew_up(self, alone: bool) -> Verdict | None:
         """Where steps have made weights so large that further steps are short compared with them."""
@@ -230,7 +230,7 @@ class Judge:
     def loses(self) -> Verdict | None:
         """Where the losses of the run are known: whether they rose, or stand although steps are long."""
         bounces = self.losses.stands and self.pace > BOUNCES and not self.has_converged()
-        if not self.weights or not (self.losses.rose or bounces):
+        if not self.weights or not (self.losses.rose or bounces) or (bounces and gaps.dead_layers(self.cases)):
             return None
         guilty = self.guilty([weights.case for weights in self.weights])
         went = f"the losses {'stand' if bounces else 'rose'}, from {self.losses.first:.3g} to {self.losses.last:.3g}"

@@ -14,6 +14,7 @@ from surefoot.lab.adopting import Adopted
 from surefoot.lab.motion import Motion, View, has_gradient, norm_of, statistics_of_groups
 from surefoot.lab.rates_figure import Rows
 from surefoot.lab.visits import VISITS
+from surefoot.optim.memory import local
 
 QUANTILES = {"min": 0.0, "p10": 0.1, "median": 0.5, "p90": 0.9, "max": 1.0}
 
@@ -105,12 +106,14 @@ class Case(NamedTuple):
 
 
 def cases(adopted: Adopted, model: torch.nn.Module | None) -> Iterator[Case]:
-    """The parameters that have a state or a gradient, in their order."""
+    """The parameters that have coordinates, and a state or a gradient, in their order."""
     seen, owners = adopted.seen, owners_of(model)
     memories, first_lr = list(seen.memories()), first_lr_of(adopted.optimizer)
     counted, given = VISITS.get(adopted.optimizer, {}), statistics_of_groups(memories)
     groups = {id(parameter): k for k, group in enumerate(seen.param_groups) for parameter in group["params"]}
     for parameter, known, step in memories:
+        if local(parameter).numel() == 0:
+            continue
         view = View(parameter, known, step, given.get(id(parameter), {}))
         counts = adopted.seen is adopted.optimizer or "step" in known.tensors
         name, module = owners.get(id(parameter), (known.name, None))

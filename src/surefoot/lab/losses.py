@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import reprlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -14,6 +15,9 @@ LEAST_LOSSES, TO_STAND = 20, 50
 ROSE, FELL = 1.0, 0.05
 """The share of the first losses by which the last ones lie above, or below, for a run that rose, or fell; one that
 stands does not differ by more than the second, or by up to twice as much, if that is their noise."""
+
+FAR = 0.1
+"""The share of the first losses below which the last ones lie for a run whose weights may be large."""
 
 ERRORS = 3.0
 """Standard errors of the two means that a difference must exceed, to be one."""
@@ -46,10 +50,10 @@ class Losses:
             TypeError: for what is not a sequence of numbers.
         """
         try:
-            values = np.array([float(loss) for loss in losses or ()])
+            values = np.array([float(loss) for loss in (() if losses is None else losses)])
         except (TypeError, ValueError):
             raise TypeError(
-                f"losses must be the loss of each step, numbers in the order of the steps, got {losses!r}"
+                f"losses must be the loss of each step, numbers in the order of the steps, got {reprlib.repr(losses)}"
             ) from None
         if len(values) < LEAST_LOSSES:
             return cls()
@@ -75,6 +79,11 @@ class Losses:
         """Whether a run is better than at its start."""
         by_first = self.first - self.last > max(FELL * abs(self.first), ERRORS * self.error)
         return self.count > 0 and by_first and self.start - self.last > FELL * abs(self.start)
+
+    @property
+    def fell_far(self) -> bool:
+        """Whether a run is so much better than at its start that its steps cannot have been far too long."""
+        return self.fell and self.last < FAR * min(self.first, self.start)
 
     @property
     def stands(self) -> bool:

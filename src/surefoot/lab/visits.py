@@ -33,7 +33,7 @@ def count_visits(optimizer: Any) -> Any:
     def count(optimizer, args, kwargs) -> None:
         for group in optimizer.param_groups:
             for parameter in group["params"]:
-                if parameter.grad is not None:
+                if parameter.grad is not None and parameter.numel() > 0:
                     rows = local(parameter).shape[0] if parameter.ndim else 1
                     visits = counts.setdefault(parameter, np.zeros(rows, np.int64))
                     visits[visited_rows(own_gradient(parameter))] += 1
