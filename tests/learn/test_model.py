@@ -30,8 +30,7 @@ def model(features: int = 30, outputs: int = 1, share: float = 1.0, seed: int = 
     occurred = np.flatnonzero(rng.random(features) < 0.8)
     stats = FeatureStats(
         occurred,
-        rng.integers(1, 9, len(occurred)).astype(np.float64),
-        *rng.random((2, len(occurred))),
+        rng.integers(1, 9, len(occurred), np.int32),
         rng.random((len(occurred), outputs)).astype(np.float32),
         rng.random(len(occurred)) < 0.3,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable, Generator
 from contextlib import closing, nullcontext
@@ -143,7 +144,7 @@ class Training:
         """Says that predictions were good because labels are like the latest ones, which no model can learn."""
         own = ""
         if self.first is not None:  # which a training that was resumed does not have
-            block = part_of(self.first, 0, min(len(self.first), FIRST))
+            block = first_of(self.first)
             found = Evaluation(model.targets.loss, model.targets.outputs, model.parameter)
             found.add(model.scores(block), model.targets.of(block.labels), block.weights.astype(np.float64))
             own = f"; that of the model on the first {len(block)} examples is {found.loss:.4g}"
@@ -227,7 +228,7 @@ class Training:
         assert self.first is not None
         learner = Learner(settings, row_map=HashedRows(), missing=self._missing)
         learner.begin(self.targets.of(self.first.labels), self.first.weights.astype(np.float64))
-        self.first = None
+        self.first = copy.deepcopy(first_of(self.first))  # no more of it is held
         return learner
 
     def _settings(self) -> Settings:
@@ -374,3 +375,8 @@ class Clock:
 def number_or_text(lr: Rate) -> float | str:
     """A learning rate as JSON holds it: a schedule by its written form or its name."""
     return str(schedules.name_of(lr)) if callable(lr) else lr
+
+
+def first_of(block: Block) -> Block:
+    """The first examples, by which models of files whose labels come in runs are judged."""
+    return part_of(block, 0, min(len(block), FIRST))

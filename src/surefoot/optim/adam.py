@@ -38,6 +38,7 @@ class Adam(WithArguments):
 
     Source: Kingma & Ba (2015), Adam: a method for stochastic optimization, ICLR; Reddi et al. (2018) for amsgrad.
 
+    >>> import torch
     >>> w = torch.nn.Parameter(torch.tensor([1.0]))
     >>> optimizer = Adam([w], lr=0.1)
     >>> (2 * w).sum().backward()
@@ -92,6 +93,7 @@ class AdamW(Adam):
 
     Source: Loshchilov & Hutter (2019), Decoupled weight decay regularization, ICLR.
 
+    >>> import torch
     >>> w = torch.nn.Parameter(torch.tensor([1.0]))
     >>> optimizer = AdamW([w], lr=0.1, weight_decay=0.5)
     >>> (2 * w).sum().backward()
@@ -156,6 +158,7 @@ class NAdam(WithArguments):
 
     Source: Dozat (2016), Incorporating Nesterov momentum into Adam, ICLR workshop.
 
+    >>> import torch
     >>> w = torch.nn.Parameter(torch.tensor([1.0]))
     >>> optimizer = NAdam([w], lr=0.1)
     >>> (2 * w).sum().backward()
@@ -219,6 +222,7 @@ class Yogi(WithArguments):
 
     Source: Zaheer et al. (2018), Adaptive methods for nonconvex optimization, NeurIPS.
 
+    >>> import torch
     >>> w = torch.nn.Parameter(torch.tensor([1.0]))
     >>> optimizer = Yogi([w], lr=0.1)
     >>> (2 * w).sum().backward()
