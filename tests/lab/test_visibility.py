@@ -120,12 +120,12 @@ FLAWED = {
     ids=lambda draw: draw.__name__,
 )
 def test_a_figure_of_the_laboratory_shows_what_it_draws(drawn, draw):
-    """Figures of published results go through the same function, `figures.flaws`, in their rows."""
+    """Figures of published results go through the same functions in their rows."""
     begun, _ = drawn
     draw()
     assert begun
     with figures.style():
-        assert [flaw for figure in begun for flaw in figures.flaws(figure)] == []
+        assert [flaw for figure in begun for flaw in (*figures.flaws(figure), *unseen(figure))] == []
 
 
 @pytest.mark.slow

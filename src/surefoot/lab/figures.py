@@ -14,7 +14,6 @@ from typing import IO, TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 
 from surefoot.atomic_write import atomic_write
-from surefoot.lab.visibility import unseen
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -211,7 +210,7 @@ def writing(target: Path, mode: Literal["w", "wb"] = "wb") -> Iterator[IO[Any]]:
 
 
 def flaws(figure: Figure) -> list[str]:
-    """What is wrong with a figure: texts that do not lie inside it or run into one another, and what cannot be seen.
+    """Texts of a figure that do not lie inside it, or run into one another.
 
     >>> figure, axes = curves("A title", "x", "y")
     >>> flaws(figure)
@@ -225,7 +224,7 @@ def flaws(figure: Figure) -> list[str]:
     found = [text for text, box in boxes if not _inside(box, figure.bbox)]
     for i, (text, box) in enumerate(boxes):
         found += [f"{text} | {other}" for other, near in boxes[:i] if _overlapping(box, near)]
-    return found + unseen(figure)
+    return found
 
 
 def _inside(box, frame) -> bool:

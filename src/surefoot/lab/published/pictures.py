@@ -2,8 +2,8 @@
 
 A figure is drawn from runs of the library. Its row reads it back, and passes if it shows what the texts' formulas,
 closed forms and loops say, and nothing else: curves, bands, references and notes by their names in the legend, on axes
-with these names and scales; and if `flaws` finds nothing that cannot be seen, and no text that is cut off or runs into
-another.
+with these names and scales; and if `unseen` finds nothing that cannot be seen, and `flaws` no text that is cut off or
+runs into another.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from surefoot.lab.published.formulas import FORMULAS, states_of, walk
 from surefoot.lab.published.reading import Panel, Points, Sheet, View, Within, columns, differences, read
 from surefoot.lab.published.rows import NOTEBOOK, ROWS, Finding, Row, Skipped, signed
 from surefoot.lab.tracing import Trace, trace
+from surefoot.lab.visibility import unseen
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -62,7 +63,7 @@ def measure(draw: Callable[[], Picture], name: str, folder: Path | None = None) 
         raise Skipped('figures need Matplotlib; run pip install "surefoot[lab]"') from None
     with style():
         figure, expected = draw()
-        found, shown = flaws(figure), read(figure)
+        found, shown = [*flaws(figure), *unseen(figure)], read(figure)
     wrong, largest = differences(shown, expected)
     count = sum(len(panel.shown) for panel in shown.panels)
     said = [*wrong[:SAID], *(f"flaw: {one}" for one in found[:1])]
