@@ -476,6 +476,25 @@ def test_losses_do_not_excuse_weights_that_have_blown_up(kind, lr, problem):
         assert (by_both.symptom, by_both.cause) == ("diverges", "rate")
 
 
+@pytest.mark.parametrize("seed", [10, 11])
+@pytest.mark.parametrize("lr", [0.002, 0.005, 0.01])
+def test_a_run_at_its_optimum_is_in_order_although_losses_stand(lr, seed):
+    """Where the noise is most of the loss, right parameters are small compared with their steps."""
+    g = generator(seed)
+    x = torch.randn(4000, 10, generator=g)
+    y = 0.2 * x[:, :1] + torch.randn(4000, 1, generator=g)
+    torch.manual_seed(seed)
+    model, losses = nn.Linear(10, 1), []
+    optimizer = torch.optim.SGD(model.parameters(), lr)
+    for _ in range(600):
+        some = torch.randint(0, len(x), (32,), generator=g)
+        optimizer.zero_grad()
+        losses.append((model(x[some]) - y[some]).square().mean())
+        losses[-1].backward()
+        optimizer.step()
+    assert surefoot.diagnose(optimizer, model, losses).verdict.symptom == "healthy"
+
+
 @pytest.mark.parametrize("as_given", [np.array, torch.tensor, tuple])
 def test_losses_may_be_in_an_array(as_given):
     run = start("waves", torch.optim.Adam, lr=3e-6)

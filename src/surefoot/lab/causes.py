@@ -85,6 +85,11 @@ class Judge:
         return self.update / self.parameter if self.parameter else 0.0
 
     @functools.cached_property
+    def reach(self) -> float:
+        """The length that parameters with a gradient have where they are made."""
+        return math.hypot(*(motion.reach for _, motion in self.moving))
+
+    @functools.cached_property
     def decays(self) -> list[shrinking.Decay]:
         return [shrinking.Decay.of(case) for case in self.cases]
 
@@ -157,7 +162,7 @@ class Judge:
     def diverges(self) -> Verdict | None:
         alone = len(self.weights) == 1
         fast = [case for case, motion in self.moving if is_fast(case, motion)]
-        if fast and self.update > FASTEST * math.hypot(*(motion.reach for _, motion in self.moving)):
+        if fast and self.update > FASTEST * self.reach:
             what = f"a step is {self.pace:.2g} times as long as the parameters"
             if (verdict := self.by_storage("diverges", fast, what)) is not None:
                 return verdict
@@ -229,7 +234,9 @@ class Judge:
 
     def loses(self) -> Verdict | None:
         """Where the losses of the run are known: whether they rose, or stand although steps are long."""
-        bounces = self.losses.stands and self.pace > BOUNCES and not self.has_converged()
+        # Parameters near 0, which are there for good, may be small compared with their steps.
+        is_long = min(self.pace, self.update / self.reach if self.reach else 0.0) > BOUNCES
+        bounces = self.losses.stands and is_long and not self.has_converged()
         if not self.weights or not (self.losses.rose or bounces) or (bounces and gaps.dead_layers(self.cases)):
             return None
         guilty = self.guilty([weights.case for weights in self.weights])

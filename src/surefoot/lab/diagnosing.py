@@ -219,7 +219,8 @@ def diagnose(optimizer: Any, model: torch.nn.Module | None = None, losses: Itera
       it has brought all matrices of a network below 0.5/√inputs, at 1 % a step, or below 0.01/√inputs. The cause is the
       rate, if a first step exceeds 1/√inputs and decay times 1/√inputs is below 0.05; else the decay;
     - diverges, by `losses`: the last ones are more than twice the first ones, or differ by less than 5 % after 50 steps
-      and more, and a step moves the parameters by more than 3 %. Where losses fell to a tenth, weights may be large;
+      and more, and a step exceeds 3 % of the parameters, and of 1/√inputs. Where losses fell to a tenth, weights may
+      be large;
     - stands still: ‖update‖/‖parameter‖ is below 1e-5, the lower end of the band, and as many steps again would not
       move the parameter by 1 %. (If `losses` differ by less than 5 %: below 0.3/steps and 1e-3, and 30 %). This holds
       for half of the coordinates with a gradient, or for a parameter that is 1,000 times slower than the run; or more

@@ -50,8 +50,9 @@ class Losses:
             TypeError: for what is not a sequence of numbers.
         """
         try:
-            values = np.array([float(loss) for loss in (() if losses is None else losses)])
-        except (TypeError, ValueError):
+            given = () if losses is None else losses
+            values = np.array([float(loss.detach() if hasattr(loss, "detach") else loss) for loss in given])
+        except (RuntimeError, TypeError, ValueError):
             raise TypeError(
                 f"losses must be the loss of each step, numbers in the order of the steps, got {reprlib.repr(losses)}"
             ) from None
