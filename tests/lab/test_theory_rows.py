@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from support.mutants import MUTANTS
 
-from surefoot.lab.published import ROWS, speed, unbalanced
+from surefoot.engines import reference
+from surefoot.lab.published import ROWS, sparsity, speed, unbalanced
 from surefoot.lab.published.lockstep import DisagreementError, Lockstep, Printed
 from surefoot.lab.reproduction import measure
 from surefoot.rules import MATRIX_RULES, REGISTRY
@@ -266,3 +267,22 @@ class TestCounting:
         values = np.linalg.eigvalsh(unbalanced.near_identity(0, 6))
         assert values.min() >= 0.8
         assert values.max() <= 1.2
+
+
+def first_only(ids, values):
+    unique, first = np.unique(ids, return_index=True)
+    return unique, values[first]
+
+
+def halved(ids, values):
+    unique = np.unique(ids)
+    totals = np.zeros((len(unique), *values.shape[1:]), values.dtype)
+    np.add.at(totals, np.searchsorted(unique, ids), values)
+    return unique, totals / 2
+
+
+@pytest.mark.parametrize("broken", [first_only, halved])
+def test_a_row_of_sparse_gradients_fails_with_a_broken_reference(broken, monkeypatch):
+    assert sparsity.sparse_equals_dense(steps=3).passed
+    monkeypatch.setattr(reference, "merge", broken)
+    assert not sparsity.sparse_equals_dense(steps=3).passed
