@@ -220,3 +220,15 @@ def test_rates_are_not_averaged_by_a_loss_that_is_not_convex():
     with pytest.raises(ValueError, match='"auto" averages models, which needs a convex loss; squared is not one'):
         Settings(loss=other)
     assert Settings(loss=other, lr=0.1).loss is other
+
+
+@pytest.mark.parametrize("prediction", [-1e4, -800.0, 0.0, 800.0, 1e4])
+@pytest.mark.parametrize("name", losses.REGISTRY)
+def test_means_and_probabilities_of_far_predictions_underflow_in_silence(name, prediction):
+    loss = losses.get(name)
+    predictions = np.zeros((2, 3 if loss.joint else 1))
+    predictions[:, 0] = prediction
+    with np.errstate(all="raise"):
+        assert np.isfinite(loss.means(predictions)).all()
+        if loss.probability is not None:
+            np.testing.assert_allclose(loss.probabilities(predictions).sum(axis=1), 1.0)

@@ -208,7 +208,8 @@ class Loss(Record):
 
     def means(self, predictions: Array) -> Array:
         """The mean of y that each prediction stands for."""
-        return predictions if self.mean is None else self.mean(predictions)
+        with np.errstate(under="ignore"):
+            return predictions if self.mean is None else self.mean(predictions)
 
     def probabilities(self, predictions: Array) -> Array:
         """Probabilities of the classes, (n, classes), from predictions, (n, outputs).
