@@ -87,8 +87,9 @@ class RuleOptimizer(TorchOptimizer):
     def _make_state(self) -> None:
         """Gives every parameter the state that it has before its first step."""
         for number, _, parameter in self._numbered():
-            if is_supported(parameter):  # others raise when they are stepped, if ever
-                self.state[parameter] = self.state_format.fresh(parameter, self._step_of(number))
+            # Others raise when they are stepped, if ever.
+            if is_supported(parameter) and (fresh := self.state_format.fresh(parameter, self._step_of(number))):
+                self.state[parameter] = fresh
 
     def _numbered(self) -> Iterator[tuple[int, int, Tensor]]:
         """(group, index, parameter) of all parameters."""
@@ -251,6 +252,7 @@ class RuleOptimizer(TorchOptimizer):
     def _forget(self) -> None:
         """Forgets what is known of where the parameters and their states lie."""
         self._steps, self._known, self._backends = Steps(), Known(), Backends()
+        self._only_seen = False  # whether the state is there to be seen, before the first step
         # CUDA graphs go on reading and writing what they were captured with.
         self._captured: list[Any] = getattr(self, "_captured", [])
 
@@ -332,9 +334,12 @@ class RuleOptimizer(TorchOptimizer):
                 loss = closure()
         if not (self.state or self._known.memories) and moves_nothing(self.param_groups):
             # Of torch.distributed.checkpoint, which so sees the state: the step does not count.
-            if self.state_format.counts:
-                self._make_state()
+            self._make_state()
+            self._only_seen = True
             return loss
+        if self._only_seen:
+            self.state.clear()
+            self._only_seen = False
         with torch.set_grad_enabled(any(group.get("differentiable") for group in self.param_groups)):
             self._run(self._work())
         return loss
