@@ -151,9 +151,11 @@ OTHERS: dict[str, Callable[[], Examples]] = {
 """Others, on which nothing was tuned."""
 
 
-def write_vowpal_wabbit(data: Examples, path: Path) -> None:
+def write_vowpal_wabbit(data: Examples, path: Path, classes: bool = True) -> None:
+    """Writes examples in Vowpal Wabbit's format, of two classes or of numbers."""
     with path.open("w") as file:
-        for i, label in enumerate(data.targets):
+        for i, target in enumerate(data.targets):
+            label = (1 if target else -1) if classes else f"{target:.9g}"
             part = slice(data.indptr[i], data.indptr[i + 1])
             pairs = zip(data.indices[part].tolist(), data.values[part].tolist(), strict=True)
-            file.write(f"{1 if label else -1} | {' '.join(f'{j}:{value:.7g}' for j, value in pairs)}\n")
+            file.write(f"{label} | {' '.join(f'{j}:{value:.9g}' for j, value in pairs)}\n")

@@ -4,7 +4,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +12,13 @@ from scipy.sparse import csr_matrix
 
 from benchmarks import corpora, streams
 from benchmarks.harness import Figure, Row, installed
+from benchmarks.learner import POWERS
 from surefoot import losses
 from surefoot.engines.examples import Examples
 from surefoot.learn.learner import Learner
 from surefoot.learn.settings import Settings
 
 TITLE = "One pass with all defaults: progressive loss, and loss of the model on a held-out fifth"
-POWERS = range(-4, 5)
-"""Vowpal Wabbit's learning rates are 2 to these."""
 VOWPAL_WABBIT = """
 import sys
 from vowpalwabbit import Workspace
@@ -86,7 +85,7 @@ def measure(quick: bool) -> Iterator[Row]:
 
 
 def compared(name: str, load: Callable[[], Examples], kind: Kind, what: str, most: int | None = None) -> Iterator[Row]:
-    """At most so many rows, in a random order."""
+    """The rows in a random order, `most` of them at most."""
     try:
         rows = streams.shuffled(load())
         rows = rows.part(0, min(len(rows), most or len(rows)))
@@ -122,20 +121,11 @@ def best_of_vowpal_wabbit(train: Examples, test: Examples, kind: Kind) -> tuple[
     """The least progressive and the least held-out loss of all rates, in a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
         for name, rows in (("train", train), ("test", test)):
-            signed = replace(rows, targets=rows.targets * 2 - 1) if kind is LOGISTIC else rows
-            write(signed, Path(folder) / f"{name}.vw")
+            corpora.write_vowpal_wabbit(rows, Path(folder) / f"{name}.vw", classes=kind is LOGISTIC)
         command = [sys.executable, "-c", VOWPAL_WABBIT, folder, kind.options, str(POWERS.start), str(POWERS.stop)]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
     progressive, held_out = map(float, done.stdout.split())
     return progressive, held_out
-
-
-def write(data: Examples, path: Path) -> None:
-    with path.open("w") as file:
-        for i, target in enumerate(data.targets):
-            part = slice(data.indptr[i], data.indptr[i + 1])
-            pairs = zip(data.indices[part].tolist(), data.values[part].tolist(), strict=True)
-            file.write(f"{target:.9g} | {' '.join(f'{j}:{value:.9g}' for j, value in pairs)}\n")
 
 
 def airfoil() -> Examples:

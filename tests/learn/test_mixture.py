@@ -200,3 +200,17 @@ def test_kernels_compute_what_a_loss_of_the_users_own_gives(name, rates):
     np.testing.assert_allclose(built_in.losses, own.losses, rtol=1e-9)
     np.testing.assert_allclose(built_in.shares, own.shares, rtol=1e-6)
     assert built_in.seen == own.seen == 50
+
+
+@pytest.mark.parametrize("wrong", [math.nan, -1.0])
+@pytest.mark.parametrize("name", ["shares", "losses", "gaps", "eta"])
+def test_a_state_with_what_is_no_number_of_its_kind_is_rejected(name, wrong):
+    """Only a loss may be negative."""
+    mixture = Mixture("logistic", 3)
+    arrays, numbers = copy.deepcopy(mixture.state())
+    arrays[name].flat[0] = wrong
+    if name == "losses" and wrong < 0:
+        Mixture("logistic", 3).restore(arrays, numbers, rates=3)
+        return
+    with pytest.raises(ValueError, match=f"^{name}: found {wrong}, expected numbers$"):
+        Mixture("logistic", 3).restore(arrays, numbers, rates=3)

@@ -88,6 +88,6 @@ class Losses:
 
     @property
     def stands(self) -> bool:
-        """Whether a run is where it began, by the losses of at least so many steps."""
+        """Whether a run is where it began, by the losses of TO_STAND steps at least."""
         least = FELL * abs(self.first)
         return self.count >= TO_STAND and abs(self.first - self.last) < min(max(least, 2 * self.error), 2 * least)

@@ -56,7 +56,7 @@ class Bounds(NamedTuple):
 
     @classmethod
     def where_losses_stand(cls, count: int) -> Bounds:
-        """For a run of so many losses, which did not fall."""
+        """For a run whose losses, `count` of them, did not fall."""
         return cls(min(max(SLOWEST, MOVED / count), TARGET), MOVED)
 
 

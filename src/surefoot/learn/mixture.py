@@ -254,9 +254,9 @@ class Mixture:
         known = np.array([restoring.real(numbers, "total"), restoring.whole(numbers, "seen")])
         own = [restoring.array(arrays, name, np.float64, shape) for name, shape in shapes.items()]
         for name, values in zip(shapes, own, strict=True):
-            if np.isnan(values).any() or (name != "losses" and (values < 0).any()):
-                wrong = values[np.isnan(values) | (values < 0)][0]
-                raise ValueError(f"{name}: found {wrong}, expected numbers, which only losses may have below 0")
+            wrong = np.isnan(values) if name == "losses" else ~(values >= 0)  # a loss may be negative
+            if wrong.any():
+                raise ValueError(f"{name}: found {values[wrong][0]}, expected numbers")
         if not isinstance(numbers["frozen"], bool):
             raise ValueError(f"frozen: found {numbers['frozen']!r}, expected true or false")
         self._hold(*own, known)
