@@ -6,6 +6,7 @@ import math
 import reprlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -43,7 +44,7 @@ class Losses:
     error: float = 0.0
 
     @classmethod
-    def of(cls, losses: Iterable[float] | None) -> Losses:
+    def of(cls, losses: Iterable[Any] | None) -> Losses:
         """Takes numbers, or tensors of one.
 
         Raises:
