@@ -133,7 +133,7 @@ def find(ids, rows, direct, slots, known, counts, key, adds):
     while k < ids.size:
         wanted = ids[k]
         if np.uint64(wanted) < small:
-            row = np.int64(direct[wanted]) - 1
+            row = np.int64(direct[np.uint64(wanted)]) - 1
             if row < 0 and adds:
                 if n == known.size:
                     break

@@ -1,6 +1,6 @@
 """How much is read at once, and how much of a file is looked at first. Tests change these numbers."""
 
-PIECE = 1 << 19
+PIECE = 1 << 20
 """Bytes of a piece, as far as lines allow."""
 LONGEST_LINE = 16 << 20
 """Bytes; longer lines are faults, and never held in memory as a whole."""
