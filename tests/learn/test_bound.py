@@ -1,5 +1,6 @@
 """The bound of lr="auto", on streams and in orders that are hard, and on real sets."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -22,7 +23,7 @@ def assert_within_bound(learner: Learner) -> None:
     mixture = learner.mixture
     assert np.isfinite(mixture.losses).all()
     assert mixture.total <= mixture.losses.min() + mixture.bound() + 1e-9 * mixture.total
-    assert mixture.bound() <= math.log(8) + SWITCHING * math.log(learner.examples + 1)
+    assert mixture.bound() <= mixture.largest * (math.log(8) + SWITCHING * math.log(learner.examples + 1))
 
 
 @pytest.mark.parametrize("order", streams.ORDERS)
@@ -30,6 +31,35 @@ def assert_within_bound(learner: Learner) -> None:
 def test_streams(name, order):
     learner = Learner(Settings())
     learner.learn(arranged(streams.STREAMS[name](1500), order))
+    assert learner.mixture.largest == 1.0
+    assert_within_bound(learner)
+
+
+def heavy(data, weights, flips=True):
+    """Examples with these weights; heavy ones have the other label."""
+    targets = np.where(flips & (weights > 3.0), 1.0 - data.targets, data.targets)
+    return dataclasses.replace(data, weights=weights, targets=targets)
+
+
+WEIGHTED = {
+    "2 % of 50": lambda data, rng: heavy(data, np.where(rng.random(len(data)) < 0.02, 50.0, 1.0), flips=False),
+    "2 % of 50, of the other label": lambda data, rng: heavy(data, np.where(rng.random(len(data)) < 0.02, 50.0, 1.0)),
+    "growing": lambda data, rng: heavy(data, np.cumprod(np.full(len(data), 1.01)), flips=False),
+    "an enormous one": lambda data, rng: heavy(data, np.where(np.arange(len(data)) == 1000, 1e5, 1.0)),
+    "balanced": lambda data, rng: heavy(data, np.where(data.targets > 0, 1.0 / data.targets.mean(), 1.0), flips=False),
+    "heavy tails, some 0": lambda data, rng: heavy(
+        data, np.exp(2 * rng.normal(size=len(data))) * rng.integers(2, size=len(data))
+    ),
+}
+
+
+@pytest.mark.parametrize("weighting", WEIGHTED)
+@pytest.mark.parametrize("name", streams.STREAMS)
+def test_weighted_streams(name, weighting):
+    data = WEIGHTED[weighting](streams.STREAMS[name](1500), np.random.default_rng(5))
+    learner = Learner(Settings())
+    learner.learn(data)
+    assert learner.mixture.largest == pytest.approx(data.weights.max() / learner.heaviness)
     assert_within_bound(learner)
 
 

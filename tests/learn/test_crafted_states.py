@@ -84,7 +84,7 @@ def fits(name: str, wrong) -> bool:
         return wrong in ([], {})
     if name in ("center", "spread", "weight", "least", "total"):
         return wrong in (-1, 1e300, 1 << 70) and (name, wrong) != ("spread", 1e300)
-    if name == "heaviness":
+    if name in ("heaviness", "largest"):
         return wrong in (1e300, 1 << 70)
     return False
 

@@ -1,14 +1,23 @@
 """Predictions of several models mixed by weights that follow the losses, so that the best soon has them all.
 
-For a loss that is the negative logarithm of a probability, probabilities are mixed, and weights are multiplied by
-exp(−loss) (Vovk, 1990, Aggregating strategies). After example t every model gives the share c/(t + 1) of its weight to
-all models alike, so that another one can take over (Herbster & Warmuth, 1998, Tracking the best expert; with a share
-that falls like 1/t, Mourtada & Maillard, 2017, Efficient tracking of a growing number of experts). The mixture's total
-loss over n examples of weight 1 at most exceeds that of
+For a loss that is the negative logarithm of a probability, probabilities are mixed, and shares are multiplied by
+exp(−η w loss) (Vovk, 1990, Aggregating strategies), where w is the example's weight and η = 1/W of the largest weight W
+so far, this one included: weights are known before a prediction. After example t every model gives the part c/(t + 1)
+of its share to all models alike, so that another one can take over (Herbster & Warmuth, 1998, Tracking the best expert;
+with a part that falls like 1/t, Mourtada & Maillard, 2017, Efficient tracking of a growing number of experts). The
+mixture's total loss over n examples, each times its weight, exceeds that of
 
-- any of the R models by at most ln R + ln Γ(n + 1) − ln Γ(n + 1 − a) + ln Γ(2 − a), where a = c (1 − 1/R), since a
-  model keeps the part 1 − a/(t + 1) of its weight: about ln R + a ln n. `bound` gives it.
-- any sequence of models that changes m times by at most that, and m ln(R n/c) more.
+- any of the R models by at most W (ln R + ln Γ(n + 1) − ln Γ(n + 1 − a) + ln Γ(2 − a)), where a = c (1 − 1/R): about
+  W (ln R + a ln n). `bound` gives it.
+- any sequence of models that changes m times by at most that, and m W ln(R n/c) more.
+
+Proof. Let s be the share of a model before an example, and D = (1/η) ln(1/s). The mix loses w times its log loss, at
+most −(1/η) ln Σ s exp(−η w loss), since x to the power η w ≤ 1 is concave: by as much as that is more than what the
+model loses, D falls. Sharing out raises D by at most −(1/η) ln(1 − a/(t + 1)), since the model keeps that part. Where η
+falls to f η, shares are raised to the power f and divided by their sum, at most R^(1 − f): D rises by at most
+(1/(f η) − 1/η) ln R. D begins at (1/η) ln R and is never negative, and 1/η is W in the end: the sum is the first bound
+(for rates that fall, as in Györfi & Ottucsák, 2007, Sequential prediction of unbounded stationary time series, and in
+De Rooij and others, below). At a change the next model has a share of at least c/(R n), and so a D of (1/η) ln(R n/c).
 
 Other losses are convex. Predictions are averaged, by weights exp(−η · cumulative loss), where η is ln R over the sum of
 the gaps so far between the average of the losses and their mix −(1/η) ln Σ w exp(−η loss), updated at every doubling
@@ -55,10 +64,10 @@ class Mixture:
         count = 1 if self.loss.joint else outputs
         self.frozen = False
         eta = np.full((count, 1), 1.0 if self.logarithmic else 0.0)
-        self._hold(np.full((count, rates), 1.0 / rates), np.zeros((count, rates)), np.zeros(count), eta, np.zeros(2))
+        self._hold(np.full((count, rates), 1.0 / rates), np.zeros((count, rates)), np.zeros(count), eta, np.zeros(3))
 
     def _hold(self, *parts: np.ndarray) -> None:
-        """Takes shares, losses, gaps, η and two numbers into one memory, which is noted and put back as a whole."""
+        """Takes shares, losses, gaps, η and three numbers into one memory, which is noted and put back as a whole."""
         self.memory = np.concatenate([part.ravel() for part in parts])
         ends = np.cumsum([part.size for part in parts])
         own = [a.reshape(part.shape) for a, part in zip(np.split(self.memory, ends[:-1]), parts, strict=True)]
@@ -87,6 +96,11 @@ class Mixture:
         return int(self._numbers[1])
 
     @property
+    def largest(self) -> float:
+        """The largest weight of an example, of those that a logarithmic loss's shares have followed."""
+        return float(self._numbers[2])
+
+    @property
     def _code(self) -> int | None:
         """The code of the loss, if there is a kernel for what comes next."""
         return None if self.frozen or self.loss.joint else losses.CODES.get(self.loss)
@@ -106,6 +120,8 @@ class Mixture:
     def kept(self, among: Sequence[bool] | np.ndarray) -> np.ndarray:
         """Weights for a model that is kept, by what was lost over all examples alike, (M, R).
 
+        They are exp(−η · loss), where η is 1 for a logarithmic loss, as if an example of weight w were w examples.
+
         Args:
             among: the models that may have a weight, (R,).
 
@@ -121,7 +137,8 @@ class Mixture:
         if not self.logarithmic:
             return 2.0 * float(np.sum(self.gaps))
         a, n = SWITCHING * (1.0 - 1.0 / self.rates), max(self.seen, 1) + 1.0
-        return len(self.gaps) * (math.log(self.rates) + math.lgamma(n) - math.lgamma(n - a) + math.lgamma(2.0 - a))
+        of_one = math.log(self.rates) + math.lgamma(n) - math.lgamma(n - a) + math.lgamma(2.0 - a)
+        return len(self.gaps) * self.largest * of_one
 
     def take(self, predictions: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mixes predictions, each with the weights after all examples before it, and learns from the targets.
@@ -241,7 +258,7 @@ class Mixture:
     def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """All that changes: arrays, which are not copies, and numbers."""
         arrays = {name: getattr(self, name) for name in ("shares", "losses", "gaps", "eta")}
-        return arrays, {"total": self.total, "seen": self.seen, "frozen": self.frozen}
+        return arrays, {"total": self.total, "seen": self.seen, "largest": self.largest, "frozen": self.frozen}
 
     def restore(self, arrays: Mapping[str, np.ndarray], numbers: Mapping[str, Any], rates: int) -> None:
         """Restores a state of a mixture that began with as many models, and has this number of them now.
@@ -251,7 +268,9 @@ class Mixture:
         """
         count = len(self.gaps)
         shapes = {"shares": (count, rates), "losses": (count, rates), "gaps": (count,), "eta": (count, 1)}
-        known = np.array([restoring.real(numbers, "total"), restoring.whole(numbers, "seen")])
+        total, largest = restoring.real(numbers, "total"), restoring.real(numbers, "largest")
+        if largest < 0:
+            raise ValueError(f"largest: found {largest}, expected at least 0")
         own = [restoring.array(arrays, name, np.float64, shape) for name, shape in shapes.items()]
         for name, values in zip(shapes, own, strict=True):
             wrong = np.isnan(values) if name == "losses" else ~(values >= 0)  # a loss may be negative
@@ -259,7 +278,7 @@ class Mixture:
                 raise ValueError(f"{name}: found {values[wrong][0]}, expected numbers")
         if not isinstance(numbers["frozen"], bool):
             raise ValueError(f"frozen: found {numbers['frozen']!r}, expected true or false")
-        self._hold(*own, known)
+        self._hold(*own, np.array([total, restoring.whole(numbers, "seen"), largest]))
         self.frozen = numbers["frozen"]
 
     def _losses(self, p: np.ndarray, targets: np.ndarray) -> np.ndarray:

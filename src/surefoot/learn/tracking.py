@@ -26,7 +26,8 @@ def take(code, parameter, p, targets, importance, settings, shares, sums, gaps, 
             largest η.
         shares, sums: the weight of each model, and what it has lost, (M, R).
         gaps, eta: of each mixture, (M,) and (M, 1).
-        numbers: what the mixtures have lost, and how many examples they have seen.
+        numbers: what the mixtures have lost, how many examples they have seen, and the largest importance of these
+            where the loss is logarithmic.
         each: room for R numbers.
         found: the weights before each example, (n, M, R).
         lost: the loss of the mix times the importance, (n,).
@@ -35,6 +36,10 @@ def take(code, parameter, p, targets, importance, settings, shares, sums, gaps, 
     mixtures, count = shares.shape
     for i in range(p.shape[0]):
         total, weight = 0.0, importance[i]
+        if logarithmic and weight > numbers[2]:
+            temper(numbers[2] / weight, shares)
+            numbers[2] = weight
+        part = weight / numbers[2] if logarithmic and weight > 0.0 else 0.0
         for m in range(mixtures):
             wanted = targets[i]
             if mixtures > 1:
@@ -45,7 +50,7 @@ def take(code, parameter, p, targets, importance, settings, shares, sums, gaps, 
             if count == 1:
                 loss = each[0]
             elif logarithmic:
-                loss = follow(each, weight, switching / (numbers[1] + 2.0), shares, m)
+                loss = follow(each, part, switching / (numbers[1] + 2.0), shares, m)
             else:
                 mix = 0.0
                 for r in range(count):
@@ -73,8 +78,20 @@ def value_of(code, prediction, y, parameter):
     return loss.value(prediction, y, *loss.own(parameter))
 
 
-def follow(each, weight, given, shares, m):
-    """Multiplies weights by exp(−loss), and shares a part of them out among all models; the loss of the mix."""
+def temper(power, shares):
+    """Raises shares to a power, and normalizes them."""
+    mixtures, count = shares.shape
+    for m in range(mixtures):
+        total = 0.0
+        for r in range(count):
+            shares[m, r] **= power
+            total += shares[m, r]
+        for r in range(count):
+            shares[m, r] /= total
+
+
+def follow(each, part, given, shares, m):
+    """Multiplies weights by exp(−part · loss), and shares out what is given among all models; the loss of the mix."""
     count = shares.shape[1]
     least, likelihood, total = np.inf, 0.0, 0.0
     for r in range(count):
@@ -82,8 +99,8 @@ def follow(each, weight, given, shares, m):
     for r in range(count):
         factor = np.exp(least - each[r])
         likelihood += shares[m, r] * factor
-        if weight != 1.0:
-            factor = np.exp(weight * (least - each[r]))
+        if part != 1.0:
+            factor = np.exp(part * (least - each[r]))
         shares[m, r] *= factor
         total += shares[m, r]
     for r in range(count):
@@ -129,7 +146,7 @@ def softmax(eta, shares, sums, m):
 def taking() -> Kernel:
     """`take`, for all losses that are built in and learn outputs apart."""
     values = [(loss.name, fingerprint(loss.value)) for loss in losses.CODES if not loss.joint]
-    return kernel(take, follow, gap, softmax, made=lambda: {"value_of": value_by_code()}, of=digest(values))
+    return kernel(take, temper, follow, gap, softmax, made=lambda: {"value_of": value_by_code()}, of=digest(values))
 
 
 def value_by_code() -> Callable:
