@@ -58,6 +58,13 @@ LOCKSTEP = {
     "nadam": ("nadam", {}, optax.nadam, {}),
     "nadam, all settings": ("nadam", {"beta1": 0.8, "beta2": 0.95}, optax.nadam, {"b1": 0.8, "b2": 0.95}),
     "yogi": ("yogi", {}, optax.yogi, {}),
+    "lion": ("lion", {}, optax.lion, {}),
+    "lion, all settings": (
+        "lion",
+        {"beta1": 0.8, "beta2": 0.95, "decoupled_weight_decay": 0.3},
+        optax.lion,
+        {"b1": 0.8, "b2": 0.95, "weight_decay": 0.3},
+    ),
 }
 
 

@@ -138,6 +138,13 @@ TRACES = {
         [1 - 0.5 * 4 / 7, 1 - 0.5 * 4 / 7 - 0.5 * (0.5 / 0.75) / (math.sqrt(7.75 * 16 / 7 + 4) + 1)],
         {"velocity": 0.5, "square": 7.75},
     ),
+    # v/2 + g/2 = 2, −1.5, 0, as v = 1, −¼, −⅛; each step starts from ¾ of the weight.
+    "lion": (
+        {"lr": 0.5, "beta1": 0.5, "beta2": 0.75, "decoupled_weight_decay": 0.5},
+        [4, -4, 0.25],
+        [0.25, 0.6875, 0.6875 * 0.75],
+        {"velocity": -0.125},
+    ),
 }
 
 

@@ -91,7 +91,7 @@ def test_every_rule_describes_itself(rule):
 @pytest.mark.parametrize("place", ["eps", "eps_root"])
 def test_both_places_of_epsilon(place):
     """Every rule that has an ε has it inside and outside the root; FTRL calls it β, visit counts c."""
-    without = {"sgd", "momentum", "visits", "ftrl"}
+    without = {"sgd", "momentum", "visits", "ftrl", "lion"}
     assert {rule.name for rule in REGISTRY.values() if place not in rule.hyper} == without
 
 

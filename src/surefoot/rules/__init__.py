@@ -16,6 +16,7 @@ from surefoot.rules.adam import adam, adamw
 from surefoot.rules.dual_averaging import dual_averaging
 from surefoot.rules.ftrl import ftrl
 from surefoot.rules.full_matrix import full_matrix
+from surefoot.rules.lion import lion
 from surefoot.rules.matrix import MatrixRule, matrix, matrix_rule
 from surefoot.rules.mean_adagrad import mean_adagrad
 from surefoot.rules.momentum import momentum
@@ -45,6 +46,7 @@ REGISTRY: dict[str, Rule] = {
         adamw,
         nadam,
         yogi,
+        lion,
     )
 }
 
@@ -140,6 +142,7 @@ __all__ = [
     "ftrl",
     "full_matrix",
     "get",
+    "lion",
     "matrix",
     "matrix_rule",
     "maximum",

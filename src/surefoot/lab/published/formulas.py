@@ -129,6 +129,12 @@ def yogi(t, x, g, v, s, lr, beta1=0.9, beta2=0.999, eps=1e-3, eps_root=0.0):
     return x - lr * (v / (1 - beta1**t)) / ((s / (1 - beta2**t) + eps_root) ** 0.5 + eps), v, s
 
 
+def lion(t, x, g, v, lr, beta1=0.9, beta2=0.99, decoupled_weight_decay=0.0):
+    """c = β₁ v + (1 − β₁) g; x ← x − η (sgn(c) + λ x); v ← β₂ v + (1 − β₂) g (Chen et al. 2023, algorithm 2)."""
+    c = beta1 * v + (1 - beta1) * g
+    return x - lr * (sign(c) + decoupled_weight_decay * x), beta2 * v + (1 - beta2) * g
+
+
 def full_matrix(t, x, g, outer, lr, eps=1e-6):
     """x ← x − η (ε I + Σ g gᵀ)^{−½} g (Duchi, Hazan & Singer 2011, figure 1), for two coordinates.
 
@@ -159,6 +165,7 @@ FORMULAS: dict[str, Formula] = {
         adamw,
         nadam,
         yogi,
+        lion,
         full_matrix,
     )
 }

@@ -97,6 +97,12 @@ SETTINGS: dict[str, tuple[dict[str, Any], ...]] = {
         {"lr": 0.1, "initial_accumulator_value": 0.1},
         {"lr": 0.1, "eps": 0.01, "eps_root": 0.01},
     ),
+    "lion": (
+        {"lr": 0.1},
+        {"lr": 0.1, "beta1": 0.5},
+        {"lr": 0.1, "beta2": 0.5},
+        {"lr": 0.1, "decoupled_weight_decay": 0.1},
+    ),
     "full_matrix": ({"lr": 0.4}, {"lr": 0.4, "eps": 0.1}),
 }
 """What each rule is traced with."""
