@@ -1,6 +1,7 @@
 """Machine code that is loaded without its compiler: what is passed, rejected, raised and cached."""
 
 import ctypes
+import gc
 import itertools
 import json
 import math
@@ -246,6 +247,31 @@ def test_the_bits_of_a_call_that_is_laid_out(cache):
         total, table = pure(mixed, given)
         assert_identical(np.float64(call()), np.float64(total))
         assert_identical(given[0], table)
+
+
+def first(numbers):
+    return numbers[0]
+
+
+@pytest.mark.parametrize("number", [np.int64(-3), np.uint64(2**64 - 1), np.float64(0.1)], ids=str)
+def test_results_of_a_call_that_is_laid_out(cache, number):
+    """The call holds on to its arrays."""
+    call = kernel(first).bound(np.array([number]))
+    gc.collect()
+    assert call() == call() == number.item()
+    assert type(call()) is type(number.item())
+
+
+def test_exceptions_of_a_call_that_is_laid_out(cache):
+    """After one it can be called again."""
+    numbers = np.zeros(1)
+    call = kernel(raising).bound(numbers)
+    for _ in range(2):
+        numbers[0] = 0.0
+        assert not call()
+        with pytest.raises(ValueError, match="found a positive number") as caught:
+            call()
+        assert caught.value.args == ("found a positive number", 1)
 
 
 def test_a_kernel_with_helpers(cache):

@@ -16,15 +16,13 @@ from typing import Any
 import llvmlite.binding as llvm
 import numpy as np
 
+from surefoot.native.bound import bound
 from surefoot.native.cache import Code
 from surefoot.native.machine import target_machine
 
 ENTRY = "surefoot_entry"
 ENTRY_TYPE = ctypes.CFUNCTYPE(ctypes.c_int32)
 """Without types of its arguments: they are pointers already, and converting them would take time."""
-ENTRY_UNDER_LOCK = ctypes.PYFUNCTYPE(ctypes.c_int32)
-"""The same where the lock of the interpreter is held: releasing it takes longer than some calls, and getting it back
-longer still where other threads wait for it."""
 NONE, REFUSED = -2, -1000
 """Numba's code for the result None, and what the entry returns where the arguments are of other types."""
 CONTIGUOUS, FORTRAN, ALIGNED, WRITEABLE = 0x1, 0x2, 0x100, 0x400
@@ -172,6 +170,7 @@ def caller(name: str, code: Code, arguments: tuple) -> Callable:
         "error": struct.error,
         "Refused": Refused,
         "Result": RESULTS[code.result],
+        "kind": code.result or "q",
         "entry": ENTRY_TYPE(address(code)),
         "expected": expected,
         "byref": ctypes.byref,
@@ -188,17 +187,9 @@ def laid_out(call: Callable, arguments: tuple) -> Callable[[], Any]:
         return functools.partial(call, None, *arguments)
     flat = [leaf for k, argument in enumerate(arguments) for _, leaf in leaves(argument, f"a{k}")]
     values = [id(leaf) if isinstance(leaf, np.ndarray) else 0 if leaf is None else leaf for leaf in flat]
-    words, result = names["pack"](*values), names["Result"]()
-    entry = ctypes.cast(names["entry"], ENTRY_UNDER_LOCK)
-    expected, check, place = names["expected"], names["check"], ctypes.byref(result)
-
-    def run(kept: list = flat) -> Any:  # the words are the addresses of what is kept
-        status = entry(words, expected, place, None)
-        if status:
-            check(status, result)
-        return result.value
-
-    return run
+    words, result, check = names["pack"](*values), names["Result"](), names["check"]
+    entry = ctypes.cast(names["entry"], ctypes.c_void_p).value or 0
+    return bound(entry, words, names["expected"], result, lambda status: check(status, result), names["kind"], flat)
 
 
 def checked(function: Callable, types: str) -> Callable:
