@@ -15,8 +15,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
-
 from surefoot.data.errors import DataError
 from surefoot.data.stream.faults import shown, unreadable
 from surefoot.data.stream.hashing import Hashing
@@ -27,6 +25,7 @@ from surefoot.data.stream.sources import limits
 from surefoot.data.stream.sources.opening import BOM
 from surefoot.data.stream.table import REASONS, Schema, Table
 from surefoot.data.stream.workspace import Workspace
+from surefoot.native import Kernel
 
 SAMPLE = 1000
 """Rows at the beginning that decide which columns are numeric."""
@@ -118,11 +117,9 @@ class DelimitedTable(Lines):
                 f"{', '.join((self.head or ())[:8])}"
             )
 
-    def run(self, text: np.ndarray, end: int, space: Workspace) -> int:
+    def call(self, space: Workspace) -> tuple[Kernel, tuple]:
         table = self.schema.table
-        return compiled("table", "lines")(
-            text,
-            end,
+        return compiled("table", "lines"), (
             (*table.hashing.settings, ord(table.delimiter), table.quotes, self.schema.longest_missing),
             *self.schema.arrays,
             *space.of_tables,

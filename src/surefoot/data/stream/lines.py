@@ -21,12 +21,13 @@ from surefoot.data.stream.sources.buffer import Buffer, Text
 from surefoot.data.stream.sources.opening import opened, peek
 from surefoot.data.stream.sources.paths import name_of
 from surefoot.data.stream.workspace import Shelf, Workspace
+from surefoot.native import Kernel
 
 TOO_LONG = "line too long"
 
 
 class Lines:
-    """Base of readers of lines. Formats have `hashing` (see `Reader`), `reasons`, `run` and `said`; most have no more.
+    """Base of readers of lines. Formats have `hashing` (see `Reader`), `reasons`, `call` and `said`; most have no more.
 
     Attributes:
         reasons: what can be wrong with a line: a kernel's code, and what it is called where faults are counted.
@@ -44,8 +45,11 @@ class Lines:
         """Checks the first line of a file of this name, where that is not an example."""
         return None
 
-    def run(self, text: np.ndarray, end: int, space: Workspace) -> int:
-        """Lets the kernel read lines until the end or until an array is full; returns why it stopped."""
+    def call(self, space: Workspace) -> tuple[Kernel, tuple]:
+        """The kernel that reads lines into a workspace, and its arguments after a text and its end.
+
+        It reads until the end or until an array is full, and returns why it stopped.
+        """
         raise NotImplementedError
 
     def said(self, code: int, line: bytes, offset: int) -> str:
@@ -100,8 +104,10 @@ class LineParser:
             check(space.buffer.bytes[text.begin : end].tobytes(), piece.name)
             space.state[layout.POSITION], space.state[layout.LINES] = end + 1, 1
         if text.end > space.state[layout.POSITION]:
-            while (status := self.lines.run(space.buffer.bytes, text.end, space)) != layout.DONE:
+            kernel, arguments = self.lines.call(space)
+            while (status := kernel(space.buffer.bytes, text.end, *arguments)) != layout.DONE:
                 space.grow(status)
+                kernel, arguments = self.lines.call(space)
         counts, faults = self._faults(space)
         lines = int(space.state[layout.LINES])
         if text.too_long:

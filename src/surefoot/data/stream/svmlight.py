@@ -19,8 +19,6 @@ import re
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
-
 from surefoot.data.stream.faults import FINITE, shown, unreadable
 from surefoot.data.stream.hashing import MOST_BITS
 from surefoot.data.stream.kernels import compiled
@@ -28,6 +26,7 @@ from surefoot.data.stream.kernels.layout import FIELD_BITS, LARGEST_INDEX
 from surefoot.data.stream.lines import Lines
 from surefoot.data.stream.record import Format
 from surefoot.data.stream.workspace import Workspace
+from surefoot.native import Kernel
 
 DESCRIBED = "svmlight lines LABEL INDEX:VALUE …"
 FIELDS_DESCRIBED = "libffm lines LABEL FIELD:INDEX:VALUE …"
@@ -82,11 +81,9 @@ class Svmlight(Lines):
     def hashing(self) -> None:
         return None
 
-    def run(self, text: np.ndarray, end: int, space: Workspace) -> int:
+    def call(self, space: Workspace) -> tuple[Kernel, tuple]:
         mask = -1 if self.bits is None else (1 << self.bits) - 1
-        return compiled("svmlight", "lines")(
-            text,
-            end,
+        return compiled("svmlight", "lines"), (
             (self.rising, self.largest, mask, self.fielded, self.label_weights),
             space.state,
             space.labels,

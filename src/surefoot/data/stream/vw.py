@@ -17,14 +17,13 @@ import re
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-import numpy as np
-
 from surefoot.data.stream.faults import FINITE, shown, unreadable
 from surefoot.data.stream.hashing import Hashing
 from surefoot.data.stream.kernels import compiled
 from surefoot.data.stream.lines import Lines
 from surefoot.data.stream.record import Format
 from surefoot.data.stream.workspace import Workspace
+from surefoot.native import Kernel
 
 DESCRIBED = "Vowpal Wabbit lines LABEL |NAMESPACE NAME:VALUE …"
 REASONS = (
@@ -57,10 +56,8 @@ class Vw(Lines):
 
     reasons: ClassVar[dict[int, str]] = dict(enumerate(REASONS, start=1))
 
-    def run(self, text: np.ndarray, end: int, space: Workspace) -> int:
-        return compiled("vw", "lines")(
-            text,
-            end,
+    def call(self, space: Workspace) -> tuple[Kernel, tuple]:
+        return compiled("vw", "lines"), (
             self.hashing.settings,
             space.state,
             space.labels,
