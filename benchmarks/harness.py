@@ -14,6 +14,9 @@ Name = TypeVar("Name", bound=Hashable)
 SHORTEST = 0.01
 """Seconds that one reading takes at least: shorter calls are repeated within it."""
 
+SINGLE_CALLS = 5
+"""Of which the shortest says how many fill a reading: one call may have been interrupted."""
+
 WARM_CALLS, WARM_SECONDS = 32, 0.1
 """Calls, or seconds, before anything is timed: memory that was moved to huge pages is slow in the first few calls."""
 
@@ -119,7 +122,7 @@ def enough_calls(call: Callable[[], object]) -> int:
         call()
         if time.perf_counter() > until:
             break
-    return max(1, round(SHORTEST / reading(call, 1)))
+    return max(1, round(SHORTEST / min(reading(call, 1) for _ in range(SINGLE_CALLS))))
 
 
 def reading(call: Callable[[], object], calls: int, clock: Callable[[], float] = time.perf_counter) -> float:

@@ -1,5 +1,7 @@
 """Models from files that learn from, and predict, one example at a time."""
 
+import copy
+import pickle
 import random
 
 import numpy as np
@@ -159,6 +161,23 @@ def test_a_model_without_the_state_of_its_training_predicts_only(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "copied", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))], ids=["copy", "pickle"]
+)
+def test_copies_learn_and_predict_by_themselves(tmp_path, copied):
+    model = trained(tmp_path, "vw", FIRST, lr=0.1)
+    lines = [*map(as_vw, TABLE[:3])]
+    before = [*map(model.predict_proba_one, lines)]
+    other = copied(model)
+    assert [*map(other.predict_proba_one, lines)] == before
+    other.learn_one(lines[0])
+    after = [*map(other.predict_proba_one, lines)]
+    third = copied(other)
+    third.learn_one(lines[1])
+    assert [*map(model.predict_proba_one, lines)] == before != after
+    assert [*map(other.predict_proba_one, lines)] == after != [*map(third.predict_proba_one, lines)]
+
+
+@pytest.mark.parametrize(
     "format, x, message",
     [
         ("csv", "clear,3", r"expected a dict \{column: value\}, or \|column value"),
@@ -166,9 +185,14 @@ def test_a_model_without_the_state_of_its_training_predicts_only(tmp_path):
         ("vw", "x |a b", "found label 'x', expected a number"),
         ("vw", "1 |a b\n0 |a c", "found 2 examples, expected one"),
         ("svmlight", "1 a:3", "found 'a:3', expected INDEX:VALUE"),
-        ("svmlight", {"a": 3}, "expected whole numbers: this model knows no names"),
+        ("svmlight", {"a": 3}, "found feature 'a', expected whole numbers from 0"),
+        ("svmlight", {3: "a"}, "found 'a' for feature 3, expected a number"),
         ("svmlight", {3: float("inf")}, "found inf for feature 3"),
+        ("svmlight", {3: 10**400}, "found inf for feature 3"),
         ("svmlight", {-3: 1.0}, "found feature -3"),
+        ("svmlight", {1 << 70: 1.0}, f"found feature {1 << 70}"),
+        ("vw", {"a": 10**400}, "found inf for feature"),
+        ("csv", {"gusts": 10**400}, "found inf for feature"),
     ],
 )
 def test_what_cannot_be_used(tmp_path, format, x, message):

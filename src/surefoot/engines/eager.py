@@ -98,11 +98,9 @@ def advance(xp: Namespace, step: Settings, x, raw, slots: Sequence, t, size: int
     if change:
         new = bound(xp, advance_from_origin)(found.values["rate"], found.values["direction"])
     ok = xp.isfinite(raw) & xp.isfinite(found.values["square"])
-    # Without coordinates there is no gradient, which is not the same as one of 0.
-    after = list(slots) if size is None and 0 in raw.shape else list(found.slots.values())
-    for slot in after:
+    for slot in found.slots.values():
         ok = ok & xp.isfinite(slot)
-    return new, after, ok
+    return new, list(found.slots.values()), ok
 
 
 class Arrays:

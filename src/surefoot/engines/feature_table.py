@@ -183,7 +183,7 @@ class FeatureTable:
         self._lay_out(slots, lanes)
         width = max((layout.end for layout in self.parts.values() if layout.of == "model"), default=1)
         self.shared = np.zeros((1, width), self.dtype)
-        self._memory, self._expected = Growing(self.dtype), math.inf
+        self._memory, self._expected, self._fits = Growing(self.dtype), math.inf, 0.0
         for name, layout in self.parts.items():
             if layout.of == "model":
                 self._begin(self.shared, name, lambda: np.array([-1]))
@@ -274,8 +274,12 @@ class FeatureTable:
             self._memory.move_to_huge_pages(is_new=before == 0)
 
     def _check_memory(self, rows: int) -> None:
-        """Raises TooLargeError for more rows than there is memory for."""
-        needed, memory = rows * self.bytes_per_feature, system.memory()
+        """Raises TooLargeError for more rows than there is memory for; the system is asked at every doubling."""
+        needed = rows * self.bytes_per_feature
+        if needed <= self._fits:
+            return
+        memory = system.memory()
+        self._fits = min(2 * needed, LARGEST_SHARE * memory)
         if needed > LARGEST_SHARE * memory:
             found = f"feature {rows - 1}" if isinstance(self.row_map, Identity) else f"{rows:,} features"
             raise TooLargeError(

@@ -30,6 +30,8 @@ FIRST_NOTE = 32
 """Examples before the first entry of the history; then at every doubling."""
 ROWS = 8192
 """Examples that are learned from at once."""
+MOST_LOST = 1e30
+"""By a learner whose predictions are of use."""
 CENTERS = {"mean": np.mean, "median": np.median}
 NUMBERS = ("center", "spread", "heaviness", "examples", "first_pass", "weight", "least", "features")
 """What of a learner's state are plain numbers."""
@@ -269,9 +271,9 @@ class Learner:
 
     def scaled(self, target: float, weight: float) -> tuple[float, float]:
         """Target and weight of an example as they are learned."""
-        if self.examples == 0 and not self._begun:
+        if not self._begun and self.examples == 0:
             self.begin(np.array([target]), np.array([weight]))
-        return (target - self.center) / self.spread if self.scales else target, weight / self.heaviness
+        return (target - self.center) / self.spread, weight / self.heaviness
 
     def take_one(self, predicted: np.ndarray, scaled: float, weight: float, ids: np.ndarray) -> None:
         """Does for one example what `learn` does after the bank has learned.
@@ -282,14 +284,15 @@ class Learner:
             ids: of its features.
         """
         self.mixture.take_one(predicted, scaled, weight)
-        self._check(math.isfinite(self.mixture.total))
+        if not abs(self.mixture.total) <= MOST_LOST:
+            self._check(math.isfinite(self.mixture.total))
         if self.settings.loss.metric.least is not None:
             self._add_least(np.array([scaled]), np.array([weight]))
         self._count(1, weight, ids)
 
     def _check(self, finite: bool) -> None:
         """Raises DivergedError where the mix is not finite, or has lost too much."""
-        if not finite or self.mixture.total > 1e30:
+        if not finite or self.mixture.total > MOST_LOST:
             of_examples = "check for labels, weights or values of extreme size"
             advice = of_examples if self.settings.auto else 'use lr="auto" or a smaller learning rate'
             raise DivergedError(f"predictions are no longer finite after {self.examples:,} examples; {advice}")

@@ -175,16 +175,20 @@ class Mixture:
             predictions: (outputs, R).
             target, weight: of the example.
         """
-        if self._code is None:
-            targets, weights = np.array([target]), np.array([weight])
-            if self.logarithmic and not self.frozen:
-                self._followed(GIVEN, self._losses(predictions.astype(np.float64)[None], targets), targets, weights)
-            else:
-                self.take(predictions[None], targets, weights)
-            return
-        if self._one is None:
+        if self._one is not None:
+            self._one.take(predictions, target, weight)
+        elif self._code is not None:
             self._one = One(self._code, self.parameter, self._settings, self._parts)
-        self._one.take(predictions, target, weight)
+            self._one.take(predictions, target, weight)
+        else:
+            self._take_one(predictions, np.array([target]), np.array([weight]))
+
+    def _take_one(self, predictions: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> None:
+        """The same where there is no kernel."""
+        if self.logarithmic and not self.frozen:
+            self._followed(GIVEN, self._losses(predictions.astype(np.float64)[None], targets), targets, weights)
+        else:
+            self.take(predictions[None], targets, weights)
 
     def _followed(
         self, code: int, p: np.ndarray, targets: np.ndarray, weights: np.ndarray

@@ -38,12 +38,16 @@ class OneByOne:
         self.learner: Learner | None = None
         self.learned: Any = loaded
         self.targets = Targets(loaded.targets.loss, loaded.targets.classes)
-        reading = loaded.reading
+        self.outputs, reading = self.targets.outputs, loaded.reading
         bits = None if reading is None else reading.bits
         self.examples = Examples(reading, LARGEST_INDEX + 1 if bits is None else 1 << bits)
         classes = loaded.targets.classes
         self.numbers = {} if classes is None else {label: float(k) for k, label in enumerate(classes)}
         self.labels = [int(label) if label.is_integer() else label for label in classes or ()]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Copies lay out calls of their own."""
+        return {name: value for name, value in vars(self).items() if name != "_recalled"}
 
     # Learning
 
@@ -143,13 +147,13 @@ class OneByOne:
         return self.labels[int(scores[0, 0] > 0) if scores.shape[1] == 1 else int(scores[0].argmax())]
 
     def probabilities(self, x: Any) -> dict[Any, float]:
-        if self.targets.outputs > 1:
+        if self.outputs > 1:
             found = self.targets.loss.probabilities(self.scores(x))[0]
             return dict(zip(self.labels, found.tolist(), strict=True))
         example = self.examples(x)
         entries = example.ids, example.values, self.examples.most, example.zeros
         second = self._probability(*entries) if self.learner is None else online.probability_one(self.learner, *entries)
-        return dict(zip(self.labels, (1.0 - second, second), strict=True))
+        return {self.labels[0]: 1.0 - second, self.labels[1]: second}
 
     def _probability(self, *entries: Any) -> float:
         """The probability of the second class, by the model as it was loaded."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import struct
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from functools import cache
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from functools import cache, lru_cache
 from itertools import islice
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ OUT_OF_RANGE, NOT_FINITE, TOO_MANY = -1, -2, -3
 NUMBERS = frozenset((int, float))
 
 Entries = tuple[Any, Any]
-"""Ids of features and their values, two lists or two arrays."""
+"""Ids of features and their values, two arrays or two collections."""
 
 
 def entries_of(ids: Any, values: Any, features: int, zeros: bool = False) -> tuple[np.ndarray, np.ndarray]:
@@ -40,7 +41,9 @@ def entries_of(ids: Any, values: Any, features: int, zeros: bool = False) -> tup
     Raises:
         ValueError: an id is out of range, or a value is not finite.
     """
-    ids, values = np.asarray(ids, np.int64), np.asarray(values, np.float64)
+    if not isinstance(ids, np.ndarray):
+        ids, values = numbers_from(ids, features), np.array([*map(number_of, values)])
+    ids, values = ids.astype(np.int64, copy=False), np.asarray(values, np.float64)
     rows, own = np.empty(len(ids), np.int64), np.empty(len(ids))
     size = KEPT(ids, values, features - 1, LARGEST, SORTED_BY_KERNEL, zeros, rows, own)
     if size == TOO_MANY:
@@ -56,6 +59,19 @@ def entries_of(ids: Any, values: Any, features: int, zeros: bool = False) -> tup
         )
         raise ValueError(f"x: found {found}, expected finite numbers of at most {LARGEST:.4g}")
     return rows[:size], own[:size]
+
+
+def numbers_from(ids: Iterable, features: int) -> np.ndarray:
+    """Ids as Python has them, which may be anything.
+
+    Raises:
+        ValueError: one is not that of a feature.
+    """
+    found = [*ids]
+    for j in found:
+        if not (isinstance(j, (int, np.integer)) and 0 <= j < features):
+            raise ValueError(f"x: found feature {j!r}, expected whole numbers from 0 to {features - 1}")
+    return np.array(found, np.int64)
 
 
 def kept(ids, values, last, largest, most, zeros, rows, own):
@@ -138,16 +154,16 @@ class RowBuffer:
         if self._settings != (features, zeros):
             self._settings = features, zeros
             self._bounds[0], self._keeps[0] = features - 1, zeros
-        if type(ids) is list:
+        if type(ids) is np.ndarray:
+            self._ids[0] = size
+            self._ids[1 : size + 1], self._values[:size] = ids, values
+        else:
             write_ids, write_values = writing(size)
             try:
                 write_ids(self._ids, 0, size, *ids)
                 write_values(self._values, 0, *values)
             except struct.error:
                 return False
-        else:
-            self._ids[0] = size
-            self._ids[1 : size + 1], self._values[:size] = ids, values
         return True
 
 
@@ -171,8 +187,9 @@ def of_array(x: Any, features: int | None) -> tuple[Entries, int]:
     if scipy is not None and scipy.issparse(x):
         shape = x.shape
         x = x if x.format == "csr" else x.tocsr()
-        size = x.indptr.item(-1)
-        ids, values = x.indices[:size], x.data[:size]
+        ids, values, size = x.indices, x.data, x.indptr.item(-1)
+        if not len(ids) == len(values) == size:
+            ids, values = ids[:size], values[:size]
     else:
         values = np.asarray(x)
         if values.dtype.kind not in "fiub":
@@ -189,7 +206,13 @@ def of_array(x: Any, features: int | None) -> tuple[Entries, int]:
 
 def is_named(x: Any) -> bool:
     """Whether features have names, as in a text, a dict, or a row of a data frame."""
-    return isinstance(x, (dict, str, Mapping)) or (hasattr(x, "items") and getattr(x, "ndim", 0) == 1)
+    return are_named(type(x)) or (hasattr(x, "items") and getattr(x, "ndim", 0) == 1)
+
+
+@lru_cache(maxsize=64)
+def are_named(kind: type) -> bool:
+    """Whether features have names in all examples of this type."""
+    return issubclass(kind, (dict, str, Mapping))
 
 
 def named(x: Mapping[Any, Any]) -> tuple[list[Any], list[float]]:
@@ -217,12 +240,12 @@ def named(x: Mapping[Any, Any]) -> tuple[list[Any], list[float]]:
     return names, values
 
 
-def are_numbers(x: dict) -> bool:
-    """Whether all values are finite numbers, each the value of the feature that it is named by."""
-    if not NUMBERS.issuperset(map(type, x.values())):
+def are_numbers(values: Collection) -> bool:
+    """Whether all are finite numbers, and so the values of the features that they are named by."""
+    try:
+        return NUMBERS.issuperset(map(type, values)) and isfinite(sum(values))
+    except OverflowError:  # of an integer that is too large for a float
         return False
-    total = sum(x.values())
-    return total - total == 0
 
 
 def name_of(name: Any, value: Any) -> tuple[Any, float]:
@@ -281,7 +304,7 @@ def valued(word: str) -> tuple[str, float]:
     return name, number
 
 
-class Numbered:
+class Numbered(Mapping):
     """The columns of features that are named by their numbers, as a dict {number: number} has them.
 
     >>> Numbered(3).get(2), Numbered(3).get(3), Numbered(3).get("a"), list(Numbered(2))
@@ -291,14 +314,10 @@ class Numbered:
     def __init__(self, size: int):
         self.size = size
 
-    def get(self, name: Any) -> int | None:
-        return int(name) if isinstance(name, (int, np.integer)) and 0 <= name < self.size else None
-
-    def columns(self, names: list) -> list[int | None]:
-        """The columns of names."""
-        if {*map(type, names)} == {int} and min(names) >= 0 and max(names) < self.size:
-            return names
-        return [*map(self.get, names)]
+    def __getitem__(self, name: Any) -> int:
+        if not (isinstance(name, (int, np.integer)) and 0 <= name < self.size):
+            raise KeyError(name)
+        return int(name)
 
     def __len__(self) -> int:
         return self.size
@@ -331,15 +350,20 @@ class Vocabulary:
         Raises:
             ValueError: a name is not known where there are no others, or a value is not finite; nothing is added then.
         """
-        if type(x) is dict and are_numbers(x):
-            names, values = [*x], [*x.values()]
+        if type(x) is dict and are_numbers(x.values()):
+            names, values = x.keys(), x.values()
+            if type(self.columns) is Numbered:  # they are checked where they are used
+                return names, values
         else:
             names, values = worded(x) if isinstance(x, str) else named(x)
-        columns = self.columns.columns(names) if isinstance(self.columns, Numbered) else [*map(self.columns.get, names)]
-        return self._with_new(names, columns, values, grow) if None in columns else (columns, values)
+        try:
+            return [*map(self.columns.__getitem__, names)], values
+        except KeyError:
+            return self._with_new([*names], [*values], grow)
 
-    def _with_new(self, names: list, columns: list, values: list, grow: bool) -> tuple[list, list]:
+    def _with_new(self, names: list, values: list, grow: bool) -> tuple[list, list]:
         """Columns and values where some names do not have a column yet."""
+        columns = [*map(self.columns.get, names)]
         if self.fixed:
             new = names[columns.index(None)]
             known = ", ".join(map(repr, list(islice(self.columns, 6)))) + (", …" if len(self.columns) > 6 else "")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
+from operator import getitem, itemgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,14 +13,18 @@ from surefoot.data import DataError
 from surefoot.data.reading import ReadOptions
 from surefoot.data.stream import Block, Hashing, Table, formats
 from surefoot.data.stream.blocks import without_fields
+from surefoot.data.stream.lines import Lines
+from surefoot.data.stream.one_line import OneLine
 from surefoot.data.stream.reader import Parser, Piece, Request
 from surefoot.data.stream.sources.buffer import Buffer, Text, closed
 from surefoot.data.stream.table import NONE
 from surefoot.data.stream.vw import Vw
-from surefoot.learn.one_row import MISSING_TEXT, are_numbers, is_named, name_and_text, of_array
+from surefoot.learn.one_row import MISSING_TEXT, NUMBERS, are_numbers, is_named, name_and_text, of_array
 
 MOST_KNOWN = 1 << 20
-"""Names whose ids are remembered."""
+"""Names, of columns too or of one column's values, whose ids are remembered."""
+TEXTS = frozenset((str, type(None)))
+"""The types of most values of categorical columns."""
 NAME = "x"
 """What messages call an example."""
 
@@ -34,6 +40,24 @@ class Example(NamedTuple):
     weight: float = 1.0
 
 
+class Columns(NamedTuple):
+    """What is known of a table's columns, the numeric ones first.
+
+    Attributes:
+        numeric: how many of them hold numbers.
+        cells: gives the values of a row.
+        ids: of the numeric columns' features.
+        texts: for each of the others, the ids of the features that its values are, by value.
+        ones: the values of these features, one for each column.
+    """
+
+    numeric: int
+    cells: Callable[[Any], tuple]
+    ids: list[int]
+    texts: list[dict[str | None, int]]
+    ones: list[float]
+
+
 class Examples:
     """Makes examples of dicts, lines of text, and rows of arrays.
 
@@ -46,6 +70,10 @@ class Examples:
         self.reading, self.most = reading or ReadOptions("svmlight"), most
         self.known: dict[Any, int] = {}
 
+    def __reduce__(self) -> tuple:
+        """Copies and pickles find by themselves what this one has found."""
+        return Examples, (self.reading, self.most)
+
     def __call__(self, x: Any) -> Example:
         """The example.
 
@@ -56,30 +84,34 @@ class Examples:
             return self._of_line(x)
         if not is_named(x):
             return Example(*of_array(x, None)[0])
-        if isinstance(self._reader, Table):
+        if self._of_a_table:
             return self._of_columns(x)
-        if type(x) is dict and are_numbers(x) and None not in (ids := self._of_names(x)):
-            return Example(ids, [*x.values()])
+        if type(x) is dict and are_numbers(x.values()):
+            ids = [*map(self.known.get, x)] if self._hashes else x.keys()
+            if not self._hashes or None not in ids:
+                return Example(ids, x.values())
+        return self._of_features(x)
+
+    def _of_features(self, x: Any) -> Example:
+        """The example of a dict of features, one after the other."""
         ids, values = [], []
         for name, value in x.items():
             own, text, number = name_and_text(name, value)
+            if text is not None and not self._hashes:
+                raise ValueError(f"x: found {value!r} for feature {name!r}, expected a number")
             ids.append(self._id(own, text) if self._hashes else own)
             values.append(number)
-        if not self._hashes and not all(isinstance(own, (int, np.integer)) for own in ids):
-            raise ValueError(f"x: found features {list(x)[:4]}, expected whole numbers: this model knows no names")
         return Example(ids, values)
-
-    def _of_names(self, names: dict) -> list[int | None]:
-        """The ids of numeric columns, of those that are known."""
-        if self._hashes:
-            return [*map(self.known.get, names)]
-        return [*names] if {*map(type, names)} == {int} else [None]
 
     @functools.cached_property
     def _reader(self) -> Any:
         """The reader of the model's files, or their table."""
         format = formats.named(self.reading.format)
         return format.with_options({name: v for name, v in self.reading.given.items() if name in format.takes})
+
+    @functools.cached_property
+    def _of_a_table(self) -> bool:
+        return isinstance(self._reader, Table)
 
     @functools.cached_property
     def _hashes(self) -> bool:
@@ -109,6 +141,22 @@ class Examples:
     def _of_columns(self, x: Any) -> Example:
         """A row of a table: columns that the model does not know are left out, and those that are not there are
         missing."""
+        label, weight = x.get(self.reading.target, np.nan), x.get(self.reading.weight, 1.0)
+        if type(label) not in NUMBERS or type(weight) not in NUMBERS:
+            return self._of_table(x)
+        known = self._columns
+        try:
+            cells = known.cells(x)
+            numbers, texts = cells[: known.numeric], cells[known.numeric :]
+            if are_numbers(numbers) and TEXTS.issuperset(map(type, texts)):
+                ids = [*known.ids, *map(getitem, known.texts, texts)]
+                return Example(ids, [*numbers, *known.ones], True, label, weight)
+        except KeyError:  # a column is not there, or a text is new
+            pass
+        return self._of_cells(x, label, weight)
+
+    def _of_cells(self, x: Any, label: float, weight: float) -> Example:
+        """The same, one value after the other."""
         ids, values = [], []
         for name in self.reading.numeric:
             value = x.get(name)
@@ -121,20 +169,29 @@ class Examples:
                 values.append(1.0)
             else:
                 return self._of_table(x)
-        for name in self.reading.categorical:
+        for name, known in zip(self.reading.categorical, self._columns.texts, strict=True):
             value = x.get(name)
-            if value is None or (isinstance(value, str) and value in MISSING_TEXT):
-                value = NONE
-            if type(value) is not str or not value.isprintable():
+            if type(value) not in TEXTS:
                 return self._of_table(x)
-            ids.append(self._id(name, value))
+            found = known.get(value)
+            if found is None:
+                text = NONE if value is None or value in MISSING_TEXT else value
+                if not text.isprintable():
+                    return self._of_table(x)
+                if len(known) >= MOST_KNOWN:
+                    known.clear()
+                known[value] = found = self._hashing.index(text, name)
+            ids.append(found)
             values.append(1.0)
-        label, weight = (
-            x.get(name, nothing) for name, nothing in ((self.reading.target, np.nan), (self.reading.weight, 1.0))
-        )
-        if type(label) not in (int, float) or type(weight) not in (int, float):
-            return self._of_table(x)
         return Example(ids, values, True, label, weight)
+
+    @functools.cached_property
+    def _columns(self) -> Columns:
+        numeric, categorical = self.reading.numeric, self.reading.categorical
+        names = [*numeric, *categorical]
+        cells = itemgetter(*names) if len(names) > 1 else lambda x: tuple(x[name] for name in names)
+        texts = [{} for _ in categorical]
+        return Columns(len(numeric), cells, [*map(self._id, numeric)], texts, [1.0] * len(texts))
 
     def _of_table(self, x: Any) -> Example:
         """The same for values that are not simple."""
@@ -143,21 +200,30 @@ class Examples:
     # Lines
 
     @functools.cached_property
+    def _format(self) -> Any:
+        """The reader of lines of the model's own format, or for a table of Vowpal Wabbit's."""
+        return Vw(self._hashing) if self._of_a_table else self._reader
+
+    @functools.cached_property
     def _lines(self) -> Parser:
-        """What parses a line of the model's own format, or for a table one of Vowpal Wabbit's."""
-        reader = Vw(self._hashing) if isinstance(self._reader, Table) else self._reader
-        return reader.parser(Request(faults=1))
+        return self._format.parser(Request(faults=1))
+
+    @functools.cached_property
+    def _one_line(self) -> OneLine | None:
+        """The same for a line that has nothing out of the ordinary, in less time."""
+        return OneLine(self._format) if isinstance(self._format, Lines) and not self._format.fields else None
 
     def _of_line(self, line: str) -> Example:
-        if isinstance(self._reader, Table) and "|" not in line:
+        if self._of_a_table and "|" not in line:
             raise ValueError(
                 f"x: found {line!r}; the model was learned from a table, whose lines have no names: expected a dict "
                 "{column: value}, or |column value as Vowpal Wabbit has it"
             )
-        first = line.split(None, 1)[:1]
-        if not self._hashes and not self.reading.label_weights and first and ":" in first[0]:
+        if not self._hashes and not self.reading.label_weights and ":" in "".join(line.split(None, 1)[:1]):
             line = f"0 {line}"  # a line without a label
         text = line.encode()
+        if self._one_line is not None and (row := self._one_line.read(text)) is not None:
+            return Example(row.indices, row.values, self._of_a_table, row.label, row.weight)
 
         def content(buffer: Buffer) -> Text:
             buffer.reserve(len(text) + 1)
@@ -167,7 +233,7 @@ class Examples:
         parsed = self._lines(Piece(0, NAME, content, 0))
         if parsed.faults:
             raise DataError(f"{NAME}: {parsed.faults[0].said}")
-        return _only(parsed.block, zeros=isinstance(self._reader, Table))
+        return _only(parsed.block, zeros=self._of_a_table)
 
 
 def _only(block: Block, zeros: bool) -> Example:
