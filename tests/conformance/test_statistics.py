@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 from support.numerics import assert_identical, assert_same_memory
-from support.statistic_rules import RULES, caution, centralization
+from support.statistic_rules import RULES, centralization
 
 from surefoot import modifiers
 from surefoot.engines import Step
@@ -16,12 +16,10 @@ SHAPES = [(1, 1), (7, 3), (3, 40), (1, 5000), (2100, 3), (6, 4, 5), (9,), ()]
 
 @pytest.fixture
 def registered():
-    """The modifiers of `support.statistic_rules`, for one test."""
-    for each in (centralization, caution):
-        modifiers.register(each)
+    """The modifier of `support.statistic_rules`, for one test."""
+    modifiers.register(centralization)
     yield
-    for each in (centralization, caution):
-        del modifiers.REGISTRY[each.name]
+    del modifiers.REGISTRY[centralization.name]
 
 
 def gradients(shape, dtype, count=4, seed=0):
@@ -124,14 +122,37 @@ def test_centralization_by_hand(registered):
     np.testing.assert_allclose(x, expected, rtol=1e-12)
 
 
-def test_caution_by_hand(registered):
+def test_cautious_steps_by_hand():
+    """Liang et al. (2024), algorithm 1."""
     x, _ = ran("momentum", (7, 3), lr=0.1, momentum=0.9, cautious=True)
     expected, velocity = np.random.default_rng(9).normal(size=(7, 3)), np.zeros((7, 3))
     for g in gradients((7, 3), "float64"):
         velocity = 0.9 * velocity + g
         mask = velocity * g > 0
-        expected = expected - 0.1 * velocity * mask / max(mask.mean(), 1e-3)
+        assert 0 < mask.sum() < 21 or (velocity == g).all()
+        expected = expected - 0.1 * velocity * mask * 21 / (mask.sum() + 1)
     np.testing.assert_allclose(x, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("engine", ["cpu", "reference"])
+def test_cautious_steps_of_sparse_gradients_are_dense_ones_of_their_rows(engine):
+    """Rows without a gradient are not counted, so that steps do not grow with the table."""
+    values = gradients((3, 4), "float64")
+    table, part = np.zeros((100, 4)), np.zeros((3, 4))
+    step = Step("adam", engine=engine, lazy="touched", cautious=True)
+    state, other = step.init(table), step.init(part)
+    for g in values:
+        step.rows(table, np.array([7, 3, 50]), g, state)
+        step.dense(part, g, other)
+    assert_identical(table[[7, 3, 50]], part)
+
+
+def test_cautious_steps_that_are_small():
+    """Where the product of direction and gradient underflows."""
+    x = np.zeros(4, np.float32)
+    step = Step("sgd", engine="reference", lr=1.0, cautious=True)
+    step.dense(x, np.array([1e-30, -1e-30, 0, 1], np.float32), step.init(x))
+    np.testing.assert_allclose(x, np.float32([-1e-30, 1e-30, 0, -1]), rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", [pytest.param("sgd", marks=pytest.mark.slow), "adagrad"])

@@ -11,7 +11,7 @@ from support.arrays import SHAPES as EVERY
 from support.arrays import float64
 from support.covering import unpacked
 from support.numerics import assert_close, assert_identical
-from support.statistic_rules import RULES, caution, centralization
+from support.statistic_rules import RULES, centralization
 from support.table import CONCRETE, gradients, granularities, parameters
 
 jax = pytest.importorskip("jax", reason="JAX is not installed")
@@ -168,7 +168,7 @@ def shifting(x, shift):
 
 def test_modifiers_of_ones_own(monkeypatch):
     """Gradient centralization, cautious steps, and one that moves parameters itself."""
-    for each in (centralization, caution, shifting):
+    for each in (centralization, shifting):
         monkeypatch.setitem(modifiers.REGISTRY, each.name, each)
     own, grads = {"centralize": True, "cautious": True, "shift": 0.25}, trees("float64", STEPS)
     with float64():

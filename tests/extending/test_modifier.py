@@ -4,8 +4,8 @@ What a change of this kind touches: for a custom modifier only the file that def
 `src/surefoot/modifiers/NAME.py`, its line in `modifiers/__init__.py`, and the changelog. One with a statistic of a row
 costs no more.
 
-Gradient centralization subtracts the mean of each row (Yong et al. 2020); a cautious step leaves out coordinates whose
-direction disagrees with the gradient, and is as long as before on average (Liang et al. 2024).
+Gradient centralization subtracts the mean of each row (Yong et al. 2020); a prudent step leaves out coordinates whose
+direction disagrees with the gradient.
 """
 
 import numpy as np
@@ -41,11 +41,11 @@ def agrees(direction, g):
 
 @modifier(
     stage="direction",
-    settings={"cautious": flag(False, "no coordinate moves against its gradient")},
+    settings={"prudent": flag(False, "no coordinate moves against its gradient")},
     statistics={"share": mean(agrees, "tensor")},
     formula="d ← d [d g > 0] / mean [d g > 0]",
 )
-def caution(direction, g, share):
+def prudence(direction, g, share):
     """The direction where it agrees with the gradient, as long as before on average."""
     return ops.where(direction * g > 0.0, direction, 0.0) / ops.maximum(share, 1e-3)
 
@@ -56,7 +56,7 @@ def bounded(x, box):
     return ops.minimum(ops.maximum(x, -box), box)
 
 
-OWN = (centralization, caution, bounded)
+OWN = (centralization, prudence, bounded)
 OTHERS = ("sgd", "momentum", "adagrad", "ftrl")
 
 
@@ -77,7 +77,7 @@ def stepped(rule, engine, x, grads, **settings):
     return x
 
 
-@pytest.mark.parametrize("settings", [{"centralize": True}, {"cautious": True}, {"box": 0.5}], ids=str)
+@pytest.mark.parametrize("settings", [{"centralize": True}, {"prudent": True}, {"box": 0.5}], ids=str)
 @pytest.mark.parametrize("name", ["adam", *(pytest.param(n, marks=pytest.mark.slow) for n in OTHERS)])
 def test_around_rules_in_both_engines(name, settings):
     x, grads = parameters((6, 5), "float32"), gradients((6, 5), "float32", 5)
@@ -90,7 +90,7 @@ def test_around_rules_in_both_engines(name, settings):
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_storage_types(dtype):
     x, grads = parameters((6, 5), dtype), gradients((6, 5), dtype, 3)
-    settings = {"centralize": True, "cautious": True, "box": 0.5, "clip_norm": 1.0}
+    settings = {"centralize": True, "prudent": True, "box": 0.5, "clip_norm": 1.0}
     found, expected = (stepped("adagrad", engine, x, grads, **settings) for engine in ("cpu", "reference"))
     assert_identical(found, expected)
 
@@ -124,7 +124,7 @@ def test_by_hand():
         velocity = 0.9 * velocity + g
         agree = velocity * g > 0
         expected = np.clip(expected - 0.1 * velocity * agree / max(agree.mean(), 1e-3), -0.5, 0.5)
-    settings = {"centralize": True, "cautious": True, "box": 0.5, "lr": 0.1, "momentum": 0.9}
+    settings = {"centralize": True, "prudent": True, "box": 0.5, "lr": 0.1, "momentum": 0.9}
     np.testing.assert_allclose(stepped("momentum", "cpu", x, grads, **settings), expected, rtol=1e-12)
 
 
@@ -136,8 +136,8 @@ def test_as_options_of_torch_optimizers(engine):
     x, grads = parameters((6, 5), "float32"), gradients((6, 5), "float32", 4)
     ours = []
     for make in (
-        lambda p: RuleOptimizer(p, "adam", convention="pytorch", lr=0.1, cautious=True),
-        lambda p: Adam(p, lr=0.1, cautious=True),
+        lambda p: RuleOptimizer(p, "adam", convention="pytorch", lr=0.1, prudent=True),
+        lambda p: Adam(p, lr=0.1, prudent=True),
     ):
         p = torch.nn.Parameter(torch.from_numpy(x.copy()))
         optimizer = make([{"params": [p], "centralize": True, "engine": engine}])
@@ -146,7 +146,7 @@ def test_as_options_of_torch_optimizers(engine):
             optimizer.step()
         assert optimizer.state_dict()["param_groups"][0]["centralize"] is True
         ours.append(p.detach().numpy())
-    expected = stepped("adam", "reference", x, grads, convention="pytorch", lr=0.1, cautious=True, centralize=True)
+    expected = stepped("adam", "reference", x, grads, convention="pytorch", lr=0.1, prudent=True, centralize=True)
     for found in ours:
         np.testing.assert_allclose(found, expected, rtol=2e-6, atol=1e-7)
 
@@ -157,12 +157,12 @@ def test_in_jax():
     from surefoot.optax import transformation
 
     x, grads = parameters((6, 5), "float32"), gradients((6, 5), "float32", 4)
-    optimizer = transformation("adam", lr=0.1, cautious=True, centralize=True)
+    optimizer = transformation("adam", lr=0.1, prudent=True, centralize=True)
     params, state = x, optimizer.init(x)
     for g in grads:
         updates, state = jax.jit(optimizer.update)(g, state, params)
         params = optax.apply_updates(params, updates)
-    expected = stepped("adam", "reference", x, grads, lr=0.1, cautious=True, centralize=True)
+    expected = stepped("adam", "reference", x, grads, lr=0.1, prudent=True, centralize=True)
     np.testing.assert_allclose(params, expected, rtol=2e-5, atol=1e-6)
 
 

@@ -94,6 +94,8 @@ HOMOGENEOUS = (
     "nadam",
     "yogi",
     "lion",
+    "adamax",
+    "adabelief",
 )
 
 
@@ -101,15 +103,20 @@ HOMOGENEOUS = (
 def test_without_epsilon_the_size_of_gradients_makes_no_difference(name):
     """Scaled by a power of two, so that no rounding differs."""
     c, (x, grads) = CONCRETE[name], start()
-    none = {key: 0.0 for key in ("eps", "eps_root") if key in c.rule.hyper}
+    none = without_epsilon(c)
     assert_identical(run(c, x, [g * 2.0**12 for g in grads], **none)[0], run(c, x, grads, **none)[0])
 
 
-@pytest.mark.parametrize("c", [c for c in CONCRETE.values() if c.name != "ftrl"], ids=str)
+def without_epsilon(c):
+    return {key: 0.0 for key in ("eps", "eps_root") if key in c.rule.hyper}
+
+
+@pytest.mark.parametrize("c", [c for c in CONCRETE.values() if c.name not in ("ftrl", "madgrad")], ids=str)
 def test_half_the_rate_is_half_the_step(c):
-    """Of the first step. With FTRL, half the rate also halves the denominator's β/η."""
+    """Of the first step; ADOPT's is the second. The denominators of FTRL and MADGRAD have η in them, too."""
     _, grads = start()
-    half, whole = (run(c, np.zeros(SHAPE), grads[:1], lr=lr)[0] for lr in (0.25, 0.5))
+    first = grads[: 2 if c.name == "adopt" else 1]
+    half, whole = (run(c, np.zeros(SHAPE), first, lr=lr)[0] for lr in (0.25, 0.5))
     assert_identical(2 * half, whole)
     assert (whole != 0).any()
 
@@ -170,6 +177,7 @@ def test_a_method_that_starts_from_the_origin_ignores_other_starts(c):
     "name, slot",
     [
         ("adagrad", "total"),
+        ("madgrad", "total"),
         ("mean_adagrad", "total"),
         ("dual_averaging", "total"),
         ("ftrl", "total"),
@@ -296,11 +304,11 @@ def test_adagrad_under_a_constant_gradient():
     assert_close(x, [-0.1 * sum_of_roots, 0.1 * sum_of_roots], "float64")
 
 
-@pytest.mark.parametrize("name", ["mean_adagrad", "rmsprop", "adam", "adam[amsgrad]", "yogi"])
+@pytest.mark.parametrize("name", ["mean_adagrad", "rmsprop", "adam", "adam[amsgrad]", "yogi", "adamax", "lion"])
 def test_normalized_rules_under_a_constant_gradient(name):
     """Corrected averages of a constant are that constant: every step of Adam is η, and so is mean AdaGrad's."""
     c, g = CONCRETE[name], np.array([3.0, -0.5])
-    x, _ = run(c, np.zeros(2), [g] * 20, lr=0.1, eps=0.0, eps_root=0.0)
+    x, _ = run(c, np.zeros(2), [g] * 20, lr=0.1, **without_epsilon(c))
     steps = (1 / np.sqrt(1 - 0.9 ** np.arange(1, 21))).sum() if name == "rmsprop" else 20
     if name == "yogi":
         # s grows by (1 − β₂) g² until it passes g², as the leaky average only does in the limit.

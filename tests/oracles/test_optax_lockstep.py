@@ -58,6 +58,42 @@ LOCKSTEP = {
     "nadam": ("nadam", {}, optax.nadam, {}),
     "nadam, all settings": ("nadam", {"beta1": 0.8, "beta2": 0.95}, optax.nadam, {"b1": 0.8, "b2": 0.95}),
     "yogi": ("yogi", {}, optax.yogi, {}),
+    "adamax": ("adamax", {}, optax.adamax, {}),
+    "adamax, all settings": (
+        "adamax",
+        {"beta1": 0.8, "beta2": 0.95, "eps": 1e-2},
+        optax.adamax,
+        {"b1": 0.8, "b2": 0.95, "eps": 1e-2},
+    ),
+    "radam": ("radam", {}, optax.radam, {}),
+    "radam, all settings": (
+        "radam",
+        {"beta1": 0.8, "beta2": 0.95, "threshold": 8.0, "eps": 1e-4, "eps_root": 1e-5},
+        optax.radam,
+        {"b1": 0.8, "b2": 0.95, "threshold": 8.0, "eps": 1e-4, "eps_root": 1e-5},
+    ),
+    "adabelief": ("adabelief", {}, optax.adabelief, {}),
+    "adabelief, all settings": (
+        "adabelief",
+        {"beta1": 0.8, "beta2": 0.95, "eps": 1e-4, "eps_root": 1e-5},
+        optax.adabelief,
+        {"b1": 0.8, "b2": 0.95, "eps": 1e-4, "eps_root": 1e-5},
+    ),
+    "adopt": ("adopt", {}, optax.contrib.adopt, {}),
+    "adopt, all settings": (
+        "adopt",
+        {"beta1": 0.8, "beta2": 0.95, "clips": False, "eps": 1e-2},
+        optax.contrib.adopt,
+        {"b1": 0.8, "b2": 0.95, "use_clipping": False, "eps": 1e-2},
+    ),
+    # optax adds its ε to the learning rate, too.
+    "madgrad": ("madgrad", {"lr": 0.05 + 1e-6}, optax.contrib.madgrad, {}),
+    "madgrad, all settings": (
+        "madgrad",
+        {"lr": 0.05 + 1e-2, "momentum": 0.7, "eps": 1e-2},
+        optax.contrib.madgrad,
+        {"momentum": 0.7, "eps": 1e-2},
+    ),
     "lion": ("lion", {}, optax.lion, {}),
     "lion, all settings": (
         "lion",
@@ -66,6 +102,9 @@ LOCKSTEP = {
         {"b1": 0.8, "b2": 0.95, "weight_decay": 0.3},
     ),
 }
+
+TOLERANCE = {"madgrad": "torch float32"}
+"""optax's λ is a number of float32."""
 
 
 @functools.cache
@@ -107,13 +146,14 @@ def test_lockstep(case):
             wanted, other = update_theirs(grads, other, expected)
             params, expected = optax.apply_updates(params, updates), optax.apply_updates(expected, wanted)
             for name in params:
-                assert_close(params[name], expected[name], "optax", f"step {t}, {name}")
+                tolerance = TOLERANCE.get(LOCKSTEP[case][0], "optax")
+                assert_close(params[name], expected[name], tolerance, f"step {t}, {name}")
         assert int(state.count) == STEPS
 
 
 def test_every_alias_of_a_rule_is_in_the_table():
     """The rules of the registry that optax has too."""
-    theirs = {rule for rule in rules.REGISTRY if hasattr(optax, rule)} | {"momentum"}
+    theirs = {rule for rule in rules.REGISTRY if hasattr(optax, rule) or hasattr(optax.contrib, rule)} | {"momentum"}
     assert {name for name, *_ in LOCKSTEP.values()} == theirs
 
 

@@ -106,6 +106,29 @@ PAIRS = {
         {"lr": 0.05, "betas": (0.7, 0.9), "eps": 0.01, "momentum_decay": 0.1, "weight_decay": 0.1},
         {"velocity": "exp_avg", "square": "exp_avg_sq"},
     ),
+    "adamax": ("adamax", {}, "Adamax", {}, {"velocity": "exp_avg", "largest": "exp_inf"}),
+    "adamax, all settings": (
+        "adamax",
+        {"lr": 0.05, "beta1": 0.7, "beta2": 0.9, "eps": 0.01, "weight_decay": 0.1, "maximize": True},
+        "Adamax",
+        {"lr": 0.05, "betas": (0.7, 0.9), "eps": 0.01, "weight_decay": 0.1, "maximize": True},
+        {"velocity": "exp_avg", "largest": "exp_inf"},
+    ),
+    "radam": ("radam", {}, "RAdam", {}, {"velocity": "exp_avg", "square": "exp_avg_sq"}),
+    "radam, all settings": (
+        "radam",
+        {"lr": 0.05, "beta1": 0.7, "beta2": 0.9, "eps": 0.01, "decoupled_weight_decay": 0.1, "maximize": True},
+        "RAdam",
+        {
+            "lr": 0.05,
+            "betas": (0.7, 0.9),
+            "eps": 0.01,
+            "weight_decay": 0.1,
+            "decoupled_weight_decay": True,
+            "maximize": True,
+        },
+        {"velocity": "exp_avg", "square": "exp_avg_sq"},
+    ),
 }
 
 
@@ -192,6 +215,8 @@ NAMES = {
     "adam": ("Adam", {"lr": "lr", "beta1": 0, "beta2": 1, "eps": "eps", "amsgrad": "amsgrad"}),
     "adamw": ("AdamW", {"lr": "lr", "beta1": 0, "beta2": 1, "eps": "eps", "amsgrad": "amsgrad"}),
     "nadam": ("NAdam", {"lr": "lr", "beta1": 0, "beta2": 1, "eps": "eps", "momentum_decay": "momentum_decay"}),
+    "adamax": ("Adamax", {"lr": "lr", "beta1": 0, "beta2": 1, "eps": "eps"}),
+    "radam": ("RAdam", {"lr": "lr", "beta1": 0, "beta2": 1, "eps": "eps"}),
 }
 
 

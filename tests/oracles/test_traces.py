@@ -15,6 +15,16 @@ from support.table import CONCRETE
 HALVING = math.log(0.5) / math.log(0.96)
 MU1, MU2, MU3 = 0.5 * 3 / 4, 0.5 * 7 / 8, 0.5 * 15 / 16
 
+# RAdam, β₂ = ¾: ρ∞ = 7, ρ₅ = 3.9, ρ₆ = 4.4.
+KEPT6 = 0.75**6
+RHO6 = 7 - 12 * KEPT6 / (1 - KEPT6)
+R6 = math.sqrt((RHO6 - 4) * (RHO6 - 2) * 7 / (3 * 5 * RHO6))
+X5 = 1 - 0.5 * (4 + 4 / 3 + 4 / 7 + 4 / 15 + 4 / 31)
+
+# MADGRAD, λ = ½, ½ √2: gradients whose sums ν are 8 and 27.
+G2 = -math.sqrt(19 * math.sqrt(2))
+DUAL2 = 2 + math.sqrt(0.5) * G2
+
 # rule: (settings, gradients, x after each, memory after the last)
 TRACES = {
     "sgd": ({"lr": 0.5}, [3, -4], [-0.5, 1.5], {}),
@@ -144,6 +154,48 @@ TRACES = {
         [4, -4, 0.25],
         [0.25, 0.6875, 0.6875 * 0.75],
         {"velocity": -0.125},
+    ),
+    # u = 4 + 1, then ¾ · 5 against 1 + 1; v = 2, ½.
+    "adamax": (
+        {"lr": 0.5, "beta1": 0.5, "beta2": 0.75, "eps": 1.0},
+        [4, -1],
+        [1 - 0.5 * 4 / 5, 1 - 0.5 * 4 / 5 - 0.5 * (0.5 / 0.75) / 3.75],
+        {"velocity": 0.5, "largest": 3.75},
+    ),
+    # Momentum, whose corrected v is 4/(2ᵗ − 1) · ½ ᵗ⁻¹ · 2ᵗ⁻¹, until the sixth: v = 1/16 − 2, s = 4 · ¾⁵ + 4.
+    "radam": (
+        {"lr": 0.5, "beta1": 0.5, "beta2": 0.75, "eps": 1.0, "eps_root": 9.0},
+        [4, 0, 0, 0, 0, -4],
+        [
+            -1,
+            -1 - 0.5 * 4 / 3,
+            -1 - 0.5 * (4 / 3 + 4 / 7),
+            -1 - 0.5 * (4 / 3 + 4 / 7 + 4 / 15),
+            X5,
+            X5 + 0.5 * R6 * (31 / 16) / (63 / 64) / (math.sqrt((4 * 0.75**5 + 4) / (1 - KEPT6) + 9) + 1),
+        ],
+        {"velocity": -31 / 16, "square": 4 * 0.75**5 + 4},
+    ),
+    # g − v = 2, −3: s = 1 + 3, then 3 + 9/4 + 3; ŝ = 16 and 8.25/(7/16); v as adam's.
+    "adabelief": (
+        {"lr": 0.5, "beta1": 0.5, "beta2": 0.75, "eps": 1.0, "eps_root": 3.0},
+        [4, -4],
+        [1 - 0.5 * 4 / 5, 1 - 0.5 * 4 / 5 + 0.5 * (1 / 0.75) / (math.sqrt(132 / 7) + 1)],
+        {"velocity": -1, "surprise": 8.25},
+    ),
+    # s = 16, 28: −8/√16 is clipped at 1, and 2/√28 is below 2^¼.
+    "adopt": (
+        {"lr": 0.5, "beta1": 0.5, "beta2": 0.75, "eps": 1.0},
+        [4, -8, 2],
+        [1, 1.25, 1.25 - 0.5 * (1 / math.sqrt(28) - 0.25)],
+        {"velocity": 1 / math.sqrt(28) - 0.25, "square": 22},
+    ),
+    # z = 1 − 2/(2 + 1), then 1 − s/(3 + 1); half of the way each time.
+    "madgrad": (
+        {"lr": 0.5, "momentum": 0.5, "eps": 1.0},
+        [4, G2],
+        [2 / 3, 1 / 3 + 0.5 * (1 - DUAL2 / 4)],
+        {"total": 27, "dual": DUAL2, "distance": 1 / 3 + 0.5 * (1 - DUAL2 / 4) - 1},
     ),
 }
 

@@ -96,7 +96,12 @@ def test_penalties_of_lazy_exact_rules(c, lr, l1, l2, decay, granularity, patter
 @settings(max_examples=40)
 @given(lr=rates, granularity=granularity, pattern=touches, seed=seeds)
 def test_rules_with_a_closed_form(c, lr, granularity, pattern, seed):
-    compare(c.step(engine="reference", lr=lr, granularity=shared_or_not(c, granularity)), pattern, seed)
+    step = c.step(engine="reference", lr=lr, granularity=shared_or_not(c, granularity))
+    if step.no_closed_form is None:
+        compare(step, pattern, seed)
+    else:
+        assert granularity == "tensor"
+        assert c.rule.drifts
 
 
 @pytest.mark.parametrize("c", [c for c in CONCRETE.values() if c.rule.from_origin], ids=str)

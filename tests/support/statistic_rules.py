@@ -157,19 +157,3 @@ def itself(g):
 def centralization(g, of_row):
     """The gradient without its row's mean."""
     return g - of_row
-
-
-def agrees(direction, g):
-    return ops.where(direction * g > 0.0, 1.0, 0.0)
-
-
-@modifier(
-    stage="direction",
-    settings={"cautious": flag(False, "no coordinate moves against its gradient")},
-    statistics={"share": mean(agrees, "tensor")},
-    formula="d ← d [d g > 0] / mean [d g > 0]",
-    source="Liang, Chen, Liu & Liu (2024), Cautious optimizers",
-)
-def caution(direction, g, share):
-    """The direction where it agrees with the gradient, as long as before on average."""
-    return ops.where(direction * g > 0.0, direction, 0.0) / ops.maximum(share, 1e-3)

@@ -16,6 +16,7 @@ from support.covering import covering
 from support.numerics import assert_identical, assert_same_memory
 from surefoot import rules
 from surefoot.engines import Step, to_bfloat16
+from surefoot.rules import Hyper
 
 DTYPES = ("float32", "float64")
 LENGTHS = (1, *range(31, 38))
@@ -49,7 +50,14 @@ class Concrete:
         """Every hyperparameter away from its default, and none at 0; but the options that make the variants stay."""
         base = rules.get(self.base)
         named = frozenset().union(*base.variants)
-        return {name: h.default / 2 if h.default else 0.05 for name, h in base.hyper.items() if name not in named}
+        return {name: other_than(hyper) for name, hyper in base.hyper.items() if name not in named}
+
+
+def other_than(hyper: Hyper) -> float:
+    """Another value than the default."""
+    if hyper.is_flag:
+        return not hyper.default
+    return hyper.default / 2 if hyper.default else 0.05
 
 
 def concrete() -> Iterator[Concrete]:

@@ -101,7 +101,8 @@ def dense(step: Settings, engine: Engine, x: np.ndarray, g: np.ndarray, state: S
         )
     t = state.t + 1
     flush(step, engine, x, state)
-    skipped = engine.dense(step, x, g, state, t, coefficients(step, state, t))
+    # Without coordinates there is no gradient, which is not the same as one of 0.
+    skipped = engine.dense(step, x, g, state, t, coefficients(step, state, t)) if x.size else 0
     weigh(step, state, t)
     if state.average is not None and state.weight > 0:
         averaging.blend(state.average, x, float(step.lr(t)) / state.weight)

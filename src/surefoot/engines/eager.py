@@ -98,9 +98,11 @@ def advance(xp: Namespace, step: Settings, x, raw, slots: Sequence, t, size: int
     if change:
         new = bound(xp, advance_from_origin)(found.values["rate"], found.values["direction"])
     ok = xp.isfinite(raw) & xp.isfinite(found.values["square"])
-    for slot in found.slots.values():
+    # Without coordinates there is no gradient, which is not the same as one of 0.
+    after = list(slots) if size is None and 0 in raw.shape else list(found.slots.values())
+    for slot in after:
         ok = ok & xp.isfinite(slot)
-    return new, list(found.slots.values()), ok
+    return new, after, ok
 
 
 class Arrays:

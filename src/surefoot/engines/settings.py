@@ -271,7 +271,7 @@ class Settings:
         if (named := self._looks_at_rows_without_a_gradient) is not None:
             return f"the statistic {named!r} depends on rows without a gradient"
         fixed = any(slot.over in ("column", "tensor", "group") for slot in rule.slots.values())
-        if fixed and callable(rule.zero_grad_steps):
+        if (fixed and callable(rule.zero_grad_steps)) or (any(self.in_common) and rule.drifts):
             return "what rows have in common changes while a row has no gradient"
         if not rule.lazy_exact and rule.zero_grad_steps is None:
             return f"{rule.name} has no closed form for steps with zero gradient"

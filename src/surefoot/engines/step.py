@@ -22,6 +22,7 @@ class Step(Settings):
         l1, l2: penalties, applied by a proximal step in the metric of the rule (exact zeros under l1).
         clip_value, clip_norm: bounds for each gradient coordinate, and for the gradient's Euclidean norm.
         maximize: step uphill.
+        cautious: only coordinates move whose direction agrees in sign with the gradient.
         nonfinite: "raise" (skip such coordinates, then raise), "skip" (and only count), "propagate".
         stochastic_rounding: a seed; bfloat16 parameters are then rounded up or down at random, right on average.
         lazy: for sparse gradients. "exact": rows without a gradient catch up when next touched, as if they had been

@@ -33,6 +33,7 @@ AROUND = (
     "clip_value",
     "clip_norm",
     "maximize",
+    "cautious",
 )
 """The settings around a rule that a trace passes on to `Step`."""
 

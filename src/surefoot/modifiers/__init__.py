@@ -2,7 +2,7 @@
 
     gradient   maximize, clip_norm, clip_value, weight_decay     g ← …
     before     decoupled_weight_decay                            x ← …, before the rule's step
-    direction                                                    direction ← …, between the rule and its step
+    direction  cautious                                          direction ← …, between the rule and its step
     after      proximal                                          x ← …, after it
     storage    stochastic_rounding                               how x is rounded when it is stored
     average    averaging                                         what becomes of the average of the iterates
@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from surefoot.modifiers.averaging import averaging
+from surefoot.modifiers.cautious import cautious
 from surefoot.modifiers.clip_norm import clip_norm
 from surefoot.modifiers.clip_value import clip_value
 from surefoot.modifiers.decoupled_weight_decay import decoupled_weight_decay
@@ -32,6 +33,7 @@ REGISTRY: dict[str, Modifier] = {
         clip_value,
         weight_decay,
         decoupled_weight_decay,
+        cautious,
         proximal,
         stochastic_rounding,
         averaging,

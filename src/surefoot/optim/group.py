@@ -39,6 +39,7 @@ class Beyond(TypedDict, total=False):
         decoupled_weight_decay: a parameter is first multiplied by 1 − lr · this.
         l1, l2: penalties, applied by a proximal step in the metric of the rule: exact zeros under l1.
         nonfinite: "raise" (skip such coordinates, then raise), "skip" (only count them), "propagate".
+        cautious: only coordinates move whose direction agrees in sign with the gradient (Liang et al. 2024).
         stochastic_rounding: a seed; bfloat16 parameters are rounded up or down at random, right on average.
         lazy: for sparse gradients: "exact" (rows without a gradient catch up when next touched, as if stepped with zero
             gradients) or "touched" (rows without a gradient are not stepped).
@@ -53,6 +54,7 @@ class Beyond(TypedDict, total=False):
     l1: float
     l2: float
     nonfinite: Literal["raise", "skip", "propagate"]
+    cautious: bool
     stochastic_rounding: int | None
     lazy: Literal["exact", "touched"]
     engine: str | None

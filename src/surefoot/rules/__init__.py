@@ -10,17 +10,22 @@ from typing import TypeVar
 from surefoot.records import registry
 from surefoot.records.hyper import Hyper, flag, fraction, nonnegative, positive
 from surefoot.records.statistic import Statistic, maximum, mean, total
+from surefoot.rules.adabelief import adabelief
 from surefoot.rules.adadelta import adadelta
 from surefoot.rules.adagrad import adagrad
 from surefoot.rules.adam import adam, adamw
+from surefoot.rules.adamax import adamax
+from surefoot.rules.adopt import adopt
 from surefoot.rules.dual_averaging import dual_averaging
 from surefoot.rules.ftrl import ftrl
 from surefoot.rules.full_matrix import full_matrix
 from surefoot.rules.lion import lion
+from surefoot.rules.madgrad import madgrad
 from surefoot.rules.matrix import MatrixRule, matrix, matrix_rule
 from surefoot.rules.mean_adagrad import mean_adagrad
 from surefoot.rules.momentum import momentum
 from surefoot.rules.nadam import nadam
+from surefoot.rules.radam import radam
 from surefoot.rules.record import Rule, rule
 from surefoot.rules.rmsprop import rmsprop
 from surefoot.rules.sgd import sgd
@@ -47,6 +52,11 @@ REGISTRY: dict[str, Rule] = {
         nadam,
         yogi,
         lion,
+        adamax,
+        radam,
+        adabelief,
+        adopt,
+        madgrad,
     )
 }
 
@@ -129,10 +139,13 @@ __all__ = [
     "RuleError",
     "Slot",
     "Statistic",
+    "adabelief",
     "adadelta",
     "adagrad",
     "adam",
+    "adamax",
     "adamw",
+    "adopt",
     "by_name",
     "described",
     "direction",
@@ -143,6 +156,7 @@ __all__ = [
     "full_matrix",
     "get",
     "lion",
+    "madgrad",
     "matrix",
     "matrix_rule",
     "maximum",
@@ -153,6 +167,7 @@ __all__ = [
     "nonnegative",
     "origin",
     "positive",
+    "radam",
     "resolve",
     "rmsprop",
     "rule",

@@ -100,6 +100,13 @@ class Rule(Record):
         """Whether a coordinate moves with its rate in steps with zero gradient, as each starts from the origin."""
         return self.from_origin and self.zero_grad_steps != "still"
 
+    @functools.cached_property
+    def drifts(self) -> bool:
+        """Whether the closed form for steps with zero gradient moves a coordinate at a rate that it may share."""
+        if not callable(self.zero_grad_steps) or all(slot.kind == "direction" for slot in self.slots.values()):
+            return False
+        return self.zero_grad_steps(0.5, 1, *(1.0 for _ in self.slots), *self.evaluate(1, self.defaults))[0] != 0.5
+
     @property
     def defaults(self) -> dict[str, float]:
         """Every hyperparameter's default."""

@@ -135,6 +135,63 @@ def lion(t, x, g, v, lr, beta1=0.9, beta2=0.99, decoupled_weight_decay=0.0):
     return x - lr * (sign(c) + decoupled_weight_decay * x), beta2 * v + (1 - beta2) * g
 
 
+def adamax(t, x, g, v, u, lr, beta1=0.9, beta2=0.999, eps=1e-8):
+    """v as in Adam; u ← max(β₂ u, |g|); x ← x − η/(1 − β₁ᵗ) v/u (Kingma & Ba 2015, algorithm 2).
+
+    PyTorch documents |g| + ε.
+    """
+    v, u = beta1 * v + (1 - beta1) * g, beta2 * u
+    u = u + (abs(g) + eps - u) * (abs(g) + eps > u)
+    return x - lr / (1 - beta1**t) * v / u, v, u
+
+
+def radam(t, x, g, v, s, lr, beta1=0.9, beta2=0.999, threshold=4.0, uncorrected_eps=False, eps=1e-8, eps_root=0.0):
+    """Adam's step times r where ρ > 4, else that of its corrected momentum (Liu et al. 2020, algorithm 2).
+
+    PyTorch documents √s + ε before the correction, and that ρ has to be above 5.
+    """
+    v, s = beta1 * v + (1 - beta1) * g, beta2 * s + (1 - beta2) * g * g
+    corrected, power = v / (1 - beta1**t), beta2**t
+    most = 2 / (1 - beta2) - 1
+    rho = most - 2 * t * power / (1 - power)
+    if rho <= max(threshold, 4):
+        return x - lr * corrected, v, s
+    r = math.sqrt((rho - 4) * (rho - 2) * most / ((most - 4) * (most - 2) * rho))
+    if uncorrected_eps:
+        eps = eps / (1 - power) ** 0.5
+    return x - lr * r * corrected / ((s / (1 - power) + eps_root) ** 0.5 + eps), v, s
+
+
+def adabelief(t, x, g, v, s, lr, beta1=0.9, beta2=0.999, eps=1e-8, eps_root=1e-8):
+    """v as in Adam; s ← β₂ s + (1 − β₂)(g − v)² + ε; x ← x − η v̂/(√ŝ + ε) (Zhuang et al. 2020, algorithm 2)."""
+    v = beta1 * v + (1 - beta1) * g
+    s = beta2 * s + (1 - beta2) * (g - v) ** 2 + eps_root
+    return x - lr * (v / (1 - beta1**t)) / ((s / (1 - beta2**t)) ** 0.5 + eps), v, s
+
+
+def adopt(t, x, g, v, s, lr, beta1=0.9, beta2=0.9999, clips=True, eps=1e-6):
+    """v ← β₁ v + (1 − β₁) clip(g/max(√s, ε), t^¼); x ← x − η v; s ← β₂ s + (1 − β₂) g² (Taniguchi et al. 2024).
+
+    Algorithm 2; s starts from the square of the first gradient, which counts as step 0.
+    """
+    if t == 1:
+        return x, v, g * g
+    root, most = s**0.5, (t - 1) ** 0.25 if clips else math.inf
+    scaled = g / (root + (eps - root) * (root < eps))
+    v = beta1 * v + (1 - beta1) * scaled.clip(-most, most)
+    return x - lr * v, v, beta2 * s + (1 - beta2) * g * g
+
+
+def madgrad(t, x, g, s, nu, start, lr, momentum=0.9, eps=1e-6):
+    """s ← s + λ g, ν ← ν + λ g², λ = η √t; z = x₀ − s/(∛ν + ε); x ← β x + (1 − β) z (Defazio & Jelassi 2022).
+
+    Algorithm 1; its c is 1 − β.
+    """
+    start = x if t == 1 else start
+    s, nu = s + lr * t**0.5 * g, nu + lr * t**0.5 * g * g
+    return momentum * x + (1 - momentum) * (start - s / (nu ** (1 / 3) + eps)), s, nu, start
+
+
 def full_matrix(t, x, g, outer, lr, eps=1e-6):
     """x ← x − η (ε I + Σ g gᵀ)^{−½} g (Duchi, Hazan & Singer 2011, figure 1), for two coordinates.
 
@@ -166,6 +223,11 @@ FORMULAS: dict[str, Formula] = {
         nadam,
         yogi,
         lion,
+        adamax,
+        radam,
+        adabelief,
+        adopt,
+        madgrad,
         full_matrix,
     )
 }

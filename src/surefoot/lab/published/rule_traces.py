@@ -103,6 +103,26 @@ SETTINGS: dict[str, tuple[dict[str, Any], ...]] = {
         {"lr": 0.1, "beta2": 0.5},
         {"lr": 0.1, "decoupled_weight_decay": 0.1},
     ),
+    "adamax": ({"lr": 0.1}, {"lr": 0.1, "beta1": 0.5}, {"lr": 0.1, "beta2": 0.5}, {"lr": 0.1, "eps": 0.1}),
+    "radam": (
+        {"lr": 0.1},
+        {"lr": 0.1, "beta1": 0.5, "beta2": 0.9},
+        {"lr": 0.1, "threshold": 6.0},
+        {"lr": 0.1, "eps": 0.01, "eps_root": 0.01},
+        {"lr": 0.1, "eps": 0.01, "uncorrected_eps": True},
+    ),
+    "adabelief": (
+        {"lr": 0.1},
+        {"lr": 0.1, "beta1": 0.5, "beta2": 0.5},
+        {"lr": 0.1, "eps": 0.01, "eps_root": 0.01},
+    ),
+    "adopt": (
+        {"lr": 0.1},
+        {"lr": 0.1, "beta1": 0.5, "beta2": 0.9},
+        {"lr": 0.1, "clips": False},
+        {"lr": 0.1, "eps": 0.1},
+    ),
+    "madgrad": ({"lr": 0.1}, {"lr": 0.1, "momentum": 0.0}, {"lr": 0.1, "momentum": 0.5, "eps": 0.1}),
     "full_matrix": ({"lr": 0.4}, {"lr": 0.4, "eps": 0.1}),
 }
 """What each rule is traced with."""
