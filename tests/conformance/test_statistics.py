@@ -87,6 +87,22 @@ def test_sparse_gradients(name):
     assert_identical(results[0][0][20:], np.random.default_rng(9).normal(size=(40, 3)).astype("float32")[20:])
 
 
+@pytest.mark.parametrize("engine", ["cpu", "reference"])
+def test_sparse_steps_of_sm3_are_dense_ones(engine):
+    """No accumulator ever falls, so rows without a gradient have nothing to add to those of the columns."""
+    step, rng = Step("sm3", engine=engine, lazy="touched"), np.random.default_rng(0)
+    x, y = np.zeros((12, 3)), np.zeros((12, 3))
+    state, other = step.init(x), step.init(y)
+    for _ in range(20):
+        ids, values = rng.permutation(12)[:4], rng.normal(size=(4, 3)) * 10.0 ** rng.uniform(-2, 1)
+        whole = np.zeros((12, 3))
+        whole[ids] = values
+        step.rows(x, ids, values, state)
+        step.dense(y, whole, other)
+    assert_identical(x, y)
+    assert_same_memory(state, other)
+
+
 @every_rule
 def test_coordinates_that_are_not_finite_are_left_out_of_statistics(name):
     results = []

@@ -154,7 +154,7 @@ def test_a_rule_of_ones_own_compiled(granularity):
 
 @pytest.mark.parametrize("name", RULES)
 def test_rules_with_statistics(name):
-    """AdaGrad-Norm, LAMB, SM3, DoG."""
+    """Those of the library, AdaGrad-Norm and DoG."""
     rule, grads = RULES[name][0], [{"w": g} for g in gradients((7, 5), "float64", STEPS)]
     with float64():
         found = run(transformation(rule), {"w": parameters((7, 5), "float64")}, grads)

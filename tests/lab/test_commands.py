@@ -9,7 +9,7 @@ from rich.cells import cell_len
 
 from surefoot.cli import run
 from surefoot.lab.published import ROWS, Finding
-from surefoot.rules import MATRIX_RULES, REGISTRY
+from surefoot.rules import MATRIX_RULES, REGISTRY, STATISTIC_RULES, everything
 from surefoot.schedules import FORMS
 
 
@@ -28,7 +28,7 @@ def out(capsys, *arguments, code=0):
 class TestRules:
     def test_the_family(self, capsys):
         text = out(capsys, "rules")
-        for name in (*REGISTRY, *MATRIX_RULES):
+        for name in everything():
             assert name in text
 
     @pytest.mark.parametrize("name", REGISTRY)
@@ -38,6 +38,12 @@ class TestRules:
         for expected in (rule.summary[:40], *rule.hyper, *rule.slots, *rule.conventions):
             assert expected in text
         assert ("none" if not rule.slots else f"{4 * len(rule.slots)} bytes per coordinate") in text
+
+    @pytest.mark.parametrize("name", STATISTIC_RULES)
+    def test_one_rule_with_statistics(self, capsys, name):
+        text, rule = out(capsys, "rules", name), STATISTIC_RULES[name]
+        for expected in (rule.summary[:40], *rule.hyper, *rule.slots, *rule.statistics, "no closed form"):
+            assert expected in text
 
     @pytest.mark.parametrize("name", MATRIX_RULES)
     def test_one_rule_of_whole_arrays(self, capsys, name):
@@ -55,7 +61,7 @@ class TestRules:
 
     def test_json(self, capsys):
         family = json.loads(out(capsys, "rules", "--json"))
-        assert [rule["name"] for rule in family] == [*REGISTRY, *MATRIX_RULES]
+        assert [rule["name"] for rule in family] == list(everything())
         one = json.loads(out(capsys, "rules", "ftrl", "--json"))
         assert one["memory_bytes_per_coordinate"] == 8
         assert one["hyperparameters"]["lr"] == {

@@ -10,9 +10,9 @@ from support.optimizer_mutants import MUTANTS_OF_OPTIMIZERS
 
 from surefoot.lab.published import ROWS, airfoil, eager, formulas, loops, optimizers, rule_traces
 from surefoot.lab.reproduction import reproduce
-from surefoot.rules import MATRIX_RULES, REGISTRY
+from surefoot.rules import everything
 
-RULES = REGISTRY | MATRIX_RULES
+RULES = everything()
 DRAWS = 50
 """Of the loop: equality is checked for the first one alone."""
 
@@ -26,8 +26,7 @@ def broken(monkeypatch):
 
     def put(*mutants):
         for mutant in mutants:
-            table = REGISTRY if mutant.rule in REGISTRY else MATRIX_RULES
-            monkeypatch.setitem(table, mutant.rule, mutant.built())
+            monkeypatch.setitem(mutant.table, mutant.rule, mutant.built())
 
     return put
 

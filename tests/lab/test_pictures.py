@@ -19,7 +19,6 @@ from surefoot.lab.published import ROWS, airfoil, airfoil_pictures, pictures
 from surefoot.lab.published.reading import Panel, Sheet, columns, differences, read
 from surefoot.lab.reproduction import reproduce
 from surefoot.lab.visibility import unseen
-from surefoot.rules import MATRIX_RULES, REGISTRY
 
 pytest.importorskip("matplotlib")
 FIGURES = [id for id, row in ROWS.items() if row.section == pictures.SECTION]
@@ -100,8 +99,7 @@ def test_every_figure_says_which_rules_it_draws():
     ],
 )
 def test_the_figure_of_a_broken_rule_fails(monkeypatch, id, mutant):
-    table = REGISTRY if mutant.rule in REGISTRY else MATRIX_RULES
-    monkeypatch.setitem(table, mutant.rule, mutant.built())
+    monkeypatch.setitem(mutant.table, mutant.rule, mutant.built())
     result = measured(id)
     assert result.verdict == "fail"
     # A rule that diverges ends in an error; tests make one of NumPy's warning before it.

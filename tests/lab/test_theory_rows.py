@@ -14,7 +14,6 @@ from surefoot.engines import reference
 from surefoot.lab.published import ROWS, sparsity, speed, unbalanced
 from surefoot.lab.published.lockstep import DisagreementError, Lockstep, Printed
 from surefoot.lab.reproduction import measure
-from surefoot.rules import MATRIX_RULES, REGISTRY
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "schedule-piecewise": {"values": (0.5, 0.1, 0.03)},
@@ -209,8 +208,7 @@ def test_every_argument_of_a_row_has_another_value():
 
 @pytest.mark.parametrize("mutant, id", list(cases()))
 def test_a_row_fails_when_its_rule_is_broken(mutant, id, monkeypatch):
-    table = MATRIX_RULES if mutant.rule in MATRIX_RULES else REGISTRY
-    monkeypatch.setitem(table, mutant.rule, mutant.built())
+    monkeypatch.setitem(mutant.table, mutant.rule, mutant.built())
     result = measure(ROWS[id])
     assert result.verdict == "fail", result.measured
 

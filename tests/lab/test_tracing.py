@@ -8,7 +8,7 @@ from surefoot import ops, schedules
 from surefoot.engines import Step
 from surefoot.lab.problems import PROBLEMS, Problem
 from surefoot.lab.race import Entry, Run, Score
-from surefoot.rules import MATRIX_RULES, REGISTRY, RuleError, nonnegative, rule, scale
+from surefoot.rules import REGISTRY, RuleError, everything, nonnegative, rule, scale
 from surefoot.schedules import parse
 
 
@@ -42,7 +42,7 @@ class TestPublished:
 
 
 class TestEveryRule:
-    @pytest.mark.parametrize("name", [*REGISTRY, *MATRIX_RULES])
+    @pytest.mark.parametrize("name", everything())
     def test_shapes_start_and_finite_numbers(self, name):
         result = surefoot.trace(name, "bowl", steps=7, noise=0.5)
         path = result[name]

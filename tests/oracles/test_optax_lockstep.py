@@ -13,6 +13,7 @@ jax = pytest.importorskip("jax", reason="JAX is not installed")
 optax = pytest.importorskip("optax", reason="optax is not installed")
 
 from surefoot import rules  # noqa: E402
+from surefoot.engines import Step  # noqa: E402
 from surefoot.optax import State, transformation  # noqa: E402
 
 STEPS = 120
@@ -151,10 +152,45 @@ def test_lockstep(case):
         assert int(state.count) == STEPS
 
 
+OF_WHOLE_TENSORS = {
+    "lamb": ("lamb", {}, optax.lamb, {}),
+    "lamb, all settings": (
+        "lamb",
+        {"beta1": 0.8, "beta2": 0.95, "decay": 0.3, "eps": 1e-4, "eps_root": 1e-5},
+        optax.lamb,
+        {"b1": 0.8, "b2": 0.95, "weight_decay": 0.3, "eps": 1e-4, "eps_root": 1e-5},
+    ),
+    "novograd": ("novograd", {}, optax.novograd, {}),
+    "novograd, all settings": (
+        "novograd",
+        {"beta1": 0.8, "beta2": 0.95, "decay": 0.3, "eps": 1e-4, "eps_root": 1e-5},
+        optax.novograd,
+        {"b1": 0.8, "b2": 0.95, "weight_decay": 0.3, "eps": 1e-4, "eps_root": 1e-5},
+    ),
+    "sm3": ("sm3", {}, optax.sm3, {}),
+}
+
+
+@pytest.mark.parametrize("case", OF_WHOLE_TENSORS)
+def test_rules_with_statistics(case):
+    """By the reference, on a matrix: what these need of a tensor, engines have in common with all rules."""
+    name, settings, alias, options = OF_WHOLE_TENSORS[case]
+    with float64():
+        x = parameters((7, 5), "float64")
+        params, theirs = jax.numpy.asarray(x), alias(learning_rate=0.05, **options)
+        ours = Step(name, engine="reference", convention="optax", lr=0.05, **settings)
+        state, other = ours.init(x), theirs.init(params)
+        for g in gradients((7, 5), "float64", 40):
+            ours.dense(x, g, state)
+            update, other = theirs.update(jax.numpy.asarray(g), other, params)
+            params = optax.apply_updates(params, update)
+            assert_close(x, params, "optax", case)
+
+
 def test_every_alias_of_a_rule_is_in_the_table():
-    """The rules of the registry that optax has too."""
-    theirs = {rule for rule in rules.REGISTRY if hasattr(optax, rule) or hasattr(optax.contrib, rule)} | {"momentum"}
-    assert {name for name, *_ in LOCKSTEP.values()} == theirs
+    """The rules that optax has too."""
+    theirs = {rule for rule in rules.everything() if hasattr(optax, rule) or hasattr(optax.contrib, rule)}
+    assert {name for name, *_ in (LOCKSTEP | OF_WHOLE_TENSORS).values()} == theirs | {"momentum"}
 
 
 @pytest.mark.parametrize("case", ["sgd", "momentum", "adam", "nadam"])

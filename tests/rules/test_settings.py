@@ -9,10 +9,11 @@ from support.table import CONCRETE
 
 from surefoot import rules
 from surefoot.engines import Step
-from surefoot.rules import REGISTRY, RuleError
+from surefoot.rules import REGISTRY, STATISTIC_RULES, RuleError
 
-every_rule = pytest.mark.parametrize("rule", REGISTRY.values(), ids=REGISTRY)
-HYPERS = [(rule, name) for rule in REGISTRY.values() for name in rule.hyper]
+RULES = REGISTRY | STATISTIC_RULES
+every_rule = pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
+HYPERS = [(rule, name) for rule in RULES.values() for name in rule.hyper]
 every_hyperparameter = pytest.mark.parametrize("rule, name", HYPERS, ids=[f"{r.name}-{n}" for r, n in HYPERS])
 
 

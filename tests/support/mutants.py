@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from surefoot.rules import MATRIX_RULES, REGISTRY, Rule
+from surefoot.rules import MATRIX_RULES, REGISTRY, STATISTIC_RULES, Rule, everything
 from surefoot.rules.slots import direction, scale
 
 
@@ -32,14 +32,19 @@ class Mutant:
         return f"{self.rule}: {self.what}"
 
     def built(self) -> Rule:
-        return self.change((REGISTRY | MATRIX_RULES)[self.rule])
+        return self.change(everything()[self.rule])
+
+    @property
+    def table(self) -> dict[str, Rule]:
+        """The registry that has the sound rule."""
+        return next(table for table in (REGISTRY, STATISTIC_RULES, MATRIX_RULES) if self.rule in table)
 
 
 def line(old: str, new: str) -> Callable[[Rule], Rule]:
-    """Replaces a piece of the rule's function, or else of its coefficients."""
+    """Replaces a piece of the rule's function, or else of its coefficients, or of what rescales its rate."""
 
     def change(rule: Rule) -> Rule:
-        for name in ("function", "coefficients"):
+        for name in ("function", "coefficients", "rescale"):
             written = getattr(rule, name)
             source = textwrap.dedent(inspect.getsource(written)) if written else ""
             if old in source:
@@ -183,6 +188,17 @@ MUTANTS = (
     Mutant("madgrad", "λ stays", line("lr * t**0.5", "lr")),
     Mutant("madgrad", "no momentum", line("1 - momentum", "1.0")),
     Mutant("madgrad", "from where it is", line("(dual + distance * root)", "dual")),
+    Mutant("lamb", "the ratio is 1", line("lr * ratio * rate", "lr * rate")),
+    Mutant("lamb", "the norm of x alone", line("ops.sqrt(parameter / update)", "ops.sqrt(parameter)")),
+    Mutant("lamb", "no decay", line(" + decay * x / rate", "")),
+    Mutant("lamb", "s is not corrected", line("square * correction2", "square")),
+    Mutant("novograd", "v is not kept", line("beta1 * velocity + ops", "ops")),
+    Mutant("novograd", "s starts from a share", line("(t > 1)", "(t > 0)")),
+    Mutant("novograd", "no root", line("ops.sqrt(square + eps_root)", "(square + eps_root)")),
+    Mutant("novograd", "no decay", line(" + decay * x", "")),
+    Mutant("sm3", "no accumulation", line("ops.minimum(rows, columns) + g2", "g2")),
+    Mutant("sm3", "no root", line("ops.sqrt(covered + eps_root)", "(covered + eps_root)")),
+    Mutant("sm3", "columns alone", line("ops.minimum(rows, columns)", "columns")),
     Mutant("full_matrix", "no accumulation", line("outer = outer + g", "outer = g")),
     Mutant("full_matrix", "no root", line("lr, eps) @ g", "lr, eps) @ scaled_inverse_root(outer, 1.0, eps) @ g")),
     Mutant("full_matrix", "ten times ε", line("(outer, lr, eps)", "(outer, lr, 10.0 * eps)")),
@@ -192,7 +208,7 @@ MUTANTS = (
 LATE = (
     *(
         Mutant(rule, f"from step {step + 1:,} on too far", late(step))
-        for rule in REGISTRY | MATRIX_RULES
+        for rule in everything()
         for step in (100, 900, 5_000)
     ),
     Mutant("adagrad", "s stops at 100", line("total = total + g2", "total = ops.minimum(total + g2, 100.0)")),

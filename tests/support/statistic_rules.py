@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from surefoot import ops
+from surefoot import ops, rules
 from surefoot.modifiers import modifier
 from surefoot.records.hyper import flag
-from surefoot.rules import direction, fraction, maximum, mean, nonnegative, origin, positive, rule, scalar, scale, total
+from surefoot.rules import mean, nonnegative, origin, positive, rule, scalar, total
 
 
 def square_of_gradient(g):
@@ -35,73 +35,32 @@ def adagrad_norm_by_hand(x, gradients, lr=0.1, eps=1e-8):
     return x
 
 
-def square_of_direction(rate, direction):
-    return (rate * direction) * (rate * direction)
-
-
-def lamb_coefficients(t, lr, beta1, beta2, eps):
-    return lr, beta1, 1 - beta1, beta2, 1 - beta2, 1 / (1 - beta1**t), 1 / (1 - beta2**t), eps
-
-
-def trust_ratio(rate, direction, parameter, update, lr):
-    """The rate times ‖x‖/‖u‖, or 1 where one of them is 0, and the learning rate."""
-    trusted = ops.where(parameter > 0.0, ops.where(update > 0.0, ops.sqrt(parameter / update), 1.0), 1.0)
-    return lr * trusted * rate, direction
-
-
-@rule(
-    slots={"velocity": direction(), "square": scale()},
-    statistics={
-        "parameter": total(square_of_parameter, "tensor"),
-        "update": total(square_of_direction, "tensor"),
-    },
-    hyper={
-        "lr": nonnegative(0.01),
-        "beta1": fraction(0.9),
-        "beta2": fraction(0.999),
-        "eps": positive(1e-6),
-    },
-    coefficients=lamb_coefficients,
-    rescale=trust_ratio,
-)
-def lamb(x, g, g2, velocity, square, lr, beta1, fresh1, beta2, fresh2, correction1, correction2, eps):
-    """LAMB (You et al. 2020): Adam's step, as long as the tensor's norm says."""
-    velocity = beta1 * velocity + fresh1 * g
-    square = beta2 * square + fresh2 * g2
-    return correction1 / (ops.sqrt(square * correction2) + eps), velocity, velocity, square
-
-
-def lamb_by_hand(x, gradients, lr=0.01, beta1=0.9, beta2=0.999, eps=1e-6):
+def lamb_by_hand(x, gradients, lr=0.001, beta1=0.9, beta2=0.999, eps=1e-6, decay=0.0):
     m, v = np.zeros_like(x), np.zeros_like(x)
     for t, g in enumerate(gradients, 1):
         m, v = beta1 * m + (1 - beta1) * g, beta2 * v + (1 - beta2) * g * g
-        u = m / (1 - beta1**t) / (np.sqrt(v / (1 - beta2**t)) + eps)
+        u = m / (1 - beta1**t) / (np.sqrt(v / (1 - beta2**t)) + eps) + decay * x
         ratio = np.linalg.norm(x) / np.linalg.norm(u) if np.linalg.norm(x) > 0 and np.linalg.norm(u) > 0 else 1.0
         x = x - lr * ratio * u
     return x
 
 
-def cover(g2, rows, columns):
-    return ops.minimum(rows, columns) + g2
+def novograd_by_hand(x, gradients, lr=0.01, beta1=0.95, beta2=0.98, eps=1e-8, decay=0.0):
+    m, v = np.zeros_like(x), None
+    for g in gradients:
+        v = (g * g).sum() if v is None else beta2 * v + (1 - beta2) * (g * g).sum()
+        m = beta1 * m + (g / (np.sqrt(v) + eps) + decay * x)
+        x = x - lr * m
+    return x
 
 
-@rule(
-    slots={"rows": scale(over="row"), "columns": scale(over="column")},
-    statistics={"of_row": maximum(cover, "row"), "of_column": maximum(cover, "column")},
-    hyper={"lr": nonnegative(0.1), "eps": positive(1e-8)},
-)
-def sm3(x, g, g2, rows, columns, of_row, of_column, lr, eps):
-    """SM3-II (Anil, Gupta, Koren & Singer 2019): an accumulator for each row and column of a matrix."""
-    nu = ops.minimum(rows, columns) + g2
-    return lr / (ops.sqrt(nu) + eps), g, of_row, of_column
-
-
-def sm3_by_hand(x, gradients, lr=0.1, eps=1e-8):
-    rows, columns = np.zeros((len(x), 1)), np.zeros((1, x.shape[1]))
+def sm3_by_hand(x, gradients, lr=0.1, eps_root=1e-8, momentum=0.0):
+    rows, columns, m = np.zeros((len(x), 1)), np.zeros((1, x.shape[1])), np.zeros_like(x)
     for g in gradients:
         nu = np.minimum(rows, columns) + g * g
         rows, columns = nu.max(1, keepdims=True), nu.max(0, keepdims=True)
-        x = x - lr * g / (np.sqrt(nu) + eps)
+        m = momentum * m + (1 - momentum) * g / np.sqrt(nu + eps_root)
+        x = x - lr * m
     return x
 
 
@@ -137,8 +96,9 @@ def dog_by_hand(x, gradients, lr=1.0, eps=1e-6):
 
 RULES = {
     "adagrad_norm": (adagrad_norm, adagrad_norm_by_hand),
-    "lamb": (lamb, lamb_by_hand),
-    "sm3": (sm3, sm3_by_hand),
+    "lamb": (rules.lamb, lamb_by_hand),
+    "novograd": (rules.novograd, novograd_by_hand),
+    "sm3": (rules.sm3, sm3_by_hand),
     "dog": (dog, dog_by_hand),
 }
 

@@ -35,9 +35,9 @@ def complete_rules(incomplete: str) -> list[str]:
 
 def complete_all_rules(incomplete: str) -> list[str]:
     """Those of whole arrays, too."""
-    from surefoot.rules import MATRIX_RULES, REGISTRY
+    from surefoot.rules import everything
 
-    return starting(incomplete, REGISTRY | MATRIX_RULES)
+    return starting(incomplete, everything())
 
 
 def complete_losses(incomplete: str) -> list[str]:

@@ -29,9 +29,9 @@ def rules(
     as_json: options.JsonOrTable = False,
 ) -> None:
     """Show the family of rules, or one of them with its formula, paper, memory and hyperparameters."""
-    from surefoot.rules import MATRIX_RULES, REGISTRY, resolve
+    from surefoot.rules import everything, resolve
 
-    chosen = [resolve(name, matrices=True)] if name else [*REGISTRY.values(), *MATRIX_RULES.values()]
+    chosen = [resolve(name, matrices=True)] if name else list(everything().values())
     if as_json:
         records = [record(rule) for rule in chosen]
         output.write_json(records[0] if name else records)

@@ -19,17 +19,20 @@ from surefoot.rules.adopt import adopt
 from surefoot.rules.dual_averaging import dual_averaging
 from surefoot.rules.ftrl import ftrl
 from surefoot.rules.full_matrix import full_matrix
+from surefoot.rules.lamb import lamb
 from surefoot.rules.lion import lion
 from surefoot.rules.madgrad import madgrad
 from surefoot.rules.matrix import MatrixRule, matrix, matrix_rule
 from surefoot.rules.mean_adagrad import mean_adagrad
 from surefoot.rules.momentum import momentum
 from surefoot.rules.nadam import nadam
+from surefoot.rules.novograd import novograd
 from surefoot.rules.radam import radam
 from surefoot.rules.record import Rule, rule
 from surefoot.rules.rmsprop import rmsprop
 from surefoot.rules.sgd import sgd
 from surefoot.rules.slots import RuleError, Slot, direction, origin, scalar, scale
+from surefoot.rules.sm3 import sm3
 from surefoot.rules.visits import visits
 from surefoot.rules.yogi import yogi
 
@@ -60,8 +63,20 @@ REGISTRY: dict[str, Rule] = {
     )
 }
 
+STATISTIC_RULES: dict[str, Rule] = {rule.name: rule for rule in (lamb, novograd, sm3)}
+"""Those that need what coordinates have in common, see `records.statistic`; a learner does not take them."""
+
 MATRIX_RULES: dict[str, Rule] = {rule.name: rule for rule in (full_matrix,)}
 """Those that take whole arrays."""
+
+
+def everything() -> dict[str, Rule]:
+    """All rules, by name.
+
+    >>> everything()["sm3"].name
+    'sm3'
+    """
+    return REGISTRY | STATISTIC_RULES | MATRIX_RULES
 
 
 def get(name: str | Rule, matrices: bool = False) -> Rule:
@@ -77,7 +92,7 @@ def get(name: str | Rule, matrices: bool = False) -> Rule:
     >>> get("adagrad").slots
     {'total': Slot(kind='scale', initial='initial_accumulator_value', over=None)}
     """
-    return _run(registry.find(name, REGISTRY | MATRIX_RULES, "rule", RuleError), matrices)
+    return _run(registry.find(name, everything(), "rule", RuleError), matrices)
 
 
 def resolve(text: str | Rule, matrices: bool = False) -> Rule:
@@ -94,7 +109,7 @@ def resolve(text: str | Rule, matrices: bool = False) -> Rule:
     >>> resolve("adagrad").name
     'adagrad'
     """
-    return _run(registry.resolve(text, REGISTRY | MATRIX_RULES, "rule", RuleError), matrices)
+    return _run(registry.resolve(text, everything(), "rule", RuleError), matrices)
 
 
 def _run(rule: Rule, matrices: bool) -> Rule:
@@ -127,12 +142,13 @@ def by_name(given: Mapping[str, T], chosen: Collection[str | Rule]) -> dict[str,
 
 def described(named: str | Rule) -> str:
     """The rule as files name it: by its name, and if it is user-defined by its file and a fingerprint of that."""
-    return registry.described(get(named), REGISTRY)
+    return registry.described(get(named), everything())
 
 
 __all__ = [
     "MATRIX_RULES",
     "REGISTRY",
+    "STATISTIC_RULES",
     "Hyper",
     "MatrixRule",
     "Rule",
@@ -150,11 +166,13 @@ __all__ = [
     "described",
     "direction",
     "dual_averaging",
+    "everything",
     "flag",
     "fraction",
     "ftrl",
     "full_matrix",
     "get",
+    "lamb",
     "lion",
     "madgrad",
     "matrix",
@@ -165,6 +183,7 @@ __all__ = [
     "momentum",
     "nadam",
     "nonnegative",
+    "novograd",
     "origin",
     "positive",
     "radam",
@@ -174,6 +193,7 @@ __all__ = [
     "scalar",
     "scale",
     "sgd",
+    "sm3",
     "total",
     "visits",
     "yogi",

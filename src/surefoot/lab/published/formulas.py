@@ -192,6 +192,30 @@ def madgrad(t, x, g, s, nu, start, lr, momentum=0.9, eps=1e-6):
     return momentum * x + (1 - momentum) * (start - s / (nu ** (1 / 3) + eps)), s, nu, start
 
 
+def lamb(t, x, g, v, s, lr, beta1=0.9, beta2=0.999, decay=0.0, eps=1e-6, eps_root=0.0):
+    """r = v̂/(√ŝ + ε) + λ x; x ← x − η ‖x‖/‖r‖ r (You et al. 2020, algorithm 2)."""
+    v, s = beta1 * v + (1 - beta1) * g, beta2 * s + (1 - beta2) * g * g
+    r = v / (1 - beta1**t) / ((s / (1 - beta2**t) + eps_root) ** 0.5 + eps) + decay * x
+    return x - lr * np.linalg.norm(x) / np.linalg.norm(r) * r, v, s
+
+
+def novograd(t, x, g, v, s, lr, beta1=0.95, beta2=0.98, decay=0.0, eps=1e-8, eps_root=0.0):
+    """s ← β₂ s + (1 − β₂)‖g‖²; v ← β₁ v + (g/√s + λ x); x ← x − η v (Ginsburg et al. 2019, algorithm 1).
+
+    s starts from the first ‖g‖².
+    """
+    s = beta2 * s + (1 - beta2) * np.sum(g * g) if t > 1 else np.sum(g * g)
+    v = beta1 * v + (g / ((s + eps_root) ** 0.5 + eps) + decay * x)
+    return x - lr * v, v, s
+
+
+def sm3(t, x, g, s, v, lr, momentum=0.0, eps=0.0, eps_root=1e-8):
+    """Of a vector, whose rows are single numbers, AdaGrad with an average of its steps (Anil et al. 2019)."""
+    s = s + g * g
+    v = momentum * v + (1 - momentum) * g / ((s + eps_root) ** 0.5 + eps)
+    return x - lr * v, s, v
+
+
 def full_matrix(t, x, g, outer, lr, eps=1e-6):
     """x ← x − η (ε I + Σ g gᵀ)^{−½} g (Duchi, Hazan & Singer 2011, figure 1), for two coordinates.
 
@@ -228,6 +252,9 @@ FORMULAS: dict[str, Formula] = {
         adabelief,
         adopt,
         madgrad,
+        lamb,
+        novograd,
+        sm3,
         full_matrix,
     )
 }

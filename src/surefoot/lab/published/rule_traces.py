@@ -22,7 +22,7 @@ from surefoot.engines import ORACLE, Step
 from surefoot.lab.problems import PROBLEMS
 from surefoot.lab.published import formulas
 from surefoot.lab.published.rows import NOTEBOOK, ROWS, Finding, Row, row, signed
-from surefoot.rules import MATRIX_RULES, REGISTRY
+from surefoot.rules import everything
 
 SECTION = "3 traces"
 START = np.array([-5.0, -2.0])
@@ -123,6 +123,19 @@ SETTINGS: dict[str, tuple[dict[str, Any], ...]] = {
         {"lr": 0.1, "eps": 0.1},
     ),
     "madgrad": ({"lr": 0.1}, {"lr": 0.1, "momentum": 0.0}, {"lr": 0.1, "momentum": 0.5, "eps": 0.1}),
+    "lamb": (
+        {"lr": 0.1},
+        {"lr": 0.1, "beta1": 0.5, "beta2": 0.5},
+        {"lr": 0.1, "decay": 0.1},
+        {"lr": 0.1, "eps": 0.01, "eps_root": 0.01},
+    ),
+    "novograd": (
+        {"lr": 0.1},
+        {"lr": 0.1, "beta1": 0.5, "beta2": 0.5},
+        {"lr": 0.1, "decay": 0.1},
+        {"lr": 0.1, "eps": 0.01, "eps_root": 0.01},
+    ),
+    "sm3": ({"lr": 0.4}, {"lr": 0.4, "momentum": 0.5}, {"lr": 0.4, "eps": 0.01, "eps_root": 0.01}),
     "full_matrix": ({"lr": 0.4}, {"lr": 0.4, "eps": 0.1}),
 }
 """What each rule is traced with."""
@@ -198,7 +211,7 @@ def largest(differences: np.ndarray) -> float:
 
 def moved(name: str) -> tuple[np.ndarray, np.ndarray]:
     """Where a rule starts, and where its origin is: rules that step from the origin take the start as theirs."""
-    rule = (REGISTRY | MATRIX_RULES)[name]
+    rule = everything()[name]
     return (np.zeros(2), START) if rule.from_origin else (START, np.zeros(2))
 
 
@@ -233,7 +246,7 @@ def given(setting: Mapping[str, Any]) -> str:
     return ", ".join(f"{key} = {value:g}" for key, value in sorted(setting.items()))
 
 
-for one in REGISTRY | MATRIX_RULES:
+for one in everything():
     printed, places = PRINTED.get(one, ("", {}))
     ROWS[f"trace-rule-{one}"] = Row(
         f"trace-rule-{one}",
