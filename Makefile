@@ -32,7 +32,7 @@ LOWEST_TESTS := tests/native tests/conformance/test_storage.py tests/oracles/tes
 help:
 	@echo 'make run       train every rule on built-in data and write a report (surefoot compare; more arguments: ARGS="...")'
 	@echo 'make test      make lint and the fast tests'
-	@echo 'make test-all  make test, then the slow tests'
+	@echo 'make test-all  make test, then the slow tests, and more examples'
 	@echo 'make test-lowest  some of the tests, with the lowest versions of other packages that are supported'
 	@echo 'make lint      lint, types, import contracts and the names of kernels alone'
 	@echo 'make format    fix formatting and imports with ruff'
@@ -47,7 +47,7 @@ test: lint
 	$(BIN)/python -m pytest $(PYTEST_ARGS) -m 'not slow' $(ARGS)
 
 test-all: test
-	$(BIN)/python -m pytest $(PYTEST_ARGS) -m slow $(ARGS)
+	$(BIN)/python -m pytest $(PYTEST_ARGS) -m 'slow or hypothesis' --hypothesis-profile=thorough $(ARGS)
 
 test-lowest: $(LOWEST)/.installed
 	$(LOWEST)/bin/python -m pytest $(PYTEST_ARGS) -m 'not slow' -W default::DeprecationWarning $(LOWEST_TESTS) $(ARGS)

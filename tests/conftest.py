@@ -6,11 +6,13 @@ import signal
 import pytest
 import torch
 from hypothesis import settings
+from support.sampling import mark_the_rest
 
 from surefoot import threads
 
-# The same examples in every run, and none kept on disk.
-settings.register_profile("surefoot", derandomize=True, deadline=None, database=None, print_blob=False)
+# The same examples in every run, and none kept on disk: few of them, but with --hypothesis-profile=thorough.
+settings.register_profile("thorough", derandomize=True, deadline=None, database=None, print_blob=False)
+settings.register_profile("surefoot", settings.get_profile("thorough"), max_examples=25)
 settings.load_profile("surefoot")
 
 # Scripts that torchrun runs, and no tests of their own.
@@ -25,8 +27,10 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 gc.disable()
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     """Slow ones first: of several processes, none should begin one when the others are done."""
+    mark_the_rest(items)
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 

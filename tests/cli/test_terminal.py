@@ -94,6 +94,7 @@ def test_names_in_models(hostile, printed, tmp_path):
     printed("predict", tmp_path / "m", tmp_path / "d.svm")
 
 
+@pytest.mark.sampled(40)
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -21,6 +21,7 @@ EVERY_ROW = list(itertools.product(GAPS, GRANULARITIES, SHAPES))
 settings = pytest.mark.parametrize("settings", SETTINGS, ids=["plain", "around"])
 
 
+@pytest.mark.sampled(6)
 @gaps
 @granularities
 @shapes
@@ -35,6 +36,7 @@ def test_dense(shape, granularity, memory, settings):
     assert_same_memory(*(result[1] for result in (found, plain)))
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("memory, granularity, shape", unpacked(EVERY_ROW, covering(EVERY_ROW)))
 def test_rows(memory, granularity, shape):
     x, parts = parameters(shape, "float32"), touches(shape, "float32", 3)
@@ -45,6 +47,7 @@ def test_rows(memory, granularity, shape):
     assert_same_memory(*(result[1] for result in (found, plain)))
 
 
+@pytest.mark.sampled(4)
 @granularities
 @pytest.mark.parametrize("axis", [0, 1])
 @settings
@@ -66,6 +69,7 @@ def test_expanded_values_of_a_sparse_gradient():
     both(CONCRETE["adagrad"], x, rows_run([(ids, values), (ids, values)]))
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", ["adagrad", "momentum"])
 @pytest.mark.parametrize("memory", MEMORY)
 def test_noncontiguous_memory_of_a_rule(name, memory):
@@ -92,6 +96,7 @@ def test_parameters_as_their_own_gradient():
     both(CONCRETE["adagrad"], parameters((37,), "float32"), lambda step, x, state: step.dense(x, x, state))
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("granularity", GRANULARITIES)
 def test_only_the_given_part_of_a_larger_array_changes(granularity):
     whole = parameters((8, 8), "float32")

@@ -62,18 +62,21 @@ def run_of(layout: str, dtype: str, steps: int = 8):
     return SHAPE, rows_run(touches(SHAPE, dtype, steps))
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 def test_dense_gradients(options):
     shape, run = run_of("dense", "float32")
     both(ADAGRAD, parameters(shape, "float32"), run, options, **options)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("options", [OPTIONS[name] for name in CATCHING_UP], ids=CATCHING_UP)
 def test_sparse_gradients(options):
     shape, run = run_of("rows", "float32")
     both(ADAGRAD, parameters(shape, "float32"), run, options, lazy=laziness(ADAGRAD, **options), **options)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     "layout, granularity",
     [("dense", "row"), ("dense", "tensor"), ("rows", "row"), ("rows", "tensor"), ("dense", "coordinate")],
@@ -89,6 +92,7 @@ def test_untouched_rows():
     both(ADAGRAD, parameters(shape, "float32"), run, lazy="touched", **OPTIONS["everything"])
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("c", marked(CONCRETE.values(), [c for c in CONCRETE.values() if not c.options]))
 def test_all_modifiers_around_every_rule(c):
     options = OPTIONS["everything"]
@@ -100,6 +104,7 @@ def test_all_modifiers_around_every_rule(c):
         both(c, parameters(shape, "float32"), run, (shape, options), **options)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("name", ["sgd", "momentum", pytest.param("ftrl", marks=pytest.mark.slow)])
 def test_rows_that_catch_up_with_modifiers(name):
     options = {"clip_value": 0.3} if name != "sgd" else {"l1": 0.01, "decoupled_weight_decay": 0.1}
@@ -107,6 +112,7 @@ def test_rows_that_catch_up_with_modifiers(name):
     both(CONCRETE[name], parameters(shape, "float64"), run, options, **options)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("state_dtype", ["float64", "float32", "float16", "bfloat16"])
 def test_memory_of_another_type(state_dtype):
     shape, run = run_of("dense", "float32")
@@ -116,6 +122,7 @@ def test_memory_of_another_type(state_dtype):
     assert state.slots["total"].dtype == stored_as
 
 
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("policy", ["skip", "propagate"])
 @pytest.mark.parametrize("granularity", ["coordinate", "row", "tensor"])
 @pytest.mark.parametrize("layout", ["dense", "rows"])
@@ -170,6 +177,7 @@ def test_no_coordinates(shape, granularity, options):
     assert (state.t, state.skipped) == (2, 0)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     "name, granularity, options",
     [

@@ -54,6 +54,7 @@ def test_the_references_bits(name, dtype):
         assert_same_memory(found[1], expected[1], f"{shape}")
 
 
+@pytest.mark.sampled(2)
 @every_rule
 def test_memory_with_gaps(name):
     for shape in ((7, 3), (2100, 3)):
@@ -69,6 +70,7 @@ def test_any_number_of_threads(name):
     assert_identical(found[0], found[2])
 
 
+@pytest.mark.sampled(2)
 @every_rule
 def test_sparse_gradients(name):
     """Rows without a gradient count as 0 in sums and means; they stay as they are."""
@@ -103,6 +105,7 @@ def test_sparse_steps_of_sm3_are_dense_ones(engine):
     assert_same_memory(state, other)
 
 
+@pytest.mark.sampled(2)
 @every_rule
 def test_coordinates_that_are_not_finite_are_left_out_of_statistics(name):
     results = []
@@ -120,6 +123,7 @@ def test_coordinates_that_are_not_finite_are_left_out_of_statistics(name):
     assert results[0][1].skipped == 8
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("setting", ["centralize", "cautious"])
 def test_modifiers_with_statistics(registered, setting):
     for shape in ((7, 3), (2100, 3), (4,)):
@@ -171,6 +175,7 @@ def test_cautious_steps_that_are_small():
     np.testing.assert_allclose(x, np.float32([-1e-30, 1e-30, 0, -1]), rtol=1e-6)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("name", [pytest.param("sgd", marks=pytest.mark.slow), "adagrad"])
 @pytest.mark.parametrize("granularity", ["row", "tensor"])
 def test_statistics_of_modifiers_with_shared_rates(registered, name, granularity):

@@ -31,6 +31,7 @@ storage = pytest.mark.parametrize("dtype, settings", STORAGE)
 rounding = pytest.mark.parametrize("dtype, settings", [case for case in STORAGE if "penalties" not in case.id])
 
 
+@pytest.mark.sampled(3)
 @storage
 def test_dense(dtype, settings):
     run = dense_run(gradients(SHAPE, dtype, 4))
@@ -38,12 +39,14 @@ def test_dense(dtype, settings):
     assert state.slots["total"].dtype == np.float32
 
 
+@pytest.mark.sampled(1)
 @rounding
 def test_a_rule_with_two_slots(dtype, settings):
     run = dense_run(gradients(SHAPE, dtype, 4))
     both(CONCRETE["adam"], parameters(SHAPE, dtype), run, nonfinite="skip", **settings)
 
 
+@pytest.mark.sampled(2)
 @rounding
 @pytest.mark.parametrize("granularity", ["row", "tensor"])
 def test_shared_rates(dtype, settings, granularity):
@@ -51,6 +54,7 @@ def test_shared_rates(dtype, settings, granularity):
     both(CONCRETE["adagrad"], parameters(SHAPE, dtype), run, granularity=granularity, nonfinite="skip", **settings)
 
 
+@pytest.mark.sampled(2)
 @storage
 def test_rows(dtype, settings):
     run = rows_run(touches(SHAPE, dtype, 6))
@@ -62,6 +66,7 @@ def test_rows_that_catch_up_by_the_rules_own_closed_form():
     both(CONCRETE["momentum"], parameters(SHAPE, "bfloat16"), run, nonfinite="skip")
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     "name, dtype, settings",
     [
@@ -76,6 +81,7 @@ def test_rows_that_catch_up_with_many_learning_rates_are_rounded_once(name, dtyp
     both(CONCRETE[name], parameters(SHAPE, dtype), run, lr=lambda t: 0.1 / t, nonfinite="skip", **settings)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     "dtype, state_dtype", [("bfloat16", "bfloat16"), ("float16", "float16"), ("bfloat16", "float16")]
 )

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load, save
+from support.sampling import up_to
 
 from surefoot import cli
 from surefoot.data import DataError, cache
@@ -235,7 +236,7 @@ def test_the_command_line_writes_nothing(caches, tmp_path, capsys):
 
 
 @given(st.data())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=up_to(200), deadline=None)
 def test_arbitrary_arrays_are_a_block_or_rejected(data):
     """Whatever the arrays hold: what comes through is a block whose every row could have been read."""
     size = st.integers(0, 6)
@@ -271,7 +272,7 @@ ODD = [-1, -(2**63), 2**31, 2**40, 2**63 - 1, float("nan"), float("inf"), 1e300,
 
 
 @given(st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=up_to(300), deadline=None)
 def test_caches_that_say_anything_are_read_or_rejected_in_one_sentence(caches, data):
     """Other types, sizes, numbers or bytes in any member, with checksums that are right."""
     ending = data.draw(st.sampled_from(sorted(LINES)))

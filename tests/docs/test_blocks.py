@@ -25,11 +25,16 @@ OPTIONAL = ("jax", "torch", "matplotlib", "pandas", "pyarrow")
 SLOW = ("exercises/rmsprop.md: 3. ", "errata.md: A speed-up without ")
 """Sections whose Python blocks take longer than others."""
 
+EXERCISES = doc_blocks.DOCS / "exercises"
+"""Pages of which the first section is fast, and the others are slow."""
+
 NUMBER = re.compile(r"[-−]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?")
 LARGEST = 60_000
 """Bytes of a figure in docs/exercises."""
 
 SECTIONS = [section for page in doc_blocks.pages() for section in doc_blocks.sections(page)]
+RUN = [section for section in SECTIONS if section.python]
+FIRST = {section.page: section for section in reversed(RUN)}
 
 
 @pytest.fixture(autouse=True)
@@ -88,10 +93,12 @@ def colors(svg: Path) -> set[str]:
 
 
 def marked(section):
-    return pytest.param(section, marks=pytest.mark.slow if str(section).startswith(SLOW) else (), id=str(section))
+    later = section.page.parent == EXERCISES and section is not FIRST[section.page]
+    slow = later or str(section).startswith(SLOW)
+    return pytest.param(section, marks=pytest.mark.slow if slow else (), id=str(section))
 
 
-@pytest.mark.parametrize("section", [marked(section) for section in SECTIONS if section.python])
+@pytest.mark.parametrize("section", [marked(section) for section in RUN])
 def test_section_runs(section, monkeypatch, tmp_path):
     for module in OPTIONAL:
         if any(re.search(rf"^\s*(import|from) {module}\b", block.text, re.MULTILINE) for block in section.python):

@@ -159,6 +159,7 @@ def test_a_figure_is_noticed_in_which_something_cannot_be_seen(id):
     assert not [*differences(read(figure), expected)[0], *unseen(figure)], "every change was undone"
 
 
+@pytest.mark.sampled(40)
 @pytest.mark.parametrize(
     "id, mutant",
     [

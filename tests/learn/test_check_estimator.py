@@ -21,6 +21,7 @@ def expected_failed_checks(estimator) -> dict[str, str]:
     return {f"check_sample_weight_equivalence_on_{layout}_data": WEIGHTS for layout in ("dense", "sparse")}
 
 
+@pytest.mark.sampled(130)
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @parametrize_with_checks(ESTIMATORS, expected_failed_checks=expected_failed_checks)
 def test_scikit_learns_estimator_checks(estimator, check):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.sampling import up_to
 
 from surefoot.data import DataError
 from surefoot.data.reading import ReadOptions
@@ -117,7 +118,7 @@ def from_files(tmp_path_factory):
 
 
 @given(st.data())
-@settings(max_examples=300)
+@settings(max_examples=up_to(300))
 def test_a_model_that_says_anything_is_used_or_rejected_in_one_sentence(from_files, data):
     folder, _, (arrays, facts), _ = from_files
     arrays, facts = dict(arrays), copy.deepcopy(facts)
@@ -143,7 +144,7 @@ def use(model: Model, file) -> None:
 
 
 @given(st.data())
-@settings(max_examples=150)
+@settings(max_examples=up_to(150))
 def test_a_checkpoint_that_says_anything_is_used_or_rejected_in_one_sentence(from_files, data):
     """One that has what belongs there, and other numbers, cannot be told from one that was written so."""
     folder, plan, _, (arrays, facts) = from_files

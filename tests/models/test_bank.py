@@ -171,6 +171,7 @@ MORE = {
 }
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", marked(MORE, MORE.keys() - {"averages of scaled features", "ftrl, one lane"}))
 def test_the_bits_of_the_reference_in_other_settings(name):
     step, settings = MORE[name]

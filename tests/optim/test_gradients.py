@@ -104,6 +104,7 @@ EXACT = {
 EACH_RULE = pytest.mark.parametrize("rule", marked(EXACT, EXACT.keys() - {"nesterov", "adadelta"}))
 
 
+@pytest.mark.sampled(30)
 @pytest.mark.parametrize("kind", SPARSE)
 @EACH_RULE
 def test_sparse_is_dense(rule, kind):
@@ -340,6 +341,7 @@ LAYOUTS = {
 }
 
 
+@pytest.mark.sampled(25)
 @pytest.mark.parametrize("of_gradient", [*LAYOUTS, "expanded"])
 @pytest.mark.parametrize("of_parameter", LAYOUTS)
 @pytest.mark.parametrize("settings", [{}, {"granularity": "row"}], ids=["coordinate", "row"])

@@ -583,6 +583,7 @@ def test_all_schedules_are_tested():
     assert schedules - {"LRScheduler"} == set(SCHEDULES) - {"SWALR"}
 
 
+@pytest.mark.sampled(40)
 @pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize("name", SHARED)
 def test_schedules(name, schedule):

@@ -139,6 +139,7 @@ def downhill(problem, optimizer, kwargs, schedulers=()):
 # The loss
 
 
+@pytest.mark.sampled(80)
 @with_implementations()
 def test_goes_in_the_right_direction(info, kwargs):
     problem = Differentiable() if kwargs.get("differentiable") else Problem()
@@ -168,6 +169,7 @@ def test_groups_with_their_own_rate_and_schedules(info, kwargs):
         downhill(problem, optimizer, kwargs, [constructor(optimizer) for constructor in constructors])
 
 
+@pytest.mark.sampled(70)
 @pytest.mark.parametrize("shape", [(), (1,), (1, 1)], ids=str)
 @every()
 def test_a_tensor_as_rate(info, kwargs, shape):

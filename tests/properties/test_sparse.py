@@ -5,6 +5,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from support.numerics import assert_identical
+from support.sampling import up_to
 
 from surefoot import threads
 from surefoot.engines import Step
@@ -16,7 +17,7 @@ from surefoot.engines.reference import merge
 engines = pytest.mark.parametrize("engine", ["reference", "cpu"])
 
 
-@settings(max_examples=200)
+@settings(max_examples=up_to(200))
 @given(
     rows=st.one_of(st.integers(1, 50), st.sampled_from([2047, 2048, 2049, 2**22, 2**22 + 1, 2**31, 2**32 - 1])),
     size=st.integers(0, 60),
@@ -65,7 +66,7 @@ duplicates = st.lists(st.integers(0, 6), max_size=40)
 
 
 @engines
-@settings(max_examples=60)
+@settings(max_examples=up_to(60))
 @given(ids=duplicates, width=st.integers(1, 4), seed=st.integers(0, 2**32 - 1), float32=st.booleans())
 def test_duplicate_ids_are_summed_in_order_of_occurrence(engine, ids, width, seed, float32):
     """The bits of np.add.at, in which the order shows: the values differ by many orders of magnitude."""
@@ -108,7 +109,7 @@ def test_interleaving_rows_makes_no_difference(engine, ids, seed):
         assert_identical(total, results[0][1])
 
 
-@settings(max_examples=60)
+@settings(max_examples=up_to(60))
 @given(
     ids=st.lists(st.integers(0, 9), min_size=1, max_size=60),
     granularity=st.sampled_from(["coordinate", "row", "tensor"]),
@@ -134,7 +135,7 @@ def test_threads_make_no_difference_to_rows(ids, granularity, around, seed):
         assert_identical(total, results[0][1])
 
 
-@settings(max_examples=60)
+@settings(max_examples=up_to(60))
 @given(
     shape=st.sampled_from([(1,), (7,), (40,), (1, 9), (9, 1), (6, 7), (3, 4, 5), ()]),
     granularity=st.sampled_from(["coordinate", "row", "tensor"]),

@@ -15,7 +15,7 @@ def pairs(case: Iterable, apart: Collection[tuple[int, int]] = ()) -> set[tuple]
     return {(a, b) for a, b in found if (a[0], b[0]) not in apart}
 
 
-def covering(cases: Sequence[Case], apart: Collection[tuple[int, int]] = ()) -> list[Case]:
+def covering(cases: Sequence[Case], apart: Collection[tuple[int, int]] = (), most: int | None = None) -> list[Case]:
     """Few of the cases, in which every pair of values occurs that occurs in any of them.
 
     Greedy, as in Cohen, Dalal, Fredman & Patton (1997), The AETG system: the next case is the one with the most pairs
@@ -24,12 +24,14 @@ def covering(cases: Sequence[Case], apart: Collection[tuple[int, int]] = ()) -> 
     Args:
         cases: the whole table.
         apart: places whose values need not meet.
+        most: cases that are chosen, with which some pairs may be missing.
     """
-    missing, chosen = set().union(*(pairs(case, apart) for case in cases)), []
-    while missing:
-        best = max(cases, key=lambda case: len(pairs(case, apart) & missing))
-        missing -= pairs(best, apart)
-        chosen.append(best)
+    of = [pairs(case, apart) for case in cases]
+    missing, chosen = set().union(*of), []
+    while missing and len(chosen) != most:
+        best = max(range(len(cases)), key=lambda k: len(of[k] & missing))
+        missing -= of[best]
+        chosen.append(cases[best])
     return chosen
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from support.sampling import up_to
 from support.slow_readers import nearest_float32
 
 from surefoot.data.stream.kernels import compiled, numbers
@@ -44,7 +45,7 @@ def written_out(value: Fraction) -> str:
         return format(Decimal(value.numerator) / Decimal(value.denominator), "f")
 
 
-@settings(max_examples=2000)
+@settings(max_examples=up_to(2000))
 @given(texts)
 @example("0.1e1")
 @example("-0")
@@ -61,14 +62,14 @@ def test_nearest(text):
     assert same(parsed(text, single=True), nearest_float32(text))
 
 
-@settings(max_examples=500)
+@settings(max_examples=up_to(500))
 @given(st.floats(allow_nan=False, allow_infinity=False), st.sampled_from(["r", ".17g", ".15g", ".7g", ".3f", "e"]))
 def test_files_that_python_writes(value, how):
     text = repr(value) if how == "r" else format(value, how)
     assert same(parsed(text, single=False), float(text))
 
 
-@settings(max_examples=500)
+@settings(max_examples=up_to(500))
 @given(st.integers(0, 2**31 - 2**23 - 2), st.sampled_from(["", "0", "00000000000000000001"]), st.booleans())
 def test_halfway_between_two_float32(bits, behind, below):
     low, high = (Fraction(float(np.uint32(b).view(np.float32))) for b in (bits, bits + 1))
@@ -77,7 +78,7 @@ def test_halfway_between_two_float32(bits, behind, below):
     assert same(parsed(text, single=True), nearest_float32(text))
 
 
-@settings(max_examples=500)
+@settings(max_examples=up_to(500))
 @given(st.integers(0, 2**63 - 2**52 - 2), st.sampled_from(["", "0", "0" * 60 + "1"]), st.booleans())
 @example(0, "", False)
 @example(0, "1", False)

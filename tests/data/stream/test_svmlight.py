@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sklearn.datasets import load_svmlight_file
+from support.sampling import up_to
 
 from surefoot.data import DataError
 from surefoot.data import stream as streams
@@ -23,7 +24,7 @@ from surefoot.data.stream.sources import limits
 
 read = functools.partial(streams.read, format="svmlight")
 
-in_one_folder = settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+in_one_folder = settings(max_examples=up_to(100), suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def zstd(content: bytes) -> bytes:
@@ -362,7 +363,7 @@ MUTATIONS = st.lists(st.tuples(st.integers(0, 10**6), st.binary(max_size=3), st.
 
 
 @pytest.mark.slow
-@settings(max_examples=1500)
+@settings(max_examples=up_to(1500))
 @given(st.lists(lines(), min_size=1, max_size=4), MUTATIONS, st.sampled_from(["float32", "float64"]))
 def test_mutated_lines_are_read_or_rejected(content, mutations, dtype):
     """Every line is a whole row, blank, or a fault that can be put into words; rows are as they are alone."""

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import slow_readers
+from support.sampling import up_to
 
 from surefoot.data import DataError
 from surefoot.data.stream import Hashing, Table, joined, read
@@ -44,7 +45,7 @@ def examples(content: bytes, format=ASKED, **how):
     return joined(list(read(io.BytesIO(content), format, **how)))
 
 
-@settings(max_examples=80)
+@settings(max_examples=up_to(80))
 @given(st.lists(lines, min_size=1, max_size=5), st.sampled_from(["\n", "\r\n"]))
 def test_reads_what_plain_python_reads(content, end):
     text = end.join(content).encode()

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import slow_readers
+from support.sampling import up_to
 
 from surefoot.data import DataError
 from surefoot.data.stream import Hashing, Names, Vw, joined, read
@@ -52,7 +53,7 @@ def assert_rows_equal(found, expected):
     assert repr(found) == repr(expected)
 
 
-@settings(max_examples=80)
+@settings(max_examples=up_to(80))
 @given(st.lists(lines, min_size=1, max_size=5))
 def test_reads_what_plain_python_reads(content):
     text = "\n".join(content).encode()
