@@ -93,6 +93,16 @@ def test_recommender_prints_the_same_again(call):
     assert call(*arguments) == call(*arguments)
 
 
+def test_click_model(call):
+    """Every parameter goes to a rule, and tables that begin again keep the model from learning clicks by heart."""
+    arguments = ("click_model", "--clicks", "8000", "--epochs", "2")
+    printed = call(*arguments)
+    assert re.findall(r"^'.*?'  +(\w+)", printed, re.MULTILINE) == ["adagrad", "muon", "adamw"]
+    begun, kept = (re.findall(r"log loss ([\d.]+)", text) for text in (printed, call(*arguments, "--keep")))
+    assert len(begun) == len(kept) == 2
+    assert float(begun[1]) < float(kept[1]) - 0.005
+
+
 def test_recommender_reads_movielens(call, tmp_path):
     rng = np.random.default_rng(0)
     user, film = rng.integers(1, 200, 4000), rng.integers(1, 50, 4000)

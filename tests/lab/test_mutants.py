@@ -97,7 +97,7 @@ class TestOptimizers:
         kinds = {name: getattr(optim, name) for name in optim.__all__ if name[0].isupper()}
         # The rest of torch.optim is there unchanged.
         kinds = {name for name, kind in kinds.items() if isinstance(kind, type) and "surefoot" in kind.__module__}
-        assert kinds - {"Beyond", "RuleOptimizer"} == {one.name for one in optimizers.OPTIMIZERS}
+        assert kinds - {"Beyond", "Grouped", "RuleOptimizer"} == {one.name for one in optimizers.OPTIMIZERS}
         assert set(eager.OPTIMIZERS.values()) <= kinds
 
     @pytest.mark.parametrize("mutant", MUTANTS_OF_OPTIMIZERS, ids=lambda mutant: mutant.id)

@@ -38,14 +38,21 @@ OPTIMIZERS: dict[str, tuple[str, dict[str, Any]]] = {
     "Adam": ("Adam", {"lr": 0.1, "lazy": "touched"}),
     "FTRL": ("FTRL", {"lr": 0.1, "l1": 0.01}),
     "dual averaging": ("RuleOptimizer", {"rule": "dual_averaging", "lr": 0.1}),
+    "grouped": ("Grouped", {}),
 }
+GROUPS: dict[str, dict[str, Any]] = {
+    "table": {"rule": "adagrad", "lr": 0.1, "granularity": "row", "decoupled_weight_decay": 0.1},
+    "norm": {"rule": "momentum", "lr": 0.1, "momentum": 0.9},
+    "": {"rule": torch.optim.AdamW, "lr": 0.01},
+}
+"""Of the optimizer whose groups have a rule each, by how the names of the parameters begin."""
 
 LAYOUTS = {"nested": ("dense", "sparse"), "flat": ("dense",), "full": ("dense",)}
 """Of checkpoints: memory by parameter, or all entries side by side, in files of each process; or all in one file.
 
 With each, the kinds of gradients that its models have."""
 
-Trained = dict[tuple[str, str], tuple[nn.Module, optim.RuleOptimizer]]
+Trained = dict[tuple[str, str], tuple[nn.Module, Any]]
 """Models and their optimizers, by the name of the optimizer and the kind of the gradients."""
 
 
@@ -76,9 +83,19 @@ def loss(model: nn.Module, step: int, part: int) -> Tensor:
     return F.mse_loss(model(ids), targets)
 
 
-def make(name: str, parameters: Iterable) -> optim.RuleOptimizer:
+def make(name: str, parameters: Iterable) -> Any:
     kind, settings = OPTIMIZERS[name]
+    if kind == "Grouped":
+        parameters = grouped(list(parameters))
     return getattr(optim, kind)(parameters, **settings)
+
+
+def grouped(named: list[tuple[str, nn.Parameter]]) -> list[dict[str, Any]]:
+    groups = [settings | {"params": []} for settings in GROUPS.values()]
+    for name, parameter in named:
+        begins = [name.removeprefix("module.").startswith(start) for start in GROUPS]
+        groups[begins.index(True)]["params"].append((name, parameter))
+    return groups
 
 
 def train_alone(model: nn.Module, optimizer: torch.optim.Optimizer, steps: Iterable[int] = STEPS) -> None:

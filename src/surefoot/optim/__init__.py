@@ -1,7 +1,8 @@
 """Drop-in PyTorch optimizers: change the import from torch.optim to surefoot.optim.
 
 `classes.py` and `adam.py` have torch's classes with torch's arguments, `optimizer.py` the optimizer for any rule that
-they derive from. `group.py` reads the settings of a parameter group, `checkpoint.py` state dicts; `known.py` remembers
+they derive from. `grouped.py` has the optimizer whose groups have a rule each, and `patterns.py` divides a model into
+such groups. `group.py` reads the settings of a parameter group, `checkpoint.py` state dicts; `known.py` remembers
 where parameters and states lie, `work.py` finds what there is to step. `backends/` has a module for each engine.
 
 Everything else that torch.optim has is torch's own, under the same name.
@@ -31,7 +32,9 @@ from surefoot.optim.first_batch import start_from_gradients
 from surefoot.optim.from_torch import from_torch
 from surefoot.optim.gradients import clip_grad_norm_, clip_grad_value_
 from surefoot.optim.group import Beyond
+from surefoot.optim.grouped import Grouped
 from surefoot.optim.optimizer import RuleOptimizer
+from surefoot.optim.patterns import groups
 
 for module in (lr_scheduler, swa_utils):  # so that `from surefoot.optim.lr_scheduler import StepLR` finds it
     sys.modules[f"{__name__}.{module.__name__.rpartition('.')[2]}"] = module
@@ -48,6 +51,7 @@ __all__ = [
     "AdamW",
     "Adamax",
     "Beyond",
+    "Grouped",
     "Muon",
     "NAdam",
     "Optimizer",
@@ -60,6 +64,7 @@ __all__ = [
     "clip_grad_norm_",
     "clip_grad_value_",
     "from_torch",
+    "groups",
     "lr_scheduler",
     "start_from_gradients",
     "step_in_backward",

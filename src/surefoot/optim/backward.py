@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from surefoot.optim.base import TorchOptimizer
 from surefoot.optim.classes import Adagrad
-from surefoot.optim.optimizer import RuleOptimizer
+from surefoot.optim.clipping import limit_of_norm
 
 
 class StepInBackward:
@@ -19,8 +20,13 @@ class StepInBackward:
     It is a context too, which calls remove() at its end.
     """
 
-    def __init__(self, optimizer: RuleOptimizer, parameters: Iterable[Tensor]):
+    def __init__(self, optimizer: TorchOptimizer, parameters: Iterable[Tensor]):
         self.optimizer = optimizer
+        if (largest := limit_of_norm(optimizer.param_groups)) is not None:
+            raise ValueError(
+                f"max_grad_norm={largest:g} needs all gradients at once, and here each is freed once its parameter "
+                "is stepped; expected max_grad_norm=None"
+            )
         places = {
             id(parameter): (number, index)
             for number, group in enumerate(optimizer.param_groups)
@@ -66,7 +72,7 @@ def can_require_grad(parameter: Tensor) -> bool:
 
 def step_in_backward(
     model: torch.nn.Module | Iterable[Tensor],
-    optimizer: RuleOptimizer | type[RuleOptimizer] = Adagrad,
+    optimizer: TorchOptimizer | type[TorchOptimizer] = Adagrad,
     **settings: Any,
 ) -> StepInBackward:
     """From now on, backward passes step each parameter as soon as its gradient is ready, and free the gradient.
@@ -102,8 +108,8 @@ def step_in_backward(
             "DistributedDataParallel averages gradients only after the steps, so the parameters of the processes would "
             "diverge; expected a model without it, or one of fully_shard, which averages first"
         )
-    named = list(model.named_parameters() if is_module else model)
-    if not isinstance(optimizer, RuleOptimizer):
+    named: list[Any] = list(model.named_parameters() if is_module else model)
+    if not isinstance(optimizer, TorchOptimizer):
         optimizer = optimizer(named, **settings)
     elif settings:
         raise TypeError(f"pass settings ({', '.join(settings)}) with an optimizer class, not with an instance")

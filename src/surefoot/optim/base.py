@@ -1,16 +1,24 @@
-"""torch's base class of optimizers, adapted: its wrapper of `step` is slow, and it casts the state that it loads."""
+"""torch's base class of optimizers, adapted: its wrapper of `step` is slow, and it casts the state that it loads.
+
+What all optimizers here do before a step, whichever rules take it, is here too: the closure, the state that
+torch.distributed.checkpoint asks for, and clipping.
+"""
 
 from __future__ import annotations
 
 import functools
 import sys
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from surefoot.optim.checkpoint import Checkpoint, unboxed
+from surefoot.optim.clipping import clip
+from surefoot.optim.work import moves_nothing
+from surefoot.rules import Rule
 
 TORCHS: Any = sys.modules[torch.optim.Optimizer.__module__]
 """Where torch's own optimizer is defined, with the hooks of all optimizers."""
@@ -18,6 +26,13 @@ TORCHS: Any = sys.modules[torch.optim.Optimizer.__module__]
 
 class TorchOptimizer(torch.optim.Optimizer):
     """An optimizer that remembers more than its state dict says, and whose state keeps its types when it is loaded."""
+
+    has_arguments = False
+    """Whether the class is one rule's, and names every setting; otherwise, those not given are a rule's defaults."""
+    grad_norm: Tensor | None = None
+    """The norm of all gradients in the last step before it was clipped, where max_grad_norm is set."""
+    _only_seen = False
+    """Whether the state is there to be seen, before the first step."""
 
     def _forget(self) -> None:
         """Forgets what is remembered besides the state dict."""
@@ -35,6 +50,68 @@ class TorchOptimizer(torch.optim.Optimizer):
         """The groups and states of a checkpoint as they fit the parameters."""
         raise NotImplementedError
 
+    def _is_untouched(self) -> bool:
+        """Whether there is no state, and no parameter has been stepped."""
+        raise NotImplementedError
+
+    def _make_state(self) -> None:
+        """Gives every parameter the state that it has before its first step."""
+        raise NotImplementedError
+
+    def _take(self) -> None:
+        """Takes a step with the gradients as they are."""
+        raise NotImplementedError
+
+    def _numbered(self) -> Iterator[tuple[int, int, Tensor]]:
+        """(group, index, parameter) of all parameters."""
+        for number, group in enumerate(self.param_groups):
+            for index, parameter in enumerate(group["params"]):
+                yield number, index, parameter
+
+    def _place(self, parameter: Tensor) -> tuple[int, int]:
+        """Where the optimizer has a parameter: (group, index)."""
+        for number, index, own in self._numbered():
+            if own is parameter:
+                return number, index
+        raise ValueError(
+            f"the optimizer does not have the parameter of shape {tuple(parameter.shape)}; expected one of its own"
+        )
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Steps every parameter that has a gradient.
+
+        Args:
+            closure: computes the loss again and its gradients, and returns the loss.
+
+        Returns:
+            What the closure returned.
+
+        Raises:
+            ValueError: naming the parameter, for a gradient or a state that does not fit; nothing is changed then.
+            NonFiniteError: after the step, naming the parameters of which some coordinates were skipped; before it, if
+                the norm of all gradients, which max_grad_norm limits, is not finite.
+        """
+        if torch.compiler.is_compiling():
+            return uncompiled_step(self, closure)
+        return self._step(closure)
+
+    def _step(self, closure: Callable[[], Any] | None) -> Any:
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        if self._is_untouched() and moves_nothing(self.param_groups):
+            # Of torch.distributed.checkpoint, which so sees the state: the step does not count.
+            self._make_state()
+            self._only_seen = True
+            return loss
+        if self._only_seen:
+            self.state.clear()
+            self._only_seen = False
+        self.grad_norm = clip(self.param_groups)
+        self._take()
+        return loss
+
     @staticmethod
     def profile_hook_step(func: Callable) -> Callable:
         """torch's wrapper of `step`, which calls hooks and notifies profilers, only where there are any: it is slow."""
@@ -45,6 +122,30 @@ class TorchOptimizer(torch.optim.Optimizer):
             return (announced if is_watched(self) else func)(self, *args, **kwargs)
 
         return step
+
+    @property
+    def _rules(self) -> list[Rule]:
+        """The rules of Surefoot that take its steps."""
+        raise NotImplementedError
+
+    def flush(self, parameters: Iterable[Tensor] | None = None) -> None:
+        """Lets every row without a gradient catch up."""
+        raise NotImplementedError
+
+    def settle(self) -> None:
+        """The name that version 0.1 gave to `flush`."""
+        self.flush()
+
+    def step_one(self, number: int, index: int) -> None:
+        """Steps a single parameter, the index-th of a group, if it has a gradient."""
+        raise NotImplementedError
+
+    def share_memory(self) -> None:
+        """Moves the state into shared memory, for training by several processes."""
+        for tensors in self.state.values():
+            for value in tensors.values():
+                if isinstance(value, Tensor):
+                    value.share_memory_()
 
     def state_dict(self) -> dict[str, Any]:
         """As torch's: the state of every parameter, by the same names, and the settings of every group."""
@@ -90,3 +191,7 @@ def is_watched(optimizer: torch.optim.Optimizer) -> bool:
         return bool(own or common or torch.autograd.profiler._is_profiler_enabled)
     except AttributeError:
         return True
+
+
+uncompiled_step = torch._disable_dynamo(TorchOptimizer._step)  # pyright: ignore[reportPrivateImportUsage]
+"""Which torch.compile skips, with all that it calls."""

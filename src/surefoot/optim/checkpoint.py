@@ -12,6 +12,7 @@ from torch import Tensor
 
 from surefoot.engines.settings import Settings
 from surefoot.modifiers.record import SHRINKAGE
+from surefoot.optim.clipping import LIMITS
 from surefoot.optim.group import around
 from surefoot.optim.memory import copied, counter, counter_type, local, new_slot
 
@@ -148,7 +149,8 @@ class Checkpoint:
                 f"loaded state dict has a different number of parameter groups or parameters: groups of {sizes} "
                 f"parameters; expected {expected}"
             )
-        own = [{key: group[key] for key in (*around(), "eps_root", "engine") if key in group} for group in groups]
+        ours = (*around(), "eps_root", "engine", *LIMITS)
+        own = [{key: group[key] for key in ours if key in group} for group in groups]
         return [mine | theirs for mine, theirs in zip(own, saved, strict=True)]
 
     def fitted(self, groups: list[dict[str, Any]], fit: Callable[[int, int, dict[str, Any]], dict[str, Any]]) -> dict:
@@ -166,6 +168,32 @@ class Checkpoint:
                     fitted = fit(number, index, tensors)
                     states[key] = {name: Boxed(own_copy(value)) for name, value in fitted.items()}
         return states
+
+
+def check_rules(saved: list[dict[str, Any]], groups: list[dict[str, Any]]) -> None:
+    """Raises ValueError where a saved group has another rule than the group that it is to be loaded into."""
+    for number, (theirs, mine) in enumerate(zip(saved, groups, strict=True)):
+        rule = theirs.setdefault("rule", mine["rule"])
+        if rule != mine["rule"]:
+            raise ValueError(
+                f"group {number}: the state dict has the rule {rule!r}, the optimizer {mine['rule']!r}; expected "
+                "groups in the order in which they were saved"
+            )
+
+
+def check_order(saved: list[dict[str, Any]], groups: list[dict[str, Any]]) -> None:
+    """Raises ValueError where the names of saved parameters are those of other parameters of the optimizer.
+
+    Names that the optimizer does not have do not count: modules are renamed and wrapped.
+    """
+    mine = [name for group in groups for name in group.get("param_names", ())]
+    theirs = [name for group in saved for name in group.get("param_names", ())]
+    for name, other in zip(mine, theirs, strict=False):
+        if name != other and other in mine:
+            raise ValueError(
+                f"{name}: the state dict has {other!r} in its place; expected parameters in the order in which they "
+                "were saved"
+            )
 
 
 def own_copy(value: Any) -> Any:

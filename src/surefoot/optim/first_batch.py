@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from surefoot.optim.optimizer import RuleOptimizer
+from surefoot.optim.base import TorchOptimizer
 
 
-def start_from_gradients(optimizer: RuleOptimizer) -> None:
+def start_from_gradients(optimizer: TorchOptimizer) -> None:
     """Takes the gradients of a first, larger batch into the state, and leaves the parameters unchanged.
 
     It is a step at the learning rate 0, and counts as one: with s ← s + (1 − β₂) g² sgn(g² − s), Yogi's corrected
@@ -29,11 +29,13 @@ def start_from_gradients(optimizer: RuleOptimizer) -> None:
     >>> w.data, optimizer.state[w]["exp_avg_sq"] / (1 - 0.999)
     (tensor([1.]), tensor([4.]))
     """
-    if optimizer.rule.from_origin:
-        raise ValueError(
-            f"{optimizer.rule.name}: the rule computes parameters from an origin, to which a step at the learning rate "
-            "0 would move them; expected a rule that moves parameters from where they are, or initial_accumulator_value"
-        )
+    for rule in optimizer._rules:
+        if rule.from_origin:
+            raise ValueError(
+                f"{rule.name}: the rule computes parameters from an origin, to which a step at the learning rate 0 "
+                "would move them; expected a rule that moves parameters from where they are, or "
+                "initial_accumulator_value"
+            )
     rates = [group["lr"] for group in optimizer.param_groups]
     try:
         for group in optimizer.param_groups:

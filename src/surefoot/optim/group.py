@@ -16,12 +16,15 @@ from torch import Tensor
 from surefoot import modifiers
 from surefoot.engines.settings import Settings, rate_of
 from surefoot.optim.backends import check_engine
+from surefoot.optim.clipping import LIMITS, limit_of_norm
 from surefoot.optim.memory import on_gpu
 from surefoot.rules import Rule, RuleError
 
 HINTS = ("foreach", "fused", "capturable", "differentiable")
 """What torch's optimizers take to choose an implementation; only `differentiable` changes what is computed here."""
 
+BESIDES = (*HINTS, "engine", *LIMITS)
+"""Settings of groups that are not about what a step computes."""
 
 SHORTEST = 6
 """Letters of a setting that a group's key may be a slip for: shorter names are too much alike."""
@@ -43,6 +46,10 @@ class Beyond(TypedDict, total=False):
         stochastic_rounding: a seed; bfloat16 parameters are rounded up or down at random, right on average.
         lazy: for sparse gradients: "exact" (rows without a gradient catch up when next touched, as if stepped with zero
             gradients) or "touched" (rows without a gradient are not stepped).
+        max_grad_norm: before each step, the gradients of all groups that have it, dense and sparse, are scaled so that
+            their norm together is at most this, as by `clip_grad_norm_`; the same in all groups, or None. The norm
+            before is `optimizer.grad_norm`.
+        max_grad_value: before that, each coordinate of a group's gradients is clipped to −this … this.
         engine: "cpu" (Numba), "gpu" (Triton), "reference" (NumPy) or "torch"; None takes the fastest for the device.
     """
 
@@ -57,6 +64,8 @@ class Beyond(TypedDict, total=False):
     cautious: bool
     stochastic_rounding: int | None
     lazy: Literal["exact", "touched"]
+    max_grad_norm: float | None
+    max_grad_value: float | None
     engine: str | None
 
 
@@ -175,6 +184,7 @@ class Group:
             what = {"lr": "learning rate", "eps": "epsilon value"}.get(key, f"{key} value")
             what = f"beta parameter at index {index}" if index is not None else what
             raise ValueError(f"Invalid {what}: {value}; expected a number in {bounds.interval()}")
+        limit_of_norm([self.settings])
         check_engine(self.settings)
 
 
@@ -202,7 +212,7 @@ def is_numeral(text: str) -> bool:
 
 def completed(rule: Rule, convention: str | None, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings with the defaults of a rule, or of a convention, for what they do not name."""
-    hyper = {key: value for key, value in settings.items() if key not in (*around(), *HINTS, "engine", "lr")}
+    hyper = {key: value for key, value in settings.items() if key not in (*around(), *BESIDES, "lr")}
     defaults = {"weight_decay": 0.0, "maximize": False, "differentiable": False}
     return defaults | rule.settings(convention, **hyper) | rule.options_of(convention) | dict(settings)
 
@@ -264,7 +274,7 @@ def alike(some: Any, others: Any) -> bool:
 
 def check_names(rule: Rule, names: Names, keys: Mapping[str, str]) -> None:
     """Raises RuleError for a rule whose hyperparameters or slots have names that optimizers use themselves."""
-    taken = {"hyperparameter": {*around(), *HINTS, "engine", "params", "param_names"} - {"l1", "l2"}}
+    taken = {"hyperparameter": {*around(), *BESIDES, "params", "param_names"} - {"l1", "l2"}}
     taken["slot"] = {"step", "last", "history"}
     named = {"hyperparameter": [place_of(names, hyper)[0] for hyper in rule.hyper]}
     named["slot"] = [keys.get(slot, slot) for slot in rule.slots]
@@ -278,7 +288,7 @@ def check_names(rule: Rule, names: Names, keys: Mapping[str, str]) -> None:
 def check_keys(kind: type, rule: Rule, names: Names, settings: Iterable[str], labels: bool = False) -> None:
     """Raises TypeError for a setting that would be ignored; with `labels`, a group may have keys of the caller's."""
     theirs = {place_of(names, hyper)[0] for hyper in rule.hyper}
-    known = theirs | around().keys() | {*HINTS, "engine", "eps_root"}
+    known = theirs | around().keys() | {*BESIDES, "eps_root"}
     for key in settings:
         if key not in known and not (labels and is_label(key, known)):
             raise TypeError(
@@ -291,12 +301,12 @@ def check_keys(kind: type, rule: Rule, names: Names, settings: Iterable[str], la
 def check_group_keys(kind: type, rule: Rule, names: Names, group: Mapping[str, Any]) -> None:
     """The same for a whole group, which cannot have a rule of its own."""
     check_keys(kind, rule, names, group.keys() - {"params", "param_names", "initial_lr"}, labels=True)
-    for key in ("rule", "convention"):
+    for key, expected in (("rule", "surefoot.optim.Grouped, whose groups have a rule each"), ("convention", OF_ALL)):
         if key in group:
-            raise ValueError(
-                f"a parameter group has {key}={group[key]!r}, but all groups of an optimizer have one rule; "
-                "make an optimizer for each rule"
-            )
+            raise ValueError(f"a parameter group has {key}={group[key]!r}; expected {expected}")
+
+
+OF_ALL = "it as an argument of the optimizer, for all groups"
 
 
 def is_label(key: str, known: Iterable[str]) -> bool:

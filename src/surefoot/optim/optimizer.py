@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -11,13 +11,13 @@ from torch import Tensor
 from surefoot import rules
 from surefoot.engines import NonFiniteError
 from surefoot.engines.settings import Settings
-from surefoot.optim import conversion
+from surefoot.optim import conversion, succession
 from surefoot.optim.backends import Backends
 from surefoot.optim.backends.base import Backend, Job, amp_of, checked_gradient
 from surefoot.optim.base import TorchOptimizer
 from surefoot.optim.checkpoint import Checkpoint, StateFormat
+from surefoot.optim.clipping import clip_values, is_clipped, limit_of_norm
 from surefoot.optim.group import (
-    HINTS,
     Group,
     Names,
     Steps,
@@ -32,7 +32,8 @@ from surefoot.optim.group import (
 )
 from surefoot.optim.known import Known, flush_before
 from surefoot.optim.memory import Memory, is_supported, local
-from surefoot.optim.work import Work, moves_nothing
+from surefoot.optim.reset import checked_values, reset_rows, rows_of, write_values
+from surefoot.optim.work import Work
 from surefoot.rules import Rule
 
 
@@ -61,10 +62,10 @@ class RuleOptimizer(TorchOptimizer):
 
     names: ClassVar[Names] = {}
     state_format: ClassVar[StateFormat] = StateFormat()
-    has_arguments = False
-    """Whether the class names every setting; otherwise those that are not given are the rule's defaults."""
     starts_with_memory = False
     """Whether there is state before the first step."""
+    group_numbers: Sequence[int] = range(1 << 31)
+    """What errors call the groups: their numbers in the optimizer that this one is a part of."""
 
     def __init__(self, params: Iterable, rule: str | Rule, *, convention: str | None = None, **settings: Any):
         self.rule = rules.resolve(rule)
@@ -90,12 +91,6 @@ class RuleOptimizer(TorchOptimizer):
             # Others raise when they are stepped, if ever.
             if is_supported(parameter) and (fresh := self.state_format.fresh(parameter, self._step_of(number))):
                 self.state[parameter] = fresh
-
-    def _numbered(self) -> Iterator[tuple[int, int, Tensor]]:
-        """(group, index, parameter) of all parameters."""
-        for number, group in enumerate(self.param_groups):
-            for index, parameter in enumerate(group["params"]):
-                yield number, index, parameter
 
     # Settings
 
@@ -126,6 +121,7 @@ class RuleOptimizer(TorchOptimizer):
             own = param_group.keys() & (self.defaults.keys() | around().keys())
             own = {key: own_copy(param_group[key]) for key in own}
             self._check_values(self.defaults | param_group | own)
+            limit_of_norm([*self.param_groups, self.defaults | param_group])
             param_group.update(own)
             self._load_schedule(param_group, self.defaults | param_group)
         self.synchronize()
@@ -183,8 +179,11 @@ class RuleOptimizer(TorchOptimizer):
         self.synchronize()
         rule = rules.resolve(rule)
         steps = [self._step_of(number) for number in range(len(self.param_groups))]
-        taken = self._steps_taken()
-        groups = [self._group_for(rule, number, steps[number], taken[number], settings) for number in range(len(steps))]
+        taken = succession.steps_taken(self)
+        groups = [
+            succession.group_for(self, rule, number, steps[number], taken[number], settings)
+            for number in range(len(steps))
+        ]
         other = RuleOptimizer(groups, rule, **({"lr": self.defaults["lr"]} | settings))
         self.flush()
         for number, step in enumerate(steps):
@@ -194,40 +193,10 @@ class RuleOptimizer(TorchOptimizer):
                 other.param_groups[number]["lr_factor"] = factor * self.param_groups[number].get("lr_factor", 1.0)
             for parameter in self.param_groups[number]["params"]:
                 if (memory := self._known.get(parameter)) is not None or self.state.get(parameter):
-                    other.state[parameter] = self._converted(parameter, step, new, memory, other.state_format)
+                    other.state[parameter] = succession.converted(
+                        self, parameter, step, new, memory, other.state_format
+                    )
         return self._become(other)
-
-    def _steps_taken(self) -> list[int]:
-        """How many steps each group has taken: the most of its parameters."""
-        taken = [0] * len(self.param_groups)
-        for number, index, parameter in self._numbered():
-            if self._known.get(parameter) is not None or self.state.get(parameter):
-                memory = self._memory(number, index, parameter, self._step_of(number))
-                taken[number] = max(taken[number], memory.count())
-        return taken
-
-    def _group_for(self, rule: Rule, number: int, step: Settings, t: int, settings: Mapping[str, Any]) -> dict:
-        """A group as another rule takes it, with what is not the old rule's own."""
-        group = self.param_groups[number]
-        kept = {key: group[key] for key in ("lr", "engine", *HINTS, "param_names") if key in group}
-        kept |= {key: value for key, value in self._read(group).around.items() if key not in rule.hyper}
-        kept |= conversion.carried_over(step, rule, t) | {"params": list(group["params"])}
-        kept |= {"lr_factor": 1.0} if "lr" in settings else {}
-        return {key: value for key, value in kept.items() if key not in settings}
-
-    def _converted(
-        self, parameter: Tensor, step: Settings, new: Settings, memory: Memory | None, state_format: StateFormat
-    ) -> dict[str, Tensor]:
-        """The state of a parameter for the settings `new`, made from that of now."""
-        state, fresh = self.state.get(parameter, {}), state_format.fresh(parameter, new)
-        t = memory.count() if memory is not None else int(state.get("step", 0))
-        if "step" in fresh:
-            fresh["step"].fill_(t)
-        kept = dict(zip(step.rule.slots, self.state_format.keys_of(step), strict=True))
-        made = dict(zip(new.rule.slots, state_format.keys_of(new), strict=True))
-        old = {slot: state[key] for slot, key in kept.items() if key in state}
-        conversion.convert(step, new, old, {slot: fresh[key] for slot, key in made.items()}, t)
-        return fresh
 
     def _become(self, other: RuleOptimizer) -> RuleOptimizer:
         """Takes over the rule, the settings and the state of another optimizer; groups remain the objects they are."""
@@ -289,7 +258,7 @@ class RuleOptimizer(TorchOptimizer):
     def _name(self, number: int, index: int) -> str:
         """What errors call a parameter."""
         names = self.param_groups[number].get("param_names")
-        return names[index] if names else f"parameter {index} of group {number}"
+        return names[index] if names else f"parameter {index} of group {self.group_numbers[number]}"
 
     def _backend(self, number: int, device: torch.device) -> Backend:
         """What steps a group's parameters on a device."""
@@ -310,39 +279,20 @@ class RuleOptimizer(TorchOptimizer):
 
     # Steps
 
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Steps every parameter that has a gradient.
+    @property
+    def _rules(self) -> list[Rule]:
+        return [self.rule]
 
-        Args:
-            closure: computes the loss again and its gradients, and returns the loss.
+    def _is_untouched(self) -> bool:
+        return not (self.state or self._known.memories)
 
-        Returns:
-            What the closure returned.
-
-        Raises:
-            ValueError: naming the parameter, for a gradient or a state that does not fit; nothing is changed then.
-            NonFiniteError: after the step, naming the parameters of which some coordinates were skipped.
-        """
-        if torch.compiler.is_compiling():
-            return uncompiled_step(self, closure)
-        return self._step(closure)
-
-    def _step(self, closure: Callable[[], Any] | None) -> Any:
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        if not (self.state or self._known.memories) and moves_nothing(self.param_groups):
-            # Of torch.distributed.checkpoint, which so sees the state: the step does not count.
-            self._make_state()
-            self._only_seen = True
-            return loss
-        if self._only_seen:
-            self.state.clear()
-            self._only_seen = False
-        with torch.set_grad_enabled(any(group.get("differentiable") for group in self.param_groups)):
+    def _take(self) -> None:
+        with self._grad_mode():
             self._run(self._work())
-        return loss
+
+    def _grad_mode(self) -> torch.set_grad_enabled:
+        """Autograd sees the step only where a group asks for it."""
+        return torch.set_grad_enabled(any(group.get("differentiable") for group in self.param_groups))
 
     def step_one(self, number: int, index: int) -> None:
         """Steps a single parameter, the index-th of a group, if it has a gradient."""
@@ -356,6 +306,7 @@ class RuleOptimizer(TorchOptimizer):
                     f"{self._name(number, index)}: {step.rule.name} or what is done around it needs the gradients of "
                     "all parameters of its group at once; call step() after the backward pass"
                 )
+            clip_values([self.param_groups[number] | {"params": [parameter]}])
             with torch.no_grad():
                 self._run(Work([], [self._job(number, index, parameter, step)]))
 
@@ -411,23 +362,23 @@ class RuleOptimizer(TorchOptimizer):
         if memory.tensors and memory.tensors is not self.state.get(parameter):
             self.state[parameter] = memory.tensors
 
-    def flush(self) -> None:
+    def flush(self, parameters: Iterable[Tensor] | None = None) -> None:
         """Lets every row without a gradient catch up, as if it had been stepped with zero gradients.
 
         With l1, l2, decoupled_weight_decay or a rule with momentum, `lazy="exact"` catches up on the steps in which a
         row had no gradient when it next has one: call this before parameters are evaluated, and before the state is
         saved by torch.distributed.checkpoint, which only loads what a fresh optimizer has too. Also called `settle`.
+
+        Args:
+            parameters: those whose rows are to catch up; by default, all.
         """
+        chosen = None if parameters is None else {id(parameter) for parameter in parameters}
         for number, index, parameter in self._numbered():
-            if "last" in self.state.get(parameter, ()):
+            if (chosen is None or id(parameter) in chosen) and "last" in self.state.get(parameter, ()):
                 memory = self._memory(number, index, parameter, self._step_of(number))
                 self._known.add(parameter, memory)
                 memory.backend.flush(parameter, memory)
                 torch.autograd.graph.increment_version(parameter)
-
-    def settle(self) -> None:
-        """The name that version 0.1 gave to `flush`."""
-        self.flush()
 
     def synchronize(self) -> None:
         """Waits for all steps on GPUs, and raises their errors, which are otherwise reported by a later step.
@@ -442,6 +393,8 @@ class RuleOptimizer(TorchOptimizer):
     @property
     def _step_supports_amp_scaling(self) -> bool:
         """Whether GradScaler need not wait for what it found: then steps on GPUs are skipped there."""
+        if any(map(is_clipped, self.param_groups)):
+            return False  # what is clipped has to be unscaled before
         places = {(number, local(parameter).device) for number, _, parameter in self._numbered()}
         return all(self._counts_on_device(number, self._backend(number, device)) for number, device in places)
 
@@ -456,6 +409,41 @@ class RuleOptimizer(TorchOptimizer):
                 self._known.pop(parameter)
                 if self.state.pop(parameter, None) and (self.state_format.counts or self.starts_with_memory):
                     self.state[parameter] = self.state_format.fresh(parameter, self._step_of(number))
+
+    def reset(self, parameter: Tensor, values: Any = None, rows: Any = None, *, state: bool = True) -> None:
+        """Gives a parameter, or some of its rows, other values, and the state that they had before the first step.
+
+        Rows without a gradient catch up first. What rows have in common stays: the number of steps, and rates that are
+        shared by a column or by the whole parameter.
+
+        Args:
+            parameter: one of the optimizer's.
+            values: what is written: a tensor or a number; or a function that fills the tensor that it is called with,
+                such as torch.nn.init.normal_, or returns another one; None leaves the values.
+            rows: their numbers, or a mask of all rows; None for all.
+            state: False leaves the state.
+
+        Raises:
+            ValueError: for another optimizer's parameter, rows that are not there and values that do not fit; nothing
+                is changed then.
+
+        >>> w = torch.nn.Parameter(torch.ones(3, 2))
+        >>> optimizer = RuleOptimizer([w], "adagrad")
+        >>> w.square().sum().backward()
+        >>> optimizer.step()
+        >>> optimizer.reset(w, torch.nn.init.zeros_, rows=[0, 2])
+        >>> w[0].tolist(), optimizer.state[w]["total"].tolist()
+        ([0.0, 0.0], [[0.0, 0.0], [4.0, 4.0], [0.0, 0.0]])
+        """
+        number, index = self._place(parameter)
+        chosen = rows_of(self._name(number, index), parameter, rows)
+        values = checked_values(self._name(number, index), parameter, chosen, values)
+        self.flush([parameter])
+        write_values(parameter, chosen, values)
+        if chosen is None and state:
+            self.restart([parameter])
+        elif chosen is not None and state and self.state.get(parameter):
+            reset_rows(parameter, chosen, self.state[parameter], self._step_of(number), self.state_format)
 
     def _keep(self) -> None:
         """Brings the tensors of the state dict up to date."""
@@ -486,13 +474,3 @@ class RuleOptimizer(TorchOptimizer):
 
     def __getstate__(self) -> dict[str, Any]:
         return super().__getstate__() | {"rule": self.rule}
-
-    def share_memory(self) -> None:
-        """Moves the state into shared memory, for training by several processes."""
-        for tensors in self.state.values():
-            for value in tensors.values():
-                value.share_memory_()
-
-
-uncompiled_step = torch._disable_dynamo(RuleOptimizer._step)  # pyright: ignore[reportPrivateImportUsage]
-"""Which torch.compile skips, with all that it calls."""

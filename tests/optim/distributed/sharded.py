@@ -57,7 +57,7 @@ def loss_of_all(model: nn.Module, step: int) -> Tensor:
 
 def train_divided(mesh: DeviceMesh, name: str) -> dict[str, Tensor]:
     model = divided(mesh)
-    optimizer = make(name, model.parameters())
+    optimizer = make(name, model.named_parameters())
     for step in STEPS:
         optimizer.zero_grad()
         loss_of_all(model, step).backward()
@@ -68,7 +68,7 @@ def train_divided(mesh: DeviceMesh, name: str) -> dict[str, Tensor]:
 def train_moving(mesh: DeviceMesh, name: str, rank: int) -> dict[str, Tensor]:
     """Each process's part lies elsewhere in every step, as after fully_shard has padded it again."""
     model = sharded(mesh)
-    optimizer = make(name, model.parameters())
+    optimizer = make(name, model.named_parameters())
     for step in STEPS:
         train(model, optimizer, rank, [step])
         for parameter in model.parameters():
@@ -84,7 +84,7 @@ def train_gathered(mesh: DeviceMesh, name: str, rank: int) -> dict[str, Tensor]:
     which corrupts memory in some runs.
     """
     model = distribute_module(Recommender(), mesh, split_by_rows)
-    optimizer = make(name, model.parameters())
+    optimizer = make(name, model.named_parameters())
     for step in STEPS:
         gathered = {key: whole(parameter).requires_grad_() for key, parameter in model.named_parameters()}
         ids, targets = batch(step, rank)
@@ -126,7 +126,7 @@ def counted_visits(mesh: DeviceMesh) -> list[int]:
 
 def train_in_backward(mesh: DeviceMesh, name: str, rank: int) -> dict[str, Tensor]:
     model = sharded(mesh)
-    optimizer = make(name, model.parameters())
+    optimizer = make(name, model.named_parameters())
     with optim.step_in_backward(model, optimizer):
         for step in STEPS:
             loss(model, step, rank).backward()
@@ -135,7 +135,7 @@ def train_in_backward(mesh: DeviceMesh, name: str, rank: int) -> dict[str, Tenso
 
 def train_clipped(mesh: DeviceMesh, name: str, rank: int) -> dict[str, Tensor]:
     model = sharded(mesh)
-    optimizer = make(name, model.parameters())
+    optimizer = make(name, model.named_parameters())
     norms = []
     for step in STEPS:
         optimizer.zero_grad()
@@ -176,7 +176,7 @@ def main(folder: Path) -> None:
         found: dict[tuple[str, ...], object] = {}
         for name in OPTIMIZERS:
             model = sharded(mesh)
-            optimizer = make(name, model.parameters())
+            optimizer = make(name, model.named_parameters())
             train(model, optimizer, rank)
             found[name, "rows"] = contents(model, optimizer.state_dict())
             if OPTIMIZERS[name][1].get("granularity") is None:
