@@ -61,6 +61,7 @@ def dense_of(shapes, dtype: str, steps: int):
     return [parameters(shape, dtype) for shape in shapes], map(list, grads)
 
 
+@pytest.mark.sampled(24)
 @pytest.mark.parametrize("case", marked(CASES, FAST))
 def test_dense_gradients(case):
     c = CONCRETE[case.name]
@@ -77,6 +78,7 @@ def test_whole_powers(dtype):
     dense(POWERS, *dense_of(SHAPES, dtype, 2))
 
 
+@pytest.mark.sampled(12)
 @pytest.mark.parametrize("case", marked(CASES, SPARSE))
 def test_sparse_gradients(case):
     c = CONCRETE[case.name]
