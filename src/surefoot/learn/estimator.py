@@ -27,6 +27,7 @@ from surefoot.learn.settings import Settings
 from surefoot.losses import Loss, LossError
 
 FLOATS = (np.float64, np.float32)
+NUMBERS = (int, float, np.integer, np.floating, np.bool_)
 FLAGS = ("shuffle", "early_stopping", "average", "normalize", "warm_start")
 
 
@@ -262,9 +263,12 @@ class LinearEstimator(BaseEstimator):
     def _dataset(self, X, y, sample_weight, reset: bool, classes=None) -> ArrayDataset:
         if reset:
             self._vocabulary = None
-        X, y = validate_data(
-            self, X, y, accept_sparse="csr", dtype=FLOATS, reset=reset, y_numeric=isinstance(self, RegressorMixin)
-        )
+        if not reset and self._is_row(X) and is_number(y):
+            y = np.asarray(y)
+        else:
+            X, y = validate_data(
+                self, X, y, accept_sparse="csr", dtype=FLOATS, reset=reset, y_numeric=isinstance(self, RegressorMixin)
+            )
         weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
         targets, weights = self._targets(y, weights, reset, classes)
         data = ArrayDataset(checked(X), targets, weights).weighted()
@@ -392,6 +396,8 @@ class LinearEstimator(BaseEstimator):
         """(n, outputs)."""
         if not hasattr(self, "_learner"):
             check_is_fitted(self)
+        if self._is_row(X) and X.nnz < X.shape[1] and not self._weights.is_computed:
+            return self._score_one(X)[None]
         rows: Any = validate_data(self, X, accept_sparse="csr", dtype=FLOATS, reset=False)
         if sparse.issparse(rows) and rows.nnz < rows.shape[1] and not self._weights.is_computed:
             if rows.shape[0] == 1:
@@ -401,6 +407,16 @@ class LinearEstimator(BaseEstimator):
             return online.scores(self._learner, *entries)
         coef, intercept = self._of_fitted()
         return predictions(rows, coef.T, intercept)
+
+    def _is_row(self, X) -> bool:
+        """Whether it is a CSR matrix of a single row, of which all is checked where it is learned from or scored."""
+        return (
+            sparse.issparse(X)
+            and X.format == "csr"
+            and X.shape == (1, self.n_features_in_)
+            and X.dtype in FLOATS
+            and not hasattr(self, "feature_names_in_")
+        )
 
     def _score_one(self, x) -> np.ndarray:
         """What is predicted for an example before any link function, (outputs,)."""
@@ -425,6 +441,13 @@ class LinearEstimator(BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
+
+
+def is_number(y) -> bool:
+    """Whether these targets are one number of ordinary size, in a list or a flat array."""
+    if len(y) != 1 if type(y) is list else getattr(y, "shape", None) != (1,):
+        return False
+    return isinstance(y[0], NUMBERS) and bool(abs(y[0]) < 1 << 53)
 
 
 @cache
