@@ -399,6 +399,7 @@ def test_names_that_come_one_by_one(lr):
         found.learn_one(row, k % 2 == 0)
     whole = Learner(found._learner.settings, missing=True)
     whole.learn(examples_of(rows, found.vocabulary_))
+    assert found._learner.features == whole.features
     arrays = found._learner.state()[0] | {"bank.last": whole.bank.last}  # where rows began to wait, which none do
     assert [name for name, array in whole.state()[0].items() if arrays[name].tobytes() != array.tobytes()] == []
 

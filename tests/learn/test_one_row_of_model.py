@@ -43,10 +43,17 @@ def as_svmlight(row: dict) -> str:
     return f"{row['y']} 3:{row['gusts']} {5 + len(row['sky'])}:1 9:{row['wind'] or 7}"
 
 
+def as_words(row: dict) -> str:
+    """Of which some are new in every line."""
+    first = TABLE.index(row)
+    return f"{row['y']} | {' '.join(f'w{k}' for k in range(first, 2 * first + 2))}"
+
+
 CSV = [",".join(TABLE[0]), *(",".join(row.values()) for row in TABLE)]
 FILES = {
     "csv": (CSV[1:], ReadOptions(target="y"), as_dict),
     "vw": (list(map(as_vw, TABLE)), ReadOptions(), as_vw),
+    "words": (list(map(as_words, TABLE)), ReadOptions(format="vw"), as_words),
     "svmlight": (list(map(as_svmlight, TABLE)), ReadOptions(), as_svmlight),
 }
 

@@ -32,7 +32,13 @@ class TooLargeError(ValueError):
 
 
 class RowMap(Protocol):
-    """From ids of features, of 64 bits, to rows of the table. Nothing but the table knows rows."""
+    """From ids of features, of 64 bits, to rows of the table. Nothing but the table knows rows.
+
+    Attributes:
+        moves: how often its memory has moved.
+    """
+
+    moves: int
 
     def rows(self, ids: np.ndarray) -> np.ndarray:
         """The row of each id, int64; ids that are new get the next rows, in the order in which they first occur."""
@@ -47,8 +53,8 @@ class RowMap(Protocol):
         ...
 
     def finder(self, indptr: np.ndarray, ids: np.ndarray, rows: np.ndarray) -> Callable[[], int]:
-        """What writes `known` of ids[: indptr[1]] to `rows`, and returns the least of these, or 0; it holds until there
-        is a new row."""
+        """What writes `known` of ids[: indptr[1]] to `rows`, and returns the least of these, or 0; it holds until the
+        memory of the map moves."""
         ...
 
     def __len__(self) -> int:
@@ -62,6 +68,8 @@ class Identity:
     >>> Identity().rows(np.array([3, 1])).tolist()
     [3, 1]
     """
+
+    moves = 0
 
     def __init__(self) -> None:
         self._rows = 0
@@ -195,6 +203,12 @@ class FeatureTable:
             layout = PartLayout(part.of, ends[part.of], part.width, lanes, slots[name])
             self.parts[name], ends[part.of] = layout, layout.end
         self.row = RowLayout.of(ends["feature"], self.dtype)
+        self._begins = [name for name, layout in self.parts.items() if layout.of == "feature" and self._is_begun(name)]
+
+    def _is_begun(self, name: str) -> bool:
+        """Whether a part, or a slot of its rule, does not begin with 0."""
+        initial = self.architecture.parts[name].initial
+        return callable(initial) or any(np.any(value) for value in (initial, *self.parts[name].slots.values()))
 
     @property
     def cells(self) -> np.ndarray:
@@ -259,9 +273,8 @@ class FeatureTable:
         if before == 0 and isinstance(self.row_map, Identity):
             self._memory.decline_huge_pages()
             self._expected = 0
-        for name, layout in self.parts.items():
-            if layout.of == "feature":
-                self._begin(self.cells[before:], name, lambda: self.row_map.ids(before, rows))
+        for name in self._begins:
+            self._begin(self.cells[before:], name, lambda: self.row_map.ids(before, rows))
 
     def expect(self, entries: int) -> None:
         """Prepares for this number of entries of examples: once there is one for each page on average, pages are huge.

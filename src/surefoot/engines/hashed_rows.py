@@ -36,6 +36,7 @@ class HashedRows:
     """
 
     def __init__(self) -> None:
+        self.moves = 0
         self._direct = np.zeros(DIRECT, np.uint32)
         self._slots = np.zeros(FIRST, np.uint32)
         self._room = Growing(np.dtype(np.int64))
@@ -84,6 +85,7 @@ class HashedRows:
         """Makes room for more rows, and for more ids that are hashed, whatever there is none for."""
         if len(self) >= MOST // 2:
             raise ValueError(f"found more than {len(self):,} features; hash features to fewer ids")
+        self.moves += 1
         if len(self) == len(self._ids):
             self._make_room(2 * len(self))
         if 2 * self._counts[HASHED] == len(self._slots):

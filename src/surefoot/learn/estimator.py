@@ -445,7 +445,7 @@ class LinearEstimator(BaseEstimator):
 
 def is_number(y) -> bool:
     """Whether these targets are one number of ordinary size, in a list or a flat array."""
-    if len(y) != 1 if type(y) is list else getattr(y, "shape", None) != (1,):
+    if not (len(y) == 1 if type(y) is list else type(y) is np.ndarray and y.shape == (1,)):
         return False
     return isinstance(y[0], NUMBERS) and bool(abs(y[0]) < 1 << 53)
 

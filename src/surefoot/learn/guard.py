@@ -19,7 +19,6 @@ class Guard:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.scorer: Any = None  # a scoring.Scorer
-        self.features = 0  # of the table where a scorer was last wanted
         self.stepper: Any = None  # an online.Stepper
 
     def __reduce__(self) -> tuple:

@@ -111,11 +111,12 @@ def kept(ids, values, last, largest, most, zeros, rows, own):
 
 def entered(given, given_values, bounds, keeps, largest, most, zeros, indptr, ids, values):
     """`kept` for a RowBuffer, followed by a 0 for every one of `zeros` that the row does not have, as `Zeros` has it;
-    indptr[1] is how many entries there are."""
+    indptr[1] is how many entries there are, bounds[1] how many features the row needs."""
     last = 1 + given[0]
     size = kept(given[1:last], given_values[: last - 1], bounds[0], largest, most, keeps[0] != 0, ids, values)
     if size >= 0:
         k, row = 0, size
+        bounds[1] = ids[size - 1] + 1 if size > 0 else 0
         for z in range(zeros.size):
             while k < row and ids[k] < zeros[z]:
                 k += 1
@@ -142,9 +143,14 @@ class RowBuffer:
     def __init__(self, entries: int):
         self.entries = entries
         self._ids, self._values = np.zeros(1 + entries, np.int64), np.zeros(entries)
-        self._bounds, self._keeps = np.zeros(1, np.int64), np.zeros(1, np.int64)
+        self._bounds, self._keeps = np.zeros(2, np.int64), np.zeros(1, np.int64)
         self._settings = 1, False
         self.arguments = self._ids, self._values, self._bounds, self._keeps, LARGEST, SORTED_BY_KERNEL
+
+    @property
+    def needed(self) -> int:
+        """How many features the latest row needs that was entered."""
+        return self._bounds.item(1)
 
     def write(self, ids: Any, values: Any, features: int, zeros: bool) -> bool:
         """Writes a row, see `entries_of`, unless it is too long or has what is not a number."""

@@ -59,7 +59,7 @@ def learn_one(
         given = learner, ids, values, target, weight, features, zeros
         if stepper is not None and stepper.fits(learner) and stepper.learn(*given):
             return
-        ids, values, before = *entries_of(ids, values, features, zeros), learner.bank.features
+        ids, values = entries_of(ids, values, features, zeros)
         needed = int(ids[-1]) + 1 if len(ids) else 0
         ids, values = learner.zeros.row(ids, values)
         rows = learner.bank.rows_of(ids)
@@ -70,7 +70,7 @@ def learn_one(
         except BaseException:
             undo()
             raise
-        if learner.bank.features == before and (stepper is None or not stepper.fits(learner)):
+        if stepper is None or not stepper.fits(learner):
             guard.stepper = Stepper.of(learner)
 
 
@@ -106,7 +106,7 @@ class Stepper:
         bank, given = learner.bank, single.given
         self._space, self._single, self._given = bank.workspace, single, given
         self._zeros, self._memory = learner.zeros, learner.mixture.memory
-        self._ids, self._find, self._features = given.rows, None, bank.features
+        self._ids, self._find, self._moves = given.rows, None, bank.row_map.moves
         if not learner.are_rows:
             self._ids = np.empty_like(given.rows)
             self._find = bank.row_map.finder(given.indptr, self._ids, given.rows)
@@ -135,7 +135,7 @@ class Stepper:
             space is self._space
             and space.single is self._single
             and self._single.fits(learner.bank, 0)
-            and (self._find is None or self._features == learner.bank.features)
+            and self._moves == learner.bank.row_map.moves
             and learner.zeros is self._zeros
             and learner.mixture.memory is self._memory
         )
@@ -143,16 +143,21 @@ class Stepper:
     def learn(
         self, learner: Learner, ids: Any, values: Any, target: float, weight: float, features: int, zeros: bool
     ) -> bool:
-        """Learns, unless the row has to be sorted, has features without a row, or cannot be used."""
+        """Learns, unless the row has to be sorted, cannot be used, or has new features for which memory moves."""
         bank, given, single = learner.bank, self._given, self._single
-        if not self._buffer.write(ids, values, min(features, learner.features), zeros):
+        if not self._buffer.write(ids, values, features, zeros):
             return False
         size = self._enter()
-        if size < 0 or (self._find and self._find() < 0):
+        if size < 0:
+            return False
+        needed = self._buffer.needed
+        if (needed > bank.features if self._find is None else self._find() < 0) and not self._has_new(learner, size):
             return False
         self._note()
         before, counts, entries = vars(learner).copy(), (bank.t, bank.skipped), len(learner.history)
         try:
+            if needed > learner.features:
+                learner.features = needed
             target, weight = learner.scaled(target, weight)
             given.targets[0], given.weights[0] = target, weight
             bank.stepped(1, NO_TOTALS, single.run())
@@ -166,6 +171,12 @@ class Stepper:
             del learner.history[entries:]
             raise
         return True
+
+    def _has_new(self, learner: Learner, size: int) -> bool:
+        """Lets new features have rows; whether all memory is where it was."""
+        rows = learner.bank.rows_of(self._ids[:size])
+        self._given.rows[:size] = rows
+        return self.fits(learner)
 
 
 def moved(indptr, rows, cells, shared, seen, memory, of_rows, of_shared, of_seen, of_memory, back):
@@ -270,9 +281,6 @@ def scored(learner: Learner, ids: Any, values: Any, features: int, zeros: bool) 
     """What has just scored an example; None where it has to be sorted first, or cannot be used."""
     scorer: scoring.Scorer | None = learner.guard.scorer
     if scorer is None or not scorer.fits(learner):
-        before, learner.guard.features = learner.guard.features, learner.bank.features
-        if before != learner.bank.features:  # where every example has features that are new, this takes less time
-            return None
         learner.guard.scorer = scorer = scoring.Scorer(learner) if scoring.reads(learner) else None
     return scorer if scorer and scorer.score(ids, values, features, zeros) else None
 

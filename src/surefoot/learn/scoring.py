@@ -51,17 +51,21 @@ class Scorer:
         self.has_probabilities = knows_probabilities(loss)
         given = *self._buffer.arguments, zeros.ids, indptr, ids, values
         self._enter = ENTERED.bound(*given)
-        of_learner = *arguments_of(learner), learner.spread, learner.center
+        table = learner.bank.table
+        self._limit, cells = np.array([table.rows]), table.room
+        of_learner = *arguments_of(learner, cells, self._limit), learner.spread, learner.center
         self._score = with_probabilities(scored, loss if self.has_probabilities else None).bound(
             *given, self._rows, learner.are_rows, *of_learner, self.found, self.probabilities
         )
-        table = learner.bank.table
-        self._expects = table.rows, table.shared, learner.mixture.memory, zeros, learner.spread
+        self._numbers = learner.bank.row_map.moves, learner.spread
+        self._arrays = table.block, table.shared, learner.mixture.memory, zeros
 
     def fits(self, learner: Learner) -> bool:
-        table, (rows, shared, memory, zeros, spread) = learner.bank.table, self._expects
-        holds = rows == table.rows and shared is table.shared and spread == learner.spread
-        return holds and memory is learner.mixture.memory and zeros is learner.zeros
+        """Whether memory is where it was; rows may have been added."""
+        table, (block, shared, memory, zeros) = learner.bank.table, self._arrays
+        self._limit[0] = table.rows
+        is_there = block is table.block and shared is table.shared and memory is learner.mixture.memory
+        return is_there and zeros is learner.zeros and self._numbers == (learner.bank.row_map.moves, learner.spread)
 
     def score(self, ids: Any, values: Any, features: int, zeros: bool) -> bool:
         """Scores an example, unless it has to be sorted, or cannot be used."""
@@ -125,25 +129,27 @@ def scores(learner: Learner, indptr: np.ndarray, rows: np.ndarray, values: np.nd
         values: of these, float64.
     """
     found = np.empty((len(indptr) - 1, learner.bank.outputs))
-    WEIGHTED_SUMS(indptr, rows, values, *arguments_of(learner), found)
+    cells = learner.bank.table.cells
+    WEIGHTED_SUMS(indptr, rows, values, *arguments_of(learner, cells, np.array([len(cells)])), found)
     return found * learner.spread + learner.center if learner.scales else found
 
 
-def arguments_of(learner: Learner) -> tuple:
-    """What a learner has for `weighted_sums`."""
+def arguments_of(learner: Learner, cells: np.ndarray, limit: np.ndarray) -> tuple:
+    """What a learner with these cells has for `weighted_sums`."""
     bank, mixture = learner.bank, learner.mixture
     table = bank.table
     places = table.parts["weight"].begin, table.parts["bias"].begin, table.row.statistics, bank.normalize
     shares = mixture.shares if mixture.frozen else np.empty_like(mixture.shares)
     kept = mixture.losses, mixture.eta, np.array(learner.lasting), mixture.frozen, shares
-    return table.cells, table.sums, table.shared, places, table.seen, kept
+    return limit, cells, cells.view(np.float64), table.shared, places, table.seen, kept
 
 
-def weighted_sums(indptr, rows, values, cells, sums, shared, places, seen, kept, found):
+def weighted_sums(indptr, rows, values, limit, cells, sums, shared, places, seen, kept, found):
     """The mixed bias of each output, and the sum of the mixed weights times an example's values.
 
     Args:
         indptr, rows, values: of the examples.
+        limit: how many rows there are.
         cells, sums, shared: a table's.
         places: where the weights begin in a row, the biases in `shared`, and the statistics in a row of `sums`; and
             whether weights are those of scaled features.
@@ -174,7 +180,7 @@ def weighted_sums(indptr, rows, values, cells, sums, shared, places, seen, kept,
             found[i, o] = total
         for e in range(indptr[i], indptr[i + 1]):
             row = rows[e]
-            if row >= 0 and row < cells.shape[0]:
+            if row >= 0 and row < limit[0]:
                 scale, value = 1.0, values[e]
                 if normalizes:
                     count, mean, squares = sums[row, statistics], sums[row, statistics + 1], sums[row, statistics + 2]
@@ -194,14 +200,14 @@ def weighted_sums(indptr, rows, values, cells, sums, shared, places, seen, kept,
 
 def scored(
     given, given_values, bounds, keeps, largest, most, zeros, indptr, ids, values, rows, enters,
-    cells, sums, shared, places, seen, kept_rates, spread, center, found, probabilities,
+    limit, cells, sums, shared, places, seen, kept_rates, spread, center, found, probabilities,
 ):  # fmt: skip
     """Sorts a row as `entered` does, unless it is, and scores it; returns what `entered` does."""
     size = indptr[1]
     if enters:
         size = entered(given, given_values, bounds, keeps, largest, most, zeros, indptr, ids, values)
     if size >= 0:
-        weighted_sums(indptr, rows, values, cells, sums, shared, places, seen, kept_rates, found)
+        weighted_sums(indptr, rows, values, limit, cells, sums, shared, places, seen, kept_rates, found)
         for o in range(found.shape[1]):
             found[0, o] = found[0, o] * spread + center
             probabilities[o] = probability_of(found[0, o])
