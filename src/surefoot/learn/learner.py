@@ -16,6 +16,7 @@ from surefoot.engines.examples import Examples
 from surefoot.engines.feature_table import RowMap, pieces
 from surefoot.engines.hashed_rows import HashedRows
 from surefoot.engines.step import Step
+from surefoot.learn.changes import STEP, Changes
 from surefoot.learn.guard import Guard
 from surefoot.learn.mixture import Mixture, sum_of
 from surefoot.learn.rates import WIDTHS, Rate, chosen
@@ -91,6 +92,7 @@ class Learner:
         self.center, self.spread, self.heaviness, self._begun = 0.0, 1.0, 1.0, False
         self.features, self.zeros = features, Zeros()
         self.bank = self._bank(features if row_map is None else 0)
+        self.changes = Changes()
         if initial:
             self._start(initial)
         self.mixture = self._mixture()
@@ -221,7 +223,7 @@ class Learner:
         found, first, size = [], 0, self.settings.batch_size
         while first < len(examples):
             # Whole mini-batches, so that only the last of all examples may be smaller.
-            rows = min(ROWS, until_doubled(self.examples))
+            rows = min(ROWS, until_doubled(self.examples), self.changes.until(self.examples))
             last = min(first + size * math.ceil(rows / size), len(examples))
             part = self.zeros.written(examples.part(first, last))
             found.append(self._take(part, self.bank.learn(part)))
@@ -263,10 +265,17 @@ class Learner:
         """Mixes what the lanes predicted, and notes the loss when it is time to."""
         if not np.isfinite(predicted).all():
             predicted = np.where(np.isfinite(predicted), predicted, np.float32(1e30))
-        mixed, _ = self.mixture.take(predicted, part.targets, part.weights)
-        self._check(bool(np.isfinite(mixed).all()))
+        mixed = self._mix(part, predicted)
         self._add_least(part.targets, part.weights)
         self._count(len(part), float(part.weights.sum()), part.indices[part.indptr[-2] : part.indptr[-1]])
+        return mixed
+
+    def _mix(self, part: Examples, predicted: np.ndarray) -> np.ndarray:
+        """Mixes what the lanes predicted, all of it finite, also for a trial that is under way."""
+        mixed, lost = self.mixture.take(predicted, part.targets, part.weights)
+        self._check(bool(np.isfinite(mixed).all()))
+        if self.changes.trial is not None:
+            self.changes = self.changes.tried(self.bank, part, mixed, lost, self.mixture)
         return mixed
 
     def scaled(self, target: float, weight: float) -> tuple[float, float]:
@@ -275,15 +284,21 @@ class Learner:
             self.begin(np.array([target]), np.array([weight]))
         return (target - self.center) / self.spread, weight / self.heaviness
 
-    def take_one(self, predicted: np.ndarray, scaled: float, weight: float, ids: np.ndarray) -> None:
+    def take_one(
+        self, predicted: np.ndarray, scaled: float, weight: float, ids: np.ndarray, values: np.ndarray
+    ) -> None:
         """Does for one example what `learn` does after the bank has learned.
 
         Args:
             predicted: what the lanes predicted before, (outputs, rates), of which all are finite.
             scaled, weight: see `scaled`.
             ids: of its features.
+            values: of these, and perhaps others after them.
         """
-        self.mixture.take_one(predicted, scaled, weight)
+        if self.changes.trial is None:
+            self.mixture.take_one(predicted, scaled, weight)
+        else:
+            self._mix(Examples.one(ids, values[: len(ids)], scaled, weight), predicted[None])
         if not abs(self.mixture.total) <= MOST_LOST:
             self._check(math.isfinite(self.mixture.total))
         if self.settings.loss.metric.least is not None:
@@ -306,7 +321,17 @@ class Learner:
         if self.examples - before >= until_doubled(before):
             self._note()
             if self.bank.centers and not self.missing:
-                self.zeros = self.zeros.after(self.bank, latest)
+                zeros = self.zeros.after(self.bank, latest)
+                if zeros is not self.zeros:  # statistics of before are not of the same values
+                    self.zeros, self.changes = zeros, Changes(self.changes.begun)
+        if self.examples // STEP > before // STEP and self.examples - before >= self.changes.until_look(before):
+            self._look(latest)
+
+    def _look(self, latest: np.ndarray) -> None:
+        """Looks for features whose unit has changed, in the first pass; in another one that would come once more."""
+        if self.bank.centers and not self.first_pass:
+            totals = self.examples, self.mixture.total, self.weight
+            self.changes = self.changes.after(self.bank, latest, totals, lambda: self._kept)
 
     def _add_least(self, targets: np.ndarray, weights: np.ndarray) -> None:
         """Adds up the least losses of the targets, where the metric leaves these out."""
@@ -326,15 +351,15 @@ class Learner:
         What was learned from before is predicted too well. Rates whose weight is negligible are dropped.
         """
         self.first_pass = self.first_pass or self.examples
-        if self.first_pass < SETTLED or self.mixture.frozen:
-            return
-        weights = self._kept
-        largest = weights.max(axis=0)
-        width = next(width for width in WIDTHS if width >= np.sum(largest >= NEGLIGIBLE))
-        keep = sorted(np.argsort(-largest, kind="stable")[:width].tolist())
-        self.rates = tuple(self.rates[k] for k in keep)
-        self.bank.choose(keep, self._steps(self.rates), [rate.implicit for rate in self.rates])
-        self.mixture.freeze(keep, weights)
+        if self.first_pass >= SETTLED and not self.mixture.frozen:
+            weights = self._kept
+            largest = weights.max(axis=0)
+            width = next(width for width in WIDTHS if width >= np.sum(largest >= NEGLIGIBLE))
+            keep = sorted(np.argsort(-largest, kind="stable")[:width].tolist())
+            self.rates = tuple(self.rates[k] for k in keep)
+            self.bank.choose(keep, self._steps(self.rates), [rate.implicit for rate in self.rates])
+            self.mixture.freeze(keep, weights)
+        self.changes = Changes(self.changes.begun)
 
     def _numbers(self, part: str, factor: float, dtype: Any) -> np.ndarray:
         """A factor times the numbers of a part, (features or 1, width, outputs), for features as they are.
@@ -408,13 +433,15 @@ class Learner:
         """
         bank, of_bank = self.bank.state()
         mixture, of_mixture = self.mixture.state()
-        parts = {"bank": bank, "mixture": mixture, "zeros": {"ids": self.zeros.ids}}
+        changes, of_changes = self.changes.state()
+        parts = {"bank": bank, "mixture": mixture, "zeros": {"ids": self.zeros.ids}, "changes": changes}
         arrays = {f"{part}.{name}": array for part, own in parts.items() for name, array in own.items()}
         numbers, first = {name: getattr(self, name) for name in NUMBERS}, self.settings.rates()
         numbers |= {"bank": of_bank, "mixture": of_mixture, "rates": [first.index(rate) for rate in self.rates]}
         return arrays, numbers | {"history": self.history, "since": self._since} | {
             "missing": int(self.missing),
             "zeros": len(self.zeros.ids),
+            "changes": of_changes,
         }
 
     @classmethod
@@ -467,6 +494,7 @@ class Learner:
             raise ValueError(f"heaviness: found {learner.heaviness}, expected more than 0")
         learner.zeros = Zeros(restoring.ids(arrays, "zeros.ids", restoring.whole(numbers, "zeros"), learner.features))
         learner.mixture.restore(*own("mixture"), rates=len(learner.rates))
+        learner.changes = Changes.from_state(*own("changes"), learner.bank, learner.features)
         if learner._row_map is None and learner.features > learner.bank.features:
             raise ValueError(f"features: found {learner.features}, expected at most {learner.bank.features}")
         return learner

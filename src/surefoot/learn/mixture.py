@@ -285,6 +285,10 @@ class Mixture:
         self._hold(*own, np.array([total, restoring.whole(numbers, "seen"), largest]))
         self.frozen = numbers["frozen"]
 
+    def values(self, predictions: np.ndarray, targets: np.ndarray) -> np.ndarray:
+        """The losses of single predictions, (n, outputs), in all mixtures together, (n,)."""
+        return self._losses(predictions[:, :, None], targets).sum(axis=(1, 2))
+
     def _losses(self, p: np.ndarray, targets: np.ndarray) -> np.ndarray:
         """(n, M, R)."""
         if self.loss.joint:

@@ -89,7 +89,7 @@ def step(learner: Learner, ids: np.ndarray, rows: np.ndarray, values: np.ndarray
     """
     target, weight = learner.scaled(target, weight)
     predicted = learner.bank.learn_one(rows, values, target, weight)
-    learner.take_one(np.where(np.isfinite(predicted), predicted, np.float32(INSTEAD)), target, weight, ids)
+    learner.take_one(np.where(np.isfinite(predicted), predicted, np.float32(INSTEAD)), target, weight, ids, values)
 
 
 class Stepper:
@@ -162,7 +162,7 @@ class Stepper:
             given.targets[0], given.weights[0] = target, weight
             bank.stepped(1, NO_TOTALS, single.run())
             self._hand_over()
-            learner.take_one(self._predicted, target, weight, self._ids[:size])
+            learner.take_one(self._predicted, target, weight, self._ids[:size], given.values)
         except BaseException:
             self._put_back()
             vars(learner).update(before)
@@ -217,6 +217,8 @@ def noted(learner: Learner, rows: np.ndarray) -> Callable[[], None]:
     bank, mixture = learner.bank, learner.mixture
     if len(rows) > learner.bank.features or bank.settles_at_once:
         rows = np.arange(learner.bank.features)
+    elif len(learner.changes.ids):  # whose statistics may begin again
+        rows = np.union1d(rows, bank.row_map.known(learner.changes.ids))
     of_bank = Noted(bank, rows)
     of_learner, of_mixture, entries = vars(learner).copy(), mixture.memory.copy(), len(learner.history)
 

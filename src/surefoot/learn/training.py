@@ -115,6 +115,11 @@ class Training:
         model = self.model(diverged)
         if self.in_runs and self.targets.classes is not None:
             self._note_runs(model)
+        if self.learner is not None and self.learner.changes.begun:
+            self.note(
+                f"The unit or the origin of features changed before example {self.learner.changes.begun:,}: the model "
+                "is one of their values since."
+            )
         if keep is not None:
             keep(model)
             if self.checkpointer is not None:
