@@ -33,6 +33,8 @@ WITH_MEMORY = {
     "Adam": {"amsgrad": True},
     "AdamW": {},
     "NAdam": {},
+    "RAdam": {},
+    "Adamax": {},
     "Yogi": {},
     "FTRL": {},
 }
@@ -102,7 +104,7 @@ def takes(name, key):
     """Whether the class takes the keyword."""
     known = inspect.signature(getattr(optim, name)).parameters
     beyond = key in ("l1", "l2", "decoupled_weight_decay", "eps_root")
-    return key in known or (beyond and not (key == "eps_root" and name in ("SGD", "FTRL")))
+    return key in known or (beyond and not (key == "eps_root" and name in ("SGD", "FTRL", "Adamax")))
 
 
 def wrong():

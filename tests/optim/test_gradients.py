@@ -471,6 +471,8 @@ DIFFERENTIABLE = {
     "Adam": {"amsgrad": True, "weight_decay": 0.1},
     "AdamW": {"maximize": True},
     "NAdam": {},
+    "RAdam": {},
+    "Adamax": {},
     "Yogi": {},
     "FTRL": {"l1": 0.01, "l2": 0.1},
 }

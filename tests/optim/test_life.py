@@ -44,6 +44,8 @@ SOME = {
     "Adam": {"amsgrad": True},
     "AdamW": {},
     "NAdam": {},
+    "RAdam": {},
+    "Adamax": {},
     "Yogi": {},
     "FTRL": {"l1": 0.01},
 }

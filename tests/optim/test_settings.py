@@ -95,7 +95,7 @@ def test_types_of_numbers(name):
 
 
 # keyword: (value, what Step takes for it, the classes that take it, the gradients, the parameters' type)
-ROOTED = ("Adagrad", "RMSprop", "Adam", "AdamW", "NAdam", "Yogi")
+ROOTED = ("Adagrad", "RMSprop", "Adam", "AdamW", "NAdam", "RAdam", "Yogi")
 SCALED = (*ROOTED, "Adadelta", "FTRL")
 PROXIMAL = (*ROOTED, "SGD", "Adadelta")
 BEYOND = {
@@ -121,6 +121,7 @@ CASES = [
 @pytest.mark.parametrize("keyword, value, hand, name, gradients, dtype", CASES)
 def test_each_group_has_its_own_settings(keyword, value, hand, name, gradients, dtype):
     """A group with the keyword is stepped as by hand, the other group as without it."""
+    gradients = gradients * 2 if name == "RAdam" else gradients  # whose first five steps are those of momentum
     with_it, without = parameters(SHAPE, SHAPE, dtype=dtype)
     without.data = with_it.detach().clone()
     start = with_it.detach().clone()

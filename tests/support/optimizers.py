@@ -56,6 +56,16 @@ OPTIONS: dict[str, list[list[dict[str, Any]]]] = {
         [{}, {"weight_decay": 0.1}, {"weight_decay": 0.1, "decoupled_weight_decay": True}],
         [{}, {"maximize": True}],
     ],
+    "RAdam": [
+        [{}, {"betas": (0.8, 0.95), "eps": 1e-4, "lr": 0.01}],
+        [{}, {"weight_decay": 0.1}, {"weight_decay": 0.1, "decoupled_weight_decay": True}],
+        [{}, {"maximize": True}],
+    ],
+    "Adamax": [
+        [{}, {"betas": (0.8, 0.95), "eps": 1e-4, "lr": 0.01}],
+        [{}, {"weight_decay": 0.1}],
+        [{}, {"maximize": True}],
+    ],
 }
 """The classes that torch has too, and their options, whose combinations are stepped in lockstep with torch's."""
 
@@ -68,7 +78,7 @@ OWN = {
 }
 """All classes of optimizers that are not torch's own."""
 ENGINES = dict.fromkeys(CLASSES, "reference") | {"SGD": None, "Adagrad": None}
-"""Where a test asks little of the engine, kernels are compiled for two classes and not for nine: one takes seconds."""
+"""Where a test asks little of the engine, kernels are compiled for two classes, not for eleven: one takes seconds."""
 
 
 def combinations(name: str) -> Iterator[dict[str, Any]]:

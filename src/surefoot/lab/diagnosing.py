@@ -248,8 +248,8 @@ def diagnose(optimizer: Any, model: torch.nn.Module | None = None, losses: Itera
     of one (0.1/√inputs for rules that do not divide by the size of gradients).
 
     Args:
-        optimizer: one of Surefoot; SGD, Adagrad, RMSprop, Adadelta, Adam, AdamW, NAdam or SparseAdam of torch.optim; or
-            a wrapper that has such a one as its `optimizer`, as Accelerate's and Lightning's do.
+        optimizer: one of Surefoot; SGD, Adagrad, RMSprop, Adadelta, Adam, AdamW, NAdam, RAdam, Adamax or SparseAdam of
+            torch.optim; or a wrapper that has such a one as its `optimizer`, as Accelerate's and Lightning's do.
         model: names the parameters, where the optimizer was not given named ones, and tells units from rows of tables.
         losses: the loss of every step so far, from the first, as numbers; at least 20, of which the first and the last
             tenth are compared. They differ by less than 5 %, too, if by less than 10 % and two standard errors.

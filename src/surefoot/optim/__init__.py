@@ -1,9 +1,10 @@
 """Drop-in PyTorch optimizers: change the import from torch.optim to surefoot.optim.
 
-`classes.py` and `adam.py` have torch's classes with torch's arguments, `optimizer.py` the optimizer for any rule that
-they derive from. `grouped.py` has the optimizer whose groups have a rule each, and `patterns.py` divides a model into
-such groups. `group.py` reads the settings of a parameter group, `checkpoint.py` state dicts; `known.py` remembers
-where parameters and states lie, `work.py` finds what there is to step. `backends/` has a module for each engine.
+`classes.py`, `adam.py` and `radam.py` have torch's classes with torch's arguments, `optimizer.py` the optimizer for any
+rule that they derive from. `grouped.py` has the optimizer whose groups have a rule each, and `patterns.py` divides a
+model into such groups. `group.py` reads the settings of a parameter group, `checkpoint.py` state dicts; `known.py`
+remembers where parameters and states lie, `work.py` finds what there is to step. `backends/` has a module for each
+engine.
 
 Everything else that torch.optim has is torch's own, under the same name.
 """
@@ -14,10 +15,8 @@ from torch.optim import (
     ASGD,
     LBFGS,
     Adafactor,
-    Adamax,
     Muon,
     Optimizer,
-    RAdam,
     Rprop,
     SparseAdam,
     lr_scheduler,
@@ -35,6 +34,7 @@ from surefoot.optim.group import Beyond
 from surefoot.optim.grouped import Grouped
 from surefoot.optim.optimizer import RuleOptimizer
 from surefoot.optim.patterns import groups
+from surefoot.optim.radam import Adamax, RAdam
 
 for module in (lr_scheduler, swa_utils):  # so that `from surefoot.optim.lr_scheduler import StepLR` finds it
     sys.modules[f"{__name__}.{module.__name__.rpartition('.')[2]}"] = module

@@ -14,6 +14,7 @@ from surefoot.optim.adam import Adam, AdamW, NAdam
 from surefoot.optim.classes import SGD, Adadelta, Adagrad, RMSprop
 from surefoot.optim.group import HINTS
 from surefoot.optim.optimizer import RuleOptimizer
+from surefoot.optim.radam import Adamax, RAdam
 
 COUNTERPARTS: Mapping[type, Callable[..., RuleOptimizer]] = {
     torch.optim.SGD: SGD,
@@ -23,6 +24,8 @@ COUNTERPARTS: Mapping[type, Callable[..., RuleOptimizer]] = {
     torch.optim.Adam: Adam,
     torch.optim.AdamW: AdamW,
     torch.optim.NAdam: NAdam,
+    torch.optim.RAdam: RAdam,
+    torch.optim.Adamax: Adamax,
     torch.optim.SparseAdam: Adam,
 }
 """For a class of torch.optim, the one here that takes its steps."""
@@ -38,7 +41,8 @@ def from_torch(optimizer: torch.optim.Optimizer, **settings: Any) -> RuleOptimiz
     A class derived from one of torch.optim is taken for that one.
 
     Args:
-        optimizer: SGD, Adagrad, RMSprop, Adadelta, Adam, AdamW, NAdam or SparseAdam of torch.optim.
+        optimizer: SGD, Adagrad, RMSprop, Adadelta, Adam, AdamW, NAdam, RAdam, Adamax or SparseAdam of
+            torch.optim.
         **settings: changed at the same time for all groups, such as lr_factor, state_dtype or stochastic_rounding.
 
     Returns:

@@ -139,6 +139,19 @@ OPTIMIZERS = (
         note="torch.optim keeps the product of momenta in float32, and may end 1e-6 away",
     ),
     Optimizer(
+        "RAdam",
+        ({"lr": 0.1}, {"lr": 0.1, "betas": (0.5, 0.9)}, {"lr": 0.1, "weight_decay": 0.1}, {"lr": 0.1, "eps": 0.1}),
+        "radam",
+        {"threshold": 5.0, "uncorrected_eps": True},
+        BETAS,
+    ),
+    Optimizer(
+        "Adamax",
+        ({"lr": 0.1}, {"lr": 0.1, "betas": (0.5, 0.8)}, {"lr": 0.1, "weight_decay": 0.1}, {"lr": 0.1, "eps": 0.1}),
+        "adamax",
+        names=BETAS,
+    ),
+    Optimizer(
         "Yogi",
         (
             {"lr": 0.1},
