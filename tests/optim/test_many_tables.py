@@ -29,6 +29,14 @@ CASES = {
     "Adagrad, float16 with float64": ("Adagrad", {"dtype": torch.float16, "state_dtype": torch.float64}),
     "SGD": ("SGD", {"weight_decay": 0.1, "maximize": True, "lazy": "touched"}),
     "Adam": ("Adam", {"lazy": "touched", "decoupled_weight_decay": 0.1}),
+    "Adagrad, decoupled decay": ("Adagrad", {"decoupled_weight_decay": 0.1}),
+    "Adagrad, penalties, by row, float16": (
+        "Adagrad",
+        {"l1": 0.01, "l2": 0.1, "granularity": "row", "dtype": torch.float16},
+    ),
+    "SGD, decoupled decay": ("SGD", {"decoupled_weight_decay": 0.1}),
+    "SGD, momentum": ("SGD", {"momentum": 0.9}),
+    "FTRL": ("FTRL", {}),
     "Adam, by row": ("Adam", {"lazy": "touched", "granularity": "row"}),
 }
 FAST = CASES.keys() - {"Adagrad, float16, by row", "Adagrad, float16 with float64"}

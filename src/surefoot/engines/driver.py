@@ -150,8 +150,7 @@ def grouped_rows(step: Settings, engine: Engine, x: np.ndarray, gradient: tuple,
     skipped = engine.rows(step, x, gradient, state, t, acting)
     if touched is not None:
         averaging.blend_touched(float(step.lr(t)), x, state, touched)
-    if state.pending is not None and step.rule.from_origin:
-        state.pending.replace(acting, step.shrinkage(t))
+    note_taken(step, state, acting, step.shrinkage(t))
     weigh(step, state, t)
     report(step, x, state, t, skipped)
 
@@ -220,10 +219,22 @@ def remember(step: Settings, engine: Engine, x: np.ndarray, state: State, t: int
             flush(step, engine, x, state)
             state.pending = None
         return
+    note(step, state, len(x), t, acting, step.shrinkage(t))
+
+
+def note(step: Settings, state: State, rows: int, t: int, acting: tuple, shrinkage: tuple) -> Pending:
+    """Notes before step t what acts in it, for those rows of an array that it leaves out."""
     if state.pending is None:
-        state.pending = Pending(np.full(x.shape[0], state.t, np.int64), len(step.rule.coefficient_names))
+        state.pending = Pending(np.full(rows, state.t, np.int64), len(step.rule.coefficient_names))
     if not (state.pending.entries and step.rule.from_origin):
-        state.pending.note(t, acting, step.shrinkage(t))
+        state.pending.note(t, acting, shrinkage)
+    return state.pending
+
+
+def note_taken(step: Settings, state: State, acting: tuple, shrinkage: tuple) -> None:
+    """The same after the step, where rows only follow what acted in the last one."""
+    if state.pending is not None and step.rule.from_origin:
+        state.pending.replace(acting, shrinkage)
 
 
 def weigh(step: Settings, state: State, t: int) -> None:

@@ -24,6 +24,9 @@ class Pending:
         coefficients: how many the rule has.
         table: entries as rows (first step, coefficients, shrinkage), float64; see `table`.
 
+    Attributes:
+        changes: how often entries have changed: what `arrays` gave holds until then.
+
     >>> pending = Pending(np.array([0, 1]), 1)
     >>> for t in (1, 2):
     ...     pending.note(t, (0.1,), (1.0, 0.0, 0.0))
@@ -32,13 +35,14 @@ class Pending:
     """
 
     def __init__(self, last: Any, coefficients: int, table: np.ndarray | None = None):
-        self.last, self.width = last, 1 + coefficients + len(SHRINKAGE)
+        self.last, self.width, self.changes = last, 1 + coefficients + len(SHRINKAGE), 0
         self._set([] if table is None else list(map(tuple, table.tolist())))
 
     def _set(self, entries: list[tuple]) -> None:
         self.entries = entries
         self._room = max(ROOM, 2 * len(entries))
         self._arrays: dict[str, tuple[int, np.ndarray]] = {}
+        self.changes += 1
 
     def note(self, t: int, coefficients: tuple, shrinkage: tuple) -> None:
         """Notes what acts in step t, for rows that it leaves out."""
@@ -48,6 +52,7 @@ class Pending:
         if len(self.entries) >= self._room:
             self.compact(t - 1)
         self.entries.append((t, *now))
+        self.changes += 1
 
     def replace(self, coefficients: tuple, shrinkage: tuple) -> None:
         """Notes what acts from now on, where parameters are a function of the memory and of the last step's numbers."""

@@ -32,6 +32,7 @@ from surefoot.optim.from_torch import from_torch
 from surefoot.optim.gradients import clip_grad_norm_, clip_grad_value_
 from surefoot.optim.group import Beyond
 from surefoot.optim.grouped import Grouped
+from surefoot.optim.in_use import flush_before_use
 from surefoot.optim.optimizer import RuleOptimizer
 from surefoot.optim.patterns import groups
 from surefoot.optim.radam import Adamax, RAdam
@@ -63,6 +64,7 @@ __all__ = [
     "Yogi",
     "clip_grad_norm_",
     "clip_grad_value_",
+    "flush_before_use",
     "from_torch",
     "groups",
     "lr_scheduler",

@@ -338,7 +338,8 @@ class RuleOptimizer(TorchOptimizer):
     def _run(self, work: Work) -> None:
         """Steps the parameters; raises at the end if one of them had a gradient that was not finite."""
         self._captured += work.prepare_capture(self._known.get, self._backends)
-        for parameter, memory in work.new():
+        new = work.new()
+        for parameter, memory in new:
             self._known.add(parameter, memory)
             self._keep_tensors(parameter, memory)
         # Autograd is notified before the step, while what it is notified of is still in the nearest cache.
@@ -346,9 +347,9 @@ class RuleOptimizer(TorchOptimizer):
         faults = self._late_faults() + work.run(amp_of(self))
         for backend in self._backends:
             backend.report()
-        for job in work.single:
+        for parameter, memory in new:
             # A rule without slots has none before rows have something to catch up on.
-            self._keep_tensors(job.parameter, job.memory)
+            self._keep_tensors(parameter, memory)
         self._known.states = list(self.state.values())
         if any(faults):
             raise NonFiniteError("; ".join(filter(None, faults)))

@@ -15,7 +15,7 @@ import numpy as np
 from surefoot import hugepages, threads
 from surefoot.engines.cpu import measuring
 from surefoot.engines.cpu.arguments import Waiting, Workspace
-from surefoot.engines.cpu.kind import Kind, kind_of, workspaces
+from surefoot.engines.cpu.kind import Kind, kind_of, wide, workspaces
 from surefoot.engines.cpu.measuring import Measured
 from surefoot.engines.cpu.memory import stored, together
 from surefoot.engines.cpu.multi_tensor import MultiTable, MultiTensor, Sorted, count, read
@@ -180,20 +180,8 @@ def waiting(state: State, now: int, kind: Kind, parts: int, x, slots) -> Waiting
     pending = state.pending
     if pending is None:
         return EMPTY
-    row, memory = wide(parts, x, slots)
+    row, memory = wide(parts, x.shape[1], x, slots)
     return Waiting(pending.last, np.array([now]), pending.starts(), pending.arrays(kind.dtype), row, memory)
-
-
-def wide(parts: int, x, slots) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
-    """For each part, room for a row and its memory in the types in which they are computed."""
-
-    def room_for(array):
-        if not isinstance(array, np.ndarray):
-            return array
-        dtype = "float32" if array.itemsize == 2 else array.dtype.name
-        return workspaces(parts, array.shape[-1], dtype) if array.ndim == 2 else workspaces(parts, 1, dtype)[:, 0]
-
-    return room_for(x), tuple(map(room_for, slots))
 
 
 def flush(step: Settings, x, state: State) -> None:

@@ -63,3 +63,23 @@ class Waiting(NamedTuple):
     table: np.ndarray
     wide: np.ndarray
     wide_slots: tuple[np.ndarray, ...]
+
+
+class WaitingTables(NamedTuple):
+    """The same of several tables.
+
+    Attributes:
+        places: (tables, 4), int64: where `last`, the table as int64, of which `starts` is the first column, and `table`
+            of each begin, and how many stretches there are.
+        now: (tables,), the step that each takes.
+        last_like, starts_like, table_like: arrays that tell their types.
+        wide, wide_slots: as above.
+    """
+
+    places: np.ndarray
+    now: np.ndarray
+    last_like: np.ndarray
+    starts_like: np.ndarray
+    table_like: np.ndarray
+    wide: np.ndarray
+    wide_slots: tuple[np.ndarray, ...]

@@ -17,6 +17,7 @@ from surefoot.engines.cpu.kind import Kind
 from surefoot.engines.cpu.unrolling import written
 from surefoot.engines.program import Program, advance_from_origin
 from surefoot.modifiers import closed_form
+from surefoot.modifiers.record import SHRINKAGE
 from surefoot.native.codegen import INLINE, OPTIONS
 from surefoot.records.statistic import Statistic
 
@@ -91,6 +92,7 @@ def namespace(kind: Kind) -> dict:
     names |= {
         "F": f,
         "COUNT": len(rule.coefficient_names),
+        "SHRINKS": len(SHRINKAGE),
         "PROPAGATE": kind.propagate,
         "RULE_ZERO_GRAD": compiled(rule.zero_grad_steps, f) if callable(rule.zero_grad_steps) else None,
         "ADVANCE_FROM_ORIGIN": compiled(advance_from_origin, f),
@@ -112,6 +114,7 @@ def namespace(kind: Kind) -> dict:
         else "zero_grad_by_rule"
     )
     names["ZERO_GRAD"] = names["zero_grad_row" if kind.catches_up else "zero_grad_nothing"]
+    names["WAITING_IN"] = names["waiting_in" if kind.catches_up else "nothing_in"]
     names["ZERO_GRAD_STRETCH"] = names[idle]
     return names
 

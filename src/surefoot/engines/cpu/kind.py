@@ -93,6 +93,18 @@ def numbers_of_steps(kind: Kind, step: Settings, steps: np.ndarray) -> tuple[Num
     return Numbers(coefficients, modifiers, keys), which
 
 
+def wide(parts: int, width: int, x, slots: tuple) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
+    """For each part, room for a row of this width and its memory in the types in which they are computed."""
+
+    def room_for(array):
+        if not isinstance(array, np.ndarray):
+            return array
+        dtype = "float32" if array.itemsize == 2 else array.dtype.name
+        return workspaces(parts, width, dtype) if array.ndim == 2 else workspaces(parts, 1, dtype)[:, 0]
+
+    return room_for(x), tuple(map(room_for, slots))
+
+
 def workspaces(count: int, width: int, dtype: str) -> np.ndarray:
     """A row for each part."""
     return np.empty((count, width + APART), dtype)

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from surefoot import threads
-from surefoot.engines.cpu.arguments import Workspace
-from surefoot.engines.cpu.kind import Kind, kind_of, numbers_of_steps, workspaces
+from surefoot.engines.cpu.arguments import WaitingTables, Workspace
+from surefoot.engines.cpu.kind import Kind, kind_of, numbers_of_steps, wide, workspaces
 from surefoot.engines.cpu.layout import COUNTS
 from surefoot.engines.cpu.specialize import engine_fingerprint, specialize
 from surefoot.engines.numerics import BLOCK
@@ -101,13 +101,13 @@ class MultiTable:
     """Steps of the same parameters along sparse gradients; coordinates or rows have their own rates.
 
     Args:
-        step: the settings; local, and rows without a gradient have nothing to catch up on.
+        step: the settings; local.
         storage: how all of them are stored.
         shapes: (k, 2), int64: how many rows each has, and how many coordinates a row.
     """
 
     def __init__(self, step: Settings, storage: Storage, shapes: np.ndarray):
-        self.kind, self.step, self.shapes = kind_of(step, storage.x), step, shapes
+        self.kind, self.step, self.shapes = kind_of(step, storage.x, step.catches_up), step, shapes
         self.kernel = specialize("tables", self.kind)
         self.sort_tables = specialize("sort_tables", Kind(self.kind.dtype))
         self.like = sample(storage.x)
@@ -134,13 +134,16 @@ class MultiTable:
         wrong = threads.run(self.sort_tables, len(work), *arguments, threads=self.step.threads)
         return None if wrong else Sorted(found, order[0])
 
-    def run(self, addresses: np.ndarray, gradient: Sorted, steps: np.ndarray) -> np.ndarray | None:
+    def run(
+        self, addresses: np.ndarray, gradient: Sorted, steps: np.ndarray, waiting: np.ndarray | None = None
+    ) -> np.ndarray | None:
         """Takes a step.
 
         Args:
             addresses: (k, 2 + slots), int64: where each parameter, its gradient's values and its slots begin.
             gradient: from sort.
             steps: (k,): the number of each parameter's step; any where its gradient names no rows.
+            waiting: (k, 4), int64, where rows catch up: see `WaitingTables`.
 
         Returns:
             (k,), int64: how many coordinates of each were skipped; None where none was.
@@ -153,9 +156,15 @@ class MultiTable:
         numbers, which = numbers_of_steps(self.kind, step, np.maximum(steps, 1))
         work = Workspace(workspaces(parts, self.widest, dtype), workspaces(parts, BLOCK, dtype))
         empty = np.empty(0, dtype)
-        arguments = addresses, self.shapes, found, self.like, self.slots_like, order, numbers, which, work, empty
-        total = threads.run(self.kernel, parts, *arguments, skipped, edges, threads=step.threads)
+        arguments = addresses, self.shapes, found, self.like, self.slots_like, order, numbers, which, work
+        waits = empty if waiting is None else self._waiting(waiting, steps, parts)
+        total = threads.run(self.kernel, parts, *arguments, waits, empty, skipped, edges, threads=step.threads)
         return skipped.sum(0) if total else None
+
+    def _waiting(self, places: np.ndarray, steps: np.ndarray, parts: int) -> WaitingTables:
+        room = wide(parts, self.widest, self.like, self.slots_like)
+        likes = np.empty(0, np.int64), np.empty((1, 0), np.int64), np.empty((1, 0), self.kind.dtype)
+        return WaitingTables(places, steps, *likes, *room)
 
 
 def read(addresses: np.ndarray, like: np.ndarray) -> np.ndarray:

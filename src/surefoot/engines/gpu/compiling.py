@@ -254,7 +254,9 @@ def namespace(kind: Kind, interpret: bool) -> dict[str, Any]:
 
     def compiled(function: Callable, dtype: str = kind.dtype) -> Any:
         copy = translated(function, dtype)
-        bound = types.FunctionType(copy.__code__, dict(copy.__globals__) | {"ops": ops}, copy.__name__)
+        bound = types.FunctionType(
+            copy.__code__, dict(copy.__globals__) | {"ops": ops}, copy.__name__, copy.__defaults__
+        )
         bound.__module__ = function.__module__
         return triton.jit(bound)
 

@@ -7,8 +7,10 @@ from collections.abc import Hashable
 import numpy as np
 from torch import Tensor
 
+from surefoot.engines import driver
 from surefoot.engines.cpu import MultiTable, MultiTensor, Sorted
-from surefoot.optim.backends.arrays import ArrayBackend
+from surefoot.engines.pending import Pending
+from surefoot.optim.backends.arrays import ArrayBackend, state_of
 from surefoot.optim.backends.base import Amp, Job
 from surefoot.optim.backends.fused import FusedGroup, addresses_of
 from surefoot.optim.gradients import expect_sparse
@@ -20,12 +22,14 @@ class CPUBackend(ArrayBackend):
 
     def fusible(self, job: Job) -> tuple[type, Hashable] | None:
         step, memory, gradient = job.step, job.memory, job.gradient
-        if "last" in memory.tensors or not step.is_local or not is_aligned(job.parameter):
+        if not step.is_local or not is_aligned(job.parameter):
             return None
         if isinstance(gradient, Rows):
-            alike = memory.tabular and step.granularity != "tensor" and not step.catches_up
             named = own_gradient(job.parameter)
-            return (FusedTables, memory.kind) if alike and is_plain(named._indices(), named._values()) else None
+            alike = memory.tabular and step.granularity != "tensor" and is_plain(named._indices(), named._values())
+            return (WaitingTables if step.catches_up else FusedTables, memory.kind) if alike else None
+        if "last" in memory.tensors:
+            return None
         alike = memory.packed and step.granularity == "coordinate" and gradient.stride() == memory.strides
         return (FusedTensors, memory.kind) if alike and not gradient.is_neg() and not gradient.is_conj() else None
 
@@ -81,3 +85,34 @@ class FusedTables(FusedGroup):
 
     def go(self, steps: np.ndarray) -> np.ndarray | None:
         return self.many.run(self.addresses, self.sorted, steps)
+
+
+class WaitingTables(FusedTables):
+    """The same where rows that a gradient does not name catch up when they are next touched."""
+
+    waiting: np.ndarray
+
+    def plan(self, parameters: list[Tensor]) -> MultiTable:
+        self.waiting = np.zeros((len(self.memories), 4), np.int64)
+        self.seen: list[tuple[Pending | None, int]] = [(None, 0)] * len(self.memories)
+        return super().plan(parameters)
+
+    def go(self, steps: np.ndarray) -> np.ndarray | None:
+        acting = {t: (self.step.coefficients(t, {}), self.step.shrinkage(t)) for t in set(steps[self.chosen].tolist())}
+        states = [(k, self.memories[k], state_of(self.memories[k]), int(steps[k])) for k in self.chosen]
+        for k, memory, state, t in states:
+            state.t = t - 1
+            pending = driver.note(self.step, state, memory.shape[0], t, *acting[t])
+            if self.seen[k] != (pending, pending.changes):
+                self.waiting[k], self.seen[k] = self.places_of(pending), (pending, pending.changes)
+        skipped = self.many.run(self.addresses, self.sorted, steps, self.waiting)
+        for _, memory, state, t in states:
+            driver.note_taken(self.step, state, *acting[t])
+            state.t = t
+            if "last" not in memory.tensors:
+                memory.backend.keep(memory)
+        return skipped
+
+    def places_of(self, pending: Pending) -> tuple[int, int, int, int]:
+        starts, table = pending.arrays("int64"), pending.arrays(self.many.kind.dtype)
+        return pending.last.ctypes.data, starts.ctypes.data, table.ctypes.data, len(table)

@@ -179,4 +179,4 @@ class FusedGroup:
             count(self.counters[self.chosen], self.counter.reshape(1, 1))
         else:
             for k in self.chosen:
-                self.memories[k].t += 1
+                self.memories[k].advance(self.memories[k].t + 1)

@@ -2,7 +2,10 @@
 
 import numpy as np
 
+from surefoot.engines.cpu.addresses import array_at
+from surefoot.engines.cpu.arguments import Waiting
 from surefoot.engines.cpu.codecs import decode, encode
+from surefoot.engines.cpu.numba_ops import power
 from surefoot.engines.cpu.slots import load, row_of, store, store_row
 from surefoot.engines.cpu.unrolling import to_fixed_tuple
 
@@ -34,6 +37,25 @@ def zero_grad_row(x, slots, row, place, waiting, part):
                 ZERO_GRAD_STRETCH(copy, k, wide_slots, part, coefficients, waiting.table[s, 1 + COUNT :])
         copy_row(copy, wide_slots, part, x, slots, row)
     last[place] = waiting.now[0]
+
+
+def nothing_in(waiting, k, rows):
+    """What the rows of table k need to catch up, where none waits."""
+    return waiting
+
+
+def waiting_in(waiting, k, rows):
+    """The same of `WaitingTables`."""
+    last, starts, table, stretches = waiting.places[k]
+    width = 1 + COUNT + SHRINKS
+    return Waiting(
+        array_at(last, rows, 1, waiting.last_like),
+        waiting.now[k : k + 1],
+        array_at(starts, stretches, width, waiting.starts_like)[:, 0],
+        array_at(table, stretches, width, waiting.table_like),
+        waiting.wide,
+        waiting.wide_slots,
+    )
 
 
 def steps_in_stretch(stretch, last, until, starts):
@@ -73,10 +95,17 @@ def zero_grad_from_origin(x, k, slots, row, coefficients, shrinkage):
 def zero_grad_lazy_exact(x, k, slots, row, coefficients, shrinkage):
     views = row_of(slots, row)
     keep, l1, l2 = np.float64(shrinkage[0]), np.float64(shrinkage[1]), np.float64(shrinkage[2])
-    for j in range(x.size):
-        value = decode(x, x[j])
-        rate = np.float64(RULE(value, F(0), F(0), *load(views, j), *coefficients)[0])
-        x[j] = encode(x, F(ZERO_GRAD_CLOSED_FORM(np.float64(value), k, rate, keep, l1, l2)), np.uint32(0), 0)
+    if l2 > 0.0:
+        for j in range(x.size):
+            value = decode(x, x[j])
+            rate = np.float64(RULE(value, F(0), F(0), *load(views, j), *coefficients)[0])
+            x[j] = encode(x, F(ZERO_GRAD_CLOSED_FORM(np.float64(value), k, rate, keep, l1, l2)), np.uint32(0), 0)
+    else:
+        kept = power(keep, k)  # for all coordinates alike
+        for j in range(x.size):
+            value = decode(x, x[j])
+            rate = np.float64(RULE(value, F(0), F(0), *load(views, j), *coefficients)[0])
+            x[j] = encode(x, F(ZERO_GRAD_CLOSED_FORM(np.float64(value), k, rate, keep, l1, 0.0, kept)), np.uint32(0), 0)
 
 
 def zero_grad_by_rule(x, k, slots, row, coefficients, shrinkage):

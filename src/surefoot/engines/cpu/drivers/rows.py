@@ -25,12 +25,14 @@ def rows(x, values, order, slots, acting, work, waiting, edges, part):
     return step_rows(x, values, order, slots, acting, total, scratch, waiting, part, begin, end)
 
 
-def tables(addresses, shapes, found, like, slots_like, order, numbers, which, work, empty, skipped, edges, part):
+def tables(
+    addresses, shapes, found, like, slots_like, order, numbers, which, work, waiting, empty, skipped, edges, part
+):
     """Steps rows of the tables that lie at these addresses, stored as in `like`, along their sparse gradients, each
     with the numbers that act on it: row which[k] of their tables on the k-th.
 
     A part is some places in the order of all tables, as in `rows`. `found` has for each table how many ids there are,
-    and where its order begins. No means are shared and no rows are waiting: both are `empty`.
+    and where its order begins. No means are shared: they are `empty`.
     """
     first, last, total = edges[part], edges[part + 1], 0
     for k in range(found.shape[0]):
@@ -50,7 +52,7 @@ def tables(addresses, shapes, found, like, slots_like, order, numbers, which, wo
                 acting,
                 work.totals[part, :width],
                 work.values[part],
-                empty,
+                WAITING_IN(waiting, k, height),
                 part,
                 begin,
                 end,
