@@ -11,19 +11,19 @@ import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-import numpy as np
+import torch
 
-from surefoot.engines.numerics import decode
-from surefoot.lab import gaps, shrinking, storage
+from surefoot.lab import activations, gaps, shrinking, storage
 from surefoot.lab.adopting import Adopted
+from surefoot.lab.clipping import clipped_to
 from surefoot.lab.findings import Case
 from surefoot.lab.losses import Losses
-from surefoot.lab.motion import Motion, altered, inputs_of
+from surefoot.lab.motion import DECAYS, Motion, altered
 from surefoot.lab.rates import FALLEN, Rate
 from surefoot.lab.remedies import TARGET, Remedies, Remedy
 from surefoot.lab.scales import EXPLODED, LARGE, root_mean_square, weights_of
 from surefoot.lab.standstill import AS_FAR_AGAIN, FROZEN, SLOWEST, WHY, Bounds, Rest
-from surefoot.lab.verdicts import Verdict, below, listed, percent
+from surefoot.lab.verdicts import Verdict, below, listed, named, percent
 
 FASTEST = 0.6
 """The upper end of the band: ‖update‖/‖parameter‖ of a step, above which a run diverges."""
@@ -40,18 +40,30 @@ FAR_TOO_LARGE = 1e3
 CONVERGED = 1e-4
 """‖gradient‖·‖parameter‖, the change of the loss if parameters doubled, below which there is nothing left to do."""
 
-BOUNCES = 0.03
-"""‖update‖/‖parameter‖ above which a run whose losses stand is too fast, and below which it is not."""
+COSTLY = 1.0
+"""How much of the loss a step takes off, to first order, where a run whose losses do not fall is too fast: where steps
+are random, they raise the loss by a quarter of that."""
 
 
-def judge(cases: Sequence[Case], adopted: Adopted, losses: Losses) -> Verdict:
-    """The worst of what is found."""
-    judged = Judge(cases, Remedies(adopted), losses)
+def judge(
+    cases: Sequence[Case], adopted: Adopted, losses: Losses, model: torch.nn.Module | None, without_state: Sequence[str]
+) -> Verdict:
+    """The worst of what is found.
+
+    Args:
+        cases: the parameters that have a state or a gradient.
+        adopted: their optimizer.
+        losses: of the run.
+        model: if it is known.
+        without_state: the names of the parameters that are to be trained and have neither.
+    """
+    judged = Judge(cases, Remedies(adopted, model), losses, without_state)
     checks: list[Callable[[], Verdict | None]] = [
         judged.not_finite,
         judged.diverges,
         judged.shrinks,
         judged.loses,
+        judged.vanishes,
         judged.stands_still,
         judged.frozen,
         judged.saturated,
@@ -68,10 +80,11 @@ class Judge:
         cases: the parameters.
         remedies: the calls that change their optimizer.
         losses: of the run.
+        without_state: the names of the parameters that were never stepped.
     """
 
-    def __init__(self, cases: Sequence[Case], remedies: Remedies, losses: Losses):
-        self.cases, self.remedies, self.losses = cases, remedies, losses
+    def __init__(self, cases: Sequence[Case], remedies: Remedies, losses: Losses, without_state: Sequence[str] = ()):
+        self.cases, self.remedies, self.losses, self.without_state = cases, remedies, losses, without_state
         self.moving = [(case, case.motion) for case in cases if case.motion is not None and case.motion.having]
         self.update = math.hypot(*(motion.update for _, motion in self.moving))
         self.parameter = math.hypot(*(motion.length for _, motion in self.moving))
@@ -101,8 +114,31 @@ class Judge:
             found[weights.case.group] = max(weights.first, found.get(weights.case.group, 0.0))
         return found
 
+    def fall(self, highest: bool = False) -> float:
+        """What steps along the present gradient would take off the loss each, to first order.
+
+        Where losses do not fall, gradients are noise, which steps follow: in a quadratic bowl the loss is above its
+        minimum by a quarter of this, with or without momentum (Yaida 2018, Fluctuation-dissipation relations for
+        stochastic gradient descent).
+
+        Args:
+            highest: at the highest learning rates so far.
+        """
+        falls = 0.0
+        for case, _ in self.moving:
+            lr = {"lr": Rate.of(case).highest, "lr_decay": 0.0} if highest else {}
+            step = altered(case.view.step, dict.fromkeys(DECAYS, 0.0), **lr)
+            falls += case.view.motion(step, moving=True, exact=True).downhill
+        return falls
+
+    @functools.cached_property
+    def clipped(self) -> str | None:
+        """What the gradients are clipped to, where they are so small that the run would seem to have converged."""
+        is_flat = 0 < self.slope < CONVERGED * self.losses.scale
+        return clipped_to([case for case, _ in self.moving]) if is_flat else None
+
     def has_converged(self) -> bool:
-        return bool(self.moving) and 0 < self.slope < CONVERGED
+        return 0 < self.slope < CONVERGED * self.losses.scale and self.clipped is None
 
     # Faults, the worst first
 
@@ -200,7 +236,7 @@ class Judge:
     def is_cut_off(self) -> bool:
         """Whether gradients reach biases alone, which they once did not: all hidden units have died."""
         biases_alone = bool(self.moving) and all(len(case.finding.shape) < 2 for case, _ in self.moving)
-        began_so = all(weights.case.marks.rows.all() for weights in self.weights)
+        began_so = all(each.case.marks.rows.all() or not each.case.finding.parameter_norm for each in self.weights)
         return biases_alone and not began_so and not shrinking.gone(self.weights, self.decays)
 
     def new_start(self, group: int) -> float:
@@ -234,22 +270,32 @@ class Judge:
 
     def loses(self) -> Verdict | None:
         """Where the losses of the run are known: whether they rose, or stand although steps are long."""
-        # Parameters near 0, which are there for good, may be small compared with their steps.
-        is_long = min(self.pace, self.update / self.reach if self.reach else 0.0) > BOUNCES
-        bounces = self.losses.stands and is_long and not self.has_converged()
-        if not self.weights or not (self.losses.rose or bounces) or (bounces and gaps.dead_layers(self.cases)):
+        bounces = self.losses.stays and self.fall() > COSTLY * self.losses.size and not self.has_converged()
+        if not self.weights or not (self.losses.rose or bounces) or (bounces and activations.is_dead(self.cases)):
             return None
         guilty = self.guilty([weights.case for weights in self.weights])
-        went = f"the losses {'stand' if bounces else 'rose'}, from {self.losses.first:.3g} to {self.losses.last:.3g}"
-        what = f"{listed(named(guilty))}: {went}, while a step is {self.pace:.2g} times as long as the parameters."
-        return Verdict("diverges", "rate", named(guilty), what, self.start_again(guilty))
+        went = "rose" if self.losses.rose else "stand" if self.losses.stands else "hardly fall"
+        what = f"{listed(named(guilty))}: the losses {went}, from {self.losses.first:.3g} to {self.losses.last:.3g}"
+        what += f", while a step is {self.pace:.2g} times as long as the parameters"
+        if bounces and math.isfinite(fall := self.fall()):
+            what += f" and would change the loss by {fall:.2g}, to first order"
+        return Verdict("diverges", "rate", named(guilty), f"{what}.", self.start_again(guilty))
 
-    def stands_still(self) -> Verdict | None:
+    def vanishes(self) -> Verdict | None:
+        """Where activations let no gradients through to the first layers."""
         if self.has_converged():
             return None
-        bounds = Bounds.where_losses_stand(self.losses.count) if self.losses.stands else Bounds()
+        return activations.vanishing(self.cases, self.remedies.model, self.remedies)
+
+    def stands_still(self) -> Verdict | None:
+        if self.has_converged() or activations.is_dead(self.cases):
+            return None
+        # Where steps are long enough to lower the loss visibly, and it does not fall, there is nothing to be gained.
+        stand = self.losses.stands and not self.losses.would_show(self.fall(highest=True))
+        bounds = Bounds.where_losses_stand(self.losses.count) if stand else Bounds()
         # A parameter on which the loss hardly depends any more has converged.
-        least = CONVERGED * max(self.slope, 1.0) / max(len(self.moving), 1)
+        scale = 0.0 if self.clipped else self.losses.scale
+        least = CONVERGED * max(self.slope, scale) / max(len(self.moving), 1)
         steep = [(case, motion) for case, motion in self.moving if motion.gradient * motion.length > least]
         rests = [rest for case, motion in steep if (rest := Rest.of(case, motion, bounds)) is not None]
         # Gradients are smaller than they were where the losses fell, too.
@@ -257,7 +303,9 @@ class Judge:
         having = sum(motion.having for _, motion in self.moving)
         alone = sum(rest.having for rest in rests) < having / 2
         if alone:
-            rests = [rest for rest in rests if rest.is_outlier(self.pace) or rest.partly]
+            others = [motion for case, motion in self.moving if all(case is not rest.case for rest in rests)]
+            pace = math.hypot(*(each.update for each in others)) / math.hypot(*(each.length for each in others))
+            rests = [rest for rest in rests if rest.is_outlier(pace) or rest.partly]
         if not rests:
             return None
         cause = Counter(rest.cause for rest in rests).most_common(1)[0][0]
@@ -266,8 +314,8 @@ class Judge:
         moves = f"a step moves {percent(rests[0].partly)} of the coordinates by nothing"
         if not rests[0].partly:
             moves = f"a step moves a parameter by {below(pace_of(rests), bounds.slowest)} of its size"
-        why = WHY[cause]
-        if self.losses.stands:
+        why = WHY[cause] if self.clipped is None else f"{WHY[cause]}, for gradients that are clipped to {self.clipped}"
+        if stand:
             why = f"the losses stand, from {self.losses.first:.3g} to {self.losses.last:.3g}; {why}"
         paces = {rest.case.group: pace_of([o for o in rests if o.case.group == rest.case.group]) for rest in rests}
 
@@ -304,17 +352,10 @@ class Judge:
         return Verdict("saturated", "storage", named(full), what, self.remedies.wider_state())
 
     def dead_units(self) -> Verdict | None:
-        if never := gaps.dead_layers(self.cases):
-            vectors = [bias for layer in never for bias in gaps.biases(layer, self.cases)]
-            names = named([case for case in self.cases if any(case is each for each in (*never, *vectors))])
-            what = f"{units(never[0], never[0].marks.rows)} never had a gradient."
-            if len(never) > 1:
-                what = f"{listed(named(never))}: most units never had a gradient; of {what}"
-            if any(dead_size(case, never[0]) > LARGE for case in (*never, *vectors)):
-                return Verdict("dead units", "initial values", names, what, self.remedies.initial_values(never[0]))
-            return Verdict("dead units", "activation", names, what, self.remedies.other_activation())
+        if verdict := activations.dead_units(self.cases, self.remedies):
+            return verdict
         if (silent := gaps.silent_layers(self.cases)) and not self.losses.fell:
-            what = f"{units(silent[0], silent[0].marks.silent)} no longer have a gradient."
+            what = f"{activations.units(silent[0], silent[0].marks.silent)} no longer have a gradient."
             return Verdict("dead units", "rate", named(silent), what, self.start_again(silent))
         return None
 
@@ -322,15 +363,21 @@ class Judge:
         inputs = gaps.without_inputs(self.cases)
         missed = inputs or gaps.without_rows(self.cases)
         if not missed:
-            return None
+            return self.unused()
         share = max(gaps.share_of(case.marks.columns) if inputs else case.finding.never_visited or 0 for case in missed)
-        what = (
-            f"{listed(named(missed))}: up to {percent(share)} of the {'inputs' if inputs else 'rows'} never occurred."
-        )
-        if not inputs and all(len(case.finding.shape) < 2 for case in missed):
-            what = f"{listed(named(missed))}: up to {percent(share)} never had a gradient."
+        kind = "inputs" if inputs else "rows" if any(len(case.finding.shape) > 1 for case in missed) else ""
+        what = f"{listed(named(missed))}: up to {percent(share)} "
+        what += f"of the {kind} never occurred." if kind else "never had a gradient."
         remedy = self.remedies.fewer_inputs(inputs) if inputs else self.remedies.fewer_rows(missed)
         return Verdict("never visited", "data", named(missed), what, remedy)
+
+    def unused(self) -> Verdict | None:
+        """Where some parameters are to be trained and never had a gradient."""
+        names = [*named(gaps.unused(self.cases)), *(self.without_state if any(c.is_warm for c in self.cases) else ())]
+        if not names:
+            return None
+        what = f"{listed(names)}: never had a gradient."
+        return Verdict("never visited", "data", names, what, self.remedies.not_trained(names))
 
     def healthy(self) -> Verdict:
         if not any(case.motion for case in self.cases):
@@ -340,7 +387,8 @@ class Judge:
             )
             return Verdict("unknown", None, [], what)
         if self.has_converged():
-            what = f"Nothing to do: the gradients have vanished (‖gradient‖·‖parameter‖ = {self.slope:.1g})."
+            what = f"Nothing to do: the loss would change by {self.slope:.1g} if the parameters doubled, to first order"
+            what += "." if self.losses.count else "; whether it is as small itself, losses= can tell."
             return Verdict("healthy", None, [], what)
         what = f"Nothing to do: a step is {self.pace:.2g} times as long as the parameters"
         if self.moving and self.pace < SLOWEST:
@@ -352,7 +400,8 @@ class Judge:
         """Why steps that are shorter than the band has it are in order."""
         fallen = max(Rate.of(case).fallen for case, _ in self.moving)
         if fallen > FALLEN:
-            return f"a schedule has set the learning rate {fallen:.2g} times below its highest"
+            times = f"{fallen:.2g} times below its highest" if math.isfinite(fallen) else "to 0"
+            return f"a schedule has set the learning rate {times}"
         steps = max(case.finding.steps or 0 for case, _ in self.moving)
         if self.pace * steps >= AS_FAR_AGAIN:
             return f"{steps} steps again move them by {percent(self.pace * steps)}"
@@ -360,10 +409,6 @@ class Judge:
 
 
 # What counts as a fault
-
-
-def named(cases: Sequence[Case]) -> list[str]:
-    return [case.finding.name for case in cases]
 
 
 def skipped(case: Case) -> float:
@@ -391,19 +436,4 @@ def is_fast(case: Case, motion: Motion) -> bool:
 
 def pace_of(rests: Sequence[Rest]) -> float:
     """‖update‖/‖parameter‖ of several parameters."""
-    lengths = [rest.case.motion.length for rest in rests if rest.case.motion]
-    return math.hypot(*(rest.pace * each for rest, each in zip(rests, lengths, strict=True))) / math.hypot(*lengths)
-
-
-def units(layer: Case, marks: np.ndarray) -> str:
-    """Which of a layer's units are marked, in a few words."""
-    some = ", ".join(str(k * layer.view.every) for k in np.flatnonzero(marks)[:3])
-    more = ", …" if np.count_nonzero(marks) > 3 else ""
-    whole = layer.finding.shape[0]
-    return f"{layer.finding.name}: {gaps.counted(marks, whole)} of {whole} units ({some}{more})"
-
-
-def dead_size(case: Case, layer: Case) -> float:
-    """The root mean square of what dead units have, compared with 1/√inputs of their layer."""
-    held = decode(case.view.x[case.marks.rows]).astype(np.float64)
-    return float(np.sqrt(np.mean(held**2))) * math.sqrt(inputs_of(layer.finding.shape)) if held.size else 0.0
+    return math.hypot(*(rest.pace * rest.length for rest in rests)) / math.hypot(*(rest.length for rest in rests))

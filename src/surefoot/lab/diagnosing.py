@@ -13,7 +13,7 @@ import torch
 
 from surefoot.lab.adopting import adopted
 from surefoot.lab.causes import judge
-from surefoot.lab.findings import Finding, as_dict, cases
+from surefoot.lab.findings import Finding, as_dict, cases, never_stepped
 from surefoot.lab.losses import Losses
 from surefoot.lab.rates_figure import rates_figure
 from surefoot.lab.verdicts import Verdict, percent
@@ -218,13 +218,17 @@ def diagnose(optimizer: Any, model: torch.nn.Module | None = None, losses: Itera
       which it takes 65 % of what the gradient adds, where the loss would fall by more than 1.5 if they were doubled; or
       it has brought all matrices of a network below 0.5/√inputs, at 1 % a step, or below 0.01/√inputs. The cause is the
       rate, if a first step exceeds 1/√inputs and decay times 1/√inputs is below 0.05; else the decay;
-    - diverges, by `losses`: the last ones are more than twice the first ones, or differ by less than 5 % after 50 steps
-      and more, and a step exceeds 3 % of the parameters, and of 1/√inputs. Where losses fell to a tenth, weights may
-      be large;
+    - diverges, by `losses`: the last ones are more than twice the first ones; or they did not fall in 50 steps and
+      more, and −gradient · update, by which a step changes the loss to first order, exceeds them, or their noise (of
+      the velocity that steady gradients would have; noise raises the loss by a quarter of it). Where losses fell to a
+      tenth, weights may be large;
+    - stands still, because of the activation: in a model that has Sigmoid, Tanh or the like, the gradient of the first
+      of at least 4 layers is 10,000 times smaller than that of the last, and falls from layer to layer;
     - stands still: ‖update‖/‖parameter‖ is below 1e-5, the lower end of the band, and as many steps again would not
-      move the parameter by 1 %. (If `losses` differ by less than 5 %: below 0.3/steps and 1e-3, and 30 %). This holds
-      for half of the coordinates with a gradient, or for a parameter that is 1,000 times slower than the run; or more
-      than 20 % of its coordinates do not move because of their state. The cause is storage, if a state of float16 has
+      move the parameter by 1 %. (If `losses` differ by less than 5 %, and steps at the highest rate so far would not
+      have lowered them visibly: below 0.3/steps and 1e-3, and 30 %, also of 1/√inputs.) This holds for half of the
+      coordinates with a gradient, or for a parameter that is 1,000 times slower than the others; or more than 20 % of
+      its coordinates do not move because of their state. The cause is storage, if a state of float16 has
       overflowed; decay, if the learning rate is 10 times below its highest, where steps were long enough, and was too
       low half of the steps ago (if a scheduler of torch set it, whose past is not known: 1e6 times below, and more
       than the square of the steps, which is the end of a cosine; if it was lowered otherwise, as by
@@ -235,15 +239,18 @@ def diagnose(optimizer: Any, model: torch.nn.Module | None = None, losses: Itera
       of the arithmetic;
     - saturated: in a state of 16 bits, more than half of the squared gradients round to nothing;
     - dead units: rows of a layer's weights never had a gradient, as behind a ReLU that is always 0, by the shares that
-      follow; or more than 80 % have had none for dozens of steps, as the velocity shows;
+      follow; or more than 80 % have had none for dozens of steps, as the velocity shows; or, where no state tells, a
+      whole layer has none now, and others have. Initial values are to blame if what these units have exceeds
+      12/√inputs, or all of it is 0;
     - never visited: more than 80 % of a parameter never had a gradient, though the steps so far could have visited all
-      of it twice; or 50 %, 5 times: rows of a table, or inputs of a layer. Rules without a state per coordinate, as
-      SGD, do not tell which; `count_visits` does, for rows.
+      of it twice; or 50 %, 5 times: rows of a table, or inputs of a layer; or a whole parameter. Rules without a state
+      per coordinate, as SGD, do not tell which; `count_visits` does, for rows.
 
     A run has converged if ‖gradient‖·‖parameter‖, by which the loss would change if parameters doubled, is below 1e-4
-    in total: then there is nothing to do where parameters stand still. Norms are over the coordinates that have a
-    gradient; a matrix 100 times smaller than 1/√inputs is compared with that. A loss of the order of one is assumed.
-    Without `losses`, "healthy" says that steps are inside the band, and no more: a run that is up to 1,000 times too
+    in total, or below 1e-4 of the losses: then there is nothing to do where parameters stand still. (Not if gradients
+    look clipped: their norm has one digit, or most are equally large.) Norms are over the coordinates that have a
+    gradient; a matrix 100 times smaller than 1/√inputs is compared with that. Without `losses`, a loss of the order of
+    one is assumed, and "healthy" says that steps are inside the band, and no more: a run that is up to 1,000 times too
     slow can be. Remedies lead to ‖update‖/‖parameter‖ = 1e-3; for a new start, to steps of 0.02/√inputs along gradients
     of one (0.1/√inputs for rules that do not divide by the size of gradients).
 
@@ -274,5 +281,6 @@ def diagnose(optimizer: Any, model: torch.nn.Module | None = None, losses: Itera
     ('rate', 'optimizer.change(lr=100000)')
     """
     whole = adopted(optimizer, "diagnose")
-    found = list(cases(whole, model))
-    return Diagnosis([case.finding for case in found], judge(found, whole, Losses.of(losses)))
+    known = Losses.of(losses)
+    found, without_state = list(cases(whole, model, known.given)), never_stepped(whole, model)
+    return Diagnosis([case.finding for case in found], judge(found, whole, known, model, without_state))

@@ -10,16 +10,23 @@ import numpy as np
 import torch
 
 from surefoot.engines.numerics import decode
+from surefoot.engines.settings import Settings
 from surefoot.lab.adopting import Adopted
 from surefoot.lab.motion import Motion, View, has_gradient, norm_of, statistics_of_groups
 from surefoot.lab.rates_figure import Rows
 from surefoot.lab.visits import VISITS
-from surefoot.optim.memory import local
+from surefoot.optim.memory import Memory, local
+
+TABLES = (torch.nn.Embedding, torch.nn.EmbeddingBag)
+"""Modules whose rows are looked up."""
 
 QUANTILES = {"min": 0.0, "p10": 0.1, "median": 0.5, "p90": 0.9, "max": 1.0}
 
 SMALL = 1e-5
 """‖update‖/‖parameter‖ below which the update is computed in float64."""
+
+BEGINS = 1e-3
+"""How far a velocity is from the present gradient, compared with its largest coordinate, after one step."""
 
 WARM_UP = 10
 """Steps before which a run is not said to diverge, to have decayed or to have missed coordinates."""
@@ -31,7 +38,7 @@ class Finding:
 
     Attributes:
         name, shape, dtype, rule: the parameter and the rule that steps it.
-        steps: how many steps it has taken; None where neither the optimizer nor its state counts them.
+        steps: how many steps it has taken; None where neither the optimizer nor its state counts them, nor the losses.
         lr: the learning rate η of its group.
         rate: quantiles of the effective learning rate over the coordinates that were ever visited.
         never_visited: share of the coordinates whose memory is what it was before the first step.
@@ -105,11 +112,18 @@ class Case(NamedTuple):
         return self.finding.steps is None or self.finding.steps >= WARM_UP
 
 
-def cases(adopted: Adopted, model: torch.nn.Module | None) -> Iterator[Case]:
-    """The parameters that have coordinates, and a state or a gradient, in their order."""
+def cases(adopted: Adopted, model: torch.nn.Module | None, losses: int = 0) -> Iterator[Case]:
+    """The parameters that have coordinates, and a state or a gradient, in their order.
+
+    Args:
+        adopted: their optimizer.
+        model: names them.
+        losses: the number of losses so far, one of each step, or 0: torch's SGD does not count its steps.
+    """
     seen, owners = adopted.seen, owners_of(model)
     memories, first_lr = list(seen.memories()), first_lr_of(adopted.optimizer)
     counted, given = VISITS.get(adopted.optimizer, {}), statistics_of_groups(memories)
+    uncounted = 1 if any(begins(known, parameter, step) for parameter, known, step in memories) else losses or None
     groups = {id(parameter): k for k, group in enumerate(seen.param_groups) for parameter in group["params"]}
     for parameter, known, step in memories:
         if local(parameter).numel() == 0:
@@ -122,7 +136,7 @@ def cases(adopted: Adopted, model: torch.nn.Module | None) -> Iterator[Case]:
             shape=tuple(parameter.shape),
             dtype=str(parameter.dtype).removeprefix("torch."),
             rule=step.rule.name,
-            steps=view.t if counts else None,
+            steps=view.t if counts else uncounted,
             lr=float(view.step.lr(view.t + 1)),
             skipped_so_far=known.skipped,
             parameter_norm=norm_of(parameter),
@@ -136,6 +150,35 @@ def cases(adopted: Adopted, model: torch.nn.Module | None) -> Iterator[Case]:
             marks = marks._replace(silent=view.silent() & ~marks.rows)
         number = groups[id(parameter)]
         yield Case(finding, view, motion, number, seen.param_groups[number], marks, module, first_lr)
+
+
+def begins(known: Memory, parameter: torch.Tensor, step: Settings) -> bool:
+    """Whether a velocity is that of the first step: the present gradient, and what weight decay added to it."""
+    velocity, gradient = known.tensors.get("momentum_buffer"), parameter.grad
+    if velocity is None or gradient is None or gradient.is_sparse or not has_gradient(parameter):
+        return False
+    kept, now, x = (local(each).detach() for each in (velocity, gradient, parameter))
+    decay = float(step.options.get("weight_decay") or 0.0)
+    was = now + decay * (x + float(step.lr(1)) * kept)
+    size = now.abs().max()
+    return bool(size > 0) and bool(((kept - was).abs() <= BEGINS * size).all())
+
+
+def never_stepped(adopted: Adopted, model: torch.nn.Module | None) -> list[str]:
+    """The names of the parameters that are to be trained and have neither a state nor a gradient, though others have.
+
+    Without a state or a count of steps, it is not known: what is not part of this batch may have been of others.
+    """
+    seen, owners = adopted.seen, owners_of(model)
+    known = {id(parameter): memory for parameter, memory, _ in seen.memories()}
+    if not known or not (adopted.seen is adopted.optimizer or all(memory.tensors for memory in known.values())):
+        return []
+    return [
+        owners.get(id(parameter), (group.get("param_names", {k: f"parameter {k} of group {number}"})[k], None))[0]
+        for number, group in enumerate(seen.param_groups)
+        for k, parameter in enumerate(group["params"])
+        if parameter.requires_grad and local(parameter).numel() and id(parameter) not in known
+    ]
 
 
 def look_at_motion(view: View) -> Motion:
@@ -193,7 +236,12 @@ def owners_of(model: torch.nn.Module | None) -> dict[int, tuple[str, torch.nn.Mo
             f"({type(model).__name__})"
         )
     names = {id(parameter): name for name, parameter in model.named_parameters()}
-    modules = {id(own): module for module in model.modules() for own in module.parameters(recurse=False)}
+    modules: dict[int, torch.nn.Module] = {}
+    for module in model.modules():
+        for own in module.parameters(recurse=False):
+            # What is tied to a table is made as one.
+            if not isinstance(modules.get(id(own)), TABLES):
+                modules[id(own)] = module
     return {key: (name, modules[key]) for key, name in names.items()}
 
 

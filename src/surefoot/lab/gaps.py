@@ -6,12 +6,14 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 
-from surefoot.lab.findings import Case
+from surefoot.lab.findings import TABLES, Case
 
 UNVISITED = ((0.8, 2), (0.5, 5))
 """Shares of coordinates never visited, and after how many passes of steps that visit as many as all they count."""
+
+BEGAN = 0.5
+"""The share of a parameter above which its next step shows that it began at zero a step ago."""
 
 SILENT = 0.8
 """The share of a layer's units above which it counts that they no longer have a gradient."""
@@ -42,7 +44,7 @@ def is_missed(case: Case, share: float | None = None) -> bool:
 
 def is_table(case: Case) -> bool:
     """Whether rows are looked up: those of an embedding, or of what has sparse gradients."""
-    if isinstance(case.module, torch.nn.Embedding | torch.nn.EmbeddingBag):
+    if isinstance(case.module, TABLES):
         return True
     return case.motion is not None and case.view.gradient[0] is not None
 
@@ -74,10 +76,48 @@ def follows(case: Case, cases: Sequence[Case]) -> bool:
     return any(other is not case and alike(other.marks.rows, case.marks.columns) for other in cases)
 
 
+def sees_nothing(case: Case, cases: Sequence[Case]) -> bool:
+    """Whether all inputs of a matrix were 0, as an RNN's state before it has seen anything: its bias has gradients."""
+    siblings = [other for other in cases if case.module is not None and other.module is case.module]
+    units = len(case.marks.rows)
+    alive = any(len(other.marks.rows) == units and not other.marks.rows.all() for other in siblings)
+    return bool(case.marks.rows.all()) and alive
+
+
 def dead_layers(cases: Sequence[Case]) -> list[Case]:
-    """The layers of which most units never had a gradient."""
+    """The layers of which most units never had a gradient; those of which none had, if there are such."""
     dead = [case for case in cases if is_missed(case, share_of(case.marks.rows)) and is_layer(case, cases)]
-    return [case for case in dead if case.marks.rows.all()] or dead
+    dead = [case for case in dead if not sees_nothing(case, cases)]
+    whole = [case for case in dead if case.marks.rows.all()]
+    # What follows a dead layer sees nothing; where all see something, the layer is not used.
+    blind = [case for case in cases if case.marks.columns.size and case.marks.columns.all()]
+    used = any(other is not case for case in whole for other in blind)
+    return whole if used else [case for case in dead if not case.marks.rows.all()]
+
+
+def dead_now(cases: Sequence[Case]) -> list[Case]:
+    """The layers without a gradient, where others have one: what there is to see if no state tells of units."""
+    having = [case for case in cases if case.motion is not None and case.motion.having]
+    if any(len(case.finding.shape) > 1 and began(case) for case in having):
+        return []
+    none = [case for case in cases if case.motion is not None and not case.motion.having and case.is_warm]
+    matrices = [case for case in none if len(case.finding.shape) > 1 and not (case.view.remembers or is_table(case))]
+    if not having or all(len(case.finding.shape) < 2 for case in having):
+        return matrices if having else []
+    modules = [case.module for case in having]
+    return [case for case in matrices if has_bias(case, none) and all(case.module is not module for module in modules)]
+
+
+def began(case: Case) -> bool:
+    """Whether a parameter is hardly longer than its next step: it began at zero, and holds back gradients of others."""
+    return case.motion is not None and case.motion.update > BEGAN * case.motion.parameter
+
+
+def has_bias(case: Case, cases: Sequence[Case]) -> bool:
+    """Whether a vector of the same module is among these."""
+    return case.module is not None and any(
+        other.module is case.module and len(other.finding.shape) == 1 for other in cases
+    )
 
 
 def silent_layers(cases: Sequence[Case]) -> list[Case]:
@@ -100,8 +140,14 @@ def without_inputs(cases: Sequence[Case]) -> list[Case]:
 
 def without_rows(cases: Sequence[Case]) -> list[Case]:
     """The tables of which most rows never occurred, and other parameters of which most never had a gradient."""
-    missed = [case for case in cases if is_missed(case) and not follows(case, cases)]
+    missed = [case for case in cases if is_missed(case) and not case.marks.rows.all() and not follows(case, cases)]
     return [case for case in missed if is_table(case) or case.module is None or len(case.finding.shape) < 2]
+
+
+def unused(cases: Sequence[Case]) -> list[Case]:
+    """The parameters that are to be trained and never had a gradient at all, though others had."""
+    whole = [case for case in cases if case.marks.rows.all() and is_missed(case) and case.view.parameter.requires_grad]
+    return whole if len(whole) < len(cases) else []
 
 
 def counted(marks: np.ndarray, whole: int) -> int:

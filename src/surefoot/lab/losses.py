@@ -17,6 +17,9 @@ ROSE, FELL = 1.0, 0.05
 """The share of the first losses by which the last ones lie above, or below, for a run that rose, or fell; one that
 stands does not differ by more than the second, or by up to twice as much, if that is their noise."""
 
+HALF = 0.5
+"""The same, below which a run has become better although the first losses vary by more than that."""
+
 FAR = 0.1
 """The share of the first losses below which the last ones lie for a run whose weights may be large."""
 
@@ -29,18 +32,22 @@ class Losses:
     """The losses of the steps so far, in three numbers: the first one, the medians of the first and of the last tenth.
 
     Attributes:
-        count: how many there are.
+        given: how many there are.
+        count: the same, if they are enough to say something.
         start: the first one, before any step.
         first, last: the medians; infinite where most are not finite.
-        noise: by how much a single one is off.
+        noise: by how much a single one is off, of the first and the last ones together.
+        late: the same of the last ones.
         error: the standard error of the difference of the medians.
     """
 
+    given: int = 0
     count: int = 0
     start: float = 0.0
     first: float = 0.0
     last: float = 0.0
     noise: float = 0.0
+    late: float = 0.0
     error: float = 0.0
 
     @classmethod
@@ -58,7 +65,7 @@ class Losses:
                 f"losses must be the loss of each step, numbers in the order of the steps, got {reprlib.repr(losses)}"
             ) from None
         if len(values) < LEAST_LOSSES:
-            return cls()
+            return cls(len(values))
         part = max(len(values) // 10, 5)
         values[~np.isfinite(values)] = math.inf
         ends = values[:part], values[-part:]
@@ -66,7 +73,7 @@ class Losses:
         # Of differences between neighbours, as a trend is no noise, by their median, as a blow-up is none either.
         spread = [float(np.median(np.abs(np.diff(end)))) / 0.954 if np.isfinite(end).all() else 0.0 for end in ends]
         noise = math.hypot(*spread)
-        return cls(len(values), float(values[0]), first, last, noise, noise / math.sqrt(part))
+        return cls(len(values), len(values), float(values[0]), first, last, noise, spread[1], noise / math.sqrt(part))
 
     @property
     def rose(self) -> bool:
@@ -83,9 +90,33 @@ class Losses:
         return self.count > 0 and by_first and self.start - self.last > FELL * abs(self.start)
 
     @property
+    def size(self) -> float:
+        """The size of the last losses, or of their noise, as a constant may have been taken off."""
+        return max(abs(self.last), self.late)
+
+    @property
+    def scale(self) -> float:
+        """What changes of the loss are compared with: its size, if it is known and below one."""
+        sizes = [abs(each) for each in (self.start, self.first, self.last) if math.isfinite(each)]
+        return min(max(sizes, default=1.0), 1.0) if self.count else 1.0
+
+    @property
     def fell_far(self) -> bool:
         """Whether a run is so much better than at its start that its steps cannot have been far too long."""
         return self.fell and self.last < FAR * min(self.first, self.start)
+
+    @property
+    def stays(self) -> bool:
+        """Whether a run is no better than at its start, after TO_STAND steps at least.
+
+        Losses that are half of what they were have fallen, however noisy the first ones were.
+        """
+        least = min(self.start, self.first)
+        return self.count >= TO_STAND and not self.fell and least - self.last < HALF * abs(least)
+
+    def would_show(self, fall: float) -> bool:
+        """Whether the losses would have fallen visibly, had each step taken this much off them."""
+        return self.count * fall > max(2 * FELL * self.size, ERRORS * self.error)
 
     @property
     def stands(self) -> bool:

@@ -67,6 +67,7 @@ class Motion(NamedTuple):
         shrinkage: the share of itself by which the update shortens the parameter; negative if it grows.
         uphill: gradient · parameter, by which the loss would fall if the parameter were shortened to nothing, to first
             order; at least this much, if the loss is convex.
+        downhill: −gradient · update, by which the loss falls in a step, to first order.
         natural: the norm that coordinates of 1/√inputs have, which weights are made with.
         length: with what the update is compared: the norm of the parameter, or of a matrix of 1/√inputs, where that is
             100 times as long, as after a start from zeros.
@@ -84,6 +85,7 @@ class Motion(NamedTuple):
     update_norm: float
     shrinkage: float
     uphill: float
+    downhill: float
     natural: float
     length: float
 
@@ -175,7 +177,12 @@ class View:
         return taken[0][::every], taken[1][::every]
 
     def motion(
-        self, step: Settings | None = None, fresh: bool = False, exact: bool = False, steady: bool = False
+        self,
+        step: Settings | None = None,
+        fresh: bool = False,
+        exact: bool = False,
+        steady: bool = False,
+        moving: bool = False,
     ) -> Motion:
         """The next step, or what it would be.
 
@@ -184,6 +191,7 @@ class View:
             fresh: if it were the first step.
             exact: in float64, where updates are not lost however small they are.
             steady: if all gradients so far had been the present one.
+            moving: the same for the velocity alone: what a gradient moves in this and all later steps.
         """
         step, t = step or self.step, 0 if fresh else self.t
         ids, g = self.gradient
@@ -191,8 +199,8 @@ class View:
         slots = self.memory if ids is None else [self._rows_of(self.known.tensors[key], ids) for key in self.known.keys]
         if fresh:
             slots = fresh_memory(step, x, slots)
-        if steady:
-            slots = steady_memory(step, g, slots, t)
+        if steady or moving:
+            slots = steady_memory(step, g, slots, t, squares=steady)
         if exact:
             x, g, *slots = (decode(each).astype(np.float64) for each in (x, g, *slots))
         acting = driver.coefficients(step, State(dict(zip(step.rule.slots, slots, strict=True)), t), t + 1)
@@ -240,6 +248,7 @@ class Sums(NamedTuple):
     whole_update: float
     along: float
     uphill: float
+    downhill: float
 
     def motion(self, scale: float) -> Motion:
         def share(count: float) -> float | None:
@@ -249,9 +258,8 @@ class Sums(NamedTuple):
         norms = (scale * math.sqrt(each) for each in squares)
         shares = (share(self.frozen), share(self.lost), share(self.saturated), self.skipped / max(self.all, 1))
         shrinkage = -self.along / self.parameter if self.parameter > 0 else 0.0
-        return Motion._make(
-            (self.having, *shares, *norms, shrinkage, scale**2 * self.uphill, 0.0, scale * math.sqrt(self.parameter))
-        )
+        slopes = (scale**2 * self.uphill, scale**2 * self.downhill)
+        return Motion._make((self.having, *shares, *norms, shrinkage, *slopes, 0.0, scale * math.sqrt(self.parameter)))
 
 
 def counted(step: Settings, part, raw, slots, after) -> Sums:
@@ -278,6 +286,7 @@ def counted(step: Settings, part, raw, slots, after) -> Sums:
         np.sum(update**2),
         np.sum(moved * held),
         np.sum(raw[moving].astype(np.float64) * held),
+        -np.sum(raw[moving].astype(np.float64) * moved),
     )
 
 
@@ -309,11 +318,11 @@ def fresh_memory(step: Settings, x: np.ndarray, slots: list[np.ndarray]) -> list
     return made
 
 
-def steady_memory(step: Settings, g: np.ndarray, slots: list[np.ndarray], t: int) -> list[np.ndarray]:
-    """The memory of squares and velocities as it were if all gradients so far had been g; the rest as it is."""
+def steady_memory(step: Settings, g: np.ndarray, slots: list[np.ndarray], t: int, squares: bool) -> list[np.ndarray]:
+    """The memory of velocities, and of squares, as it were if all gradients so far had been g; the rest as it is."""
     made, raw = [], decode(g).astype(np.float64)
     for name, kept in zip(step.rule.slots, slots, strict=True):
-        square, velocity = weight_of_square(step, name, t), weight_of_velocity(step, name, t)
+        square, velocity = squares and weight_of_square(step, name, t), weight_of_velocity(step, name, t)
         value = square * raw**2 if square else velocity * raw if velocity else None
         if value is not None:
             shared = tuple(k for k in range(raw.ndim) if kept.shape[k] == 1)

@@ -8,6 +8,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import torch
+
 from surefoot import rules
 from surefoot.lab import storage
 from surefoot.lab.adopting import Adopted
@@ -30,15 +32,18 @@ AVERAGES = {"beta2": ("betas", "beta2"), "gamma": ("alpha", "gamma"), "rho": ("r
 """The shares of average squares that are kept, and under which keys groups have them."""
 
 
+RESET = 'lambda module: module.reset_parameters() if hasattr(module, "reset_parameters") else None'
+"""Gives a module initial values again."""
+
 Factor = float | Callable[[Case], float]
 """By what to multiply the learning rate: of all groups, or by a parameter of each."""
 
 
 class Remedy(NamedTuple):
-    """What cures a fault, and the call that does it."""
+    """What cures a fault, and the call that does it; empty where it is not a call."""
 
     what: str
-    call: str
+    call: str = ""
 
 
 def rounded(value: float) -> str:
@@ -55,10 +60,11 @@ class Remedies:
 
     Args:
         adopted: the optimizer.
+        model: whose parameters it steps, if it is known.
     """
 
-    def __init__(self, adopted: Adopted):
-        self.adopted, self.path = adopted, adopted.path
+    def __init__(self, adopted: Adopted, model: torch.nn.Module | None = None):
+        self.adopted, self.path, self.model = adopted, adopted.path, model
         self.is_own = isinstance(adopted.optimizer, RuleOptimizer)
 
     # The learning rate
@@ -123,6 +129,9 @@ class Remedies:
 
     def forget(self, cases: Sequence[Case], larger: float) -> Remedy:
         """A state that has forgotten gradients `larger` times as large as today's within 500 steps."""
+        if any(case.view.step.hyper.get("amsgrad") for case in cases):
+            # The largest average so far is never forgotten.
+            return Remedy("a state that begins again, as amsgrad forgets nothing", self._restart())
         view, settings = cases[0].view, cases[0].settings
         share = round(min(max(1 - 2 * math.log(max(larger, 2.0)) / WITHIN, 0.9), 0.99), 2)
         for name, keys in AVERAGES.items():
@@ -165,9 +174,12 @@ class Remedies:
         else:
             call, what = "model.float()", f"{what}, and torch.autocast for float16"
         # torch's own state is of the type that parameters had; to load it is to convert it.
-        restart = f"{self.path}.restart()" if self.is_own else f"{self.path}.state.clear()"
         convert = "" if self.is_own else f"{self.path}.load_state_dict({self.path}.state_dict())"
-        return Remedy(what, "; ".join(filter(None, (call, restart if again or cleared else convert))))
+        return Remedy(what, "; ".join(filter(None, (call, self._restart() if again or cleared else convert))))
+
+    def _restart(self) -> str:
+        """Begins with the state of the first step again."""
+        return f"{self.path}.restart()" if self.is_own else f"{self.path}.state.clear()"
 
     def find_origin(self) -> Remedy:
         """Names the operation that made something that is not finite."""
@@ -175,27 +187,43 @@ class Remedies:
 
     def fewer_rows(self, cases: Sequence[Case]) -> Remedy:
         """A table for the rows that occur."""
-        finding = cases[0].finding
+        finding, marks = cases[0].finding, cases[0].marks
         if len(finding.shape) < 2:
-            return Remedy("check that the loss depends on it", f"{finding.name}.grad")
-        rows = finding.shape[0] - counted(cases[0].marks.rows, finding.shape[0])
-        return Remedy("a smaller table, by numbering what occurs", f"num_embeddings={max(rows, 1)}")
+            return Remedy("check that the loss depends on all of it")
+        rows = finding.shape[0] - counted(marks.rows, finding.shape[0])
+        return Remedy(f"a table for the {rows} rows that occur, numbered from 0")
 
     def fewer_inputs(self, cases: Sequence[Case]) -> Remedy:
         """A layer of the inputs that occur."""
-        shape, columns = cases[0].finding.shape, cases[0].marks.columns
-        key = "in_features" if len(shape) == 2 else "in_channels"
-        return Remedy("a layer of the inputs that occur", f"{key}={max(int((~columns).sum()), 1)}")
+        return Remedy(f"a layer for the {int((~cases[0].marks.columns).sum())} inputs that occur")
 
-    def initial_values(self, layer: Case) -> Remedy:
-        """Other initial values for a layer."""
-        place = layer.finding.name.rpartition(".")[0]
-        module = "model" if layer.module is not None and not place else f'model.get_submodule("{place}")'
-        return Remedy("smaller initial values", f"{module if layer.module else 'layer'}.reset_parameters()")
+    def not_trained(self, names: Sequence[str]) -> Remedy:
+        """No training of what has no gradients."""
+        what = "check that the loss depends on it; if it is not to be trained"
+        known = {name for name, _ in self.model.named_parameters()} if self.model is not None else set()
+        if not known.issuperset(names):
+            return Remedy(what)
+        return Remedy(what, f"for name in {list(names)}: model.get_parameter(name).requires_grad_(False)")
 
-    def other_activation(self) -> Remedy:
-        """What has a gradient everywhere."""
-        return Remedy("an activation that has a gradient everywhere, in place of ReLU", "torch.nn.LeakyReLU()")
+    def initial_values(self, layers: Sequence[Case]) -> Remedy:
+        """Other initial values for layers."""
+        places = [layer.finding.name.rpartition(".")[0] for layer in layers]
+        if any(layer.module is None for layer in layers):
+            return Remedy("other initial values", f"model.apply({RESET})")
+        modules = [f'model.get_submodule("{place}")' if place else "model" for place in dict.fromkeys(places)]
+        return Remedy("other initial values", "; ".join(f"{module}.reset_parameters()" for module in modules))
+
+    def other_activation(self, old: type[torch.nn.Module], new: type[torch.nn.Module]) -> Remedy:
+        """An activation in place of another, but for one that makes the output."""
+        what = f"an activation that lets gradients through, in place of {old.__name__}"
+        parts = list(self.model.named_modules()) if self.model is not None else []
+        if self.model is not None and not any(type(part) is old for _, part in parts):
+            return Remedy(what)
+        own = [name for name, part in parts if not any(part.children())]
+        last = f' and part is not model.get_submodule("{own[-1]}")' if own and type(parts[-1][1]) is old else ""
+        kinds = [f"torch.nn.{kind.__name__}" for kind in (old, new)]
+        swap = f"[setattr(module, name, {kinds[1]}()) for name, part in module.named_children() if type(part) is "
+        return Remedy(what, f"model.apply(lambda module: {swap}{kinds[0]}{last}])")
 
     # Calls
 
@@ -222,7 +250,7 @@ class Remedies:
         values = {case.group: value(case) for case in reversed(cases)}
         members = Counter(case.group for case in cases)
         if alone and any(members[k] < len(groups[k]["params"]) for k in values):
-            return f'a group of its own: {{"params": [{cases[0].finding.name}], "{key}": {value(cases[0])}}}'
+            return "; ".join(self._group_of_its_own(k, cases, key, value) for k, value in values.items())
         theirs, same = not self.is_own and key in groups[0], len(set(values.values())) == 1
         if same and len(values) == len(groups):
             value_of_all = next(iter(values.values()))
@@ -234,6 +262,17 @@ class Remedies:
             return f'for group, value in zip({own}.param_groups, [{listed}]): group["{key}"] = value'
         assigned = [f'{self.path}.param_groups[{k}]["{key}"] = {values[k]}' for k in sorted(values)]
         return "; ".join(assigned if theirs or self.is_own else [self._own(), *assigned])
+
+    def _group_of_its_own(self, number: int, cases: Sequence[Case], key: str, value: str) -> str:
+        """Moves parameters of a group to a new one, which has the same settings but for one."""
+        group, theirs = self.adopted.optimizer.param_groups[number], [id(case.view.parameter) for case in cases]
+        places = tuple(k for k in reversed(range(len(group["params"]))) if id(group["params"][k]) in theirs)
+        of = f"{self.path}.param_groups[{number}]"
+        taken = f'{of}["params"].pop(k)'
+        if "param_names" in group:
+            taken = f'({of}["param_names"].pop(k), {taken})'
+        settings = f'**{of}, "params": [{taken} for k in {list(places)}], "{key}": {value}'
+        return f"{self.path}.add_param_group({{{settings}}})"
 
 
 def with_share(key: str, share: float, case: Case) -> str:

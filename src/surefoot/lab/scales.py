@@ -14,7 +14,7 @@ import numpy as np
 
 from surefoot.engines import driver, reference
 from surefoot.engines.state import State
-from surefoot.lab.findings import Case
+from surefoot.lab.findings import TABLES, Case
 from surefoot.lab.motion import DECAYS, altered, inputs_of
 from surefoot.lab.rates import Rate
 
@@ -122,7 +122,8 @@ class Weights:
 
     def is_steep(self) -> bool:
         """Whether the loss would fall if the weights were shortened, at a rate that is large compared with them."""
-        return self.uphill > STEEP and self.first >= 1 and self.first >= FIRST_OF_STEEP * self.size
+        made = 1 / self.natural if isinstance(self.case.module, TABLES) else 1.0
+        return self.uphill > STEEP and self.first >= max(made, FIRST_OF_STEEP * self.size)
 
 
 def weights_of(cases: Sequence[Case]) -> list[Weights]:

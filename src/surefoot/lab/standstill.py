@@ -46,18 +46,28 @@ WHY = {
 
 
 class Bounds(NamedTuple):
-    """What a parameter is too slow below: a step's share of it, and that of as many steps as were taken."""
+    """What a parameter is too slow below: a step's share of it, and that of as many steps as were taken.
+
+    Attributes:
+        slowest, so_far: the shares.
+        of_made: whether they are of what parameters are made with, where that is longer: what began at zero is small.
+    """
 
     slowest: float = SLOWEST
     so_far: float = AS_FAR_AGAIN
+    of_made: bool = False
 
     def hold(self, pace: float, steps: int | None) -> bool:
         return pace < self.slowest and (steps is None or pace * steps < self.so_far)
 
+    def length(self, motion: Motion) -> float:
+        """With what the update is compared."""
+        return motion.reach if self.of_made else motion.length
+
     @classmethod
     def where_losses_stand(cls, count: int) -> Bounds:
         """For a run whose losses, `count` of them, did not fall."""
-        return cls(min(max(SLOWEST, MOVED / count), TARGET), MOVED)
+        return cls(min(max(SLOWEST, MOVED / count), TARGET), MOVED, of_made=True)
 
 
 @dataclass
@@ -67,7 +77,8 @@ class Rest:
     Attributes:
         case: the parameter.
         having: how many coordinates have a gradient.
-        pace: ‖update‖/‖parameter‖.
+        pace: ‖update‖ of a step, compared with `length`.
+        length: of the parameter, or of what it is made with.
         cause: "rate", "decay", "memory" or "storage".
         partly: the share of coordinates that do not move, where others do.
     """
@@ -75,6 +86,7 @@ class Rest:
     case: Case
     having: float
     pace: float
+    length: float
     cause: str
     partly: float | None = None
 
@@ -88,20 +100,24 @@ class Rest:
         if motion.pace is None:
             return None
         steps, still = case.finding.steps, (motion.frozen or 0) - (motion.lost or 0)
-        if bounds.hold(motion.pace, steps):
+        length, having = bounds.length(motion), motion.having
+        share = motion.length / length
+        pace = share * motion.pace
+        if bounds.hold(pace, steps):
             if has_overflowed(case):
-                return cls(case, motion.having, motion.pace, "storage")
+                return cls(case, having, pace, length, "storage")
             rate = Rate.of(case)
-            fastest = rate.pace_at_highest(case)
-            pace = motion.pace or fastest / rate.fallen
+            fastest = share * rate.pace_at_highest(case)
+            pace = pace or fastest / rate.fallen
             if rate.fallen > 1 and fastest >= bounds.slowest:
                 # Otherwise its scheduler warms up, or has come to its end.
                 has_decayed = case.is_warm and rate.has_decayed(steps, rate.highest * bounds.slowest / fastest)
-                return cls(case, motion.having, pace, "decay") if has_decayed else None
-            return cls(case, motion.having, pace, "memory" if remembers_larger(case, pace, bounds) else "rate")
+                return cls(case, having, pace, length, "decay") if has_decayed else None
+            cause = "memory" if share * larger_pace(case) > max(bounds.slowest, DOMINATED * pace) else "rate"
+            return cls(case, having, pace, length, cause)
         matters = motion.resting > RESTING * motion.gradient
         if still > FROZEN and matters and has_squares(case) and (case.view.motion(steady=True).frozen or 0) < still / 2:
-            return cls(case, motion.having, motion.pace, "memory", still)
+            return cls(case, having, motion.pace, motion.length, "memory", still)
         return None
 
 
@@ -110,17 +126,15 @@ def has_squares(case: Case) -> bool:
     return bool(case.view.t) and any(slot.kind == "scale" for slot in case.view.step.rule.slots.values())
 
 
-def remembers_larger(case: Case, pace: float, bounds: Bounds) -> bool:
-    """Whether a parameter would move if its memory were of gradients as large as the present one."""
+def larger_pace(case: Case) -> float:
+    """‖update‖/‖parameter‖ if the memory were of gradients as large as the present one; 0 where there is none."""
     if not has_squares(case):
-        return False
+        return 0.0
     view = case.view
     step = altered(view.step, lr=Rate.of(case).now, lr_decay=0.0)
     if any(weight_of_square(step, slot, 1) for slot in step.rule.slots):
-        as_present = view.motion(step, steady=True, exact=True).pace or 0.0
-    else:
-        as_present = (view.motion(step, fresh=True).pace or 0.0) / math.sqrt(view.t)
-    return as_present >= bounds.slowest and as_present > DOMINATED * pace
+        return view.motion(step, steady=True, exact=True).pace or 0.0
+    return (view.motion(step, fresh=True).pace or 0.0) / math.sqrt(view.t)
 
 
 def has_overflowed(case: Case) -> bool:

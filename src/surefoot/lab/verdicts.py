@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from surefoot.lab.findings import Case
 from surefoot.lab.remedies import Remedy
 
 
@@ -32,7 +33,7 @@ class Verdict:
     def __str__(self) -> str:
         head = self.symptom if self.cause is None else f"{self.symptom}, cause: {self.cause}"
         text = f"Verdict: {head}. {self.what}"
-        return text if self.remedy is None else f"{text} Remedy: {self.remedy.what}: {self.remedy.call}"
+        return text if self.remedy is None else f"{text} Remedy: {': '.join(filter(None, self.remedy))}"
 
     def to_dict(self) -> dict[str, Any]:
         """As plain strings and lists."""
@@ -60,7 +61,12 @@ def below(value: float, bound: float) -> str:
     >>> below(2.34e-6, 1e-5), below(9.999e-6, 1e-5)
     ('2.3e-06', '9.999e-06')
     """
-    return next((text for digits in range(2, 16) if float(text := f"{value:.{digits}g}") < bound), f"{value:g}")
+    return next((text for digits in range(2, 16) if float(text := f"{value:.{digits}g}") < bound), f"{value:.2g}")
+
+
+def named(cases: Sequence[Case]) -> list[str]:
+    """The names of some parameters."""
+    return [case.finding.name for case in cases]
 
 
 def listed(names: Sequence[str]) -> str:

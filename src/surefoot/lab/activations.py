@@ -1,0 +1,84 @@
+"""What activations do to a network: units that never have a gradient, and gradients that vanish layer by layer."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from surefoot.engines.numerics import decode
+from surefoot.lab import gaps
+from surefoot.lab.findings import Case
+from surefoot.lab.motion import inputs_of
+from surefoot.lab.remedies import Remedies
+from surefoot.lab.scales import LARGE
+from surefoot.lab.verdicts import Verdict, listed, named
+
+VANISHED, LAYERS = 1e-4, 4
+"""How many times smaller the gradient of the first layer is than that of the last one, if activations take it away;
+and how many layers it takes."""
+
+RISES = 2.0
+"""How many times larger than that of the next layer a gradient may be on the way."""
+
+SATURATING = (torch.nn.Sigmoid, torch.nn.Tanh, torch.nn.Hardsigmoid, torch.nn.Hardtanh, torch.nn.Softsign)
+"""Activations whose slope is near 0 away from 0, or at most 1/4."""
+
+
+def dead_units(cases: Sequence[Case], remedies: Remedies) -> Verdict | None:
+    """The verdict on layers whose units never had a gradient, or have none now."""
+    never, now = gaps.dead_layers(cases), gaps.dead_now(cases)
+    if never:
+        vectors = [bias for layer in never for bias in gaps.biases(layer, cases)]
+        concerned = [case for case in cases if any(case is each for each in (*never, *vectors))]
+        what = f"{units(never[0], never[0].marks.rows)} never had a gradient."
+        if len(never) > 1:
+            what = f"{listed(named(never))}: most units never had a gradient; of {what}"
+        sizes = [size_of_dead(case, never[0]) for case in (*never, *vectors)]
+        if max(sizes) <= LARGE and all(size_of_dead(layer, layer) > 0 for layer in never):
+            leaky = remedies.other_activation(torch.nn.ReLU, torch.nn.LeakyReLU)
+            return Verdict("dead units", "activation", named(concerned), what, leaky)
+        return Verdict("dead units", "initial values", named(concerned), what, remedies.initial_values(never))
+    if now:
+        what = f"{listed(named(now))}: all gradients are 0, and those of other layers are not."
+        return Verdict("dead units", "initial values", named(now), what, remedies.initial_values(now))
+    return None
+
+
+def is_dead(cases: Sequence[Case]) -> bool:
+    """Whether nothing but biases can be learned, as a whole layer is dead."""
+    return bool(gaps.dead_now(cases)) or any(layer.marks.rows.all() for layer in gaps.dead_layers(cases))
+
+
+def units(layer: Case, marks: np.ndarray) -> str:
+    """Which of a layer's units are marked, in a few words."""
+    some = ", ".join(str(k * layer.view.every) for k in np.flatnonzero(marks)[:3])
+    more = ", …" if np.count_nonzero(marks) > 3 else ""
+    whole = layer.finding.shape[0]
+    return f"{layer.finding.name}: {gaps.counted(marks, whole)} of {whole} units ({some}{more})"
+
+
+def size_of_dead(case: Case, layer: Case) -> float:
+    """The root mean square of what dead units have, compared with 1/√inputs of their layer."""
+    held = decode(case.view.x[case.marks.rows]).astype(np.float64)
+    return float(np.sqrt(np.mean(held**2))) * math.sqrt(inputs_of(layer.finding.shape)) if held.size else 0.0
+
+
+def vanishing(cases: Sequence[Case], model: torch.nn.Module | None, remedies: Remedies) -> Verdict | None:
+    """The verdict on a network whose gradients become smaller from layer to layer, up to the first."""
+    kinds = Counter(type(part) for part in model.modules() if isinstance(part, SATURATING)) if model else Counter()
+    matrices = [case for case in cases if len(case.finding.shape) > 1 and case.motion is not None]
+    norms = [case.motion.gradient for case in matrices if case.motion is not None]
+    if not kinds or len(norms) < LAYERS or not 0 < norms[0] < VANISHED * norms[-1]:
+        return None
+    if any(one > RISES * following for one, following in itertools.pairwise(norms)):
+        return None
+    kind = kinds.most_common(1)[0][0]
+    faint = [case for case, norm in zip(matrices, norms, strict=True) if norm < math.sqrt(VANISHED) * norms[-1]]
+    what = f"{listed(named(faint))}: gradients vanish, from {norms[-1]:.2g} in the last layer to {norms[0]:.2g}"
+    remedy = remedies.other_activation(kind, torch.nn.SELU)
+    return Verdict("stands still", "activation", named(faint), f"{what} in the first, behind {kind.__name__}.", remedy)
