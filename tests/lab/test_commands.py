@@ -80,6 +80,19 @@ class TestTrace:
         for number in ("-2.382563", "-0.158591", "-0.002295", "-0.000000"):
             assert number in text
 
+    @pytest.mark.parametrize("width", [24, 40, 60, 80, 200])
+    def test_tables_name_the_rule_at_every_width(self, capsys, monkeypatch, width):
+        monkeypatch.setenv("COLUMNS", str(width))
+        text = out(capsys, "trace", "adagrad", "momentum", "--lr", "polynomial:0.4:0.1", "--steps", "3")
+        lines = text.splitlines()
+        assert max(map(cell_len, lines)) <= width or width < 40  # what is written of files does not fold
+        parts = text.count("rule ")
+        assert parts >= 1
+        for name in ("adagrad,", "momentum,"):
+            assert sum(line.startswith(name) for line in lines) == parts
+        for heading in ("x₁", "x₂", "f(x)", "steps"):
+            assert heading in text
+
     def test_several_rules_with_settings(self, capsys):
         arguments = ["--lr", "sgd=0.6", "--set", "gamma=0.5", "--noise", "1", "--steps", "30", "--start", "-1,-2"]
         text = out(capsys, "trace", "sgd,rmsprop", "full_matrix", "--problem", "bowl", *arguments)
@@ -184,6 +197,52 @@ class TestReproduce:
         result = json.loads(file.read_text(encoding="utf-8"))["results"][0]
         assert set(result) >= {"id", "section", "claim", "published", "measured", "verdict", "seconds", "numbers"}
         assert set(result) >= {"texts", "ours", "note"}
+
+    @pytest.mark.parametrize(
+        "arguments, first", [([], "schedule-exponential"), (["--json"], '"id": "schedule-exponential"')]
+    )
+    def test_rows_are_written_as_they_come(self, capfd, monkeypatch, arguments, first):
+        """A row sees what was written before it, to a file: nothing waits in a buffer."""
+        seen = []
+
+        def measure():
+            seen.append(capfd.readouterr().out)
+            return Finding("0.5", True)
+
+        monkeypatch.setitem(
+            ROWS, "schedule-polynomial", dataclasses.replace(ROWS["schedule-polynomial"], measure=measure)
+        )
+        assert run(["reproduce", "--only", "schedule", *arguments]) == 0
+        assert first in seen[0]
+        assert "schedule-polynomial" in capfd.readouterr().out
+
+    def test_ctrl_c_keeps_what_there_is(self, capsys, monkeypatch, tmp_path):
+        def interrupt():
+            raise KeyboardInterrupt
+
+        row = dataclasses.replace(ROWS["schedule-polynomial"], measure=interrupt)
+        monkeypatch.setitem(ROWS, "schedule-polynomial", row)
+        file = tmp_path / "results.json"
+        for arguments in ([], ["--json"], ["--json", str(file)]):
+            assert run(["reproduce", "--only", "schedule", *arguments]) == 130
+            written = capsys.readouterr()
+            assert written.err == "Interrupted: 2 of 4 results reproduced, 2 not measured.\n"
+            documents = {"--json": written.out, str(file): file.read_text() if file.exists() else ""}
+            if arguments:
+                document = json.loads(documents[arguments[-1]])
+                assert [one["id"] for one in document["results"]] == ["schedule-piecewise", "schedule-exponential"]
+                assert (document["passed"], document["not_measured"]) == (2, 2)
+            if arguments != ["--json"]:
+                assert "schedule-exponential" in written.out
+
+    def test_ctrl_c_before_the_first_row_leaves_valid_json(self, capsys, monkeypatch):
+        def interrupt():
+            raise KeyboardInterrupt
+
+        monkeypatch.setitem(ROWS, "sampling", dataclasses.replace(ROWS["sampling"], measure=interrupt))
+        assert run(["reproduce", "--only", "sampling", "--json"]) == 130
+        document = json.loads(capsys.readouterr().out)
+        assert (document["results"], document["not_measured"]) == ([], 1)
 
     def test_what_texts_print_and_what_is_ours_have_their_own_names_and_a_legend(self, capsys, monkeypatch):
         row = dataclasses.replace(ROWS["trace-gd"], texts={"notebook": "Momentum"}, ours="1.5", note="a remark")

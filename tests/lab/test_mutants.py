@@ -5,7 +5,7 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
-from support.mutants import COMBINED, LATE, MUTANTS
+from support.mutants import COMBINED, LATE, MUTANTS, MUTANTS_OF_ENGINES
 from support.optimizer_mutants import MUTANTS_OF_OPTIMIZERS
 
 from surefoot.lab.published import ROWS, airfoil, eager, formulas, loops, optimizers, rule_traces
@@ -16,6 +16,9 @@ RULES = everything()
 DRAWS = 50
 """Of the loop: equality is checked for the first one alone."""
 
+
+QUICK = ("sgd", "adagrad", "full_matrix")
+"""Rules whose traces are broken in all ways in fast tests, too."""
 
 CONCISE = [run.id for run in airfoil.RUNS if run.concise]
 
@@ -37,6 +40,11 @@ def needs_data():
         pytest.skip("SUREFOOT_DATA does not name a folder with airfoil_self_noise.dat")
 
 
+def traced(rule):
+    (result,) = reproduce(only=f"trace-rule-{rule}")
+    return result
+
+
 def fails(run) -> bool:
     return not airfoil.measure(run, seeds=DRAWS, compared=1).passed
 
@@ -50,18 +58,36 @@ class TestRules:
 
     @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.id)
     def test_the_trace_of_a_broken_rule_fails(self, broken, mutant):
-        (sound,) = reproduce(only=f"trace-rule-{mutant.rule}")
+        """Sound ones pass: tests/lab/test_published.py."""
         broken(mutant)
-        (result,) = reproduce(only=f"trace-rule-{mutant.rule}")
-        assert (sound.verdict, result.verdict) == ("pass", "fail")
+        result = traced(mutant.rule)
+        assert result.verdict == "fail"
         assert mutant.rule in result.claim
 
-    @pytest.mark.parametrize("mutant", LATE, ids=lambda mutant: mutant.id)
+    @pytest.mark.parametrize(
+        "mutant",
+        [
+            pytest.param(one, id=one.id, marks=() if one.rule in QUICK or " on " in one.what else pytest.mark.slow)
+            for one in LATE
+        ],
+    )
     def test_the_trace_of_a_rule_that_goes_wrong_late_fails(self, broken, mutant):
         broken(mutant)
-        (result,) = reproduce(only=f"trace-rule-{mutant.rule}")
+        result = traced(mutant.rule)
         assert result.verdict == "fail", result.measured
         assert not result.reason
+
+    @pytest.mark.parametrize(
+        "rule", [pytest.param(rule, marks=() if rule in QUICK else pytest.mark.slow) for rule in RULES]
+    )
+    @pytest.mark.parametrize(
+        "mutant", MUTANTS_OF_ENGINES, ids=lambda one: f"{one.module.__name__.rpartition('.')[2]}: {one.what}"
+    )
+    def test_the_trace_of_a_rule_on_a_broken_engine_fails(self, monkeypatch, mutant, rule):
+        if RULES[rule].whole != mutant.of_matrices:
+            pytest.skip(f"{rule} is not stepped by {mutant.module.__name__}")
+        monkeypatch.setattr(mutant.module, mutant.function, mutant.change(getattr(mutant.module, mutant.function)))
+        assert traced(rule).verdict == "fail"
 
     def test_several_rules_broken_at_once_fail_by_name(self, broken):
         broken(*COMBINED)

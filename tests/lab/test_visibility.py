@@ -103,22 +103,8 @@ def beginners() -> set[tuple[str, str]]:
     return found
 
 
-FLAWED = {
-    a_race: "small traces of a report: a number at the edge is cut off, and the minimizer lies among contour lines",
-    a_race_of_all_rules: "in a panel of one rule, a curve that follows the grey curves of others stands out too little",
-}
-"""What is known to be seen badly."""
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "draw",
-    [
-        pytest.param(draw, marks=pytest.mark.xfail(reason=FLAWED[draw], strict=False) if draw in FLAWED else ())
-        for draw in DRAW
-    ],
-    ids=lambda draw: draw.__name__,
-)
+@pytest.mark.parametrize("draw", DRAW, ids=lambda draw: draw.__name__)
 def test_a_figure_of_the_laboratory_shows_what_it_draws(drawn, draw):
     """Figures of published results go through the same functions in their rows."""
     begun, _ = drawn
@@ -158,6 +144,40 @@ class TestUnseen:
     )
     def test_a_curve_without_ink_cannot_be_seen(self, line):
         assert self.said(self.panel(**line)[0]) == ["Line2D “one” of a title: cannot be seen"]
+
+    @pytest.mark.parametrize(
+        "line, what", [({"linewidth": 0.5}, "thin"), ({"linestyle": "none", "marker": "o", "markersize": 1.5}, "small")]
+    )
+    def test_curves_and_marks_have_a_least_size(self, line, what):
+        assert self.said(self.panel(**line)[0]) == [f"Line2D “one” of a title: is too {what}"]
+
+    def test_contour_lines_have_a_least_width(self):
+        figure, axes = self.panel()
+        lines = axes.contour(self.x, self.x, np.add.outer(self.x, self.x), colors="#777777", linewidths=0.6)
+        assert self.said(figure) == []
+        lines.set_linewidths(0.3)
+        assert len(self.said(figure)) == 1
+        assert self.said(figure)[0].endswith("is too thin")
+
+    @pytest.mark.parametrize("of", ["title", "xaxis.label", "an entry"])
+    def test_text_has_a_least_size(self, of):
+        figure, axes = self.panel()
+        text = {"title": axes.title, "xaxis.label": axes.xaxis.label, "an entry": axes.legend().get_texts()[0]}[of]
+        text.set_fontsize(5)
+        assert [flaw.partition(" of ")[2] for flaw in self.said(figure)] in (
+            ["a title: is too small"],
+            ["a legend: is too small"],
+        )
+
+    def test_a_halo_tells_a_curve_from_grey_ones_under_it(self):
+        from matplotlib.patheffects import Normal, Stroke
+
+        figure, axes = self.panel(color="#998899")
+        for shift in np.linspace(-0.05, 0.05, 9):
+            axes.plot(self.x, self.x + shift, color="#8f8f8f", linewidth=1.5, zorder=1)
+        assert "Line2D “one” of a title: cannot be seen" in self.said(figure)
+        axes.lines[0].set_path_effects([Stroke(linewidth=5, foreground="white"), Normal()])
+        assert "Line2D “one” of a title: cannot be seen" not in self.said(figure)
 
     def test_a_curve_out_of_view_cannot_be_seen(self):
         figure, axes = self.panel()

@@ -4,9 +4,11 @@ import inspect
 import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from types import ModuleType
 
 import numpy as np
 
+from surefoot.engines import cpu, matrices, reference
 from surefoot.rules import MATRIX_RULES, REGISTRY, STATISTIC_RULES, Rule, everything
 from surefoot.rules.slots import direction, scale
 
@@ -66,12 +68,13 @@ def without_weight_decay(rule: Rule) -> Rule:
     return replace(rule, options={"decoupled_weight_decay": 0.0})
 
 
-def late(step: int) -> Callable[[Rule], Rule]:
-    """Lengthens all steps after a number of them by a thousandth."""
+def late(first: int, last: int = 1_000_000, times: float = 1.001) -> Callable[[Rule], Rule]:
+    """Lengthens the steps from one to another, at first by a thousandth."""
 
     def change(rule: Rule) -> Rule:
         def lr(self, t, settings):
-            return super(kind, self).lr(t, settings) * np.where(np.asarray(t) > step, 1.001, 1.0)
+            inside = (np.asarray(t) >= first) & (np.asarray(t) <= last)
+            return super(kind, self).lr(t, settings) * np.where(inside, times, 1.0)
 
         kind = type(type(rule).__name__, (type(rule),), {"lr": lr})
         broken = replace(rule, variants={on: change(variant) for on, variant in rule.variants.items()})
@@ -163,6 +166,13 @@ MUTANTS = (
     Mutant("yogi", "s is not corrected", line("square * correction", "square")),
     Mutant("yogi", "steps along g", line("velocity, velocity, square", "g, velocity, square")),
     Mutant("yogi", "starts from 0", starting_from_zero, at_defaults=False),
+    Mutant("yogi", "sgn(0) is 1", line("g2 > square, change", "g2 >= square, change"), at_defaults=False),
+    Mutant(
+        "yogi",
+        "sgn(0) is −1",
+        line("g2 > square, change, ops.where(g2 < square", "g2 > square, change, ops.where(g2 <= square"),
+        at_defaults=False,
+    ),
     Mutant("lion", "steps along v", line("beta1 * velocity + fresh1 * g", "velocity")),
     Mutant("lion", "not the sign", line("return lr, sign", "return lr, mixed")),
     Mutant("lion", "β₁ in place of β₂", line("beta2 * velocity + fresh2 * g", "mixed")),
@@ -207,14 +217,124 @@ MUTANTS = (
 
 LATE = (
     *(
-        Mutant(rule, f"from step {step + 1:,} on too far", late(step))
+        Mutant(rule, f"from step {first:,} on too far", late(first))
         for rule in everything()
-        for step in (100, 900, 5_000)
+        for first in (101, 901, 5_001)
+    ),
+    *(
+        Mutant(rule, f"{what} from step {first:,} to {last:,}", late(first, last, times))
+        for rule in everything()
+        for what, first, last, times in (
+            ("half as far again", 1_011, 9_998, 1.5),
+            ("a thousandth too far", 7_777, 7_780, 1.001),
+        )
     ),
     Mutant("adagrad", "s stops at 100", line("total = total + g2", "total = ops.minimum(total + g2, 100.0)")),
     Mutant("visits", "stops counting at 300", line("ops.sqrt(count + c)", "ops.sqrt(ops.minimum(count, 300.0) + c)")),
 )
 """What goes wrong only after many steps."""
+
+
+@dataclass(frozen=True)
+class MutantOfEngine:
+    """An engine that is broken over sound rules.
+
+    Attributes:
+        what: how it is broken.
+        module, function: what is replaced.
+        change: the function -> the broken one.
+        of_matrices: whether rules of whole arrays take the same way.
+    """
+
+    what: str
+    module: ModuleType
+    function: str
+    change: Callable[[Callable], Callable]
+    of_matrices: bool = False
+
+
+def in_float32(change: Callable) -> Callable:
+    """Changes how far a step of float32 goes: `change` has the parameters before and after it."""
+
+    def changed(sound):
+        def broken(step, x, *given):
+            before = x.copy()
+            skipped = sound(step, x, *given)
+            if x.dtype == np.float32:
+                change(before, x)
+            return skipped
+
+        return broken
+
+    return changed
+
+
+def farther(times: float) -> Callable:
+    def change(before, x):
+        x[...] = before + np.float32(times) * (x - before)
+
+    return change
+
+
+def one_bit(before, x):
+    x.flat[-1] = np.nextafter(x.flat[-1], np.float32(9))
+
+
+def coordinates(chosen: slice) -> Callable:
+    """Some coordinates go a thousandth too far."""
+
+    def changed(sound):
+        def broken(step, x, *given):
+            before = x.copy()
+            skipped = sound(step, x, *given)
+            x.reshape(-1)[chosen] += 0.001 * (x - before).reshape(-1)[chosen]
+            return skipped
+
+        return broken
+
+    return changed
+
+
+def halved(sound):
+    def broken(step, x, gradient, *given):
+        ids, totals = gradient
+        return sound(step, x, (ids, totals / 2), *given)
+
+    return broken
+
+
+def without_the_last_row(sound):
+    def broken(step, x, gradient, *given):
+        ids, totals = gradient
+        return sound(step, x, (ids[:-1], totals[:-1]), *given)
+
+    return broken
+
+
+MUTANTS_OF_ENGINES = (
+    *(
+        MutantOfEngine(
+            f"{times:g} times as far in float32", module, "dense", in_float32(farther(times)), module is matrices
+        )
+        for times in (10.0, 1.001)
+        for module in (reference, matrices)
+    ),
+    MutantOfEngine("10 times as far in float32, in rows", reference, "rows", in_float32(farther(10.0))),
+    MutantOfEngine("10 times as far in float32", cpu, "dense", in_float32(farther(10.0))),
+    MutantOfEngine("a bit of the last coordinate", cpu, "dense", in_float32(one_bit)),
+    MutantOfEngine("a bit of the last coordinate, in rows", cpu, "rows", in_float32(one_bit)),
+    *(
+        MutantOfEngine(f"{what} a thousandth too far", reference, "dense", coordinates(chosen))
+        for what, chosen in (
+            ("x₃", slice(2, 3)),
+            ("all from x₃ on", slice(2, None)),
+            ("the last but two", slice(9, 10)),
+        )
+    ),
+    MutantOfEngine("half of sparse gradients", reference, "rows", halved),
+    MutantOfEngine("the last row of sparse gradients is lost", reference, "rows", without_the_last_row),
+)
+"""What every trace notices, in float32, in other coordinates than the first two, and in rows."""
 
 AT_ONCE = ("visits: counts nothing", "mean_adagrad: divides by the sum", "nadam: half the rate")
 COMBINED = tuple(one for one in MUTANTS if one.id in AT_ONCE or one.what == "starts from 0")

@@ -28,14 +28,18 @@ def console(stderr: bool = False) -> Console:
 
 
 def write_json(document: Any) -> None:
-    """A document as JSON on standard output. What is not finite becomes null: JSON has no such numbers.
+    """A document as JSON on standard output."""
+    sys.stdout.write(f"{json_text(document)}\n")
+
+
+def json_text(document: Any) -> str:
+    """A document as JSON. What is not finite becomes null: JSON has no such numbers.
 
     JSON escapes control characters of ASCII alone; a terminal obeys others, too.
     """
     text = json.dumps(plain(document), indent=1, allow_nan=False, ensure_ascii=False)
-    for part in text.split("\n"):
-        safe = CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", without_secrets(part))
-        sys.stdout.write(f"{safe}\n")
+    safe = (CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", without_secrets(part)) for part in text.split("\n"))
+    return "\n".join(safe)
 
 
 def plain(value: Any) -> Any:

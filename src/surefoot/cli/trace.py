@@ -139,18 +139,11 @@ def parse_setting(text: str) -> tuple[str, float | bool | str]:
 
 def show(result: Trace, written: list[Path]) -> None:
     """The table of where every path ends."""
-    from rich import box
-    from rich.table import Table
-
     from surefoot.lab.tracing import ENDS
 
     console = output.console()
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=f"f(x) = {result.problem.formula}", title_justify="left")
-    for heading in ENDS:
-        table.add_column(heading, justify="left" if heading == "rule" else "right", no_wrap=heading != "rule")
-    for cells in result.ends():
-        table.add_row(*cells)
-    console.print(table)
+    console.print(f"f(x) = {result.problem.formula}\n", style="italic")
+    output.table(ENDS, result.ends(), {})
     for file in written:
         console.print(f"written: {file}", soft_wrap=True)
     if not written:

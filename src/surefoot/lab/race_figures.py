@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -251,7 +251,8 @@ def finish(
             others = [np.column_stack([curve.x, curve.y]) for other, curve in found.items() if other != number]
             axes.add_collection(LineCollection(others, colors=CONTOUR, linewidths=0.6, zorder=1))
         if number in found:
-            draw(axes, look(number), found[number], 2.5 if several else 4.5)
+            line = draw(axes, look(number), found[number], 2.5 if several else 4.5)
+            line.set_path_effects(halo() if several else [])
         axes.set(xscale="log" if log_x else "linear", yscale="log" if log_y else "linear")
     zoom(panels, {entries[number].rule.name: curve for number, curve in found.items()}, float(values.min()))
     for axes in panels if several else panels[:1]:
@@ -261,11 +262,20 @@ def finish(
         label_ends(panels[0], {line: names[str(line.get_gid())] for line in panels[0].lines if line.get_gid() in names})
 
 
-def draw(axes: Axes, way: Look, curve: Curve, markersize: float) -> None:
+def halo() -> list[Any]:
+    """Paper around a curve, which the grey ones under it would blur."""
+    from matplotlib.patheffects import Normal, Stroke
+
+    return [Stroke(linewidth=5.0, foreground="#ffffff"), Normal()]
+
+
+def draw(axes: Axes, way: Look, curve: Curve, markersize: float) -> Line2D:
     """A rule's curve with its band."""
     if curve.low is not None and curve.high is not None and np.any(curve.low < curve.high):
         axes.fill_between(curve.x, curve.low, curve.high, color=way.color, alpha=0.15, linewidth=0, gid=way.gid("band"))
-    axes.plot(curve.x, curve.y, gid=way.gid("line"), markevery=max(1, len(curve.x) // MARKS), **way.line(markersize))
+    marks = max(1, len(curve.x) // MARKS)
+    (line,) = axes.plot(curve.x, curve.y, gid=way.gid("line"), markevery=marks, **way.line(markersize))
+    return line
 
 
 def zoom(panels: list[Axes], named: dict[str, Curve], low: float) -> None:

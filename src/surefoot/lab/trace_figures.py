@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from surefoot.lab.figures import CONTOUR, REFERENCE, Look, check_suffix, look, new_figure, style, writing
+from surefoot.lab.figures import CONTOUR, Look, check_suffix, look, new_figure, style, writing
 from surefoot.lab.problems import Problem
 
 if TYPE_CHECKING:
@@ -173,7 +173,8 @@ def _heading(path: Path, t: int) -> str:
 
 
 def _plain(value: float) -> str:
-    return (f"{value:.3f}" if abs(value) < 1000 else f"{value:.1e}").replace("-", "−")
+    text = f"{value:.3f}" if abs(value) < 1000 else f"{value:.1e}"
+    return text.replace("-", "−" if float(text) else "")
 
 
 def small_figures(problem: Problem, paths: Sequence[Path], looks: dict[str, Look]) -> list[Figure]:
@@ -183,14 +184,19 @@ def small_figures(problem: Problem, paths: Sequence[Path], looks: dict[str, Look
 
 
 def small_figure(problem: Problem, paths: Sequence[Path], path: Path, way: Look) -> Figure:
-    """One path over contour lines, without a title."""
+    """One path over contour lines, without a title, and without numbers at the corners, which would be cut off."""
+    from matplotlib.ticker import MaxNLocator
+
     window = window_of(problem, paths, more=0.3)
     figure = new_figure(2.9, 2.2)
     panel = figure.add_subplot()
     surface = surface_of(problem, window, 60)
     contours(panel, *surface, levels=np.geomspace(0.02, surface[-1].max(), 9), colors=CONTOUR, linewidths=0.6)
-    panel.plot(*problem.minimizer, **MINIMUM | {"markersize": 9, "markeredgecolor": REFERENCE})
+    star = {"markersize": 9, "markeredgecolor": "#000000", "color": "#ffffff"}
+    panel.plot(*problem.minimizer, **MINIMUM | star)
     panel.plot(*path.positions.T, color=way.color, marker=way.marker, markersize=3, linewidth=1.2)
+    for axis in (panel.xaxis, panel.yaxis):
+        axis.set_major_locator(MaxNLocator(5, prune="both"))
     # The first layout is made before the axes have their numbers.
     figure.draw_without_rendering()
     return figure

@@ -40,6 +40,15 @@ SHARE = 0.2
 THIN = 2.0
 """Pixels: narrower bands are hidden by the curve in them, if they can be drawn at all."""
 
+SMALLEST = 7.0
+"""Points: smaller letters cannot be read, whatever their colour."""
+
+THINNEST, FINEST = 0.7, 0.5
+"""Points: a curve has to be a pixel wide; of several at once, such as contour lines, more than half of that will do."""
+
+DOT = 2.0
+"""Points: of marks without a line."""
+
 LINEAR = np.array([c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in np.arange(256) / 255])
 
 
@@ -82,6 +91,8 @@ def unseen(figure: Figure) -> list[str]:
             found.append(f"{ink.piece.name}: cannot be seen")
         elif free < max(FEWEST, SHARE * count):
             found.append(f"{ink.piece.name}: is covered")
+        elif size := undersized(ink.piece.artist):
+            found.append(f"{ink.piece.name}: is too {size}")
         else:
             shown.add(ink.piece.artist)
     for axes in filter(has_data, figure.axes):
@@ -118,9 +129,7 @@ class Page:
         from matplotlib.text import Text
 
         place = self.place(piece.box)
-        background = getattr(piece.artist, "get_bbox_patch", lambda: None)()
-        if background is not None:
-            background.draw(self.renderer)
+        background = self.draw_background(piece.artist)
         before = self.pixels(place)
         with sharp(piece.artist):
             piece.artist.draw(self.renderer)
@@ -138,6 +147,17 @@ class Page:
             self.papered[place][difference >= COVERING] = number
             paper[changed] = after[changed]
 
+    def draw_background(self, artist: Any) -> bool:
+        """Draws what an artist has around it, the box of a text or the halo of a line; whether there is any."""
+        box, effects = getattr(artist, "get_bbox_patch", lambda: None)(), artist.get_path_effects()
+        if box is not None:
+            box.draw(self.renderer)
+        if effects:
+            artist.set_path_effects(effects[:-1])
+            artist.draw(self.renderer)
+            artist.set_path_effects(effects)
+        return box is not None or bool(effects)
+
     def place(self, box: BboxBase) -> tuple[slice, slice]:
         """The rows and columns of a box, with a margin of two pixels."""
         height, width = self.covered.shape
@@ -150,6 +170,24 @@ class Page:
         found = np.asarray(self.renderer.buffer_rgba())[place].astype(np.int16)
         opaque = found[..., 3:] == 255
         return found[..., :3] if opaque.all() else np.where(opaque, found[..., :3], 255)
+
+
+def undersized(artist: Any) -> str:
+    """Whether a text or a mark is too small, or a line too thin; empty if not."""
+    from matplotlib.collections import LineCollection
+    from matplotlib.contour import ContourSet
+    from matplotlib.lines import Line2D
+    from matplotlib.text import Text
+
+    kind = type(artist)
+    if issubclass(kind, Text):
+        return "small" if artist.get_fontsize() < SMALLEST else ""
+    if issubclass(kind, Line2D) and artist.get_linestyle() == "None":
+        return "small" if artist.get_markersize() < DOT else ""
+    if issubclass(kind, Line2D):
+        return "thin" if artist.get_linewidth() < THINNEST else ""
+    lines = issubclass(kind, (LineCollection, ContourSet))
+    return "thin" if lines and np.min(artist.get_linewidths(), initial=np.inf) < FINEST else ""
 
 
 def luminance(pixels: np.ndarray) -> np.ndarray:

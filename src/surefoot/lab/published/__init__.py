@@ -4,6 +4,7 @@
     schedules   learning rates that change with time
     traces      two-dimensional traces
     rule_traces a trace of every rule against its formula
+    float32     the same in float32, along given gradients, on both engines
     optimizers  the classes of surefoot.optim, on tensors, against formulas and torch.optim
     airfoil     linear regression on the airfoil data
     formulas    the update rules as the texts print them, without the library

@@ -10,8 +10,10 @@ This module imports nothing of the library, which an import contract checks.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -99,7 +101,8 @@ def adadelta(t, x, g, s, delta, lr=1.0, rho=0.9, eps=0.0, eps_root=1e-5):
 
 
 def adam(t, x, g, v, s, largest, lr, beta1=0.9, beta2=0.999, amsgrad=False, eps=1e-6, eps_root=0.0):
-    """v, s leaky averages of g, g², both divided by 1 − βᵗ; x ← x − η v̂/(√ŝ + ε) (Dive into Deep Learning, Adam).
+    """v ← β₁ v + (1 − β₁) g; s ← β₂ s + (1 − β₂) g²; v̂ = v/(1 − β₁ᵗ), ŝ = s/(1 − β₂ᵗ);
+    x ← x − η v̂/(√ŝ + ε) (Dive into Deep Learning, Adam).
 
     With amsgrad, the largest s so far (Reddi, Kale & Kumar 2018, algorithm 2, with PyTorch's correction).
     """
@@ -117,10 +120,18 @@ def adamw(t, x, g, v, s, largest, lr, decoupled_weight_decay=0.01, **setting):
 
 def nadam(t, x, g, v, s, lr, beta1=0.9, beta2=0.999, momentum_decay=0.004, eps=1e-8, eps_root=0.0):
     """Adam along μ_{t+1} v/(1 − Π_{t+1}) + (1 − μ_t) g/(1 − Π_t) (Dozat 2016; μ_t as PyTorch documents it)."""
-    mu = [beta1 * (1 - 0.5 * 0.96 ** (k * momentum_decay)) for k in range(1, t + 2)]
+    mu, product = momenta(beta1, momentum_decay, 1 << t.bit_length())
     v, s = beta1 * v + (1 - beta1) * g, beta2 * s + (1 - beta2) * g * g
-    ahead = mu[t] * v / (1 - math.prod(mu)) + (1 - mu[t - 1]) * g / (1 - math.prod(mu[:t]))
+    ahead = mu[t + 1] * v / (1 - product[t + 1]) + (1 - mu[t]) * g / (1 - product[t])
     return x - lr * ahead / ((s / (1 - beta2**t) + eps_root) ** 0.5 + eps), v, s
+
+
+@functools.lru_cache(maxsize=32)
+def momenta(beta1, momentum_decay, last):
+    """NAdam's μ_t = β₁(1 − ½ · 0.96^(t · decay)) and the products Π_t of those up to it, for t = 0 … last + 1."""
+    t = np.arange(1, last + 2)
+    mu = beta1 * (1 - 0.5 * 0.96 ** (t * momentum_decay))
+    return [0.0, *mu.tolist()], [1.0, *np.cumprod(mu).tolist()]
 
 
 def yogi(t, x, g, v, s, lr, beta1=0.9, beta2=0.999, eps=1e-3, eps_root=0.0):
@@ -217,15 +228,14 @@ def sm3(t, x, g, s, v, lr, momentum=0.0, eps=0.0, eps_root=1e-8):
 
 
 def full_matrix(t, x, g, outer, lr, eps=1e-6):
-    """x ← x − η (ε I + Σ g gᵀ)^{−½} g (Duchi, Hazan & Singer 2011, figure 1), for two coordinates.
+    """x ← x − η (ε I + Σ g gᵀ)^{−½} g (Duchi, Hazan & Singer 2011, figure 1), for each vector x[…, :].
 
-    Of a symmetric 2 × 2 matrix M with d = √det M, the root is (M + d I)/√(tr M + 2d), by Cayley and Hamilton.
+    A symmetric matrix that is positive definite is U Λ Uᵀ, its singular value decomposition, and its root U Λ^{½} Uᵀ.
     """
-    outer = outer + np.outer(g, g)
-    M = outer + eps * np.eye(2)
-    d = np.linalg.det(M) ** 0.5
-    root = (M + d * np.eye(2)) / (np.trace(M) + 2 * d) ** 0.5
-    return x - lr * np.linalg.solve(root, g), outer
+    outer = outer + g[..., :, None] * g[..., None, :]
+    U, values, _ = np.linalg.svd(outer + eps * np.eye(g.shape[-1]))
+    along = (U.swapaxes(-1, -2) @ g[..., None])[..., 0] / values**0.5
+    return x - lr * (U @ along[..., None])[..., 0], outer
 
 
 Formula = Callable[..., tuple]
@@ -259,6 +269,16 @@ FORMULAS: dict[str, Formula] = {
     )
 }
 """By the names of the rules."""
+
+
+def printed(name: str) -> str:
+    """A formula as the texts print it: how its description begins, without what prints it.
+
+    >>> printed("sgd")
+    'x ← x − η g'
+    """
+    begins = " ".join(str(FORMULAS[name].__doc__).partition("\n\n")[0].split())
+    return re.split(r" \((?:Dive into Deep Learning|lecture notebook|Zeiler)", begins)[0]
 
 
 FRAMEWORK: dict[str, dict[str, float]] = {

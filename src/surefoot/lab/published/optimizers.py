@@ -1,22 +1,23 @@
 """Section 3: the PyTorch optimizers of `surefoot.optim`, as a user steps them, on a tensor.
 
 Each takes the same gradients as its formula, computed without the library, and as torch.optim's class of the same name
-with the same arguments, and has to end every step where both end. The problem is that of `rule_traces`. What is held
-against the formula is the whole path from the arguments of the class to the parameter: names, defaults, conventions.
+with the same arguments, and has to end every step where both end. The problem is that of `rule_traces`, with all of its
+coordinates. What is held against the formula is the whole path from the arguments of the class to the parameter: names,
+defaults, conventions. In float32 both follow given gradients, and may be apart as far as `float32` allows.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from surefoot.lab.published import formulas
+from surefoot.lab.published import float32, formulas
 from surefoot.lab.published.rows import ROWS, Finding, Row, Skipped, signed
-from surefoot.lab.published.rule_traces import START, gradient, largest, slope, wave
+from surefoot.lab.published.rule_traces import START, Gradient, gradient, largest, slope, wave
 
 SECTION = "3 traces"
 STEPS, LONG = 50, 1_000
@@ -58,7 +59,7 @@ class Optimizer:
     @property
     def origin(self) -> np.ndarray:
         """Where the parameters have their 0."""
-        return START if self.from_origin else np.zeros(2)
+        return START if self.from_origin else np.zeros(START.shape)
 
 
 BETAS = {"betas": ("beta1", "beta2")}
@@ -188,26 +189,47 @@ def measure(optimizer: Optimizer, settings: tuple[Mapping[str, Any], ...] | None
         from surefoot import optim
     except ImportError:
         raise Skipped('optimizers step tensors of PyTorch; run pip install "surefoot[torch]"') from None
-    apart, from_torch, ends = 0.0, 0.0, []
-    for published, arguments in zip(optimizer.settings, settings or optimizer.settings, strict=True):
-        ours = stepped(getattr(optim, optimizer.name), arguments, optimizer.origin)
+    kind, tried = getattr(optim, optimizer.name), settings or optimizer.settings
+    apart, from_torch, rounded, ends = 0.0, 0.0, 0.0, []
+    for published, arguments in zip(optimizer.settings, tried, strict=True):
+        ours = stepped(kind, arguments, optimizer.origin)
         apart = max(apart, largest(ours - walk_formula(optimizer, published)))
         if optimizer.in_torch:
-            from_torch = max(
-                from_torch, largest(ours - stepped(getattr(torch.optim, optimizer.name), arguments, optimizer.origin))
-            )
-        ends.append(ours[-1])
-    long = stepped(getattr(optim, optimizer.name), (settings or optimizer.settings)[-1], optimizer.origin, LONG)
+            theirs = stepped(getattr(torch.optim, optimizer.name), arguments, optimizer.origin)
+            from_torch = max(from_torch, largest(ours - theirs))
+        rounded = max(rounded, in_float32(optimizer, kind, arguments, published))
+        ends.append(ours[-1, 0, :2])
+    long = stepped(kind, tried[-1], optimizer.origin, LONG)
     apart = max(apart, largest(long - walk_formula(optimizer, optimizer.settings[-1], LONG)))
     shown = "; ".join(f"({signed(x1)}, {signed(x2)})" for x1, x2 in ends)
     text = f"{shown}: within {apart:.0e} of the formula"
     text += f", within {from_torch:.0e} of torch.optim.{optimizer.name}" * optimizer.in_torch
-    numbers = {"from_formula": apart, "from_torch": from_torch}
-    return Finding(
-        f"{text}, at every step, of the last setting {LONG:,}",
-        apart <= ROUNDING and from_torch <= optimizer.apart,
-        numbers,
-    )
+    text += f", at every step, of the last setting {LONG:,}; float32 within {rounded:.2f} of the bound of its rounding"
+    passed = apart <= ROUNDING and from_torch <= optimizer.apart and rounded <= 1
+    return Finding(text, passed, {"from_formula": apart, "from_torch": from_torch, "float32": rounded})
+
+
+def in_float32(optimizer: Optimizer, kind: Any, arguments: Mapping[str, Any], published: Mapping[str, Any]) -> float:
+    """How far the class gets from its formula along given gradients, in shares of the bound of rounding."""
+    import torch
+
+    start = START - optimizer.origin
+    parameter = torch.nn.Parameter(torch.tensor(start, dtype=torch.float32))
+    stepper, seen = kind([parameter], **arguments), []
+    for sparse in float32.gradients(STEPS):
+        parameter.grad = torch.tensor(float32.whole(sparse), dtype=torch.float32)
+        stepper.step()
+        seen.append(parameter.detach().numpy().astype(np.float64))
+
+    def along(size: bool) -> np.ndarray:
+        def of(t: int, x: np.ndarray) -> np.ndarray:
+            ids, values = float32.gradients(STEPS)[t - 1]
+            return float32.whole((ids, abs(values) if size else values))
+
+        return np.array(list(formula_along(optimizer, published, of, range(1, STEPS + 1))))
+
+    path = along(False)
+    return float32.share(np.array(seen), path, along(True), start)
 
 
 def stepped(kind: Any, arguments: Mapping[str, Any], origin: np.ndarray, steps: int = STEPS) -> np.ndarray:
@@ -225,17 +247,26 @@ def stepped(kind: Any, arguments: Mapping[str, Any], origin: np.ndarray, steps: 
 
 
 def walk_formula(optimizer: Optimizer, arguments: Mapping[str, Any], steps: int = STEPS) -> np.ndarray:
-    """Where the formula is after each step; coupled decay and ascent change the gradient before any rule sees it."""
-    given, origin = dict(arguments), optimizer.origin
-    decay = 0.0 if "weight_decay" in optimizer.names else given.pop("weight_decay", 0.0)
-    sign = -1.0 if given.pop("maximize", False) else 1.0
-    setting = {**optimizer.documented, **dict(renamed(optimizer.names, given))}
+    """Where the formula is after each step on the problem."""
+    origin = optimizer.origin
 
     def of(t: int, x: np.ndarray) -> np.ndarray:
         g = gradient(t, x + origin)
-        return sign * (g + wave(t) if steps > STEPS else g) + decay * x
+        return g + wave(t) if steps > STEPS else g
 
-    return np.array(list(formulas.walk(optimizer.formula, START - origin, of, steps, setting))) + origin
+    return np.array(list(formula_along(optimizer, arguments, of, range(1, steps + 1)))) + origin
+
+
+def formula_along(
+    optimizer: Optimizer, arguments: Mapping[str, Any], of: Gradient, steps: Iterable[int]
+) -> Iterator[np.ndarray]:
+    """The formula along gradients; coupled decay and ascent change them before any rule sees them."""
+    given = dict(arguments)
+    decay = 0.0 if "weight_decay" in optimizer.names else given.pop("weight_decay", 0.0)
+    sign = -1.0 if given.pop("maximize", False) else 1.0
+    setting = {**optimizer.documented, **dict(renamed(optimizer.names, given))}
+    start = START - optimizer.origin
+    return formulas.walk(optimizer.formula, start, lambda t, x: sign * of(t, x) + decay * x, steps, setting)
 
 
 def renamed(names: Mapping[str, str | tuple[str, ...]], arguments: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -252,8 +283,8 @@ def renamed(names: Mapping[str, str | tuple[str, ...]], arguments: Mapping[str, 
 def claim_of(optimizer: Optimizer) -> str:
     """The class, and the arguments of all traces."""
     shown = "; ".join(", ".join(f"{key} = {value}" for key, value in one.items()) for one in optimizer.settings)
-    where = f"on a tensor, 0.1x₁² + 2x₂² from (−5, −2), x₂ with a gradient at every third step, {STEPS} steps"
-    return f"surefoot.optim.{optimizer.name} ({optimizer.formula}) {where}; {shown.lstrip('; ')}"
+    where = "on a tensor, 0.1x₁² + 2x₂² from (−5, −2), x₂ with a gradient at every third step, and ten more coordinates"
+    return f"surefoot.optim.{optimizer.name} ({optimizer.formula}) {where}, {STEPS} steps; {shown.lstrip('; ')}"
 
 
 for one in OPTIMIZERS:
@@ -265,6 +296,6 @@ for one in OPTIMIZERS:
         one.published,
         functools.partial(measure, one),
         one.texts,
-        ours=f"the formula, computed without the library{torchs}",
+        ours=f"the formula, computed without the library{torchs}; in float32 the formula but for rounding",
         note=one.note,
     )

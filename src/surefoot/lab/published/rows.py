@@ -126,9 +126,10 @@ def cited(texts: Mapping[str, str]) -> str:
 
 
 def signed(value: float, digits: int = 6) -> str:
-    """A number with a true minus sign.
+    """A number with a true minus sign; what rounds to zero has none.
 
-    >>> signed(-0.5, 2)
-    '−0.50'
+    >>> signed(-0.5, 2), signed(-0.001, 2)
+    ('−0.50', '0.00')
     """
-    return f"{value:.{digits}f}".replace("-", "−")
+    text = f"{value:.{digits}f}"
+    return text.replace("-", "−" if float(text) else "")

@@ -284,7 +284,7 @@ def adam_diverges(rules=("adam", "yogi"), rares=(4.0, 10.0, 20.0), scale=0.5, ro
 
 def reddi(rule: str, scale: float, hyper: dict[str, Any], formula: str, C: float, rounds: int):
     """Where a rule is before each round and at the end, and its regret in each three rounds."""
-    own = {"eps": 0.0} if formula == "adam" else {}
+    own: dict[str, Any] = {"eps": 0.0} if formula == "adam" else {}
     printed = Printed(formula, lambda t: 0.5 / math.sqrt(t), beta1=0.0, beta2=1 / (1 + C * C), **own)
     run, seen = Lockstep(rule, np.ones(1), printed, lr=lambda t: scale / math.sqrt(t), **hyper, **own), [1.0]
     slopes = np.where(np.arange(rounds) % 3, -1.0, C)

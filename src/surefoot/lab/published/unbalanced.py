@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from surefoot.engines.registry import DEFAULT
 from surefoot.lab.published.lockstep import Lockstep, Printed
 from surefoot.lab.published.rows import Finding, row
 
@@ -65,7 +66,7 @@ def count(rule: str, matrices: np.ndarray, printed: Printed, lr: float, **hyper:
         ArithmeticError: if it does not arrive, or steps otherwise than the formula.
     """
     number, n, _ = matrices.shape
-    run, steps = Lockstep(rule, np.ones((number, n)), printed, lr=lr, **hyper), np.zeros(number, int)
+    run, steps = Lockstep(rule, np.ones((number, n)), printed, lr, DEFAULT, **hyper), np.zeros(number, int)
     while not steps.all():
         if run.t == MOST:
             raise ArithmeticError(
