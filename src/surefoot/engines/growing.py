@@ -26,6 +26,7 @@ class Growing:
 
     Attributes:
         size: how many there are.
+        block: all that there is room for: another one where the numbers move.
 
     >>> numbers = Growing(np.dtype(np.int64))
     >>> numbers.resize(2)
@@ -37,7 +38,7 @@ class Growing:
 
     def __init__(self, dtype: np.dtype):
         self.size = self._written = 0
-        self._block = hugepages.zeros((0,), dtype)
+        self.block = hugepages.zeros((0,), dtype)
 
     @classmethod
     def of(cls, array: np.ndarray) -> Growing:
@@ -54,21 +55,16 @@ class Growing:
     @property
     def array(self) -> np.ndarray:
         """A view of the numbers, (size,). Those of before `resize` stay valid, but may be of other memory."""
-        return self._block[: self.size]
-
-    @property
-    def block(self) -> np.ndarray:
-        """All that there is room for: another one where the numbers move."""
-        return self._block
+        return self.block[: self.size]
 
     def resize(self, size: int) -> None:
         """Makes it this long."""
-        if size > len(self._block):
-            block = longer(self.size, size, self._block.dtype)
+        if size > len(self.block):
+            block = longer(self.size, size, self.block.dtype)
             block[: self.size] = self.array
-            self._block, self._written = block, self.size
+            self.block, self._written = block, self.size
         elif size > self.size:
-            self._block[self.size : min(size, self._written)] = 0
+            self.block[self.size : min(size, self._written)] = 0
         self.size, self._written = size, max(self._written, size)
 
     def decline_huge_pages(self) -> None:

@@ -57,15 +57,18 @@ class Scorer:
         self._score = with_probabilities(scored, loss if self.has_probabilities else None).bound(
             *given, self._rows, learner.are_rows, *of_learner, self.found, self.probabilities
         )
-        self._numbers = learner.bank.row_map.moves, learner.spread
+        self._rows_then, self._moves, self._spread = table.rows, learner.bank.row_map.moves, learner.spread
         self._arrays = table.block, table.shared, learner.mixture.memory, zeros
 
     def fits(self, learner: Learner) -> bool:
         """Whether memory is where it was; rows may have been added."""
-        table, (block, shared, memory, zeros) = learner.bank.table, self._arrays
-        self._limit[0] = table.rows
+        bank, (block, shared, memory, zeros) = learner.bank, self._arrays
+        table = bank.table
+        if table.rows != self._rows_then:
+            self._limit[0] = self._rows_then = table.rows
         is_there = block is table.block and shared is table.shared and memory is learner.mixture.memory
-        return is_there and zeros is learner.zeros and self._numbers == (learner.bank.row_map.moves, learner.spread)
+        is_alike = zeros is learner.zeros and self._spread == learner.spread
+        return is_there and is_alike and self._moves == bank.row_map.moves
 
     def score(self, ids: Any, values: Any, features: int, zeros: bool) -> bool:
         """Scores an example, unless it has to be sorted, or cannot be used."""
