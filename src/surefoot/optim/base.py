@@ -30,7 +30,7 @@ class TorchOptimizer(torch.optim.Optimizer):
     has_arguments = False
     """Whether the class is one rule's, and names every setting; otherwise, those not given are a rule's defaults."""
     grad_norm: Tensor | None = None
-    """The norm of all gradients in the last step before it was clipped, where max_grad_norm is set."""
+    """The norm of all gradients before they were clipped, in the last step with max_grad_norm."""
     _only_seen = False
     """Whether the state is there to be seen, before the first step."""
 
@@ -108,7 +108,8 @@ class TorchOptimizer(torch.optim.Optimizer):
         if self._only_seen:
             self.state.clear()
             self._only_seen = False
-        self.grad_norm = clip(self.param_groups)
+        if (norm := clip(self.param_groups)) is not None:
+            self.grad_norm = norm
         self._take()
         return loss
 
