@@ -17,11 +17,13 @@ from surefoot.native import cache
 from surefoot.native.loader import forms
 
 internals: Any
+sharing: Any
 difference: BaseException | None = None
 try:
     from surefoot.native import numba_internals as internals
+    from surefoot.native import sharing
 except (ImportError, AttributeError, TypeError) as error:
-    internals, difference = None, error
+    internals, sharing, difference = None, None, error
 
 PUBLIC: dict[str, Any] = {"error_model": "numpy", "nogil": True}
 OPTIONS: dict[str, Any] = PUBLIC if internals is None else PUBLIC | internals.OPTIONS
@@ -52,9 +54,10 @@ def emit(function: Any, arguments: tuple, name: str, cached: bool = True) -> cac
         warn(difference)
         return ordinary(function.py_func, arguments, name, cached)
     try:
+        stand_in = sharing.shared(function)
         if shipping is None:
-            return internals.emit(function, arguments)
-        return internals.emit(function, arguments, functools.partial(shipping, name, forms(arguments)))
+            return internals.emit(stand_in, arguments)
+        return internals.emit(stand_in, arguments, functools.partial(shipping, name, forms(arguments)))
     except (ImportError, AttributeError, TypeError) as error:
         compiled = ordinary(function.py_func, arguments, name, cached)  # which fails where the function is at fault
         internals, difference = None, error

@@ -15,6 +15,7 @@ from llvmlite import ir
 from numba import typeof, types
 from numba.core.codegen import JITCodeLibrary, JITCPUCodegen
 from numba.core.compiler_lock import global_compiler_lock
+from numba.core.dispatcher import Dispatcher
 from numba.core.registry import cpu_target
 from numba.core.targetconfig import ConfigStack
 
@@ -29,6 +30,12 @@ INLINE: dict[str, Any] = {"forceinline": True}
 
 for option in OPTIONS | INLINE:
     getattr(cpu_target.options, option)  # which raises where there is no such option
+
+
+def options_of(function: Dispatcher) -> dict[str, Any]:
+    """What `njit` was called with to make this."""
+    return {name: value for name, value in function.targetoptions.items() if name != "nopython"}
+
 
 HEAD = object.__basicsize__
 """Where what NumPy documents as PyArrayObject's own fields begin; the object's type is just before."""

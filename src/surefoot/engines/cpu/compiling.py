@@ -119,6 +119,7 @@ def namespace(kind: Kind) -> dict:
     return names
 
 
+@functools.cache
 def compiled(function: Callable, dtype: Any) -> Callable:
     """A function of scalars, in arithmetic of a type."""
     return numba.njit(ops.bind(function, numba_ops, dtype), **INNER)
