@@ -284,7 +284,7 @@ def test_an_error_leaves_the_bits_unchanged(monkeypatch, lr, failure):
         ("|new :3", 1, "expected NAME:VALUE"),
         (np.zeros(3), 1, "found a row of 3 features, expected 2"),
         (np.zeros((2, 2)), 1, "expected one row"),
-        (np.array([np.nan, 1.0]), 1, "found nan for feature 0"),
+        (np.array([np.nan, 1.0]), 1, "found nan for 'a'"),
         (sparse.csr_matrix(([1.0], [5], [0, 1]), shape=(1, 9)), 1, "found a row of 9 features"),
         ({"new": 1.0}, [1], "y: found class"),
     ],

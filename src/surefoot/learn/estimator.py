@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import fields, replace
 from functools import cache, cached_property
@@ -22,7 +22,7 @@ from surefoot.learn import online
 from surefoot.learn.arrays import ArrayDataset, checked, row_map_for
 from surefoot.learn.epochs import Epochs, copied, epochs_for, learn, note, parts_for, predictions
 from surefoot.learn.learner import Learner
-from surefoot.learn.one_row import Numbered, Vocabulary, is_named, of_array
+from surefoot.learn.one_row import Numbered, OutOfRangeError, Vocabulary, is_named, of_array
 from surefoot.learn.settings import Settings
 from surefoot.losses import Loss, LossError
 
@@ -135,12 +135,10 @@ class LinearEstimator(BaseEstimator):
 
     def _learn_one(self, x, target: float, weight: float) -> None:
         """Learns from an example, or raises an error and changes nothing."""
-        if not 0.0 <= weight < np.inf:
-            raise ValueError(f"sample_weight: found {weight!r}, expected a finite number of at least 0")
         if weight == 0.0:
             return
         if not hasattr(self, "_learner"):
-            self._begin(x, target, float(weight))
+            self._begin(x, target, weight)
             return
         self._check_unchanged()
         vocabulary = self._columns() if is_named(x) else None
@@ -151,11 +149,12 @@ class LinearEstimator(BaseEstimator):
             else:
                 (ids, values), size = vocabulary.entries(x, grow=True), len(vocabulary)
             zeros = vocabulary is not None and self._learner.missing
-            online.learn_one(self._learner, ids, values, target, float(weight), size, zeros)
-        except BaseException:
+            online.learn_one(self._learner, ids, values, target, weight, size, zeros)
+        except BaseException as error:
+            named = self._naming(error)
             if vocabulary is not None:
                 vocabulary.forget(before)
-            raise
+            raise named from None
         if vocabulary is not None and len(vocabulary) > before:
             self.n_features_in_ = len(vocabulary)
         self._weights, self._is_sparse = MixedWeights(self._learner), False
@@ -172,7 +171,10 @@ class LinearEstimator(BaseEstimator):
                 (ids, values), size = of_array(x, None)
             self.n_features_in_, row_map = size, row_map_for(size, len(ids))
             learner = Learner(self._settings(), size, row_map=row_map, missing=is_named(x))
-            online.learn_one(learner, ids, values, target, weight, size, is_named(x))
+            try:
+                online.learn_one(learner, ids, values, target, weight, size, is_named(x))
+            except OutOfRangeError as error:
+                raise self._naming(error) from None
             self._take(learner, {"examples": [], "progressive_loss": []}, keep=False)
             self.n_iter_ = 1
 
@@ -348,6 +350,11 @@ class LinearEstimator(BaseEstimator):
             self._vocabulary = Vocabulary(known, fixed=True)
         return self._vocabulary
 
+    def _naming(self, error: BaseException) -> BaseException:
+        """An error with the name of the feature that it is about, where that has one."""
+        is_about_one = isinstance(error, OutOfRangeError) and error.name is None
+        return error.named(self._columns().names) if is_about_one else error
+
     @property
     def vocabulary_(self) -> dict[Any, int]:
         """The column of coef_ that each feature has, by name, where the model began with a dict or a text."""
@@ -420,7 +427,15 @@ class LinearEstimator(BaseEstimator):
 
     def _score_one(self, x) -> np.ndarray:
         """What is predicted for an example before any link function, (outputs,)."""
-        return online.score_one(self._learner, *self._entries(x))
+        return self._of_one(online.score_one, x)
+
+    def _of_one(self, function: Callable, x) -> Any:
+        """What a function of the learner and an example returns."""
+        entries = self._entries(x)
+        try:
+            return function(self._learner, *entries)
+        except OutOfRangeError as error:
+            raise self._naming(error) from None
 
     def _entries(self, x) -> tuple[Any, Any, int, bool]:
         """Ids and values of an example, how many features there are, and whether zeros count.

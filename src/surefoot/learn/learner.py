@@ -33,6 +33,10 @@ ROWS = 8192
 """Examples that are learned from at once."""
 MOST_LOST = 1e30
 """By a learner whose predictions are of use."""
+LEAST_SPREAD = 1e-150
+"""Of targets: squares of smaller ones are not numbers."""
+LARGEST_PENALTY = 1e30
+"""Of scaled weights, all of which are 0 long before."""
 CENTERS = {"mean": np.mean, "median": np.median}
 NUMBERS = ("center", "spread", "heaviness", "examples", "first_pass", "weight", "least", "features")
 """What of a learner's state are plain numbers."""
@@ -157,7 +161,9 @@ class Learner:
         """The steps at these rates; weights of scaled targets are that many times smaller, and their losses too."""
         if self.settings.penalizes_scaled:
             return self.settings.steps(rates)
-        return self.settings.steps(rates, self._unit / self.spread, self._unit / self.spread**2)
+        least_l1, least_l2 = self.settings.l1 / LARGEST_PENALTY, self.settings.l2 / LARGEST_PENALTY
+        units = max(self._unit / self.spread, least_l1), max(self._unit / self.spread**2, least_l2)
+        return self.settings.steps(rates, *units)
 
     def _bank(self, features: int) -> ModelBank:
         s = self.settings
@@ -255,7 +261,8 @@ class Learner:
         self.heaviness = float(weights[: self.settings.first_weights].mean()) or 1.0
         if loss.center is not None:
             self.center = float(CENTERS[loss.center](y))
-            self.spread = float(np.std(y)) or abs(self.center) or 1.0
+            spread = float(np.std(y)) or abs(self.center)
+            self.spread = max(spread, LEAST_SPREAD) if spread else 1.0
             self.bank.change(self._steps(self.rates), self._parameter)
             self.mixture = self._mixture()
         elif loss.initial is not None and self._has_bias and not self.settings.rule_of("bias").from_origin:

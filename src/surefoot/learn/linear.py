@@ -12,6 +12,11 @@ from sklearn.utils.multiclass import check_classification_targets
 from surefoot import losses
 from surefoot.learn import online
 from surefoot.learn.estimator import LinearEstimator, takes_parts
+from surefoot.learn.given import number_given, shown, weight_given
+from surefoot.learn.one_row import LARGEST
+
+EXPECTED = f"a finite number of at most {LARGEST:.4g}"
+"""What a regression can be learned from."""
 
 
 def _has_probabilities(classifier: LinearClassifier) -> bool:
@@ -198,8 +203,9 @@ class LinearClassifier(ClassifierMixin, LinearEstimator):
             number = known[y]
         except (KeyError, TypeError):
             raise self._strange(y) from None
+        weight = weight_given("sample_weight", weight)
         if self.class_weight is not None:
-            weight = weight * self._of_classes(self.classes_, self.classes_)[int(number)]
+            weight *= self._of_classes(self.classes_, self.classes_).item(int(number))
         return number, weight
 
     @property
@@ -211,7 +217,9 @@ class LinearClassifier(ClassifierMixin, LinearEstimator):
         return self._known[1]
 
     def _strange(self, label) -> ValueError:
-        return ValueError(f"y: found class {label!r}, expected one of {', '.join(map(repr, self.classes_.tolist()))}")
+        return ValueError(
+            f"y: found class {shown(label)}, expected one of {', '.join(map(repr, self.classes_.tolist()))}"
+        )
 
     def _check_classes(self, classes) -> None:
         if not np.array_equal(np.unique(classes), self.classes_):
@@ -294,7 +302,7 @@ class LinearClassifier(ClassifierMixin, LinearEstimator):
             return {}
         labels = self._labels
         if len(labels) == 2:
-            found = online.probability_one(self._learner, *self._entries(x))
+            found = self._of_one(online.probability_one, x)
             return {labels[0]: 1.0 - found, labels[1]: found}
         scores = self._score_one(x)
         return dict(zip(labels, self._learner.settings.loss.probabilities(scores[None])[0].tolist(), strict=True))
@@ -442,18 +450,15 @@ class LinearRegressor(RegressorMixin, LinearEstimator):
         Raises:
             ValueError, DivergedError: as in partial_fit; the estimator is then unchanged.
         """
-        try:
-            target = float(y)
-        except (TypeError, ValueError):
-            target = np.nan
-        if not np.isfinite(target):
-            raise ValueError(f"y: found {y!r}, expected a finite number")
+        target = number_given("y", y, EXPECTED, LARGEST)
         self._check_counts(target)
-        self._learn_one(x, target, sample_weight)
+        self._learn_one(x, target, weight_given("sample_weight", sample_weight))
         return self
 
     def _targets(self, y, weights, reset, classes):
         self._check_counts(y.min())
+        largest = y[np.abs(y).argmax()]
+        number_given("y", float(largest), EXPECTED, LARGEST)
         return y.astype(np.float64), weights
 
     def _check_counts(self, least) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -14,9 +15,10 @@ from surefoot.data.stream import Block
 from surefoot.data.stream.kernels.layout import LARGEST_INDEX
 from surefoot.learn import online, scoring
 from surefoot.learn.facts import Facts
+from surefoot.learn.given import number_given, shown, weight_given
 from surefoot.learn.guard import Guard
 from surefoot.learn.learner import Learner
-from surefoot.learn.one_row import entries_of
+from surefoot.learn.one_row import LARGEST, OutOfRangeError, entries_of
 from surefoot.learn.served import Examples
 from surefoot.learn.settings import Method, Settings
 from surefoot.learn.targets import Targets
@@ -36,6 +38,7 @@ class OneByOne:
             )
         self.loaded, self.guard = loaded, Guard()
         self.learner: Learner | None = None
+        self._begun_with: Learner | None = None  # what `learner` becomes once it has learned
         self.learned: Any = loaded
         self.targets = Targets(loaded.targets.loss, loaded.targets.classes)
         self.outputs, reading = self.targets.outputs, loaded.reading
@@ -54,13 +57,14 @@ class OneByOne:
     def learn(self, x: Any, y: Any, weight: float) -> None:
         example = self.examples(x)
         target = self._target(example.label if y is None else y)
-        weight = float(weight) * example.weight
-        if not 0.0 <= weight < np.inf:
-            raise ValueError(f"weight: found {weight!r}, expected a finite number of at least 0")
+        weight = weight_given("weight", weight) * weight_given("weight", example.weight)
         if weight:
-            learner = self._begun()
-            online.learn_one(learner, example.ids, example.values, target, weight, self.examples.most, example.zeros)
-            self.learned = None
+            learner, entries = self._begun(), (example.ids, example.values)
+            try:
+                online.learn_one(learner, *entries, target, weight, self.examples.most, example.zeros)
+            except OutOfRangeError as error:
+                raise error.named(self.examples.known) from None
+            self.learner, self.learned = learner, None
 
     def _target(self, label: Any) -> float:
         """The target that a label stands for.
@@ -69,18 +73,14 @@ class OneByOne:
             ValueError: it stands for none.
         """
         if self.numbers:
-            target = self.numbers.get(label)
-            if target is None:
+            try:
+                return self.numbers[label]
+            except (KeyError, TypeError):
                 known = ", ".join(map(repr, self.labels))
-                raise ValueError(f"y: found {label!r}, expected one of {known}")
-            return target
-        try:
-            target = float(self.targets.of(np.array([label], np.float64))[0])
-        except (TypeError, ValueError):
-            target = np.nan
-        if not np.isfinite(target):
-            raise ValueError(f"y: found {label!r}, expected a number that {self.targets.loss.name} loss is for")
-        return target
+                raise ValueError(f"y: found {shown(label)}, expected one of {known}") from None
+        expected = f"a number that {self.targets.loss.name} loss is for"
+        number = number_given("y", label, expected, LARGEST)
+        return number_given("y", float(self.targets.of(np.array([number]))[0]), expected)
 
     def _begun(self) -> Learner:
         """The learner that the model comes from.
@@ -88,10 +88,10 @@ class OneByOne:
         Raises:
             ValueError: the model does not have its state.
         """
-        if self.learner is None:
+        if self._begun_with is None:
             with self.guard.lock:
-                self.learner = self.learner or self._restored()
-        return self.learner
+                self._begun_with = self._begun_with or self._restored()
+        return self._begun_with
 
     def _restored(self) -> Learner:
         loaded = self.loaded
@@ -127,8 +127,17 @@ class OneByOne:
 
     def scores(self, x: Any) -> np.ndarray:
         """What is predicted before any link function, (1, outputs)."""
+        return self._of_entries(self._scores, x)
+
+    def _of_entries(self, function: Callable, x: Any) -> Any:
+        """What a function of an example's entries returns."""
         example = self.examples(x)
-        entries = example.ids, example.values, self.examples.most, example.zeros
+        try:
+            return function(example.ids, example.values, self.examples.most, example.zeros)
+        except OutOfRangeError as error:
+            raise error.named(self.examples.known) from None
+
+    def _scores(self, *entries: Any) -> np.ndarray:
         if self.learner is not None:
             return online.score_one(self.learner, *entries)[None]
         with self.guard.lock:
@@ -150,13 +159,13 @@ class OneByOne:
         if self.outputs > 1:
             found = self.targets.loss.probabilities(self.scores(x))[0]
             return dict(zip(self.labels, found.tolist(), strict=True))
-        example = self.examples(x)
-        entries = example.ids, example.values, self.examples.most, example.zeros
-        second = self._probability(*entries) if self.learner is None else online.probability_one(self.learner, *entries)
+        second = self._of_entries(self._probability, x)
         return {self.labels[0]: 1.0 - second, self.labels[1]: second}
 
     def _probability(self, *entries: Any) -> float:
-        """The probability of the second class, by the model as it was loaded."""
+        """The probability of the second class."""
+        if self.learner is not None:
+            return online.probability_one(self.learner, *entries)
         with self.guard.lock:
             recalled = self._recalled
             if recalled and recalled.has_probabilities and recalled.score(*entries):

@@ -14,6 +14,7 @@ import numpy as np
 
 from surefoot.data.stream.table import MISSING, NONE
 from surefoot.data.stream.values import is_none, is_number, number_of, text_of
+from surefoot.learn.given import numbers_of, plain, shown
 from surefoot.native import kernel
 
 LARGEST = float(np.finfo(np.float32).max)
@@ -27,6 +28,27 @@ NUMBERS = frozenset((int, float))
 
 Entries = tuple[Any, Any]
 """Ids of features and their values, two arrays or two collections."""
+
+
+class OutOfRangeError(ValueError):
+    """A value of an example is not finite, or beyond float32.
+
+    Args:
+        feature: whose; None where its values are in range, and their sum is not.
+        value: the value.
+        name: of the feature, where users know it by one.
+    """
+
+    def __init__(self, feature: int | None, value: float = 0.0, name: Any = None):
+        self.feature, self.value, self.name = feature, value, name
+        of = f"feature {feature}" if name is None else repr(name)
+        found = "values of a feature that sum to more" if feature is None else f"{value} for {of}"
+        super().__init__(f"x: found {found}, expected finite numbers of at most {LARGEST:.4g}")
+
+    def named(self, names: Mapping[Any, int]) -> OutOfRangeError:
+        """The same error, with the name of the feature if these, {name: feature}, have it."""
+        found = next((name for name, feature in names.items() if feature == self.feature), self.name)
+        return OutOfRangeError(self.feature, self.value, found)
 
 
 def entries_of(ids: Any, values: Any, features: int, zeros: bool = False) -> tuple[np.ndarray, np.ndarray]:
@@ -54,10 +76,7 @@ def entries_of(ids: Any, values: Any, features: int, zeros: bool = False) -> tup
         raise ValueError(f"x: found feature {wrong}, expected 0 … {features - 1}")
     if size == NOT_FINITE:
         wrong = np.flatnonzero(~(np.abs(values) <= LARGEST))
-        found = (
-            f"{values[wrong[0]]} for feature {ids[wrong[0]]}" if len(wrong) else "values of a feature that sum to more"
-        )
-        raise ValueError(f"x: found {found}, expected finite numbers of at most {LARGEST:.4g}")
+        raise OutOfRangeError(*(int(ids[wrong[0]]), float(values[wrong[0]])) if len(wrong) else (None,))
     return rows[:size], own[:size]
 
 
@@ -197,9 +216,7 @@ def of_array(x: Any, features: int | None) -> tuple[Entries, int]:
         if not len(ids) == len(values) == size:
             ids, values = ids[:size], values[:size]
     else:
-        values = np.asarray(x)
-        if values.dtype.kind not in "fiub":
-            values = values.astype(np.float64)
+        values = numbers_of(x)
         shape = values.shape
         values = values.ravel()
         ids = np.arange(values.size)
@@ -261,7 +278,12 @@ def name_of(name: Any, value: Any) -> tuple[Any, float]:
 
 
 def name_and_text(name: Any, value: Any) -> tuple[Any, str | None, float]:
-    """The column of a feature, the text that it is of, or None for a number, and its value."""
+    """The column of a feature, the text that it is of, or None for a number, and its value.
+
+    Raises:
+        ValueError: the value is neither a number nor something that has a name, such as a list.
+    """
+    value = plain(name, value)
     if is_none(value) or (isinstance(value, str) and value in MISSING_TEXT):
         return name, NONE, 1.0
     if is_number(value):
@@ -374,13 +396,20 @@ class Vocabulary:
             new = names[columns.index(None)]
             known = ", ".join(map(repr, list(islice(self.columns, 6)))) + (", …" if len(self.columns) > 6 else "")
             raise ValueError(f"x: found the feature {new!r}, expected those that the model began with: {known}")
-        entries_of(range(len(values)), values, len(values))  # which raises an error for values that are not finite
+        for name, value in zip(names, values, strict=True):
+            if not abs(value) <= LARGEST:
+                raise OutOfRangeError(0, value, name)
         if grow:
             for name in names:
                 self.columns.setdefault(name, len(self.columns))
             return [self.columns[name] for name in names], values
         there = [k for k, column in enumerate(columns) if column is not None]
         return [columns[k] for k in there], [values[k] for k in there]
+
+    @property
+    def names(self) -> Mapping[Any, int]:
+        """The column of each name; none where columns have numbers only."""
+        return {} if isinstance(self.columns, Numbered) else self.columns
 
     def forget(self, size: int) -> None:
         """Takes columns from the names that were the last to get any, until there are this number."""

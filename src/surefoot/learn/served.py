@@ -19,6 +19,7 @@ from surefoot.data.stream.reader import Parser, Piece, Request
 from surefoot.data.stream.sources.buffer import Buffer, Text, closed
 from surefoot.data.stream.table import NONE
 from surefoot.data.stream.vw import Vw
+from surefoot.learn.given import plain, shown
 from surefoot.learn.one_row import MISSING_TEXT, NUMBERS, are_numbers, is_named, name_and_text, of_array
 
 MOST_KNOWN = 1 << 20
@@ -83,7 +84,10 @@ class Examples:
         if isinstance(x, str):
             return self._of_line(x)
         if not is_named(x):
-            return Example(*of_array(x, None)[0])
+            (ids, values), _ = of_array(x, None)
+            if self._hashes and isinstance(values, np.ndarray) and len(values) and not hasattr(x, "indptr"):
+                raise ValueError(f"x: found {shown(x)}, expected a dict {{name: value}}: this model's features have names")
+            return Example(ids, values)
         if self._of_a_table:
             return self._of_columns(x)
         if type(x) is dict and are_numbers(x.values()):
@@ -98,7 +102,7 @@ class Examples:
         for name, value in x.items():
             own, text, number = name_and_text(name, value)
             if text is not None and not self._hashes:
-                raise ValueError(f"x: found {value!r} for feature {name!r}, expected a number")
+                raise ValueError(f"x: found {shown(value)} for feature {name!r}, expected a number")
             ids.append(self._id(own, text) if self._hashes else own)
             values.append(number)
         return Example(ids, values)
@@ -132,7 +136,11 @@ class Examples:
         if found is None:
             if len(self.known) >= MOST_KNOWN:
                 self.known.clear()
-            found = self._hashing.index(str(name)) if text is None else self._hashing.index(text, str(name))
+            try:
+                found = self._hashing.index(str(name)) if text is None else self._hashing.index(text, str(name))
+            except UnicodeEncodeError as error:
+                wrong = name if text is None else text
+                raise ValueError(f"x: found {wrong!r}, expected text that UTF-8 has ({error.reason})") from None
             self.known[key] = found
         return found
 
@@ -195,7 +203,10 @@ class Examples:
 
     def _of_table(self, x: Any) -> Example:
         """The same for values that are not simple."""
-        return _only(self.reading.examples([dict(x.items())], trained=True), zeros=True)
+        options = self.reading
+        known = [*options.numeric, *options.categorical, options.target, options.weight]
+        row = {name: plain(name, x[name]) for name in known if name in x}
+        return _only(options.examples([row], trained=True), zeros=True)
 
     # Lines
 

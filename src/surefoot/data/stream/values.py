@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterable
 from datetime import date, timedelta
 from decimal import Decimal
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -38,8 +39,7 @@ def is_none(value: Any) -> bool:
 
 def is_number(value: Any) -> bool:
     """Whether a value is a number; truth values and spans of time are not."""
-    numbers = int, np.integer, Decimal, *_FLOATS
-    return isinstance(value, numbers) and not isinstance(value, (bool, np.timedelta64))
+    return isinstance(value, (Real, Decimal)) and not isinstance(value, (bool, np.timedelta64))
 
 
 def hold_numbers(values: Iterable[Any]) -> bool:
