@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from surefoot import losses, models
-from surefoot.engines.scaling import LEAST_SQUARE, NOISE
+from surefoot.engines.cpu.bank.statistics import about, scale_by
 from surefoot.learn.one_row import ENTERED, RowBuffer, entered, kept
 from surefoot.learn.tracking import of_numbers
 from surefoot.losses import Loss
@@ -186,12 +186,10 @@ def weighted_sums(indptr, rows, values, limit, cells, sums, shared, places, seen
             if row >= 0 and row < limit[0]:
                 scale, value = 1.0, values[e]
                 if normalizes:
-                    count, mean, squares = sums[row, statistics], sums[row, statistics + 1], sums[row, statistics + 2]
-                    if count >= seen[0] and squares > count * (NOISE * mean) * (NOISE * mean):
-                        value -= mean
-                    else:
-                        squares += count * mean * mean
-                    scale = np.sqrt(count / max(squares, count * LEAST_SQUARE)) if squares > 0.0 else 0.0
+                    count, mean, spread = sums[row, statistics], sums[row, statistics + 1], sums[row, statistics + 2]
+                    center, squares = about(count, mean, spread, seen[0])
+                    value -= center
+                    scale = scale_by(count, squares) if squares > 0.0 else 0.0
                 for o in range(outputs):
                     m = min(o, shares.shape[0] - 1)
                     total = 0.0
@@ -217,7 +215,7 @@ def scored(
     return size
 
 
-WEIGHTED_SUMS = kernel(weighted_sums)
+WEIGHTED_SUMS = kernel(weighted_sums, about, scale_by)
 
 
 def probability_of(score):
@@ -260,7 +258,7 @@ def place_of(wanted, known):
 @functools.cache
 def with_probabilities(function: Callable, loss: Loss | None) -> Kernel:
     """`scored` or `recalled` with the probabilities of a loss, or without any."""
-    helpers = kept, entered, weighted_sums, place_of
+    helpers = kept, entered, about, scale_by, weighted_sums, place_of
     if loss is None:
         return kernel(function, *helpers, probability_of)
     assert loss.probability is not None
