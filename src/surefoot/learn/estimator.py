@@ -352,8 +352,9 @@ class LinearEstimator(BaseEstimator):
 
     def _naming(self, error: BaseException) -> BaseException:
         """An error with the name of the feature that it is about, where that has one."""
-        is_about_one = isinstance(error, OutOfRangeError) and error.name is None
-        return error.named(self._columns().names) if is_about_one else error
+        if isinstance(error, OutOfRangeError) and error.name is None:
+            return error.named(self._columns().names)
+        return error
 
     @property
     def vocabulary_(self) -> dict[Any, int]:

@@ -76,7 +76,9 @@ def entries_of(ids: Any, values: Any, features: int, zeros: bool = False) -> tup
         raise ValueError(f"x: found feature {wrong}, expected 0 … {features - 1}")
     if size == NOT_FINITE:
         wrong = np.flatnonzero(~(np.abs(values) <= LARGEST))
-        raise OutOfRangeError(*(int(ids[wrong[0]]), float(values[wrong[0]])) if len(wrong) else (None,))
+        if len(wrong):
+            raise OutOfRangeError(int(ids[wrong[0]]), float(values[wrong[0]]))
+        raise OutOfRangeError(None)
     return rows[:size], own[:size]
 
 
