@@ -481,12 +481,12 @@ class ModelBank:
         self.last = restoring.array(arrays, "last", np.int64, (rows if self.waits else 0,)).copy()
         if len(self.last) and not 0 <= self.last.min() <= self.last.max() <= self.t:
             raise ValueError(f"last: found steps {self.last.min()} … {self.last.max()}, expected 0 … {self.t}")
-        self.upto = restoring.array(arrays, "upto", np.float64, (rows if self.averages else 0,)).copy()
-        self.upto_shared = restoring.array(arrays, "upto_shared", np.float64, (1,)).copy()
-        for name, mean in self._means(rows).items() if self.averages else ():
-            self.means[name] = restoring.array(arrays, f"means.{name}", self.dtype, mean.shape).copy()
-        for name, common in self.common.items():
-            self.common[name] = restoring.array(arrays, f"common.{name}", self.dtype, common.shape).copy()
+        restoring.between("total", np.array([self.total]), 0.0, math.inf if self.averages else 0.0)
+        for name, size in (("upto", rows if self.averages else 0), ("upto_shared", 1)):
+            setattr(self, name, restoring.array(arrays, name, np.float64, (size,)).copy())
+            restoring.between(name, getattr(self, name), 0.0, self.total)
+        for of, own in (("means", self._means(rows) if self.averages else {}), ("common", self.common)):
+            vars(self)[of] = {n: restoring.numbers(arrays, f"{of}.{n}", self.dtype, a.shape) for n, a in own.items()}
         self._followed, self.workspace = {}, None
         self._restore_ids(arrays)
 

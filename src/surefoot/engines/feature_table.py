@@ -23,6 +23,10 @@ PIECE = 1 << 15
 """Rows of a table whose numbers are read at once."""
 PAGE = 1 << 12
 """Bytes of an ordinary page."""
+LARGEST_MEAN = float(np.finfo(np.float32).max)
+"""Of values, which are at most as large."""
+LARGEST = (float(1 << 62), LARGEST_MEAN, 1e96)
+"""Of each statistic."""
 LARGEST_SHARE = 0.9
 """Of the machine's memory, for a table."""
 
@@ -339,9 +343,12 @@ class FeatureTable:
             ValueError: they are of another kind.
         """
         cells = restoring.array(arrays, "cells", self.dtype, (None, self.row.width))
-        shared = restoring.array(arrays, "shared", self.dtype, self.shared.shape)
+        shared = restoring.numbers(arrays, "shared", self.dtype, self.shared.shape)
         self._memory, self._expected = Growing.of(cells), math.inf
-        self.rows, self.shared = len(cells), shared.copy()
+        self.rows, self.shared = len(cells), shared
+        restoring.finite("cells", cells[:, : max(own.end for own in self.parts.values() if own.of == "feature")])
+        for name, least, most in zip(STATISTICS, (0.0, -LARGEST_MEAN, 0.0), LARGEST, strict=True):
+            restoring.between(f"cells, {name}", self.statistic(name), least, most)
 
     def choose(self, lanes: np.ndarray, slots: Mapping[str, Mapping[str, np.ndarray]]) -> None:
         """Goes on with these lanes, some perhaps twice. Rows stay in the memory that they have.

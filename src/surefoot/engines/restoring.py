@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import math
-import numbers as kinds
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
+from surefoot.records.restored import is_real
+
 LARGEST = 1 << 62
+PIECE = 1 << 15
+"""Rows that are looked at at once."""
 
 
 @contextlib.contextmanager
@@ -67,7 +69,7 @@ def whole(numbers: Mapping[str, Any], name: str, most: int = LARGEST) -> int:
         ValueError: there is none, or it is another.
     """
     found = numbers.get(name)
-    if not isinstance(found, (int, np.integer)) or not 0 <= found <= most:
+    if isinstance(found, bool) or not isinstance(found, (int, np.integer)) or not 0 <= found <= most:
         raise ValueError(f"{name}: found {found!r}, expected a whole number from 0 to {most}")
     return int(found)
 
@@ -79,6 +81,42 @@ def real(numbers: Mapping[str, Any], name: str) -> float:
         ValueError: there is none, or it is another.
     """
     found = numbers.get(name)
-    if not isinstance(found, kinds.Real) or not math.isfinite(found):
+    if not is_real(found):
         raise ValueError(f"{name}: found {found!r}, expected a number")
     return float(found)
+
+
+def numbers(arrays: Mapping[str, np.ndarray], name: str, dtype: Any, shape: tuple[int | None, ...]) -> np.ndarray:
+    """A copy of `array`, all of whose numbers are finite.
+
+    Raises:
+        ValueError: there is none, or it is another.
+    """
+    return finite(name, array(arrays, name, dtype, shape)).copy()
+
+
+def finite(name: str, values: np.ndarray) -> np.ndarray:
+    """The numbers, all of which are finite.
+
+    Raises:
+        ValueError: some are not.
+    """
+    most = float(np.finfo(values.dtype).max)
+    between(name, values, -most, most)
+    return values
+
+
+def between(name: str, values: np.ndarray, least: float, most: float) -> None:
+    """Whether all numbers are in this range, looked at in pieces.
+
+    Raises:
+        ValueError: some are not, or are not numbers.
+
+    >>> between("upto", np.array([0.5]), 0.0, 1.0)
+    """
+    for first in range(0, len(values), PIECE):
+        own = values[first : first + PIECE]
+        wrong = ~((own >= least) & (own <= most))
+        if wrong.any():
+            expected = f"at least {least:g}" if most == np.inf else f"numbers from {least:g} to {most:g}"
+            raise ValueError(f"{name}: found {own[wrong][0]}, expected {expected}")

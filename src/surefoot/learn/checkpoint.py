@@ -18,6 +18,7 @@ from surefoot.learn import storage
 from surefoot.learn.cursor import Cursor
 from surefoot.learn.divergence import Window
 from surefoot.learn.targets import Inferred
+from surefoot.records.restored import Count, restored
 
 KIND = "checkpoint"
 LOCK = ".lock"
@@ -25,13 +26,13 @@ LOCK = ".lock"
 
 
 @dataclass(frozen=True)
-class Checkpoint:
-    """What a checkpoint holds.
+class Saved:
+    """What a checkpoint holds besides arrays.
 
     Attributes:
         plan: what decides the bits of the model besides the files, as `Plan.record` has it.
         files: what they are, in their order.
-        arrays, learner: the learner's state.
+        learner: the numbers of the learner's state.
         targets: what is known of the labels so far.
         cursor: where the training is.
         window: what the loss is compared over, to notice divergence.
@@ -41,15 +42,21 @@ class Checkpoint:
     """
 
     plan: Mapping[str, Any]
-    files: Sequence[Identity]
-    arrays: Mapping[str, np.ndarray]
+    files: tuple[Identity, ...]
     learner: Mapping[str, Any]
     targets: Inferred
     cursor: Cursor
     window: Window
     first_loss: float | None
-    skipped: Mapping[str, int]
+    skipped: Mapping[str, Count]
     seconds: float
+
+
+@dataclass(frozen=True)
+class Checkpoint(Saved):
+    """What a checkpoint holds; `arrays`: of the learner's state."""
+
+    arrays: Mapping[str, np.ndarray]
 
     def write(self, path: Path) -> None:
         """Writes it to a file.
@@ -71,19 +78,13 @@ class Checkpoint:
         """
         arrays, facts = storage.read(path, KIND)
         with storage.as_written(path, KIND):
-            facts |= {name: dict(facts[name]) for name in ("plan", "learner")}
-            begin, lost, constant = facts["window"]
-            first = facts["first_loss"]
-            facts |= {
-                "files": [Identity.recorded(file) for file in facts["files"]],
-                "cursor": Cursor.of(facts["cursor"]),
-                "targets": Inferred.of(facts["targets"]),
-                "window": Window(int(begin), float(lost), float(constant)),
-                "first_loss": None if first is None else float(first),
-                "skipped": {reason: int(lines) for reason, lines in facts["skipped"].items()},
-                "seconds": float(facts["seconds"]),
-            }
-            return cls(arrays=arrays, **facts)
+            saved = restored(Saved, facts, "checkpoint")
+            saved.targets.check()
+            if wrong := [file.size for file in saved.files if file.size is not None and file.size < 0]:
+                raise ValueError(f"files.size: found {wrong[0]}, expected at least 0")
+            if (saved.first_loss is None) != (saved.cursor.number == 0):
+                raise ValueError(f"first_loss: found {saved.first_loss} in pass {saved.cursor.number}")
+            return cls(arrays=arrays, **vars(saved))
 
     def check(self, path: Path, plan: Mapping[str, Any], files: Sequence[Identity]) -> None:
         """Whether a training may continue from it.

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from surefoot.data import DataError
 from surefoot.data.stream import Block
 from surefoot.data.stream.blocks import part_of
-from surefoot.engines import restoring
 from surefoot.learn import storage
+from surefoot.learn.learner import Learner
 from surefoot.learn.targets import Targets
+from surefoot.records.restored import Count
 
 
 class CheckSums(NamedTuple):
@@ -27,9 +28,9 @@ class CheckSums(NamedTuple):
     True
     """
 
-    targets: int = 0
-    features: int = 0
-    values: int = 0
+    targets: Count = 0
+    features: Count = 0
+    values: Count = 0
 
     def add(self, targets: np.ndarray, indices: np.ndarray, values: np.ndarray) -> CheckSums:
         """Those with further examples."""
@@ -52,18 +53,26 @@ class Cursor:
         lost, weight: what was lost before this pass, and the weight of the examples before it.
     """
 
-    number: int = 0
-    done: int = 0
+    number: Count = 0
+    done: Count = 0
     sums: CheckSums = field(default_factory=CheckSums)
     lost: float = 0.0
     weight: float = 0.0
 
-    @classmethod
-    def of(cls, record: Mapping[str, Any]) -> Cursor:
-        """The cursor that JSON gives back."""
-        number, done = (restoring.whole(record, name) for name in ("number", "done"))
-        lost, weight = (restoring.real(record, name) for name in ("lost", "weight"))
-        return cls(number, done, CheckSums(*map(int, record["sums"])), lost, weight)
+    def check(self, learner: Learner, passes: int) -> None:
+        """Whether a learner has come so far in a training of this number of passes.
+
+        Raises:
+            ValueError: it has not.
+        """
+        number, done, first = self.number, self.done, learner.first_pass
+        if number > passes or (number == passes and done):
+            raise ValueError(f"cursor.number: found {number}, expected passes up to {passes}")
+        before = learner.examples - done
+        if before != (number * first if first else 0) and not (number == 1 and done == first == 0):
+            raise ValueError(f"cursor.done: found {done} in pass {number}, after {learner.examples} examples")
+        if self.weight > learner.weight:
+            raise ValueError(f"cursor.weight: found {self.weight}, expected at most {learner.weight}")
 
     def advanced(self, examples: int, sums: CheckSums) -> Cursor:
         """After this many further examples of the pass."""

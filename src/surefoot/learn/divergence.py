@@ -10,6 +10,7 @@ import numpy as np
 from surefoot.engines.examples import Examples
 from surefoot.learn.learner import DivergedError, Learner
 from surefoot.learn.settings import Settings
+from surefoot.records.restored import Count
 
 State: TypeAlias = tuple[Mapping[str, np.ndarray], Mapping[str, Any]]
 """A learner's."""
@@ -28,7 +29,7 @@ class Window(NamedTuple):
         constant: what a constant prediction would have lost.
     """
 
-    begin: int = FIRST // 2
+    begin: Count = FIRST // 2
     lost: float = 0.0
     constant: float = 0.0
 

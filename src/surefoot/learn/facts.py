@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from surefoot.engines import restoring
+from surefoot.records.restored import Count, restored
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class MethodFacts:
     implicit: bool
     l1: float
     l2: float
-    batch_size: int
+    batch_size: Count
     average: bool
     normalize: bool
     scale_targets: bool
@@ -49,9 +49,9 @@ class RateFacts:
 class NameFacts:
     """How many names of hashed features are kept, how many share a number, and how many there was no room for."""
 
-    kept: int
-    collisions: int
-    left_out: int
+    kept: Count
+    collisions: Count
+    left_out: Count
 
 
 @dataclass(frozen=True)
@@ -76,14 +76,14 @@ class Facts:
     version: str
     files: tuple[str, ...]
     settings: MethodFacts
-    passes: int
-    examples: int
+    passes: Count
+    examples: Count
     progressive_loss: float
-    history: tuple[tuple[int, float], ...]
+    history: tuple[tuple[Count, float], ...]
     learning_rate: float | str
     implicit: bool
     rates: tuple[RateFacts, ...]
-    skipped: Mapping[str, int]
+    skipped: Mapping[str, Count]
     diverged: str | None
     names: NameFacts | None = None
 
@@ -92,41 +92,14 @@ class Facts:
         """The facts that JSON gives back.
 
         Raises:
-            KeyError, TypeError, ValueError: something is missing, or is of another type.
+            ValueError: something is missing, or is of another type.
         """
-        names = record.get("names")
-        return cls(
-            version=text(record["version"]),
-            files=tuple(map(text, record["files"])),
-            settings=MethodFacts(**record["settings"]),
-            passes=restoring.whole(record, "passes"),
-            examples=restoring.whole(record, "examples"),
-            progressive_loss=float(record["progressive_loss"]),
-            history=tuple((int(examples), float(loss)) for examples, loss in record["history"]),
-            learning_rate=rate(record["learning_rate"]),
-            implicit=bool(record["implicit"]),
-            rates=tuple(RateFacts(rate(r["lr"]), bool(r["implicit"]), float(r["weight"])) for r in record["rates"]),
-            skipped={reason: int(lines) for reason, lines in record["skipped"].items()},
-            diverged=None if record["diverged"] is None else text(record["diverged"]),
-            names=None if names is None else NameFacts(**{name: restoring.whole(names, name) for name in names}),
-        )
+        facts = restored(cls, record, "facts")
+        seen = [0, *(examples for examples, _ in facts.history), facts.examples]
+        if seen != sorted(seen):
+            raise ValueError(f"facts.history: found {seen[1:-1]}, expected numbers of examples that rise to {seen[-1]}")
+        return facts
 
     def record(self) -> dict[str, Any]:
         """The facts as JSON holds them; without names where features have none."""
         return {name: value for name, value in asdict(self).items() if name != "names" or value is not None}
-
-
-def text(value: Any) -> str:
-    """A string, and nothing else.
-
-    Raises:
-        TypeError: it is something else.
-    """
-    if not isinstance(value, str):
-        raise TypeError(f"found {value!r}, expected text")
-    return value
-
-
-def rate(value: Any) -> float | str:
-    """A learning rate: a number, or a schedule as it is written."""
-    return value if isinstance(value, str) else float(value)

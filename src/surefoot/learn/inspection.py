@@ -137,8 +137,9 @@ def occurrence(model: Model) -> Occurrence | None:
     if stats is None:
         return None
     seen = len(stats.features)
-    values = np.quantile(stats.rates, [*QUANTILES.values()]).tolist() if seen else []
-    rates = dict(zip(QUANTILES, values, strict=False))
+    with np.errstate(invalid="ignore"):  # between infinite rates, which are those of rules without ε
+        values = np.nan_to_num(np.quantile(stats.rates, [*QUANTILES.values()]), nan=np.inf) if seen else np.empty(0)
+    rates = dict(zip(QUANTILES, values.tolist(), strict=False))
     return Occurrence(seen, model.features - seen, int(np.count_nonzero(stats.frozen)), rates)
 
 

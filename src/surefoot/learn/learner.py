@@ -16,25 +16,22 @@ from surefoot.engines.examples import Examples
 from surefoot.engines.feature_table import RowMap, pieces
 from surefoot.engines.hashed_rows import HashedRows
 from surefoot.engines.step import Step
+from surefoot.learn import agreement
+from surefoot.learn.agreement import LARGEST_LOSS, LEAST_SPREAD, SETTLED
 from surefoot.learn.changes import STEP, Changes
 from surefoot.learn.guard import Guard
 from surefoot.learn.mixture import Mixture, sum_of
 from surefoot.learn.rates import WIDTHS, Rate, chosen
 from surefoot.learn.settings import Settings
 from surefoot.learn.zeros import Zeros
+from surefoot.records.restored import Count, restored
 
-SETTLED = 2000
-"""Examples of a first pass after which the weights of learning rates stay: fewer do not tell rates apart."""
 NEGLIGIBLE = 1e-3
 """The weights of rates that are dropped before further passes."""
 FIRST_NOTE = 32
 """Examples before the first entry of the history; then at every doubling."""
 ROWS = 8192
 """Examples that are learned from at once."""
-MOST_LOST = 1e30
-"""By a learner whose predictions are of use."""
-LEAST_SPREAD = 1e-150
-"""Of targets: squares of smaller ones are not numbers."""
 LARGEST_PENALTY = 1e30
 """Of scaled weights, all of which are 0 long before."""
 CENTERS = {"mean": np.mean, "median": np.median}
@@ -306,7 +303,7 @@ class Learner:
             self.mixture.take_one(predicted, scaled, weight)
         else:
             self._mix(Examples.one(ids, values[: len(ids)], scaled, weight), predicted[None])
-        if not abs(self.mixture.total) <= MOST_LOST:
+        if not abs(self.mixture.total) <= LARGEST_LOSS:
             self._check(math.isfinite(self.mixture.total))
         if self.settings.loss.metric.least is not None:
             self._add_least(np.array([scaled]), np.array([weight]))
@@ -314,7 +311,7 @@ class Learner:
 
     def _check(self, finite: bool) -> None:
         """Raises DivergedError where the mix is not finite, or has lost too much."""
-        if not finite or self.mixture.total > MOST_LOST:
+        if not finite or self.mixture.total > LARGEST_LOSS:
             of_examples = "check for labels, weights or values of extreme size"
             advice = of_examples if self.settings.auto else 'use lr="auto" or a smaller learning rate'
             raise DivergedError(f"predictions are no longer finite after {self.examples:,} examples; {advice}")
@@ -484,6 +481,8 @@ class Learner:
         def own(part: str) -> tuple[dict[str, np.ndarray], Mapping[str, Any]]:
             prefix = f"{part}."
             chosen = {name.removeprefix(prefix): arrays[name] for name in arrays if name.startswith(prefix)}
+            if not isinstance(numbers.get(part), Mapping):
+                raise ValueError(f"{part}: found {numbers.get(part)!r}, expected an object")
             return chosen, numbers[part]
 
         for name in NUMBERS:
@@ -491,19 +490,20 @@ class Learner:
         for name in ("examples", "first_pass"):
             setattr(learner, name, restoring.whole(numbers, name))
         learner.features = restoring.whole(numbers, "features", 1 << 63)
-        learner.history = [(int(examples), float(loss)) for examples, loss in numbers["history"]]
-        learner._since = float(numbers["since"][0]), float(numbers["since"][1])
+        learner.history = [*restored(tuple[tuple[Count, float], ...], numbers.get("history"), "history")]
+        learner._since = restored(tuple[float, float], numbers.get("since"), "since")
+        agreement.check_scales(learner)
         first = len(learner.rates)
-        learner.rates = tuple(learner.rates[k] for k in chosen(numbers["rates"], first))
+        rates = restored(tuple[Count, ...], numbers.get("rates"), "rates")
+        learner.rates = tuple(learner.rates[k] for k in chosen([*rates], first))
         learner.bank, learner.mixture = learner._bank(0), learner._mixture(first)
         learner.bank.restore(*own("bank"))
-        if learner.heaviness <= 0:
-            raise ValueError(f"heaviness: found {learner.heaviness}, expected more than 0")
         learner.zeros = Zeros(restoring.ids(arrays, "zeros.ids", restoring.whole(numbers, "zeros"), learner.features))
         learner.mixture.restore(*own("mixture"), rates=len(learner.rates))
         learner.changes = Changes.from_state(*own("changes"), learner.bank, learner.features)
         if learner._row_map is None and learner.features > learner.bank.features:
             raise ValueError(f"features: found {learner.features}, expected at most {learner.bank.features}")
+        agreement.check_state(learner)
         return learner
 
     def excerpt(self, rows: np.ndarray) -> Learner:

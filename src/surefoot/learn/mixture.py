@@ -273,16 +273,15 @@ class Mixture:
         count = len(self.gaps)
         shapes = {"shares": (count, rates), "losses": (count, rates), "gaps": (count,), "eta": (count, 1)}
         total, largest = restoring.real(numbers, "total"), restoring.real(numbers, "largest")
-        if largest < 0:
-            raise ValueError(f"largest: found {largest}, expected at least 0")
-        own = [restoring.array(arrays, name, np.float64, shape) for name, shape in shapes.items()]
-        for name, values in zip(shapes, own, strict=True):
-            wrong = np.isnan(values) if name == "losses" else ~(values >= 0)  # a loss may be negative
-            if wrong.any():
-                raise ValueError(f"{name}: found {values[wrong][0]}, expected numbers")
+        own = {name: restoring.numbers(arrays, name, np.float64, shape) for name, shape in shapes.items()}
+        limits = {"shares": 1.0, "gaps": math.inf, "eta": LARGEST_ETA, "largest": math.inf}
+        for name, most in limits.items():
+            restoring.between(name, own.get(name, np.array([largest])), 0.0, most)
+        if np.any(np.abs(own["shares"].sum(axis=1) - 1.0) > 1e-6):
+            raise ValueError(f"shares: found sums of {own['shares'].sum(axis=1)}, expected 1")
         if not isinstance(numbers["frozen"], bool):
             raise ValueError(f"frozen: found {numbers['frozen']!r}, expected true or false")
-        self._hold(*own, np.array([total, restoring.whole(numbers, "seen"), largest]))
+        self._hold(*own.values(), np.array([total, restoring.whole(numbers, "seen"), largest]))
         self.frozen = numbers["frozen"]
 
     def values(self, predictions: np.ndarray, targets: np.ndarray) -> np.ndarray:

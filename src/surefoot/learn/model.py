@@ -6,7 +6,7 @@ import functools
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ import numpy as np
 from surefoot import models
 from surefoot.data.reading import ReadOptions
 from surefoot.data.stream import Block
-from surefoot.engines import restoring, scaling
+from surefoot.engines import scaling
 from surefoot.engines.feature_table import in_order
 from surefoot.engines.hashed_rows import HashedRows
 from surefoot.learn import storage
@@ -23,18 +23,29 @@ from surefoot.learn.expansion import expanded
 from surefoot.learn.facts import Facts
 from surefoot.learn.feature_stats import FeatureStats
 from surefoot.learn.learner import Learner
+from surefoot.learn.model_file import (
+    CENTERS,
+    IDS,
+    MEMORY,
+    architecture_of,
+    centers_of,
+    check_known,
+    memory_of,
+    numbers_of,
+    parameter_of,
+    reading_of,
+    scales_of,
+    stats_of,
+    targets_of,
+)
 from surefoot.learn.one_by_one import OneByOne
-from surefoot.learn.stored import Stored, Written, array_name, check_finite, check_rising, compact, narrow, written
+from surefoot.learn.stored import Written, array_name, compact, narrow, written
 from surefoot.learn.targets import Targets
-from surefoot.losses import Loss, LossError
-from surefoot.losses.recalled import recalled, recorded
+from surefoot.losses import Loss
+from surefoot.losses.recalled import recorded
 from surefoot.models import Architecture
 
 KIND = "model"
-MEMORY = "memory."
-"""What the names of the learner's arrays begin with."""
-IDS = "features.ids"
-CENTERS = "centers"
 LARGEST_SIZE = 1 << 31
 """Of a table in which ids are rows. Larger ids are hashes, and how large they are says nothing."""
 LOOKUP, SHARE = 1 << 22, 64
@@ -61,6 +72,7 @@ class Model:
         ids: the id of each row of the numbers of features, rising; None where ids are rows. Of a part that begins with
             other numbers than 0, only features that have occurred have rows.
         size: of the table of features, where it was written without rows of zeros, and `numbers` have only the others.
+        path: of the file that it comes from, for messages.
     """
 
     numbers: Mapping[str, np.ndarray]
@@ -77,6 +89,7 @@ class Model:
     memory: State | None = None
     ids: np.ndarray | None = None
     size: int | None = None
+    path: str | None = None
 
     @classmethod
     def of(cls, learner: Learner, targets: Targets, memory: bool = False, **known: Any) -> Model:
@@ -310,174 +323,33 @@ class Model:
         """
         arrays, description = storage.read(path, KIND)
         with storage.as_written(path, KIND):
-            architecture = _architecture(path, description["model"])
-            targets = _targets(path, description, loss)
-            stats = stats_of(arrays, targets.outputs)
+            architecture = architecture_of(path, description["model"])
+            targets = targets_of(path, description, loss)
+            facts = None if description["facts"] is None else Facts.of(description["facts"])
+            if facts is not None and facts.settings.model != architecture.name:
+                raise ValueError(f"facts.settings.model: found {facts.settings.model!r}, expected {architecture.name}")
+            stats = stats_of(arrays, targets.outputs, math.inf if facts is None else facts.examples)
             numbers, ids, size = numbers_of(architecture, targets.outputs, arrays, stats)
+            center, spread = scales_of(description, architecture)
             centers = centers_of(arrays, None if IDS in arrays else ids, size)
             if stats is not None:
                 check_known(stats, ids, size)
-            facts = description["facts"]
             is_whole = ids is None or IDS in arrays
             reading = reading_of(description["reading"], size if ids is None else int(ids.max(initial=-1)) + 1)
             return cls(
                 numbers,
                 targets,
                 architecture,
-                *(restoring.real(description, name) for name in ("parameter", "center", "spread")),
+                parameter_of(description, targets.loss),
+                center,
+                spread,
                 centers=centers,
                 stats=stats,
-                names=Written(arrays) if "names.features" in arrays else {},
+                names=Written(arrays) if any(name.startswith("names.") for name in arrays) else {},
                 reading=reading,
-                facts=None if facts is None else Facts.of(facts),
+                facts=facts,
                 memory=memory_of(arrays, description),
                 ids=ids,
                 size=None if is_whole else size,
+                path=os.fspath(path),
             )
-
-
-def stats_of(arrays: Mapping[str, np.ndarray], outputs: int) -> FeatureStats | None:
-    """What a file holds of features, if it does. Effective rates may be infinite: those of a rule without ε are.
-
-    Raises:
-        KeyError, ValueError: arrays are missing, or do not fit.
-    """
-    if "stats.features" not in arrays:
-        return None
-    stats = FeatureStats(**{entry.name: arrays[f"stats.{entry.name}"] for entry in fields(FeatureStats)})
-    check_rising("stats.features", stats.features)
-    size = len(stats.features)
-    for name, array in vars(stats).items():
-        if array.shape != ((size, outputs) if name == "rates" else (size,)):
-            raise ValueError(f"stats.{name}: found shape {array.shape} of {size} features and {outputs} outputs")
-    check_finite("stats.counts", stats.counts)
-    return stats
-
-
-def centers_of(arrays: Mapping[str, np.ndarray], chosen: np.ndarray | None, size: int) -> np.ndarray | None:
-    """The means in a file that missing numbers count as, of the `chosen` rows of a table of this size, if it has any.
-
-    Raises:
-        ValueError: they do not fit.
-    """
-    if CENTERS not in arrays and f"{CENTERS}.values" not in arrays:
-        return None
-    stored = Stored.of(CENTERS, arrays, 1)
-    if stored.size != size:
-        raise ValueError(f"{CENTERS}: found {stored.size} features, expected {size}")
-    if stored.rows is None or chosen is None:
-        found = stored.at(None)
-        return found[:, 0] if chosen is None else found[chosen, 0]
-    places = np.searchsorted(stored.rows, chosen)
-    known = np.append(stored.rows, -1)[places] == chosen
-    return np.where(known, np.append(stored.values[:, 0], 0.0)[places], 0.0)
-
-
-def check_known(stats: FeatureStats, ids: np.ndarray | None, rows: int) -> None:
-    """Raises ValueError for statistics of features that have no row."""
-    known = stats.features < rows if ids is None else np.isin(stats.features, ids)
-    if not known.all():
-        raise ValueError(f"stats.features: found feature {stats.features[~known][0]}, which has no numbers")
-
-
-def ids_of(arrays: Mapping[str, np.ndarray], rows: int) -> np.ndarray | None:
-    """The ids of that many features in a file, if it has them.
-
-    Raises:
-        ValueError: there are more or fewer, or they are not ids that rise.
-    """
-    if IDS not in arrays:
-        return None
-    check_rising(IDS, arrays[IDS])
-    if len(arrays[IDS]) != rows:
-        raise ValueError(f"found {len(arrays[IDS])} ids of {rows} features")
-    return arrays[IDS].astype(np.int64)
-
-
-def reading_of(record: Mapping[str, Any] | None, features: int) -> ReadOptions | None:
-    """How the files were read that gave ids below `features`, if the model came from files.
-
-    Raises:
-        ValueError: no file can be read so, or it would give other ids.
-    """
-    if record is None:
-        return None
-    reading = ReadOptions.of(record)
-    reading.check()
-    if reading.bits is not None and features > 1 << reading.bits:
-        raise ValueError(f"bits: found {reading.bits}, expected room for feature {features - 1}")
-    return reading
-
-
-def memory_of(arrays: Mapping[str, np.ndarray], description: Mapping[str, Any]) -> State | None:
-    """The learner's state in a file, if it was kept."""
-    if "memory" not in description:
-        return None
-    kept = {name.removeprefix(MEMORY): array for name, array in arrays.items() if name.startswith(MEMORY)}
-    return kept, dict(description["memory"])
-
-
-def numbers_of(
-    architecture: Architecture, outputs: int, arrays: Mapping[str, np.ndarray], stats: FeatureStats | None
-) -> tuple[dict[str, np.ndarray], np.ndarray | None, int]:
-    """The numbers of all parts in a file, the ids of their rows, and the size of the features' table.
-
-    What they take in memory is in proportion to the file, whatever size it claims: of a table without rows of zeros,
-    only the features that have numbers or statistics get rows.
-
-    Raises:
-        KeyError, ValueError: some are missing, or do not fit.
-    """
-    parts = architecture.parts
-    stored = {name: Stored.of(array_name(name), arrays, part.width * outputs) for name, part in parts.items()}
-    of_features = [stored[name] for name, part in parts.items() if part.of == "feature"]
-    size, *others = {table.size for table in of_features}
-    if others:
-        raise ValueError(f"parts have numbers of {sorted((size, *others))} features")
-    ids = rows = ids_of(arrays, size)
-    if ids is not None:
-        rows = np.arange(size)
-    elif all(table.rows is not None for table in of_features):
-        seen = () if stats is None else (stats.features[stats.features < size],)
-        places = [table.rows for table in of_features if table.rows is not None]
-        ids = rows = np.unique(np.concatenate([*places, *seen])).astype(np.int64)
-    numbers = {}
-    for name, part in parts.items():
-        if part.of == "model" and stored[name].size != 1:
-            raise ValueError(f"{array_name(name)}: found {stored[name].size} rows, expected 1")
-        table = stored[name].at(rows if part.of == "feature" else None)
-        numbers[name] = table.reshape(len(table), part.width, outputs)
-    return numbers, ids, size
-
-
-def _targets(path: str | os.PathLike[str], description: Mapping[str, Any], loss: str | Loss | None) -> Targets:
-    """The targets of a model file, whose classes have to be finite and rise, as they do when they are written.
-
-    Raises:
-        FileError, ValueError: the loss or the classes cannot be used.
-        LossError: another loss is given.
-    """
-    classes = description["classes"]
-    try:
-        found = recalled(description["loss"], loss)
-    except LossError as error:
-        if loss is not None:
-            raise
-        raise storage.FileError(f"{path}: {error}; register it in surefoot.losses.REGISTRY to load it") from None
-    if (classes is None) != (found.target != "class"):
-        raise ValueError(f"classes: found {classes}, but {found.name} loss predicts {found.target}")
-    if classes is not None:
-        values = [restoring.real({"classes": label}, "classes") for label in classes]
-        if values != sorted(set(values)):
-            raise ValueError(f"classes: found {classes}, expected different labels that rise")
-    return Targets(found, classes)
-
-
-def _architecture(path: str | os.PathLike[str], name: str) -> Architecture:
-    """The architecture that a model file names; nothing is run to find it."""
-    try:
-        return models.get(name)
-    except models.ModelError as error:
-        raise storage.FileError(
-            f"{path}: {error}; register it in surefoot.models.REGISTRY to load this model"
-        ) from None

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from surefoot import models
-from surefoot.data.stream import Block
+from surefoot.data.stream import Block, formats
 from surefoot.data.stream.kernels.layout import LARGEST_INDEX
-from surefoot.learn import online, scoring
+from surefoot.learn import online, scoring, storage
 from surefoot.learn.facts import Facts
 from surefoot.learn.given import number_given, shown, weight_given
 from surefoot.learn.guard import Guard
@@ -43,6 +43,9 @@ class OneByOne:
         self.targets = Targets(loaded.targets.loss, loaded.targets.classes)
         self.outputs, reading = self.targets.outputs, loaded.reading
         bits = None if reading is None else reading.bits
+        if reading is not None:
+            with storage.as_written(loaded.path or "model", "model"):
+                formats.named(reading.format)
         self.examples = Examples(reading, LARGEST_INDEX + 1 if bits is None else 1 << bits)
         classes = loaded.targets.classes
         self.numbers = {} if classes is None else {label: float(k) for k, label in enumerate(classes)}
@@ -100,8 +103,11 @@ class OneByOne:
                 "this model has weights only, and not the state of its training; train it with --save-resume to learn "
                 "on from it"
             )
-        settings = settings_of(loaded)
-        return Learner.from_state(settings, *loaded.memory)
+        with storage.as_written(loaded.path or "model", "model"):
+            learner = Learner.from_state(settings_of(loaded), *loaded.memory)
+            if loaded.reading is not None and learner.missing != loaded.reading.is_table:
+                raise ValueError(f"memory.missing: found {learner.missing} for files of {loaded.reading.format}")
+            return learner
 
     @property
     def model(self) -> Any:
@@ -194,8 +200,10 @@ def settings_of(model: Any) -> Settings:
     given: dict[str, Any] = asdict(model.facts.settings)
     parameter = given.pop("parameter")
     given["model"] = model.architecture
-    method = Method(**given)
-    return method.learning(model.targets.loss, parameter, model.targets.outputs)
+    try:
+        return Method(**given).learning(model.targets.loss, parameter, model.targets.outputs)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"facts.settings: {error}") from None
 
 
 def since(facts: Facts, learner: Learner) -> Facts:

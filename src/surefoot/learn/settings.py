@@ -19,6 +19,7 @@ from surefoot.rules import Rule
 from surefoot.schedules import Schedule
 
 AUTO = "auto"
+LARGEST_RATE = float(np.finfo(np.float32).max)
 DTYPES = ("float32", "float64")
 GRANULARITIES = ("coordinate", "tensor")
 FIRST_TARGETS = 4096
@@ -75,6 +76,8 @@ class Method:
         if self.lr != AUTO:
             try:
                 object.__setattr__(self, "lr", schedules.resolve(self.lr))
+                if not callable(self.lr) and float(self.lr) > LARGEST_RATE:
+                    raise ValueError(f"found {self.lr}, expected at most {LARGEST_RATE:.4g}")
             except ValueError as error:
                 raise ValueError(f'lr: {error}; or "auto"') from None
         if not (isinstance(self.batch_size, (int, np.integer)) and self.batch_size >= 1):

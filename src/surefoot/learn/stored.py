@@ -93,7 +93,10 @@ class Stored:
             raise ValueError(f"{name}: found {values.dtype} of shape {values.shape}, expected {columns} columns")
         if name in arrays:
             return cls(name, values, len(values), None)
-        places, (size, claimed) = arrays[f"{name}.rows"], map(int, arrays[f"{name}.shape"])
+        places, shape = arrays[f"{name}.rows"], arrays[f"{name}.shape"]
+        if shape.shape != (2,) or shape.dtype.kind not in "iu":
+            raise ValueError(f"{name}.shape: found {shape.dtype} of shape {shape.shape}, expected two whole numbers")
+        size, claimed = shape.tolist()
         check_rising(f"{name}.rows", places)
         if not len(places) <= size <= LARGEST_SIZE or (len(places) and places[-1] >= size):
             raise ValueError(f"{name}: found {len(places)} rows of {size}, or one beyond")
@@ -133,6 +136,8 @@ class Written(Mapping[int, str]):
 
     def __init__(self, arrays: Mapping[str, np.ndarray]):
         self.arrays = {name: arrays[name] for name in ("names.features", "names.ends", "names.text")}
+        if self.arrays["names.features"].ndim != 1:
+            raise ValueError(f"names.features: found shape {self.arrays['names.features'].shape}, expected one row")
         self._order = np.argsort(self.arrays["names.features"], kind="stable")
         self._sorted = self.arrays["names.features"][self._order]
         self._check()

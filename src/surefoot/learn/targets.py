@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -26,25 +25,13 @@ class Inferred:
     classes: tuple[float, ...] | None
     only: float | None
 
-    @classmethod
-    def of(cls, record: Mapping[str, Any]) -> Inferred:
-        """What JSON gives back.
-
-        Raises:
-            KeyError, TypeError, ValueError: something is missing, or cannot have been inferred.
-        """
-        loss, classes, only = (record[name] for name in ("loss", "classes", "only"))
-        if not isinstance(loss, str | None):
-            raise TypeError(f"found loss {loss!r}, expected a name")
-        classes = None if classes is None else tuple(map(float, classes))
-        if classes is not None and (
-            len(classes) < 2 or not np.isfinite(classes).all() or sorted({*classes}) != [*classes]
-        ):
-            raise ValueError(f"found classes {classes}, expected at least two labels that rise")
-        only = None if only is None else float(only)
+    def check(self) -> None:
+        """Raises ValueError for what cannot have been inferred."""
+        classes, only = self.classes, self.only
+        if classes is not None and (len(classes) < 2 or sorted({*classes}) != [*classes]):
+            raise ValueError(f"targets.classes: found {classes}, expected at least two labels that rise")
         if only is not None and only not in (classes or ()):
-            raise ValueError(f"found {only} as the only label, expected one of the classes")
-        return cls(loss, classes, only)
+            raise ValueError(f"targets.only: found {only}, expected one of the classes")
 
 
 class Targets:
@@ -144,9 +131,15 @@ class Targets:
         return Inferred(None if self.decided is None else self.decided.name, self.classes, self.only)
 
     def restore(self, known: Inferred) -> None:
-        """Continues with what was inferred before."""
-        if self.decided is None and known.loss is not None:
-            self.decided = losses.get(known.loss)
+        """Continues with what was inferred before.
+
+        Raises:
+            ValueError: there is no such loss.
+        """
+        if self.decided is None:
+            if known.loss not in losses.REGISTRY:
+                raise ValueError(f"targets.loss: found {known.loss!r}, expected one of {', '.join(losses.REGISTRY)}")
+            self.decided = losses.REGISTRY[known.loss]
         self.only, self.classes = known.only, known.classes
 
     def remark(self) -> str | None:

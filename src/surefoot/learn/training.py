@@ -288,6 +288,9 @@ class Training:
             self.targets.restore(saved.targets)
             settings = self._settings()
             learner = self.learner = Learner.from_state(settings, saved.arrays, saved.learner)
+            saved.cursor.check(learner, self.plan.passes)
+            if learner.missing != self._missing:
+                raise ValueError(f"missing: found {learner.missing}, expected {self._missing}, as the files are read")
         self.cursor, self.first_loss, self.skipped = saved.cursor, saved.first_loss, dict(saved.skipped)
         self.divergence.window, self.divergence.good = saved.window, (saved.arrays, saved.learner)
         self.clock = Clock(saved.seconds, learner.examples)

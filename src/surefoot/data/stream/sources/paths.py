@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import IO, Any, TypeAlias
 
@@ -95,20 +95,6 @@ class Identity:
             return cls(name, path)
         status = os.stat(path)
         return cls(name, path, (status.st_dev, status.st_ino), status.st_size, status.st_mtime_ns)
-
-    @classmethod
-    def recorded(cls, record: Mapping[str, Any]) -> Identity:
-        """What JSON gives back.
-
-        Raises:
-            KeyError, TypeError, ValueError: something is missing, or is of another type.
-        """
-        name, path, place, *numbers = (record[key] for key in ("name", "path", "place", "size", "modified"))
-        if not isinstance(name, str) or not isinstance(path, str | None):
-            raise TypeError(f"found file {name!r} at {path!r}, expected text")
-        device, inode = (None, None) if place is None else map(int, place)
-        size, modified = (None if number is None else int(number) for number in numbers)
-        return cls(name, path, None if device is None or inode is None else (device, inode), size, modified)
 
     def is_same(self, other: Identity) -> bool:
         """Whether both are the same file, which may have been moved, copied with its time, or written to.
