@@ -13,6 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from surefoot.learn.arrays import ArrayDataset
 from surefoot.learn.learner import Learner
+from surefoot.learn.remarks import in_runs
 
 VISITS = 100_000
 """Examples that are learned from in "auto" epochs, counted once in each."""
@@ -40,6 +41,7 @@ class Epochs:
         history: of each epoch, the number of examples learned from so far, and the mean progressive loss; of each epoch
             of a rehearsal, the mean loss on the validation parts.
         converged: whether `tol` ended the training.
+        in_runs: whether the labels come in runs, see `remarks.in_runs`; not where epochs shuffle.
     """
 
     limit: int
@@ -49,6 +51,7 @@ class Epochs:
     patience: int
     history: dict[str, list] = field(default_factory=lambda: {"examples": [], "progressive_loss": []})
     converged: bool = False
+    in_runs: bool = False
 
     def run(self, learner: Learner, data: ArrayDataset) -> None:
         """Learns until the loss no longer falls."""
@@ -58,10 +61,12 @@ class Epochs:
     def each(self, learner: Learner, data: ArrayDataset) -> Iterator[None]:
         """The same, an epoch at a time."""
         best, since = math.inf, 0
-        for _ in range(self.limit):
+        for epoch in range(self.limit):
             learner.freeze()
             order = self.random.permutation(len(data)) if self.shuffle else None
             note(self.history, learner, learn(learner, data, order))
+            if epoch == 0 and not self.shuffle:
+                self.in_runs = in_runs(learner)
             loss, first = self.history["progressive_loss"][-1], self.history["progressive_loss"][0]
             since = 0 if self.tol is None or loss < best - self.tol * abs(first) else since + 1
             best = min(best, loss)

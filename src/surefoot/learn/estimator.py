@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import fields, replace
@@ -18,11 +19,13 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, check_scalar, validate_data
 
 from surefoot import losses
+from surefoot.data.stream import DataWarning
 from surefoot.learn import online
 from surefoot.learn.arrays import ArrayDataset, checked, row_map_for
-from surefoot.learn.epochs import Epochs, copied, epochs_for, learn, note, parts_for, predictions
+from surefoot.learn.epochs import Epochs, copied, epochs_for, learn, losses_on, note, parts_for, predictions
 from surefoot.learn.learner import Learner
 from surefoot.learn.one_row import Numbered, OutOfRangeError, Vocabulary, is_named, of_array
+from surefoot.learn.remarks import FIRST, in_runs, of_runs
 from surefoot.learn.settings import Settings
 from surefoot.losses import Loss, LossError
 
@@ -79,6 +82,7 @@ class LinearEstimator(BaseEstimator):
     warm_start: bool
     random_state: Any
     _vocabulary: Vocabulary | None = None
+    _warned = False
 
     # Learning
 
@@ -114,9 +118,18 @@ class LinearEstimator(BaseEstimator):
                 epochs.rehearse(learner, [self._split(data, own) for _ in range(count)], own)
             epochs.run(learner, data)
             self._take(learner, epochs.history, keep=go_on)
+        if epochs.in_runs and isinstance(self, ClassifierMixin):
+            first = data.part(np.arange(min(len(data), FIRST)))
+            loss = float(np.average(losses_on(learner, first), weights=first.weights))
+            self._warn_of_runs(epochs.history["progressive_loss"][0], (len(first), loss))
         if not isinstance(self.epochs, str):
             epochs.warn_unless_converged()
         return self
+
+    def _warn_of_runs(self, loss: float, first: tuple[int, float] | None) -> None:
+        """Warns of labels in runs, once for each model."""
+        self._warned = True
+        warnings.warn(of_runs(loss, first, "rows"), DataWarning, stacklevel=4)
 
     def _learn_part(self, X, y, sample_weight, classes=None):
         first = not hasattr(self, "_learner")
@@ -125,12 +138,15 @@ class LinearEstimator(BaseEstimator):
                 self._check()
             data = self._dataset(X, y, sample_weight, reset=first, classes=classes)
             if first:
-                learner = self._learner_for(data)
+                learner, self._warned = self._learner_for(data), False
                 self._take(learner, once(learner, data), keep=False)
-                return self
-            self._check_unchanged()
-            with nullcontext() if len(data) == 1 else online.all_or_nothing(self._learner, data.ids):
-                self._take(self._learner, once(self._learner, data), keep=True)
+            else:
+                self._check_unchanged()
+                with nullcontext() if len(data) == 1 else online.all_or_nothing(self._learner, data.ids):
+                    self._take(self._learner, once(self._learner, data), keep=True)
+        learner, may_warn = self._learner, isinstance(self, ClassifierMixin) and not self._warned
+        if may_warn and learner.examples >= FIRST and in_runs(learner):
+            self._warn_of_runs(learner.loss, None)
         return self
 
     def _learn_one(self, x, target: float, weight: float) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import time
 from collections.abc import Callable, Generator
 from contextlib import closing, nullcontext
@@ -29,15 +30,11 @@ from surefoot.learn.interrupts import deferred_interrupts
 from surefoot.learn.learner import DivergedError, Learner
 from surefoot.learn.model import Model
 from surefoot.learn.plan import Outcome, Plan, Progress
+from surefoot.learn.remarks import FIRST, Past, in_runs, of_runs
 from surefoot.learn.settings import Settings
 from surefoot.learn.targets import Targets
 from surefoot.learn.validation import evaluate
 from surefoot.schedules import Rate
-
-IN_RUNS = 0.8
-"""The share of the loss that is left where predictions follow the latest labels, from which on a note says so."""
-FIRST = 200
-"""Examples at the beginning on which that note has the loss of the model, at most."""
 
 
 class Interrupted(KeyboardInterrupt):
@@ -74,6 +71,7 @@ class Training:
         self.files = [sources.Identity.of(file) for file in self.stream.files]
         self.learner: Learner | None = None
         self.first: Block | None = None
+        self.past: Past | None = None
         self.in_runs = False
         self.cursor = Cursor()
         self.divergence = Divergence(watch=not plan.method.auto)
@@ -113,13 +111,13 @@ class Training:
         except KeyboardInterrupt:
             self._interrupted()
         model = self.model(diverged)
-        if self.in_runs and self.targets.classes is not None:
-            self._note_runs(model)
         if self.learner is not None and self.learner.changes.begun:
             self.note(
                 f"The unit or the origin of features changed before example {self.learner.changes.begun:,}: the model "
                 "is one of their values since."
             )
+        elif diverged is None:
+            self._note_order(model)
         if keep is not None:
             keep(model)
             if self.checkpointer is not None:
@@ -142,21 +140,32 @@ class Training:
             )
         if self.first_loss is None:
             self.first_loss = self.learner.loss
-            self.in_runs = self.learner.loss < IN_RUNS * self.learner.loss_of_model
+            self.in_runs = self.targets.classes is not None and in_runs(self.learner)
         self.cursor = self.cursor.next_pass(self.learner.lost, self.learner.weight)
 
-    def _note_runs(self, model: Model) -> None:
-        """Says that predictions were good because labels are like the latest ones, which no model can learn."""
-        own = ""
-        if self.first is not None:  # which a training that was resumed does not have
-            block = first_of(self.first)
-            found = Evaluation(model.targets.loss, model.targets.outputs, model.parameter)
-            found.add(model.scores(block), model.targets.of(block.labels), block.weights.astype(np.float64))
-            own = f"; that of the model on the first {len(block)} examples is {found.loss:.4g}"
-        self.note(
-            f"Labels come in runs: the progressive loss of {self.first_loss:.4g} is of predictions that follow the "
-            f"latest labels{own}. Shuffle the lines, unless their order is that of time."
-        )
+    def _note_order(self, model: Model) -> None:
+        """Says what is to be known of the order of the examples, by the loss of the model on the first ones.
+
+        A training that was resumed does not have these.
+        """
+        if self.first is None or self.past is None:
+            if self.in_runs:
+                self.note(of_runs(self.first_loss or math.nan, None, "lines"))
+            return
+        block, loss = part_of(self.first, 0, min(len(self.first), len(self.past.losses))), model.targets.loss
+        losses = loss.reported(model.scores(block), model.targets.of(block.labels), model.parameter)
+        if self.in_runs:
+            mean = float(np.average(losses, weights=block.weights.astype(np.float64)))
+            self.note(of_runs(self.first_loss or math.nan, (len(block), mean), "lines"))
+        elif remark := self.past.remark(losses):
+            self.note(remark)
+
+    @staticmethod
+    def _past(learner: Learner, predictions: np.ndarray, examples: Examples) -> Past:
+        """The first of the examples that have just been learned from."""
+        settings, first = learner.settings, slice(min(len(examples), FIRST))
+        losses = settings.loss.reported(predictions[first], examples.targets[first], settings.parameter)
+        return Past(losses, examples.weights[first])
 
     def _chunks(self) -> Generator[Examples, None, None]:
         """The examples of the present pass that were not learned from yet."""
@@ -205,6 +214,8 @@ class Training:
             predictions = learner.learn(examples)
         except TooLargeError as error:
             raise DataError(f"{self._names()}: {error} with --bits, such as --bits 22") from None
+        if self.past is None:
+            self.past = self._past(learner, predictions, examples)
         if self.evaluation is not None and self.cursor.number == 0:
             self.evaluation.add(predictions, examples.targets, examples.weights)
         sums = self.cursor.sums

@@ -1,0 +1,77 @@
+"""What people should know of the order of their examples, by losses that are known anyway."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from surefoot.learn.learner import Learner
+
+IN_RUNS = 0.8
+"""The share of the loss that is left where predictions follow the latest labels, from which on a note says so."""
+FIRST = 200
+"""Examples at the beginning on which notes have the loss of the model, at most."""
+FEWEST = 32
+"""Of these, for a note on the past."""
+ERRORS, SHARE = 4.0, 1.1
+"""By how many standard errors, and how many times, the model has to be worse on the first examples than it was."""
+
+
+def in_runs(learner: Learner) -> bool:
+    """Whether predictions were good because labels are like the latest ones, which no model can learn."""
+    return learner.loss < IN_RUNS * learner.loss_of_model
+
+
+def of_runs(loss: float, first: tuple[int, float] | None, rows: str) -> str:
+    """The note on labels that come in runs.
+
+    Args:
+        loss: the mean progressive loss.
+        first: how many examples of the beginning are known, and the mean loss of the model on these.
+        rows: what users call the examples.
+    """
+    own = "" if first is None else f"; that of the model on the first {first[0]} examples is {first[1]:.4g}"
+    return (
+        f"Labels come in runs: the progressive loss of {loss:.4g} is of predictions that follow the latest "
+        f"labels{own}. Shuffle the {rows}, unless their order is that of time."
+    )
+
+
+@dataclass(frozen=True)
+class Past:
+    """The first examples, as they were predicted before they were learned from.
+
+    Attributes:
+        losses: of each, (n,), n at most FIRST.
+        weights: of each, (n,).
+    """
+
+    losses: np.ndarray
+    weights: np.ndarray
+
+    def remark(self, losses: np.ndarray) -> str | None:
+        """The note on a model that is worse for these examples than nothing learned from them was, if it clearly is.
+
+        On examples in random order a model is better: it has learned more, and from these, too.
+
+        Args:
+            losses: of the model on these examples, (n,).
+
+        >>> past = Past(np.full(100, 0.5), np.ones(100))
+        >>> past.remark(np.full(100, 0.4)), past.remark(np.full(100, 0.9))[:42]
+        (None, 'The model loses 0.9 on the first 100 examp')
+        """
+        share = self.weights / self.weights.sum()
+        excess = losses - self.losses
+        mean = excess @ share
+        error = math.sqrt((excess - mean) ** 2 @ share**2)
+        before, now = self.losses @ share, losses @ share
+        if len(share) < FEWEST or mean <= ERRORS * error or now <= SHARE * before:
+            return None
+        return (
+            f"The model loses {now:.4g} on the first {len(share)} examples, which were predicted with a loss of "
+            f"{before:.4g} before it learned from them: the data change from first to last, and the model is for the "
+            "latest. Shuffle the lines, unless their order is that of time."
+        )

@@ -1,0 +1,117 @@
+"""Notes on the order of examples: where it spoils the model, and on no data set in random order."""
+
+import warnings
+
+import numpy as np
+import pytest
+
+from surefoot.data.stream import DataWarning
+from surefoot.learn import LinearClassifier, LinearRegressor
+from surefoot.learn.plan import Plan
+from surefoot.learn.settings import Method
+from surefoot.learn.training import Training
+
+WORSE, RUNS = "the data change from first to last", "Labels come in runs"
+
+
+def labels_of(scores, rng, classes=2):
+    noisy = scores + rng.logistic(size=len(scores))
+    return np.searchsorted(np.quantile(noisy, np.arange(1, classes) / classes), noisy).astype(float)
+
+
+def shuffled_sets():
+    """Twenty data sets in random order: (X, y, loss)."""
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        rows, columns = [(150, 4), (600, 12), (2500, 5), (400, 60)][seed % 4]
+        X = rng.normal(size=(rows, columns))
+        X = {0: X, 1: rng.standard_cauchy(X.shape), 2: np.where(rng.random(X.shape) < 0.1, X, 0.0), 3: 5 + X}[
+            seed % 5 % 4
+        ]
+        scores = np.tanh(X) @ rng.normal(size=columns) * (seed % 6 > 0)  # of each sixth nothing can be learned
+        if seed % 3 == 0:
+            yield X, scores + rng.standard_t(3, rows), "squared"
+        elif seed % 3 == 1:
+            yield X, labels_of(scores, rng), "logistic"
+        else:
+            yield X, (labels_of(scores - 3, rng, 30) > 27).astype(float), "logistic"  # few of the second class
+
+
+def notes_of(X, y, loss, folder, **method):
+    lines = [
+        f"{label} " + " ".join(f"{j + 1}:{x:.6g}" for j, x in enumerate(row) if x) + "\n"
+        for label, row in zip(y, X, strict=True)
+    ]
+    (folder / "rows.svm").write_text("".join(lines))
+    notes = []
+    method = {"lr": "auto", **method}
+    Training(Plan((str(folder / "rows.svm"),), loss=loss, method=Method(**method)), note=notes.append).run()
+    return notes
+
+
+def test_data_in_random_order_give_no_note(tmp_path):
+    for number, (X, y, loss) in enumerate(shuffled_sets()):
+        assert notes_of(X, y, loss, tmp_path) == [], number
+
+
+def drifting(seed):
+    """Data whose coefficients turn from first to last."""
+    rng = np.random.default_rng(seed)
+    X, angle = rng.normal(size=(4000, 2)), np.linspace(0, np.pi, 4000)
+    return X, 3 * (X * np.c_[np.cos(angle), np.sin(angle)]).sum(axis=1), rng
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_data_that_change_give_one_note(tmp_path, seed):
+    """The model is for the latest examples, and the loss as they came does not tell."""
+    X, scores, rng = drifting(seed)
+    for y, loss in ((labels_of(scores, rng), "logistic"), (scores + rng.normal(size=len(scores)), "squared")):
+        (note,) = notes_of(X, y, loss, tmp_path)
+        assert WORSE in note
+        order = rng.permutation(len(y))
+        assert notes_of(X[order], y[order], loss, tmp_path) == []
+
+
+def sorted_set(classes):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(600, 3))
+    y = labels_of(X.sum(axis=1), rng, classes)
+    order = np.argsort(y, kind="stable")
+    return X[order], y[order], rng.permutation(600)
+
+
+def warned(function):
+    """What a call warns of."""
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        function()
+    return [str(warning.message) for warning in found if issubclass(warning.category, DataWarning)]
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_estimators_warn_of_labels_in_runs(classes):
+    X, y, order = sorted_set(classes)
+    (said,) = warned(lambda: LinearClassifier(shuffle=False).fit(X, y))
+    assert said.startswith(RUNS)
+    assert "that of the model on the first 200 examples is " in said
+    assert said.endswith("Shuffle the rows, unless their order is that of time.")
+    assert warned(lambda: LinearClassifier(random_state=0).fit(X, y)) == []
+    assert warned(lambda: LinearClassifier(shuffle=False).fit(X[order], y[order])) == []
+
+
+@pytest.mark.parametrize("size", [1, 50, 600])
+def test_partial_fit_warns_of_labels_in_runs_once(size):
+    def parts(X, y):
+        model = LinearClassifier()
+        for first in range(0, 600, size):
+            model.partial_fit(X[first : first + size], y[first : first + size], classes=[0.0, 1.0])
+
+    X, y, order = sorted_set(2)
+    (said,) = warned(lambda: parts(X, y))
+    assert said.startswith(RUNS)
+    assert warned(lambda: parts(X[order], y[order])) == []
+
+
+def test_numbers_in_order_are_not_labels_in_runs():
+    X, y, _ = sorted_set(3)
+    assert warned(lambda: LinearRegressor(shuffle=False).fit(X, y).partial_fit(X, y)) == []
