@@ -14,7 +14,7 @@ import numpy as np
 
 from surefoot.data.stream.table import MISSING, NONE
 from surefoot.data.stream.values import is_none, is_number, number_of, text_of
-from surefoot.learn.given import numbers_of, plain, shown
+from surefoot.learn.given import numbers_of, plain
 from surefoot.native import kernel
 
 LARGEST = float(np.finfo(np.float32).max)

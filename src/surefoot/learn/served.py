@@ -86,7 +86,9 @@ class Examples:
         if not is_named(x):
             (ids, values), _ = of_array(x, None)
             if self._hashes and isinstance(values, np.ndarray) and len(values) and not hasattr(x, "indptr"):
-                raise ValueError(f"x: found {shown(x)}, expected a dict {{name: value}}: this model's features have names")
+                raise ValueError(
+                    f"x: found {shown(x)}, expected a dict {{name: value}}: this model's features have names"
+                )
             return Example(ids, values)
         if self._of_a_table:
             return self._of_columns(x)
