@@ -198,8 +198,8 @@ def test_copies_learn_and_predict_by_themselves(tmp_path, copied):
         ("svmlight", {3: 10**400}, "found inf for feature 3"),
         ("svmlight", {-3: 1.0}, "found feature -3"),
         ("svmlight", {1 << 70: 1.0}, f"found feature {1 << 70}"),
-        ("vw", {"a": 10**400}, "found inf for feature"),
-        ("csv", {"gusts": 10**400}, "found inf for feature"),
+        ("vw", {"a": 10**400}, "found inf for .a., expected"),
+        ("csv", {"gusts": 10**400}, "found inf for .gusts., expected"),
     ],
 )
 def test_what_cannot_be_used(tmp_path, format, x, message):

@@ -80,7 +80,7 @@ def real(numbers: Mapping[str, Any], name: str) -> float:
     Raises:
         ValueError: there is none, or it is another.
     """
-    found = numbers.get(name)
+    found: Any = numbers.get(name)
     if not is_real(found):
         raise ValueError(f"{name}: found {found!r}, expected a number")
     return float(found)
@@ -118,5 +118,5 @@ def between(name: str, values: np.ndarray, least: float, most: float) -> None:
         own = values[first : first + PIECE]
         wrong = ~((own >= least) & (own <= most))
         if wrong.any():
-            expected = f"at least {least:g}" if most == np.inf else f"numbers from {least:g} to {most:g}"
+            expected = f"at least {least:g}" if most == np.inf else f"numbers from {least:.4g} to {most:.4g}"
             raise ValueError(f"{name}: found {own[wrong][0]}, expected {expected}")

@@ -263,7 +263,7 @@ class Training:
         arrays, numbers = self.learner.state()
         checkpoint = Checkpoint(
             plan=self.plan.record(),
-            files=self.files,
+            files=tuple(self.files),
             arrays=arrays,
             learner=numbers,
             targets=self.targets.inferred(),
