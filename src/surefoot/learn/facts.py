@@ -94,7 +94,7 @@ class Facts:
         Raises:
             ValueError: something is missing, or is of another type.
         """
-        facts = restored(cls, record, "facts")
+        facts = restored(cls, {"names": None, **record} if isinstance(record, dict) else record, "facts")
         seen = [0, *(examples for examples, _ in facts.history), facts.examples]
         if seen != sorted(seen):
             raise ValueError(f"facts.history: found {seen[1:-1]}, expected numbers of examples that rise to {seen[-1]}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import types
 from collections.abc import Callable
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from functools import cache
 from numbers import Real
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
@@ -85,12 +85,11 @@ def _of_union(kinds: tuple, value: Any, name: str) -> Any:
 
 def _of_dataclass(kind: Any, value: Any, name: str) -> Any:
     _checked(isinstance(value, dict), "an object", value, name)
-    known = {field.name: field for field in fields(kind)}
+    known = [field.name for field in fields(kind)]
     if strange := sorted({*value} - {*known}):
         raise ValueError(f"{name}: found {strange[0]!r}, expected {', '.join(known)}")
-    for field in known.values():
-        if field.name not in value and field.default is MISSING and field.default_factory is MISSING:
-            raise ValueError(f"{name}: found no {field.name}")
+    if gone := [key for key in known if key not in value]:
+        raise ValueError(f"{name}: found no {gone[0]}")
     return kind(**{key: restored(hints(kind)[key], own, f"{name}.{key}") for key, own in value.items()})
 
 
