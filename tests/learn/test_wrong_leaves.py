@@ -207,7 +207,7 @@ def is_fault(where, how, before, found, path, files) -> str:
 
 PARTS_OF = {"null", "missing", "{}", "nested", "[]", "[1]", "[[]]", "without rows", "flat and empty", "a row less"}
 """What takes something away, which may be named in its place."""
-AGREE = {"cursor", "learner", "examples", "features", "weight", "facts", "bank", "targets", "spread", "files"}
+AGREE = {"missing", "cursor", "learner", "examples", "features", "weight", "facts", "bank", "targets", "spread", "files"}
 """Fields that have to agree with others, which may be named in their place."""
 
 
@@ -238,7 +238,12 @@ def used(path, begun):
         for block in given.get("reading", ReadOptions()).open(given["files"], trained=True)
     ]
     shown = json.dumps(described(summary(model))), json.dumps(summary(model).record(), default=str)
-    labels = [model.names[feature] for feature in model.names], model.predict_one(x)
+    try:
+        labels = [model.names[feature] for feature in model.names], model.predict_one(x)
+    except ValueError as error:
+        if model.reading is not None:
+            raise
+        return scores, shown, str(error)  # of a model that did not come from files, features have numbers
     try:
         model.learn_one(x, model.targets.classes[-1] if model.targets.classes else 0.0)
     except ValueError as error:
