@@ -207,7 +207,7 @@ def is_fault(where, how, before, found, path, files) -> str:
 
 PARTS_OF = {"null", "missing", "{}", "nested", "[]", "[1]", "[[]]", "without rows", "flat and empty", "a row less"}
 """What takes something away, which may be named in its place."""
-AGREE = {"missing", "cursor", "learner", "examples", "features", "weight", "facts", "bank", "targets", "spread", "files"}
+AGREE = {"missing", "cursor", "learner", "examples", "features", "weight", "facts", "bank", "targets", "files"}
 """Fields that have to agree with others, which may be named in their place."""
 
 

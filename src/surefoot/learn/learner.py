@@ -442,7 +442,7 @@ class Learner:
         arrays = {f"{part}.{name}": array for part, own in parts.items() for name, array in own.items()}
         numbers, first = {name: getattr(self, name) for name in NUMBERS}, self.settings.rates()
         numbers |= {"bank": of_bank, "mixture": of_mixture, "rates": [first.index(rate) for rate in self.rates]}
-        return arrays, numbers | {"history": self.history, "since": self._since} | {
+        return arrays, numbers | {"history": [*self.history], "since": self._since} | {
             "missing": int(self.missing),
             "zeros": len(self.zeros.ids),
             "changes": of_changes,

@@ -45,6 +45,8 @@ FIRST = 1
 SWITCHING = 0.1
 """c: what models give up of their weights after example t is this over t + 1."""
 LARGEST_ETA = 1e12
+LARGEST_LOST = 1e200
+"""By a model: predictions are at most 1e30, and weights of examples numbers of float32."""
 
 
 class Mixture:
@@ -274,9 +276,10 @@ class Mixture:
         shapes = {"shares": (count, rates), "losses": (count, rates), "gaps": (count,), "eta": (count, 1)}
         total, largest = restoring.real(numbers, "total"), restoring.real(numbers, "largest")
         own = {name: restoring.numbers(arrays, name, np.float64, shape) for name, shape in shapes.items()}
-        limits = {"shares": 1.0, "gaps": math.inf, "eta": LARGEST_ETA, "largest": math.inf}
+        limits = {"shares": 1.0, "gaps": LARGEST_LOST, "eta": LARGEST_ETA, "largest": LARGEST_LOST}
         for name, most in limits.items():
             restoring.between(name, own.get(name, np.array([largest])), 0.0, most)
+        restoring.between("losses", own["losses"], -LARGEST_LOST, LARGEST_LOST)
         if np.any(np.abs(own["shares"].sum(axis=1) - 1.0) > 1e-6):
             raise ValueError(f"shares: found sums of {own['shares'].sum(axis=1)}, expected 1")
         if not isinstance(numbers["frozen"], bool):
