@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
+from surefoot.learn import online
 from surefoot.learn.arrays import ArrayDataset
 from surefoot.learn.learner import Learner
 from surefoot.learn.remarks import in_runs
@@ -151,6 +152,20 @@ def learn(learner: Learner, data: ArrayDataset, order: np.ndarray | None = None)
     for block in data.blocks(order, learner.settings.batch_size):
         learner.learn(block)
     return (learner.lost - lost) / (learner.weight - weight)
+
+
+def once(learner: Learner, data: ArrayDataset) -> dict[str, list]:
+    """Learns from all rows once, from a single one all or nothing; returns what there is to add to the history."""
+    history, lost, weight = {"examples": [], "progressive_loss": []}, learner.lost, learner.weight
+    if len(data) > 1:
+        loss = learn(learner, data)
+    else:
+        [example] = data.blocks()
+        own = float(data.targets[0]), float(data.weights[0])
+        online.learn_one(learner, example.indices, example.values, *own, data.features)
+        loss = (learner.lost - lost) / (learner.weight - weight)
+    note(history, learner, loss)
+    return history
 
 
 def note(history: dict[str, list], learner: Learner, loss: float) -> None:

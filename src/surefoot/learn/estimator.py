@@ -22,7 +22,7 @@ from surefoot import losses
 from surefoot.data.stream import DataWarning
 from surefoot.learn import online
 from surefoot.learn.arrays import ArrayDataset, checked, row_map_for
-from surefoot.learn.epochs import Epochs, copied, epochs_for, learn, losses_on, note, parts_for, predictions
+from surefoot.learn.epochs import Epochs, copied, epochs_for, losses_on, once, parts_for, predictions
 from surefoot.learn.learner import Learner
 from surefoot.learn.one_row import Numbered, OutOfRangeError, Vocabulary, is_named, of_array
 from surefoot.learn.remarks import FIRST, in_runs, of_runs
@@ -485,20 +485,6 @@ def is_number(y) -> bool:
 @cache
 def names_of_parameters(estimator: type[BaseEstimator]) -> tuple[str, ...]:
     return tuple(estimator._get_param_names())
-
-
-def once(learner: Learner, data: ArrayDataset) -> dict[str, list]:
-    """Learns from all rows once, from a single one all or nothing; returns what there is to add to the history."""
-    history, lost, weight = {"examples": [], "progressive_loss": []}, learner.lost, learner.weight
-    if len(data) > 1:
-        loss = learn(learner, data)
-    else:
-        [example] = data.blocks()
-        own = float(data.targets[0]), float(data.weights[0])
-        online.learn_one(learner, example.indices, example.values, *own, data.features)
-        loss = (learner.lost - lost) / (learner.weight - weight)
-    note(history, learner, loss)
-    return history
 
 
 def takes_parts(estimator: LinearEstimator) -> bool:

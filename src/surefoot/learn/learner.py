@@ -16,15 +16,14 @@ from surefoot.engines.examples import Examples
 from surefoot.engines.feature_table import RowMap, pieces
 from surefoot.engines.hashed_rows import HashedRows
 from surefoot.engines.step import Step
-from surefoot.learn import agreement
-from surefoot.learn.agreement import LARGEST_LOSS, LEAST_SPREAD, SETTLED
+from surefoot.learn import learner_state
 from surefoot.learn.changes import STEP, Changes
 from surefoot.learn.guard import Guard
+from surefoot.learn.learner_state import LARGEST_LOSS, LEAST_SPREAD, NUMBERS, SETTLED
 from surefoot.learn.mixture import Mixture, sum_of
-from surefoot.learn.rates import WIDTHS, Rate, chosen
+from surefoot.learn.rates import WIDTHS, Rate
 from surefoot.learn.settings import Settings
 from surefoot.learn.zeros import Zeros
-from surefoot.records.restored import Count, restored
 
 NEGLIGIBLE = 1e-3
 """The weights of rates that are dropped before further passes."""
@@ -35,8 +34,6 @@ ROWS = 8192
 LARGEST_PENALTY = 1e30
 """Of scaled weights, all of which are 0 long before."""
 CENTERS = {"mean": np.mean, "median": np.median}
-NUMBERS = ("center", "spread", "heaviness", "examples", "first_pass", "weight", "least", "features")
-"""What of a learner's state are plain numbers."""
 
 
 class DivergedError(ArithmeticError):
@@ -474,37 +471,9 @@ class Learner:
             missing = bool(restoring.whole(numbers, "missing", 1))
             if row_map is None and "bank.ids" in arrays:
                 row_map = HashedRows()
-            return cls._restored(cls(settings, row_map=row_map, missing=missing), arrays, numbers)
-
-    @staticmethod
-    def _restored(learner: Learner, arrays, numbers) -> Learner:
-        def own(part: str) -> tuple[dict[str, np.ndarray], Mapping[str, Any]]:
-            prefix = f"{part}."
-            chosen = {name.removeprefix(prefix): arrays[name] for name in arrays if name.startswith(prefix)}
-            if not isinstance(numbers.get(part), Mapping):
-                raise ValueError(f"{part}: found {numbers.get(part)!r}, expected an object")
-            return chosen, numbers[part]
-
-        for name in NUMBERS:
-            setattr(learner, name, restoring.real(numbers, name))
-        for name in ("examples", "first_pass"):
-            setattr(learner, name, restoring.whole(numbers, name))
-        learner.features = restoring.whole(numbers, "features", 1 << 63)
-        learner.history = [*restored(tuple[tuple[Count, float], ...], numbers.get("history"), "history")]
-        learner._since = restored(tuple[float, float], numbers.get("since"), "since")
-        agreement.check_scales(learner)
-        first = len(learner.rates)
-        rates = restored(tuple[Count, ...], numbers.get("rates"), "rates")
-        learner.rates = tuple(learner.rates[k] for k in chosen([*rates], first))
-        learner.bank, learner.mixture = learner._bank(0), learner._mixture(first)
-        learner.bank.restore(*own("bank"))
-        learner.zeros = Zeros(restoring.ids(arrays, "zeros.ids", restoring.whole(numbers, "zeros"), learner.features))
-        learner.mixture.restore(*own("mixture"), rates=len(learner.rates))
-        learner.changes = Changes.from_state(*own("changes"), learner.bank, learner.features)
-        if learner._row_map is None and learner.features > learner.bank.features:
-            raise ValueError(f"features: found {learner.features}, expected at most {learner.bank.features}")
-        agreement.check_state(learner)
-        return learner
+            found = cls(settings, row_map=row_map, missing=missing)
+            learner_state.restore(found, arrays, numbers)
+            return found
 
     def excerpt(self, rows: np.ndarray) -> Learner:
         """A learner that has only these rows of the table, whose numbers can be asked for; this one does not change.

@@ -276,7 +276,7 @@ class Mixture:
         shapes = {"shares": (count, rates), "losses": (count, rates), "gaps": (count,), "eta": (count, 1)}
         total, largest = restoring.real(numbers, "total"), restoring.real(numbers, "largest")
         own = {name: restoring.numbers(arrays, name, np.float64, shape) for name, shape in shapes.items()}
-        limits = {"shares": 1.0, "gaps": LARGEST_LOST, "eta": LARGEST_ETA, "largest": LARGEST_LOST}
+        limits = {"shares": 1.0, "gaps": LARGEST_LOST, "eta": LARGEST_ETA, "largest": math.inf}
         for name, most in limits.items():
             restoring.between(name, own.get(name, np.array([largest])), 0.0, most)
         restoring.between("losses", own["losses"], -LARGEST_LOST, LARGEST_LOST)

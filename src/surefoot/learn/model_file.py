@@ -37,7 +37,7 @@ def scales_of(description: Mapping[str, Any], architecture: Architecture) -> tup
     center, spread = (restoring.real(description, name) for name in ("center", "spread"))
     is_whole = architecture.linear and "bias" in architecture.parts
     for name, found, fits in (("center", center, center == 0), ("spread", spread, spread == 1)):
-        if (is_whole and not fits) or spread <= 0:
+        if not fits and (is_whole or (name == "spread" and spread <= 0)):
             raise ValueError(f"{name}: found {found}, which no model of this kind has")
     return center, spread
 

@@ -1,10 +1,17 @@
-"""Whether what a learner's state says of one thing in several places agrees: files can be edited."""
+"""A learner's state, put together again, and whether what it says in several places agrees: files can be edited."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from surefoot.engines import restoring
+from surefoot.learn.changes import Changes
+from surefoot.learn.rates import chosen
+from surefoot.learn.zeros import Zeros
+from surefoot.records.restored import Count, restored
 
 if TYPE_CHECKING:
     from surefoot.learn.learner import Learner
@@ -15,6 +22,44 @@ LARGEST_LOSS = 1e30
 """Of all examples together; a larger one is divergence."""
 LEAST_SPREAD = 1e-150
 """Of targets: squares of smaller ones are not numbers."""
+
+NUMBERS = ("center", "spread", "heaviness", "examples", "first_pass", "weight", "least", "features")
+"""What of a learner's state are plain numbers."""
+
+
+def restore(learner: Learner, arrays: Mapping[str, np.ndarray], numbers: Mapping[str, Any]) -> None:
+    """Gives a learner that has just been made a state.
+
+    Raises:
+        ValueError: it is not that of a learner with these settings.
+    """
+
+    def own(part: str) -> tuple[dict[str, np.ndarray], Mapping[str, Any]]:
+        prefix = f"{part}."
+        chosen = {name.removeprefix(prefix): arrays[name] for name in arrays if name.startswith(prefix)}
+        if not isinstance(numbers.get(part), Mapping):
+            raise ValueError(f"{part}: found {numbers.get(part)!r}, expected an object")
+        return chosen, numbers[part]
+
+    for name in NUMBERS:
+        setattr(learner, name, restoring.real(numbers, name))
+    for name in ("examples", "first_pass"):
+        setattr(learner, name, restoring.whole(numbers, name))
+    learner.features = restoring.whole(numbers, "features", 1 << 63)
+    learner.history = [*restored(tuple[tuple[Count, float], ...], numbers.get("history"), "history")]
+    learner._since = restored(tuple[float, float], numbers.get("since"), "since")
+    check_scales(learner)
+    first = len(learner.rates)
+    rates = restored(tuple[Count, ...], numbers.get("rates"), "rates")
+    learner.rates = tuple(learner.rates[k] for k in chosen([*rates], first))
+    learner.bank, learner.mixture = learner._bank(0), learner._mixture(first)
+    learner.bank.restore(*own("bank"))
+    learner.zeros = Zeros(restoring.ids(arrays, "zeros.ids", restoring.whole(numbers, "zeros"), learner.features))
+    learner.mixture.restore(*own("mixture"), rates=len(learner.rates))
+    learner.changes = Changes.from_state(*own("changes"), learner.bank, learner.features)
+    if learner._row_map is None and learner.features > learner.bank.features:
+        raise ValueError(f"features: found {learner.features}, expected at most {learner.bank.features}")
+    check_state(learner)
 
 
 def check_scales(learner: Learner) -> None:
