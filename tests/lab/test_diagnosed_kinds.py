@@ -463,6 +463,16 @@ def test_wrappers_of_wrappers(depth):
         surefoot.diagnose(Around(torch.optim.Rprop(run.model.parameters())))
 
 
+def test_an_optimizer_with_a_rule_for_each_group_is_diagnosed_by_rule():
+    model = torch.nn.Linear(2, 1)
+    whole = optim.Grouped([{"params": [model.weight], "rule": "adagrad"}, {"params": [model.bias], "rule": "adamw"}])
+    model(torch.ones(1, 2)).sum().backward()
+    whole.step()
+    with pytest.raises(TypeError, match=r"one rule; .* optimizer.parts\['adagrad'\], optimizer.parts\['adamw'\]"):
+        surefoot.diagnose(whole)
+    assert surefoot.diagnose(whole.parts["adagrad"]).verdict.symptom == "healthy"
+
+
 @pytest.mark.parametrize("call", [surefoot.diagnose, lambda o, m: surefoot.Monitor(o, model=m)])
 def test_a_model_that_is_none_is_named(call):
     optimizer = optim.Adagrad(deep().parameters())

@@ -54,6 +54,9 @@ def adopted(optimizer: Any, caller: str) -> Adopted:
         return Adopted(inner, inner, path)
     if (kind := counterpart_of(inner)) is not None:
         return Adopted(inner, seen(inner, kind), path)
+    if isinstance(inner, optim.Grouped):
+        parts = ", ".join(f"{path}.parts[{name!r}]" for name in inner.parts)
+        raise TypeError(f"{caller} takes the optimizer of one rule; a Grouped has one for each: {parts}")
     theirs = ", ".join(kind.__name__ for kind in COUNTERPARTS)
     around = "" if inner is optimizer else f" around a {type(inner).__name__}"
     raise TypeError(
