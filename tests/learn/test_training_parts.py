@@ -29,6 +29,7 @@ from surefoot.learn.plan import CHECKPOINT, Plan
 from surefoot.learn.settings import Method, Settings
 from surefoot.learn.targets import Targets
 from surefoot.learn.training import Training
+from surefoot.records.restored import restored
 
 TARGETS = Targets("logistic", (-1, 1))
 
@@ -101,8 +102,8 @@ FILES = [Identity("a", "/a", (1, 2), 3, 4), Identity("standard input")]
 
 def checkpoint(**changes) -> Checkpoint:
     cursor = Cursor(1, 7, CheckSums(1, 2, 3), 0.5, 7.0)
-    facts = {"plan": {"loss": "auto"}, "files": FILES, "learner": {"examples": 7}, "targets": TARGETS.inferred()}
-    facts |= {"window": Window(), "first_loss": None, "skipped": {"no label": 2}, "seconds": 1.5}
+    facts = {"plan": {"loss": "auto"}, "files": (*FILES,), "learner": {"examples": 7}, "targets": TARGETS.inferred()}
+    facts |= {"window": Window(), "first_loss": 0.5, "skipped": {"no label": 2}, "seconds": 1.5}
     return Checkpoint(arrays={"x": np.arange(3.0)}, cursor=cursor, **facts | changes)
 
 
@@ -150,7 +151,7 @@ SAME = {
 def test_files_are_the_same_by_what_they_are(case):
     one, other, same = SAME[case]
     assert one.is_same(other) == other.is_same(one) == same
-    assert Identity.recorded(json.loads(json.dumps(asdict(one)))) == one
+    assert restored(Identity, json.loads(json.dumps(asdict(one))), "file") == one
 
 
 def test_a_file_is_the_same_by_any_path(tmp_path, monkeypatch):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -12,9 +12,6 @@ from surefoot.learn.changes import Changes
 from surefoot.learn.rates import chosen
 from surefoot.learn.zeros import Zeros
 from surefoot.records.restored import Count, restored
-
-if TYPE_CHECKING:
-    from surefoot.learn.learner import Learner
 
 SETTLED = 2000
 """Examples of a first pass after which the weights of learning rates stay: fewer do not tell rates apart."""
@@ -27,7 +24,7 @@ NUMBERS = ("center", "spread", "heaviness", "examples", "first_pass", "weight", 
 """What of a learner's state are plain numbers."""
 
 
-def restore(learner: Learner, arrays: Mapping[str, np.ndarray], numbers: Mapping[str, Any]) -> None:
+def restore(learner: Any, arrays: Mapping[str, np.ndarray], numbers: Mapping[str, Any]) -> None:
     """Gives a learner that has just been made a state.
 
     Raises:
@@ -62,7 +59,7 @@ def restore(learner: Learner, arrays: Mapping[str, np.ndarray], numbers: Mapping
     check_state(learner)
 
 
-def check_scales(learner: Learner) -> None:
+def check_scales(learner: Any) -> None:
     """Raises ValueError where a learner with these settings has another center, spread or heaviness."""
     settings = learner.settings
     scales = settings.scale_targets and settings.loss.center is not None
@@ -74,7 +71,7 @@ def check_scales(learner: Learner) -> None:
     )
 
 
-def check_state(learner: Learner) -> None:
+def check_state(learner: Any) -> None:
     """Raises ValueError where numbers of examples, weights and features do not agree."""
     bank, mixture, examples = learner.bank, learner.mixture, learner.examples
     counts = [0, *(number for number, _ in learner.history), examples]

@@ -114,7 +114,7 @@ def ids_of(arrays: Mapping[str, np.ndarray], rows: int) -> np.ndarray | None:
         return None
     check_rising(IDS, arrays[IDS])
     if len(arrays[IDS]) != rows:
-        raise ValueError(f"found {len(arrays[IDS])} ids of {rows} features")
+        raise ValueError(f"{IDS}: found {len(arrays[IDS])}, expected the {rows} of weights and other numbers")
     return arrays[IDS].astype(np.int64)
 
 

@@ -125,6 +125,8 @@ def groups(model: nn.Module, rules: Mapping[Pattern, Mapping[str, Any] | str | t
             pattern matches.
         RuleError, TypeError: for rules and settings that there are not.
 
+    >>> import torch
+    >>> from torch import nn
     >>> model = nn.Sequential(nn.Embedding(10, 4), nn.LayerNorm(4), nn.Linear(4, 1))
     >>> groups(model, {
     ...     nn.Embedding: {"rule": "adagrad", "granularity": "row", "lr": 0.05},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor
 
@@ -14,11 +14,8 @@ from surefoot.optim.group import BESIDES
 from surefoot.optim.memory import Memory
 from surefoot.rules import Rule
 
-if TYPE_CHECKING:
-    from surefoot.optim.optimizer import RuleOptimizer
 
-
-def steps_taken(optimizer: RuleOptimizer) -> list[int]:
+def steps_taken(optimizer: Any) -> list[int]:
     """How many steps each group has taken: the most of its parameters."""
     taken = [0] * len(optimizer.param_groups)
     for number, index, parameter in optimizer._numbered():
@@ -29,7 +26,7 @@ def steps_taken(optimizer: RuleOptimizer) -> list[int]:
 
 
 def group_for(
-    optimizer: RuleOptimizer, rule: Rule, number: int, step: Settings, t: int, settings: Mapping[str, Any]
+    optimizer: Any, rule: Rule, number: int, step: Settings, t: int, settings: Mapping[str, Any]
 ) -> dict[str, Any]:
     """A group as another rule takes it, with what is not the old rule's own."""
     group = optimizer.param_groups[number]
@@ -41,7 +38,7 @@ def group_for(
 
 
 def converted(
-    optimizer: RuleOptimizer,
+    optimizer: Any,
     parameter: Tensor,
     step: Settings,
     new: Settings,
