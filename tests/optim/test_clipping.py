@@ -153,3 +153,12 @@ def test_steps_in_the_backward_pass_have_no_norm():
     (100 * model(torch.ones(2))).sum().backward()
     handle.remove()
     assert_tensors_close(before - model.bias, torch.tensor([0.5]), "torch float32")
+
+
+def test_a_norm_that_is_set_later_is_no_norm_of_steps_in_the_backward_pass():
+    model = torch.nn.Linear(2, 1)
+    optimizer = optim.SGD(model.parameters(), lr=1.0)
+    with optim.step_in_backward(model, optimizer):
+        optimizer.change(max_grad_norm=0.1)
+        with pytest.raises(ValueError, match=r"max_grad_norm=0\.1 needs all gradients at once"):
+            model(torch.ones(1, 2)).sum().backward()

@@ -111,3 +111,31 @@ def test_a_compiled_model():
 def test_another_optimizers_model():
     with pytest.raises(ValueError, match="the optimizer has no parameter of the model"):
         optim.flush_before_use(Model(), optimizer_of(Model(), "Adagrad"))
+
+
+class Listed(torch.nn.Module):
+    """Its table is in a module that is never called."""
+
+    def __init__(self):
+        super().__init__()
+        self.tables = torch.nn.ParameterList([torch.nn.Parameter(torch.ones(4, 1))])
+
+    def forward(self, ids):
+        return torch.nn.functional.embedding(ids, self.tables[0], sparse=True)
+
+
+def test_tables_of_modules_that_are_never_called_catch_up():
+    model = Listed()
+    optimizer = optim.Adagrad(model.parameters(), lr=0.1, decoupled_weight_decay=1.0)
+    optim.flush_before_use(model, optimizer)
+    for _ in range(2):
+        optimizer.zero_grad()
+        model(torch.tensor([0])).sum().backward()
+        optimizer.step()
+    assert model.eval()(torch.tensor([2])).item() == pytest.approx(0.81)
+
+
+def test_another_optimizer_is_rejected():
+    model = torch.nn.Linear(1, 1)
+    with pytest.raises(TypeError, match=r"optimizer is a Adam; expected an optimizer of surefoot.optim"):
+        optim.flush_before_use(model, torch.optim.Adam(model.parameters()))

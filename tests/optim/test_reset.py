@@ -1,5 +1,6 @@
 """A table, or some rows, begin again in mid-training: as if the rows had not been stepped before."""
 
+import numpy as np
 import pytest
 from support.optimizers import assert_tensors_identical, clones, coo, optim, parameters, torch
 
@@ -162,3 +163,10 @@ def test_what_cannot_be_reset(values, rows, message):
     assert torch.equal(p, before)
     with pytest.raises(ValueError, match="the optimizer does not have the parameter of shape"):
         optimizer.reset(torch.zeros(3))
+
+
+@pytest.mark.parametrize("made", [lambda part: 0.0, lambda part: np.zeros(part.shape), lambda part: [[0.0, 0.0]]])
+def test_what_a_function_returns_is_written(made):
+    table = torch.nn.Parameter(torch.ones(3, 2))
+    optim.Adagrad([table]).reset(table, made, rows=[1])
+    assert table.tolist() == [[1.0, 1.0], [0.0, 0.0], [1.0, 1.0]]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from surefoot.optim.base import TorchOptimizer
 from surefoot.optim.classes import Adagrad
-from surefoot.optim.clipping import limit_of_norm
+from surefoot.optim.clipping import check_no_norm
 
 
 class StepInBackward:
@@ -22,11 +22,7 @@ class StepInBackward:
 
     def __init__(self, optimizer: TorchOptimizer, parameters: Iterable[Tensor]):
         self.optimizer = optimizer
-        if (largest := limit_of_norm(optimizer.param_groups)) is not None:
-            raise ValueError(
-                f"max_grad_norm={largest:g} needs all gradients at once, and here each is freed once its parameter "
-                "is stepped; expected max_grad_norm=None"
-            )
+        check_no_norm(optimizer.param_groups)
         places = {
             id(parameter): (number, index)
             for number, group in enumerate(optimizer.param_groups)

@@ -46,6 +46,15 @@ def limit_of_norm(groups: Sequence[Mapping[str, Any]]) -> float | None:
     return limits[0] if limits else None
 
 
+def check_no_norm(groups: Sequence[Mapping[str, Any]]) -> None:
+    """Raises ValueError where the norm of all gradients is limited, which a step in the backward pass cannot know."""
+    if (largest := limit_of_norm(groups)) is not None:
+        raise ValueError(
+            f"max_grad_norm={largest:g} needs all gradients at once, and here each is freed once its parameter is "
+            "stepped; expected max_grad_norm=None"
+        )
+
+
 def is_clipped(group: Mapping[str, Any]) -> bool:
     """Whether gradients of a group are clipped."""
     return any(group.get(key) is not None for key in LIMITS)

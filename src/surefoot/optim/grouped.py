@@ -13,6 +13,7 @@ from surefoot.engines.settings import Settings
 from surefoot.optim.base import TorchOptimizer
 from surefoot.optim.checkpoint import Checkpoint, check_order, check_rules
 from surefoot.optim.clipping import is_clipped, limit_of_norm
+from surefoot.optim.group import own_copy
 from surefoot.optim.kinds import Kind, kind_of
 from surefoot.optim.memory import Memory
 from surefoot.optim.optimizer import RuleOptimizer
@@ -60,7 +61,7 @@ class Grouped(TorchOptimizer):
 
     def __init__(self, params: Iterable, *, max_grad_norm: float | None = None, max_grad_value: float | None = None):
         self._parts: dict[str, Part] = {}
-        limits = {"max_grad_norm": max_grad_norm, "max_grad_value": max_grad_value}
+        limits = {"max_grad_norm": own_copy(max_grad_norm), "max_grad_value": own_copy(max_grad_value)}
         super().__init__(params, limits)
         self._bound()
 
@@ -76,10 +77,15 @@ class Grouped(TorchOptimizer):
         kind, params = kind_of(param_group["rule"]), param_group["params"]
         if (known := self._parts.get(kind.name)) is not None and known.kind != kind:
             raise ValueError(f"two rules are called {kind.name!r}; rename one")
-        param_group["params"] = params = [params] if isinstance(params, Tensor) else list(params)
+        params = [params] if isinstance(params, Tensor) else list(params)
+        param_group = param_group | {"params": params}  # the caller's names a class, which may be used again
         settings, own = kind.split(param_group)
         made = kind.complete(params, settings)
         complete = {key: value for key, value in made.param_groups[0].items() if key not in ("params", "param_names")}
+        if known is not None and (of_all := settings.keys() - complete.keys()):
+            raise ValueError(
+                f"{kind.name} keeps {min(of_all)!r} for all its groups, not in each; expected it in the first of them"
+            )
         limit_of_norm([*self.param_groups, self.defaults | complete])
         param_group.update(own | complete | {"rule": kind.name})
         super().add_param_group(param_group)
@@ -142,7 +148,8 @@ class Grouped(TorchOptimizer):
                 if kind.is_own:
                     inner.change(**changed)
                 for group in [] if kind.is_own else inner.param_groups:
-                    group.update(kind.complete(group["params"], kind.split(group | changed)[0]).param_groups[0])
+                    made = kind.complete(group["params"], kind.split(group | changed)[0]).param_groups[0]
+                    group.update({key: made[key] for key in changed if key in made})
             limit_of_norm(self.param_groups)
         except Exception:
             for group, old in zip(self.param_groups, before, strict=True):
@@ -167,20 +174,21 @@ class Grouped(TorchOptimizer):
         return [inner.rule for inner in self._own()]
 
     def _take(self) -> None:
-        """One step of all parts; first all gradients are checked that Surefoot steps."""
+        """One step of all parts; first all gradients are checked that Surefoot steps. Other classes may find fault with
+        theirs in the step itself: they go first."""
         own, faults = [], []
         for inner in self._own():
             with inner._grad_mode():
                 own.append((inner, inner._work()))
+        for inner in self._others():
+            self._give_first_state(inner)
+            unhooked_step(inner)
         for inner, work in own:
             try:
                 with inner._grad_mode():
                     inner._run(work)
             except NonFiniteError as error:
                 faults.append(str(error))
-        for inner in self._others():
-            self._give_first_state(inner)
-            unhooked_step(inner)
         if faults:
             raise NonFiniteError("; ".join(faults))
 

@@ -17,14 +17,15 @@ class Flush:
     A copy of a module, by deepcopy or pickle, has an optimizer of its own or none: there they do nothing.
     """
 
-    def __init__(self, optimizer: TorchOptimizer):
+    def __init__(self, optimizer: TorchOptimizer, model: nn.Module):
         self.optimizer: Any = weakref.ref(optimizer)
+        self.model: Any = weakref.ref(model)
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.optimizer = nothing
+        self.optimizer = self.model = nothing
 
     def before_forward(self, module: nn.Module, _: Any) -> None:
         if not module.training:
@@ -38,7 +39,8 @@ class Flush:
         optimizer = self.optimizer()
         if optimizer is None:
             return
-        own = module.parameters(recurse=False)
+        # The whole model's, as a module whose parameters another one takes may never be called itself.
+        own = module.parameters(recurse=module is self.model())
         if waiting := [parameter for parameter in own if "last" in optimizer.state.get(parameter, ())]:
             with torch.no_grad():
                 optimizer.flush(waiting)
@@ -80,6 +82,7 @@ def flush_before_use(model: nn.Module, optimizer: TorchOptimizer) -> FlushBefore
         A handle, whose remove() ends it.
 
     Raises:
+        TypeError: for another kind of optimizer.
         ValueError: the optimizer has no parameter of the model.
 
     >>> from surefoot import optim
@@ -93,9 +96,12 @@ def flush_before_use(model: nn.Module, optimizer: TorchOptimizer) -> FlushBefore
     >>> table.weight[2].item(), round(table.eval()(torch.tensor([2])).item(), 4)
     (1.0, 0.81)
     """
-    known, flush, handles = {id(parameter) for _, _, parameter in optimizer._numbered()}, Flush(optimizer), []
+    if not isinstance(optimizer, TorchOptimizer):
+        raise TypeError(f"optimizer is a {type(optimizer).__name__}; expected an optimizer of surefoot.optim")
+    known = {id(parameter) for _, _, parameter in optimizer._numbered()}
+    flush, handles = Flush(optimizer, model), []
     for module in model.modules():
-        if any(id(parameter) in known for parameter in module.parameters(recurse=False)):
+        if any(id(parameter) in known for parameter in module.parameters(recurse=module is model)):
             handles.append(module.register_forward_pre_hook(flush.before_forward))
             handles.append(module.register_state_dict_pre_hook(flush.before_state_dict))
     if not handles:

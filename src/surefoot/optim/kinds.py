@@ -66,7 +66,7 @@ class Kind:
         """
         known, given = self.settings, {key: value for key, value in group.items() if key not in OF_GROUPS}
         for key in given:
-            if key not in known and not is_label(key, known):
+            if key not in known and (key == "convention" or not is_label(key, known)):
                 raise TypeError(f"rule {self.name!r} got an unexpected setting {key!r}{hint(key, known)}")
         settings = {key: value for key, value in given.items() if key in known}
         return settings, {key: value for key, value in given.items() if key not in known}
@@ -159,8 +159,9 @@ def kind_of(rule: Any) -> Kind:
     if isinstance(rule, str):
         if is_ours or (name in own and name not in rules.REGISTRY):
             return Kind(name, own[name])
-        if ".py" not in rule and name not in {**rules.REGISTRY, **rules.MATRIX_RULES}:
-            raise RuleError(f"there is no rule {rule!r}{hint(rule, {*rules.REGISTRY, *own})}")
+        every = {**rules.REGISTRY, **rules.MATRIX_RULES, **rules.STATISTIC_RULES}
+        if ".py" not in rule and name not in every:
+            raise RuleError(f"there is no rule {rule!r}{hint(rule.lower(), {*every, *own})}")
     found = rules.resolve(rule)
     if is_ours and rules.REGISTRY.get(name) is found:
         return Kind(name, own[name])

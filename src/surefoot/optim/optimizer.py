@@ -16,7 +16,7 @@ from surefoot.optim.backends import Backends
 from surefoot.optim.backends.base import Backend, Job, amp_of, checked_gradient
 from surefoot.optim.base import TorchOptimizer
 from surefoot.optim.checkpoint import Checkpoint, StateFormat
-from surefoot.optim.clipping import clip_values, is_clipped, limit_of_norm
+from surefoot.optim.clipping import check_no_norm, clip_values, is_clipped, limit_of_norm
 from surefoot.optim.group import (
     Group,
     Names,
@@ -306,6 +306,7 @@ class RuleOptimizer(TorchOptimizer):
                     f"{self._name(number, index)}: {step.rule.name} or what is done around it needs the gradients of "
                     "all parameters of its group at once; call step() after the backward pass"
                 )
+            check_no_norm(self.param_groups)
             clip_values([self.param_groups[number] | {"params": [parameter]}])
             with torch.no_grad():
                 self._run(Work([], [self._job(number, index, parameter, step)]))

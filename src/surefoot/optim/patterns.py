@@ -47,6 +47,8 @@ class Entry:
     """
 
     def __init__(self, pattern: Pattern, wanted: Any):
+        if isinstance(pattern, nn.Module) or not (isinstance(pattern, str) or callable(pattern)):
+            raise TypeError(f"found the pattern {pattern!r}; expected a name, a class of modules, or a function")
         self.pattern = pattern
         self.settings = dict(wanted) if isinstance(wanted, Mapping) else {"rule": wanted}
         if "rule" not in self.settings:

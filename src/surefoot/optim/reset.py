@@ -69,8 +69,8 @@ def write_values(parameter: Tensor, rows: Tensor | None, values: Any) -> None:
     """Writes values into rows of a parameter."""
     part = parameter if rows is None else parameter[rows]
     if callable(values):
-        made = values(part)
-        values = made if isinstance(made, Tensor) else part  # functions may fill what they get, or return others
+        made = values(part)  # functions may fill what they get, or return others
+        values = part if made is None else checked_values("values", parameter, rows, made)
     if values is not None and values is not parameter:
         parameter[... if rows is None else rows] = values
 

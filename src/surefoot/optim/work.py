@@ -102,7 +102,7 @@ def moves_nothing(groups: Iterable[Mapping[str, Any]]) -> bool:
     (True, False)
     """
     for group in groups:
-        lr = group["lr"]
+        lr = group.get("lr", 1.0)  # a class of another library may have none
         if callable(lr) or isinstance(lr, str) or on_gpu(lr) or plain(lr) != 0.0:
             return False
     gradients = [local(p.grad) for group in groups for p in group["params"] if p.grad is not None]
