@@ -115,3 +115,30 @@ def test_partial_fit_warns_of_labels_in_runs_once(size):
 def test_numbers_in_order_are_not_labels_in_runs():
     X, y, _ = sorted_set(3)
     assert warned(lambda: LinearRegressor(shuffle=False).fit(X, y).partial_fit(X, y)) == []
+
+
+FAR = "times the spread of the first targets"
+
+
+@pytest.mark.parametrize("beginning", [0.0, 1e-3])
+@pytest.mark.parametrize("loss", ["squared", "quantile", "huber"])
+def test_targets_that_are_not_like_the_first_ones_give_a_note(tmp_path, loss, beginning):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(9000, 3))
+    y = 3e5 + 1e5 * X @ [0.5, 0.5, 0.2]
+    y[:4096] *= beginning
+    assert any(FAR in note for note in notes_of(X, y, loss, tmp_path))
+    regressor = LinearRegressor(loss=loss)
+    with warnings.catch_warnings(record=True) as found:
+        for rows in np.array_split(np.arange(len(y)), 9):
+            regressor.partial_fit(X[rows], y[rows])
+    (warning,) = found
+    assert warning.category is DataWarning
+    assert FAR in str(warning.message)
+
+
+def test_targets_with_heavy_tails_or_a_trend_give_none(tmp_path):
+    rng = np.random.default_rng(1)
+    X = rng.normal(size=(9000, 3))
+    for noise in (rng.standard_t(2, 9000), np.linspace(0, 30, 9000), np.exp(rng.normal(size=9000))):
+        assert not any(FAR in note for note in notes_of(X, X @ [1.0, -1.0, 2.0] + noise, "squared", tmp_path))

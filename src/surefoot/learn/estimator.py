@@ -25,7 +25,7 @@ from surefoot.learn.arrays import ArrayDataset, checked, row_map_for
 from surefoot.learn.epochs import Epochs, copied, epochs_for, losses_on, once, parts_for, predictions
 from surefoot.learn.learner import Learner
 from surefoot.learn.one_row import Numbered, OutOfRangeError, Vocabulary, is_named, of_array
-from surefoot.learn.remarks import FIRST, in_runs, of_runs
+from surefoot.learn.remarks import FIRST, in_runs, of_runs, of_targets
 from surefoot.learn.settings import Settings
 from surefoot.losses import Loss, LossError
 
@@ -121,15 +121,15 @@ class LinearEstimator(BaseEstimator):
         if epochs.in_runs and isinstance(self, ClassifierMixin):
             first = data.part(np.arange(min(len(data), FIRST)))
             loss = float(np.average(losses_on(learner, first), weights=first.weights))
-            self._warn_of_runs(epochs.history["progressive_loss"][0], (len(first), loss))
+            self._warn(of_runs(epochs.history["progressive_loss"][0], (len(first), loss), "rows"))
         if not isinstance(self.epochs, str):
             epochs.warn_unless_converged()
         return self
 
-    def _warn_of_runs(self, loss: float, first: tuple[int, float] | None) -> None:
-        """Warns of labels in runs, once for each model."""
+    def _warn(self, note: str) -> None:
+        """Warns of the order of the data, once for each model."""
         self._warned = True
-        warnings.warn(of_runs(loss, first, "rows"), DataWarning, stacklevel=4)
+        warnings.warn(note, DataWarning, stacklevel=4)
 
     def _learn_part(self, X, y, sample_weight, classes=None):
         first = not hasattr(self, "_learner")
@@ -144,9 +144,11 @@ class LinearEstimator(BaseEstimator):
                 self._check_unchanged()
                 with nullcontext() if len(data) == 1 else online.all_or_nothing(self._learner, data.ids):
                     self._take(self._learner, once(self._learner, data), keep=True)
-        learner, may_warn = self._learner, isinstance(self, ClassifierMixin) and not self._warned
-        if may_warn and learner.examples >= FIRST and in_runs(learner):
-            self._warn_of_runs(learner.loss, None)
+        learner = self._learner
+        if not self._warned and learner.examples >= FIRST:
+            runs = isinstance(self, ClassifierMixin) and in_runs(learner)
+            if note := of_runs(learner.loss, None, "rows") if runs else of_targets(learner, "rows"):
+                self._warn(note)
         return self
 
     def _learn_one(self, x, target: float, weight: float) -> None:

@@ -15,6 +15,8 @@ FIRST = 200
 """Examples at the beginning on which notes have the loss of the model, at most."""
 FEWEST = 32
 """Of these, for a note on the past."""
+FAR = 10.0
+"""How many times the spread of the first targets predictions may miss by, on average."""
 ERRORS, SHARE = 4.0, 1.1
 """By how many standard errors, and how many times, the model has to be worse on the first examples than it was."""
 
@@ -22,6 +24,25 @@ ERRORS, SHARE = 4.0, 1.1
 def in_runs(learner: Learner) -> bool:
     """Whether predictions were good because labels are like the latest ones, which no model can learn."""
     return learner.loss < IN_RUNS * learner.loss_of_model
+
+
+def of_targets(learner: Learner, rows: str) -> str | None:
+    """The note on numbers to predict that are not like the first ones, by which all are scaled, if they are not.
+
+    Args:
+        learner: after a pass.
+        rows: what users call the examples.
+    """
+    settings, mixture = learner.settings, learner.mixture
+    if not (settings.scale_targets and settings.loss.center is not None and learner.weight > 0):
+        return None
+    far = settings.loss.values(np.array([FAR, -FAR]), np.zeros(2), mixture.parameter).min()
+    if mixture.total / learner.weight <= far:
+        return None
+    return (
+        f"Predictions miss by more than {FAR:g} times the spread of the first targets, by which all are scaled: the "
+        f"others are not like these. Shuffle the {rows}, unless their order is that of time."
+    )
 
 
 def of_runs(loss: float, first: tuple[int, float] | None, rows: str) -> str:

@@ -30,7 +30,7 @@ from surefoot.learn.interrupts import deferred_interrupts
 from surefoot.learn.learner import DivergedError, Learner
 from surefoot.learn.model import Model
 from surefoot.learn.plan import Outcome, Plan, Progress
-from surefoot.learn.remarks import FIRST, Past, in_runs, of_runs
+from surefoot.learn.remarks import FIRST, Past, in_runs, of_runs, of_targets
 from surefoot.learn.settings import Settings
 from surefoot.learn.targets import Targets
 from surefoot.learn.validation import evaluate
@@ -104,6 +104,8 @@ class Training:
             while self.cursor.number < self.plan.passes:
                 self._pass()
             if remark := self.targets.remark():
+                self.note(remark)
+            if self.learner is not None and (remark := of_targets(self.learner, "lines")):
                 self.note(remark)
         except DivergedError as error:
             diverged = str(error)
