@@ -139,3 +139,9 @@ def test_targets_with_heavy_tails_or_a_trend_give_none(tmp_path):
     X = rng.normal(size=(9000, 3))
     for noise in (rng.standard_t(2, 9000), np.linspace(0, 30, 9000), np.exp(rng.normal(size=9000))):
         assert not any(FAR in note for note in notes_of(X, X @ [1.0, -1.0, 2.0] + noise, "squared", tmp_path))
+
+
+def test_a_single_label_gives_no_note_on_runs(tmp_path):
+    rng = np.random.default_rng(0)
+    notes = notes_of(rng.normal(size=(3000, 3)), np.ones(3000), "logistic", tmp_path)
+    assert not any(RUNS in note for note in notes)

@@ -158,7 +158,8 @@ class Training:
         losses = loss.reported(model.scores(block), model.targets.of(block.labels), model.parameter)
         if self.in_runs:
             mean = float(np.average(losses, weights=block.weights.astype(np.float64)))
-            self.note(of_runs(self.first_loss or math.nan, (len(block), mean), "lines"))
+            if mean > (before := self.first_loss or math.nan):  # else the model has learned what predictions followed
+                self.note(of_runs(before, (len(block), mean), "lines"))
         elif remark := self.past.remark(losses):
             self.note(remark)
 
