@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from surefoot import cli, losses
+from surefoot.data.reading import ReadOptions
 from surefoot.data.stream import Block
 from surefoot.engines.examples import Examples
 from surefoot.learn import model as module
@@ -331,9 +332,20 @@ def test_commands_report_an_edited_model_in_one_sentence(tmp_path, capsys, edit,
 
 def test_a_model_of_an_unknown_format_is_named(tmp_path, capsys):
     Model.of(learner(), Targets("logistic", (-1.0, 1.0))).save(tmp_path / "m")
-    edited(tmp_path / "m", lambda arrays, facts: facts.update(reading={"format": "evil.py:x"}))
+    options = ReadOptions().record() | {"format": "evil.py:x"}
+    edited(tmp_path / "m", lambda arrays, facts: facts.update(reading=options))
     assert cli.run(["predict", str(tmp_path / "m"), str(tmp_path / "m")]) == 2
     assert capsys.readouterr().err.startswith(f"error: {tmp_path / 'm'}: format: found 'evil.py:x', expected one of")
+
+
+@pytest.mark.parametrize("option", ReadOptions().record())
+def test_a_model_without_an_option_of_its_files_is_rejected(tmp_path, capsys, option):
+    """Its rows would be read as others."""
+    Model.of(learner(), Targets("logistic", (-1.0, 1.0))).save(tmp_path / "m")
+    rest = {name: value for name, value in ReadOptions().record().items() if name != option}
+    edited(tmp_path / "m", lambda arrays, facts: facts.update(reading=rest))
+    assert cli.run(["predict", str(tmp_path / "m"), str(tmp_path / "m")]) == 2
+    assert f"({option}: found none, expected all options)" in capsys.readouterr().err
 
 
 def test_control_characters_of_a_model_do_not_reach_the_terminal(tmp_path, capsys):

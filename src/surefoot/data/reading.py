@@ -54,12 +54,12 @@ class ReadOptions:
         """The record as it comes back from JSON.
 
         Raises:
-            ValueError: a value is of a type that the option cannot have.
+            ValueError: an option is missing, or a value is of a type that it cannot have.
         """
         given: dict[str, Any] = {}
         for field in fields(cls):
             if field.name not in record:
-                continue
+                raise ValueError(f"{field.name}: found none, expected all options")
             value = record[field.name]
             given[field.name] = tuple(value) if isinstance(value, list) else value
             if not _fits(given[field.name], field.name, field.default):

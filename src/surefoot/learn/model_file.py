@@ -84,7 +84,7 @@ def centers_of(arrays: Mapping[str, np.ndarray], chosen: np.ndarray | None, size
     Raises:
         ValueError: they do not fit.
     """
-    if CENTERS not in arrays and f"{CENTERS}.values" not in arrays:
+    if not any(name.partition(".")[0] == CENTERS for name in arrays):
         return None
     stored = Stored.of(CENTERS, arrays, 1)
     if stored.size != size:
