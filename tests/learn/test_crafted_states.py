@@ -186,6 +186,7 @@ def own_loss(**changes):
     return recorded(mine) | changes
 
 
+OPTIONS = ReadOptions().record()
 MODELS = {
     "no weights": lambda arrays, facts: arrays.pop("weights"),
     "no biases": lambda arrays, facts: arrays.pop("biases"),
@@ -235,11 +236,11 @@ MODELS = {
     "no classes": lambda arrays, facts: facts.update(classes=None),
     "classes of numbers": lambda arrays, facts: facts.update(loss="squared"),
     "a center that is NaN": lambda arrays, facts: facts.update(center=float("nan")),
-    "99 bits": lambda arrays, facts: facts.update(reading={"format": "vw", "bits": 99}),
-    "fewer bits than ids": lambda arrays, facts: facts.update(reading={"format": "vw", "bits": 2}),
-    "two delimiters": lambda arrays, facts: facts.update(reading={"format": "csv", "delimiter": "ab"}),
+    "99 bits": lambda arrays, facts: facts.update(reading=OPTIONS | {"format": "vw", "bits": 99}),
+    "fewer bits than ids": lambda arrays, facts: facts.update(reading=OPTIONS | {"format": "vw", "bits": 2}),
+    "two delimiters": lambda arrays, facts: facts.update(reading=OPTIONS | {"format": "csv", "delimiter": "ab"}),
     "a column of two kinds": lambda arrays, facts: facts.update(
-        reading={"format": "csv", "numeric": ["x"], "categorical": ["x"]}
+        reading=OPTIONS | {"format": "csv", "numeric": ["x"], "categorical": ["x"]}
     ),
     "a loss that is a number": lambda arrays, facts: facts.update(loss=own_loss(described=3)),
     "a loss of another target": lambda arrays, facts: facts.update(loss=own_loss(target="words")),
@@ -247,7 +248,7 @@ MODELS = {
     "no loss": lambda arrays, facts: facts.pop("loss"),
     "a spread in words": lambda arrays, facts: facts.update(spread="wide"),
     "facts that are a list": lambda arrays, facts: facts.update(facts=[1]),
-    "a format that is a number": lambda arrays, facts: facts.update(reading={"format": 1}),
+    "a format that is a number": lambda arrays, facts: facts.update(reading=OPTIONS | {"format": 1}),
 }
 
 
@@ -332,7 +333,7 @@ def test_commands_report_an_edited_model_in_one_sentence(tmp_path, capsys, edit,
 
 def test_a_model_of_an_unknown_format_is_named(tmp_path, capsys):
     Model.of(learner(), Targets("logistic", (-1.0, 1.0))).save(tmp_path / "m")
-    options = ReadOptions().record() | {"format": "evil.py:x"}
+    options = OPTIONS | {"format": "evil.py:x"}
     edited(tmp_path / "m", lambda arrays, facts: facts.update(reading=options))
     assert cli.run(["predict", str(tmp_path / "m"), str(tmp_path / "m")]) == 2
     assert capsys.readouterr().err.startswith(f"error: {tmp_path / 'm'}: format: found 'evil.py:x', expected one of")

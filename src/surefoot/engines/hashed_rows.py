@@ -12,7 +12,7 @@ import numpy as np
 from surefoot.engines.growing import Growing
 from surefoot.native import kernel
 
-DIRECT = 1 << 20
+DIRECT = 1 << 18
 """Ids below this are not hashed: that takes a sixth of the time. Their array has memory only where it is written to."""
 FIRST = 1 << 10
 """Slots of an empty table."""
