@@ -15,7 +15,9 @@ from surefoot.engines.feature_table import Identity
 from surefoot.engines.growing import Growing
 from surefoot.engines.hashed_rows import FIRST, HashedRows
 from surefoot.learn import training
+from surefoot.learn.model import Model
 from surefoot.learn.plan import Plan
+from surefoot.learn.targets import Targets
 from surefoot.learn.training import Training
 
 LARGEST = 2**63 - 1
@@ -154,3 +156,13 @@ def test_a_finder_has_the_known_rows_of_the_first_ids(kind):
         known = row_map.known(np.array(wanted, np.int64))
         assert find() == min(0, *known, 0)
         assert_identical(rows[: len(wanted)], known)
+
+
+def test_few_ids_have_the_rows_that_many_have():
+    """Few are looked up by bisection, many in a table or by their hash."""
+    ids = np.sort(np.random.default_rng(0).choice(1 << 40, 3000, replace=False))
+    found = Model({"weight": np.zeros((3000, 1, 1)), "bias": np.zeros((1, 1, 1))}, Targets("squared"), ids=ids)
+    asked = np.concatenate([ids, ids + 1, [0, -1, LARGEST]])
+    each = np.concatenate([found.rows(asked[k : k + 1]) for k in range(len(asked))])
+    assert_identical(each, found.rows(asked))
+    assert (each[:3000] == np.arange(3000)).all()

@@ -48,6 +48,8 @@ from surefoot.models import Architecture
 KIND = "model"
 LARGEST_SIZE = 1 << 31
 """Of a table in which ids are rows. Larger ids are hashes, and how large they are says nothing."""
+FEW = 256
+"""Ids are few if the model has this many times more: they are looked up by bisection."""
 LOOKUP, SHARE = 1 << 22, 64
 """Features for which there is a table of rows, of 4 bytes each: this many, or as many times those with numbers."""
 
@@ -187,6 +189,9 @@ class Model:
         """The row of each id, −1 for features that are not known."""
         if self.ids is None:
             return np.where((ids >= 0) & (ids < self.features), ids, -1)
+        if FEW * len(ids) < len(self.ids):  # which is not worth the memory of a table
+            places = np.searchsorted(self.ids, ids)
+            return np.where(self.ids.take(places, mode="clip") == ids, places, -1)
         if self._lookup is not None:
             return np.where((ids >= 0) & (ids < self.features), self._lookup.take(ids, mode="clip"), -1)
         return self._row_map.known(ids)
