@@ -10,7 +10,7 @@ from support.optimizer_mutants import MUTANTS_OF_OPTIMIZERS
 
 from surefoot.lab.published import ROWS, airfoil, eager, formulas, loops, optimizers, rule_traces
 from surefoot.lab.reproduction import reproduce
-from surefoot.rules import everything
+from surefoot.rules import STATISTIC_RULES, everything
 
 RULES = everything()
 DRAWS = 50
@@ -86,6 +86,10 @@ class TestRules:
     def test_the_trace_of_a_rule_on_a_broken_engine_fails(self, monkeypatch, mutant, rule):
         if RULES[rule].whole != mutant.of_matrices:
             pytest.skip(f"{rule} is not stepped by {mutant.module.__name__}")
+        if rule in STATISTIC_RULES and mutant.function == "rows":
+            pytest.skip(f"{rule} is not followed in rows: it needs numbers of whole arrays")
+        if (rule, mutant.what) == ("lion", "half of sparse gradients"):
+            pytest.skip("lion steps along signs")
         monkeypatch.setattr(mutant.module, mutant.function, mutant.change(getattr(mutant.module, mutant.function)))
         assert traced(rule).verdict == "fail"
 

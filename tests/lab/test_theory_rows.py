@@ -164,6 +164,8 @@ UNSEEN = {
     "adam: v is not averaged": {"adam-diverges"},
     "yogi: steps along g": {"adam-diverges"},
     "yogi: starts from 0": {"adam-diverges"},
+    "yogi: sgn(0) is 1": {"adam-diverges"},
+    "yogi: sgn(0) is −1": {"adam-diverges"},
 }
 """What a row does not have, so that it cannot see it broken: a second step, an ε, zero gradients, a velocity."""
 

@@ -121,7 +121,8 @@ class LinearEstimator(BaseEstimator):
         if epochs.in_runs and isinstance(self, ClassifierMixin):
             first = data.part(np.arange(min(len(data), FIRST)))
             loss = float(np.average(losses_on(learner, first), weights=first.weights))
-            self._warn(of_runs(epochs.history["progressive_loss"][0], (len(first), loss), "rows"))
+            if loss > (before := epochs.history["progressive_loss"][0]):
+                self._warn(of_runs(before, (len(first), loss), "rows"))
         if not isinstance(self.epochs, str):
             epochs.warn_unless_converged()
         return self

@@ -76,6 +76,8 @@ def check_state(learner: Any) -> None:
     bank, mixture, examples = learner.bank, learner.mixture, learner.examples
     counts = [0, *(number for number, _ in learner.history), examples]
     seen, known = bank.table.seen[0], learner.known(learner.zeros.ids)
+    ids = learner.ids()
+    largest = -1 if ids is None or not len(ids) else int(ids.max())
     has_least = learner.settings.loss.metric.least is not None
     _check(
         ("t", bank.t, bank.t <= examples <= bank.t * bank.batch_size),
@@ -88,6 +90,7 @@ def check_state(learner: Any) -> None:
         ("weight", learner.weight, learner.weight >= 0),
         ("least", learner.least, has_least or learner.least == 0),
         ("frozen", mixture.frozen, learner.first_pass >= SETTLED or not mixture.frozen),
+        ("ids", largest, largest < learner.features),
         ("zeros", learner.zeros.ids.tolist(), bool(np.all((known >= 0) & (known < bank.features)))),
     )
 
