@@ -23,6 +23,8 @@ def schedule():
     return optax.warmup_cosine_decay_schedule(0.0, 0.1, 10, STEPS)
 
 
+MADGRAD = getattr(optax.contrib, "madgrad", None)
+"""Which optax has since version 0.2.7."""
 LOCKSTEP = {
     "sgd": ("sgd", {}, optax.sgd, {}),
     "sgd, a schedule": ("sgd", {"lr": schedule}, optax.sgd, {"learning_rate": schedule}),
@@ -88,11 +90,11 @@ LOCKSTEP = {
         {"b1": 0.8, "b2": 0.95, "use_clipping": False, "eps": 1e-2},
     ),
     # optax adds its ε to the learning rate, too.
-    "madgrad": ("madgrad", {"lr": 0.05 + 1e-6}, optax.contrib.madgrad, {}),
+    "madgrad": ("madgrad", {"lr": 0.05 + 1e-6}, MADGRAD, {}),
     "madgrad, all settings": (
         "madgrad",
         {"lr": 0.05 + 1e-2, "momentum": 0.7, "eps": 1e-2},
-        optax.contrib.madgrad,
+        MADGRAD,
         {"momentum": 0.7, "eps": 1e-2},
     ),
     "lion": ("lion", {}, optax.lion, {}),
@@ -103,6 +105,7 @@ LOCKSTEP = {
         {"b1": 0.8, "b2": 0.95, "weight_decay": 0.3},
     ),
 }
+LOCKSTEP = {case: one for case, one in LOCKSTEP.items() if one[2] is not None}
 
 TOLERANCE = {"madgrad": "torch float32"}
 """optax's λ is a number of float32."""
@@ -177,7 +180,7 @@ def test_rules_with_statistics(case):
     name, settings, alias, options = OF_WHOLE_TENSORS[case]
     with float64():
         x = parameters((7, 5), "float64")
-        params, theirs = jax.numpy.asarray(x), alias(learning_rate=0.05, **options)
+        params, theirs = jax.numpy.array(x), alias(learning_rate=0.05, **options)
         ours = Step(name, engine="reference", convention="optax", lr=0.05, **settings)
         state, other = ours.init(x), theirs.init(params)
         for g in gradients((7, 5), "float64", 40):
