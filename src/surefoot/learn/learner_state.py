@@ -17,6 +17,8 @@ SETTLED = 2000
 """Examples of a first pass after which the weights of learning rates stay: fewer do not tell rates apart."""
 LARGEST_LOSS = 1e30
 """Of all examples together; a larger one is divergence."""
+LARGEST_TARGET = float(np.finfo(np.float32).max)
+"""By its absolute value: targets are rejected beyond."""
 LEAST_SPREAD = 1e-150
 """Of targets: squares of smaller ones are not numbers."""
 
@@ -66,8 +68,8 @@ def check_scales(learner: Any) -> None:
     heaviness, center, spread = learner.heaviness, learner.center, learner.spread
     _check(
         ("heaviness", heaviness, heaviness > 0 and (settings.scale_targets or heaviness == 1)),
-        ("center", center, scales or center == 0),
-        ("spread", spread, spread >= LEAST_SPREAD if scales else spread == 1),
+        ("center", center, abs(center) <= LARGEST_TARGET if scales else center == 0),
+        ("spread", spread, LEAST_SPREAD <= spread <= LARGEST_TARGET if scales else spread == 1),
     )
 
 
