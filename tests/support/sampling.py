@@ -29,7 +29,7 @@ def mark_the_rest(items: Iterable[pytest.Item]) -> None:
 
 
 def sample(name: str, cases: list[tuple], most: int) -> set[int]:
-    """The places of at most so many cases, with as many different pairs of values as these can have.
+    """The places of at most this many cases, with as many different pairs of values as these can have.
 
     Of those that serve equally the first is taken, in an order that the test's name decides: of several tests with the
     same table, each has others.

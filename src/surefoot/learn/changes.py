@@ -49,7 +49,7 @@ SIGNIFICANT = 3.0
 TRIED = 0.25
 """Rows of a trial, as a share of those between the last two looks."""
 STEP = FIRST // LOOKS
-"""All looks are after multiples of so many rows."""
+"""Rows; all looks are after multiples of this number."""
 FROM = len(STATISTICS)
 """Where the numbers of a look begin, after the statistics, and the biases, after three other numbers."""
 ARRAYS = "bias", "slopes", "constants", "mean", "variance", "sums"
@@ -199,7 +199,7 @@ class Changes:
         return replace(found, trial=found._trial(table.seen[0], kept))
 
     def _with(self, bank: ModelBank, latest: np.ndarray, least: float) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
-        """The ids, and those of the features of the latest row that are centred and have so many values at least; and
+        """The ids, and those of the features of the latest row that are centred and have at least this many values; and
         the looks."""
         if len(latest) == len(self.ids) and np.array_equal(latest, self.ids):
             return self.ids, self.looks

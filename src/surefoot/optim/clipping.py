@@ -16,7 +16,7 @@ LIMITS = ("max_grad_norm", "max_grad_value")
 """The settings of groups that are about gradients alone."""
 
 NAMED = 3
-"""So many parameters are named in a message."""
+"""Parameters that a message names, at most."""
 
 
 def limit_of_norm(groups: Sequence[Mapping[str, Any]]) -> float | None:

@@ -13,7 +13,7 @@ from surefoot.optim.kinds import Kind, kind_of
 
 Pattern = str | type[nn.Module] | Callable[[Tensor], bool]
 NAMED = 3
-"""So many parameters of a pattern are named in the table and in messages."""
+"""Parameters of a pattern that are named in the table and in messages, at most."""
 
 
 class Owned(NamedTuple):
