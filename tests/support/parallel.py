@@ -28,7 +28,7 @@ FIRST_HALF, SECOND_HALF = STEPS[:2], STEPS[2:]
 PROCESSES = 2
 PATIENCE = 120
 """Seconds after which processes are taken to wait for each other forever."""
-ENDED_BY_THREAD = "terminate called without an active exception"
+RUN_AND_EXIT = Path(__file__).with_name("run_and_exit.py")
 
 OPTIMIZERS: dict[str, tuple[str, dict[str, Any]]] = {
     "SGD": ("SGD", {"lr": 0.1, "momentum": 0.9, "nesterov": True}),
@@ -192,25 +192,15 @@ def message(run: Callable) -> str:
 def launch(script: Path, *arguments: object) -> str:
     """Runs a script in two processes on this machine; fails with what they printed if they fail or never end.
 
-    A group that DistributedDataParallel was given outlives destroy_process_group: with torch 2.13, its threads are
-    still there afterwards. If the interpreter ends before such a thread has freed the tensors of its last message, the
-    process is aborted. We have no threads of C++, so a run that ends in this way is repeated, once.
+    A thread of torch 2.13 frees the tensors of the last message after it has said that the message is there. If the
+    interpreter is being finalized by then, the process is aborted, so the processes end without that.
     """
-    status, output = run_in_processes(script, *arguments)
-    if status and ENDED_BY_THREAD in output:
-        status, output = run_in_processes(script, *arguments)
-    assert status == 0, f"{script.name} failed; it printed:\n{output[-8000:]}"
-    return output
-
-
-def run_in_processes(script: Path, *arguments: object) -> tuple[int, str]:
-    """The exit code of torchrun, and what was printed."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={PROCESSES}"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
     if sys.platform == "linux":
         environment["GLOO_SOCKET_IFNAME"] = "lo"
     process = subprocess.Popen(
-        [*command, str(script), *map(str, arguments)],
+        [*command, str(RUN_AND_EXIT), str(script), *map(str, arguments)],
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -222,4 +212,5 @@ def run_in_processes(script: Path, *arguments: object) -> tuple[int, str]:
         process.terminate()  # which torchrun passes on; a kill would leave its processes behind
         output, _ = process.communicate()
         raise AssertionError(f"{script.name}: not done after {2 * PATIENCE} s; it printed:\n{output[-8000:]}") from None
-    return process.returncode, output
+    assert process.returncode == 0, f"{script.name} failed; it printed:\n{output[-8000:]}"
+    return output
