@@ -160,6 +160,35 @@ def test_files_are_compared_by_what_they_are(kept, files, tmp_path, monkeypatch)
             Training(Plan(wrong, checkpoint=str(kept), resume=True, **HOW)).run()
 
 
+REWRITTEN = {
+    "other weights": lambda lines: [line.replace(" 1 |", " 3 |") for line in lines],
+    "another order": lambda lines: [lines[1], lines[0], *lines[2:]],
+    "another name": lambda lines: [lines[0].replace("b0", "b9"), *lines[1:]],
+}
+
+
+@pytest.mark.parametrize("passes, stopped", [(1, 2), (3, 3), (3, 5)])
+@pytest.mark.parametrize("how", REWRITTEN)
+def test_a_file_that_was_rewritten_is_not_resumed(how, passes, stopped, tmp_path, capsys):
+    """Of the same size, whether it is noticed at the checkpoint's place or, in a later pass, at its end."""
+    files = [tmp_path / f"{number}.vw" for number in range(2)]
+    for file in files:
+        file.write_text("".join(f"{k % 2 * 2 - 1} 1 |f a:{k % 7} b{k % 5}\n" for k in range(20)))
+    plan = Plan(tuple(map(str, files)), passes=passes, checkpoint=str(tmp_path / "kept"), resume=True, **HOW)
+    calls = []
+    with pytest.raises(Crash):
+        Training(plan, lambda now: crash(now) if calls.append(now) or len(calls) == stopped else None).run()
+    os.utime(files[1], ns=(0, 0))
+    changed = files[0]
+    text = "".join(REWRITTEN[how](changed.read_text().splitlines(keepends=True)))
+    changed.write_text(text)
+    arguments = ["train", *files, "-m", tmp_path / "m", "--checkpoint", plan.checkpoint, "--resume", "--every", "1"]
+    assert cli.run([*map(str, arguments), "--lr", "0.1", "--passes", str(passes), "-q"]) == 2
+    said = capsys.readouterr().err
+    assert f"{plan.place} ({changed}, {files[1]} were written since): the files do not hold the examples" in said
+    assert not (tmp_path / "m").exists()
+
+
 @pytest.mark.parametrize("damage", ["truncated", "changed", "empty", "of another kind", "of another version"])
 def test_a_damaged_checkpoint_may_be_removed(kept, files, damage, monkeypatch):
     path = kept / CHECKPOINT

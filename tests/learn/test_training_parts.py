@@ -51,7 +51,7 @@ def divided(whole: Block, seed: int) -> list[Block]:
 
 
 def sums_of(rows: Block) -> CheckSums:
-    return CheckSums().add(TARGETS.of(rows.labels), rows.indices, rows.values)
+    return CheckSums().add(examples_of(rows, TARGETS))
 
 
 def same(one: Block, other: Block) -> bool:
@@ -68,18 +68,64 @@ def test_a_cursor_yields_the_remaining_examples(done, seed):
     whole = block()
     begun = part_of(whole, 0, done)
     cursor = Cursor().advanced(done, sums_of(begun))
-    rest = list(cursor.remaining(divided(whole, seed), TARGETS, None))
+    rest = list(cursor.remaining(divided(whole, seed), TARGETS, "kept"))
     assert same(joined([part_of(begun, done, done), *rest]), part_of(whole, done, 50))
 
 
-@pytest.mark.parametrize("array", ["labels", "indices", "values"])
-def test_a_cursor_notices_other_examples(array):
-    whole = block()
-    cursor = Cursor().advanced(30, sums_of(part_of(whole, 0, 30)))
-    changed = getattr(whole, array).copy()
-    changed[3] = -changed[3] if array != "indices" else changed[3] + 1
-    with pytest.raises(DataError, match=r"kept: the files do not hold the examples"):
-        list(cursor.remaining([dataclasses.replace(whole, **{array: changed})], TARGETS, "kept"))
+def swapped(rows: Block, one: int, other: int) -> Block:
+    """The rows with these numbers exchanged."""
+    order = np.arange(len(rows))
+    order[[one, other]] = other, one
+    return joined([part_of(rows, row, row + 1) for row in order.tolist()])
+
+
+def changed(rows: Block, array: str, number: float) -> Block:
+    """The block with another number at the tenth place of an array."""
+    numbers = getattr(rows, array).copy()
+    numbers[9] = number
+    return replace(rows, **{array: numbers})
+
+
+FULL = replace(
+    block(60, seed=1),
+    weights=np.linspace(1, 2, 60, dtype=np.float32),
+    bases=np.linspace(0, 1, 60, dtype=np.float32),
+    groups=np.arange(60) // 3,
+    fields=np.arange(len(block(60, seed=1).indices)) % 5,
+)
+BOUNDARY = np.flatnonzero(np.diff(FULL.indptr))[2] + 1
+OTHERS = {
+    "rows exchanged": swapped(FULL, 3, 40),
+    "neighbours exchanged": swapped(FULL, 10, 11),
+    "a row boundary": replace(FULL, indptr=FULL.indptr - (np.arange(61) == BOUNDARY)),
+    "values exchanged in a row": replace(FULL, values=FULL.values[::-1].copy()),
+    "two signs": replace(FULL, values=np.where(np.arange(len(FULL.values)) < 2, -FULL.values, FULL.values)),
+    "a label": changed(FULL, "labels", -FULL.labels[9]),
+    "an index": changed(FULL, "indices", 77),
+    "a value": changed(FULL, "values", np.nextafter(FULL.values[9], np.float32(9))),
+    "a weight": changed(FULL, "weights", 9.0),
+    "a base": changed(FULL, "bases", 9.0),
+    "a group": changed(FULL, "groups", 9),
+    "a field": changed(FULL, "fields", 9),
+}
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_a_cursor_notices_other_examples(other):
+    cursor = Cursor().advanced(50, sums_of(part_of(FULL, 0, 50)))
+    assert joined([*cursor.remaining(divided(FULL, 3), TARGETS, "kept")]).labels.tolist() == FULL.labels[50:].tolist()
+    with pytest.raises(DataError, match=r"^kept: the files do not hold the examples"):
+        list(cursor.remaining(divided(OTHERS[other], 3), TARGETS, "kept"))
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_a_later_pass_has_the_examples_of_the_first(other):
+    """Up to the number of these; files may grow."""
+    first = Cursor().advanced(60, sums_of(FULL)).next_pass(lost=1.0, weight=60.0)
+    first.advanced(60, sums_of(FULL)).check_pass("kept")
+    first.advanced(61, sums_of(joined([FULL, part_of(FULL, 0, 1)]))).check_pass("kept")
+    with pytest.raises(DataError, match=r"^kept: the files do not hold the examples"):
+        first.advanced(60, sums_of(OTHERS[other])).check_pass("kept")
 
 
 def test_a_cursor_notices_that_examples_are_missing():
@@ -91,7 +137,8 @@ def test_a_cursor_notices_that_examples_are_missing():
 
 def test_a_pass_starts_with_zero_examples_done():
     cursor = Cursor().advanced(50, sums_of(block())).next_pass(lost=30.0, weight=50.0)
-    assert cursor == Cursor(1, 0, CheckSums(), 30.0, 50.0)
+    assert cursor == Cursor(1, 0, CheckSums(), 30.0, 50.0, sums_of(block()))
+    assert cursor.advanced(50, sums_of(block())).next_pass(lost=60.0, weight=100.0).first == sums_of(block())
 
 
 # Checkpoints
@@ -101,7 +148,7 @@ FILES = [Identity("a", "/a", (1, 2), 3, 4), Identity("standard input")]
 
 
 def checkpoint(**changes) -> Checkpoint:
-    cursor = Cursor(1, 7, CheckSums(1, 2, 3), 0.5, 7.0)
+    cursor = Cursor(1, 7, CheckSums(7, 2), 0.5, 7.0, CheckSums(9, 3))
     facts = {"plan": {"loss": "auto"}, "files": (*FILES,), "learner": {"examples": 7}, "targets": TARGETS.inferred()}
     facts |= {"window": Window(), "first_loss": 0.5, "skipped": {"no label": 2}, "seconds": 1.5}
     return Checkpoint(arrays={"x": np.arange(3.0)}, cursor=cursor, **facts | changes)

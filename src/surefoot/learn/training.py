@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing, nullcontext
 from itertools import chain
 
@@ -80,6 +80,7 @@ class Training:
         self.skipped: dict[str, int] = {}
         self.clock = Clock()
         self._is_whole = True
+        self._written = ""
 
     # Learning
 
@@ -140,6 +141,7 @@ class Training:
             raise DataError(
                 f"{self._names()}: found no example to learn from; lines skipped: {self.stream.policy.summary()}"
             )
+        self.cursor.check_pass(self._source)
         if self.first_loss is None:
             self.first_loss = self.learner.loss
             self.in_runs = self.targets.classes is not None and in_runs(self.learner)
@@ -173,7 +175,7 @@ class Training:
     def _chunks(self) -> Generator[Examples, None, None]:
         """The examples of the present pass that were not learned from yet."""
         with closing(iter(self.stream)) as blocks:
-            rest = self.cursor.remaining(map(self._usable, blocks), self.targets, self.plan.place)
+            rest = self.cursor.remaining(map(self._usable, blocks), self.targets, self._source)
             opening = until(1, rest)  # which decides what the labels are
             if self.learner is None and opening:
                 settings = self._settings()
@@ -193,6 +195,11 @@ class Training:
     def _missing(self) -> bool:
         """Whether absent numbers are missing, rather than 0."""
         return self.plan.reading.resolved(self.stream).is_table
+
+    @property
+    def _source(self) -> str:
+        """The checkpoint and the files that were written since it was made, for messages."""
+        return f"{self.plan.place}{self._written}"
 
     def _names(self) -> str:
         """The files as they were given, for messages."""
@@ -223,7 +230,7 @@ class Training:
             self.evaluation.add(predictions, examples.targets, examples.weights)
         sums = self.cursor.sums
         if self.checkpointer is not None:
-            sums = sums.add(examples.targets, examples.indices, examples.values)
+            sums = sums.add(examples)
         self.cursor = self.cursor.advanced(len(examples), sums)
         self._is_whole = True
         self.divergence.look(learner, examples, predictions)
@@ -298,6 +305,7 @@ class Training:
             )
         saved = Checkpoint.read(path)
         saved.check(path, self.plan.record(), self.files)
+        self._written = written_since(saved.files, self.files)
         with storage.as_written(path, KIND):
             self.targets.restore(saved.targets)
             settings = self._settings()
@@ -392,6 +400,12 @@ class Clock:
     def total(self) -> float:
         """Seconds of all of it."""
         return self.before + self.seconds
+
+
+def written_since(before: Sequence[sources.Identity], now: Sequence[sources.Identity]) -> str:
+    """The files whose time has changed, in parentheses."""
+    changed = [new.name for old, new in zip(before, now, strict=True) if old.modified != new.modified]
+    return f" ({', '.join(changed)} {'was' if len(changed) == 1 else 'were'} written since)" if changed else ""
 
 
 def number_or_text(lr: Rate) -> float | str:
