@@ -64,6 +64,17 @@ def sm3_by_hand(x, gradients, lr=0.1, eps_root=1e-8, momentum=0.0):
     return x
 
 
+def adafactor_by_hand(x, gradients, lr=0.01, threshold=1.0, eps_root=1e-30, eps_scale=1e-3):
+    rows, columns = np.zeros(len(x)), np.zeros(x.shape[1])
+    for t, g in enumerate(gradients, 1):
+        kept, square = 1 - t**-0.8, g * g + eps_root
+        rows, columns = kept * rows + (1 - kept) * square.sum(1), kept * columns + (1 - kept) * square.sum(0)
+        u = g / np.sqrt(np.outer(rows, columns) / rows.sum())
+        u = u / max(1.0, np.sqrt((u * u).mean()) / threshold)
+        x = x - max(eps_scale, np.sqrt((x * x).mean())) * min(lr, 1 / np.sqrt(t)) * u
+    return x
+
+
 def square_of_way(x, start):
     return (x - start) * (x - start)
 
@@ -99,6 +110,7 @@ RULES = {
     "lamb": (rules.lamb, lamb_by_hand),
     "novograd": (rules.novograd, novograd_by_hand),
     "sm3": (rules.sm3, sm3_by_hand),
+    "adafactor": (rules.adafactor, adafactor_by_hand),
     "dog": (dog, dog_by_hand),
 }
 

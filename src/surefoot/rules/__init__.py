@@ -12,6 +12,7 @@ from surefoot.records.hyper import Hyper, flag, fraction, nonnegative, positive
 from surefoot.records.statistic import Statistic, maximum, mean, total
 from surefoot.rules.adabelief import adabelief
 from surefoot.rules.adadelta import adadelta
+from surefoot.rules.adafactor import adafactor
 from surefoot.rules.adagrad import adagrad
 from surefoot.rules.adam import adam, adamw
 from surefoot.rules.adamax import adamax
@@ -63,7 +64,7 @@ REGISTRY: dict[str, Rule] = {
     )
 }
 
-STATISTIC_RULES: dict[str, Rule] = {rule.name: rule for rule in (lamb, novograd, sm3)}
+STATISTIC_RULES: dict[str, Rule] = {rule.name: rule for rule in (lamb, novograd, sm3, adafactor)}
 """Those that need what coordinates have in common, see `records.statistic`; a learner does not take them."""
 
 MATRIX_RULES: dict[str, Rule] = {rule.name: rule for rule in (full_matrix,)}
@@ -157,6 +158,7 @@ __all__ = [
     "Statistic",
     "adabelief",
     "adadelta",
+    "adafactor",
     "adagrad",
     "adam",
     "adamax",

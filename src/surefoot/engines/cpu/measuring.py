@@ -153,13 +153,12 @@ def of_piece(step: Settings, x, g, slots: tuple, statistic: Statistic, kind: Kin
         arguments = x, g, slots, acting, work, found, ROWS_AT_ONCE, edges
         threads.run(specialize("dense_columns", kind), len(work), *arguments, threads=step.threads)
         return found
-    found = np.empty(len(x) if len(x) > 1 else -(-x.shape[1] // BLOCK))
+    # A row whose own statistics the expression may take is not cut into blocks.
+    found = np.empty(len(x) if step.by_row else -(-x.shape[1] // BLOCK))
     edges = threads.edges(x.size, len(found), step.threads)
     work = workspaces(len(edges) - 1, BLOCK, kind.dtype)
     kernel = specialize("dense_statistic", kind)
     threads.run(kernel, len(work), x, g, slots, acting, work, found, edges, threads=step.threads)
-    if step.by_row and len(x) == 1:  # of which the blocks make a row
-        return found.max(keepdims=True) if statistic.reduction == "maximum" else added(found)
     return found
 
 

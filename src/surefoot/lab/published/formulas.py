@@ -227,6 +227,17 @@ def sm3(t, x, g, s, v, lr, momentum=0.0, eps=0.0, eps_root=1e-8):
     return x - lr * v, s, v
 
 
+def adafactor(t, x, g, s, lr=0.01, forgetting=0.8, threshold=1.0, eps_scale=1e-3, eps_root=1e-30):
+    """s ← β s + (1 − β)(g² + ε), β = 1 − t^(−0.8); u = g/√s; û = u/max(1, RMS(u)/d); x ← x − α û.
+
+    α = max(ε₂, RMS(x)) min(10⁻², 1/√t) (Shazeer & Stern 2018, algorithms 5 and 6, for vectors).
+    """
+    s = (1 - t**-forgetting) * s + t**-forgetting * (g * g + eps_root)
+    u = g / s**0.5
+    u = u / max(1.0, np.mean(u * u) ** 0.5 / threshold)
+    return x - max(eps_scale, np.mean(x * x) ** 0.5) * min(lr, t**-0.5) * u, s
+
+
 def full_matrix(t, x, g, outer, lr, eps=1e-6):
     """x ← x − η (ε I + Σ g gᵀ)^{−½} g (Duchi, Hazan & Singer 2011, figure 1), for each vector x[…, :].
 
@@ -265,6 +276,7 @@ FORMULAS: dict[str, Formula] = {
         lamb,
         novograd,
         sm3,
+        adafactor,
         full_matrix,
     )
 }

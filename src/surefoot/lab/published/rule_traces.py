@@ -146,6 +146,12 @@ SETTINGS: dict[str, tuple[dict[str, Any], ...]] = {
         {"lr": 0.1, "eps": 0.01, "eps_root": 0.01},
     ),
     "sm3": ({"lr": 0.4}, {"lr": 0.4, "momentum": 0.5}, {"lr": 0.4, "eps": 0.01, "eps_root": 0.01}),
+    "adafactor": (
+        {"lr": 0.005},
+        {"lr": 0.2, "forgetting": 0.5},
+        {"lr": 0.005, "threshold": 0.5, "eps_scale": 10.0},
+        {"lr": 0.005, "eps_root": 0.01},
+    ),
     "full_matrix": ({"lr": 0.4}, {"lr": 0.4, "eps": 0.1}),
 }
 """What each rule is traced with."""

@@ -31,8 +31,8 @@ def many(addresses, sizes, places, like, slots_like, skipped, numbers, which, em
 
 
 def dense_statistic(x, g, slots, acting, scratch, found, edges, part):
-    """The statistic's sum or maximum of each row, or of each block of the only row."""
-    alone = x.shape[0] == 1
+    """The statistic's sum or maximum of each row; or of each block of the only row, where `found` has several."""
+    alone = x.shape[0] == 1 and found.size > 1
     for k in range(edges[part], edges[part + 1]):
         i = 0 if alone else k
         begin, end = (k * BLOCK, min((k + 1) * BLOCK, x.shape[1])) if alone else (0, x.shape[1])
