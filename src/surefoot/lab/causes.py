@@ -21,12 +21,9 @@ from surefoot.lab.losses import Losses
 from surefoot.lab.motion import DECAYS, Motion, altered
 from surefoot.lab.rates import FALLEN, Rate
 from surefoot.lab.remedies import TARGET, Remedies, Remedy
-from surefoot.lab.scales import EXPLODED, LARGE, root_mean_square, weights_of
+from surefoot.lab.scales import EXPLODED, FASTEST, LARGE, root_mean_square, weights_of
 from surefoot.lab.standstill import AS_FAR_AGAIN, FROZEN, SLOWEST, WHY, Bounds, Rest
 from surefoot.lab.verdicts import Verdict, below, listed, named, percent
-
-FASTEST = 0.6
-"""The upper end of the band: ‖update‖/‖parameter‖ of a step, above which a run diverges."""
 
 TARGET_OF_FAST = 1e-2
 """‖update‖/‖parameter‖ to which the remedy for a run that is too fast leads."""

@@ -210,9 +210,9 @@ def diagnose(optimizer: Any, model: torch.nn.Module | None = None, losses: Itera
       12/√inputs, and a step moves one of the matrices by 15 %, or a first step at this rate, along gradients of one,
       exceeds both 1/√inputs and 1 % of it (and the next step 0.5 %, where it is the only matrix, whose right values may
       be large); or it exceeds 5/√inputs, and the next step moves it by 15 %, and a first one by 1/√inputs. Or a first
-      step exceeds 1/√inputs and 10 % of it, and gradient · parameter, by which the loss would fall if it were shortened
-      to nothing, exceeds 3. Or a first step exceeds 1/√inputs, and no weight matrix has a gradient any more. (For
-      1/√inputs, 0.1 is taken where that is more);
+      step exceeds 1/√inputs and 10 % of it, or along the present gradient 60 % of it, as where RAdam began, and
+      gradient · parameter, by which the loss would fall if it were shortened to nothing, exceeds 3. Or a first step
+      exceeds 1/√inputs, and no weight matrix has a gradient any more. (For 1/√inputs, 0.1 is taken where that is more);
     - shrinks: weight decay takes more than 5 % of a parameter in a step and half of what its gradient adds; or more
       than twice that, and half of the parameter in as many steps as were taken; or it holds weight matrices, along
       which it takes 65 % of what the gradient adds, where the loss would fall by more than 1.5 if they were doubled; or

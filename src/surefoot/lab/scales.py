@@ -39,6 +39,9 @@ STEEP = 3.0
 FIRST_OF_STEEP = 0.1
 """The share of such weights that a first step at this rate is at least."""
 
+FASTEST = 0.6
+"""The upper end of the band: ‖update‖/‖parameter‖ of a step, above which a run diverges."""
+
 EXPLODED = 1e6
 """Root mean square of a parameter, above which nothing else is needed."""
 
@@ -121,9 +124,15 @@ class Weights:
         return by_steps and (self.pace > LIVELY or not alone)
 
     def is_steep(self) -> bool:
-        """Whether the loss would fall if the weights were shortened, at a rate that is large compared with them."""
+        """Whether the loss would fall if the weights were shortened, at a rate that is large compared with them.
+
+        The first steps of RAdam are along gradients as they are, and make weights large that later ones hardly move.
+        """
         made = 1 / self.natural if isinstance(self.case.module, TABLES) else 1.0
-        return self.uphill > STEEP and self.first >= max(made, FIRST_OF_STEEP * self.size)
+        if self.uphill <= STEEP:
+            return False
+        fresh = self.case.view.motion(fresh=True)
+        return self.first >= max(made, FIRST_OF_STEEP * self.size) or fresh.update > FASTEST * fresh.reach
 
 
 def weights_of(cases: Sequence[Case]) -> list[Weights]:
@@ -134,7 +143,8 @@ def weights_of(cases: Sequence[Case]) -> list[Weights]:
     made = []
     for case in matrices:
         if case.group not in firsts:
-            firsts[case.group] = unit_step(case, 1)
+            # The first gradient of ADOPT gives its squares a value, and moves nothing.
+            firsts[case.group] = unit_step(case, 1) or unit_step(case, 2)
         natural = max(1 / math.sqrt(inputs_of(case.finding.shape)), LEAST)
         made.append(Weights(case, natural, firsts[case.group] / natural))
     return made

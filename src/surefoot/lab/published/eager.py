@@ -7,7 +7,9 @@ it learns, with the optimizers of torch.optim or of surefoot.optim.
 
 from __future__ import annotations
 
+import contextlib
 import statistics
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,9 +37,26 @@ def seconds_per_epoch(rule: str, hyper: dict, X: np.ndarray, y: np.ndarray, batc
     w = torch.normal(0, 0.01, (X.shape[1], 1)).requires_grad_()
     b = torch.zeros(1, requires_grad=True)
     update = framework(rule, hyper, [w, b]) if concise else from_scratch(rule, hyper, [w, b])
-    epoch(examples[: 2 * batch_size], targets, w, b, update, batch_size)
     repeats = 1 if batch_size == 1 else 3
-    return statistics.median(epoch(examples, targets, w, b, update, batch_size) for _ in range(repeats))
+    with one_thread():
+        epoch(examples[: 2 * batch_size], targets, w, b, update, batch_size)
+        return statistics.median(epoch(examples, targets, w, b, update, batch_size) for _ in range(repeats))
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Keeps torch on one thread: a thread that waits for others computes, by its clock, and on a busy machine it waits.
+
+    On batches as small as these, others have nothing to do.
+    """
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def epoch(X, y, w, b, update, batch_size: int) -> float:
@@ -153,16 +172,17 @@ class History:
         loader = DataLoader(TensorDataset(examples, targets), batch_size, shuffle=True, generator=rng)
         w, b = torch.normal(0, 0.01, (X.shape[1], 1), generator=rng).requires_grad_(), torch.zeros(1).requires_grad_()
         update, history, seen = from_scratch("sgd", {"lr": lr}, [w, b]), cls([], [], epochs), 0
-        begin = clock()
-        for _ in range(epochs):
-            for features, wanted in loader:
-                half_mean_square(features, wanted, w, b).backward()
-                update()
-                seen += len(features)
-                if seen % 200 == 0:
-                    history.seconds.append(clock() - begin)
-                    history.losses.append(half_mean_square(examples, targets, w, b).item())
-                    begin = clock()
+        with one_thread():
+            begin = clock()
+            for _ in range(epochs):
+                for features, wanted in loader:
+                    half_mean_square(features, wanted, w, b).backward()
+                    update()
+                    seen += len(features)
+                    if seen % 200 == 0:
+                        history.seconds.append(clock() - begin)
+                        history.losses.append(half_mean_square(examples, targets, w, b).item())
+                        begin = clock()
         return history
 
     @property
