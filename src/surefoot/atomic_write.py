@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import stat
@@ -62,9 +63,17 @@ def atomic_write(
 
 
 def check(path: str | os.PathLike[str]) -> None:
-    """Raises OSError where `atomic_write` could not write: permissions do not tell of a full or read-only disk."""
+    """Raises OSError where `atomic_write` could not write: permissions do not tell of a full or read-only disk.
+
+    A device is opened. A pipe is not: whoever reads it would take that for all there is.
+    """
     place = place_of(Path(path))
-    if place is not None:
+    if place is None:
+        if not os.access(path, os.W_OK):
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        if stat.S_ISCHR(os.stat(path).st_mode):
+            os.close(os.open(path, os.O_WRONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)))
+    else:
         with beside(place, private=True) as part, open(part.descriptor, "wb", closefd=False) as file:
             file.write(b"surefoot")
 

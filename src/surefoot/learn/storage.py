@@ -10,7 +10,8 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,26 @@ def check_place(path: str | os.PathLike[str]) -> None:
         check(path)
     except OSError as error:
         raise FileError(f"{path}: cannot be written: {reason(error)}") from None
+
+
+def write_elsewhere(save: Callable[[Path], None]) -> Path | None:
+    """Writes what has no other place in a new file of the working or the temporary folder, which only its owner reads.
+
+    Args:
+        save: writes it to a file, or raises FileError.
+
+    Returns:
+        the file; None where neither can be written to.
+    """
+    for folder in (os.getcwd(), tempfile.gettempdir()):
+        with contextlib.suppress(OSError):
+            descriptor, name = tempfile.mkstemp(".safetensors", "surefoot-", folder)
+            os.close(descriptor)
+            with contextlib.suppress(FileError):
+                save(Path(name))
+                return Path(name)
+            os.unlink(name)
+    return None
 
 
 def read(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

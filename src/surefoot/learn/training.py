@@ -6,7 +6,7 @@ import copy
 import math
 import time
 from collections.abc import Callable, Generator, Sequence
-from contextlib import closing, nullcontext
+from contextlib import closing, nullcontext, suppress
 from itertools import chain
 
 import numpy as np
@@ -73,7 +73,7 @@ class Training:
         self.first: Block | None = None
         self.past: Past | None = None
         self.in_runs = False
-        self.cursor = Cursor()
+        self.cursor = self.over = Cursor()
         self.divergence = Divergence(watch=not plan.method.auto)
         self.evaluation: Evaluation | None = None
         self.first_loss: float | None = None
@@ -122,7 +122,10 @@ class Training:
         elif diverged is None:
             self._note_order(model)
         if keep is not None:
-            keep(model)
+            try:
+                keep(model)
+            except storage.FileError as error:
+                raise storage.FileError(f"{error}; {self._rescued(model, diverged)}") from None
             if self.checkpointer is not None:
                 self.checkpointer.remove()
         test = self._test(model) if self.plan.test and diverged is None else None
@@ -145,7 +148,7 @@ class Training:
         if self.first_loss is None:
             self.first_loss = self.learner.loss
             self.in_runs = self.targets.classes is not None and in_runs(self.learner)
-        self.cursor = self.cursor.next_pass(self.learner.lost, self.learner.weight)
+        self.over, self.cursor = self.cursor, self.cursor.next_pass(self.learner.lost, self.learner.weight)
 
     def _note_order(self, model: Model) -> None:
         """Says what is to be known of the order of the examples, by the loss of the model on the first ones.
@@ -339,6 +342,23 @@ class Training:
             f"Interrupted: {kept.path} holds what was learned from {kept.examples:,} examples; repeat the command with "
             "--resume to continue."
         )
+
+    def _rescued(self, model: Model, diverged: str | None) -> str:
+        """Saves a model that could not be written where it should be, and says where it is."""
+        kept = self.checkpointer
+        if kept is not None and diverged is None and self.learner is not None:
+            # As at the end of its last pass, which is read again for the names of features.
+            self.cursor, self.first_loss = self.over, self.first_loss if self.over.number else None
+            with suppress(storage.FileError):
+                if self.learner.examples > kept.examples:
+                    self.save()
+            if kept.path.exists():
+                return (
+                    f"{kept.path} holds what was learned from {kept.examples:,} examples; repeat the command with "
+                    "--resume, when there is room or with another --model"
+                )
+        found = storage.write_elsewhere(model.save)
+        return "it could not be written elsewhere either" if found is None else f"the model is in {found} instead"
 
     # Results
 

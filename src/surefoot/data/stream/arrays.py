@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from surefoot.data.stream.kernels.layout import PADDING
+from surefoot.data.stream.number_like import SAMPLE
 from surefoot.data.stream.values import bytes_of, hold_numbers, is_none, is_number, number_of
 
 NEW_LINE = 10
@@ -93,6 +94,20 @@ def strings_of(array: Any) -> Strings:
     """
     # NumPy's `tolist` would make floats of float32, and whole numbers of times.
     return _strings_of_objects(list(array)) if isinstance(array, np.ndarray) else _strings_of_arrow(array)
+
+
+def texts_of(array: Any) -> list[str]:
+    """The first values of a column that are there, as text.
+
+    >>> texts_of(np.array(["b", None, 2.0], object))
+    ['b', '2']
+    """
+    try:
+        found = strings_of(array[:SAMPLE])
+    except Exception:  # of any library; the error names the column where all of it is read
+        return []
+    ends = found.cuts.tolist()
+    return [found.text[ends[k] : ends[k + 1]].tobytes().decode("utf-8", "replace") for k in found.codes if k >= 0]
 
 
 def _strings_of_objects(values: Sequence[Any]) -> Strings:

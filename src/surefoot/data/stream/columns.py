@@ -18,12 +18,14 @@ import numpy as np
 
 from surefoot.data.errors import DataError
 from surefoot.data.stream import sources
-from surefoot.data.stream.arrays import Column, Numbers, Strings, labels_of, numbers_of, strings_of
+from surefoot.data.stream.arrays import Column, Numbers, Strings, labels_of, numbers_of, strings_of, texts_of
 from surefoot.data.stream.faults import Fault, shown
 from surefoot.data.stream.hashing import Hashing
 from surefoot.data.stream.kernels import compiled, layout
+from surefoot.data.stream.number_like import SAMPLE, warn_of
 from surefoot.data.stream.reader import Parsed, Piece, Request
 from surefoot.data.stream.record import OF_TABLES, Format
+from surefoot.data.stream.sources import remote
 from surefoot.data.stream.table import REASONS, Schema, Table
 from surefoot.data.stream.workspace import Shelf, Workspace
 
@@ -98,6 +100,13 @@ def opened(table: Table, files: list[Any], open: OpenColumns) -> ColumnTable:
     if not schema.names:
         known = ", ".join(list(columns)[:8]) or "none"
         raise DataError(f"{name}: found no column to read, expected at least one; there are {known}")
+    if (guessed := schema.guessed) and not (isinstance(files[0], str) and remote.is_url(files[0])):
+        sample: Batch = {}
+        # What is wrong is reported where all columns are read.
+        with contextlib.suppress(DataError), one_sentence(name), open(files[0], name) as file:
+            sample = next(iter(file.batches(guessed, SAMPLE)), {})
+        texts = {column: texts_of(sample[column]) for column in guessed if column in sample}
+        warn_of(name, texts, texts.__getitem__, table.missing, numbers=False)
     return ColumnTable(schema, open)
 
 

@@ -20,6 +20,7 @@ from surefoot.data.stream.faults import shown, unreadable
 from surefoot.data.stream.hashing import Hashing
 from surefoot.data.stream.kernels import compiled
 from surefoot.data.stream.lines import Lines
+from surefoot.data.stream.number_like import NUMBER, SAMPLE, warn_of
 from surefoot.data.stream.record import OF_TABLES, Format
 from surefoot.data.stream.sources import limits
 from surefoot.data.stream.sources.opening import BOM
@@ -27,11 +28,8 @@ from surefoot.data.stream.table import REASONS, Schema, Table
 from surefoot.data.stream.workspace import Workspace
 from surefoot.native import Kernel
 
-SAMPLE = 1000
-"""Rows at the beginning that decide which columns are numeric."""
 OF_TEXT = ("delimiter", "header", "quotes")
 """The options of tables as text."""
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(inf|infinity)", re.IGNORECASE)
 BLANKS = " \t\r\v\f"
 
 
@@ -45,15 +43,17 @@ def opened(table: Table, name: str, beginning: bytes) -> DelimitedTable:
     if not lines:
         raise DataError(f"{name}: is empty, expected at least one line of data")
     head = _values(table, lines[0])
-    if table.header and all(_NUMBER.fullmatch(value) for value in head):
+    if table.header and all(NUMBER.fullmatch(value) for value in head):
         raise DataError(
             f"{name}:1:1: found only numbers in the first line, expected column names; specify that there is no "
             f"header, or give the names"
         )
     names = tuple(table.names or (head if table.header else map(str, range(1, len(head) + 1))))
     rows = [_values(table, line) for line in lines[int(table.header) : SAMPLE]]
-    numeric = [_are_numbers(table, [row[k] for row in rows if k < len(row)]) for k in range(len(names))]
+    values = {column: [row[k] for row in rows if k < len(row)] for k, column in enumerate(names)}
+    numeric = [_are_numbers(table, values[column]) for column in names]
     schema = table.schema(name, names, numeric)
+    warn_of(name, schema.guessed, values.__getitem__, table.missing, numbers=True)
     return DelimitedTable(schema, tuple(head) if table.header else None)
 
 
@@ -75,7 +75,7 @@ def _values(table: Table, line: str) -> list[str]:
 
 
 def _are_numbers(table: Table, values: list[str]) -> bool:
-    return all(value in table.missing or _NUMBER.fullmatch(value) for value in values)
+    return all(value in table.missing or NUMBER.fullmatch(value) for value in values)
 
 
 @dataclass(frozen=True)

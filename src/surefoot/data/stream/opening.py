@@ -83,7 +83,7 @@ def schema_of(reader: Any) -> Schema | None:
 
 def _as_trained(table: Table, files: list[Any], format: Format | None) -> tuple[Table, list[Any]]:
     """The table without the target and weights that the files lack, and without columns unknown to the model."""
-    anything = replace(table, target=None, weight=None, numeric=(), categorical=(), drop=())
+    anything = replace(table, target=None, weight=None, numeric=(), categorical=("*",), drop=())  # nothing is guessed
     reader, files = open_table(anything, files, format)
     schema = schema_of(reader)
     return table.without_unknown(() if schema is None else schema.names), files

@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 
 from surefoot.data.errors import DataError
+from surefoot.data.stream.arrays import texts_of
 from surefoot.data.stream.blocks import Block
 from surefoot.data.stream.columns import Batch, ColumnParser
 from surefoot.data.stream.hashing import Names
+from surefoot.data.stream.number_like import warn_of
 from surefoot.data.stream.reader import Piece, Request
 from surefoot.data.stream.table import Table
 from surefoot.data.stream.values import hold_numbers
@@ -53,6 +55,7 @@ def read_rows(
     if trained:
         table = table.without_unknown(tuple(batch))
     schema = table.schema(NAME, tuple(batch), [numeric[name] for name in batch]).used
+    warn_of(NAME, schema.guessed, lambda name: texts_of(batch[name]), table.missing, numbers=False)
     request = Request(faults=1, known=None if names is None else names.known)
     parsed = ColumnParser(schema, request)(Piece(0, NAME, batch, 0))
     if parsed.faults:

@@ -7,6 +7,7 @@ cases, so that a model can learn what it means; a row without a target has no la
 
 from __future__ import annotations
 
+import ast
 import difflib
 import fnmatch
 import functools
@@ -21,6 +22,7 @@ from surefoot.data.stream.faults import FINITE
 from surefoot.data.stream.hashing import MOST_BITS, MOST_BITS_OF_A_FIELD, Hashing
 from surefoot.data.stream.kernels import compiled
 from surefoot.data.stream.kernels.layout import CATEGORICAL, DROPPED, NUMERIC, PADDING, TARGET, WEIGHT
+from surefoot.data.stream.number_like import advice
 
 MISSING = ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "-nan", "NaT", "null", "NULL", "None")
 """Values that stand for none."""
@@ -159,6 +161,16 @@ class Schema:
         return [name for name, found in zip(self.names, self.kinds, strict=True) if KINDS[found] == kind]
 
     @property
+    def guessed(self) -> list[str]:
+        """The columns that are categorical by what they hold, not by what was requested."""
+        asked = self.table.categorical
+        return [
+            name
+            for name in self.columns("categorical")
+            if name not in asked and not any(fnmatch.fnmatch(name, pattern) for pattern in asked)
+        ]
+
+    @property
     def used(self) -> Schema:
         """Without the columns that are dropped."""
         used = [(name, kind) for name, kind in zip(self.names, self.kinds, strict=True) if kind != DROPPED]
@@ -195,15 +207,16 @@ class Schema:
 
     def said(self, reason: str, column: str, found: str) -> str:
         """What was found in a column, and what was expected, for the reasons that concern one value."""
+        how = advice(ast.literal_eval(found))
         match reason:
             case "target is not a number":
-                return f"found {found} in the target's column {column!r}, expected a number"
+                return f"found {found} in the target's column {column!r}, expected a number{how}"
             case "target is not finite":
                 return f"found {found} in the target's column {column!r}, {FINITE}"
             case "weight is not a number of 0 or more" | "weight is not finite or negative":
                 return f"found {found} in the weight's column {column!r}, expected a finite number of 0 or more"
             case "value is not a number":
-                return f"found {found} in the numeric column {column!r}, expected a number; or make it categorical"
+                return f"found {found} in the numeric column {column!r}, expected a number{how}; or make it categorical"
             case "value is not finite":
                 return f"found {found} in the numeric column {column!r}, {FINITE}"
         return f"found {found} in the column {column!r}, expected text without control characters"
