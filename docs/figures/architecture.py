@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[2]
 
 PACKAGES = {
     "cli": "one file per command",
+    "callbacks": "the optimizers\nin trainers",
     "lab": "traces, races, published results, figures, reports",
     "learn": "the learner; scikit-learn's\ninterface; model files",
     "optim": "torch optimizers",

@@ -4,6 +4,7 @@ surefoot.rules       the update rules, one plain function each
 surefoot.losses      what linear models minimize, a slope and a value each
 surefoot.schedules   learning rates that change with time
 surefoot.optim       the rules as PyTorch optimizers
+surefoot.callbacks   these in Lightning, Transformers and Accelerate
 surefoot.optax       the rules as gradient transformations of optax, for JAX
 surefoot.engines     where a rule meets memory: dense, sparse rows, linear models
 surefoot.learn       linear classifiers and regressions that learn from streams
@@ -34,7 +35,7 @@ _HOMES = {
     "reproduce": "surefoot.lab",
     "trace": "surefoot.lab",
 }
-_ROOMS = ("data", "engines", "lab", "learn", "losses", "nn", "ops", "optax", "optim", "rules", "schedules")
+_ROOMS = ("callbacks", "data", "engines", "lab", "learn", "losses", "nn", "ops", "optax", "optim", "rules", "schedules")
 
 __all__ = [*_HOMES, *_ROOMS, "__version__"]
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support import frameworks
 from support.documentation import doc_blocks
 
 from surefoot import modifiers
@@ -103,6 +104,9 @@ def test_section_runs(section, monkeypatch, tmp_path):
     for module in OPTIONAL:
         if any(re.search(rf"^\s*(import|from) {module}\b", block.text, re.MULTILINE) for block in section.python):
             pytest.importorskip(module)
+    for module in frameworks.STAND_INS:
+        if any(re.search(rf"^(import|from) {module}\b", block.text, re.MULTILINE) for block in section.python):
+            frameworks.provide(monkeypatch, module)
     if any("airfoil_textbook()" in block.text for block in section.python) and "SUREFOOT_DATA" not in os.environ:
         pytest.skip("SUREFOOT_DATA does not name a folder with airfoil_self_noise.dat")  # a test does not download
     if section.figures:

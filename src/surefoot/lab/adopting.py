@@ -9,6 +9,7 @@ import torch
 from surefoot import optim
 from surefoot.optim import RuleOptimizer
 from surefoot.optim.from_torch import COUNTERPARTS, counterpart_of, groups_of, tensors_of
+from surefoot.optim.wrappers import unwrapped
 
 
 class Adopted(NamedTuple):
@@ -23,24 +24,6 @@ class Adopted(NamedTuple):
     optimizer: torch.optim.Optimizer
     seen: RuleOptimizer
     path: str
-
-
-def unwrapped(optimizer: Any) -> tuple[Any, str]:
-    """What is inside of wrappers that keep it as `optimizer`, as Accelerate's and Lightning's do, and the way to it.
-
-    >>> inner = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))])
-    >>> class Wrapper:
-    ...     def __init__(self, optimizer):
-    ...         self.optimizer = optimizer
-    >>> unwrapped(Wrapper(Wrapper(inner)))[0] is inner, unwrapped(Wrapper(Wrapper(inner)))[1]
-    (True, 'optimizer.optimizer.optimizer')
-    """
-    chain = [optimizer]
-    while (inner := getattr(chain[-1], "optimizer", None)) is not None and all(inner is not each for each in chain):
-        chain.append(inner)
-    while len(chain) > 1 and not isinstance(chain[-1], torch.optim.Optimizer):
-        chain.pop()
-    return chain[-1], ".".join(["optimizer"] * len(chain))
 
 
 def adopted(optimizer: Any, caller: str) -> Adopted:

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from surefoot.lab.adopting import unwrapped
 from surefoot.optim.memory import local, own_gradient
+from surefoot.optim.wrappers import unwrapped
 
 VISITS: weakref.WeakKeyDictionary[torch.optim.Optimizer, dict[Tensor, np.ndarray]] = weakref.WeakKeyDictionary()
 """The counts, by optimizer and parameter."""

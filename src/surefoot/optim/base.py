@@ -129,6 +129,10 @@ class TorchOptimizer(torch.optim.Optimizer):
         """The rules of Surefoot that take its steps."""
         raise NotImplementedError
 
+    def change(self, **settings: Any) -> None:
+        """Changes settings of all groups from the next step on."""
+        raise NotImplementedError
+
     def flush(self, parameters: Iterable[Tensor] | None = None) -> None:
         """Lets every row without a gradient catch up."""
         raise NotImplementedError

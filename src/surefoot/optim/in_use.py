@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from surefoot.optim.base import TorchOptimizer
+from surefoot.optim.wrappers import unwrapped
 
 
 class Flush:
@@ -68,7 +69,7 @@ class FlushBeforeUse:
         self.remove()
 
 
-def flush_before_use(model: nn.Module, optimizer: TorchOptimizer) -> FlushBeforeUse:
+def flush_before_use(model: nn.Module, optimizer: Any) -> FlushBeforeUse:
     """From now on, rows without a gradient catch up before the model is evaluated or saved: see `flush`.
 
     A module's rows catch up before its forward pass, unless it is in training mode, and before its state dict is made.
@@ -76,7 +77,7 @@ def flush_before_use(model: nn.Module, optimizer: TorchOptimizer) -> FlushBefore
 
     Args:
         model: modules with parameters of the optimizer get hooks.
-        optimizer: what steps them.
+        optimizer: what steps them; also in a wrapper that has it as `optimizer`, as Accelerate's do.
 
     Returns:
         A handle, whose remove() ends it.
@@ -96,6 +97,7 @@ def flush_before_use(model: nn.Module, optimizer: TorchOptimizer) -> FlushBefore
     >>> table.weight[2].item(), round(table.eval()(torch.tensor([2])).item(), 4)
     (1.0, 0.81)
     """
+    optimizer, _ = unwrapped(optimizer)
     if not isinstance(optimizer, TorchOptimizer):
         raise TypeError(f"optimizer is a {type(optimizer).__name__}; expected an optimizer of surefoot.optim")
     known = {id(parameter) for _, _, parameter in optimizer._numbered()}
