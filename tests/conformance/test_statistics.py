@@ -5,12 +5,17 @@ import dataclasses
 import numpy as np
 import pytest
 from support.numerics import assert_identical, assert_same_memory
-from support.statistic_rules import RULES, centralization
+from support.statistic_rules import AVERAGED, OF_GROUPS, RULES, centralization
 
 from surefoot import modifiers
 from surefoot.engines import Step
 
-every_rule = pytest.mark.parametrize("name", RULES)
+ALL = RULES | OF_GROUPS | AVERAGED
+SLOW = [name for name in (*OF_GROUPS, *AVERAGED) if name != "dog"]
+"""Rules whose kernels fast tests compile for their traces alone."""
+every_rule = pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in ALL]
+)
 SHAPES = [(1, 1), (7, 3), (3, 40), (1, 5000), (2100, 3), (6, 4, 5), (9,), ()]
 
 
@@ -37,10 +42,10 @@ def ran(rule, shape, dtype="float64", engine="cpu", layout="C", **settings):
     return x, state
 
 
-@every_rule
+@pytest.mark.parametrize("name", ALL)
 def test_the_papers_steps(name):
-    rule, by_hand = RULES[name]
-    x, _ = ran(rule, (7, 3))
+    rule, by_hand = ALL[name]
+    x, _ = ran(rule, (7, 3), engine="reference" if name in SLOW else "cpu")
     expected = by_hand(np.random.default_rng(9).normal(size=(7, 3)), gradients((7, 3), "float64"))
     np.testing.assert_allclose(x, expected, rtol=1e-12)
 
@@ -49,7 +54,7 @@ def test_the_papers_steps(name):
 @pytest.mark.parametrize("dtype", [pytest.param("float32", marks=pytest.mark.slow), "float64"])
 def test_the_references_bits(name, dtype):
     for shape in SHAPES:
-        found, expected = (ran(RULES[name][0], shape, dtype, engine) for engine in ("cpu", "reference"))
+        found, expected = (ran(ALL[name][0], shape, dtype, engine) for engine in ("cpu", "reference"))
         assert_identical(found[0], expected[0], f"{shape}")
         assert_same_memory(found[1], expected[1], f"{shape}")
 
@@ -58,14 +63,14 @@ def test_the_references_bits(name, dtype):
 @every_rule
 def test_memory_with_gaps(name):
     for shape in ((7, 3), (2100, 3)):
-        found, expected = (ran(RULES[name][0], shape, layout=layout) for layout in "FC")
+        found, expected = (ran(ALL[name][0], shape, layout=layout) for layout in "FC")
         assert_identical(found[0], expected[0])
 
 
 @pytest.mark.slow
 @every_rule
 def test_any_number_of_threads(name):
-    found = [ran(RULES[name][0], (300, 2000), "float32", threads=threads)[0] for threads in (1, 2, 3)]
+    found = [ran(ALL[name][0], (300, 2000), "float32", threads=threads)[0] for threads in (1, 2, 3)]
     assert_identical(found[0], found[1])
     assert_identical(found[0], found[2])
 
@@ -74,9 +79,11 @@ def test_any_number_of_threads(name):
 @every_rule
 def test_sparse_gradients(name):
     """Rows without a gradient count as 0 in sums and means; they stay as they are."""
+    if ALL[name][0].dense:
+        pytest.skip(f"{name} takes dense gradients alone")
     results = []
     for engine in ("cpu", "reference"):
-        step = Step(RULES[name][0], engine=engine, lazy="touched")
+        step = Step(ALL[name][0], engine=engine, lazy="touched")
         x = np.random.default_rng(9).normal(size=(40, 3)).astype("float32")
         state, rng = step.init(x), np.random.default_rng(0)
         for _ in range(4):
@@ -87,6 +94,31 @@ def test_sparse_gradients(name):
     assert_identical(results[0][0], results[1][0])
     assert_same_memory(results[0][1], results[1][1])
     assert_identical(results[0][0][20:], np.random.default_rng(9).normal(size=(40, 3)).astype("float32")[20:])
+
+
+@pytest.mark.parametrize("engine", [pytest.param("cpu", marks=pytest.mark.slow), "reference"])
+@pytest.mark.parametrize("name", ["dadapt_adagrad", "dog"])
+def test_sparse_steps_of_parameter_free_rules_are_dense_ones(name, engine):
+    """But for the norm of DoG's start, of which a sparse gradient has the part of its rows."""
+    settings = {"lazy": "touched", "first": 1e-2} if name == "dog" else {"d0": 1e-2}
+    step, rng = Step(name, engine=engine, **settings), np.random.default_rng(0)
+    x, y = np.zeros((12, 3)), np.zeros((12, 3))
+    state, other = step.init(x), step.init(y)
+    for _ in range(40):
+        ids = rng.permutation(12)[:4]
+        values = x[ids] - 1 + rng.normal(size=(4, 3)) / 10
+        whole = np.zeros((12, 3))
+        whole[ids] = values
+        step.rows(x, ids, values, state)
+        step.dense(y, whole, other)
+    np.testing.assert_allclose(x, y, rtol=1e-9)
+    assert abs(x).max() > 0.1
+
+
+def test_prodigy_takes_no_sparse_gradients():
+    step, x = Step("prodigy", engine="reference", lazy="touched"), np.zeros((4, 2))
+    with pytest.raises(ValueError, match="prodigy needs the gradients of all rows at once; expected a dense gradient"):
+        step.rows(x, np.array([1]), np.ones((1, 2)), step.init(x))
 
 
 @pytest.mark.parametrize("engine", ["cpu", "reference"])
@@ -110,7 +142,7 @@ def test_sparse_steps_of_sm3_are_dense_ones(engine):
 def test_coordinates_that_are_not_finite_are_left_out_of_statistics(name):
     results = []
     for engine in ("cpu", "reference"):
-        step = Step(RULES[name][0], engine=engine, nonfinite="skip")
+        step = Step(ALL[name][0], engine=engine, nonfinite="skip")
         x = np.random.default_rng(9).normal(size=(6, 5)).astype("float32")
         state = step.init(x)
         for g in gradients((6, 5), "float32"):
@@ -206,6 +238,32 @@ def test_statistics_of_a_group():
         np.testing.assert_allclose(found, RULES["lamb"][1](whole, grads), rtol=1e-12)
         alone = RULES["lamb"][1](np.ones(5), [np.full(5, g[0]) for g in grads])
         np.testing.assert_allclose(other.detach().numpy(), alone, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(one, marks=() if one == "dog" else pytest.mark.slow) for one in OF_GROUPS]
+)
+def test_one_distance_of_a_group(name):
+    """Several parameters step as one array of all their numbers; L-DoG's do not."""
+    torch = pytest.importorskip("torch")
+    from surefoot.optim import RuleOptimizer
+
+    rule, by_hand = OF_GROUPS[name]
+    whole, grads = np.random.default_rng(9).normal(size=30), gradients((30,), "float64")
+
+    def stepped(engine, **settings):
+        parts = [torch.nn.Parameter(torch.from_numpy(part.copy())) for part in (whole[:12].reshape(3, 4), whole[12:])]
+        optimizer = RuleOptimizer(parts, rule, engine=engine, **settings)
+        for g in grads:
+            parts[0].grad, parts[1].grad = torch.from_numpy(g[:12].reshape(3, 4)), torch.from_numpy(g[12:])
+            optimizer.step()
+        return np.concatenate([part.detach().numpy().ravel() for part in parts])
+
+    for engine in ("cpu", "reference"):
+        np.testing.assert_allclose(stepped(engine), by_hand(whole, grads), rtol=1e-12)
+    if name == "dog":
+        apart = [by_hand(whole[part], [g[part] for g in grads]) for part in (slice(12), slice(12, 30))]
+        np.testing.assert_allclose(stepped("reference", layerwise=True), np.concatenate(apart), rtol=1e-12)
 
 
 def test_sparse_gradients_in_a_group():

@@ -97,6 +97,13 @@ LOCKSTEP = {
         MADGRAD,
         {"momentum": 0.7, "eps": 1e-2},
     ),
+    "cocob": ("cocob", {"lr": 1.0}, optax.contrib.cocob, {"learning_rate": 1.0}),
+    "cocob, all settings": (
+        "cocob",
+        {"lr": 1.0, "alpha": 10.0, "eps": 1e-2},
+        optax.contrib.cocob,
+        {"learning_rate": 1.0, "alpha": 10.0, "eps": 1e-2},
+    ),
     "lion": ("lion", {}, optax.lion, {}),
     "lion, all settings": (
         "lion",
@@ -107,8 +114,8 @@ LOCKSTEP = {
 }
 LOCKSTEP = {case: one for case, one in LOCKSTEP.items() if one[2] is not None}
 
-TOLERANCE = {"madgrad": "torch float32"}
-"""optax's λ is a number of float32."""
+TOLERANCE = {"madgrad": "torch float32", "adafactor": "torch float32"}
+"""optax's λ, and what is kept of averages, are numbers of float32."""
 
 
 @functools.cache
@@ -171,6 +178,34 @@ OF_WHOLE_TENSORS = {
         {"b1": 0.8, "b2": 0.95, "weight_decay": 0.3, "eps": 1e-4, "eps_root": 1e-5},
     ),
     "sm3": ("sm3", {}, optax.sm3, {}),
+    "dog": ("dog", {}, optax.contrib.dog, {}),
+    "dog, all settings": (
+        "dog",
+        {"first": 1e-2, "eps": 1e-3},
+        optax.contrib.dog,
+        {"init_step": ("heuristic", 1e-2), "eps": 1e-3},
+    ),
+    "prodigy": ("prodigy", {}, optax.contrib.prodigy, {"weight_decay": 0.0}),
+    "prodigy, all settings": (
+        "prodigy",
+        {"beta1": 0.8, "beta2": 0.95, "d0": 1e-2, "coef": 0.5, "eps": 1e-4},
+        optax.contrib.prodigy,
+        {"betas": (0.8, 0.95), "estim_lr0": 1e-2, "estim_lr_coef": 0.5, "eps": 1e-4, "weight_decay": 0.0},
+    ),
+    "schedule_free_sgd": ("schedule_free_sgd", {}, optax.contrib.schedule_free_sgd, {}),
+    "schedule_free_sgd, all settings": (
+        "schedule_free_sgd",
+        {"momentum": 0.6},
+        optax.contrib.schedule_free_sgd,
+        {"b1": 0.6},
+    ),
+    "schedule_free_adamw": ("schedule_free_adamw", {}, optax.contrib.schedule_free_adamw, {}),
+    "schedule_free_adamw, all settings": (
+        "schedule_free_adamw",
+        {"momentum": 0.6, "beta2": 0.95, "decay": 0.3, "eps": 1e-4},
+        optax.contrib.schedule_free_adamw,
+        {"b1": 0.6, "b2": 0.95, "weight_decay": 0.3, "eps": 1e-4},
+    ),
     # Below 1/√t, optax's learning rate is the relative step itself.
     "adafactor": ("adafactor", {}, optax.adafactor, {"min_dim_size_to_factor": 2}),
     "adafactor, all settings": (
@@ -196,7 +231,7 @@ def test_rules_with_statistics(case):
             ours.dense(x, g, state)
             update, other = theirs.update(jax.numpy.asarray(g), other, params)
             params = optax.apply_updates(params, update)
-            assert_close(x, params, "optax", case)
+            assert_close(x, params, TOLERANCE.get(name, "optax"), case)
 
 
 def test_every_alias_of_a_rule_is_in_the_table():

@@ -105,13 +105,83 @@ def dog_by_hand(x, gradients, lr=1.0, eps=1e-6):
     return x
 
 
+def of_dog(x, gradients, lr=1.0, first=1e-6, eps=1e-8):
+    start, most, total = x, first * (1 + np.linalg.norm(x)), 0.0
+    for g in gradients:
+        most, total = max(most, np.linalg.norm(x - start)), total + (g * g).sum()
+        x = x - lr * most / np.sqrt(total + eps) * g
+    return x
+
+
+def dadapt_adagrad_by_hand(x, gradients, a0=1e-6, d=1e-6):
+    """The paper's loop as its authors run it, at η = 1 and without momentum."""
+    start, s, a, spent = x, np.zeros_like(x), np.full_like(x, a0), 0.0
+    for g in gradients:
+        a = a + g * g
+        spent, s = spent + d * d * (g * g / np.sqrt(a)).sum(), s + d * g
+        d = max(d, ((s * s / np.sqrt(a)).sum() - spent) / abs(s).sum())
+        x = start - s / np.sqrt(a)
+    return x
+
+
+def prodigy_by_hand(x, gradients, d=1e-6, beta1=0.9, beta2=0.999, eps=1e-8):
+    start, m, v, s, r = x, np.zeros_like(x), np.zeros_like(x), np.zeros_like(x), 0.0
+    for g in gradients:
+        m, v = beta1 * m + (1 - beta1) * d * g, beta2 * v + (1 - beta2) * d * d * g * g
+        r = np.sqrt(beta2) * r + d * d * (g * (start - x)).sum()
+        s = np.sqrt(beta2) * s + d * d * g
+        new = max(d, r / abs(s).sum())
+        x, d = x - d * m / (np.sqrt(v) + new * eps), new
+    return x
+
+
+def averaged(y, steps, lr, beta=0.9):
+    """Defazio et al. (2024), by all three sequences, without decay."""
+    z = x = y
+    for t, step in enumerate(steps, 1):
+        z = z - lr * step
+        x = (1 - 1 / t) * x + z / t
+        y = (1 - beta) * z + beta * x
+    return y
+
+
+def schedule_free_sgd_by_hand(x, gradients, lr=1.0):
+    return averaged(x, gradients, lr)
+
+
+def schedule_free_adamw_by_hand(x, gradients, lr=0.0025, beta2=0.999, eps=1e-8):
+    steps, v = [], np.zeros_like(x)
+    for t, g in enumerate(gradients, 1):
+        v = beta2 * v + (1 - beta2) * g * g
+        steps.append(g / (np.sqrt(v / (1 - beta2**t)) + eps))
+    return averaged(x, steps, lr)
+
+
+def schedule_free_adagrad_by_hand(x, gradients, lr=0.1, eps=1e-8):
+    roots = np.sqrt(np.cumsum([g * g for g in gradients], axis=0)) + eps
+    return averaged(x, [g / root for g, root in zip(gradients, roots, strict=True)], lr)
+
+
+OF_GROUPS = {
+    "dog": (rules.dog, of_dog),
+    "dadapt_adagrad": (rules.dadapt_adagrad, dadapt_adagrad_by_hand),
+    "prodigy": (rules.prodigy, prodigy_by_hand),
+}
+"""Whose numbers belong to all parameters of a group."""
+
+AVERAGED = {
+    "schedule_free_sgd": (rules.schedule_free_sgd, schedule_free_sgd_by_hand),
+    "schedule_free_adamw": (rules.schedule_free_adamw, schedule_free_adamw_by_hand),
+    "schedule_free_adagrad": (rules.schedule_free_adagrad, schedule_free_adagrad_by_hand),
+}
+
 RULES = {
     "adagrad_norm": (adagrad_norm, adagrad_norm_by_hand),
     "lamb": (rules.lamb, lamb_by_hand),
     "novograd": (rules.novograd, novograd_by_hand),
     "sm3": (rules.sm3, sm3_by_hand),
     "adafactor": (rules.adafactor, adafactor_by_hand),
-    "dog": (dog, dog_by_hand),
+    "own dog": (dog, dog_by_hand),
 }
 
 

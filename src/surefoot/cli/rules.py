@@ -88,7 +88,7 @@ def variants(rule: Rule) -> list[dict[str, Any]]:
 
 def rows(rule: Rule) -> str:
     """What happens to the rows that a sparse gradient leaves out."""
-    if rule.whole:
+    if rule.whole or rule.dense:
         return "are not supported: gradients must be dense"
     if (rule.lazy_exact or rule.zero_grad_steps == "still") and not rule.follows_rate:
         return "stay as they are: a zero gradient is no step"

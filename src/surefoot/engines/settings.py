@@ -9,7 +9,7 @@ from typing import Any
 
 from surefoot import modifiers, rules, schedules
 from surefoot.engines.numerics import ARITHMETIC
-from surefoot.engines.program import Program, program_of, statistic_of
+from surefoot.engines.program import Operation, Program, program_of, statistic_of
 from surefoot.modifiers import Modifier
 from surefoot.modifiers.record import fault
 from surefoot.records.hyper import Hyper
@@ -287,15 +287,25 @@ class Settings:
         for each in self.program.operations:
             if each.statistic is not None and each.statistic.over != "row":
                 only_gradient = {key for space, key in each.takes if space != "coefficient"} <= {"g"}
-                if not only_gradient or each.statistic.reduction == "maximum":
+                vanishes = only_gradient or (each.modifier is None and self._vanishes(each))
+                if not vanishes or each.statistic.reduction == "maximum":
                     return each.gives[0]
         return None
+
+    def _vanishes(self, expression: Operation) -> bool:
+        """Whether a rule's statistic has nothing of a coordinate whose gradient is 0, as of any other number."""
+        taken = [0.0 if key == "g" else 0.5 for _, key in expression.takes]
+        return self.rule.lazy_exact and expression.function(*taken) == 0.0
 
     def check_left_out(self) -> None:
         """Raises ValueError where lazy updates must be exact for rows without a gradient and are not."""
         if self.rule.whole:
             raise ValueError(
                 f"{self.name}: {self.rule.name} steps whole arrays, not some of their rows; expected a dense gradient"
+            )
+        if self.rule.dense:
+            raise ValueError(
+                f"{self.name}: {self.rule.name} needs the gradients of all rows at once; expected a dense gradient"
             )
         if self.lazy == "exact" and (reason := self.no_closed_form) is not None:
             raise ValueError(

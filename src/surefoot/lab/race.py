@@ -427,11 +427,12 @@ class Race:
 def gain(method: Method) -> float:
     """The size of the direction after many gradients of one: 1/(1 − β) for momentum, one for averages of gradients.
 
-    Rules that step from the origin keep sums that never settle; their rate is that of the sum, and the gain one.
+    Rules that step from the origin, or do not move without a gradient, keep sums that never settle; their rate is that
+    of the sum, and the gain one.
     """
     step, x = Step(method.rule, engine=ORACLE, convention=method.convention, **method.hyper), np.zeros(1)
     rule, state = step.rule, step.init(x)
-    if rule.from_origin or all(slot.kind != "direction" for slot in rule.slots.values()):
+    if rule.from_origin or rule.lazy_exact or all(slot.kind != "direction" for slot in rule.slots.values()):
         return 1.0
     for _ in range(SETTLED):
         x[:] = 0

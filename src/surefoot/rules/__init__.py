@@ -17,6 +17,9 @@ from surefoot.rules.adagrad import adagrad
 from surefoot.rules.adam import adam, adamw
 from surefoot.rules.adamax import adamax
 from surefoot.rules.adopt import adopt
+from surefoot.rules.cocob import cocob
+from surefoot.rules.dadapt_adagrad import dadapt_adagrad
+from surefoot.rules.dog import dog
 from surefoot.rules.dual_averaging import dual_averaging
 from surefoot.rules.ftrl import ftrl
 from surefoot.rules.full_matrix import full_matrix
@@ -28,10 +31,13 @@ from surefoot.rules.mean_adagrad import mean_adagrad
 from surefoot.rules.momentum import momentum
 from surefoot.rules.nadam import nadam
 from surefoot.rules.novograd import novograd
+from surefoot.rules.prodigy import prodigy
 from surefoot.rules.radam import radam
 from surefoot.rules.record import Rule, rule
 from surefoot.rules.rmsprop import rmsprop
+from surefoot.rules.schedule_free import schedule_free_adagrad, schedule_free_adamw, schedule_free_sgd
 from surefoot.rules.sgd import sgd
+from surefoot.rules.shampoo import shampoo
 from surefoot.rules.slots import RuleError, Slot, direction, origin, scalar, scale
 from surefoot.rules.sm3 import sm3
 from surefoot.rules.visits import visits
@@ -61,13 +67,28 @@ REGISTRY: dict[str, Rule] = {
         adabelief,
         adopt,
         madgrad,
+        cocob,
     )
 }
 
-STATISTIC_RULES: dict[str, Rule] = {rule.name: rule for rule in (lamb, novograd, sm3, adafactor)}
+STATISTIC_RULES: dict[str, Rule] = {
+    rule.name: rule
+    for rule in (
+        lamb,
+        novograd,
+        sm3,
+        adafactor,
+        schedule_free_sgd,
+        schedule_free_adamw,
+        schedule_free_adagrad,
+        dog,
+        dadapt_adagrad,
+        prodigy,
+    )
+}
 """Those that need what coordinates have in common, see `records.statistic`; a learner does not take them."""
 
-MATRIX_RULES: dict[str, Rule] = {rule.name: rule for rule in (full_matrix,)}
+MATRIX_RULES: dict[str, Rule] = {rule.name: rule for rule in (full_matrix, shampoo)}
 """Those that take whole arrays."""
 
 
@@ -165,8 +186,11 @@ __all__ = [
     "adamw",
     "adopt",
     "by_name",
+    "cocob",
+    "dadapt_adagrad",
     "described",
     "direction",
+    "dog",
     "dual_averaging",
     "everything",
     "flag",
@@ -188,13 +212,18 @@ __all__ = [
     "novograd",
     "origin",
     "positive",
+    "prodigy",
     "radam",
     "resolve",
     "rmsprop",
     "rule",
     "scalar",
     "scale",
+    "schedule_free_adagrad",
+    "schedule_free_adamw",
+    "schedule_free_sgd",
     "sgd",
+    "shampoo",
     "sm3",
     "total",
     "visits",

@@ -20,7 +20,13 @@ def check(rule: Any) -> None:
     check_slots(rule)
     check_hyper(rule)
     check_signature(rule)
-    functions = [rule.function, rule.rescale, rule.zero_grad_steps, *(s.of for s in rule.statistics.values())]
+    functions = [
+        rule.function,
+        rule.rescale,
+        rule.zero_grad_steps,
+        rule.evaluation,
+        *(s.of for s in rule.statistics.values()),
+    ]
     for function in filter(callable, functions):
         check_operations(function, rule.name, "rule", RuleError)
     if rule.coefficients is not None:

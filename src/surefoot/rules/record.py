@@ -43,6 +43,9 @@ class Rule(Record):
         zero_grad_steps: (x, k, *slots, *coefficients) -> (x, *slots): what k steps with zero gradient do, for a rule
             that is not lazy_exact but has a closed form; "still" where they leave x unchanged and only change the rate.
         from_origin: x ← 0 − rate · direction: the step starts from the origin (dual averaging, FTRL).
+        dense: sparse gradients are rejected, as the statistics need every row.
+        evaluation: takes by name slots and hyperparameters; -> what is to be added to the parameter for evaluation, for
+            a rule whose parameter is not what it is to be evaluated at.
         options: settings around the rule that belong to the method (AdamW: its decoupled weight decay).
 
     Raises:
@@ -68,6 +71,8 @@ class Rule(Record):
     lazy_exact: bool = False
     zero_grad_steps: Callable[..., tuple] | Literal["still"] | None = None
     from_origin: bool = False
+    dense: bool = False
+    evaluation: Callable[..., Any] | None = None
     options: Mapping[str, float] = field(default_factory=dict)
     variants: dict[frozenset[str], "Rule"] = field(default_factory=dict, repr=False)
     whole: ClassVar[bool] = False

@@ -238,6 +238,105 @@ def adafactor(t, x, g, s, lr=0.01, forgetting=0.8, threshold=1.0, eps_scale=1e-3
     return x - max(eps_scale, np.mean(x * x) ** 0.5) * min(lr, t**-0.5) * u, s
 
 
+def cocob(t, x, g, reward, dual, total, largest, bet, lr=1.0, alpha=100.0, eps=1e-8):
+    """w ← θ (L + R)/(L max(G + L, α L)); x ← x₁ + w (Orabona & Tommasi 2017, algorithm 2); bets are scaled by η."""
+    largest, total, dual = np.maximum(np.maximum(largest, eps), abs(g)), total + abs(g), dual - g
+    reward = np.maximum(reward - g * bet, 0)
+    won = dual / (largest * np.maximum(total + largest, alpha * largest)) * (largest + reward)
+    return x + lr * (won - bet), reward, dual, total, largest, won
+
+
+def dog(t, x, g, start, most, total, lr=1.0, first=1e-6, layerwise=False, eps=1e-8):
+    """x ← x − η r/√(Σ‖g‖² + ε) g, r the largest ‖x − x₀‖, r_ε (1 + ‖x₀‖) at first (Ivgi, Hinder & Carmon 2023).
+
+    Of one parameter, L-DoG is the same.
+    """
+    start = x if t == 1 else start
+    most = max(most, first * (1 + np.linalg.norm(start)), np.linalg.norm(x - start))
+    total = total + np.sum(g * g)
+    return x - lr * most / (total + eps) ** 0.5 * g, start, most, total
+
+
+def dadapt_adagrad(t, x, g, s, a, start, spent, d, lr=1.0, a0=1e-6, d0=1e-6, eps=0.0):
+    """s ← s + d g; a ← a + g²; d ← max(d, (Σ s²/√a − Σ d² g²/√a)/‖s‖₁); x ← x₀ − s/√a (Defazio & Mishchenko 2023).
+
+    As in the authors' code: without the factor ½, squares over the roots that include them.
+    """
+    start, d = (x, d0) if t == 1 else (start, d)
+    s, a = s + lr * d * g, a + g * g
+    root = (a + a0) ** 0.5 + eps
+    spent = spent + (lr * d) ** 2 * np.sum(g * g / root)
+    d = max(d, (np.sum(s * s / root) - spent) / np.sum(abs(s)))
+    return start - s / root, s, a, start, spent, d
+
+
+def prodigy(
+    t,
+    x,
+    g,
+    m,
+    v,
+    u,
+    start,
+    r,
+    d,
+    lr=1.0,
+    beta1=0.9,
+    beta2=0.999,
+    d0=1e-6,
+    coef=1.0,
+    bias_correction=False,
+    eps=1e-8,
+):
+    """r ← √β₂ r + η d² ⟨g, x₀ − x⟩; u ← √β₂ u + η d² g; d ← max(d, r/‖u‖₁); x ← x − η d v/(√s + d ε), s of d² g².
+
+    Mishchenko & Defazio (2023), algorithm 4; as in the authors' code, ε is multiplied by the new d.
+    """
+    start, d = (x, d0) if t == 1 else (start, d)
+    far = lr * d * ((1 - beta2**t) ** 0.5 / (1 - beta1**t) if bias_correction else 1)
+    m, v = beta1 * m + (1 - beta1) * d * g, beta2 * v + (1 - beta2) * d * d * g * g
+    r, u = beta2**0.5 * r + far * d * np.sum(g * (start - x)), beta2**0.5 * u + far * d * g
+    d = max(d, coef * r / np.sum(abs(u)))
+    return x - far * m / (v**0.5 + d * eps), m, v, u, start, r, d
+
+
+def schedule_free_sgd(t, y, g, z, x, weight, lr, momentum=0.9):
+    """z ← z − η g(y); x ← (1 − c) x + c z, c = η²/Σ η²; y = (1 − β) z + β x (Defazio et al. 2024)."""
+    return averaged(t, y, g, z, x, weight, lr, momentum)
+
+
+def averaged(t, y, step, z, x, weight, lr, momentum):
+    z, x = (y, y) if t == 1 else (z, x)
+    z, weight = z - lr * step, weight + lr * lr
+    c = lr * lr / weight
+    x = (1 - c) * x + c * z
+    return (1 - momentum) * z + momentum * x, z, x, weight
+
+
+def schedule_free_adamw(t, y, g, z, x, weight, v, lr, momentum=0.9, beta2=0.999, decay=0.0, eps=1e-8):
+    """v ← β₂ v + (1 − β₂) g²; z ← z − η (g/(√v̂ + ε) + λ y); x and y as above (Defazio et al. 2024, algorithm 1)."""
+    v = beta2 * v + (1 - beta2) * g * g
+    step = g / ((v / (1 - beta2**t)) ** 0.5 + eps) + decay * y
+    return *averaged(t, y, step, z, x, weight, lr, momentum), v
+
+
+def schedule_free_adagrad(t, y, g, z, x, weight, total, lr, momentum=0.9, decay=0.0, eps=1e-8):
+    """s ← s + g²; z ← z − η (g/(√s + ε) + λ y); x and y as above (Defazio et al. 2024; Duchi, Hazan & Singer 2011)."""
+    total = total + g * g
+    step = g / (total**0.5 + eps) + decay * y
+    return *averaged(t, y, step, z, x, weight, lr, momentum), total
+
+
+def shampoo(t, x, g, left, right, lr, eps=1e-6):
+    """X ← X − η (ε I + Σ G Gᵀ)^{−¼} G (ε I + Σ Gᵀ G)^{−¼} (Gupta, Koren & Singer 2018, algorithm 1)."""
+    m, n = g.shape[-2:]
+    left, right = left + g @ g.swapaxes(-1, -2), right + g.swapaxes(-1, -2) @ g
+    U, rows, _ = np.linalg.svd(left + eps * np.eye(m))
+    V, columns, _ = np.linalg.svd(right + eps * np.eye(n))
+    inner = U.swapaxes(-1, -2) @ g @ V / (rows[..., :, None] * columns[..., None, :]) ** 0.25
+    return x - lr * U @ inner @ V.swapaxes(-1, -2), left, right
+
+
 def full_matrix(t, x, g, outer, lr, eps=1e-6):
     """x ← x − η (ε I + Σ g gᵀ)^{−½} g (Duchi, Hazan & Singer 2011, figure 1), for each vector x[…, :].
 
@@ -277,7 +376,15 @@ FORMULAS: dict[str, Formula] = {
         novograd,
         sm3,
         adafactor,
+        cocob,
+        schedule_free_sgd,
+        schedule_free_adamw,
+        schedule_free_adagrad,
+        dog,
+        dadapt_adagrad,
+        prodigy,
         full_matrix,
+        shampoo,
     )
 }
 """By the names of the rules."""

@@ -152,6 +152,38 @@ SETTINGS: dict[str, tuple[dict[str, Any], ...]] = {
         {"lr": 0.005, "threshold": 0.5, "eps_scale": 10.0},
         {"lr": 0.005, "eps_root": 0.01},
     ),
+    "cocob": ({}, {"lr": 0.5}, {"alpha": 10.0}, {"eps": 1.0}),
+    "schedule_free_sgd": ({"lr": 0.2}, {"lr": 0.2, "momentum": 0.5}),
+    "schedule_free_adamw": (
+        {"lr": 0.1},
+        {"lr": 0.1, "momentum": 0.5},
+        {"lr": 0.1, "beta2": 0.5},
+        {"lr": 0.1, "decay": 0.1},
+        {"lr": 0.1, "eps": 0.1},
+    ),
+    "schedule_free_adagrad": (
+        {"lr": 0.4},
+        {"lr": 0.4, "momentum": 0.5},
+        {"lr": 0.4, "decay": 0.1},
+        {"lr": 0.4, "eps": 0.1},
+    ),
+    "dog": ({}, {"lr": 0.5}, {"first": 0.01}, {"eps": 1.0}, {"layerwise": True}),
+    "dadapt_adagrad": (
+        {},
+        {"lr": 0.5},
+        {"a0": 0.1},
+        {"d0": 0.01},
+        {"eps": 0.1},
+    ),
+    "prodigy": (
+        {},
+        {"lr": 0.5},
+        {"beta1": 0.5, "beta2": 0.9},
+        {"d0": 0.01, "coef": 0.5},
+        {"d0": 0.01, "bias_correction": True},
+        {"d0": 0.01, "eps": 0.1},
+    ),
+    "shampoo": ({"lr": 0.4}, {"lr": 0.4, "eps": 0.1}),
     "full_matrix": ({"lr": 0.4}, {"lr": 0.4, "eps": 0.1}),
 }
 """What each rule is traced with."""
@@ -234,8 +266,13 @@ def long(name: str, settings: tuple[Mapping[str, Any], ...]) -> Finding:
 
 
 def single(name: str, settings: tuple[Mapping[str, Any], ...]) -> Finding:
-    """In float32, along given gradients."""
-    return float32.measure(everything()[name], moved(name)[0], settings, all_at_once(name), LATE)
+    """In float32, along given gradients.
+
+    Of Shampoo each row is a matrix, as large rows would hide small ones in a sum that both are in.
+    """
+    rule, (start, _) = everything()[name], moved(name)
+    start = start[:, None] if name == "shampoo" else start
+    return float32.measure(rule, start, settings, all_at_once(name), LATE)
 
 
 def largest(differences: np.ndarray) -> float:
