@@ -17,6 +17,7 @@ from torch import Tensor
 
 from surefoot.optim.checkpoint import Checkpoint, unboxed
 from surefoot.optim.clipping import clip
+from surefoot.optim.evaluating import check_mode, move
 from surefoot.optim.work import moves_nothing
 from surefoot.rules import Rule
 
@@ -96,6 +97,7 @@ class TorchOptimizer(torch.optim.Optimizer):
         return self._step(closure)
 
     def _step(self, closure: Callable[[], Any] | None) -> Any:
+        check_mode(self)
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -136,6 +138,21 @@ class TorchOptimizer(torch.optim.Optimizer):
     def flush(self, parameters: Iterable[Tensor] | None = None) -> None:
         """Lets every row without a gradient catch up."""
         raise NotImplementedError
+
+    def memories(self) -> Iterator[tuple[Tensor, Any, Any]]:
+        """The parameters that have state or a gradient, what is known of each, and the settings of its next step."""
+        raise NotImplementedError
+
+    def eval(self) -> None:
+        """Moves parameters to where they are to be evaluated and saved: with schedule-free rules, to their averages.
+
+        With other rules it does nothing, nor where it was called before.
+        """
+        move(self, to_average=True)
+
+    def train(self) -> None:
+        """Moves parameters back to where gradients are computed; `eval` says what for."""
+        move(self, to_average=False)
 
     def settle(self) -> None:
         """The name that version 0.1 gave to `flush`."""
