@@ -13,6 +13,9 @@ ifneq ($(SUREFOOT_DATA),)
 export SUREFOOT_DATA
 endif
 
+# Tests start a hundred processes: each would compile the package's source again.
+unexport PYTHONDONTWRITEBYTECODE
+
 # Otherwise pyright asks to be updated.
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 

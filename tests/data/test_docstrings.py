@@ -20,6 +20,7 @@ print(hashlib.sha256(b"".join(map(bytes, parts))).hexdigest())
 """
 
 
+@pytest.mark.slow
 def test_two_processes_agree_under_different_hash_seeds():
     # The second also runs with -OO, which strips docstrings from modules but must not from data.
     commands = [(["-c"], "1"), (["-OO", "-c"], "2")]

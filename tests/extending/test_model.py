@@ -406,8 +406,8 @@ def test_a_model_file_keeps_the_ids(tmp_path):
 @pytest.mark.parametrize(
     "model, normalize",
     [
-        ({"model": "linear", "optimizer": "adagrad"}, True),
         ({"model": "factorization_machine"}, False),
+        pytest.param({"model": "linear", "optimizer": "adagrad"}, True, marks=pytest.mark.slow),
         pytest.param({"model": "linear", "optimizer": "adagrad"}, False, marks=pytest.mark.slow),
         pytest.param({"model": "factorization_machine"}, True, marks=pytest.mark.slow),
     ],

@@ -87,6 +87,7 @@ def test_around_rules_in_both_engines(name, settings):
     assert not np.array_equal(found, stepped(rule, "cpu", x, grads))
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_storage_types(dtype):
     x, grads = parameters((6, 5), dtype), gradients((6, 5), dtype, 3)

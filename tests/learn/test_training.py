@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.covering import marked
 
 from surefoot.data import DataError, cache
 from surefoot.data.reading import ReadOptions
@@ -158,10 +159,11 @@ def test_initial_predictions_are_added(tmp_path):
     rows = [(round(64 * np.sin(k)) / 64, f"f{k % 3}") for k in range(60)]
     based = written(tmp_path / "based.vw", "".join(f"{y} 1 {y} |f {name}\n" for y, name in rows))
     plain = written(tmp_path / "plain.vw", "".join(f"{y} |f {name}\n" for y, name in rows))
-    found = trained(based, loss="squared", method=Method(lr=0.1, normalize=False), test=tuple(based))
+    method = Method(lr=0.1, normalize=False, engine="reference")  # that kernels add bases, test_bank looks at
+    found = trained(based, loss="squared", method=method, test=tuple(based))
     assert found.facts.progressive_loss < 1e-12
     assert found.test.loss < 1e-12
-    without = trained(plain, loss="squared", method=Method(lr=0.1, normalize=False, engine="reference"))
+    without = trained(plain, loss="squared", method=method)
     assert without.facts.progressive_loss > 0.1
 
 
@@ -240,7 +242,7 @@ def crashing(after: int):
     return progress
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", marked(WAYS, WAYS.keys() - {"batches"}))
 def test_a_training_that_crashed_resumes_with_the_same_bits(way, shards, tmp_path):
     if way == "left out":
         Path(shards[2]).write_text("5 1:1\n" + shard(2) + "-1 x\n")

@@ -171,7 +171,7 @@ MORE = {
 }
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", marked(MORE, MORE.keys() - {"averages of scaled features", "ftrl, one lane"}))
 def test_the_bits_of_the_reference_in_other_settings(name):
     step, settings = MORE[name]
@@ -298,6 +298,7 @@ def test_penalties_are_those_of_the_weights_as_they_are():
     assert_close(predictions, X @ expected, "trained")
 
 
+@pytest.mark.slow
 def test_penalties_of_parts_of_the_model_are_of_their_numbers_as_they_are():
     # Here the bias is penalized too; the first feature's scale is far from 1.
     rows, settings = examples(), {"rule": "adagrad", "l1": 0.01, "l2": 0.1, "decoupled_weight_decay": 0.2}
@@ -313,15 +314,16 @@ def test_penalties_of_parts_of_the_model_are_of_their_numbers_as_they_are():
 
 def test_numbers_that_were_given_stay_as_rates_change():
     given = np.arange(1.0, FEATURES + 1)[:, None, None]
-    found = bank(Step("sgd", lr=0.1), Step("sgd", lr=0.2), normalize=False)
+    steps = [Step("sgd", lr=lr) for lr in (0.1, 0.2, 0.4)]
+    found = bank(*steps, normalize=False)
     found.start("weight", given)
     found.learn(examples().part(0, 1))
-    copied = bank(Step("sgd", lr=0.1), Step("sgd", lr=0.2), normalize=False, features=0)
+    copied = bank(*steps, normalize=False, features=0)
     arrays, numbers = found.state()
     copied.restore({name: array.copy() for name, array in arrays.items()}, numbers)
     unseen = found.table.statistic("count") == 0
     for each in (found, copied):
-        each.choose([1], [Step("sgd", lr=0.2)], [False])
+        each.choose([1], [steps[1]], [False])
         assert_identical(each.numbers("weight")[unseen, 0, 0, 0], given[unseen, 0, 0])
 
 

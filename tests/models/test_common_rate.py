@@ -118,9 +118,10 @@ def test_memory_is_one_number_for_each_part():
     assert bank(granularity="coordinate").bytes_of_memory == 4
 
 
-def test_a_bank_continues_from_its_state():
+@pytest.mark.parametrize("rule", ["adagrad", pytest.param("adam", marks=pytest.mark.slow)])
+def test_a_bank_continues_from_its_state(rule):
     rows = examples()
-    found, resumed = bank("adam"), bank("adam", features=0)
+    found, resumed = bank(rule), bank(rule, features=0)
     found.learn(rows.part(0, 21))
     arrays, numbers = found.state()
     resumed.restore({name: array.copy() for name, array in arrays.items()}, numbers)

@@ -104,7 +104,7 @@ EXACT = {
 EACH_RULE = pytest.mark.parametrize("rule", marked(EXACT, EXACT.keys() - {"nesterov", "adadelta"}))
 
 
-@pytest.mark.sampled(30)
+@pytest.mark.sampled(20)
 @pytest.mark.parametrize("kind", SPARSE)
 @EACH_RULE
 def test_sparse_is_dense(rule, kind):
@@ -146,6 +146,7 @@ def test_touched(name):
 ALWAYS = [0, 2, 3]
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("name", CLASSES)
 def test_rows_with_a_gradient_in_every_step(name):
     """They are stepped as by dense gradients, bit for bit, bias corrections and all."""
@@ -500,6 +501,7 @@ def test_the_derivative_by_the_rate(name):
     assert torch.autograd.gradcheck(lambda lr: trained(name, values(3), lr), (lr,))
 
 
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("name", DIFFERENTIABLE)
 def test_the_derivative_by_the_memory(name):
     """By the state before the step, set by hand."""

@@ -377,6 +377,7 @@ def test_a_step_counter_set_by_hand(engine):
     assert all(state["step"] == 102 for state in runs[0][0].state.values())
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", SHARED)
 def test_state_taken_over_from_a_torch_optimizer(name):
     """By assignment, without a checkpoint."""
@@ -881,6 +882,7 @@ def test_an_optimizer_and_its_state_are_freed_at_once():
 WAYS = {"dense": {}, "touched": {"lazy": "touched"}, "waiting": {"decoupled_weight_decay": 0.1}}
 
 
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize(
     "name, way", [(name, way) for name in CLASSES for way in WAYS if way != "waiting" or name in ("SGD", "Adagrad")]
 )

@@ -79,13 +79,19 @@ def run(command: list[str], folder: Path, timeout: float = 180) -> subprocess.Co
 SHELL = blocks("console", "bash")
 
 
+def marked(block: Block):
+    """Slow are the second block that defines a loss and a comparison of three rules: each compiles three kernels."""
+    slow = "def expectile(" in block.text or "--rules adagrad,adam,ftrl" in block.text
+    return pytest.param(block, marks=pytest.mark.slow if slow else ())
+
+
 def test_pages_show_commands_and_code():
     assert any(block.commands("surefoot") for block in SHELL)
     assert any(block.commands("make") for block in SHELL)
     assert blocks("python")
 
 
-@pytest.mark.parametrize("block", [block for block in SHELL if block.commands("surefoot")], ids=str)
+@pytest.mark.parametrize("block", [marked(block) for block in SHELL if block.commands("surefoot")], ids=str)
 def test_surefoot_commands_run(block, tmp_path):
     surefoot = Path(sys.executable).with_name("surefoot")
     for name, text in FILES.items():
@@ -124,11 +130,6 @@ def test_numbers_of_losses_and_of_published_results():
     assert len(losses.REGISTRY) == 10
     assert "with ten losses" in text
     assert f"has {len(ROWS)} rows on five texts" in " ".join(text.split())
-
-
-def marked(block: Block):
-    """Slow is the second block of those that define a loss, for which three kernels are compiled."""
-    return pytest.param(block, marks=pytest.mark.slow if "def expectile(" in block.text else ())
 
 
 @pytest.mark.parametrize("block", list(map(marked, blocks("python"))), ids=str)
