@@ -40,6 +40,12 @@ def pytest_collection_finish():
     gc.enable()
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown():
+    """Exceptions that a test has caught hold its arrays, in circles: of hundreds of tests, gigabytes."""
+    gc.collect(1)
+
+
 @pytest.fixture
 def one_thread():
     """For models that are so small that several threads would wait for each other most of the time."""

@@ -5,6 +5,7 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
+from support.covering import marked
 from support.mutants import COMBINED, LATE, MUTANTS, MUTANTS_OF_ENGINES
 from support.optimizer_mutants import MUTANTS_OF_OPTIMIZERS
 
@@ -239,7 +240,7 @@ def test_library_and_loop_have_the_same_runs_from_two_tables():
 
 @pytest.mark.parametrize(
     "id",
-    [pytest.param(id, marks=() if id.startswith("airfoil-sgd-100") else pytest.mark.slow) for id in OTHERS],
+    marked(OTHERS, [id for id in OTHERS if id.startswith("airfoil-sgd-100") and "with momentum" not in id]),
 )
 def test_an_airfoil_run_in_another_setting_fails(id):
     needs_data()

@@ -169,7 +169,7 @@ UNSEEN = {
 }
 """What a row does not have, so that it cannot see it broken: a second step, an ε, zero gradients, a velocity."""
 
-SLOW = {"speed-up-0.1", "speed-up-0.9", "airfoil-gd-diverges"}
+SLOW = {"speed-up-0.1", "speed-up-0.9", "airfoil-gd-diverges", "unbiased"}
 SLOW_TO_BREAK = SLOW | {"sparse-features", "adam-diverges", "local-minima", "visits-fail", "sparse-equals-dense"}
 """Also those whose kernels are compiled for each mutant."""
 
