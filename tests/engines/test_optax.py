@@ -96,6 +96,7 @@ def test_every_rule_does_what_the_reference_does(name, granularity, what):
         assert_agrees(found, by_reference(c.base, start("float64"), grads, **own), "optax")
 
 
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("name", CONCRETE)
 def test_float32(name):
     c, grads = CONCRETE[name], [{"w": g} for g in gradients((7, 5), "float32", STEPS)]

@@ -101,6 +101,7 @@ OF_TIME = {
 }
 
 
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize(
     "name",
     [

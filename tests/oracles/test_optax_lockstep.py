@@ -146,9 +146,9 @@ def pair(case: str):
 
 
 FAST = [case for case in LOCKSTEP if ", " not in case] + ["sgd, a schedule"]
-"""XLA takes a second to compile a case."""
 
 
+@pytest.mark.sampled(10)  # XLA takes a second to compile a case, and test_optax.py has every rule
 @pytest.mark.parametrize("case", marked(LOCKSTEP, FAST))
 def test_lockstep(case):
     with float64():
