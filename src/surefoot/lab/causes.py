@@ -272,7 +272,8 @@ class Judge:
             return None
         guilty = self.guilty([weights.case for weights in self.weights])
         went = "rose" if self.losses.rose else "stand" if self.losses.stands else "hardly fall"
-        what = f"{listed(named(guilty))}: the losses {went}, from {self.losses.first:.3g} to {self.losses.last:.3g}"
+        before = min(self.losses.start, self.losses.first) if self.losses.rose else self.losses.first
+        what = f"{listed(named(guilty))}: the losses {went}, from {before:.3g} to {self.losses.last:.3g}"
         what += f", while a step is {self.pace:.2g} times as long as the parameters"
         if bounces and math.isfinite(fall := self.fall()):
             what += f" and would change the loss by {fall:.2g}, to first order"

@@ -36,8 +36,7 @@ class Losses:
         count: the same, if they are enough to say something.
         start: the first one, before any step.
         first, last: the medians; infinite where most are not finite.
-        noise: by how much a single one is off, of the first and the last ones together.
-        late: the same of the last ones.
+        late: by how much a single one of the last ones is off.
         error: the standard error of the difference of the medians.
     """
 
@@ -46,7 +45,6 @@ class Losses:
     start: float = 0.0
     first: float = 0.0
     last: float = 0.0
-    noise: float = 0.0
     late: float = 0.0
     error: float = 0.0
 
@@ -72,16 +70,18 @@ class Losses:
         first, last = (float(np.median(end)) for end in ends)
         # Of differences between neighbours, as a trend is no noise, by their median, as a blow-up is none either.
         spread = [float(np.median(np.abs(np.diff(end)))) / 0.954 if np.isfinite(end).all() else 0.0 for end in ends]
-        noise = math.hypot(*spread)
-        return cls(len(values), len(values), float(values[0]), first, last, noise, spread[1], noise / math.sqrt(part))
+        error = math.hypot(*spread) / math.sqrt(part)
+        return cls(len(values), len(values), float(values[0]), first, last, spread[1], error)
 
     @property
     def rose(self) -> bool:
-        """Whether a run is much worse than at its start, which the first steps may have spoilt already."""
+        """Whether a run is much worse than at its start, which the first steps may have spoilt already.
+
+        Then the spread of the first losses is not noise, and that of the last ones counts alone.
+        """
         by_first = self.last - self.first > max(ROSE * abs(self.first), ERRORS * self.error)
-        return self.count > 0 and (
-            by_first or self.last - self.start > max(ROSE * abs(self.start), ERRORS * self.noise)
-        )
+        by_start = self.last - self.start > max(ROSE * abs(self.start), ERRORS * self.late)
+        return self.count > 0 and (by_first or by_start)
 
     @property
     def fell(self) -> bool:
