@@ -36,7 +36,7 @@ def test_dense(shape, granularity, memory, settings):
     assert_same_memory(*(result[1] for result in (found, plain)))
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("memory, granularity, shape", unpacked(EVERY_ROW, covering(EVERY_ROW)))
 def test_rows(memory, granularity, shape):
     x, parts = parameters(shape, "float32"), touches(shape, "float32", 3)

@@ -14,6 +14,7 @@ def started(name, lr):
     return w, optim.RuleOptimizer([w], name, lr=lr)
 
 
+@pytest.mark.sampled(9)
 @pytest.mark.parametrize("name", MOVING)
 def test_it_is_a_first_step_at_rate_zero(name):
     w, optimizer = started(name, 0.1)

@@ -203,6 +203,7 @@ def test_dense_and_sparse_in_one_group(rule):
         assert_tensors_close(found, expected, "lazy")
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("settings", [{"decoupled_weight_decay": 0.5}, {"l2": 0.5}, {"l1": 0.05}], ids=str)
 @pytest.mark.parametrize("name", ["SGD", "Adagrad"])
 def test_regularization_of_rows_without_a_gradient(name, settings):

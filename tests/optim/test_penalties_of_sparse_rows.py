@@ -23,6 +23,7 @@ def trained(name: str, sparse: bool, **settings):
     return table, optimizer
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     "name, settings",
     [

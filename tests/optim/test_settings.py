@@ -118,6 +118,7 @@ CASES = [
 ]
 
 
+@pytest.mark.sampled(50)
 @pytest.mark.parametrize("keyword, value, hand, name, gradients, dtype", CASES)
 def test_each_group_has_its_own_settings(keyword, value, hand, name, gradients, dtype):
     """A group with the keyword is stepped as by hand, the other group as without it."""
@@ -400,6 +401,7 @@ def test_settings_that_cannot_be_honoured(name, settings, message):
 CHANGES = {"lr": (0.1, 0.05, 0.0, 0.2), "weight_decay": (0.0, 0.5, 0.1, 0.0), "eps": (1e-8, 0.1, 1.0, 0.0)}
 
 
+@pytest.mark.sampled(12)
 @pytest.mark.parametrize(
     "name, key", [(name, key) for name in SHARED for key in CHANGES if (name, key) != ("SGD", "eps")]
 )

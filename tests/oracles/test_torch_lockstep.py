@@ -104,6 +104,7 @@ def test_float64(name, options):
     lockstep(name, options, torch.float64, "torch float64")
 
 
+@pytest.mark.sampled(12)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.complex64])
 @pytest.mark.parametrize("name, options", SOME)
 def test_float32(name, options, dtype):
@@ -124,6 +125,7 @@ def test_hints_change_nothing(name, hint):
         assert_tensors_identical(found, expected)
 
 
+@pytest.mark.sampled(12)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("name, options", SOME)
 def test_half_precision(name, options, dtype):

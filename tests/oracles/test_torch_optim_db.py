@@ -146,6 +146,7 @@ def test_goes_in_the_right_direction(info, kwargs):
     downhill(problem, made(info, problem.parameters, kwargs), kwargs)
 
 
+@pytest.mark.sampled(40)
 @every()
 def test_goes_in_the_right_direction_for_noncontiguous_memory(info, kwargs):
     problem = Problem(contiguous=False)
@@ -241,6 +242,7 @@ def with_zeros():
             yield pytest.param(info, case.kwargs, of, id=f"{info.name}, {case.desc}-{of}", marks=marks)
 
 
+@pytest.mark.sampled(40)
 @pytest.mark.parametrize("info, kwargs, of", list(with_zeros()))
 def test_a_zero_gradient_moves_nothing(info, kwargs, of):
     problem = Problem()
@@ -323,6 +325,7 @@ def one_sided(parameter, side: int, sparse: bool):
     return gradient if sparse else gradient.to_dense()
 
 
+@pytest.mark.sampled(12)
 @pytest.mark.parametrize("scheduled", [False, True], ids=["", "scheduled"])
 @pytest.mark.parametrize("maximize", [False, True], ids=["down", "up"])
 @EACH
