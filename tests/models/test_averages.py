@@ -18,7 +18,8 @@ RULES = {
     "sgd, schedule": ("sgd", {"lr": DECAYING}),
     "ftrl, schedule": ("ftrl", {"lr": DECAYING}),
 }
-SLOW = {"sgd, schedule", "ftrl, schedule"}
+SLOW = {"adagrad", "sgd, schedule", "ftrl, schedule"}
+"""Whose kernels no other test uses; averages under AdaGrad, test_bank.py has too."""
 
 
 @pytest.fixture(scope="module")

@@ -195,6 +195,7 @@ def test_every_rule_has_the_bits_of_the_reference(c):
         assert_identical(*map(numbers, found))
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("rule", ["adagrad", "sgd"])
 def test_penalties_make_weights_exactly_zero(rule):
     """Of features that say nothing; not of the one that does, and not the bias, which is spared."""
