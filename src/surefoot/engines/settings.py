@@ -36,6 +36,7 @@ class Settings:
         convention: str | None = None,
         nonfinite: str = "raise",
         lazy: str = "exact",
+        clock: str = "step",
         state_dtype: str | None = None,
         threads: int | None = None,
         name: str = "parameters",
@@ -53,8 +54,10 @@ class Settings:
         if "lr" in own:
             own["lr"] = rate_of(own["lr"])
         self.hyper = base.settings(convention, **own)
-        self.rule = base.resolve(self.hyper)
+        self.clock = clock
         self._check_choices()
+        self._check_clock(base)
+        self.rule = base.resolve(self.hyper | {"clock": clock == "row"})
         self._check_numbers(around)
         self.options = {name: hyper.default for name, hyper in modifiers.settings().items()} | self.options
         self._check_together(base)
@@ -67,8 +70,17 @@ class Settings:
         self._one_of("granularity", self.granularity, GRANULARITIES)
         self._one_of("lazy", self.lazy, ("exact", "touched"))
         self._one_of("nonfinite", self.nonfinite, ("raise", "skip", "propagate"))
+        self._one_of("clock", self.clock, ("step", "row"))
         if self.state_dtype is not None:
             self._one_of("state_dtype", self.state_dtype, ARITHMETIC)
+
+    def _check_clock(self, base: Rule) -> None:
+        if self.clock == "row" and not any("clock" in options for options in base.variants):
+            able = [name for name, rule in rules.everything().items() if any("clock" in on for on in rule.variants)]
+            raise ValueError(
+                f"{self.name}: clock='row' is for rules whose corrections count steps, {' and '.join(able)}, not for "
+                f"{base.name}; leave it at 'step'"
+            )
 
     def _check_numbers(self, around: Mapping[str, Hyper]) -> None:
         for key, hyper in around.items():

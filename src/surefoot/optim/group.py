@@ -35,6 +35,7 @@ class Beyond(TypedDict, total=False):
 
     Attributes:
         eps_root: ε inside the root, in addition to the ε outside it.
+        clock: "row" lets bias corrections count the steps in which a row had a gradient (Adam, AdamW); "step".
         granularity: "coordinate", "row" (one rate for each row of a parameter) or "tensor" (one rate).
         lr_factor: what the learning rate is multiplied by. Schedulers do not know of it: with it, a rate can be changed
             while a schedule goes on, as `to_rule` does.
@@ -54,6 +55,7 @@ class Beyond(TypedDict, total=False):
     """
 
     eps_root: float
+    clock: Literal["step", "row"]
     granularity: Literal["coordinate", "row", "tensor"]
     lr_factor: float
     state_dtype: torch.dtype | None
@@ -70,6 +72,7 @@ class Beyond(TypedDict, total=False):
 
 
 GENERAL: dict[str, Any] = {
+    "clock": "step",
     "granularity": "coordinate",
     "lr_factor": 1.0,
     "state_dtype": None,

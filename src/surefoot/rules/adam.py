@@ -1,7 +1,8 @@
 """Adam: momentum for the direction and RMSProp for the rate, both corrected for starting at zero.
 
 With `amsgrad` the largest average square so far is used, so that the rate cannot rise again. AdamW is Adam with weight
-decay taken off the weights themselves instead of being added to the gradient.
+decay taken off the weights themselves instead of being added to the gradient. With `clock="row"` of a step, corrections
+count the steps in which a row had a gradient: a row that is first seen late steps as it would have at the beginning.
 """
 
 from dataclasses import replace
@@ -58,6 +59,33 @@ def amsgrad(x, g, g2, velocity, square, largest, lr, beta1, fresh1, beta2, fresh
     return lr / (ops.sqrt(largest * correction + eps_root) + eps), velocity, velocity, square, largest
 
 
+def coefficients_by_row(t, lr, beta1, beta2, amsgrad, eps, eps_root):
+    return lr, beta1, 1 - beta1, beta2, 1 - beta2, eps, eps_root
+
+
+def with_clock(slots):
+    """And the shares 1 − β₁ᵏ and 1 − β₂ᵏ that a row has, in its k-th step, of what it averages."""
+    return slots | {"seen1": scale(over="row"), "seen2": scale(over="row")}
+
+
+@adam.when("clock", slots=with_clock(adam.slots), coefficients=coefficients_by_row)
+def by_row(x, g, g2, velocity, square, seen1, seen2, lr, beta1, fresh1, beta2, fresh2, eps, eps_root):
+    seen1, seen2 = beta1 * seen1 + fresh1, beta2 * seen2 + fresh2
+    velocity = beta1 * velocity + fresh1 * g
+    square = beta2 * square + fresh2 * g2
+    return lr / seen1 / (ops.sqrt(square / seen2 + eps_root) + eps), velocity, velocity, square, seen1, seen2
+
+
+@adam.when("amsgrad", "clock", slots=with_clock(AMSGRAD_SLOTS), coefficients=coefficients_by_row)
+def amsgrad_by_row(x, g, g2, velocity, square, largest, seen1, seen2, lr, beta1, fresh1, beta2, fresh2, eps, eps_root):
+    seen1, seen2 = beta1 * seen1 + fresh1, beta2 * seen2 + fresh2
+    velocity = beta1 * velocity + fresh1 * g
+    square = beta2 * square + fresh2 * g2
+    largest = ops.maximum(largest, square)
+    rate = lr / seen1 / (ops.sqrt(largest / seen2 + eps_root) + eps)
+    return rate, velocity, velocity, square, largest, seen1, seen2
+
+
 adamw = replace(
     adam,
     name="adamw",
@@ -68,3 +96,5 @@ adamw = replace(
     variants={},
 )
 adamw.when("amsgrad", slots=AMSGRAD_SLOTS)(amsgrad.function)
+adamw.when("clock", slots=by_row.slots, coefficients=coefficients_by_row)(by_row.function)
+adamw.when("amsgrad", "clock", slots=amsgrad_by_row.slots, coefficients=coefficients_by_row)(amsgrad_by_row.function)

@@ -136,9 +136,13 @@ class Rule(Record):
         return attach
 
     def resolve(self, settings: Mapping[str, Any]) -> "Rule":
-        """The variant that these hyperparameters ask for; the rule itself where none of its options is on."""
+        """The variant that these hyperparameters ask for; the rule itself where none of its options is on.
+
+        "clock" is the option that bias corrections count the steps of each row.
+        """
         named = frozenset().union(*self.variants)
-        on = frozenset(name for name in named if settings.get(name, self.hyper[name].default))
+        defaults = self.defaults
+        on = frozenset(name for name in named if settings.get(name, defaults.get(name, False)))
         return self.variants[on] if on else self
 
     def settings(self, convention: str | None = None, **given) -> dict[str, float]:
