@@ -14,9 +14,9 @@ NEEDS_AIRFOIL = {id for id in ROWS if id.startswith("airfoil")} | {"figure-epoch
 RUNS = {run.id: run for run in airfoil.RUNS}
 
 
-SLOW = {"figure-epochs", "figure-unbalanced", "speed-up-0.1", "speed-up-0.9"}
+SLOW = {"figure-epochs", "figure-unbalanced", "speed-up-0.1", "speed-up-0.9", "unbiased"}
 SLOW |= {run.id for run in RUNS.values() if run.rule != "sgd" or run.batch_size == 1}
-"""Those that take long, and those of the airfoil data whose kernels no fast test uses."""
+"""Those that take long, and those whose kernels no fast test uses."""
 
 
 def each(ids):
