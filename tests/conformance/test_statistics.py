@@ -121,10 +121,11 @@ def test_prodigy_takes_no_sparse_gradients():
         step.rows(x, np.array([1]), np.ones((1, 2)), step.init(x))
 
 
+@pytest.mark.parametrize("lazy", ["exact", "touched"])
 @pytest.mark.parametrize("engine", ["cpu", "reference"])
-def test_sparse_steps_of_sm3_are_dense_ones(engine):
+def test_sparse_steps_of_sm3_are_dense_ones(engine, lazy):
     """No accumulator ever falls, so rows without a gradient have nothing to add to those of the columns."""
-    step, rng = Step("sm3", engine=engine, lazy="touched"), np.random.default_rng(0)
+    step, rng = Step("sm3", engine=engine, lazy=lazy), np.random.default_rng(0)
     x, y = np.zeros((12, 3)), np.zeros((12, 3))
     state, other = step.init(x), step.init(y)
     for _ in range(20):

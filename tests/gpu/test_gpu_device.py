@@ -233,7 +233,7 @@ def test_coordinates_skipped_in_a_replay_are_reported():
         optimizer.step()
     own[1].grad[5] = torch.nan
     graph.replay()
-    with pytest.raises(NonFiniteError, match="1: in earlier steps 1 coordinates"):
+    with pytest.raises(NonFiniteError, match=r"1: 1 of \d+ coordinates had .* in earlier steps"):
         optimizer.synchronize()
 
 
@@ -350,7 +350,7 @@ def test_nonfinite_values_are_reported_without_waiting():
         optimizer.step()
     torch.cuda.synchronize()
     set_gradients(own, 1)
-    with pytest.raises(NonFiniteError, match="1: in earlier steps 1 coordinates"):
+    with pytest.raises(NonFiniteError, match=r"1: 1 of \d+ coordinates had .* in earlier steps"):
         optimizer.step()
 
 

@@ -268,7 +268,7 @@ def test_nonfinite_gradients_are_reported_at_a_later_step_or_on_request():
     optimizer.step()
     assert own[0].data[0, 1] == before[0, 1]
     assert own[0].data[0, 0] != before[0, 0]
-    with pytest.raises(NonFiniteError, match="p0: in earlier steps 1 coordinates"):
+    with pytest.raises(NonFiniteError, match=r"p0: 1 of \d+ coordinates had .* in earlier steps"):
         optimizer.synchronize()
     optimizer.synchronize()
     own[0].grad = torch.ones_like(own[0])
@@ -276,7 +276,7 @@ def test_nonfinite_gradients_are_reported_at_a_later_step_or_on_request():
     optimizer.step()
     if DEVICE.type == "cuda":
         torch.cuda.synchronize()
-    with pytest.raises(NonFiniteError, match="p1: in earlier steps 1 coordinates"):
+    with pytest.raises(NonFiniteError, match=r"p1: 1 of \d+ coordinates had .* in earlier steps"):
         optimizer.step()
     found = {memory.name: memory.skipped for _, memory in optimizer.known()}
     assert found == {"p0": 1, "p1": 1, "p2": 0, "p3": 0}

@@ -1,6 +1,7 @@
 """Clipping by the optimizer gives what torch's functions give on gradients made dense, before a step of the same."""
 
 import math
+import re
 
 import pytest
 from support.optimizers import assert_tensors_close, clones, coo, optim, parameters, torch
@@ -162,3 +163,38 @@ def test_a_norm_that_is_set_later_is_no_norm_of_steps_in_the_backward_pass():
         optimizer.change(max_grad_norm=0.1)
         with pytest.raises(ValueError, match=r"max_grad_norm=0\.1 needs all gradients at once"):
             model(torch.ones(1, 2)).sum().backward()
+
+
+@pytest.mark.parametrize("kind", ["one rule", "Grouped"])
+def test_gradients_are_checked_before_they_are_clipped(kind):
+    """What no step can take is rejected with all gradients as they were."""
+    dense, table = parameters((3,), (4, 2))
+    named, settings = [("dense", dense), ("table", table)], {"weight_decay": 0.1, "max_grad_norm": 0.5}
+    if kind == "Grouped":
+        optimizer = optim.Grouped([{"params": named, "rule": "adagrad"} | settings])
+    else:
+        optimizer = optim.Adagrad(named, **settings)
+    dense.grad, table.grad = torch.ones(3), coo([[1, 1]], torch.ones(2, 2), (4, 2))
+    with pytest.raises(ValueError, match="table: lazy updates are not exact"):
+        optimizer.step()
+    assert dense.grad.tolist() == [1.0, 1.0, 1.0]
+    assert table.grad._nnz() == 2
+
+
+@pytest.mark.parametrize("limits", [{}, *LIMITS], ids=str)
+@pytest.mark.parametrize("kind", ["SGD", "Grouped"])
+def test_a_loss_that_is_not_finite_is_one_sentence(kind, limits):
+    named = [(f"p{k}", p) for k, p in enumerate(parameters(*[(2,)] * 8))]
+    if kind == "Grouped":
+        groups = [{"params": named[:4], "rule": "adagrad"} | ENGINE, {"params": named[4:], "rule": "sgd"} | ENGINE]
+        optimizer = optim.Grouped(groups, **limits)
+    else:
+        optimizer = optim.SGD(named, **limits, **ENGINE)
+    for _, p in named:
+        p.grad = torch.full((2,), math.nan)
+    with pytest.raises(NonFiniteError) as error:
+        optimizer.step()
+    text = str(error.value)
+    assert text.count("not finite") <= 2
+    assert re.search("p0[^;]*, p1[^;]*, p2[^;]* and 5 more", text)
+    assert text.endswith("no parameter was stepped" if "max_grad_norm" in limits else "the loss was not finite")

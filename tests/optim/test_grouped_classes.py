@@ -74,3 +74,70 @@ def test_rules_with_statistics_have_names(rule):
     optim.Grouped([{"params": parameters, "rule": rule, "lr": 0.1}], max_grad_norm=np.float32(1e9)).step()
     optim.RuleOptimizer(others, rule, lr=0.1).step()
     assert torch.equal(parameters[0], others[0])
+
+
+class Counted(torch.optim.SGD):
+    made = 0
+
+    def __init__(self, params, **settings):
+        type(self).made += 1
+        super().__init__(params, **settings)
+
+
+def test_classes_without_a_first_state_are_made_once():
+    optimizer = optim.Grouped([{"params": ones(), "rule": Counted, "lr": 0.1}])
+    optimizer.step()
+    made = Counted.made
+    for _ in range(3):
+        optimizer.step()
+    assert Counted.made == made
+
+
+def two_rules():
+    optimizer = optim.Grouped(
+        [{"params": ones(), "rule": "adagrad", "engine": "reference"}, {"params": ones(), "rule": torch.optim.AdamW}]
+    )
+    optimizer.step()
+    return optimizer
+
+
+def test_a_part_has_the_state_dict_of_its_own_groups():
+    optimizer = two_rules()
+    for number, part in enumerate(optimizer.parts.values()):
+        state = part.state_dict()
+        assert [list(state["state"]), state["param_groups"][0]["params"]] == [[0], [0]]
+        own = optimizer.state[optimizer.param_groups[number]["params"][0]]
+        assert state["state"][0].keys() == own.keys()
+        assert part.state is optimizer.state
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda part: part.load_state_dict(part.state_dict()), lambda part: part.add_param_group({"params": ones()})],
+)
+def test_what_a_part_would_lose_is_rejected(change):
+    for part in two_rules().parts.values():
+        with pytest.raises(ValueError, match="is a part of a Grouped, whose groups and state it has"):
+            change(part)
+
+
+def test_a_rule_that_is_set_by_hand_to_one_with_other_settings():
+    optimizer = two_rules()
+    optimizer.param_groups[0]["rule"] = "torch.optim.AdamW"
+    with pytest.raises(ValueError, match=r"group 0: the rule was set to .*, whose 'amsgrad' the group"):
+        optimizer.step()
+
+
+@pytest.mark.parametrize("kind", ["one rule", "Grouped"])
+def test_a_first_step_of_a_warm_up_is_counted(kind):
+    """At a rate of 0, along gradients of 0."""
+    found, expected = ones(), ones()
+    groups = [{"params": found, "rule": "adam", "lr": 0.0}]
+    ours = optim.Grouped(groups) if kind == "Grouped" else optim.Adam(found, lr=0.0)
+    for optimizer, (parameter,) in ((ours, found), (torch.optim.Adam(expected, lr=0.0), expected)):
+        parameter.grad = torch.zeros(2)
+        optimizer.step()
+        optimizer.param_groups[0]["lr"], parameter.grad = 0.1, torch.ones(2)
+        optimizer.step()
+        assert optimizer.state[parameter]["step"] == 2
+    torch.testing.assert_close(found, expected)

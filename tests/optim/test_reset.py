@@ -104,7 +104,7 @@ def test_what_is_written():
         (2.0, 2.0),
         (torch.ones(2), 1.0),
     ):
-        for rows in (None, [0], torch.tensor([True, False, True, False, False])):
+        for rows in (None, [0], slice(1), torch.tensor([True, False, True, False, False])):
             optimizer.reset(p, values, rows)
             assert (p[[0]] == expected).all()
     before = clones([p])[0]
@@ -148,6 +148,9 @@ def test_tables_of_one_optimizer_for_many_rules():
         (0.0, [1, 1], "w: 1 rows are named twice"),
         (0.0, [0.5], "w: rows are torch.float32 of shape .1,."),
         (0.0, [True, False], "w: rows are torch.bool of shape .2,."),
+        (0.0, "ab", "w: rows are 'ab'; expected whole numbers, a slice, or a mask of 5 rows"),
+        (0.0, {1, 2}, "w: rows are {1, 2}; expected whole numbers"),
+        ("x", [1], "w: the values are of type str; expected a tensor, a number or a function"),
         (torch.zeros(3, 2), [1], "w: the values have shape .3, 2.; expected .1, 2."),
         (torch.zeros(3), None, "w: the values have shape .3,.; expected .5, 2."),
     ],

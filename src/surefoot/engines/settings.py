@@ -301,7 +301,10 @@ class Settings:
                 only_gradient = {key for space, key in each.takes if space != "coefficient"} <= {"g"}
                 vanishes = only_gradient or (each.modifier is None and self._vanishes(each))
                 if not vanishes or each.statistic.reduction == "maximum":
-                    return each.gives[0]
+                    # Of a rule that says so, rows with zero gradient have nothing to add to a maximum of its memory.
+                    of_memory = each.statistic.reduction == "maximum" and "x" not in each.statistic.takes
+                    if not (of_memory and self.rule.lazy_exact and each.gives[0] in self.rule.statistics):
+                        return each.gives[0]
         return None
 
     def _vanishes(self, expression: Operation) -> bool:

@@ -47,7 +47,7 @@ class EmbeddingBag(torch.nn.EmbeddingBag):
         else:
             ends = torch.cat((offsets, offsets.new_full((1,), input.numel())))
         ids, ends = input.reshape(-1).long(), ends.long()
-        check(ids.numpy(), ends.numpy(), self.num_embeddings)
+        check(ids.numpy(), ends.numpy(), len(self.weight))
         factors = None if per_sample_weights is None else per_sample_weights.reshape(-1)
         return SumOfRows.apply(self.weight, ids, ends, factors, self.padding_idx, self.mode)  # pyright: ignore
 

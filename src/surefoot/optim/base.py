@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from surefoot.optim.checkpoint import Checkpoint, unboxed
-from surefoot.optim.clipping import clip
+from surefoot.optim.clipping import clip, is_clipped
 from surefoot.optim.evaluating import check_mode, move
-from surefoot.optim.work import moves_nothing
+from surefoot.optim.grow import new_rows
 from surefoot.rules import Rule
 
 TORCHS: Any = sys.modules[torch.optim.Optimizer.__module__]
@@ -57,6 +57,10 @@ class TorchOptimizer(torch.optim.Optimizer):
 
     def _make_state(self) -> None:
         """Gives every parameter the state that it has before its first step."""
+        raise NotImplementedError
+
+    def _check_gradients(self) -> None:
+        """Raises ValueError for gradients that no step can take, before they are clipped."""
         raise NotImplementedError
 
     def _take(self) -> None:
@@ -102,7 +106,10 @@ class TorchOptimizer(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        if self._is_untouched() and moves_nothing(self.param_groups):
+        found = getattr(self, "found_inf", None)
+        if found is not None and not getattr(self, "_step_supports_amp_scaling", False) and float(found):
+            return loss  # as torch's fused steps; where steps are skipped on the device, they do so by themselves
+        if self._is_untouched() and asked_for_state():
             # Of torch.distributed.checkpoint, which so sees the state: the step does not count.
             self._make_state()
             self._only_seen = True
@@ -110,8 +117,10 @@ class TorchOptimizer(torch.optim.Optimizer):
         if self._only_seen:
             self.state.clear()
             self._only_seen = False
-        if (norm := clip(self.param_groups)) is not None:
-            self.grad_norm = norm
+        if any(map(is_clipped, self.param_groups)):
+            self._check_gradients()
+            norm = clip(self.param_groups)
+            self.grad_norm = self.grad_norm if norm is None else norm
         self._take()
         return loss
 
@@ -162,6 +171,44 @@ class TorchOptimizer(torch.optim.Optimizer):
         """Steps a single parameter, the index-th of a group, if it has a gradient."""
         raise NotImplementedError
 
+    def grow(self, parameter: Tensor, rows: int, values: Any = None) -> None:
+        """Gives a parameter more rows, with the state that rows have before the first step.
+
+        Rows without a gradient catch up first. The parameter remains the object that it is, so modules, groups, hooks
+        and schedulers keep it; if it has a gradient, this gets zeros. It lies elsewhere in memory afterwards: views of
+        the old memory do not follow. Of a class of torch inside of `Grouped`, the state of the new rows is that after a
+        step with a gradient of zeros.
+
+        Args:
+            parameter: one of the optimizer's.
+            rows: how many it has afterwards.
+            values: of the new rows: a tensor, a number, or a function that fills a tensor, such as
+                torch.nn.init.normal_, or returns another one; None for zeros.
+
+        Raises:
+            ValueError: for another optimizer's parameter, one that is split among processes, and fewer rows than it
+                has; nothing is changed then.
+
+        >>> from surefoot import optim
+        >>> w = torch.nn.Parameter(torch.ones(2, 2))
+        >>> optimizer = optim.Adagrad([w])
+        >>> w.square().sum().backward()
+        >>> optimizer.step()
+        >>> optimizer.grow(w, 3, torch.nn.init.ones_)
+        >>> w[2].tolist(), optimizer.state[w]["sum"].tolist()
+        ([1.0, 1.0], [[4.0, 4.0], [4.0, 4.0], [0.0, 0.0]])
+        """
+        number, index = self._place(parameter)
+        self._grow(number, index, parameter, new_rows(self._name(number, index), parameter, rows, values))
+
+    def _grow(self, number: int, index: int, parameter: Tensor, rows: Tensor) -> None:
+        """Gives a parameter these rows."""
+        raise NotImplementedError
+
+    def _name(self, number: int, index: int) -> str:
+        """What errors call a parameter."""
+        raise NotImplementedError
+
     def share_memory(self) -> None:
         """Moves the state into shared memory, for training by several processes."""
         for tensors in self.state.values():
@@ -203,6 +250,17 @@ class TorchOptimizer(torch.optim.Optimizer):
                 group.setdefault(key, default)
         unboxed(self.state)
         self._recall()
+
+
+def asked_for_state() -> bool:
+    """Whether torch.distributed.checkpoint calls, to see what state there will be: it takes a step at a rate of 0 along
+    gradients of 0, as the first step of a warm-up may be too, so only the caller tells one from the other."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        if frame.f_globals.get("__name__") == "torch.distributed.checkpoint.state_dict":
+            return True
+        frame = frame.f_back
+    return False
 
 
 def is_watched(optimizer: torch.optim.Optimizer) -> bool:

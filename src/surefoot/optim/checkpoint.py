@@ -56,6 +56,7 @@ class StateFormat:
             ValueError: for keys that are missing, and for shapes and types that cannot be converted.
         """
         expected, tensors = self.fresh(parameter, step, meta=True), upgraded(step, tensors)
+        tensors = self.by_row_means(parameter, step, tensors) if step.granularity == "row" else tensors
         if "last" in tensors or "history" in tensors:
             expected |= pending(parameter, step, tensors.get("history"))
         if expected.keys() - tensors.keys():
@@ -69,6 +70,17 @@ class StateFormat:
             fitted[key] = fitted_tensor(f"{name}: {key!r}", key, value, expected.get(key, value), parameter.device)
         check_last(name, fitted)
         return fitted
+
+    def by_row_means(self, parameter: Tensor, step: Settings, tensors: Mapping[str, Any]) -> dict[str, Any]:
+        """A state that was kept for each coordinate, with the mean of each row where the row has one number."""
+        found = dict(tensors)
+        for key, extent in zip(self.keys_of(step), step.extents, strict=True):
+            value = found.get(key)
+            if extent == "row" and isinstance(value, Tensor) and value.shape == parameter.shape and value.ndim > 1:
+                value = value.to_dense().real if value.is_complex() else value.to_dense()
+                means = value.mean(dim=tuple(range(1, value.ndim)), keepdim=True, dtype=torch.float64)
+                found[key] = means.to(value.dtype)
+        return found
 
 
 def fitted_tensor(what: str, key: str, value: Any, wanted: Any, device: torch.device) -> Tensor:
@@ -137,7 +149,7 @@ class Checkpoint:
         self.state_dict = state_dict
 
     def merged(self, groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Its groups, which go on with the settings that torch's checkpoints do not have.
+        """Its groups, which go on with the settings that torch's checkpoints do not have, and with a rate for each row.
 
         Raises:
             ValueError: where these are not groups of the same sizes.
@@ -151,7 +163,11 @@ class Checkpoint:
             )
         ours = (*around(), "eps_root", "engine", *LIMITS)
         own = [{key: group[key] for key in ours if key in group} for group in groups]
-        return [mine | theirs for mine, theirs in zip(own, saved, strict=True)]
+        merged = [mine | theirs for mine, theirs in zip(own, saved, strict=True)]
+        for mine, group in zip(own, merged, strict=True):
+            if (mine.get("granularity"), group.get("granularity")) == ("row", "coordinate"):
+                group["granularity"] = "row"  # the state can become that; the other way round it cannot
+        return merged
 
     def fitted(self, groups: list[dict[str, Any]], fit: Callable[[int, int, dict[str, Any]], dict[str, Any]]) -> dict:
         """Its states, each entry in a box that torch does not cast.

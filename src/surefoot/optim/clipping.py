@@ -9,14 +9,12 @@ import torch
 from torch import Tensor
 
 from surefoot.engines import NonFiniteError
+from surefoot.optim.faults import named
 from surefoot.optim.gradients import clip_grad_norm_, clip_grad_value_
 from surefoot.optim.memory import local, on_host
 
 LIMITS = ("max_grad_norm", "max_grad_value")
 """The settings of groups that are about gradients alone."""
-
-NAMED = 3
-"""Parameters that a message names, at most."""
 
 
 def limit_of_norm(groups: Sequence[Mapping[str, Any]]) -> float | None:
@@ -95,8 +93,7 @@ def clip_values(groups: Sequence[Mapping[str, Any]]) -> None:
 
 def sentence(largest: float, found: list[str]) -> str:
     """Why no parameter was stepped."""
-    others = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
-    why = f"{', '.join(found[:NAMED])}{others} had a gradient that is not finite" if found else "squares overflow"
+    why = f"{named(found)} had a gradient that is not finite" if found else "squares overflow"
     return (
         f"the norm of all gradients is not finite, so they cannot be clipped to max_grad_norm={largest:g}: {why}; "
         "no parameter was stepped"

@@ -8,12 +8,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from surefoot.engines import NonFiniteError
 from surefoot.engines.settings import Settings
 from surefoot.optim.base import TorchOptimizer
 from surefoot.optim.checkpoint import Checkpoint, check_order, check_rules
 from surefoot.optim.clipping import is_clipped, limit_of_norm
+from surefoot.optim.faults import raise_if_any
 from surefoot.optim.group import own_copy
+from surefoot.optim.grow import extend, extended_by_twin
 from surefoot.optim.kinds import Kind, kind_of
 from surefoot.optim.memory import Memory
 from surefoot.optim.optimizer import RuleOptimizer
@@ -61,6 +62,7 @@ class Grouped(TorchOptimizer):
 
     def __init__(self, params: Iterable, *, max_grad_norm: float | None = None, max_grad_value: float | None = None):
         self._parts: dict[str, Part] = {}
+        self._without_first_state: set[str] = set()  # names of kinds, as found at their first steps
         limits = {"max_grad_norm": own_copy(max_grad_norm), "max_grad_value": own_copy(max_grad_value)}
         super().__init__(params, limits)
         self._bound()
@@ -89,7 +91,7 @@ class Grouped(TorchOptimizer):
         limit_of_norm([*self.param_groups, self.defaults | complete])
         param_group.update(own | complete | {"rule": kind.name})
         super().add_param_group(param_group)
-        self._parts.setdefault(kind.name, Part(kind, made))
+        self._parts.setdefault(kind.name, Part(kind, as_part(made)))
 
     def _bound(self) -> list[Part]:
         """The parts that have groups; each gets the groups and the state as they are now: others may replace both."""
@@ -101,6 +103,11 @@ class Grouped(TorchOptimizer):
                     "the optimizer was made with"
                 )
             numbers[group["rule"]].append(number)
+            if missing := self._parts[group["rule"]].optimizer.defaults.keys() - group.keys():
+                raise ValueError(
+                    f"group {number}: the rule was set to {group['rule']!r}, whose {min(missing)!r} the group does not "
+                    "have; expected the rule that the group was added with: make another optimizer for another rule"
+                )
         for name, part in self._parts.items():
             inner = part.optimizer
             inner.state, inner.param_groups = self.state, [self.param_groups[k] for k in numbers[name]]
@@ -125,9 +132,10 @@ class Grouped(TorchOptimizer):
 
     @property
     def parts(self) -> Mapping[str, torch.optim.Optimizer]:
-        """The optimizers inside, by rule; each with its groups, and with the state of all parameters.
+        """The optimizers inside, by rule, to look at: `diagnose`, for example, takes one of Surefoot's.
 
-        `diagnose`, for example, takes one of Surefoot's.
+        Each has its groups; its state dict is of these alone. Groups are added to the whole, and state dicts are loaded
+        by it.
         """
         return {part.kind.name: part.optimizer for part in self._bound()}
 
@@ -173,6 +181,10 @@ class Grouped(TorchOptimizer):
     def _rules(self) -> list[Rule]:
         return [inner.rule for inner in self._own()]
 
+    def _check_gradients(self) -> None:
+        for inner in self._own():
+            inner._check_gradients()
+
     def _take(self) -> None:
         """One step of all parts; first all gradients are checked that Surefoot steps. Other classes may find fault with
         theirs in the step itself: they go first."""
@@ -184,21 +196,19 @@ class Grouped(TorchOptimizer):
             self._give_first_state(inner)
             unhooked_step(inner)
         for inner, work in own:
-            try:
-                with inner._grad_mode():
-                    inner._run(work)
-            except NonFiniteError as error:
-                faults.append(str(error))
-        if faults:
-            raise NonFiniteError("; ".join(faults))
+            with inner._grad_mode():
+                faults += inner._run(work)
+        raise_if_any(faults)
 
     def _give_first_state(self, inner: torch.optim.Optimizer) -> None:
         """The state that a class has before the first step, as torch's Adagrad."""
         kind = self._parts[inner.param_groups[0]["rule"]].kind
-        for group in inner.param_groups:
+        for group in [] if kind.name in self._without_first_state else inner.param_groups:
             missing = [p for p in group["params"] if p.grad is not None and not self.state.get(p)]
             if missing:
-                self.state.update(kind.complete(missing, kind.split(group)[0]).state)
+                self.state.update(made := kind.complete(missing, kind.split(group)[0]).state)
+                if not made:
+                    self._without_first_state.add(kind.name)
 
     def step_one(self, number: int, index: int) -> None:
         """Steps a single parameter, the index-th of a group, if it has a gradient."""
@@ -267,19 +277,36 @@ class Grouped(TorchOptimizer):
         if state:
             self.restart([parameter])
 
+    def _grow(self, number: int, index: int, parameter: Tensor, rows: Tensor) -> None:
+        part, within = self._part_of(number)
+        if part.kind.is_own:
+            part.optimizer._grow(within, index, parameter, rows)
+            return
+        if tensors := self.state.get(parameter):
+            twin = torch.nn.Parameter(rows.clone())
+            twin.grad = torch.zeros_like(rows)
+            stepped = part.kind.complete([twin], part.kind.split(self.param_groups[number])[0])
+            stepped.step()
+            self.state[parameter] = extended_by_twin(tensors, stepped.state[twin], len(parameter))
+        extend(parameter, rows)
+
+    def _name(self, number: int, index: int) -> str:
+        part, within = self._part_of(number)
+        return part.optimizer._name(within, index) if part.kind.is_own else part.kind.name
+
     def _keep(self) -> None:
         for inner in self._own():
             inner._keep()
 
     def _forget(self) -> None:
-        self._only_seen = False
+        self._only_seen, self._without_first_state = False, set()
 
     def _recall(self) -> None:
         """Makes the parts again where they are not there, after pickle, and tells all of the loaded state."""
         for kind in self.__dict__.pop("kinds", []):
             group = next(group for group in self.param_groups if group["rule"] == kind.name)
             self._parts = self.__dict__.get("_parts", {})
-            self._parts[kind.name] = Part(kind, kind.complete([], kind.split(group)[0]))
+            self._parts[kind.name] = Part(kind, as_part(kind.complete([], kind.split(group)[0])))
         for part in self._bound():
             if part.kind.is_own:
                 part.optimizer._forget()
@@ -306,6 +333,32 @@ class Grouped(TorchOptimizer):
                 saved[k] = group
         limit_of_norm(saved)
         return {"param_groups": saved, "state": states}
+
+
+def as_part(optimizer: Any) -> Any:
+    """An optimizer inside: its state dict has the state of its own groups, out of that of the whole.
+
+    What would change it alone, and be lost when it next gets the groups and the state of the whole, is rejected.
+    """
+
+    def rejected(*_: Any) -> None:
+        raise ValueError(
+            f"this {type(optimizer).__name__} is a part of a Grouped, whose groups and state it has; expected "
+            "add_param_group and load_state_dict of the whole"
+        )
+
+    def narrow(inner: Any) -> None:
+        own = {id(parameter) for group in inner.param_groups for parameter in group["params"]}
+        inner.whole, inner.state = inner.state, {p: state for p, state in inner.state.items() if id(p) in own}
+
+    def widen(inner: Any, state_dict: dict[str, Any]) -> None:
+        inner.state = inner.__dict__.pop("whole")
+
+    optimizer.register_state_dict_pre_hook(narrow)
+    optimizer.register_state_dict_post_hook(widen)
+    optimizer.register_load_state_dict_pre_hook(rejected)
+    optimizer.add_param_group = rejected
+    return optimizer
 
 
 def unhooked_step(optimizer: torch.optim.Optimizer) -> None:

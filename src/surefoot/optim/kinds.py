@@ -65,11 +65,10 @@ class Kind:
             TypeError: for a key that is a slip in writing a setting.
         """
         known, given = self.settings, {key: value for key, value in group.items() if key not in OF_GROUPS}
-        for key in given:
-            if key not in known and (key == "convention" or not is_label(key, known)):
-                raise TypeError(f"rule {self.name!r} got an unexpected setting {key!r}{hint(key, known)}")
         settings = {key: value for key, value in given.items() if key in known}
-        return settings, {key: value for key, value in given.items() if key not in known}
+        own = {key: value for key, value in given.items() if key not in known}
+        self.check_settings(key for key in own if key == "convention" or not is_label(key, known))
+        return settings, own
 
     def check_settings(self, settings: Iterable[str]) -> None:
         """Raises TypeError for settings that it does not have."""

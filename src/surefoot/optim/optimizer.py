@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from surefoot import rules
-from surefoot.engines import NonFiniteError
 from surefoot.engines.settings import Settings
 from surefoot.optim import conversion, succession
 from surefoot.optim.backends import Backends
-from surefoot.optim.backends.base import Backend, Job, amp_of, checked_gradient
+from surefoot.optim.backends.base import Backend, Job, amp_of, check_gradient, checked_gradient
 from surefoot.optim.base import TorchOptimizer
 from surefoot.optim.checkpoint import Checkpoint, StateFormat
 from surefoot.optim.clipping import check_no_norm, clip_values, is_clipped, limit_of_norm
+from surefoot.optim.faults import Fault, raise_if_any
 from surefoot.optim.group import (
     Group,
     Names,
@@ -30,8 +30,9 @@ from surefoot.optim.group import (
     own_copy,
     place_of,
 )
+from surefoot.optim.grow import extend, extended_state
 from surefoot.optim.known import Known, flush_before
-from surefoot.optim.memory import Memory, is_supported, local
+from surefoot.optim.memory import Memory, is_supported, local, own_gradient
 from surefoot.optim.reset import checked_values, reset_rows, rows_of, write_values
 from surefoot.optim.work import Work
 from surefoot.rules import Rule
@@ -78,6 +79,7 @@ class RuleOptimizer(TorchOptimizer):
             raise RuntimeError("`fused` does not support `differentiable`")
         if settings.get("fused") and settings.get("foreach"):
             raise RuntimeError("`fused` and `foreach` cannot be `True` together.")
+        Group(self.rule, settings, self.names).check()  # before the parameters, as in torch
         self._forget()
         super().__init__(params, settings)
         # torch.distributed.checkpoint makes state, where there is none, by a step at rate 0: from the origin, that
@@ -160,8 +162,7 @@ class RuleOptimizer(TorchOptimizer):
             rule: a Rule, or the name of one.
             **settings: of the new rule; with `lr`, or `lr_factor`, rates do not go on as they were.
 
-        Returns:
-            The optimizer itself.
+        Returns the optimizer itself.
 
         Raises:
             RuleError, TypeError, ValueError: for settings that the rule cannot honour; nothing is changed then.
@@ -286,9 +287,17 @@ class RuleOptimizer(TorchOptimizer):
     def _is_untouched(self) -> bool:
         return not (self.state or self._known.memories)
 
+    def _check_gradients(self) -> None:
+        for number, index, parameter in self._numbered():
+            gradient = parameter.grad
+            # torch assigns no dense gradient that does not fit; what it costs to look up is for the others.
+            if gradient is not None and (gradient.layout is not torch.strided or gradient.shape != parameter.shape):
+                memory = self._memory(number, index, parameter, self._step_of(number))
+                check_gradient(memory, own_gradient(parameter))
+
     def _take(self) -> None:
         with self._grad_mode():
-            self._run(self._work())
+            raise_if_any(self._run(self._work()))
 
     def _grad_mode(self) -> torch.set_grad_enabled:
         """Autograd sees the step only where a group asks for it."""
@@ -309,7 +318,7 @@ class RuleOptimizer(TorchOptimizer):
             check_no_norm(self.param_groups)
             clip_values([self.param_groups[number] | {"params": [parameter]}])
             with torch.no_grad():
-                self._run(Work([], [self._job(number, index, parameter, step)]))
+                raise_if_any(self._run(Work([], [self._job(number, index, parameter, step)])))
 
     def _work(self) -> Work:
         """What there is to do, checked: an error here comes before anything is changed."""
@@ -336,8 +345,8 @@ class RuleOptimizer(TorchOptimizer):
         memory = self._memory(number, index, parameter, step)
         return Job(step, parameter, memory, checked_gradient(memory, parameter))
 
-    def _run(self, work: Work) -> None:
-        """Steps the parameters; raises at the end if one of them had a gradient that was not finite."""
+    def _run(self, work: Work) -> list[Fault]:
+        """Steps the parameters; returns the skipped updates that are to be reported."""
         self._captured += work.prepare_capture(self._known.get, self._backends)
         new = work.new()
         for parameter, memory in new:
@@ -352,12 +361,11 @@ class RuleOptimizer(TorchOptimizer):
             # A rule without slots has none before rows have something to catch up on.
             self._keep_tensors(parameter, memory)
         self._known.states = list(self.state.values())
-        if any(faults):
-            raise NonFiniteError("; ".join(filter(None, faults)))
+        return faults
 
-    def _late_faults(self, wait: bool = False) -> list[str]:
-        """Messages for updates skipped in earlier steps: as far as known, or of all steps so far."""
-        return [message for backend in self._backends for message in backend.faults(wait)]
+    def _late_faults(self, wait: bool = False) -> list[Fault]:
+        """Updates skipped in earlier steps: as far as known, or of all steps so far."""
+        return [fault for backend in self._backends for fault in backend.faults(wait)]
 
     def _keep_tensors(self, parameter: Tensor, memory: Memory) -> None:
         """Gives torch the state of a parameter, unless it has it."""
@@ -389,8 +397,7 @@ class RuleOptimizer(TorchOptimizer):
             NonFiniteError: naming the parameters of which some coordinates were skipped.
             ValueError: naming the parameter, where a sparse gradient named rows out of range.
         """
-        if faults := self._late_faults(wait=True):
-            raise NonFiniteError("; ".join(faults))
+        raise_if_any(self._late_faults(wait=True))
 
     @property
     def _step_supports_amp_scaling(self) -> bool:
@@ -420,9 +427,9 @@ class RuleOptimizer(TorchOptimizer):
 
         Args:
             parameter: one of the optimizer's.
-            values: what is written: a tensor or a number; or a function that fills the tensor that it is called with,
-                such as torch.nn.init.normal_, or returns another one; None leaves the values.
-            rows: their numbers, or a mask of all rows; None for all.
+            values: a tensor, a number, or a function that fills a tensor, such as torch.nn.init.normal_, or returns
+                another one; None leaves the values.
+            rows: their numbers, a slice, or a mask of all rows; None for all.
             state: False leaves the state.
 
         Raises:
@@ -446,6 +453,21 @@ class RuleOptimizer(TorchOptimizer):
             self.restart([parameter])
         elif chosen is not None and state and self.state.get(parameter):
             reset_rows(parameter, chosen, self.state[parameter], self._step_of(number), self.state_format)
+
+    def _grow(self, number: int, index: int, parameter: Tensor, rows: Tensor) -> None:
+        self.flush([parameter])
+        self._keep()
+        known, step = self._known.get(parameter), self._step_of(number)
+        self._known.pop(parameter)
+        self._known.fused.clear()
+        if tensors := self.state.get(parameter):
+            self.state[parameter] = extended_state(tensors, rows, step, self.state_format)
+        extend(parameter, rows)
+        if known is not None:  # without a counter in the state, only this knows the number of steps
+            memory = self._memory(number, index, parameter, step)
+            memory.advance(known.count())
+            self._known.add(parameter, memory)
+            self._keep_tensors(parameter, memory)
 
     def _keep(self) -> None:
         """Brings the tensors of the state dict up to date."""

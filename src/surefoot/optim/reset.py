@@ -27,15 +27,19 @@ def rows_of(name: str, parameter: Tensor, rows: Any) -> Tensor | None:
         raise ValueError(f"{name}: is split among processes, so rows are not numbered alike; expected rows=None")
     if parameter.ndim == 0:
         raise ValueError(f"{name}: is a single number, without rows; expected rows=None")
-    chosen = torch.as_tensor(rows, device=parameter.device)
+    try:
+        chosen = torch.as_tensor(
+            range(len(parameter))[rows] if isinstance(rows, slice) else rows, device=parameter.device
+        )
+    except (TypeError, ValueError, RuntimeError):
+        raise ValueError(f"{name}: rows are {rows!r}; expected {what_rows(parameter)}") from None
     if chosen.dtype == torch.bool and chosen.shape == parameter.shape[:1]:
         return chosen.nonzero().flatten()
     if chosen.numel() == 0:
         return chosen.new_zeros(0, dtype=torch.int64)
     if chosen.dtype == torch.bool or chosen.is_floating_point() or chosen.is_complex() or chosen.ndim > 1:
         raise ValueError(
-            f"{name}: rows are {chosen.dtype} of shape {tuple(chosen.shape)}; expected a list of whole numbers, or a "
-            f"mask of {len(parameter)} rows"
+            f"{name}: rows are {chosen.dtype} of shape {tuple(chosen.shape)}; expected {what_rows(parameter)}"
         )
     chosen = chosen.flatten()
     if int(chosen.min()) < 0 or int(chosen.max()) >= len(parameter):
@@ -44,6 +48,11 @@ def rows_of(name: str, parameter: Tensor, rows: Any) -> Tensor | None:
     if len(chosen.unique()) < len(chosen):
         raise ValueError(f"{name}: {len(chosen) - len(chosen.unique())} rows are named twice; expected each once")
     return chosen
+
+
+def what_rows(parameter: Tensor) -> str:
+    """What errors expect."""
+    return f"whole numbers, a slice, or a mask of {len(parameter)} rows"
 
 
 def checked_values(name: str, parameter: Tensor, rows: Tensor | None, values: Any) -> Any:
@@ -55,7 +64,12 @@ def checked_values(name: str, parameter: Tensor, rows: Tensor | None, values: An
     if values is None or callable(values):
         return values
     shape = parameter.shape if rows is None else (len(rows), *parameter.shape[1:])
-    values = torch.as_tensor(values, dtype=parameter.dtype, device=parameter.device)
+    try:
+        values = torch.as_tensor(values, dtype=parameter.dtype, device=parameter.device)
+    except (TypeError, ValueError, RuntimeError):
+        raise ValueError(
+            f"{name}: the values are of type {type(values).__name__}; expected a tensor, a number or a function"
+        ) from None
     try:
         return values.expand(shape)
     except RuntimeError:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 
 from surefoot.optim.backends import Backends
 from surefoot.optim.backends.base import Amp, Job
 from surefoot.optim.backends.fused import FusedGroup
-from surefoot.optim.group import plain
-from surefoot.optim.memory import Memory, Rows, local, on_gpu
+from surefoot.optim.faults import Fault
+from surefoot.optim.memory import Memory, Rows
 
 
 class Work(NamedTuple):
@@ -81,8 +80,8 @@ class Work(NamedTuple):
                 found.setdefault(id(job.step), []).append(job)
         return list(found.values())
 
-    def run(self, amp: Amp | None) -> list[str]:
-        """Takes the step; returns messages for skipped updates, which are empty where they are only counted."""
+    def run(self, amp: Amp | None) -> list[Fault]:
+        """Takes the step; returns the skipped updates that are to be reported."""
         faults = []
         for jobs in self.of_groups():
             jobs[0].memory.backend.measure_group(jobs)
@@ -91,19 +90,3 @@ class Work(NamedTuple):
         for job in self.single:
             faults += job.memory.backend.step_single(job, amp)
         return faults
-
-
-def moves_nothing(groups: Iterable[Mapping[str, Any]]) -> bool:
-    """Whether all learning rates and all gradients are 0, and there are gradients.
-
-    >>> w = torch.nn.Parameter(torch.ones(2))
-    >>> w.grad = torch.zeros(2)
-    >>> moves_nothing([{"params": [w], "lr": 0.0}]), moves_nothing([{"params": [w], "lr": 0.1}])
-    (True, False)
-    """
-    for group in groups:
-        lr = group.get("lr", 1.0)  # a class of another library may have none
-        if callable(lr) or isinstance(lr, str) or on_gpu(lr) or plain(lr) != 0.0:
-            return False
-    gradients = [local(p.grad) for group in groups for p in group["params"] if p.grad is not None]
-    return bool(gradients) and all(g.layout is torch.strided and not g.count_nonzero() for g in gradients)

@@ -33,6 +33,7 @@ def coefficients(t, lr, momentum, eps, eps_root):
     },
     coefficients=coefficients,
     conventions={"textbook": {"eps_root": 0.0}, "optax": {"momentum": 0.9, "eps_root": 1e-8}},
+    lazy_exact=True,
 )
 def sm3(x, g, g2, rows, columns, of_row, of_column, lr, eps, eps_root):
     """SM3: the rate is η over the root of the smaller accumulator, of the row or the column."""
@@ -49,6 +50,7 @@ def coefficients_with_velocity(t, lr, momentum, eps, eps_root):
     "momentum",
     slots={"rows": scale(over="row"), "columns": scale(over="column"), "velocity": direction()},
     coefficients=coefficients_with_velocity,
+    lazy_exact=False,
 )
 def with_momentum(x, g, g2, rows, columns, velocity, of_row, of_column, lr, momentum, fresh, eps, eps_root):
     covered = ops.minimum(rows, columns) + g2

@@ -8,7 +8,8 @@ from torch import Tensor
 from surefoot.engines import NonFiniteError, State, driver, registry
 from surefoot.engines.driver import Engine
 from surefoot.engines.pending import Pending
-from surefoot.optim.backends.base import Amp, Backend, Job, check_places, fault
+from surefoot.optim.backends.base import Amp, Backend, Job, check_places
+from surefoot.optim.faults import Fault, fault
 from surefoot.optim.gradients import expect_sparse
 from surefoot.optim.memory import Memory, Rows, array, counter, rows_of
 
@@ -36,7 +37,7 @@ class ArrayBackend(Backend):
             parts.append((array(job.parameter), taken, state))
         driver.measure_group(jobs[0].step, parts)
 
-    def step_single(self, job: Job, amp: Amp | None) -> list[str]:
+    def step_single(self, job: Job, amp: Amp | None) -> list[Fault]:
         step, memory, gradient = job.step, job.memory, job.gradient
         t, state = memory.count() + 1, state_of(memory)
         state.t, before = memory.t, state.skipped
@@ -53,7 +54,7 @@ class ArrayBackend(Backend):
             self.keep(memory)
         memory.advance(t)
         skipped = state.skipped - before
-        return [fault(step, memory, skipped, t)] if skipped else []
+        return fault(step, memory, skipped, f"at step {t}") if skipped else []
 
     def flush(self, parameter: Tensor, memory: Memory) -> None:
         state = state_of(memory)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from surefoot.engines.settings import Settings
+from surefoot.optim.faults import Fault
 from surefoot.optim.memory import Memory, Rows, own_gradient, rows_of
 from surefoot.rules import Rule
 
@@ -90,8 +91,8 @@ class Backend:
             f"{jobs[0].step.rule.name} or what is done around it needs; expected parameters on a CPU and engine=None"
         )
 
-    def step_single(self, job: Job, amp: Amp | None) -> list[str]:
-        """Steps one parameter; returns messages for skipped updates, which are empty where they are only counted."""
+    def step_single(self, job: Job, amp: Amp | None) -> list[Fault]:
+        """Steps one parameter; returns the skipped updates that are to be reported."""
         raise NotImplementedError
 
     # Rows without a gradient
@@ -108,8 +109,8 @@ class Backend:
     def report(self) -> None:
         """Called after each step: lets the counts of skipped updates come to the host."""
 
-    def faults(self, wait: bool = False) -> list[str]:
-        """Messages for updates skipped since the last call: as far as known, or of all steps so far."""
+    def faults(self, wait: bool = False) -> list[Fault]:
+        """Updates skipped since the last call: as far as known, or of all steps so far."""
         return []
 
     def forget(self, ids: set[int]) -> None:
@@ -142,15 +143,19 @@ def amp_of(optimizer: Any) -> Amp | None:
 def checked_gradient(memory: Memory, parameter: Tensor) -> Tensor | Rows:
     """The parameter's gradient, of this process; raises ValueError where it does not fit the parameter or the rule."""
     gradient = own_gradient(parameter)
+    check_gradient(memory, gradient)
+    return gradient if gradient.layout is torch.strided else memory.backend.rows(memory, parameter, gradient)
+
+
+def check_gradient(memory: Memory, gradient: Tensor) -> None:
+    """Raises ValueError for a gradient that does not fit the parameter, the rule or the engine."""
     if gradient.layout is not torch.strided:
         check_sparse(memory, gradient)
-        return memory.backend.rows(memory, parameter, gradient)
-    if gradient.dtype is not memory.dtype or gradient.shape != memory.shape:
+    elif gradient.dtype is not memory.dtype or gradient.shape != memory.shape:
         raise ValueError(
             f"{memory.name}: the gradient is {gradient.dtype} of shape {tuple(gradient.shape)}; expected "
             f"{memory.dtype} of shape {tuple(memory.shape)}"
         )
-    return gradient
 
 
 def check_sparse(memory: Memory, gradient: Tensor) -> None:
@@ -189,14 +194,3 @@ def check_places(memory: Memory, gradient: Tensor, first: int = 0) -> None:
             raise ValueError(
                 f"{memory.name}: the gradient names {what} {low if low < 0 else high}; expected 0 … {size - 1}"
             )
-
-
-def fault(step: Settings, memory: Memory, skipped: int, t: int) -> str:
-    """The message for skipped coordinates; empty where they are only counted."""
-    memory.skipped += skipped
-    if step.nonfinite != "raise":
-        return ""
-    return (
-        f"{memory.name}: {skipped:,} of {memory.size:,} coordinates had a gradient, square or step that is not finite "
-        f"at step {t}; these coordinates were skipped; the rest were updated (nonfinite='skip' only counts them)"
-    )

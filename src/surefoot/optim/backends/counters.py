@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from surefoot.optim.backends.base import Backend
+from surefoot.optim.faults import Fault, fault
 from surefoot.optim.memory import Memory, on_host
 
 
@@ -78,8 +80,8 @@ class FaultCounters:
             self.counts.record_stream(torch.cuda.current_stream(self.device))
             self.arrived.copy_(self.counts, non_blocking=True)
 
-    def messages(self, wait: bool = False) -> list[str]:
-        """Messages for updates skipped since the last report: in all steps so far, or as far as known.
+    def new_faults(self, wait: bool = False) -> list[Fault]:
+        """Updates skipped since the last report: in all steps so far, or as far as known.
 
         Raises:
             ValueError: for ids out of range.
@@ -92,7 +94,8 @@ class FaultCounters:
         self._known = known
         new = np.maximum(self.seen - self.reported, 0)  # copies on different streams may arrive in another order
         self.reported += new
-        return list(filter(None, (fault_of(self.memories[k], *new[:, k].tolist()) for k in np.flatnonzero(new.any(0)))))
+        found = [fault_of(self.memories[k], *new[:, k].tolist()) for k in np.flatnonzero(new.any(0))]
+        return list(itertools.chain(*found))
 
 
 class CountingBackend(Backend):
@@ -115,26 +118,20 @@ class CountingBackend(Backend):
         for counters in self.counters:
             counters.send()
 
-    def faults(self, wait: bool = False) -> list[str]:
-        return [message for counters in self.counters for message in counters.messages(wait)]
+    def faults(self, wait: bool = False) -> list[Fault]:
+        return [new for counters in self.counters for new in counters.new_faults(wait)]
 
     def forget(self, ids: set[int]) -> None:
         for counters in self.counters:
             counters.keep(ids)
 
 
-def fault_of(memory: Memory, skipped: int, outside: int) -> str:
-    """The message for skipped updates of a parameter; empty where they are only counted."""
-    memory.skipped += skipped
+def fault_of(memory: Memory, skipped: int, outside: int) -> list[Fault]:
+    """The skipped updates of a parameter that are to be reported."""
+    found = fault(memory.step, memory, skipped, "in earlier steps")
     if outside:
         raise ValueError(
             f"{memory.name}: sparse gradients of earlier steps named rows out of range, {outside:,} times; "
             f"expected 0 … {memory.shape[0] - 1}; all other rows were stepped"
         )
-    if memory.step.nonfinite != "raise":
-        return ""
-    return (
-        f"{memory.name}: in earlier steps {skipped:,} coordinates (of {memory.size:,}) had a gradient, square "
-        "or step that is not finite; these coordinates were skipped; the rest were updated (nonfinite='skip' "
-        "only counts them)"
-    )
+    return found

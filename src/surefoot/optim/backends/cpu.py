@@ -13,6 +13,7 @@ from surefoot.engines.pending import Pending
 from surefoot.optim.backends.arrays import ArrayBackend, state_of
 from surefoot.optim.backends.base import Amp, Job
 from surefoot.optim.backends.fused import FusedGroup, addresses_of
+from surefoot.optim.faults import Fault
 from surefoot.optim.gradients import expect_sparse
 from surefoot.optim.memory import Rows, is_aligned, local, own_gradient
 
@@ -77,7 +78,7 @@ class FusedTables(FusedGroup):
         self.sorted = self.many.sort(*places)
         return self.sorted is not None
 
-    def run(self, amp: Amp | None = None) -> list[str]:
+    def run(self, amp: Amp | None = None) -> list[Fault]:
         try:
             return super().run(amp)
         finally:

@@ -8,8 +8,9 @@ from torch import Tensor
 from surefoot.engines import registry
 from surefoot.engines.namespaces import torch as eager
 from surefoot.optim.backends.arrays import ArrayBackend
-from surefoot.optim.backends.base import Amp, Job, fault
+from surefoot.optim.backends.base import Amp, Job
 from surefoot.optim.backends.counters import CountingBackend
+from surefoot.optim.faults import Fault, fault
 from surefoot.optim.memory import Memory, Rows, real
 
 
@@ -23,7 +24,7 @@ class EagerBackend(CountingBackend):
     def is_for(cls, device: torch.device) -> bool:
         return True
 
-    def step_single(self, job: Job, amp: Amp | None) -> list[str]:
+    def step_single(self, job: Job, amp: Amp | None) -> list[Fault]:
         step, memory, gradient = job.step, job.memory, job.gradient
         t = memory.count() + 1
         x, slots = real(job.parameter), [real(memory.tensors[key]) for key in memory.keys]
@@ -36,7 +37,7 @@ class EagerBackend(CountingBackend):
             counters = self.counters_on(memory.device, [job.parameter])
             counters.counts[0, counters.column(job.parameter, memory)] += skipped
             return []
-        return [fault(step, memory, skipped, t)] if skipped else []
+        return fault(step, memory, skipped, f"at step {t}") if skipped else []
 
     def flush(self, parameter: Tensor, memory: Memory) -> None:
         """On the host: rows wait here only where another engine has left them so."""

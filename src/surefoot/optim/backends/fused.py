@@ -11,7 +11,8 @@ from torch import Tensor
 
 from surefoot.engines.cpu import count, read
 from surefoot.engines.settings import Settings
-from surefoot.optim.backends.base import Amp, fault
+from surefoot.optim.backends.base import Amp
+from surefoot.optim.faults import Fault, fault
 from surefoot.optim.memory import Memory, is_aligned, local, own_gradient
 
 
@@ -145,9 +146,11 @@ class FusedGroup:
             for taken in np.unique(self.counted()):
                 self.step.lr(int(taken) + 1)
 
-    def run(self, amp: Amp | None = None) -> list[str]:
-        """One step; returns messages for skipped updates. GradScaler hands `amp` over only where a step can be skipped
-        without the host; elsewhere it acts on it by itself."""
+    def run(self, amp: Amp | None = None) -> list[Fault]:
+        """One step; returns the skipped updates that are to be reported.
+
+        GradScaler hands `amp` over only where a step can be skipped without the host; elsewhere it acts by itself.
+        """
         self.is_new = False
         if not self.chosen.size:
             return []
@@ -156,7 +159,9 @@ class FusedGroup:
         self.advance()
         if skipped is None:
             return []
-        return [fault(self.step, self.memories[k], int(skipped[k]), int(steps[k])) for k in np.flatnonzero(skipped)]
+        found = np.flatnonzero(skipped)
+        parts = [fault(self.step, self.memories[k], int(skipped[k]), f"at step {steps[k]:.0f}") for k in found]
+        return list(itertools.chain(*parts))
 
     def go(self, steps: np.ndarray) -> np.ndarray | None:
         """Takes these steps; returns how many coordinates of each parameter were skipped, or None where none was."""

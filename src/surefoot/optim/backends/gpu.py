@@ -24,6 +24,7 @@ from surefoot.modifiers.record import SHRINKAGE
 from surefoot.optim.backends.base import Amp, Job
 from surefoot.optim.backends.counters import CountingBackend, FaultCounters
 from surefoot.optim.backends.fused import FusedGroup
+from surefoot.optim.faults import Fault
 from surefoot.optim.memory import Memory, Rows, is_aligned, local, real, rows_of
 from surefoot.rules import Rule, RuleError
 
@@ -113,7 +114,7 @@ class GPUBackend(CountingBackend):
         width = memory.size // max(len(part), 1) if job.step.granularity == "row" and part.ndim else 0
         return FusedOnGPU, (memory.kind, even and width % 16 == 0)
 
-    def step_single(self, job: Job, amp: Amp | None) -> list[str]:
+    def step_single(self, job: Job, amp: Amp | None) -> list[Fault]:
         """One with a sparse gradient, or with gaps in its memory or its gradient's."""
         memory, amp = job.memory, placed(amp, job.memory.device)
         t: Any = memory.tensors["step"].double().reshape(1) + 1 if memory.counts_on_device else memory.count() + 1
@@ -267,7 +268,7 @@ class FusedOnGPU(FusedGroup):
         """The number of each parameter's next step, where it is counted on the device."""
         return torch.stack(self.counters_on_device).double() + 1
 
-    def run(self, amp: Amp | None = None) -> list[str]:
+    def run(self, amp: Amp | None = None) -> list[Fault]:
         """One step; the counters report skipped updates."""
         self.is_new, amp = False, placed(amp, self.device)
         if not self.chosen.size:
