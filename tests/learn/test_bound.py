@@ -82,7 +82,7 @@ def test_every_rate_loses_what_it_loses_alone(k):
     data = streams.offset(600)
     together, alone = Learner(Settings()), Learner(Settings())
     alone.rates = (together.rates[k],)
-    alone.bank, alone.mixture = alone._bank(0), alone._mixture()
+    alone.bank, alone.mixture = alone.new_bank(0), alone.new_mixture()
     for learner in (together, alone):
         learner.learn(data)
     assert alone.mixture.losses[0, 0] == pytest.approx(together.mixture.losses[0, k], rel=1e-4)

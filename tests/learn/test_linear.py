@@ -481,7 +481,7 @@ def test_divergence_leaves_the_model_unchanged(numbers):
     model = LinearRegressor(lr=1.0).partial_fit(X[:10], y[:10])
     before, history = model.coef_, copy.deepcopy(model.history_)
     with pytest.raises(DivergedError, match="no longer finite"):
-        model.partial_fit(X, y * 1e34)
+        model.partial_fit(X, y, sample_weight=np.full(len(y), 1e35))
     assert_identical(model.coef_, before)
     assert model.history_ == history
     with pytest.raises(ValueError, match=r"lr: found 2.0, but the model was trained with 1.0"):

@@ -10,10 +10,10 @@ import pytest
 
 from surefoot.data.reading import ReadOptions
 from surefoot.learn import LinearClassifier, LinearRegressor, online
-from surefoot.learn.learner import LEAST_SPREAD
 from surefoot.learn.model import Model
 from surefoot.learn.plan import Plan
 from surefoot.learn.settings import Method
+from surefoot.learn.target_scale import LEAST_SPREAD
 from surefoot.learn.training import Training
 
 torch = pytest.importorskip("torch")

@@ -51,6 +51,7 @@ ANYTHING = {
     # What was learned: any finite numbers.
     "weights", "biases", "centers", "bank.cells", "bank.shared", "bank.common", "bank.means", "bank.upto", "total",
     "losses", "gaps", "eta", "shares", "largest", "weight", "since", "least", "heaviness", "center", "spread", "window",
+    "before", "past",
     "skipped", "started", "sharing", "settled", "parameter",
     # Which features there are, how often they occurred, and what they are called.
     "ids", "features", "names", "stats", "zeros", "last",

@@ -476,7 +476,7 @@ class ModelBank:
         self.settled, self.skipped = restoring.whole(numbers, "settled", self.t), restoring.whole(numbers, "skipped")
         self.total, self.sharing = restoring.real(numbers, "total"), restoring.whole(numbers, "sharing", rows)
         if self.centers:
-            self.table.seen[0] = restoring.whole(numbers, "seen", self.t * self.batch_size)
+            self.table.seen[0] = restoring.whole(numbers, "seen")
         self.table.started = bool(restoring.whole(numbers, "started", 1))
         self.last = restoring.array(arrays, "last", np.int64, (rows if self.waits else 0,)).copy()
         if len(self.last) and not 0 <= self.last.min() <= self.last.max() <= self.t:

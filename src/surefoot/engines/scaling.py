@@ -76,6 +76,7 @@ def offset(centers: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return np.tensordot(centers[rows], weights[rows, 0].astype(np.float64), 1)
 
 
+@np.errstate(under="ignore")
 def joined(first: Statistics, second: Statistics) -> Statistics:
     """Statistics of the values of both, (features,) each; after Chan, Golub & LeVeque (1979)."""
     total = first.count + second.count

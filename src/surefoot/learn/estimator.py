@@ -25,7 +25,7 @@ from surefoot.learn.arrays import ArrayDataset, checked, row_map_for
 from surefoot.learn.epochs import Epochs, copied, epochs_for, losses_on, once, parts_for, predictions
 from surefoot.learn.learner import Learner
 from surefoot.learn.one_row import Numbered, OutOfRangeError, Vocabulary, is_named, of_array
-from surefoot.learn.remarks import FIRST, in_runs, of_runs, of_targets
+from surefoot.learn.remarks import FIRST, of_order, of_runs
 from surefoot.learn.settings import Settings
 from surefoot.losses import Loss, LossError
 
@@ -145,11 +145,8 @@ class LinearEstimator(BaseEstimator):
                 self._check_unchanged()
                 with nullcontext() if len(data) == 1 else online.all_or_nothing(self._learner, data.ids):
                     self._take(self._learner, once(self._learner, data), keep=True)
-        learner = self._learner
-        if not self._warned and learner.examples >= FIRST:
-            runs = isinstance(self, ClassifierMixin) and in_runs(learner)
-            if note := of_runs(learner.loss, None, "rows") if runs else of_targets(learner, "rows"):
-                self._warn(note)
+        if not self._warned and (note := of_order(self._learner, isinstance(self, ClassifierMixin))):
+            self._warn(note)
         return self
 
     def _learn_one(self, x, target: float, weight: float) -> None:
@@ -177,6 +174,9 @@ class LinearEstimator(BaseEstimator):
         if vocabulary is not None and len(vocabulary) > before:
             self.n_features_in_ = len(vocabulary)
         self._weights, self._is_sparse = MixedWeights(self._learner), False
+        doubled = not self._learner.examples & (self._learner.examples - 1)  # a look takes as long as an example
+        if doubled and not self._warned and (note := of_order(self._learner, isinstance(self, ClassifierMixin))):
+            self._warn(note)
 
     def _begin(self, x, target: float, weight: float) -> None:
         """Learns from the first example of all."""

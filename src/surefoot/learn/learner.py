@@ -16,13 +16,14 @@ from surefoot.engines.examples import Examples
 from surefoot.engines.feature_table import RowMap, pieces
 from surefoot.engines.hashed_rows import HashedRows
 from surefoot.engines.step import Step
-from surefoot.learn import learner_state
+from surefoot.learn import beginning, learner_state
 from surefoot.learn.changes import STEP, Changes
 from surefoot.learn.guard import Guard
-from surefoot.learn.learner_state import LARGEST_LOSS, LEAST_SPREAD, NUMBERS, SETTLED
+from surefoot.learn.learner_state import LARGEST_LOSS, SETTLED
 from surefoot.learn.mixture import Mixture, sum_of
 from surefoot.learn.rates import WIDTHS, Rate
 from surefoot.learn.settings import Settings
+from surefoot.learn.target_scale import Before, TargetScale
 from surefoot.learn.zeros import Zeros
 
 NEGLIGIBLE = 1e-3
@@ -33,7 +34,10 @@ ROWS = 8192
 """Examples that are learned from at once."""
 LARGEST_PENALTY = 1e30
 """Of scaled weights, all of which are 0 long before."""
-CENTERS = {"mean": np.mean, "median": np.median}
+
+
+UNSCALED = 0.0, 1.0
+"""Center and spread of targets that are learned as they are."""
 
 
 class DivergedError(ArithmeticError):
@@ -89,11 +93,11 @@ class Learner:
         self.rates = tuple(settings.rates())
         self.center, self.spread, self.heaviness, self._begun = 0.0, 1.0, 1.0, False
         self.features, self.zeros = features, Zeros()
-        self.bank = self._bank(features if row_map is None else 0)
-        self.changes = Changes()
+        self.bank = self.new_bank(features if row_map is None else 0)
+        self.changes, self.target_scale, self.before = Changes(), TargetScale(), Before()
         if initial:
-            self._start(initial)
-        self.mixture = self._mixture()
+            beginning.start(self, initial)
+        self.mixture = self.new_mixture()
         self.examples, self.first_pass, self.weight, self.least = 0, 0, 0.0, 0.0
         self.history: list[tuple[int, float]] = []
         self._since = (0.0, 0.0)
@@ -129,7 +133,7 @@ class Learner:
 
         Each is predicted before it is learned from.
         """
-        return self.settings.loss.metric.factor * (self.mixture.total * self._unit - self.least)
+        return self.settings.loss.metric.factor * (self.before.lost + self.mixed - self.least)
 
     @property
     def loss(self) -> float:
@@ -139,11 +143,21 @@ class Learner:
     @property
     def loss_of_model(self) -> float:
         """The mean progressive loss of the best rate that the model may be of; it does not follow the latest labels."""
-        lost = self.mixture.losses[:, self.lasting].min(axis=1).sum() * self._unit - self.least
+        lost = self.before.lost_by_model + self.lost_by_model - self.least
         return self.settings.loss.metric.factor * lost / self.weight if self.weight else math.nan
 
     @property
-    def _parameter(self) -> float:
+    def mixed(self) -> float:
+        """What the mixture has lost since learning began, or began again, in the unit of the data."""
+        return self.mixture.total * self._unit
+
+    @property
+    def lost_by_model(self) -> float:
+        """The same of the best rate that the model may be of."""
+        return float(self.mixture.losses[:, self.lasting].min(axis=1).sum()) * self._unit
+
+    @property
+    def parameter(self) -> float:
         return self.settings.loss.scaled(self.settings.parameter, self.spread)
 
     @property
@@ -151,7 +165,7 @@ class Learner:
         """What a loss of scaled targets is multiplied by."""
         return self.settings.loss.unit(self.spread)
 
-    def _steps(self, rates: Sequence[Rate]) -> dict[str, list[Step]]:
+    def steps(self, rates: Sequence[Rate]) -> dict[str, list[Step]]:
         """The steps at these rates; weights of scaled targets are that many times smaller, and their losses too."""
         if self.settings.penalizes_scaled:
             return self.settings.steps(rates)
@@ -159,13 +173,13 @@ class Learner:
         units = max(self._unit / self.spread, least_l1), max(self._unit / self.spread**2, least_l2)
         return self.settings.steps(rates, *units)
 
-    def _bank(self, features: int) -> ModelBank:
+    def new_bank(self, features: int) -> ModelBank:
         s = self.settings
         return ModelBank(
             s.architecture,
-            self._steps(self.rates),
+            self.steps(self.rates),
             loss=s.loss,
-            parameter=self._parameter,
+            parameter=self.parameter,
             outputs=s.outputs,
             damped=[rate.implicit for rate in self.rates],
             normalize=s.normalize,
@@ -178,24 +192,8 @@ class Learner:
             engine=s.engine,
         )
 
-    def _start(self, initial: Mapping[str, np.ndarray]) -> None:
-        """Sets numbers before the first step.
-
-        Raises:
-            ValueError: they would be those of scaled features or targets, or the rule starts from the origin.
-        """
-        if self.settings.normalize or self.settings.scale_targets:
-            raise ValueError(
-                "initial: numbers can be given for features and targets as they are; expected normalize=False and "
-                "scale_targets=False"
-            )
-        for part, numbers in initial.items():
-            if self.settings.rule_of(part).from_origin and np.any(numbers):
-                raise ValueError(f"initial: {self.settings.rule_of(part).name} starts from 0; leave out {part!r}")
-            self.bank.start(part, numbers)
-
-    def _mixture(self, rates: int | None = None) -> Mixture:
-        return Mixture(self.settings.loss, rates or len(self.rates), self.settings.outputs, self._parameter)
+    def new_mixture(self, rates: int | None = None) -> Mixture:
+        return Mixture(self.settings.loss, rates or len(self.rates), self.settings.outputs, self.parameter)
 
     def learn(self, examples: Examples) -> np.ndarray:
         """Learns from examples in their order.
@@ -215,30 +213,46 @@ class Learner:
         if self._row_map is None:
             self.bank.grow(self.features)
         self.bank.table.expect(len(examples.indices))
-        if self.scales:
-            bases = None if examples.bases is None else examples.bases / self.spread
-            examples = replace(examples, targets=(examples.targets - self.center) / self.spread, bases=bases)
         if self.heaviness != 1.0:
             examples = replace(examples, weights=examples.weights / self.heaviness)
         found, first, size = [], 0, self.settings.batch_size
         while first < len(examples):
             # Whole mini-batches, so that only the last of all examples may be smaller.
             rows = min(ROWS, until_doubled(self.examples), self.changes.until(self.examples))
+            if self.follows:
+                rows = min(rows, self.target_scale.until_look(self.examples))
             last = min(first + size * math.ceil(rows / size), len(examples))
-            part = self.zeros.written(examples.part(first, last))
-            found.append(self._take(part, self.bank.learn(part)))
-            first = last
-        predictions = found[0] if len(found) == 1 else np.concatenate([np.empty((0, self.settings.outputs)), *found])
-        return predictions * self.spread + self.center if self.scales else predictions
+            part = self.zeros.written(self._scaled(examples.part(first, last)))
+            center, spread = self.center, self.spread
+            predicted = self._take(part, self.bank.learn(part))
+            found.append(predicted if (center, spread) == UNSCALED else predicted * spread + center)
+            first += len(part)
+        return found[0] if len(found) == 1 else np.concatenate([np.empty((0, self.settings.outputs)), *found])
+
+    def _scaled(self, part: Examples) -> Examples:
+        """The first of these examples, or all, as they are learned."""
+        if self.follows:
+            part = beginning.within_reach(self, part)
+            self.target_scale = self.target_scale.after(part.targets)
+        return beginning.scaled(self, part) if self.scales else part
 
     @property
-    def _has_bias(self) -> bool:
+    def has_bias(self) -> bool:
         return "bias" in self.settings.architecture.parts
 
     @property
     def scales(self) -> bool:
         """Whether targets are centred and scaled."""
-        return (self.center, self.spread) != (0.0, 1.0)
+        return (self.center, self.spread) != UNSCALED
+
+    @property
+    def follows(self) -> bool:
+        """Whether the scale of targets is followed: in the first pass, as features are."""
+        return self.settings.centers_targets and not self.first_pass
+
+    def is_far(self, target: float) -> bool:
+        """Whether learning would begin again before this target is learned from."""
+        return self.follows and bool(self.target_scale.is_far(target, self.center, self.spread))
 
     def begin(self, targets: np.ndarray, weights: np.ndarray) -> None:
         """Centres and scales what is to be predicted by the first targets, and divides weights by the mean of the first
@@ -251,16 +265,7 @@ class Learner:
         self._begun = True
         if not self.settings.scale_targets:
             return
-        loss, y = self.settings.loss, targets[: self.settings.first_targets]
-        self.heaviness = float(weights[: self.settings.first_weights].mean()) or 1.0
-        if loss.center is not None:
-            self.center = float(CENTERS[loss.center](y))
-            spread = float(np.std(y)) or abs(self.center)
-            self.spread = max(spread, LEAST_SPREAD) if spread else 1.0
-            self.bank.change(self._steps(self.rates), self._parameter)
-            self.mixture = self._mixture()
-        elif loss.initial is not None and self._has_bias and not self.settings.rule_of("bias").from_origin:
-            self.bank.start("bias", loss.initial(y))
+        beginning.begin(self, targets, weights)
 
     def _take(self, part: Examples, predicted: np.ndarray) -> np.ndarray:
         """Mixes what the lanes predicted, and notes the loss when it is time to."""
@@ -283,6 +288,10 @@ class Learner:
         """Target and weight of an example as they are learned."""
         if not self._begun and self.examples == 0:
             self.begin(np.array([target]), np.array([weight]))
+        if self.follows:
+            if self.is_far(target):
+                beginning.begin_again(self, self.target_scale.after_one(target).scale())
+            self.target_scale = self.target_scale.after_one(target)
         return (target - self.center) / self.spread, weight / self.heaviness
 
     def take_one(
@@ -325,6 +334,11 @@ class Learner:
                 zeros = self.zeros.after(self.bank, latest)
                 if zeros is not self.zeros:  # statistics of before are not of the same values
                     self.zeros, self.changes = zeros, Changes(self.changes.begun)
+        if self.follows and examples >= self.target_scale.until_look(before):
+            self.target_scale = self.target_scale.looked()
+            if changed := self.target_scale.changed(self.center, self.spread):
+                self.target_scale = changed
+                beginning.begin_again(self, changed.scale())
         if self.examples // STEP > before // STEP and self.examples - before >= self.changes.until_look(before):
             self._look(latest)
 
@@ -358,7 +372,7 @@ class Learner:
             width = next(width for width in WIDTHS if width >= np.sum(largest >= NEGLIGIBLE))
             keep = sorted(np.argsort(-largest, kind="stable")[:width].tolist())
             self.rates = tuple(self.rates[k] for k in keep)
-            self.bank.choose(keep, self._steps(self.rates), [rate.implicit for rate in self.rates])
+            self.bank.choose(keep, self.steps(self.rates), [rate.implicit for rate in self.rates])
             self.mixture.freeze(keep, weights)
         self.changes = Changes(self.changes.begun)
 
@@ -385,7 +399,7 @@ class Learner:
     def exported(self, dtype: Any = np.float64) -> tuple[dict[str, np.ndarray], float, float]:
         """The numbers of features that may have occurred, as this dtype, and of the model, in float64; and center and
         spread: a prediction is center + spread times the score of these. Of a linear model both are in the numbers."""
-        parts, is_whole = self.settings.architecture.parts, self.settings.architecture.linear and self._has_bias
+        parts, is_whole = self.settings.architecture.parts, self.settings.architecture.linear and self.has_bias
         factor, numbers = self.spread if is_whole else 1.0, {}
         for name, part in parts.items():
             found = self._numbers(name, factor, dtype if part.of == "feature" else np.float64)
@@ -432,18 +446,7 @@ class Learner:
         Raises:
             ValueError: learning rates are schedules, which cannot be written down.
         """
-        bank, of_bank = self.bank.state()
-        mixture, of_mixture = self.mixture.state()
-        changes, of_changes = self.changes.state()
-        parts = {"bank": bank, "mixture": mixture, "zeros": {"ids": self.zeros.ids}, "changes": changes}
-        arrays = {f"{part}.{name}": array for part, own in parts.items() for name, array in own.items()}
-        numbers, first = {name: getattr(self, name) for name in NUMBERS}, self.settings.rates()
-        numbers |= {"bank": of_bank, "mixture": of_mixture, "rates": [first.index(rate) for rate in self.rates]}
-        return arrays, numbers | {"history": [*self.history], "since": self._since} | {
-            "missing": int(self.missing),
-            "zeros": len(self.zeros.ids),
-            "changes": of_changes,
-        }
+        return learner_state.state(self)
 
     @classmethod
     def from_state(

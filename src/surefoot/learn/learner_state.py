@@ -10,6 +10,7 @@ import numpy as np
 from surefoot.engines import restoring
 from surefoot.learn.changes import Changes
 from surefoot.learn.rates import chosen
+from surefoot.learn.target_scale import LARGEST_TARGET, LEAST_SPREAD, Before, TargetScale
 from surefoot.learn.zeros import Zeros
 from surefoot.records.restored import Count, restored
 
@@ -17,13 +18,30 @@ SETTLED = 2000
 """Examples of a first pass after which the weights of learning rates stay: fewer do not tell rates apart."""
 LARGEST_LOSS = 1e30
 """Of all examples together; a larger one is divergence."""
-LARGEST_TARGET = float(np.finfo(np.float32).max)
-"""By its absolute value: targets are rejected beyond."""
-LEAST_SPREAD = 1e-150
-"""Of targets: squares of smaller ones are not numbers."""
 
 NUMBERS = ("center", "spread", "heaviness", "examples", "first_pass", "weight", "least", "features")
 """What of a learner's state are plain numbers."""
+
+
+def state(learner: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """See `Learner.state`."""
+    own = {
+        "bank": learner.bank.state(),
+        "mixture": learner.mixture.state(),
+        "changes": learner.changes.state(),
+        "targets": learner.target_scale.state(),
+        "zeros": ({"ids": learner.zeros.ids}, len(learner.zeros.ids)),
+    }
+    arrays = {f"{part}.{name}": array for part, (found, _) in own.items() for name, array in found.items()}
+    numbers = {name: getattr(learner, name) for name in NUMBERS} | {part: found for part, (_, found) in own.items()}
+    first = learner.settings.rates()
+    return arrays, numbers | {
+        "rates": [first.index(rate) for rate in learner.rates],
+        "history": [*learner.history],
+        "since": learner._since,
+        "before": [*learner.before],
+        "missing": int(learner.missing),
+    }
 
 
 def restore(learner: Any, arrays: Mapping[str, np.ndarray], numbers: Mapping[str, Any]) -> None:
@@ -47,15 +65,17 @@ def restore(learner: Any, arrays: Mapping[str, np.ndarray], numbers: Mapping[str
     learner.features = restoring.whole(numbers, "features", 1 << 63)
     learner.history = [*restored(tuple[tuple[Count, float], ...], numbers.get("history"), "history")]
     learner._since = restored(tuple[float, float], numbers.get("since"), "since")
+    learner.before = restored(Before, numbers.get("before"), "before")
     check_scales(learner)
     first = len(learner.rates)
     rates = restored(tuple[Count, ...], numbers.get("rates"), "rates")
     learner.rates = tuple(learner.rates[k] for k in chosen([*rates], first))
-    learner.bank, learner.mixture = learner._bank(0), learner._mixture(first)
+    learner.bank, learner.mixture = learner.new_bank(0), learner.new_mixture(first)
     learner.bank.restore(*own("bank"))
     learner.zeros = Zeros(restoring.ids(arrays, "zeros.ids", restoring.whole(numbers, "zeros"), learner.features))
     learner.mixture.restore(*own("mixture"), rates=len(learner.rates))
     learner.changes = Changes.from_state(*own("changes"), learner.bank, learner.features)
+    learner.target_scale = TargetScale.from_state(*own("targets"), learner.examples)
     if learner._row_map is None and learner.features > learner.bank.features:
         raise ValueError(f"features: found {learner.features}, expected at most {learner.bank.features}")
     check_state(learner)
@@ -64,7 +84,7 @@ def restore(learner: Any, arrays: Mapping[str, np.ndarray], numbers: Mapping[str
 def check_scales(learner: Any) -> None:
     """Raises ValueError where a learner with these settings has another center, spread or heaviness."""
     settings = learner.settings
-    scales = settings.scale_targets and settings.loss.center is not None
+    scales = settings.centers_targets
     heaviness, center, spread = learner.heaviness, learner.center, learner.spread
     _check(
         ("heaviness", heaviness, heaviness > 0 and (settings.scale_targets or heaviness == 1)),
@@ -75,16 +95,19 @@ def check_scales(learner: Any) -> None:
 
 def check_state(learner: Any) -> None:
     """Raises ValueError where numbers of examples, weights and features do not agree."""
-    bank, mixture, examples = learner.bank, learner.mixture, learner.examples
+    bank, mixture, examples, before = learner.bank, learner.mixture, learner.examples, learner.before
+    since = examples - before.examples
     counts = [0, *(number for number, _ in learner.history), examples]
     seen, known = bank.table.seen[0], learner.known(learner.zeros.ids)
     ids = learner.ids()
     largest = -1 if ids is None or not len(ids) else int(ids.max())
     has_least = learner.settings.loss.metric.least is not None
     _check(
-        ("t", bank.t, bank.t <= examples <= bank.t * bank.batch_size),
-        ("seen", seen, learner.missing or not bank.centers or seen == examples),
-        ("seen", mixture.seen, mixture.seen == examples),
+        ("before", before, 0 <= before.examples <= examples and 0 <= before.weight <= learner.weight),
+        ("before", before, learner.settings.centers_targets or not any(before)),
+        ("before, seen", mixture.seen, mixture.seen == since),
+        ("t", bank.t, bank.t <= since <= bank.t * bank.batch_size),
+        ("seen", seen, not bank.centers or seen == (0 if learner.missing else examples)),
         ("first_pass", learner.first_pass, learner.first_pass <= examples),
         ("history", counts[1:-1], counts == sorted(counts)),
         ("total", mixture.total, mixture.total <= LARGEST_LOSS),

@@ -145,7 +145,7 @@ class Stepper:
     ) -> bool:
         """Learns, unless the row has to be sorted, cannot be used, or has new features for which memory moves."""
         bank, given, single = learner.bank, self._given, self._single
-        if not self._buffer.write(ids, values, features, zeros):
+        if learner.is_far(target) or not self._buffer.write(ids, values, features, zeros):
             return False
         size = self._enter()
         if size < 0:

@@ -16,7 +16,7 @@ FIRST = 200
 FEWEST = 32
 """Of these, for a note on the past."""
 FAR = 10.0
-"""How many times the spread of the first targets predictions may miss by, on average."""
+"""How many times the spread of targets predictions may miss by, on average."""
 ERRORS, SHARE = 4.0, 1.1
 """By how many standard errors, and how many times, the model has to be worse on the first examples than it was."""
 
@@ -26,23 +26,39 @@ def in_runs(learner: Learner) -> bool:
     return learner.loss < IN_RUNS * learner.loss_of_model
 
 
-def of_targets(learner: Learner, rows: str) -> str | None:
-    """The note on numbers to predict that are not like the first ones, by which all are scaled, if they are not.
+def of_targets(learner: Learner, rows: str, is_end: bool) -> str | None:
+    """The note on numbers to predict that are not like those by which all are scaled, if they are not.
 
     Args:
-        learner: after a pass.
+        learner: after a pass, or some examples.
         rows: what users call the examples.
+        is_end: whether all examples have been learned from; else their scale may still be followed.
     """
-    settings, mixture = learner.settings, learner.mixture
-    if not (settings.scale_targets and settings.loss.center is not None and learner.weight > 0):
+    settings, mixture, before = learner.settings, learner.mixture, learner.before
+    if not settings.centers_targets:
         return None
+    advice = f"Shuffle the {rows}, unless their order is that of time."
     far = settings.loss.values(np.array([FAR, -FAR]), np.zeros(2), mixture.parameter).min()
-    if mixture.total / learner.weight <= far:
+    if (is_end or not learner.follows) and mixture.total > far * (learner.weight - before.weight):
+        return (
+            f"Predictions miss by more than {FAR:g} times the spread of the targets by which all are scaled: the "
+            f"others are not like these. {advice}"
+        )
+    if before.examples < FIRST:
         return None
     return (
-        f"Predictions miss by more than {FAR:g} times the spread of the first targets, by which all are scaled: the "
-        f"others are not like these. Shuffle the {rows}, unless their order is that of time."
+        f"The targets changed in scale or origin: learning began again after {before.examples:,} examples, and the "
+        f"model is one of the examples since. {advice}"
     )
+
+
+def of_order(learner: Learner, classifies: bool) -> str | None:
+    """The note of an estimator that has learned from some rows, and will perhaps from others."""
+    if learner.examples < FIRST:
+        return None
+    if classifies:
+        return of_runs(learner.loss, None, "rows") if in_runs(learner) else None
+    return of_targets(learner, "rows", is_end=False)
 
 
 def of_runs(loss: float, first: tuple[int, float] | None, rows: str) -> str:

@@ -243,9 +243,14 @@ class Settings(Method):
             return self
 
     @property
+    def centers_targets(self) -> bool:
+        """Whether targets are centred and scaled."""
+        return bool(self.scale_targets) and self.loss.center is not None
+
+    @property
     def first_targets(self) -> int:
         """How many examples are looked at before the first step, for what their targets are centred and scaled by."""
-        looks = self.scale_targets and (self.loss.center is not None or self.loss.initial is not None)
+        looks = self.centers_targets or (self.scale_targets and self.loss.initial is not None)
         return FIRST_TARGETS if looks else 1
 
     @property

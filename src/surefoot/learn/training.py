@@ -106,7 +106,7 @@ class Training:
                 self._pass()
             if remark := self.targets.remark():
                 self.note(remark)
-            if self.learner is not None and (remark := of_targets(self.learner, "lines")):
+            if self.learner is not None and (remark := of_targets(self.learner, "lines", is_end=True)):
                 self.note(remark)
         except DivergedError as error:
             diverged = str(error)
@@ -119,7 +119,7 @@ class Training:
                 f"The unit or the origin of features changed before example {self.learner.changes.begun:,}: the model "
                 "is one of their values since."
             )
-        elif diverged is None:
+        elif diverged is None and not (self.learner and self.learner.before.examples):
             self._note_order(model)
         if keep is not None:
             try:

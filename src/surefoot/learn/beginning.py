@@ -1,0 +1,93 @@
+"""Where learning begins, and where it begins again since targets are of another scale: see `target_scale`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from surefoot.engines.bank import ModelBank
+from surefoot.engines.examples import Examples
+from surefoot.learn.changes import Changes
+from surefoot.learn.target_scale import LEAST_SPREAD, Before, TargetScale
+from surefoot.models import STATISTICS
+
+if TYPE_CHECKING:
+    from surefoot.learn.learner import Learner
+
+CENTERS = {"mean": np.mean, "median": np.median}
+
+
+def start(learner: Learner, initial: Mapping[str, np.ndarray]) -> None:
+    """Sets numbers before the first step.
+
+    Raises:
+        ValueError: they would be those of scaled features or targets, or the rule starts from the origin.
+    """
+    settings = learner.settings
+    if settings.normalize or settings.scale_targets:
+        raise ValueError(
+            "initial: numbers can be given for features and targets as they are; expected normalize=False and "
+            "scale_targets=False"
+        )
+    for part, numbers in initial.items():
+        if settings.rule_of(part).from_origin and np.any(numbers):
+            raise ValueError(f"initial: {settings.rule_of(part).name} starts from 0; leave out {part!r}")
+        learner.bank.start(part, numbers)
+
+
+def begin(learner: Learner, targets: np.ndarray, weights: np.ndarray) -> None:
+    """See `Learner.begin`."""
+    settings = learner.settings
+    loss, y = settings.loss, targets[: settings.first_targets]
+    learner.heaviness = float(weights[: settings.first_weights].mean()) or 1.0
+    if loss.center is not None:
+        learner.center = float(CENTERS[loss.center](y))
+        with np.errstate(under="ignore"):
+            spread = float(np.std(y)) or abs(learner.center)
+        learner.spread = max(spread, LEAST_SPREAD) if spread else 1.0
+        learner.target_scale = TargetScale(len(y))
+        learner.bank.change(learner.steps(learner.rates), learner.parameter)
+        learner.mixture = learner.new_mixture()
+    elif loss.initial is not None and learner.has_bias and not settings.rule_of("bias").from_origin:
+        learner.bank.start("bias", loss.initial(y))
+
+
+def begin_again(learner: Learner, scale: tuple[float, float]) -> None:
+    """Lets learning begin again, with targets of this center and spread; statistics of features go on."""
+    before = learner.before
+    lost, by_model = before.lost + learner.mixed, before.lost_by_model + learner.lost_by_model
+    learner.before = Before(learner.examples, learner.weight, lost, by_model)
+    learner.center, learner.spread = scale
+    bank = learner.new_bank(learner.bank.features)
+    take_statistics(bank, learner.bank)
+    learner.bank, learner.mixture = bank, learner.new_mixture()
+    learner.changes = Changes(learner.changes.begun)
+
+
+def take_statistics(bank: ModelBank, before: ModelBank) -> None:
+    """Gives a bank that has learned nothing the statistics of another's features."""
+    rows = np.flatnonzero(before.table.statistic(STATISTICS[0]))  # memory of others takes no space
+    for name in STATISTICS:
+        bank.table.statistic(name)[rows] = before.table.statistic(name)[rows]
+    bank.table.seen[:], bank.sharing, bank.skipped = before.table.seen, before.sharing, before.skipped
+
+
+def within_reach(learner: Learner, part: Examples) -> Examples:
+    """The first of these examples whose targets can be learned from: learning begins again before one that cannot."""
+    size = learner.settings.batch_size
+    while True:
+        far = np.flatnonzero(learner.target_scale.is_far(part.targets, learner.center, learner.spread))
+        if not len(far):
+            return part
+        if whole := int(far[0]) // size * size:
+            return part.part(0, whole)
+        begin_again(learner, learner.target_scale.after(part.targets[: far[0] + 1]).scale())
+
+
+def scaled(learner: Learner, part: Examples) -> Examples:
+    """Examples with targets as they are learned."""
+    bases = None if part.bases is None else part.bases / learner.spread
+    return replace(part, targets=(part.targets - learner.center) / learner.spread, bases=bases)
