@@ -148,3 +148,19 @@ def test_a_single_label_gives_no_note_on_runs(tmp_path):
     rng = np.random.default_rng(0)
     notes = notes_of(rng.normal(size=(3000, 3)), np.ones(3000), "logistic", tmp_path)
     assert not any(RUNS in note for note in notes)
+
+
+@pytest.mark.parametrize("pair", [(0, 1), (-1, 1), (1, 2)])
+def test_a_few_labels_that_make_classes_numbers_give_a_note(pair, tmp_path):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(300, 3))
+    y = np.where(X.sum(axis=1) + rng.normal(size=300) > 0, *pair).astype(float)
+    said = "predicted as numbers because of 0.5"
+    for odd, notes in (([], False), ([7], True), ([7, 30], True), (range(0, 300, 3), False)):
+        labels = y.copy()
+        labels[[*odd]] = 0.5
+        assert any(said in note for note in notes_of(X, labels, "auto", tmp_path)) == notes
+    assert not any("predicted as numbers" in note for note in notes_of(X, X[:, 0], "auto", tmp_path))
+    labels[:] = y
+    labels[7] = 0.5
+    assert notes_of(X, labels, "squared", tmp_path) == []  # which is what was asked for

@@ -14,6 +14,8 @@ from surefoot.losses import Loss
 
 NAMED = 6
 """Labels that a message shows at most."""
+NEARLY_ALL = 0.9
+"""The share of labels that are two whole numbers, from which on others are perhaps mistakes."""
 SIGNS, BITS = (-1.0, 1.0), (0.0, 1.0)
 
 
@@ -167,6 +169,25 @@ class Targets:
             return self.loss.means(predictions[:, 0])
         found = (predictions[:, 0] > 0).astype(int) if self.outputs == 1 else predictions.argmax(axis=1)
         return np.asarray(self.classes)[found]
+
+
+def odd_among(labels: np.ndarray) -> str | None:
+    """The note on labels taken for numbers because of a few, where the others are two whole numbers.
+
+    >>> odd_among(np.array([0.0, 1.0] * 20 + [0.5]))[:56]
+    'Labels are predicted as numbers because of 0.5; all othe'
+    >>> odd_among(np.array([0.0, 1.0, 0.5, 0.7]))
+    """
+    found, counts = np.unique(labels[np.isfinite(labels)], return_counts=True)
+    pair = np.sort(np.argsort(-counts, kind="stable")[:2])
+    odd = np.delete(found, pair)
+    is_pair = len(pair) == 2 and all(label.is_integer() for label in found[pair].tolist())
+    if not (len(odd) and is_pair and counts[pair].sum() >= NEARLY_ALL * counts.sum()):
+        return None
+    return (
+        f"Labels are predicted as numbers because of {listed(odd)}; all others among the first are "
+        f"{listed(found[pair], ' or ')}: if these are classes, list them with --classes {listed(found[pair], ',')}."
+    )
 
 
 def listed(labels, between: str = ", ") -> str:

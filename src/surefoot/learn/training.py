@@ -32,7 +32,7 @@ from surefoot.learn.model import Model
 from surefoot.learn.plan import Outcome, Plan, Progress
 from surefoot.learn.remarks import FIRST, Past, in_runs, of_runs, of_targets
 from surefoot.learn.settings import Settings
-from surefoot.learn.targets import Targets
+from surefoot.learn.targets import Targets, odd_among
 from surefoot.learn.validation import evaluate
 from surefoot.schedules import Rate
 
@@ -209,10 +209,13 @@ class Training:
         return ", ".join(map(sources.name_of, self.plan.files))
 
     def _begin_targets(self, block: Block) -> None:
+        is_known = self.targets.decided is not None
         try:
             self.targets.begin(block.labels)
         except DataError as error:
             raise DataError(f"{self._names()}: {error}") from None
+        if not is_known and self.targets.classes is None and (remark := odd_among(block.labels)):
+            self.note(remark)
         if self.targets.classes is not None and len(block) > 1 and (block.labels == block.labels[0]).all():
             self.note(
                 f"The first {len(block):,} examples all have the same label. Little can be learned from examples "
