@@ -197,6 +197,13 @@ TRACES = {
         [2 / 3, 1 / 3 + 0.5 * (1 - DUAL2 / 4)],
         {"total": 27, "dual": DUAL2, "distance": 1 / 3 + 0.5 * (1 - DUAL2 / 4) - 1},
     ),
+    # w = −4 · 4/(4 · 8), −8 · (4 + 2)/(4 · 12), −7 · (4 + 1)/(4 · 13), half of which is played.
+    "cocob": (
+        {"lr": 0.5, "alpha": 2.0, "eps": 1.0},
+        [4, 4, -1],
+        [0.75, 0.5, 1 - 35 / 104],
+        {"largest": 4, "total": 9, "dual": -7, "reward": 1},
+    ),
 }
 
 
