@@ -9,6 +9,7 @@ from support.covering import marked
 from support.mutants import COMBINED, LATE, MUTANTS, MUTANTS_OF_ENGINES
 from support.optimizer_mutants import MUTANTS_OF_OPTIMIZERS
 
+from surefoot import modifiers, ops
 from surefoot.lab.published import ROWS, airfoil, eager, formulas, loops, optimizers, rule_traces
 from surefoot.lab.reproduction import reproduce
 from surefoot.rules import STATISTIC_RULES, everything
@@ -93,6 +94,22 @@ class TestRules:
             pytest.skip("lion steps along signs")
         monkeypatch.setattr(mutant.module, mutant.function, mutant.change(getattr(mutant.module, mutant.function)))
         assert traced(rule).verdict == "fail"
+
+    @pytest.mark.parametrize(
+        "broken",
+        [
+            lambda direction, g, agreeing, all: direction,
+            lambda direction, g, agreeing, all: ops.where(g * direction > 0.0, direction, 0.0),
+            lambda direction, g, agreeing, all: ops.where(g * direction > 0.0, direction, 0.0) * (all / (agreeing + 2)),
+            lambda direction, g, agreeing, all: ops.where(g * direction < 0.0, direction, 0.0),
+        ],
+        ids=["moves all", "moves no farther", "counts one more", "moves the others"],
+    )
+    def test_the_trace_of_broken_cautious_steps_fails(self, monkeypatch, broken):
+        (sound,) = reproduce(only="trace-cautious")
+        monkeypatch.setitem(modifiers.REGISTRY, "cautious", replace(modifiers.REGISTRY["cautious"], function=broken))
+        (result,) = reproduce(only="trace-cautious")
+        assert (sound.verdict, result.verdict, result.reason) == ("pass", "fail", "")
 
     def test_several_rules_broken_at_once_fail_by_name(self, broken):
         broken(*COMBINED)

@@ -313,6 +313,34 @@ def walk_formula(name: str, setting: Mapping[str, Any], steps: Iterable[int], of
     return seen.reshape(-1, *START.shape)
 
 
+@row(
+    "trace-cautious",
+    SECTION,
+    f"cautious steps of momentum, adam and lion, {STEPS} of each: coordinates move that the gradient agrees with",
+    "",
+    ours="d ← n/(m + 1) [d g > 0] d of n coordinates, m of which agree (Liang, Chen, Liu & Liu 2024, algorithm 1)",
+)
+def cautious(rules=("momentum", "adam", "lion"), cautious=True) -> Finding:
+    apart, steps = 0.0, range(1, STEPS + 1)
+    for name in rules:
+        ours = walk(name, SETTINGS[name][0] | {"cautious": cautious}, steps, slope)
+        apart = max(apart, largest(ours - walk_cautious(name, SETTINGS[name][0], steps)))
+    return Finding(f"within {apart:.0e} of the formula at every step", apart <= ROUNDING, {"largest_difference": apart})
+
+
+def walk_cautious(name: str, setting: Mapping[str, Any], steps: Iterable[int]) -> np.ndarray:
+    """Where the formula is after each of these steps, if it moves by what agrees with the gradient alone."""
+    formula, x, seen = formulas.FORMULAS[name], START, []
+    states = formulas.states_of(formula)
+    for t in steps:
+        g = gradient(t, x)
+        after, *states = formula(t, x, g, *states, **setting)
+        agrees = (x - after) * g > 0
+        x = x + agrees * (after - x) * (x.size / (agrees.sum() + 1))
+        seen.append(x)
+    return np.array(seen)
+
+
 def claim_of(name: str) -> str:
     """The problem and the settings, of which all but the first show what differs from it."""
     first, *others = SETTINGS[name]
