@@ -563,13 +563,25 @@ ERRORS = [
 @pytest.mark.parametrize("info, case", ERRORS)
 def test_errors(info, case):
     params, kwargs = case.optimizer_error_input.params, case.optimizer_error_input.kwargs
-    if params is None:
-        params = [torch.nn.Parameter(torch.ones(1, 1))]
     if case.optimizer_error_input.desc in CAN_DO:
-        made(info, params, kwargs)
+        made(info, [torch.nn.Parameter(torch.ones(1, 1))] if params is None else params, kwargs)
     elif issubclass(case.error_type, Warning):
         with pytest.warns(case.error_type, match=case.error_regex):
             made(info, params, kwargs)
     else:
         with pytest.raises(case.error_type, match=case.error_regex):
             made(info, params, kwargs)
+
+
+@pytest.mark.parametrize("name", [name for name, info in DB.items() if "fused" in info.supported_impls])
+@pytest.mark.parametrize("found", [0.0, 1.0])
+def test_fused_steps_are_skipped_where_an_infinity_was_found(name, found):
+    """As GradScaler hands it over, on CPUs too."""
+    ours, theirs = (torch.nn.Parameter(torch.ones(5)) for _ in range(2))
+    for library, parameter in ((optim, ours), (torch.optim, theirs)):
+        optimizer = getattr(library, name)([parameter], lr=0.1, fused=True)
+        optimizer.grad_scale, optimizer.found_inf = None, torch.tensor(found)
+        parameter.grad = torch.ones(5)
+        optimizer.step()
+    assert_tensors_close(ours, theirs, "torch float32")
+    assert torch.equal(ours, torch.ones(5)) == bool(found)
