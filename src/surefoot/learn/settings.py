@@ -39,8 +39,9 @@ class Method:
         batch_size: examples for each step.
         average: predict with the average of the weights over all steps.
         normalize: centre and scale each feature by its values so far.
-        scale_targets: centre and scale numbers to predict by those of the first examples, and divide weights of
-            examples by the mean of these; by default as `normalize`.
+        scale_targets: centre and scale numbers to predict by those of the first examples, or by later ones where these
+            are not like them (`learn.target_scale`), and divide weights of examples by the mean of the first; by
+            default as `normalize`.
         model: an architecture or its name; an Architecture from then on.
         convention: take the rule's defaults of that library, see Rule.conventions.
         granularity: "coordinate", or "tensor" for one rate for all numbers of a part, of features that have occurred
