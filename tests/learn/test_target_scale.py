@@ -213,6 +213,18 @@ def test_the_progressive_loss_is_that_of_all_examples(loss, batch_size):
     assert found.history[-1][0] <= 4000
 
 
+def test_statistics_of_features_go_on():
+    """They are those of all rows, as where targets are not scaled."""
+    X, y, *_ = drawn(3000, "huge", 700)
+    follows, other = learner(y), Learner(Settings(loss=losses.REGISTRY["squared"], scale_targets=False), COLUMNS)
+    for own in (follows, other):
+        own.learn(examples(5.0 + X, y))
+    assert follows.before.examples > 700
+    assert not other.before.examples
+    np.testing.assert_array_equal(follows.bank.table.scales(), other.bank.table.scales())
+    np.testing.assert_array_equal(follows.centers(), other.centers())
+
+
 def test_learning_begins_again_at_the_same_rows_at_every_rate():
     """So that a bound of the mixture is one for each of them trained alone."""
     for beginning in BEGINNINGS:
