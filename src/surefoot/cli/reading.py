@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -16,6 +17,8 @@ from surefoot.cli import output
 if TYPE_CHECKING:
     from surefoot.data.reading import ReadOptions
 
+URL = re.compile(r"[a-z][a-z0-9+.-]+:/[^/]")
+"""As a `Path` has it, with one slash."""
 ERRORS = ("stop", "warn", "skip")
 READING = "Reading"
 
@@ -114,9 +117,11 @@ def complete_formats() -> list[str]:
 
 
 def check_apart(place: Path | None, files: Iterable[Path | str]) -> None:
-    """Raises ValueError where an output would replace an input file."""
+    """Raises ValueError where an output would replace an input file, or is a URL, which cannot be written to."""
     from surefoot.data.stream import sources
 
+    if place is not None and URL.match(place.as_posix()):
+        raise ValueError(f"{place.as_posix().replace(':/', '://')}: is a URL, expected a file on this machine")
     local = [str(file) for file in files if "://" not in str(file)]
     if place is None or not local:
         return

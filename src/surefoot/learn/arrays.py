@@ -17,6 +17,7 @@ ROWS = 1 << 15
 """Rows of a block, at most."""
 NUMBERS = 1 << 22
 """Numbers of a dense block, at most, unless a mini-batch has more."""
+FLOATS = (np.float64, np.float32)
 WIDE = 1 << 20
 """Columns up to which each has a row in the table in any case: about 100 MB at most, of which a part is touched."""
 
@@ -95,6 +96,25 @@ def row_map_for(features: int, numbers: int) -> RowMap | None:
         numbers: entries of the first data.
     """
     return HashedRows() if features > max(WIDE, numbers) else None
+
+
+def check_unmasked(**arrays: Any) -> None:
+    """Raises ValueError for an array with a mask, under which there are numbers that do not count."""
+    for name, array in arrays.items():
+        if isinstance(array, np.ma.MaskedArray) and np.ma.getmaskarray(array).any():
+            raise ValueError(f"{name}: found a masked array, expected no missing values; give {name}.filled(value)")
+
+
+def validated(estimator: Any, X: Any, **how: Any) -> Any:
+    """X, and y if it is given, as scikit-learn's `validate_data` returns them for an estimator.
+
+    Raises:
+        ValueError: they cannot be used.
+    """
+    from sklearn.utils.validation import validate_data
+
+    check_unmasked(X=X, y=how.get("y"))
+    return validate_data(estimator, X, accept_sparse="csr", dtype=FLOATS, **how)
 
 
 def checked(X: Any) -> Any:

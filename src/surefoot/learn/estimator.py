@@ -16,12 +16,12 @@ from scipy import sparse
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, check_scalar, validate_data
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, check_scalar
 
 from surefoot import losses
 from surefoot.data.stream import DataWarning
 from surefoot.learn import online
-from surefoot.learn.arrays import ArrayDataset, checked, row_map_for
+from surefoot.learn.arrays import FLOATS, ArrayDataset, check_unmasked, checked, row_map_for, validated
 from surefoot.learn.epochs import Epochs, copied, epochs_for, losses_on, once, parts_for, predictions
 from surefoot.learn.learner import Learner
 from surefoot.learn.one_row import Numbered, OutOfRangeError, Vocabulary, is_named, of_array
@@ -29,7 +29,6 @@ from surefoot.learn.remarks import FIRST, of_order, of_runs
 from surefoot.learn.settings import Settings
 from surefoot.losses import Loss, LossError
 
-FLOATS = (np.float64, np.float32)
 NUMBERS = (int, float, np.integer, np.floating, np.bool_)
 FLAGS = ("shuffle", "early_stopping", "average", "normalize", "warm_start")
 
@@ -284,12 +283,11 @@ class LinearEstimator(BaseEstimator):
     def _dataset(self, X, y, sample_weight, reset: bool, classes=None) -> ArrayDataset:
         if reset:
             self._vocabulary = None
+        check_unmasked(sample_weight=sample_weight)
         if not reset and self._is_row(X) and is_number(y):
             y = np.asarray(y)
         else:
-            X, y = validate_data(
-                self, X, y, accept_sparse="csr", dtype=FLOATS, reset=reset, y_numeric=isinstance(self, RegressorMixin)
-            )
+            X, y = validated(self, X, y=y, reset=reset, y_numeric=isinstance(self, RegressorMixin))
         weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
         targets, weights = self._targets(y, weights, reset, classes)
         data = ArrayDataset(checked(X), targets, weights).weighted()
@@ -425,7 +423,7 @@ class LinearEstimator(BaseEstimator):
             check_is_fitted(self)
         if self._is_row(X) and X.nnz < X.shape[1] and not self._weights.is_computed:
             return self._score_one(X)[None]
-        rows: Any = validate_data(self, X, accept_sparse="csr", dtype=FLOATS, reset=False)
+        rows: Any = validated(self, X, reset=False)
         if sparse.issparse(rows) and rows.nnz < rows.shape[1] and not self._weights.is_computed:
             if rows.shape[0] == 1:
                 return self._score_one(rows)[None]

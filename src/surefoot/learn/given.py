@@ -31,6 +31,20 @@ def numbers_of(x: Any) -> np.ndarray:
     return values
 
 
+def numbers_in(name: str, values: np.ndarray) -> np.ndarray:
+    """An array of numbers; text that holds numbers is converted.
+
+    Raises:
+        ValueError: it holds something else.
+    """
+    try:
+        if values.dtype.kind not in "mMc":
+            return values if values.dtype.kind in "fiu" else values.astype(np.float64)
+    except (TypeError, ValueError):
+        pass
+    raise ValueError(f"{name}: found {shown(values.ravel()[0])}, an array of {values.dtype}; expected numbers")
+
+
 def number_given(name: str, value: Any, expected: str, most: float = np.inf) -> float:
     """A finite number that a user gave.
 
@@ -67,6 +81,44 @@ def shown(value: Any) -> str:
         return " ".join(reprlib.repr(value).split())
     except ValueError:
         return "a whole number of thousands of digits"
+
+
+def distinct(y: np.ndarray) -> np.ndarray:
+    """The labels that there are, rising.
+
+    Raises:
+        ValueError: they are of types that have no order.
+    """
+    try:
+        return np.unique(y)
+    except TypeError:
+        raise mixed(y) from None
+
+
+def mixed(y: np.ndarray) -> ValueError:
+    """The error about labels of types that have no order."""
+    found = ", ".join(sorted({type(label).__name__ for label in y.tolist()}))
+    return ValueError(f"y: found labels of the types {found}, expected labels of one type, and none missing")
+
+
+def first_classes(y, classes) -> np.ndarray:
+    """The classes of a model that begins with one example.
+
+    Raises:
+        ValueError: they are needed, or there is one alone.
+    """
+    if classes is not None:
+        if len(found := np.unique(classes)) < 2:
+            raise ValueError(f"classes: found {found.tolist()}, expected two classes or more")
+        return found
+    if isinstance(y, (bool, np.bool_)):
+        return np.array([False, True])
+    if isinstance(y, (int, np.integer)) and y in (0, 1):
+        return np.array([0, 1])
+    raise ValueError(
+        f"classes: found None in the first call of learn_one, whose y is {y!r}; expected all classes that will ever "
+        "occur, such as classes=['ham', 'spam']"
+    )
 
 
 def plain(name: Any, value: Any) -> Any:

@@ -12,7 +12,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from surefoot import losses
 from surefoot.learn import online
 from surefoot.learn.estimator import LinearEstimator, takes_parts
-from surefoot.learn.given import number_given, shown, weight_given
+from surefoot.learn.given import distinct, first_classes, mixed, number_given, numbers_in, shown, weight_given
 from surefoot.learn.one_row import LARGEST
 
 EXPECTED = f"a finite number of at most {LARGEST:.4g}"
@@ -227,8 +227,10 @@ class LinearClassifier(ClassifierMixin, LinearEstimator):
             raise ValueError(f"classes: found {np.unique(classes).tolist()}, expected those of the first call, {known}")
 
     def _targets(self, y, weights, reset, classes):
-        if reset:
-            check_classification_targets(y)  # later ones have to be among its classes
+        if reset:  # later ones have to be among its classes
+            if y.dtype.kind == "O":
+                distinct(y)
+            check_classification_targets(y)
         if not reset:
             known = self.classes_
             if classes is not None:
@@ -236,10 +238,13 @@ class LinearClassifier(ClassifierMixin, LinearEstimator):
         elif classes is not None:
             known = np.unique(classes)
         else:
-            known = np.unique(y)
+            known = distinct(y)
         if len(known) < 2:
             raise ValueError(f"y: found one class, {known.tolist()[0]!r}; a classifier needs two classes or more")
-        targets = np.minimum(np.searchsorted(known, y), len(known) - 1)
+        try:
+            targets = np.minimum(np.searchsorted(known, y), len(known) - 1)
+        except TypeError:
+            raise mixed(y) from None
         strange = known[targets] != y
         self.classes_ = known
         if strange.any():
@@ -317,26 +322,6 @@ class LinearClassifier(ClassifierMixin, LinearEstimator):
         """Natural logarithms of the probabilities, (n, classes)."""
         with np.errstate(divide="ignore"):
             return np.log(self.predict_proba(X))
-
-
-def first_classes(y, classes) -> np.ndarray:
-    """The classes of a model that begins with one example.
-
-    Raises:
-        ValueError: they are needed, or there is one alone.
-    """
-    if classes is not None:
-        if len(found := np.unique(classes)) < 2:
-            raise ValueError(f"classes: found {found.tolist()}, expected two classes or more")
-        return found
-    if isinstance(y, (bool, np.bool_)):
-        return np.array([False, True])
-    if isinstance(y, (int, np.integer)) and y in (0, 1):
-        return np.array([0, 1])
-    raise ValueError(
-        f"classes: found None in the first call of learn_one, whose y is {y!r}; expected all classes that will ever "
-        "occur, such as classes=['ham', 'spam']"
-    )
 
 
 class LinearRegressor(RegressorMixin, LinearEstimator):
@@ -456,6 +441,7 @@ class LinearRegressor(RegressorMixin, LinearEstimator):
         return self
 
     def _targets(self, y, weights, reset, classes):
+        y = numbers_in("y", y)
         self._check_counts(y.min())
         largest = y[np.abs(y).argmax()]
         number_given("y", float(largest), EXPECTED, LARGEST)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from surefoot.data.errors import DataError
-from surefoot.data.stream.faults import shown, unreadable
+from surefoot.data.stream.faults import check_text, shown, unreadable
 from surefoot.data.stream.hashing import Hashing
 from surefoot.data.stream.kernels import compiled
 from surefoot.data.stream.lines import Lines
@@ -39,10 +39,13 @@ def opened(table: Table, name: str, beginning: bytes) -> DelimitedTable:
     Raises:
         DataError: a column that is requested is not there, or the first line has no names.
     """
+    check_text(name, beginning)
     lines = [line for line in _lines(beginning) if line.strip()]
     if not lines:
         raise DataError(f"{name}: is empty, expected at least one line of data")
     head = _values(table, lines[0])
+    if not head and "\r" in lines[0].strip("\r"):
+        raise DataError(f"{name}:1:1: found carriage returns alone as line ends, expected line feeds; convert them")
     if table.header and all(NUMBER.fullmatch(value) for value in head):
         raise DataError(
             f"{name}:1:1: found only numbers in the first line, expected column names; specify that there is no "

@@ -106,6 +106,23 @@ def shown(token: bytes) -> str:
     return repr(text if len(token) <= SHOWN else text + "…")
 
 
+FOREIGN = {
+    b"PK\x03\x04": "a zip archive or a spreadsheet, expected text; unpack it, or save the table as CSV or Parquet",
+    b"\xfd7zXZ": "an xz archive, expected text or gzip, bzip2 or zstd; unpack it",
+    b"7z\xbc\xaf": "a 7z archive, expected text; unpack it",
+    b"\xff\xfe": "text in UTF-16, expected UTF-8; convert it, for instance with iconv",
+    b"\xfe\xff": "text in UTF-16, expected UTF-8; convert it, for instance with iconv",
+}
+"""What files are that no format reads as they are, by their first bytes."""
+
+
+def check_text(name: str, beginning: bytes) -> None:
+    """Raises DataError for a file that begins as none that is text."""
+    for start, what in FOREIGN.items():
+        if beginning.startswith(start):
+            raise DataError(f"{name}: is {what}")
+
+
 def unreadable(line: bytes, expected: str, encoded: str) -> str:
     """The message about a line that is not text; `encoded` is what was expected, and its encoding.
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from surefoot.data.errors import DataError
 from surefoot.data.stream import delimited, parquet, sources, svmlight, vw
-from surefoot.data.stream.faults import shown
+from surefoot.data.stream.faults import check_text, shown
 from surefoot.data.stream.record import FORMATS, Format, of_first_bytes, register, register_all
 
 __all__ = ["FORMATS", "Format", "guessed", "named", "register"]
@@ -52,6 +52,7 @@ def guessed(files: list[Any]) -> tuple[Format, str, list[Any]]:
     files = [first, *files[1:]]
     if (format := of_first_bytes(beginning)) is not None:
         return format, f"read as {format.name}, by its first bytes", files
+    check_text(name, beginning)
     lines = [line for line in beginning.removeprefix(BOM).split(b"\n")[: 10 * LINES] if line.strip()]
     lines = [line for line in lines if not line.lstrip().startswith(b"#")][:LINES]
     if not lines:

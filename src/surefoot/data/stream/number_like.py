@@ -9,7 +9,7 @@ import re
 import warnings
 from collections.abc import Callable, Collection, Iterable, Sequence
 
-from surefoot.data.stream.faults import DataWarning
+from surefoot.data.stream.faults import DataWarning, shown
 
 SAMPLE = 1000
 """Rows at the beginning that decide which columns are numeric."""
@@ -80,9 +80,10 @@ def remark(values: Sequence[str], missing: Collection[str], numbers: bool) -> st
     if others * share > others + len(seen):
         return None
     if like is not None:
-        return f"{like!r} is not a number; write numbers with a decimal point and no other signs, such as 1234.5"
+        found = shown(like.encode())
+        return f"{found} is not a number; write numbers with a decimal point and no other signs, such as 1234.5"
     if words and numbers:
-        return f"{min(words)!r} is not a number; leave values that are missing empty"
+        return f"{shown(min(words).encode())} is not a number; leave values that are missing empty"
     return None
 
 
@@ -96,5 +97,6 @@ def warn_of(
     """Warns of columns of a file that were found to be categorical though they look numeric; see `remark`."""
     for column in columns:
         if said := remark(values(column), frozenset(missing), numbers):
-            message = f"{file}: column {column!r} looks numeric, but is categorical: {said}, or list it as categorical"
+            called = shown(column.encode())
+            message = f"{file}: column {called} looks numeric, but is categorical: {said}, or list it as categorical"
             warnings.warn(message, DataWarning, stacklevel=4)

@@ -11,6 +11,7 @@ import ast
 import difflib
 import fnmatch
 import functools
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -18,7 +19,7 @@ import numpy as np
 
 from surefoot.data.errors import DataError
 from surefoot.data.stream.arrays import Strings
-from surefoot.data.stream.faults import FINITE
+from surefoot.data.stream.faults import FINITE, shown
 from surefoot.data.stream.hashing import MOST_BITS, MOST_BITS_OF_A_FIELD, Hashing
 from surefoot.data.stream.kernels import compiled
 from surefoot.data.stream.kernels.layout import CATEGORICAL, DROPPED, NUMERIC, PADDING, TARGET, WEIGHT
@@ -28,6 +29,8 @@ MISSING = ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "-nan", "NaT", 
 """Values that stand for none."""
 NONE = "missing"
 """What features are called that say so."""
+DELIMITERS = ";\t|,"
+"""That a table of one column was perhaps written with."""
 KINDS = ("dropped", "target", "weight", "numeric", "categorical")
 """What `Schema.columns` calls the kinds of columns, in the order of `layout`."""
 REASONS = (
@@ -125,7 +128,7 @@ class Table:
 
     def _kinds(self, file: str, names: tuple[str, ...], numeric: Sequence[bool]) -> tuple[int, ...]:
         """What each column is, by what is asked for, and otherwise by what it holds."""
-        if repeated := [name for name in names if names.count(name) > 1]:
+        if repeated := [name for name, count in Counter(names).items() if count > 1]:
             raise DataError(f"{file}: found several columns called {repeated[0]!r}, expected different names")
         kinds = {name: NUMERIC if number else CATEGORICAL for name, number in zip(names, numeric, strict=True)}
         for patterns, kind in ((self.numeric, NUMERIC), (self.categorical, CATEGORICAL), (self.drop, DROPPED)):
@@ -163,12 +166,11 @@ class Schema:
     @property
     def guessed(self) -> list[str]:
         """The columns that are categorical by what they hold, not by what was requested."""
-        asked = self.table.categorical
-        return [
-            name
-            for name in self.columns("categorical")
-            if name not in asked and not any(fnmatch.fnmatch(name, pattern) for pattern in asked)
-        ]
+        columns = self.columns("categorical")
+        asked = {*self.table.categorical}
+        for pattern in asked - {*columns}:
+            asked = asked.union(fnmatch.filter(columns, pattern))
+        return [name for name in columns if name not in asked]
 
     @property
     def used(self) -> Schema:
@@ -186,8 +188,8 @@ class Schema:
         spaces = np.empty((columns, 2), np.uint64)
         missing = np.empty((columns, len(words) - columns - 1), np.uint64)
         compiled("table", "describe")(text, bounds, self.table.hashing.seed, spaces, missing)
-        features = sorted(self.columns("numeric") + self.columns("categorical"))
-        fields = [features.index(name) if name in features else -1 for name in self.names]
+        features = {name: k for k, name in enumerate(sorted(self.columns("numeric") + self.columns("categorical")))}
+        fields = [features.get(name, -1) for name in self.names]
         return np.array(self.kinds), np.array(fields), spaces, missing, text, bounds
 
     def name_of(self, column: int) -> Strings:
@@ -225,4 +227,7 @@ class Schema:
 def _no_column(file: str, name: str, names: tuple[str, ...]) -> str:
     near = difflib.get_close_matches(name, names, n=1)
     some = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
-    return f"{file}: has no column {name!r}; " + (f"did you mean {near[0]!r}?" if near else f"there are {some}")
+    said = f"did you mean {near[0]!r}?" if near else f"there are {some}"
+    if len(names) == 1 and (mark := next((mark for mark in DELIMITERS if mark in names[0]), None)):
+        said = f"its first line is {shown(names[0].encode())}: give the delimiter, perhaps {mark!r}"
+    return f"{file}: has no column {name!r}; {said}"
