@@ -39,8 +39,13 @@ class CheckSums(NamedTuple):
         Sums of products of features and values, mixed with the numbers of their row, and multiplied by odd numbers
         that stand for the row's place: rows that are exchanged change it, as do values within a row.
         """
-        if not len(examples):
-            return self
+        step = max(1, AT_ONCE * len(examples) // max(len(examples.indices), 1))
+        found = self
+        for first in range(0, len(examples), step):
+            found = found._added(examples.part(first, min(first + step, len(examples))))
+        return found
+
+    def _added(self, examples: Examples) -> CheckSums:
         sums = _mixed(_sums_of_rows(examples) ^ np.diff(examples.indptr).astype(np.uint64))
         groups = None if examples.groups is None else (examples.groups + 1).astype(np.uint64)  # 0 where there is none
         bases = None if examples.bases is None else _bits(examples.bases)
@@ -50,6 +55,8 @@ class CheckSums(NamedTuple):
         return CheckSums(self.rows + len(examples), (self.sum + int(np.dot(places, sums))) % (1 << 63))
 
 
+AT_ONCE = 1 << 14
+"""Entries that are summed at once: for larger arrays the system would have to find memory, which takes longer."""
 MIXER = np.uint64(0x9E3779B97F4A7C15)
 """2^64 divided by the golden ratio, as in multiplicative hashing (Knuth, The Art of Computer Programming 3, 6.4)."""
 HALF = np.uint64(32)
@@ -57,9 +64,10 @@ HALF = np.uint64(32)
 
 def _sums_of_rows(examples: Examples) -> np.ndarray:
     """A sum of the entries of each row; a few operations for each entry, as they are most of the work."""
-    words = _bits(examples.values)
-    words = (words >> HALF) ^ words  # the low bits of most numbers are 0, and a product keeps only low bits
-    words *= examples.indices.astype(np.uint64) + np.uint64(1)
+    bits = _bits(examples.values)
+    words = bits >> HALF  # the low bits of most numbers are 0, and a product keeps only low bits
+    words ^= bits
+    words *= np.add(examples.indices, 1, dtype=np.int64).view(np.uint64)
     if examples.fields is not None:
         words ^= examples.fields.astype(np.uint64) * MIXER
     sums = np.zeros(len(examples), np.uint64)
@@ -71,7 +79,10 @@ def _sums_of_rows(examples: Examples) -> np.ndarray:
 
 def _mixed(words: np.ndarray) -> np.ndarray:
     """Each word multiplied, so that its bits depend on one another."""
-    return ((words >> HALF) ^ words) * MIXER
+    mixed = words >> HALF
+    mixed ^= words
+    mixed *= MIXER
+    return mixed
 
 
 def _bits(numbers: np.ndarray) -> np.ndarray:
