@@ -20,6 +20,8 @@ the package schedulefree have it."""
 @torch.no_grad()
 def move(optimizer: TorchOptimizer, to_average: bool) -> None:
     """Moves the parameters to where they are evaluated, or back; those that are there already stay."""
+    if all(rule.evaluation is None for rule in optimizer._rules):
+        return  # trainers call this in each step, which must not let all rows of a table catch up
     groups = [group for group in optimizer.param_groups if group.get(MODE, True) is to_average]
     moved = {id(parameter): group for group in groups for parameter in group["params"]}
     optimizer.flush()
