@@ -192,6 +192,35 @@ def test_the_completion_script_calls_surefoot():
 # Interruption
 
 
+INTERRUPTED_WHILE_LOADING = """
+import importlib.abc, os, signal, sys
+
+class Finder(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, *_):
+        if name == "surefoot.cli":
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Finder())
+sys.argv = ["surefoot", "--version"]
+from surefoot.__main__ import main
+main()
+"""
+
+
+@POSIX
+def test_ctrl_c_while_modules_are_loaded_has_no_traceback():
+    status, out, err = finished(surefoot_process(program=("-c", INTERRUPTED_WHILE_LOADING)))
+    assert (status, out, err) == (-signal.SIGINT, "", "")
+
+
+@POSIX
+def test_ctrl_c_that_is_ignored_stays_ignored():
+    code = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\n" + INTERRUPTED_WHILE_LOADING
+    status, out, err = finished(surefoot_process(program=("-c", code)))
+    assert (status, err) == (0, "")
+    assert out.startswith("surefoot ")
+
+
 @POSIX
 def test_ctrl_c_exits_with_130():
     code = (
