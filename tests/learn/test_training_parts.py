@@ -118,6 +118,19 @@ def test_a_cursor_notices_other_examples(other):
         list(cursor.remaining(divided(OTHERS[other], 3), TARGETS, "kept"))
 
 
+def test_features_of_the_same_sum_are_told_apart():
+    """In rows whose values are all 1, such as those of categories."""
+    rng, ones = np.random.default_rng(0), np.ones(20)
+    for _ in range(200):
+        ids = np.sort(rng.choice(200, 20, replace=False))
+        others = ids.copy()
+        others[rng.choice(20, 2, replace=False)] += [2, -2]
+        same = sorted(ids) == sorted(others)
+        assert same == (
+            CheckSums().add(Examples.one(ids, ones, 1.0, 1.0)) == CheckSums().add(Examples.one(others, ones, 1.0, 1.0))
+        )
+
+
 @pytest.mark.parametrize("other", OTHERS)
 def test_a_later_pass_has_the_examples_of_the_first(other):
     """Up to the number of these; files may grow."""
