@@ -11,7 +11,8 @@ import numpy as np
 from surefoot.engines.bank import ModelBank
 from surefoot.engines.examples import Examples
 from surefoot.learn.changes import Changes
-from surefoot.learn.target_scale import LEAST_SPREAD, Before, TargetScale
+from surefoot.learn.mixture import sum_of
+from surefoot.learn.target_scale import LEAST_SPREAD, RISE, Before, TargetScale
 from surefoot.models import STATISTICS
 
 if TYPE_CHECKING:
@@ -75,19 +76,33 @@ def take_statistics(bank: ModelBank, before: ModelBank) -> None:
     bank.table.seen[:], bank.sharing, bank.skipped = before.table.seen, before.sharing, before.skipped
 
 
-def within_reach(learner: Learner, part: Examples) -> Examples:
-    """The first of these examples whose targets can be learned from: learning begins again before one that cannot."""
-    size = learner.settings.batch_size
-    while True:
-        far = np.flatnonzero(learner.target_scale.is_far(part.targets, learner.center, learner.spread))
-        if not len(far):
-            return part
-        if whole := int(far[0]) // size * size:
-            return part.part(0, whole)
-        begin_again(learner, learner.target_scale.after(part.targets[: far[0] + 1]).scale())
-
-
 def scaled(learner: Learner, part: Examples) -> Examples:
-    """Examples with targets as they are learned."""
+    """Examples with targets as they are learned from."""
+    away = part.targets - learner.center
+    with np.errstate(under="ignore"):
+        targets = np.where(out_of_reach(learner, part.targets), np.copysign(RISE, away), away / learner.spread)
     bases = None if part.bases is None else part.bases / learner.spread
-    return replace(part, targets=(part.targets - learner.center) / learner.spread, bases=bases)
+    return replace(part, targets=targets, bases=bases)
+
+
+def out_of_reach(learner: Learner, targets: np.ndarray) -> np.ndarray:
+    """Which of these targets are not learned from as they are, (n,) bool."""
+    return learner.target_scale.is_out_of_reach(targets, learner.center, learner.spread)
+
+
+def add_lost(learner: Learner, part: Examples, targets: np.ndarray, predicted: np.ndarray) -> None:
+    """Adds what was lost by targets that were out of reach besides what was by those learned from in their place.
+
+    Args:
+        part: examples as they were learned from.
+        targets: of these, as they are.
+        predicted: for these, (n, outputs), as targets are learned from.
+    """
+    far = out_of_reach(learner, targets)
+    if not far.any():
+        return
+    loss, parameter, before = learner.settings.loss, learner.settings.parameter, learner.before
+    own, nearer = (p[far] * learner.spread + learner.center for p in (predicted[:, 0], part.targets))
+    more = loss.values(own, targets[far], parameter) - loss.values(own, nearer, parameter)
+    lost, by_model = (float(sum_of(np.array(b), more * part.weights[far])) for b in (before.lost, before.lost_by_model))
+    learner.before = before._replace(lost=lost, lost_by_model=by_model)

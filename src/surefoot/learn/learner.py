@@ -222,18 +222,17 @@ class Learner:
             if self.follows:
                 rows = min(rows, self.target_scale.until_look(self.examples))
             last = min(first + size * math.ceil(rows / size), len(examples))
-            part = self.zeros.written(self._scaled(examples.part(first, last)))
-            center, spread = self.center, self.spread
-            predicted = self._take(part, self.bank.learn(part))
+            given, center, spread = examples.part(first, last), self.center, self.spread
+            part = self.zeros.written(self._scaled(given))
+            predicted = self._take(part, self.bank.learn(part), given)
             found.append(predicted if (center, spread) == UNSCALED else predicted * spread + center)
             first += len(part)
         return found[0] if len(found) == 1 else np.concatenate([np.empty((0, self.settings.outputs)), *found])
 
     def _scaled(self, part: Examples) -> Examples:
-        """The first of these examples, or all, as they are learned."""
+        """Examples as they are learned from."""
         if self.follows:
-            part = beginning.within_reach(self, part)
-            self.target_scale = self.target_scale.after(part.targets)
+            self.target_scale = self.target_scale.after(part.targets, self.center, self.spread)
         return beginning.scaled(self, part) if self.scales else part
 
     @property
@@ -251,8 +250,9 @@ class Learner:
         return self.settings.centers_targets and not self.first_pass
 
     def is_far(self, target: float) -> bool:
-        """Whether learning would begin again before this target is learned from."""
-        return self.follows and bool(self.target_scale.is_far(target, self.center, self.spread))
+        """Whether this target is out of reach, and not learned from as it is."""
+        scale = self.target_scale
+        return self.settings.centers_targets and bool(scale.is_out_of_reach(target, self.center, self.spread))
 
     def begin(self, targets: np.ndarray, weights: np.ndarray) -> None:
         """Centres and scales what is to be predicted by the first targets, and divides weights by the mean of the first
@@ -267,11 +267,19 @@ class Learner:
             return
         beginning.begin(self, targets, weights)
 
-    def _take(self, part: Examples, predicted: np.ndarray) -> np.ndarray:
-        """Mixes what the lanes predicted, and notes the loss when it is time to."""
+    def _take(self, part: Examples, predicted: np.ndarray, given: Examples) -> np.ndarray:
+        """Mixes what the lanes predicted, and notes the loss when it is time to.
+
+        Args:
+            part: the examples as they were learned from.
+            predicted: for each, (n, outputs, rates).
+            given: the examples.
+        """
         if not np.isfinite(predicted).all():
             predicted = np.where(np.isfinite(predicted), predicted, np.float32(1e30))
         mixed = self._mix(part, predicted)
+        if self.settings.centers_targets:
+            beginning.add_lost(self, part, given.targets, mixed)
         self._add_least(part.targets, part.weights)
         self._count(len(part), float(part.weights.sum()), part.indices[part.indptr[-2] : part.indptr[-1]])
         return mixed
@@ -285,13 +293,11 @@ class Learner:
         return mixed
 
     def scaled(self, target: float, weight: float) -> tuple[float, float]:
-        """Target and weight of an example as they are learned."""
+        """Target and weight of an example as they are learned; of one whose target is within reach."""
         if not self._begun and self.examples == 0:
             self.begin(np.array([target]), np.array([weight]))
         if self.follows:
-            if self.is_far(target):
-                beginning.begin_again(self, self.target_scale.after_one(target).scale())
-            self.target_scale = self.target_scale.after_one(target)
+            self.target_scale = self.target_scale.after_one(target, self.center, self.spread)
         return (target - self.center) / self.spread, weight / self.heaviness
 
     def take_one(
@@ -335,8 +341,9 @@ class Learner:
                 if zeros is not self.zeros:  # statistics of before are not of the same values
                     self.zeros, self.changes = zeros, Changes(self.changes.begun)
         if self.follows and examples >= self.target_scale.until_look(before):
+            scale = self.center, self.spread, self.settings.loss.center == "median"
             self.target_scale = self.target_scale.looked()
-            if changed := self.target_scale.changed(self.center, self.spread):
+            if changed := self.target_scale.changed(*scale):
                 self.target_scale = changed
                 beginning.begin_again(self, changed.scale())
         if self.examples // STEP > before // STEP and self.examples - before >= self.changes.until_look(before):

@@ -13,6 +13,7 @@ import numpy as np
 
 from surefoot.data.stream import Block
 from surefoot.engines.bank import NO_TOTALS
+from surefoot.engines.examples import Examples
 from surefoot.engines.undoing import Noted
 from surefoot.learn import scoring
 from surefoot.learn.learner import Learner
@@ -56,17 +57,21 @@ def learn_one(
     guard = learner.guard
     with guard.lock:
         stepper: Stepper | None = guard.stepper
-        given = learner, ids, values, target, weight, features, zeros
-        if stepper is not None and stepper.fits(learner) and stepper.learn(*given):
+        row = learner, ids, values, target, weight, features, zeros
+        if stepper is not None and stepper.fits(learner) and stepper.learn(*row):
             return
         ids, values = entries_of(ids, values, features, zeros)
         needed = int(ids[-1]) + 1 if len(ids) else 0
+        given = ids, values
         ids, values = learner.zeros.row(ids, values)
         rows = learner.bank.rows_of(ids)
         undo = noted(learner, rows)
         try:
             learner.features = max(learner.features, needed)
-            step(learner, ids, rows, values, target, weight)
+            if learner.is_far(target):
+                learner.learn(Examples.one(*given, target, weight))
+            else:
+                step(learner, ids, rows, values, target, weight)
         except BaseException:
             undo()
             raise
@@ -82,7 +87,7 @@ def step(learner: Learner, ids: np.ndarray, rows: np.ndarray, values: np.ndarray
         ids: of the example's features, zeros included.
         rows: of these, `bank.rows_of` them.
         values: of these, float64.
-        target, weight: of the example.
+        target, weight: of the example, whose target is within reach.
 
     Raises:
         DivergedError: as in `Learner.learn`.

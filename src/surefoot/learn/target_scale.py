@@ -8,14 +8,17 @@ with the spread s in use:
 
 - Targets are of a larger unit, or elsewhere, if between the latest two looks, and between the two before, their
   standard deviation is at least 4 s, or their mean 16 s from the center; or if between the latest two looks one of
-  these is 1,000 s. Center and spread become those of all targets since learning began.
+  these is 1,000 s, and an eighth of them, two at least, is 4 s from the center or further. Of losses whose center is
+  the median an eighth has to be in any case: a few outliers hardly change what these learn. Center and spread become
+  those of all targets since learning began.
 - They are of a smaller unit if their standard deviation is at most s/16 between the latest three looks, or s/4 between
   the latest five: over the last half of the rows. Center and spread become those of these targets.
 
 Weights, what rules remember, and the mixture's shares then begin again, as for a stream that begins there; statistics
 of features, and the progressive loss, go on. This depends on targets alone, and so is the same at all rates: a bound on
-the mixture's loss holds for each part of the stream, and their sum for all of it. In units of s no target learned from
-is above 1e9: learning begins again before one that would be.
+the mixture's loss holds for each part of the stream, and their sum for all of it. A target so far away that it alone
+would move the mean between two looks by about as much, 1,000 s √n after n rows, is learned from as if it were 4 s away,
+and what is lost by it is added to the loss as it is: no single target spoils a model.
 
 Targets in random order give none of this, unless tails are so heavy that standard deviations of a few thousand targets
 differ fourfold.
@@ -48,25 +51,28 @@ LOOKS = 4
 RISE, MOVE, JUMP = 4.0, 16.0, 1e3
 """How many times the spread their standard deviation is, or how far their mean from the center, between each of the
 latest three looks; and either of both between the latest two."""
+SHARE = 1 / 8
+"""Of the targets between two looks, which is at least RISE times the spread from the center where these are not a few
+outliers."""
 FALL, DROP = 4.0, 16.0
 """How many times smaller than the spread their standard deviation is: over the last half of the rows, and the last
 quarter."""
-FARTHEST = 1e9
-"""Of targets that are learned from, in units of the spread."""
 
 
 class Window(NamedTuple):
-    """Targets since the last look: one of them, and number, sum and sum of squares of the differences from it."""
+    """Targets since the last look: one of them, number, sum and sum of squares of the differences from it, and how many
+    are at least RISE times the spread from the center."""
 
     one: float = 0.0
     number: float = 0.0
     total: float = 0.0
     squares: float = 0.0
+    far: float = 0.0
 
     def statistics(self) -> np.ndarray:
-        """Number, mean and sum of squared deviations, (3,)."""
+        """Number, mean and sum of squared deviations, and how many are far, (4,)."""
         mean = self.total / self.number
-        return np.array([self.number, self.one + mean, max(self.squares - self.total * mean, 0.0)])
+        return np.array([self.number, self.one + mean, max(self.squares - self.total * mean, 0.0), self.far])
 
 
 NONE = Window()
@@ -74,7 +80,8 @@ NONE = Window()
 
 class Before(NamedTuple):
     """What was before learning began again for the last time: numbers of examples and their weights, and what was lost
-    by the mixture, and by the best rates that the model may be of, in the unit of the data."""
+    by the mixture, and by the best rates that the model may be of, in the unit of the data. To these is added what was
+    lost by targets that were out of reach, in all parts, besides what was by the nearer ones in their place."""
 
     examples: Count = 0
     weight: float = 0.0
@@ -89,13 +96,13 @@ class TargetScale:
     Attributes:
         known: how many of the first ones center and spread were taken from: the first look is after these.
         window: those since the last look.
-        past: number, mean and sum of squared deviations of all targets since learning began, and between the latest
-            looks, the latest last, (1 + LOOKS, 3).
+        past: number, mean and sum of squared deviations, and number of those that are far (see Window), of all targets
+            since learning began, and between the latest looks, the latest last, (1 + LOOKS, 4).
     """
 
     known: int = 0
     window: Window = NONE
-    past: np.ndarray = field(default_factory=lambda: np.zeros((1 + LOOKS, 3)))
+    past: np.ndarray = field(default_factory=lambda: np.zeros((1 + LOOKS, 4)))
 
     def until_look(self, rows: int) -> int:
         """Rows until the next look, after this many.
@@ -109,24 +116,30 @@ class TargetScale:
         step = (1 << (last.bit_length() - 1)) // LOOKS
         return last + step - last % step - rows
 
-    def after(self, targets: np.ndarray) -> TargetScale:
-        """This after further targets; the same however many are given at once."""
+    def after(self, targets: np.ndarray, center: float, spread: float) -> TargetScale:
+        """This after further targets; the same however many are given at once.
+
+        Args:
+            targets: at least one.
+            center, spread: in use.
+        """
         window = self.window if self.window.number else Window(float(targets[0]))
-        far = targets - window.one
+        away = targets - window.one
         with np.errstate(under="ignore"):
-            terms = np.stack([np.ones(len(far)), far, far * far], axis=1)
+            far = abs(targets - center) >= RISE * spread
+            terms = np.stack([np.ones(len(away)), away, away * away, far], axis=1)
         return replace(self, window=Window(window.one, *sum_of(np.array(window[1:]), terms).tolist()))
 
-    def after_one(self, target: float) -> TargetScale:
+    def after_one(self, target: float, center: float, spread: float) -> TargetScale:
         """The same after one."""
-        one, count, total, squares = self.window if self.window.number else Window(target)
-        far = target - one
-        return TargetScale(self.known, Window(one, count + 1.0, total + far, squares + far * far), self.past)
+        one, count, total, squares, far = self.window if self.window.number else Window(target)
+        away, far = target - one, far + (abs(target - center) >= RISE * spread)
+        return TargetScale(self.known, Window(one, count + 1.0, total + away, squares + away * away, far), self.past)
 
-    @staticmethod
-    def is_far(target: Any, center: float, spread: float) -> Any:
-        """Whether targets, or one of them, are out of reach."""
-        return abs(target - center) > FARTHEST * spread
+    def is_out_of_reach(self, target: Any, center: float, spread: float) -> Any:
+        """Whether targets, or one of them, are so far away that they are not learned from as they are."""
+        rows = max(self.past.item(0), self.known, FIRST)
+        return abs(target - center) > JUMP * math.sqrt(rows) * spread
 
     def looked(self) -> TargetScale:
         """This after a look."""
@@ -134,19 +147,24 @@ class TargetScale:
         return TargetScale(self.known, past=np.stack([joined(self.past[0], latest), *self.past[2:], latest]))
 
     @np.errstate(under="ignore")
-    def changed(self, center: float, spread: float) -> TargetScale | None:
+    def changed(self, center: float, spread: float, by_median: bool) -> TargetScale | None:
         """This, after a look, as learning begins again with targets of another scale: these are all; None unless it
         does.
 
         Args:
             center, spread: in use.
+            by_median: whether the loss has its center there.
         """
         *_, before, latest = self.past
-        if max(deviation(latest), abs(latest[1] - center)) >= JUMP * spread:
+        if max(deviation(latest), abs(latest[1] - center)) >= JUMP * spread and has_many(latest):
             return self
         if not before[0]:
             return None
-        if all(deviation(own) >= RISE * spread or abs(own[1] - center) >= MOVE * spread for own in (before, latest)):
+        if all(
+            (deviation(own) >= RISE * spread or abs(own[1] - center) >= MOVE * spread)
+            and (has_many(own) or not by_median)
+            for own in (before, latest)
+        ):
             return self
         last = joined(before, latest)
         for times in (DROP, FALL):
@@ -174,12 +192,17 @@ class TargetScale:
         Raises:
             ValueError: it is not one.
         """
-        past = restoring.array(arrays, "past", np.float64, (1 + LOOKS, 3))
-        limits = [("count", 0.0, rows), ("mean", -LARGEST_TARGET, LARGEST_TARGET), ("deviations", 0.0, LARGEST_SQUARES)]
+        past = restoring.array(arrays, "past", np.float64, (1 + LOOKS, 4))
+        limits = [
+            ("count", 0.0, rows),
+            ("mean", -LARGEST_TARGET, LARGEST_TARGET),
+            ("deviations", 0.0, LARGEST_SQUARES),
+            ("far", 0.0, rows),
+        ]
         for (name, least, most), column in zip(limits, past.T, strict=True):
             restoring.between(f"past, {name}", column, least, most)
-        window = one, count, total, squares = restored(Window, numbers.get("window"), "window")
-        is_of_some = count.is_integer() and 0 < count <= rows and 0 <= squares <= LARGEST_SQUARES
+        window = one, count, total, squares, far = restored(Window, numbers.get("window"), "window")
+        is_of_some = count.is_integer() and 0 <= far <= count <= rows and count and 0 <= squares <= LARGEST_SQUARES
         if not (is_of_some or window == NONE) or max(abs(one), abs(total) / (2 * rows or 1)) > LARGEST_TARGET:
             raise ValueError(f"window: found {[*window]}, expected numbers of the targets of at most {rows} rows")
         return cls(restoring.whole(numbers, "known"), window, past.copy())
@@ -190,7 +213,12 @@ def deviation(statistics: np.ndarray) -> float:
     return math.sqrt(statistics[2] / statistics[0])
 
 
+def has_many(statistics: np.ndarray) -> bool:
+    """Whether those of the targets that are far are not a few outliers."""
+    return bool(statistics[3] >= max(SHARE * statistics[0], 2.0))
+
+
 def joined(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     """The statistics of the targets of both."""
-    found = scaling.joined(Statistics(*one[:, None]), Statistics(*other[:, None]))
-    return np.concatenate([found.count, found.mean, found.deviations])
+    found = scaling.joined(Statistics(*one[:3, None]), Statistics(*other[:3, None]))
+    return np.concatenate([found.count, found.mean, found.deviations, one[3:] + other[3:]])
