@@ -2,9 +2,11 @@
 
 import functools
 import math
+from itertools import pairwise
 
 import pytest
 import torch
+from sklearn.datasets import load_digits
 from support.runs import Run, Words, held_out, line, regression, words
 
 import surefoot
@@ -120,3 +122,26 @@ def test_transformers(kind, lr, symptom):
     run.train(120)
     verdict = surefoot.diagnose(run.optimizer, model).verdict
     assert verdict.symptom == symptom, str(verdict)
+
+
+@pytest.mark.parametrize("lr, symptom, cause", [(0.1, "dead units", "rate"), (0.003, "healthy", None)])
+def test_losses_that_fell_do_not_excuse_units_that_died(lr, symptom, cause):
+    """At a rate far too large a network learns with the few units left, and not as much as it could."""
+    images, labels = load_digits(return_X_y=True)
+    images, labels = torch.tensor(images / 16, dtype=torch.float32), torch.tensor(labels)
+    torch.manual_seed(0)
+    sizes, relu = (64, 64, 64, 10), torch.nn.ReLU()
+    layers = [torch.nn.Linear(*each) for each in pairwise(sizes)]
+    model = torch.nn.Sequential(layers[0], relu, layers[1], relu, layers[2])
+    optimizer, losses = optim.Adam(model.named_parameters(), lr=lr), []
+    for _ in range(300):
+        optimizer.zero_grad()
+        chosen = torch.randint(len(images), (64,))
+        loss = torch.nn.functional.cross_entropy(model(images[chosen]), labels[chosen])
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert sum(losses[-30:]) < sum(losses[:30]) / 2
+    for known in (None, losses):
+        verdict = surefoot.diagnose(optimizer, model, losses=known).verdict
+        assert (verdict.symptom, verdict.cause) == (symptom, cause), str(verdict)

@@ -352,7 +352,7 @@ class Judge:
     def dead_units(self) -> Verdict | None:
         if verdict := activations.dead_units(self.cases, self.remedies):
             return verdict
-        if (silent := gaps.silent_layers(self.cases)) and not self.losses.fell:
+        if silent := gaps.silent_layers(self.cases):
             what = f"{activations.units(silent[0], silent[0].marks.silent)} no longer have a gradient."
             return Verdict("dead units", "rate", named(silent), what, self.start_again(silent))
         return None
