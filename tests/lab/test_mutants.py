@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import pytest
 from support.covering import marked
-from support.mutants import COMBINED, LATE, MUTANTS, MUTANTS_OF_ENGINES
+from support.mutants import COMBINED, LATE, MUTANTS, MUTANTS_OF_ENGINES, line
 from support.optimizer_mutants import MUTANTS_OF_OPTIMIZERS
 
 from surefoot import modifiers, ops
 from surefoot.lab.published import ROWS, airfoil, eager, formulas, loops, optimizers, rule_traces
 from surefoot.lab.reproduction import reproduce
-from surefoot.rules import STATISTIC_RULES, everything
+from surefoot.rules import REGISTRY, STATISTIC_RULES, everything
 
 RULES = everything()
 DRAWS = 50
@@ -110,6 +110,27 @@ class TestRules:
         monkeypatch.setitem(modifiers.REGISTRY, "cautious", replace(modifiers.REGISTRY["cautious"], function=broken))
         (result,) = reproduce(only="trace-cautious")
         assert (sound.verdict, result.verdict, result.reason) == ("pass", "fail", "")
+
+    @pytest.mark.parametrize("rule", ["adam", "adamw"])
+    @pytest.mark.parametrize(
+        "options, old, new",
+        [
+            ({"clock"}, "lr / seen1 /", "lr /"),
+            ({"clock"}, "square / seen2", "square"),
+            ({"clock", "amsgrad"}, "largest / seen2", "largest"),
+            ({"clock"}, "seen1 + fresh1", "seen1 + fresh2"),
+        ],
+        ids=["v is not corrected", "s is not corrected", "the largest is not corrected", "β₂ in place of β₁"],
+    )
+    def test_the_trace_of_a_broken_clock_fails(self, monkeypatch, rule, options, old, new):
+        (sound,) = reproduce(only="trace-clock")
+        variants = dict(RULES[rule].variants)
+        (on,) = (on for on in variants if set(on) == options)
+        variants[on] = line(old, new)(variants[on])
+        monkeypatch.setitem(REGISTRY, rule, replace(RULES[rule], variants=variants))
+        (result,) = reproduce(only="trace-clock")
+        assert (sound.verdict, result.verdict, result.reason) == ("pass", "fail", "")
+        assert rule in result.claim
 
     def test_several_rules_broken_at_once_fail_by_name(self, broken):
         broken(*COMBINED)

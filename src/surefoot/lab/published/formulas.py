@@ -220,22 +220,35 @@ def novograd(t, x, g, v, s, lr, beta1=0.95, beta2=0.98, decay=0.0, eps=1e-8, eps
     return x - lr * v, v, s
 
 
-def sm3(t, x, g, s, v, lr, momentum=0.0, eps=0.0, eps_root=1e-8):
-    """Of a vector, whose rows are single numbers, AdaGrad with an average of its steps (Anil et al. 2019)."""
-    s = s + g * g
-    v = momentum * v + (1 - momentum) * g / ((s + eps_root) ** 0.5 + eps)
-    return x - lr * v, s, v
+def sm3(t, x, g, rows, columns, v, lr, momentum=0.0, eps=0.0, eps_root=1e-8):
+    """ν = min(row, column) + g²; row, column ← the largest ν in it; x ← x − η v, v a mean of g/√ν (Anil et al. 2019).
 
-
-def adafactor(t, x, g, s, lr=0.01, forgetting=0.8, threshold=1.0, eps_scale=1e-3, eps_root=1e-30):
-    """s ← β s + (1 − β)(g² + ε), β = 1 − t^(−0.8); u = g/√s; û = u/max(1, RMS(u)/d); x ← x − α û.
-
-    α = max(ε₂, RMS(x)) min(10⁻², 1/√t) (Shazeer & Stern 2018, algorithms 5 and 6, for vectors).
+    Algorithm SM3-II; a row of a vector is a single number.
     """
-    s = (1 - t**-forgetting) * s + t**-forgetting * (g * g + eps_root)
-    u = g / s**0.5
+    nu = np.minimum(rows, columns) + g * g
+    rows, columns = (nu.max(axes, keepdims=True) for axes in (of_row(x), 0))
+    v = momentum * v + (1 - momentum) * g / ((nu + eps_root) ** 0.5 + eps)
+    return x - lr * v, rows, columns, v
+
+
+def of_row(x) -> tuple[int, ...]:
+    """The axes that a sum over each row takes."""
+    return tuple(range(1, x.ndim))
+
+
+def adafactor(t, x, g, rows, columns, lr=0.01, forgetting=0.8, threshold=1.0, eps_scale=1e-3, eps_root=1e-30):
+    """R, C ← β R + (1 − β) sums of g² + ε by rows and columns, β = 1 − t^(−0.8); u = g/√(R C/ΣR);
+    û = u/max(1, RMS(u)/d); x ← x − α û.
+
+    α = max(ε₂, RMS(x)) min(10⁻², 1/√t) (Shazeer & Stern 2018, algorithms 4 and 6; of vectors 5).
+    """
+    beta, added = 1 - t**-forgetting, g * g + eps_root
+    rows, columns = (
+        beta * kept + (1 - beta) * added.sum(axes, keepdims=True) for kept, axes in ((rows, of_row(x)), (columns, 0))
+    )
+    u = g / (rows * columns / rows.sum()) ** 0.5
     u = u / max(1.0, np.mean(u * u) ** 0.5 / threshold)
-    return x - max(eps_scale, np.mean(x * x) ** 0.5) * min(lr, t**-0.5) * u, s
+    return x - max(eps_scale, np.mean(x * x) ** 0.5) * min(lr, t**-0.5) * u, rows, columns
 
 
 def cocob(t, x, g, reward, dual, total, largest, bet, lr=1.0, alpha=100.0, eps=1e-8):

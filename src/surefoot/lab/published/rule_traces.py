@@ -268,10 +268,11 @@ def long(name: str, settings: tuple[Mapping[str, Any], ...]) -> Finding:
 def single(name: str, settings: tuple[Mapping[str, Any], ...]) -> Finding:
     """In float32, along given gradients.
 
-    Of Shampoo each row is a matrix, as large rows would hide small ones in a sum that both are in.
+    Of Shampoo each row is a matrix, as large rows would hide small ones in a sum that both are in. Rules with numbers
+    of whole rows or arrays have a vector.
     """
     rule, (start, _) = everything()[name], moved(name)
-    start = start[:, None] if name == "shampoo" else start
+    start = start[:, None] if name == "shampoo" else start.ravel() if name in STATISTIC_RULES else start
     return float32.measure(rule, start, settings, all_at_once(name), LATE)
 
 
@@ -280,13 +281,9 @@ def largest(differences: np.ndarray) -> float:
 
 
 def moved(name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Where a rule starts, and where its origin is: rules that step from the origin take the start as theirs.
-
-    Rules with numbers of whole rows or arrays have a vector, as their formulas do.
-    """
-    start = START.ravel() if name in STATISTIC_RULES else START
-    nowhere = np.zeros(start.shape)
-    return (nowhere, start) if everything()[name].from_origin else (start, nowhere)
+    """Where a rule starts, and where its origin is: rules that step from the origin take the start as theirs."""
+    nowhere = np.zeros(START.shape)
+    return (nowhere, START) if everything()[name].from_origin else (START, nowhere)
 
 
 def walk(name: str, setting: Mapping[str, Any], steps: Iterable[int], of: Gradient) -> np.ndarray:
@@ -297,20 +294,15 @@ def walk(name: str, setting: Mapping[str, Any], steps: Iterable[int], of: Gradie
     for t in steps:
         if t in (1_000, 10_000):
             state.t = t - 1
-        step.dense(x, of(t, (x + origin).reshape(START.shape)).reshape(x.shape), state)
+        step.dense(x, of(t, x + origin), state)
         seen.append(x + origin)
-    return np.reshape(seen, (-1, *START.shape))
+    return np.array(seen)
 
 
 def walk_formula(name: str, setting: Mapping[str, Any], steps: Iterable[int], of: Gradient) -> np.ndarray:
     """Where the formula is after each of these steps."""
     start, origin = moved(name)
-
-    def along(t: int, x: np.ndarray) -> np.ndarray:
-        return of(t, (x + origin).reshape(START.shape)).reshape(x.shape)
-
-    seen = np.array(list(formulas.walk(name, start, along, steps, setting))) + origin
-    return seen.reshape(-1, *START.shape)
+    return np.array(list(formulas.walk(name, start, lambda t, x: of(t, x + origin), steps, setting))) + origin
 
 
 @row(
@@ -339,6 +331,29 @@ def walk_cautious(name: str, setting: Mapping[str, Any], steps: Iterable[int]) -
         x = x + agrees * (after - x) * (x.size / (agrees.sum() + 1))
         seen.append(x)
     return np.array(seen)
+
+
+@row(
+    "trace-clock",
+    SECTION,
+    f'adam and adamw with clock="row", {STEPS} steps: each row steps as if those without its gradient were not there',
+    "",
+    ours="the formula, for each row by itself, t the number of its gradients; also with amsgrad",
+)
+def row_clock(rules=("adam", "adamw"), clock="row") -> Finding:
+    apart = 0.0
+    for name in rules:
+        for setting in ({"lr": 0.1}, {"lr": 0.1, "beta2": 0.5, "amsgrad": True}):
+            step, x, given = Step(name, engine=ORACLE, lazy="touched", clock=clock, **setting), START.copy(), {}
+            state = step.init(x)
+            for ids, values in float32.gradients(STEPS):
+                step.rows(x, ids, values, state)
+                for one in np.unique(ids):
+                    given.setdefault(one, []).append(values[ids == one].sum(0))
+            for one, own in given.items():
+                *_, last = formulas.walk(name, START[one], lambda t, x, own=own: own[t - 1], len(own), setting)
+                apart = max(apart, largest(x[one] - last))
+    return Finding(f"within {apart:.0e} of the formula", apart <= ROUNDING, {"largest_difference": apart})
 
 
 def claim_of(name: str) -> str:
