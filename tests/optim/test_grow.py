@@ -197,23 +197,25 @@ def test_what_cannot_grow(rows, values, message):
 
 @pytest.mark.parametrize("name", ["Adagrad", "RMSprop", "Adam"])
 @pytest.mark.parametrize("source", ["ours", "torch's"])
-def test_a_coordinate_wise_checkpoint_loads_into_rows_by_their_means(name, source):
+@pytest.mark.parametrize("dtype", [torch.float32, torch.complex64], ids=str)
+def test_a_coordinate_wise_checkpoint_loads_into_rows_by_their_means(name, source, dtype):
     """Sums and averages of squares are those of a run by rows then, up to rounding."""
-    first, second, third = (parameters((5, 3))[0] for _ in range(3))
+    first, second, third = (torch.nn.Parameter(parameters((5, 3))[0].detach().to(dtype)) for _ in range(3))
     library = optim if source == "ours" else torch.optim
     by_coordinate = getattr(library, name)([first], lr=0.01)
     by_row = getattr(optim, name)([second], lr=0.01, granularity="row", **ENGINE)
     fresh = getattr(optim, name)([third], lr=0.01, granularity="row", **ENGINE)
     for t in range(3):
         for optimizer, parameter in ((by_coordinate, first), (by_row, second)):
-            parameter.grad = parameters((5, 3), seed=20 + t)[0].detach()
+            parts = [parameters((5, 3), seed=seed + t)[0].detach() for seed in (20, 30)]
+            parameter.grad = torch.complex(*parts) if dtype.is_complex else parts[0]
             optimizer.step()
     fresh.load_state_dict(by_coordinate.state_dict())
     assert fresh.param_groups[0]["granularity"] == "row"
     for key, value in by_row.state[second].items():
         assert fresh.state[third][key].shape == value.shape
         torch.testing.assert_close(fresh.state[third][key], value)
-    third.grad = torch.ones(5, 3)
+    third.grad = torch.ones(5, 3, dtype=dtype)
     fresh.step()
 
 

@@ -77,7 +77,8 @@ class StateFormat:
         for key, extent in zip(self.keys_of(step), step.extents, strict=True):
             value = found.get(key)
             if extent == "row" and isinstance(value, Tensor) and value.shape == parameter.shape and value.ndim > 1:
-                value = value.to_dense().real if value.is_complex() else value.to_dense()
+                value = value.to_dense()
+                value = torch.view_as_real(value) if value.is_complex() else value  # squares of both parts
                 means = value.mean(dim=tuple(range(1, value.ndim)), keepdim=True, dtype=torch.float64)
                 found[key] = means.to(value.dtype)
         return found
