@@ -47,6 +47,35 @@ def test_no_step_is_taken_from_the_average():
     assert (w == before).all()
 
 
+def test_no_parameter_is_stepped_from_the_average_alone():
+    w, optimizer, _ = trained("schedule_free_sgd")
+    optimizer.eval()
+    before = w.detach().clone()
+    with pytest.raises(RuntimeError, match=r"the parameters are where they are to be evaluated"):
+        optimizer.step_one(0, 0)
+    assert (w == before).all()
+
+
+def test_a_setting_that_changes_the_average_does_not_move_where_gradients_are_taken():
+    w, optimizer, _ = trained("schedule_free_sgd")
+    y = w.detach().clone()
+    optimizer.eval()
+    optimizer.change(momentum=0.5)
+    torch.testing.assert_close(w.detach(), y - optimizer.state[w]["difference"])  # (1 - 1/0.5) times the difference
+    optimizer.train()
+    torch.testing.assert_close(w.detach(), y)
+
+
+def test_another_rule_goes_on_from_the_average():
+    w, optimizer, x = trained("schedule_free_sgd")
+    optimizer.eval()
+    optimizer.to_rule("sgd", lr=0.1)
+    np.testing.assert_allclose(w.detach(), x)
+    w.grad = torch.ones_like(w)
+    optimizer.step()
+    np.testing.assert_allclose(w.detach(), x - 0.1)
+
+
 @pytest.mark.parametrize("rule", RULES)
 def test_a_state_dict_says_where_parameters_are(rule):
     w, optimizer, _ = trained(rule)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import torch
@@ -34,6 +36,19 @@ def move(optimizer: TorchOptimizer, to_average: bool) -> None:
         way = rule.evaluation(**{name: known[name] for name in inspect.signature(rule.evaluation).parameters})
         local(parameter).add_(local(way).to(parameter.dtype), alpha=1 if to_average else -1)
         moved[id(parameter)][MODE] = not to_average
+
+
+@contextlib.contextmanager
+def in_training(optimizer: TorchOptimizer) -> Iterator[None]:
+    """Moves parameters that are at their averages to where gradients are taken, and back afterwards."""
+    evaluated = any(group.get(MODE) is False for group in optimizer.param_groups)
+    if evaluated:
+        optimizer.train()
+    try:
+        yield
+    finally:
+        if evaluated:
+            optimizer.eval()
 
 
 def check_mode(optimizer: TorchOptimizer) -> None:

@@ -200,6 +200,15 @@ def names_file(lr: Any) -> bool:
     return isinstance(lr, str) and ".py" in lr
 
 
+def check_no_file(number: int, saved: Mapping[str, Any]) -> None:
+    """Raises ValueError for a group of a state dict whose learning rate is the name of a file."""
+    if names_file(saved.get("lr")):
+        raise ValueError(
+            f"group {number}: lr is {saved['lr']!r}, a file, which is not run because a state dict names it; "
+            'expected a number or a schedule; name the file in change(lr="path/to/file.py:name")'
+        )
+
+
 def is_numeral(text: str) -> bool:
     """Whether text is a number: from Python, numbers are given as numbers.
 

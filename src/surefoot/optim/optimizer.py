@@ -16,6 +16,8 @@ from surefoot.optim.backends.base import Backend, Job, amp_of, check_gradient, c
 from surefoot.optim.base import TorchOptimizer
 from surefoot.optim.checkpoint import Checkpoint, StateFormat
 from surefoot.optim.clipping import check_no_norm, clip_values, is_clipped, limit_of_norm
+from surefoot.optim.common import check_alone, hand_over, take_over
+from surefoot.optim.evaluating import MODE, check_mode, in_training
 from surefoot.optim.faults import Fault, raise_if_any
 from surefoot.optim.group import (
     Group,
@@ -25,6 +27,7 @@ from surefoot.optim.group import (
     check_group_keys,
     check_keys,
     check_names,
+    check_no_file,
     completed,
     names_file,
     own_copy,
@@ -145,9 +148,10 @@ class RuleOptimizer(TorchOptimizer):
         settings = {key: own_copy(value) for key, value in settings.items()}
         for group in self.param_groups:
             self._check_values(group | settings)
-        for group in self.param_groups:
-            group.update(settings)
-            self._load_schedule(group, group)
+        with in_training(self):  # averages depend on settings, too
+            for group in self.param_groups:
+                group.update(settings)
+                self._load_schedule(group, group)
 
     def to_rule(self, rule: str | Rule, **settings: Any) -> RuleOptimizer:
         """Goes on with another rule, in place: parameters, groups, hooks and schedulers stay with the optimizer.
@@ -155,8 +159,8 @@ class RuleOptimizer(TorchOptimizer):
         The new state is made of the old one where both rules keep squared gradients or a velocity, and `lr_factor` is
         set so that effective rates go on as they were: the learning rate remains the scheduler's. Between rules with
         and without squared gradients, and to and from Adadelta, FTRL and dual averaging, rates are of another kind:
-        pass `lr`. What else was set, such as weight decay or the granularity, stays. The optimizer is a plain
-        RuleOptimizer afterwards.
+        pass `lr`. What else was set, such as weight decay or the granularity, stays. Parameters go on from where they
+        are: after `eval`, from their averages. The optimizer is a plain RuleOptimizer afterwards.
 
         Args:
             rule: a Rule, or the name of one.
@@ -181,10 +185,7 @@ class RuleOptimizer(TorchOptimizer):
         rule = rules.resolve(rule)
         steps = [self._step_of(number) for number in range(len(self.param_groups))]
         taken = succession.steps_taken(self)
-        groups = [
-            succession.group_for(self, rule, number, steps[number], taken[number], settings)
-            for number in range(len(steps))
-        ]
+        groups = [succession.group_for(self, rule, k, steps[k], taken[k], settings) for k in range(len(steps))]
         other = RuleOptimizer(groups, rule, **({"lr": self.defaults["lr"]} | settings))
         self.flush()
         for number, step in enumerate(steps):
@@ -210,6 +211,7 @@ class RuleOptimizer(TorchOptimizer):
                 del group[key]
             group.update(taken)
             group["params"] = params
+            group.pop(MODE, None)  # the new rule goes on from where they are
         self.__class__ = RuleOptimizer  # pyright: ignore[reportAttributeAccessIssue]
         self.rule, self.defaults = other.rule, other.defaults
         self.state.clear()
@@ -276,7 +278,10 @@ class RuleOptimizer(TorchOptimizer):
         backend = self._backend(number, local(parameter).device)
         on_device = self._counts_on_device(number, backend)
         tensors, name = self.state.get(parameter) or {}, self._name(number, index)
-        return self._known.memory(name, parameter, step, tensors, self.state_format, backend, on_device)
+        memory = self._known.memory(name, parameter, step, tensors, self.state_format, backend, on_device)
+        if step.is_of_group and not tensors:
+            take_over(self, number, memory.tensors)
+        return memory
 
     # Steps
 
@@ -305,16 +310,13 @@ class RuleOptimizer(TorchOptimizer):
 
     def step_one(self, number: int, index: int) -> None:
         """Steps a single parameter, the index-th of a group, if it has a gradient."""
+        check_mode(self)
         parameter = self.param_groups[number]["params"][index]
         if parameter.grad is not None:
             if self._known.get(parameter) is None:
                 self._forget_replaced()
             step = self._step_of(number)
-            if step.is_of_group:
-                raise ValueError(
-                    f"{self._name(number, index)}: {step.rule.name} or what is done around it needs the gradients of "
-                    "all parameters of its group at once; call step() after the backward pass"
-                )
+            check_alone(self._name(number, index), step)
             check_no_norm(self.param_groups)
             clip_values([self.param_groups[number] | {"params": [parameter]}])
             with torch.no_grad():
@@ -336,8 +338,7 @@ class RuleOptimizer(TorchOptimizer):
             if others := members.others(parameters, step):
                 jobs = [(k, self._job(number, k, parameters[k], step)) for k in others]
                 work.single.extend(members.fuse(step, parameters, jobs))
-            for fused in members.fused.values():
-                work.fused.append((fused, parameters))
+            work.fused.extend((fused, parameters) for fused in members.fused.values())
         work.check_schedules()
         return work
 
@@ -360,6 +361,7 @@ class RuleOptimizer(TorchOptimizer):
         for parameter, memory in new:
             # A rule without slots has none before rows have something to catch up on.
             self._keep_tensors(parameter, memory)
+        hand_over(self, work.single)
         self._known.states = list(self.state.values())
         return faults
 
@@ -411,13 +413,15 @@ class RuleOptimizer(TorchOptimizer):
 
     def restart(self, parameters: Iterable[Tensor] | None = None) -> None:
         """Makes the state of the parameters (by default, all) what it was before the first step."""
-        chosen = None if parameters is None else {id(parameter) for parameter in parameters}
+        parameters = [p for _, _, p in self._numbered()] if parameters is None else list(parameters)
+        chosen = {id(parameter) for parameter in parameters}
         self._known.fused.clear()
         for number, _, parameter in self._numbered():
-            if chosen is None or id(parameter) in chosen:
+            if id(parameter) in chosen:
                 self._known.pop(parameter)
                 if self.state.pop(parameter, None) and (self.state_format.counts or self.starts_with_memory):
                     self.state[parameter] = self.state_format.fresh(parameter, self._step_of(number))
+                    take_over(self, number, self.state[parameter], parameters)
 
     def reset(self, parameter: Tensor, values: Any = None, rows: Any = None, *, state: bool = True) -> None:
         """Gives a parameter, or some of its rows, other values, and the state that they had before the first step.
@@ -481,11 +485,7 @@ class RuleOptimizer(TorchOptimizer):
         """The groups and states of a checkpoint as they fit the parameters."""
         groups, steps = checkpoint.merged(self.param_groups), []
         for number, saved in enumerate(groups):
-            if names_file(saved.get("lr")):
-                raise ValueError(
-                    f"group {number}: lr is {saved['lr']!r}, a file, which is not run because a state dict names it; "
-                    'expected a number or a schedule; name the file in change(lr="path/to/file.py:name")'
-                )
+            check_no_file(number, saved)
             settings = self.defaults | {key: value for key, value in saved.items() if key != "params"}
             self._check_values(settings)
             steps.append(self._read(settings).step())
