@@ -319,6 +319,19 @@ def test_no_numbers_overflow():
         assert np.isfinite(model.predict(X)).all()
 
 
+@pytest.mark.filterwarnings("ignore::surefoot.data.stream.DataWarning")
+@pytest.mark.parametrize("loss", SCALED)
+@pytest.mark.parametrize("known", [1, 600])
+def test_targets_of_zero_may_come_before_any_others(known, loss):
+    """These are not scaled."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(3000, COLUMNS))
+    y = np.where(np.arange(len(X)) < 600, 0.0, 1e30 * X[:, 0])
+    model = LinearRegressor(loss=loss).partial_fit(X[:known], y[:known])
+    model.partial_fit(X[known:], y[known:])
+    assert model._learner.spread > 1e29
+
+
 def test_an_error_undoes_a_new_beginning():
     X, y, *_ = drawn(64, "tiny", 30)
     found = learner(y, 1)

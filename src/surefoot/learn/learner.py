@@ -233,7 +233,7 @@ class Learner:
         """Examples as they are learned from."""
         if self.follows:
             self.target_scale = self.target_scale.after(part.targets, self.center, self.spread)
-        return beginning.scaled(self, part) if self.scales else part
+        return beginning.scaled(self, part) if self.settings.centers_targets else part
 
     @property
     def has_bias(self) -> bool:
