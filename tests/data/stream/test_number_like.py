@@ -10,6 +10,7 @@ from surefoot import cli
 from surefoot.data import DataError
 from surefoot.data.reading import ReadOptions
 from surefoot.data.stream import DataWarning, Table, read_rows
+from surefoot.data.stream.number_like import remark
 
 ROWS = range(40)
 WRITTEN = {
@@ -141,3 +142,11 @@ def test_a_column_of_thousands_is_looked_at_in_its_first_rows_only():
     """The reading of wide tables of categories does not take longer for it."""
     values = [*map(str, range(2000)), "0,5"]
     assert remarks_of(lambda: read_rows([{"x": np.str_(value)} for value in values])) == []
+
+
+def test_codes_that_begin_with_zero_have_no_thousands():
+    """Such as telephone numbers and parts of versions; and what has digits does not stand for a missing value."""
+    assert remark([f"030 {k} {k}" for k in range(100, 900)], (), numbers=True) is None
+    assert remark([f"0.{k}.{k}" for k in range(100, 900)], (), numbers=True) is None
+    said = remark([*map(str, range(100)), "12a"], (), numbers=True)
+    assert said == "'12a' is not a number; write it as one"

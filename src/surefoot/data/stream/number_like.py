@@ -22,8 +22,8 @@ _BLANK, _MINUS = " \u00a0\u2009\u202f", "\u2212\u2013"
 _UNIT = "(?:[$€£¥₹%‰]|USD|EUR|GBP|JPY|CHF|INR|CNY)?"
 _LIKE = re.compile(
     rf"[+{_MINUS}-]?{_UNIT}[{_BLANK}]?[+{_MINUS}-]?(?:"
-    rf"\d{{1,3}}(?:[{_BLANK}'\u2019_]\d{{3}})+(?:[.,]\d*)?"  # thousands separators that are in no other number
-    r"|\d{1,3}(?:,\d{3})+(?:\.\d*)?|\d{1,3}(?:\.\d{3})+,\d*|\d{1,3}(?:\.\d{3}){2,}"
+    rf"[1-9]\d{{0,2}}(?:[{_BLANK}'\u2019_]\d{{3}})+(?:[.,]\d*)?"  # thousands separators that are in no other number
+    r"|[1-9]\d{0,2}(?:,\d{3})+(?:\.\d*)?|[1-9]\d{0,2}(?:\.\d{3})+,\d*|[1-9]\d{0,2}(?:\.\d{3}){2,}"
     r"|\d*,\d+|\d+\.?\d*|\.\d+"
     rf")(?:[eE][+-]?\d+)?[{_BLANK}]?{_UNIT}"
 )
@@ -34,7 +34,7 @@ def is_number_like(value: str) -> bool:
 
     >>> [is_number_like(text) for text in ("0,25", "1.234,5", "1 000 000", "€ 3.50", "12 %", "\u22121.5")]
     [True, True, True, True, True, True]
-    >>> [is_number_like(text) for text in ("10.0.0.1", "2024-05-01", "u7", "1,2,3", "A,5", "", "-")]
+    >>> [is_number_like(text) for text in ("10.0.0.1", "2024-05-01", "030 123 456", "u7", "1,2,3", "A,5", "")]
     [False, False, False, False, False, False, False]
     """
     return _LIKE.fullmatch(value) is not None and NUMBER.fullmatch(value) is None
@@ -59,6 +59,8 @@ def remark(values: Sequence[str], missing: Collection[str], numbers: bool) -> st
 
     >>> remark(["0,25", "3"], (), numbers=True)
     "'0,25' is not a number; write numbers with a decimal point and no other signs, such as 1234.5"
+    >>> remark(["1", "12a", *map(str, range(20))], (), numbers=True)
+    "'12a' is not a number; write it as one"
     >>> remark(["1", "-", *map(str, range(20))], (), numbers=True)
     "'-' is not a number; leave values that are missing empty"
     """
@@ -83,7 +85,9 @@ def remark(values: Sequence[str], missing: Collection[str], numbers: bool) -> st
         found = shown(like.encode())
         return f"{found} is not a number; write numbers with a decimal point and no other signs, such as 1234.5"
     if words and numbers:
-        return f"{shown(min(words).encode())} is not a number; leave values that are missing empty"
+        word = min(words)
+        remedy = "write it as one" if any(map(str.isdigit, word)) else "leave values that are missing empty"
+        return f"{shown(word.encode())} is not a number; {remedy}"
     return None
 
 
