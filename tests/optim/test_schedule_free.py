@@ -121,3 +121,32 @@ def test_other_rules_stay_where_they_are():
     optimizer.eval()
     optimizer.step()
     assert (w == before - 0.1).all()
+
+
+def test_a_model_in_evaluation_mode_is_at_the_averages():
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.Linear(3, 1))
+    optimizer = optim.RuleOptimizer(model.parameters(), "schedule_free_sgd", lr=0.1, engine="reference")
+    optim.flush_before_use(model, optimizer)
+    X = torch.randn(8, 2)
+
+    def train():
+        model.train()
+        model[0].eval()  # a part that is frozen says nothing of the whole
+        optimizer.zero_grad()
+        model(X).square().mean().backward()
+        optimizer.step()
+
+    for _ in range(3):
+        train()
+    before = [parameter.detach().clone() for parameter in model.parameters()]
+    found = model.eval()(X)
+    assert any((old != new).any() for old, new in zip(before, model.parameters(), strict=True))
+    optimizer.train()
+    optimizer.eval()
+    torch.testing.assert_close(model(X), found)
+    model.train()(X)
+    for old, new in zip(before, model.parameters(), strict=True):
+        torch.testing.assert_close(new.detach(), old)
+    model.eval()(X)
+    train()

@@ -16,7 +16,8 @@ from surefoot.optim.wrappers import unwrapped
 class Training:
     """The hooks of `flush_before_use`, from the beginning of training to its end.
 
-    At the end all rows catch up: the trainer, and the optimizer with it, may not outlast it.
+    At the end all rows catch up, and parameters of schedule-free rules move to their averages: the trainer, and the
+    optimizer with it, may not outlast it.
     """
 
     def __init__(self):
@@ -38,9 +39,10 @@ class Training:
         self.handles = [flush_before_use(model, optimizer) for optimizer in self.optimizers]
 
     def end(self) -> None:
-        """Lets all rows catch up, and removes the hooks."""
+        """Lets all rows catch up, moves parameters to their averages, and removes the hooks."""
         for optimizer in self.optimizers:
             optimizer.flush()
+            optimizer.eval()
         for handle in self.handles:
             handle.remove()
         self.optimizers, self.handles = [], []

@@ -26,6 +26,8 @@ def move(optimizer: TorchOptimizer, to_average: bool) -> None:
         return  # trainers call this in each step, which must not let all rows of a table catch up
     groups = [group for group in optimizer.param_groups if group.get(MODE, True) is to_average]
     moved = {id(parameter): group for group in groups for parameter in group["params"]}
+    if not moved:
+        return
     optimizer.flush()
     optimizer._keep()
     for parameter, _, step in optimizer.memories():

@@ -1,4 +1,4 @@
-"""Rows that wait catch up by themselves before their table is evaluated or saved: hooks of the modules that have it."""
+"""What is evaluated or saved is up to date by itself: hooks of the modules that have parameters of an optimizer."""
 
 from __future__ import annotations
 
@@ -21,16 +21,27 @@ class Flush:
     def __init__(self, optimizer: TorchOptimizer, model: nn.Module):
         self.optimizer: Any = weakref.ref(optimizer)
         self.model: Any = weakref.ref(model)
+        self.has_averages = any(rule.evaluation is not None for rule in optimizer._rules)
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.optimizer = self.model = nothing
+        self.has_averages = False
 
     def before_forward(self, module: nn.Module, _: Any) -> None:
+        if self.has_averages:
+            self.move()
         if not module.training:
             self.flush(module)
+
+    @torch._disable_dynamo  # pyright: ignore[reportPrivateImportUsage]
+    def move(self) -> None:
+        """Moves parameters to their averages or back, as the whole model's mode says: parts of it may be frozen."""
+        optimizer, model = self.optimizer(), self.model()
+        if optimizer is not None and model is not None:
+            (optimizer.train if model.training else optimizer.eval)()
 
     def before_state_dict(self, module: nn.Module, *_: Any) -> None:
         self.flush(module)
@@ -74,6 +85,7 @@ def flush_before_use(model: nn.Module, optimizer: Any) -> FlushBeforeUse:
 
     A module's rows catch up before its forward pass, unless it is in training mode, and before its state dict is made.
     Trainers do both: none of them has to be told. While nothing waits, it costs a look at the module's parameters.
+    Parameters of schedule-free rules are at their averages while the model is in evaluation mode: see `eval`.
 
     Args:
         model: modules with parameters of the optimizer get hooks.
