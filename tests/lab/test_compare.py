@@ -671,7 +671,17 @@ def test_the_headline_says_what_was_measured_and_over_what():
     assert standings.headline(result.table()).startswith("sgd had the lowest held-out loss, ")
     assert f"{best['test_loss']:.4f}" in standings.headline(result.table())
     assert "over 2 seeds, at η = 0.1" in standings.headline(result.table())
-    assert f"Next came adagrad, {other['behind']:.4f} ± " in standings.runners_up(result.table())
+    assert f"adagrad came 2nd of 2, {other['behind']:.4f} ± " in standings.headline(result.table())
+    assert "Next came" not in standings.runners_up(result.table())
+
+
+def test_how_far_behind_adagrad_was_is_said_once():
+    rows = rows_of([1.0, 1.1], [3.0, 3.1], [4.0, 4.1], [2.0, 2.1])
+    assert standings.headline(rows).endswith("adagrad came 2nd of 4, 1.0000 ± 0.0000 (standard error) behind.")
+    said = standings.runners_up(rows)
+    assert said.startswith("Next came momentum, 2.0000 ± 0.0000 (standard error) behind; last was visits with 4.0500.")
+    said = standings.runners_up(rows_of([1.0, 1.1], [2.0, 2.1], [3.0, 3.1], [4.0, 4.1]))
+    assert said.startswith("Next came momentum, 1.0000 ± 0.0000 (standard error) behind; last was adagrad with 4.0500.")
 
 
 def rows_of(*ends):

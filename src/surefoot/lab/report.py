@@ -134,7 +134,7 @@ def captions(result: Comparison) -> dict[str, str]:
     band = " The band spans the seeds." if len(result.settings.seeds) > 1 else ""
     return {
         "held_out": f"Lower is better; before training it is {number(before.test_loss)}. A curve that turns up again "
-        f"has begun to overfit.{band}",
+        f"while that of training falls has begun to overfit.{band}",
         "training": f"How fast a rule minimizes what it is given; before training the loss is "
         f"{number(before.train_loss)}.{band}",
         "time": "The same loss against the clock: epochs times the median time of one. A marker is an epoch, and the "

@@ -224,9 +224,7 @@ def on_adagrad(rows: Sequence[Row], finished: Sequence[Row]) -> str:
         return ""
     if mine["diverged"]:
         return "adagrad diverged."
-    others = [row for row in finished if row is not mine]
-    other = next((row for row in others if row["rule"] == "sgd"), others[0] if others else mine)
-    if other is not mine and None not in (mine["rare_loss"], other["rare_loss"]):
+    if (other := rival(mine, finished)) is not None:
         rare, often = ([number(row[key]) for row in (mine, other)] for key in ("rare_loss", "frequent_loss"))
         return (
             f"On examples with rare features adagrad's training loss was {rare[0]}, {other['rule']}'s {rare[1]}; on "
@@ -237,6 +235,13 @@ def on_adagrad(rows: Sequence[Row], finished: Sequence[Row]) -> str:
     place = finished.index(mine) + 1
     nth = {2: "2nd", 3: "3rd"}.get(place, f"{place}th")
     return f"adagrad came {nth} of {len(finished)}, {lag(mine)} behind."
+
+
+def rival(mine: Row, finished: Sequence[Row]) -> Row | None:
+    """What adagrad is compared with on rare features, sgd or the first; None if none is rarer than another."""
+    others = [row for row in finished if row is not mine]
+    other = next((row for row in others if row["rule"] == "sgd"), others[0] if others else None)
+    return None if other is None or None in (mine["rare_loss"], other["rare_loss"]) else other
 
 
 def over(seeds: int) -> str:
@@ -266,6 +271,9 @@ def runners_up(rows: Sequence[Row]) -> str:
     """Who came next, how far the last one was, which rules learn rare features best, and who but adagrad diverged."""
     finished = [row for row in rows if not row["diverged"]]
     said, behind = [], finished[len(equals(finished)) :] if finished else []
+    # Where features are equally rare, the headline has told how far behind adagrad was.
+    if behind and behind[0]["rule"] == "adagrad" and rival(behind[0], finished) is None:
+        behind = behind[1:]
     if behind:
         said.append(f"Next came {behind[0]['rule']}, {lag(behind[0])} behind")
         if len(behind) > 1:
