@@ -129,6 +129,11 @@ def obstacle_of(cls: type[torch.optim.Optimizer]) -> str | None:
     return None
 
 
+def named_rules() -> dict[str, Rule]:
+    """All rules with a name of their own; torch's class of the same name is called "torch.optim.Name"."""
+    return {**rules.REGISTRY, **rules.MATRIX_RULES, **rules.STATISTIC_RULES}
+
+
 def kind_of(rule: Any) -> Kind:
     """What a group's `rule` names: a rule or its name, or a class of optimizers or its name.
 
@@ -141,6 +146,8 @@ def kind_of(rule: Any) -> Kind:
     ('Adagrad', True, 'visits')
     >>> kind_of(torch.optim.AdamW).name, kind_of("torch.optim.AdamW").is_own
     ('torch.optim.AdamW', False)
+    >>> kind_of("adafactor") == kind_of(rules.adafactor), kind_of(torch.optim.Adafactor).name
+    (True, 'torch.optim.Adafactor')
     """
     if isinstance(rule, type) and issubclass(rule, torch.optim.Optimizer):
         return of_class(rule)
@@ -156,9 +163,9 @@ def kind_of(rule: Any) -> Kind:
     name = rule if isinstance(rule, str) else rule.name
     is_ours = name in own and issubclass(own[name], RuleOptimizer)
     if isinstance(rule, str):
-        if is_ours or (name in own and name not in rules.REGISTRY):
+        every = named_rules()
+        if is_ours or (name in own and name not in every):
             return Kind(name, own[name])
-        every = {**rules.REGISTRY, **rules.MATRIX_RULES, **rules.STATISTIC_RULES}
         if ".py" not in rule and name not in every:
             raise RuleError(f"there is no rule {rule!r}{hint(rule.lower(), {*every, *own})}")
     found = rules.resolve(rule)
@@ -172,7 +179,7 @@ def of_class(cls: type[torch.optim.Optimizer]) -> Kind:
     if (reason := obstacle_of(cls)) is not None:
         raise RuleError(f"{cls.__name__} cannot step one group among others: {reason}")
     name = cls.__name__.lower()
-    if classes().get(name) is cls and (issubclass(cls, RuleOptimizer) or name not in rules.REGISTRY):
+    if classes().get(name) is cls and (issubclass(cls, RuleOptimizer) or name not in named_rules()):
         return Kind(name, cls)
     if getattr(torch.optim, cls.__name__, None) is cls:
         return Kind(f"torch.optim.{cls.__name__}", cls)
