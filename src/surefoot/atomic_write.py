@@ -7,6 +7,7 @@ import errno
 import os
 import re
 import stat
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -76,6 +77,13 @@ def check(path: str | os.PathLike[str]) -> None:
     else:
         with beside(place, private=True) as part, open(part.descriptor, "wb", closefd=False) as file:
             file.write(b"surefoot")
+
+
+def new_file(folder: str, suffix: str) -> Path:
+    """An empty file of a new name, which only its owner reads."""
+    descriptor, name = tempfile.mkstemp(suffix, "surefoot-", folder)
+    os.close(descriptor)
+    return Path(name)
 
 
 def place_of(path: Path) -> Path | None:

@@ -212,10 +212,10 @@ def test_divergence_is_a_failure_with_its_reason(files, capsys):
 
 
 def test_divergence_of_auto_blames_the_examples(files, capsys):
-    lines = (files / "train.svm").read_text().splitlines() * 400
-    lines[150_000] = f"1e25{lines[150_000][2:]}"
-    (files / "wild.svm").write_text("\n".join(lines) + "\n")
-    _, err = ran(capsys, "train", "wild.svm", "--model", "m", "--loss", "squared", "-q", status=1)
+    lines = [line.replace(" ", " | ", 1) for line in (files / "train.svm").read_text().splitlines()] * 400
+    lines[150_000] = lines[150_000].replace(" ", " 1e38 ", 1)  # a weight
+    (files / "wild.vw").write_text("\n".join(lines) + "\n")
+    _, err = ran(capsys, "train", "wild.vw", "--model", "m", "--loss", "squared", "-q", status=1)
     assert "check for labels, weights or values of extreme size; no model was written" in err
 
 

@@ -237,7 +237,7 @@ def test_parameters_that_are_replaced_give_their_counters_back():
     for size in range(4, 8):
         parameter.grad = torch.full_like(parameter, torch.nan)
         optimizer.step()
-        with pytest.raises(NonFiniteError, match=rf"w: .* {size - 1} coordinates \(of {size - 1}\)"):
+        with pytest.raises(NonFiniteError, match=f"w: {size - 1} of {size - 1} coordinates"):
             optimizer.synchronize()
         optimizer.state.clear()
         (parameter,) = parameters(((size,),))

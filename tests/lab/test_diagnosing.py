@@ -114,7 +114,7 @@ def test_the_update_of_rules_that_know_more_than_a_row(rule, settings, layout, m
 
 
 def test_the_parameter_before_the_first_step_does_not_tell_of_visits():
-    rule, _ = RULES["dog"]
+    rule, _ = RULES["own dog"]
     optimizer, _ = stepped([1.0, 1.0], [1.0, 0.0], kind=optim.RuleOptimizer, rule=rule)
     assert surefoot.diagnose(optimizer)["w"].never_visited == 0.0
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
@@ -15,13 +15,10 @@ from surefoot.learn.mixture import sum_of
 from surefoot.learn.target_scale import LEAST_SPREAD, RISE, Before, TargetScale
 from surefoot.models import STATISTICS
 
-if TYPE_CHECKING:
-    from surefoot.learn.learner import Learner
-
 CENTERS = {"mean": np.mean, "median": np.median}
 
 
-def start(learner: Learner, initial: Mapping[str, np.ndarray]) -> None:
+def start(learner: Any, initial: Mapping[str, np.ndarray]) -> None:
     """Sets numbers before the first step.
 
     Raises:
@@ -39,7 +36,7 @@ def start(learner: Learner, initial: Mapping[str, np.ndarray]) -> None:
         learner.bank.start(part, numbers)
 
 
-def begin(learner: Learner, targets: np.ndarray, weights: np.ndarray) -> None:
+def begin(learner: Any, targets: np.ndarray, weights: np.ndarray) -> None:
     """See `Learner.begin`."""
     settings = learner.settings
     loss, y = settings.loss, targets[: settings.first_targets]
@@ -56,7 +53,7 @@ def begin(learner: Learner, targets: np.ndarray, weights: np.ndarray) -> None:
         learner.bank.start("bias", loss.initial(y))
 
 
-def begin_again(learner: Learner, scale: tuple[float, float]) -> None:
+def begin_again(learner: Any, scale: tuple[float, float]) -> None:
     """Lets learning begin again, with targets of this center and spread; statistics of features go on."""
     before = learner.before
     lost, by_model = before.lost + learner.mixed, before.lost_by_model + learner.lost_by_model
@@ -76,7 +73,7 @@ def take_statistics(bank: ModelBank, before: ModelBank) -> None:
     bank.table.seen[:], bank.sharing, bank.skipped = before.table.seen, before.sharing, before.skipped
 
 
-def scaled(learner: Learner, part: Examples) -> Examples:
+def scaled(learner: Any, part: Examples) -> Examples:
     """Examples with targets as they are learned from."""
     away = part.targets - learner.center
     with np.errstate(under="ignore"):
@@ -85,12 +82,12 @@ def scaled(learner: Learner, part: Examples) -> Examples:
     return replace(part, targets=targets, bases=bases)
 
 
-def out_of_reach(learner: Learner, targets: np.ndarray) -> np.ndarray:
+def out_of_reach(learner: Any, targets: np.ndarray) -> np.ndarray:
     """Which of these targets are not learned from as they are, (n,) bool."""
     return learner.target_scale.is_out_of_reach(targets, learner.center, learner.spread)
 
 
-def add_lost(learner: Learner, part: Examples, targets: np.ndarray, predicted: np.ndarray) -> None:
+def add_lost(learner: Any, part: Examples, targets: np.ndarray, predicted: np.ndarray) -> None:
     """Adds what was lost by targets that were out of reach besides what was by those learned from in their place.
 
     Args:

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from surefoot.atomic_write import atomic_write, check
+from surefoot.atomic_write import atomic_write, check, new_file
 from surefoot.records.files import RecordError
 
 VERSION = 3
@@ -88,12 +88,11 @@ def write_elsewhere(save: Callable[[Path], None]) -> Path | None:
     """
     for folder in (os.getcwd(), tempfile.gettempdir()):
         with contextlib.suppress(OSError):
-            descriptor, name = tempfile.mkstemp(".safetensors", "surefoot-", folder)
-            os.close(descriptor)
+            place = new_file(folder, ".safetensors")
             with contextlib.suppress(FileError):
-                save(Path(name))
-                return Path(name)
-            os.unlink(name)
+                save(place)
+                return place
+            place.unlink()
     return None
 
 

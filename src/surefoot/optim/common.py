@@ -7,7 +7,7 @@ those of parameters that have no gradient for a while, or get their first one la
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,11 +15,8 @@ from torch import Tensor
 from surefoot.engines.settings import Settings
 from surefoot.optim.backends.base import Job
 
-if TYPE_CHECKING:
-    from surefoot.optim.optimizer import RuleOptimizer
 
-
-def copy_common(optimizer: RuleOptimizer, step: Settings, source: Mapping[str, Any], into: Mapping[str, Any]) -> None:
+def copy_common(optimizer: Any, step: Settings, source: Mapping[str, Any], into: Mapping[str, Any]) -> None:
     """Copies what a group has one number of from one state into another, whose parameter may have other dimensions."""
     keys = zip(optimizer.state_format.keys_of(step), step.extents, strict=True)
     for key in [key for key, extent in keys if extent == "group"]:
@@ -27,7 +24,7 @@ def copy_common(optimizer: RuleOptimizer, step: Settings, source: Mapping[str, A
 
 
 @torch.no_grad()
-def take_over(optimizer: RuleOptimizer, number: int, tensors: Mapping[str, Any], but: Iterable[Tensor] = ()) -> None:
+def take_over(optimizer: Any, number: int, tensors: Mapping[str, Any], but: Iterable[Tensor] = ()) -> None:
     """Gives a new state the numbers that the group has already, if any.
 
     Args:
@@ -43,7 +40,7 @@ def take_over(optimizer: RuleOptimizer, number: int, tensors: Mapping[str, Any],
 
 
 @torch.no_grad()
-def hand_over(optimizer: RuleOptimizer, jobs: Iterable[Job]) -> None:
+def hand_over(optimizer: Any, jobs: Iterable[Job]) -> None:
     """After a step, gives its numbers to those parameters of the groups that had no gradient."""
     ids = {id(job.parameter) for job in jobs if job.step.is_of_group}
     if not ids:

@@ -5,14 +5,11 @@ from __future__ import annotations
 import contextlib
 import inspect
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
 
 from surefoot.optim.memory import local
-
-if TYPE_CHECKING:
-    from surefoot.optim.base import TorchOptimizer
 
 MODE = "train_mode"
 """The key of groups that says where their parameters are: True or missing, where gradients are taken; as the groups of
@@ -20,7 +17,7 @@ the package schedulefree have it."""
 
 
 @torch.no_grad()
-def move(optimizer: TorchOptimizer, to_average: bool) -> None:
+def move(optimizer: Any, to_average: bool) -> None:
     """Moves the parameters to where they are evaluated, or back; those that are there already stay."""
     if all(rule.evaluation is None for rule in optimizer._rules):
         return  # trainers call this in each step, which must not let all rows of a table catch up
@@ -41,7 +38,7 @@ def move(optimizer: TorchOptimizer, to_average: bool) -> None:
 
 
 @contextlib.contextmanager
-def in_training(optimizer: TorchOptimizer) -> Iterator[None]:
+def in_training(optimizer: Any) -> Iterator[None]:
     """Moves parameters that are at their averages to where gradients are taken, and back afterwards."""
     evaluated = any(group.get(MODE) is False for group in optimizer.param_groups)
     if evaluated:
@@ -53,7 +50,7 @@ def in_training(optimizer: TorchOptimizer) -> Iterator[None]:
             optimizer.eval()
 
 
-def check_mode(optimizer: TorchOptimizer) -> None:
+def check_mode(optimizer: Any) -> None:
     """Raises RuntimeError where parameters are at their averages."""
     if any(group.get(MODE) is False for group in optimizer.param_groups):
         raise RuntimeError(

@@ -101,11 +101,11 @@ def opened(table: Table, files: list[Any], open: OpenColumns) -> ColumnTable:
         known = ", ".join(list(columns)[:8]) or "none"
         raise DataError(f"{name}: found no column to read, expected at least one; there are {known}")
     if (guessed := schema.guessed) and not (isinstance(files[0], str) and remote.is_url(files[0])):
-        sample: Batch = {}
+        texts: dict[str, list[str]] = {}
         # What is wrong is reported where all columns are read.
         with contextlib.suppress(DataError), one_sentence(name), open(files[0], name) as file:
             sample = next(iter(file.batches(guessed, SAMPLE)), {})
-        texts = {column: texts_of(sample[column]) for column in guessed if column in sample}
+            texts = {column: texts_of(sample[column]) for column in guessed if column in sample}
         warn_of(name, texts, texts.__getitem__, table.missing, numbers=False)
     return ColumnTable(schema, open)
 
