@@ -1,6 +1,7 @@
 """surefoot.optax in lockstep with optax's own optimizers, in float64, to 1e-12: parameters, updates and schedules."""
 
 import functools
+import inspect
 
 import numpy as np
 import pytest
@@ -225,6 +226,8 @@ OF_WHOLE_TENSORS = {
 def test_rules_with_statistics(case):
     """By the reference, on a matrix: what these need of a tensor, engines have in common with all rules."""
     name, settings, alias, options = OF_WHOLE_TENSORS[case]
+    if unknown := options.keys() - inspect.signature(alias).parameters.keys():
+        pytest.skip(f"this version of optax has no {', '.join(unknown)}")
     with float64():
         x = parameters((7, 5), "float64")
         params, theirs = jax.numpy.array(x), alias(learning_rate=0.05, **options)
