@@ -66,7 +66,7 @@ def atomic_write(
 def check(path: str | os.PathLike[str]) -> None:
     """Raises OSError where `atomic_write` could not write: permissions do not tell of a full or read-only disk.
 
-    A device is opened. A pipe is not: whoever reads it would take that for all there is.
+    A device is opened. A pipe is not: its reader would take that for all there is.
     """
     place = place_of(Path(path))
     if place is None:
