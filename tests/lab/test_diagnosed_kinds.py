@@ -504,46 +504,27 @@ def test_a_model_that_is_none_is_named(call):
         call(optimizer, 5)
 
 
-FELL = [
-    ("waves", nn.ReLU, torch.optim.Adam, 1.0),
-    ("waves", nn.ReLU, torch.optim.Adagrad, 1.0),
-    ("waves", nn.ReLU, torch.optim.RMSprop, 0.1),
-    ("waves", nn.Tanh, torch.optim.Adam, 0.5),
-    ("waves", nn.Tanh, torch.optim.RMSprop, 0.5),
-    ("waves", nn.Tanh, optim.Yogi, 1.0),
-    ("pictures", nn.Tanh, torch.optim.Adam, 2.0),
-    ("pictures", nn.Tanh, torch.optim.NAdam, 1.0),
-]
-FELL_FAR = [
-    ("pictures", nn.Tanh, torch.optim.Adagrad, 1.0),
-    ("pictures", nn.Tanh, torch.optim.RMSprop, 0.1),
-    ("pictures", nn.Tanh, torch.optim.RMSprop, 0.3),
+BLOWN_UP = [
+    (nn.ReLU, torch.optim.Adam, 1.0),
+    (nn.ReLU, torch.optim.Adagrad, 1.0),
+    (nn.ReLU, torch.optim.RMSprop, 0.1),
+    (nn.Tanh, torch.optim.Adam, 0.5),
+    (nn.Tanh, torch.optim.RMSprop, 0.5),
+    (nn.Tanh, optim.Yogi, 1.0),
 ]
 
 
-def with_and_without_losses(problem, activation, kind, lr):
-    run = start(problem, kind, activation=activation, lr=lr)
-    losses = run.train(150)
-    return Losses.of(losses), lambda: [
-        surefoot.diagnose(run.optimizer, run.model, own).verdict for own in (None, losses)
-    ]
-
-
-@pytest.mark.parametrize("problem, activation, kind, lr", FELL)
-def test_losses_that_fell_do_not_excuse_weights_that_have_blown_up(problem, activation, kind, lr, monkeypatch):
-    losses, verdicts = with_and_without_losses(problem, activation, kind, lr)
-    assert losses.fell
-    assert [(verdict.symptom, verdict.cause) for verdict in verdicts()] == [("diverges", "rate")] * 2
-    monkeypatch.setattr("surefoot.lab.losses.Losses.fell_far", Losses.fell)
-    assert verdicts()[1].symptom == "healthy"
-
-
-@pytest.mark.parametrize("problem, activation, kind, lr", FELL_FAR)
-def test_losses_that_fell_to_a_tenth_excuse_large_weights(problem, activation, kind, lr, monkeypatch):
-    _, verdicts = with_and_without_losses(problem, activation, kind, lr)
-    assert [verdict.symptom for verdict in verdicts()] == ["diverges", "healthy"]
-    monkeypatch.setattr("surefoot.lab.losses.Losses.fell_far", False)
-    assert verdicts()[1].symptom == "diverges"
+@pytest.mark.parametrize("last, symptom", [(0.5, "diverges"), (0.2, "diverges"), (0.05, "healthy")])
+@pytest.mark.parametrize("activation, kind, lr", BLOWN_UP)
+def test_losses_that_fell_to_a_tenth_excuse_large_weights(activation, kind, lr, last, symptom):
+    """The losses are made: those of a run at such a rate depend on the processor's last digits."""
+    run = start("waves", kind, activation=activation, lr=lr)
+    run.train(150)
+    losses = np.geomspace(1, last, 150)
+    assert Losses.of(losses).fell
+    verdicts = [surefoot.diagnose(run.optimizer, run.model, given).verdict for given in (None, losses)]
+    assert (verdicts[0].symptom, verdicts[0].cause) == ("diverges", "rate")
+    assert verdicts[1].symptom == symptom
 
 
 @pytest.mark.parametrize("seed", [10, 11])
