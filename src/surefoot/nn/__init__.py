@@ -1,5 +1,8 @@
 """Drop-in PyTorch modules: change the import from torch.nn to surefoot.nn."""
 
 from surefoot.nn.bags import EmbeddingBag
+from surefoot.nn.configs import EmbeddingBagConfig
+from surefoot.nn.keyed import KeyedTensor
+from surefoot.nn.tables import EmbeddingTables
 
-__all__ = ["EmbeddingBag"]
+__all__ = ["EmbeddingBag", "EmbeddingBagConfig", "EmbeddingTables", "KeyedTensor"]
