@@ -1,4 +1,7 @@
-"""Rules and settings that are broken on purpose: every one of them makes a row of its rule fail."""
+"""Rules and settings that are broken on purpose: every one of them makes a row of its rule fail.
+
+Sound ones pass: tests/lab/test_published.py.
+"""
 
 import os
 from collections import Counter
@@ -19,7 +22,7 @@ DRAWS = 50
 """Of the loop: equality is checked for the first one alone."""
 
 
-QUICK = ("sgd", "adagrad", "full_matrix")
+QUICK = ("adagrad", "full_matrix")
 """Rules whose traces are broken in all ways in fast tests, too."""
 
 CONCISE = [run.id for run in airfoil.RUNS if run.concise]
@@ -60,7 +63,6 @@ class TestRules:
 
     @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.id)
     def test_the_trace_of_a_broken_rule_fails(self, broken, mutant):
-        """Sound ones pass: tests/lab/test_published.py."""
         broken(mutant)
         result = traced(mutant.rule)
         assert result.verdict == "fail"
@@ -106,10 +108,9 @@ class TestRules:
         ids=["moves all", "moves no farther", "counts one more", "moves the others"],
     )
     def test_the_trace_of_broken_cautious_steps_fails(self, monkeypatch, broken):
-        (sound,) = reproduce(only="trace-cautious")
         monkeypatch.setitem(modifiers.REGISTRY, "cautious", replace(modifiers.REGISTRY["cautious"], function=broken))
         (result,) = reproduce(only="trace-cautious")
-        assert (sound.verdict, result.verdict, result.reason) == ("pass", "fail", "")
+        assert (result.verdict, result.reason) == ("fail", "")
 
     @pytest.mark.parametrize("rule", ["adam", "adamw"])
     @pytest.mark.parametrize(
@@ -123,20 +124,21 @@ class TestRules:
         ids=["v is not corrected", "s is not corrected", "the largest is not corrected", "β₂ in place of β₁"],
     )
     def test_the_trace_of_a_broken_clock_fails(self, monkeypatch, rule, options, old, new):
-        (sound,) = reproduce(only="trace-clock")
         variants = dict(RULES[rule].variants)
         (on,) = (on for on in variants if set(on) == options)
         variants[on] = line(old, new)(variants[on])
         monkeypatch.setitem(REGISTRY, rule, replace(RULES[rule], variants=variants))
         (result,) = reproduce(only="trace-clock")
-        assert (sound.verdict, result.verdict, result.reason) == ("pass", "fail", "")
+        assert (result.verdict, result.reason) == ("fail", "")
         assert rule in result.claim
 
     def test_several_rules_broken_at_once_fail_by_name(self, broken):
         broken(*COMBINED)
-        failed = {result.id for result in reproduce(only="trace-rule") if result.verdict == "fail"}
-        assert failed == {f"trace-rule-{mutant.rule}" for mutant in COMBINED}
-        assert len(failed) >= 4
+        rows = [f"trace-rule-{mutant.rule}" for mutant in COMBINED]
+        results = reproduce(only=[*rows, "trace-rule-sgd"])
+        assert {result.id for result in results if result.verdict == "fail"} == set(rows)
+        assert len(rows) >= 4
+        assert len(results) == len(rows) + 1
 
     def test_every_rule_has_a_trace_with_every_setting(self):
         for name, rule in RULES.items():
@@ -169,17 +171,18 @@ class TestOptimizers:
         assert kinds - {"Beyond", "Grouped", "RuleOptimizer"} == {one.name for one in optimizers.OPTIMIZERS}
         assert set(eager.OPTIMIZERS.values()) <= kinds
 
+    @pytest.mark.sampled(8)
     @pytest.mark.parametrize("mutant", MUTANTS_OF_OPTIMIZERS, ids=lambda mutant: mutant.id)
     def test_the_row_of_a_broken_optimizer_fails(self, monkeypatch, mutant):
         optim = pytest.importorskip("surefoot.optim")
         row = f"optim-{mutant.name.lower()}"
-        (sound,) = [result for result in reproduce(only=row) if result.id == row]
         monkeypatch.setattr(optim, mutant.name, mutant.built())
         (result,) = [result for result in reproduce(only=row) if result.id == row]
-        assert (sound.verdict, result.verdict) == ("pass", "fail")
+        assert result.verdict == "fail"
         assert not result.reason
         assert mutant.name in result.claim
 
+    @pytest.mark.sampled(2)
     @pytest.mark.parametrize("one", optimizers.OPTIMIZERS, ids=lambda one: one.name)
     def test_the_row_of_an_optimizer_that_goes_wrong_late_fails(self, monkeypatch, one):
         optim = pytest.importorskip("surefoot.optim")
@@ -213,7 +216,6 @@ class TestOptimizers:
             def __init__(self, params, lr=1.0, **settings):
                 super().__init__(params, lr=lr / 2, **settings)
 
-        assert not fails(run)
         monkeypatch.setattr(optim, name, Half)
         assert fails(run)
 

@@ -27,7 +27,7 @@ SLOW = AIRFOIL | {"figure-unbalanced"}
 SAMPLE = {"figure-noise-floors", "figure-weights", "figure-traces-rotated"}
 """Figures that are drawn wrongly in the fast tests, too: with references, with several panels, and with contours."""
 
-HIDDEN = {"figure-noise-floors", "figure-traces-rotated"}
+HIDDEN = {"figure-scalar"}
 
 ALTERED = SAMPLE | {"figure-unbalanced"}
 """Those whose rows are tried, once drawn: one with bands, too."""
@@ -90,6 +90,7 @@ def test_every_figure_says_which_rules_it_draws():
     assert set(RULES) == set(FIGURES)
 
 
+@pytest.mark.sampled(10)
 @pytest.mark.parametrize(
     "id, mutant",
     [
@@ -107,6 +108,7 @@ def test_the_figure_of_a_broken_rule_fails(monkeypatch, id, mutant):
     assert id in result.measured or result.reason.startswith(ended)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("name", ["exponential", "polynomial", "piecewise_constant"])
 def test_the_figure_of_a_broken_schedule_fails(monkeypatch, name):
     sound = getattr(schedules, name)
@@ -159,7 +161,7 @@ def test_a_figure_is_noticed_in_which_something_cannot_be_seen(id):
     assert not [*differences(read(figure), expected)[0], *unseen(figure)], "every change was undone"
 
 
-@pytest.mark.sampled(40)
+@pytest.mark.sampled(16)
 @pytest.mark.parametrize(
     "id, mutant",
     [
@@ -186,6 +188,7 @@ def test_every_alteration_alters_a_figure_of_the_fast_tests():
         assert any(list(mutant.parts(drawn(id)[0])) for id in ALTERED), mutant.what
 
 
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize("wrong", WRONGLY_DRAWN)
 @pytest.mark.parametrize("id", [pytest.param(id, marks=() if id in SAMPLE else pytest.mark.slow) for id in FIGURES])
 def test_the_row_of_a_figure_that_is_drawn_wrongly_fails(monkeypatch, id, wrong):
