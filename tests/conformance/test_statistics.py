@@ -42,6 +42,7 @@ def ran(rule, shape, dtype="float64", engine="cpu", layout="C", **settings):
     return x, state
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("name", ALL)
 def test_the_papers_steps(name):
     rule, by_hand = ALL[name]

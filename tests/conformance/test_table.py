@@ -34,6 +34,7 @@ def test_dense_gradients(case):
             both(case.concrete, x, run, (shape, settings), granularity=case.granularity, **settings)
 
 
+@pytest.mark.sampled(24)
 @cases("rows")
 def test_sparse_gradients(case):
     for settings in ({}, case.concrete.other_settings()):

@@ -153,6 +153,7 @@ def test_a_rule_of_ones_own_compiled(granularity):
         assert_agrees(found, by_reference(mine, start("float64"), grads, **own), "optax")
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("name", RULES)
 def test_rules_with_statistics(name):
     """Those of the library, AdaGrad-Norm and DoG."""

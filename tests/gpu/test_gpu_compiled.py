@@ -183,6 +183,7 @@ def test_long_runs(x, tmp_path):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("granularity", ["coordinate", pytest.param("row", marks=pytest.mark.slow)])
 def test_rows_of_one_column(granularity, tmp_path):
     kind = kind_of(CONCRETE["adagrad"], granularity, catches_up=True, options=SHRINKS, width=1)

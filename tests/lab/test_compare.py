@@ -401,6 +401,7 @@ def test_a_search_for_rates_measures_with_the_number_of_the_loss():
 # The search for rates
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("name", ["sgd", "adagrad", "adam"])
 def test_the_search_finds_a_good_rate(name):
     how = QUICK | {"engine": "cpu", "seeds": 1}
@@ -748,6 +749,7 @@ def test_the_time_of_an_epoch_is_a_median_in_the_table_and_in_the_figure():
     assert entry.row()["seconds_per_epoch"] == 1.0
 
 
+@pytest.mark.slow
 def test_more_rules_than_colours_get_a_panel_each():
     result = raced("all")
     assert len(result.entries) > len(PALETTE)

@@ -310,6 +310,7 @@ WAYS = [(format, "", place) for format in TEXTS for place in ("pipe", "/dev/stdi
 WAYS += [("vw", "", "-"), ("svmlight", "named", "pipe"), ("csv", "named", "/dev/stdin")]
 
 
+@pytest.mark.sampled(3)
 @POSIX
 @pytest.mark.parametrize("format, given, place", WAYS)
 def test_pipes_are_read_like_files(format, given, place, tmp_path):

@@ -83,6 +83,7 @@ def drawn(rng: np.random.Generator, weights: np.ndarray) -> tuple[np.ndarray, np
     return rng.normal(size=(len(weights), 1, 4)) * 5.0, rng.integers(2, size=len(weights)).astype(float)
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("name", WEIGHTS)
 def test_the_bound_is_in_units_of_the_largest_weight(name):
     shares = []

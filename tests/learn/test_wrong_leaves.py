@@ -273,6 +273,7 @@ def used(path, begun):
 PARTS = [pytest.param(1, 0, marks=pytest.mark.slow), (40, 7)]
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("every, first", PARTS, ids=["all", "some"])
 @pytest.mark.parametrize("begun", KINDS, indirect=True)
 def test_a_wrong_leaf_of_a_model_changes_nothing_or_is_named(begun, tmp_path, every, first):
@@ -280,6 +281,7 @@ def test_a_wrong_leaf_of_a_model_changes_nothing_or_is_named(begun, tmp_path, ev
     assert "\n".join(faults_of("model", begun, path, lambda: used(path, begun), every, first)) == ""
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("every, first", PARTS, ids=["all", "some"])
 @pytest.mark.parametrize("begun", KINDS, indirect=True)
 def test_a_wrong_leaf_of_a_checkpoint_changes_nothing_or_is_named(begun, tmp_path, every, first):

@@ -94,6 +94,7 @@ FAST = [(name, normalize) for name, *_, normalize in covering(WITH_VALUES, apart
 FAST = [case for case in FAST if case[0] not in ("dual averaging", "momentum")]
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("name, normalize", unpacked(NORMALIZED, FAST))
 def test_the_compiled_engine_has_the_bits_of_the_reference(name, normalize):
     settings, loss, batch_size = CASES[name]

@@ -55,6 +55,7 @@ FAST = [("float32", "adagrad", 1), ("float32", "rmsprop", 7)]
 """With and without mini-batches: float64 without them is compared further below."""
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("dtype, rule, batch_size", unpacked(CASES, FAST))
 def test_the_compiled_engine_has_the_bits_of_the_reference(dtype, rule, batch_size):
     rows, banks, predicted = examples(), [], []

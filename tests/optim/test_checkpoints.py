@@ -30,7 +30,7 @@ def resumed(case: dict[str, Any]) -> list:
     return [parameter.detach() for parameter in parameters]
 
 
-@pytest.mark.sampled(8)
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("file", [file for file in FILES if file.stem != "ftrl-bfloat16"], ids=lambda file: file.stem)
 def test_a_state_dict_of_version_0_1_is_resumed_to_the_same_bits(file):
     case = torch.load(file, weights_only=True)

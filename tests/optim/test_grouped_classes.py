@@ -68,6 +68,7 @@ def test_conventions_are_rejected():
         optim.Grouped([{"params": ones(), "rule": "adagrad", "convention": "keras"}])
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("rule", sorted(rules.STATISTIC_RULES))
 def test_rules_with_statistics_have_names(rule):
     parameters, others = ones(), ones()
