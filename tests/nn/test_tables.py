@@ -11,6 +11,8 @@ from support.optimizers import assert_tensors_close as assert_close_within
 from support.optimizers import assert_tensors_identical, optim, torch
 from support.sampling import up_to
 
+from surefoot import nn
+from surefoot.engines import set_threads
 from surefoot.nn import EmbeddingBagConfig, EmbeddingTables
 
 BATCH = 3
@@ -134,11 +136,13 @@ def test_bags_of_one_size(dimensions):
     compare(tables_of(), {name: each[:, 0] if dimensions == 1 else each for name, each in ids.items()}, bags)
 
 
-@pytest.mark.parametrize("dtype", [torch.float64], ids=str)
+SLOW = [pytest.param(dtype, marks=pytest.mark.slow) for dtype in (torch.float64, torch.bfloat16)]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, *SLOW], ids=str)
 def test_types_of_tables(dtype):
     """Others than float32 and float64 are pooled and summed in float32."""
-    configs = [EmbeddingBagConfig(**{**vars(config), "data_type": dtype}) for config in CONFIGS]
-    pooled = compare(tables_of(configs), Jagged(BAGS))
+    pooled = compare(tables_of([mixed(config, dtype) for config in CONFIGS]), Jagged(BAGS))
     assert pooled.values().dtype is (torch.float64 if dtype is torch.float64 else torch.float32)
 
 
@@ -181,6 +185,56 @@ def test_any_bags(batch, is_weighted, data):
     compare(tables_of(), {name: offset_form(each) for name, each in bags.items()}, bags, weights, weights)
     keyed = Jagged(bags, weights and torch.cat(list(weights.values())))
     compare(tables_of(is_weighted=is_weighted), keyed, bags, weights)
+
+
+def test_each_row_of_a_gradient_comes_once():
+    """In order, with the bits of our EmbeddingBag's, from one node of autograd."""
+    tables = tables_of()
+    pooled = tables(Jagged(BAGS)).values()
+    assert len([node for node, _ in pooled.grad_fn.next_functions if node]) == len(CONFIGS)
+    slope = torch.randn(pooled.shape)
+    pooled.backward(slope)
+    for name, rows in {"items": [0, 1, 2, 6], "shops": [0, 3, 4], "words": [1, 2, 6, 7, 8]}.items():
+        assert tables.embedding_bags[name].weight.grad._indices().tolist() == [rows]
+    weight = tables.embedding_bags["shops"].weight.detach()
+    bag = nn.EmbeddingBag.from_pretrained(weight, False, mode="mean", sparse=True, include_last_offset=True)
+    values, offsets = offset_form(BAGS["shop"])
+    bag(values, offsets.long()).backward(slope[:, 8:11])
+    assert_tensors_identical(tables.embedding_bags["shops"].weight.grad._values(), bag.weight.grad._values())
+
+
+def test_threads_change_no_bits():
+    torch.manual_seed(0)
+    batch = {name: torch.randint(5, (2000, 20)) for name in BAGS}
+    found = []
+    try:
+        for threads in (1, 2):
+            set_threads(threads)
+            tables = tables_of()
+            pooled = tables(batch).values()
+            pooled.square().sum().backward()
+            found.append([pooled.detach(), *(weight.grad._values() for weight in tables.parameters())])
+    finally:
+        set_threads(None)
+    for one, two in zip(*found, strict=True):
+        assert_tensors_identical(one, two)
+
+
+def mixed(config, dtype):
+    return EmbeddingBagConfig(**{**vars(config), "data_type": dtype})
+
+
+@pytest.mark.parametrize("dtype", SLOW, ids=str)
+def test_tables_of_several_types(dtype):
+    compare(tables_of([CONFIGS[0], mixed(CONFIGS[1], dtype), CONFIGS[2]]), Jagged(BAGS))
+
+
+def test_function_transforms_take_torchs_path():
+    tables = tables_of()
+    weights = {name: weight.detach() for name, weight in tables.named_parameters()}
+    assert tables.get_submodule("embedding_bags.items") is tables.embedding_bags["items"]
+    found = torch.func.functional_call(tables, weights, (Jagged(BAGS),))
+    assert_close(found.values(), tables(Jagged(BAGS)).values())
 
 
 STEPS = {"Adagrad": {}, "Adagrad by row": {"granularity": "row"}, "SGD": {"decoupled_weight_decay": 0.1}}
@@ -278,7 +332,7 @@ def test_without_gradients():
 def test_hooks_of_tables_are_called():
     seen = []
     tables = tables_of()
-    for name, table in tables.embedding_bags.items():
+    for name, table in tables.embedding_bags.named_children():
         table.register_forward_pre_hook(lambda *_, name=name: seen.append(name))
     tables(Jagged(BAGS))
     assert seen == ["items", "shops", "words"]

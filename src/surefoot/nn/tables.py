@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from surefoot.nn.configs import EmbeddingBagConfig, embedding_names, read_configs
 from surefoot.nn.features import Bags, read_features
 from surefoot.nn.keyed import KeyedTensor
+from surefoot.nn.pooling import Outputs, WrongIds, is_pooled_here, pooled
 
 
 class EmbeddingTables(nn.Module):
@@ -88,14 +89,27 @@ class EmbeddingTables(nn.Module):
             RuntimeError: naming the table and the feature, for ids out of range.
         """
         bags = read_features(features, self._features, per_sample_weights, self._is_weighted)
+        weights = [table() for table in self.embedding_bags.children()]
+        outputs = [(k, name, bags[name]) for k, config in enumerate(self._configs) for name in config.feature_names]
+        if self._sparse and is_pooled_here(weights, outputs):
+            try:
+                return KeyedTensor(self._names, self._widths, pooled(self._configs, weights, outputs))
+            except WrongIds:  # torch's way finds out which
+                pass
+        return KeyedTensor(self._names, self._widths, self._by_table(weights, outputs))
+
+    def _by_table(self, weights: list[Tensor], outputs: Outputs) -> Tensor:
+        """The pooled rows, by torch's operation, a call for each table."""
         parts = []
-        for config, table in zip(self._configs, self.embedding_bags.values(), strict=True):
-            own = [bags[name].trimmed() for name in config.feature_names]
-            for name, each in zip(config.feature_names, own, strict=True):
-                check_ids(config, name, each)
-            parts += pooled(config, table(), own, self._sparse)
+        for number, (config, weight) in enumerate(zip(self._configs, weights, strict=True)):
+            own = []
+            for k, name, bags in outputs:
+                if k == number:
+                    own.append(bags.trimmed())
+                    check_ids(config, name, own[-1])
+            parts += pooled_by_torch(config, weight, own, self._sparse)
         dtype = torch.float64 if any(part.dtype is torch.float64 for part in parts) else torch.float32
-        return KeyedTensor(self._names, self._widths, torch.cat([part.to(dtype) for part in parts], 1))
+        return torch.cat([part.to(dtype) for part in parts], 1)
 
     def reset_parameters(self) -> None:
         """Fills all tables with initial weights."""
@@ -118,10 +132,18 @@ class EmbeddingTables(nn.Module):
 
 
 class Tables(nn.ModuleDict):
-    """Modules by name; torch's own ModuleDict does not take names of its methods, such as "items"."""
+    """Modules by name. A name such as "items", which torch's ModuleDict does not take, means the module here."""
 
     def __setitem__(self, key: str, module: nn.Module) -> None:
         self._modules[key] = module
+
+    def __getattribute__(self, name: str) -> Any:
+        if name in OF_DICTIONARIES and name in (modules := super().__getattribute__("_modules")):
+            return modules[name]
+        return super().__getattribute__(name)
+
+
+OF_DICTIONARIES = {name for name in vars(nn.ModuleDict) if not name.startswith("_")}
 
 
 class Table(nn.EmbeddingBag):
@@ -131,7 +153,7 @@ class Table(nn.EmbeddingBag):
         return self.weight if input is None else super().forward(input, offsets, per_sample_weights)
 
 
-def pooled(config: EmbeddingBagConfig, weight: Tensor, features: list[Bags], sparse: bool) -> list[Tensor]:
+def pooled_by_torch(config: EmbeddingBagConfig, weight: Tensor, features: list[Bags], sparse: bool) -> list[Tensor]:
     """The pooled rows of each feature of a table, by torch's own operation."""
     size, ids = len(features[0].ends) - 1, torch.cat([bags.ids for bags in features])
     starts = itertools.accumulate((len(bags.ids) for bags in features[:-1]), initial=0)

@@ -109,12 +109,11 @@ class MultiTable:
     def __init__(self, step: Settings, storage: Storage, shapes: np.ndarray):
         self.kind, self.step, self.shapes = kind_of(step, storage.x, step.catches_up), step, shapes
         self.kernel = specialize("tables", self.kind)
-        self.sort_tables = specialize("sort_tables", Kind(self.kind.dtype))
         self.like = sample(storage.x)
         self.slots_like = tuple(
             sample(name)[0] if shares else sample(name) for name, shares in zip(storage.slots, step.shares, strict=True)
         )
-        self.ids_like, self.heights, self.widest = np.empty(0, np.int64), shapes[:, 0].copy(), int(shapes[:, 1].max())
+        self.heights, self.widest = shapes[:, 0].copy(), int(shapes[:, 1].max())
 
     def sort(self, ids_at: list[int], counts: list[int]) -> Sorted | None:
         """Sorts the ids of all tables; None where one is out of range.
@@ -123,16 +122,7 @@ class MultiTable:
             ids_at: where the ids of each begin, int64.
             counts: how many there are.
         """
-        ends = list(itertools.accumulate(counts))
-        size = ends[-1]
-        found = np.array([(count, end - count) for count, end in zip(counts, ends, strict=True)])
-        order = np.empty((2, size), np.uint64)
-        cuts = threads.edges(EFFORT * size, size, self.step.threads, each=threads.FEW)[1:-1] if len(ends) > 1 else ()
-        edges = np.array(sorted({0, *(bisect.bisect(ends, cut) for cut in cuts), len(ends)}))
-        work = np.empty((len(edges) - 1, *COUNTS), np.uint64)
-        arguments = np.array(ids_at), self.heights, found, self.ids_like, *order, work, edges
-        wrong = threads.run(self.sort_tables, len(work), *arguments, threads=self.step.threads)
-        return None if wrong else Sorted(found, order[0])
+        return sorted_tables(ids_at, counts, self.heights, self.kind.dtype, self.step.threads)
 
     def run(
         self, addresses: np.ndarray, gradient: Sorted, steps: np.ndarray, waiting: np.ndarray | None = None
@@ -165,6 +155,30 @@ class MultiTable:
         room = wide(parts, self.widest, self.like, self.slots_like)
         likes = np.empty(0, np.int64), np.empty((1, 0), np.int64), np.empty((1, 0), self.kind.dtype)
         return WaitingTables(places, steps, *likes, *room)
+
+
+def sorted_tables(
+    ids_at: list[int], counts: list[int], heights: np.ndarray, dtype: str, limit: int | None = None
+) -> Sorted | None:
+    """Sorts the ids of several tables; None where one is out of range.
+
+    Args:
+        ids_at: where the ids of each begin, int64.
+        counts: how many there are.
+        heights: (k,), int64: how many rows each table has.
+        dtype: that of steps, as in their kernels.
+        limit: the number of threads, if it is limited.
+    """
+    ends = list(itertools.accumulate(counts))
+    size = ends[-1]
+    found = np.array([(count, end - count) for count, end in zip(counts, ends, strict=True)])
+    order = np.empty((2, size), np.uint64)
+    cuts = threads.edges(EFFORT * size, size, limit, each=threads.FEW)[1:-1] if len(ends) > 1 else ()
+    edges = np.array(sorted({0, *(bisect.bisect(ends, cut) for cut in cuts), len(ends)}))
+    work = np.empty((len(edges) - 1, *COUNTS), np.uint64)
+    arguments = np.array(ids_at), heights, found, np.empty(0, np.int64), *order, work, edges
+    kernel = specialize("sort_tables", Kind(dtype))
+    return None if threads.run(kernel, len(work), *arguments, threads=limit) else Sorted(found, order[0])
 
 
 def read(addresses: np.ndarray, like: np.ndarray) -> np.ndarray:
