@@ -51,6 +51,10 @@ class EmbeddingBag(torch.nn.EmbeddingBag):
         factors = None if per_sample_weights is None else per_sample_weights.reshape(-1)
         return SumOfRows.apply(self.weight, ids, ends, factors, self.padding_idx, self.mode)  # pyright: ignore
 
+    def to_torch(self) -> torch.nn.EmbeddingBag:
+        """torch's own module with the same weights, which are shared, for torch.export and torch.jit.script."""
+        return torchs(self, torch.nn.EmbeddingBag)
+
     def _sums_here(self, ids: Tensor, offsets: Tensor | None, factors: Tensor | None) -> bool:
         """Whether our own path takes these arguments; torch's takes the rest, and says what is wrong with them."""
         weight = self.weight
@@ -78,6 +82,20 @@ class EmbeddingBag(torch.nn.EmbeddingBag):
             and (factors is None or (factors.shape == ids.shape and factors.dtype is weight.dtype))
             and not (torch.compiler.is_compiling() or torch.jit.is_tracing())  # pyright: ignore[reportPrivateImportUsage]
         )
+
+
+def torchs(module: torch.nn.Module, kind: Any) -> Any:
+    """A module of torch's class, with the attributes and the parameters of one that is derived from it.
+
+    >>> type(EmbeddingBag(3, 2).to_torch()).__module__
+    'torch.nn.modules.sparse'
+    """
+    twin = kind.__new__(kind)
+    torch.nn.Module.__init__(twin)
+    for name in kind.__constants__:
+        setattr(twin, name, getattr(module, name))
+    twin.register_parameter("weight", module.weight)
+    return twin.train(module.training)
 
 
 def check_bags(ids: Tensor, offsets: Tensor | None, include_last_offset: bool) -> None:
@@ -134,10 +152,14 @@ class SumOfRows(torch.autograd.Function):
             # torch multiplies by the inverse, and so has other bits than a division.
             counts = np.bincount(places, minlength=len(slopes))
             slopes = slopes * (1 / np.maximum(counts, 1).astype(slopes.dtype))[:, None]
-        order = cpu.sort_ids(named, ctx.shape[0], places)
-        rows, starts = cpu.distinct_rows(order)
-        ids, sums = torch.from_numpy(rows)[None], torch.from_numpy(cpu.sums(order, starts, slopes))
-        of_weight = torch.sparse_coo_tensor(
-            ids, sums, ctx.shape, device=slope.device, is_coalesced=True, check_invariants=False
-        )
-        return of_weight, None, None, of_factors, None, None
+        return gradient_of(ctx.shape, named, slopes, places), None, None, of_factors, None, None
+
+
+def gradient_of(shape: torch.Size, ids: np.ndarray, slopes: np.ndarray, places: np.ndarray) -> Tensor:
+    """The gradient of a table as a COO tensor with each row once: of each id, the row of `slopes` at its place."""
+    order = cpu.sort_ids(ids, shape[0], places)
+    rows, starts = cpu.distinct_rows(order)
+    sums = torch.from_numpy(cpu.sums(order, starts, slopes))
+    return torch.sparse_coo_tensor(
+        torch.from_numpy(rows)[None], sums, shape, device=sums.device, is_coalesced=True, check_invariants=False
+    )

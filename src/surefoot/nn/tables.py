@@ -13,6 +13,7 @@ from surefoot.nn.configs import EmbeddingBagConfig, embedding_names, read_config
 from surefoot.nn.features import Bags, read_features
 from surefoot.nn.keyed import KeyedTensor
 from surefoot.nn.pooling import Outputs, WrongIds, is_pooled_here, pooled
+from surefoot.nn.servable import TorchTables
 
 
 class EmbeddingTables(nn.Module):
@@ -110,6 +111,14 @@ class EmbeddingTables(nn.Module):
             parts += pooled_by_torch(config, weight, own, self._sparse)
         dtype = torch.float64 if any(part.dtype is torch.float64 for part in parts) else torch.float32
         return torch.cat([part.to(dtype) for part in parts], 1)
+
+    def to_torch(self) -> TorchTables:
+        """The same of torch's own modules, for torch.export and torch.jit.script; the weights are shared.
+
+        Its `forward(values, offsets, per_sample_weights=None)` takes mappings of features to tensors: the ids, where
+        bags begin in them and the last one ends, and weights. It returns what `values()` of a KeyedTensor does.
+        """
+        return TorchTables(self._configs, list(self.embedding_bags.parameters())).train(self.training)
 
     def reset_parameters(self) -> None:
         """Fills all tables with initial weights."""
