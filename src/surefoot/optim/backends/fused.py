@@ -62,6 +62,7 @@ class FusedGroup:
 
     def __init__(self, step: Settings, memories: list[Memory], indices: list[int], parameters: list[Tensor]):
         self.step, self.memories, self.indices = step, memories, indices
+        self.in_order = indices == list(range(len(indices)))
         first = memories[0]
         self.storage, self.counter = first.storage, first.counter
         parameters = self.members(parameters)
@@ -94,7 +95,8 @@ class FusedGroup:
 
     def members(self, parameters: list[Tensor]) -> list[Tensor]:
         """Its own parameters among all of the group."""
-        return [parameters[k] for k in self.indices]
+        are_all = self.in_order and len(parameters) == len(self.indices)
+        return parameters if are_all else [parameters[k] for k in self.indices]
 
     def is_ready(self, parameters: list[Tensor]) -> bool:
         """Whether nothing has moved since the last step and there are gradients that fit; of the group's parameters."""
