@@ -57,10 +57,17 @@ class TestReproduce:
         ]
 
     @pytest.mark.parametrize(
-        "only, near", [("trace-adagrad-3", "trace-adagrad-2"), ("sampling-", "sampling"), ("", "")]
+        "only, hint",
+        [
+            ("trace-adagrad-3", "did you mean 'trace-adagrad-2'"),
+            ("sampling-", "did you mean 'sampling'"),
+            ("airfoils", "did you mean 'airfoil'"),
+            ("nosuch", "most ids begin with schedule, trace"),
+            ("", "most ids begin with schedule, trace"),
+        ],
     )
-    def test_an_unknown_id_suggests_the_nearest(self, only, near):
-        with pytest.raises(ValueError, match=f"no published result '{only}'; did you mean '{near}"):
+    def test_an_unknown_id_suggests_what_is_near(self, only, hint):
+        with pytest.raises(ValueError, match=f"no published result '{only}'; {hint}"):
             reproduce(only=only)
 
     def test_without_data_rows_are_skipped_with_the_reason_and_asked_for_once(self, monkeypatch):

@@ -6,6 +6,7 @@ import contextlib
 import difflib
 import functools
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from os import PathLike
@@ -69,7 +70,7 @@ def reproduce(
         A Result for every row, in the order of the checklist.
 
     Raises:
-        ValueError: for an id that does not exist, naming the nearest, or a folder that cannot be written.
+        ValueError: for an id that does not exist, naming one that is like it, or a folder that cannot be written.
 
     >>> [result.verdict for result in reproduce(only="trace-adagrad")]
     ['pass', 'pass']
@@ -98,10 +99,21 @@ def select(only: str | Iterable[str] | None) -> list[Row]:
     for name in [only] if isinstance(only, str) else only:
         found = [id for id in ROWS if id == name] or [id for id in ROWS if id.startswith(f"{name}-")]
         if not found:
-            near = difflib.get_close_matches(name, ROWS, 1, cutoff=0)[0]
-            raise ValueError(f"there is no published result {name!r}; did you mean {near!r}?")
+            raise ValueError(f"there is no published result {name!r}; {nearest(name)}")
         wanted.update(found)
     return [row for row in ROWS.values() if row.id in wanted]
+
+
+def nearest(name: str) -> str:
+    """What is like an id that does not exist, or else how many ids begin.
+
+    >>> nearest("airfoils"), nearest("nosuch")
+    ("did you mean 'airfoil'?", 'most ids begin with schedule, trace, optim, airfoil, figure')
+    """
+    begins = Counter(id.partition("-")[0] for id in ROWS)
+    near = difflib.get_close_matches(name, [*begins, *ROWS], 1)
+    many = (begin for begin, count in begins.items() if count > 3)
+    return f"did you mean {near[0]!r}?" if near else f"most ids begin with {', '.join(many)}"
 
 
 def measure(row: Row, folder: Path | None = None) -> Result:
