@@ -147,6 +147,13 @@ class TestRules:
                 values = [setting.get(option, default) for setting in rule_traces.SETTINGS[name]]
                 assert any(value != default for value in values), f"{name}: {option} is {default} in every trace"
 
+    def test_every_rule_that_catches_up_or_has_numbers_of_a_group_is_traced_so(self):
+        assert {name for name, rule in REGISTRY.items() if rule.zero_grad_steps} == set(rule_traces.CATCH_UP)
+        of_groups = {
+            name for name, rule in STATISTIC_RULES.items() if any(slot.over == "group" for slot in rule.slots.values())
+        }
+        assert of_groups == set(rule_traces.OF_GROUPS)
+
     def test_a_rule_without_a_formula_fails(self, monkeypatch):
         monkeypatch.delitem(formulas.FORMULAS, "yogi")
         (result,) = reproduce(only="trace-rule-yogi")

@@ -43,12 +43,12 @@ class Mutant:
 
 
 def line(old: str, new: str) -> Callable[[Rule], Rule]:
-    """Replaces a piece of the rule's function, or else of its coefficients, or of what rescales its rate."""
+    """Replaces a piece of the function, or else of the coefficients, what rescales its rate, or its zero_grad_steps."""
 
     def change(rule: Rule) -> Rule:
-        for name in ("function", "coefficients", "rescale"):
-            written = getattr(rule, name)
-            source = textwrap.dedent(inspect.getsource(written)) if written else ""
+        for name in ("function", "coefficients", "rescale", "zero_grad_steps"):
+            written = getattr(rule, name, None)
+            source = textwrap.dedent(inspect.getsource(written)) if callable(written) else ""
             if old in source:
                 found = dict(written.__globals__)
                 exec(source[source.index("def ") :].replace(old, new), found)
@@ -66,6 +66,23 @@ def starting_from_zero(rule: Rule) -> Rule:
 
 def without_weight_decay(rule: Rule) -> Rule:
     return replace(rule, options={"decoupled_weight_decay": 0.0})
+
+
+def over(kind: str, *options: str) -> Callable[[Rule], Rule]:
+    """What the rule, or its variant with these options, has of a whole group is of each tensor, or the other way."""
+
+    def change(rule: Rule) -> Rule:
+        if options:
+            (on,) = (on for on in rule.variants if set(on) == set(options))
+            return replace(rule, variants=rule.variants | {on: over(kind)(rule.variants[on])})
+        kept, other = ("group", "tensor") if kind == "tensor" else ("tensor", "group")
+        both = (
+            {name: replace(one, over=other) if one.over == kept else one for name, one in found.items()}
+            for found in (rule.slots, rule.statistics)
+        )
+        return replace(rule, **dict(zip(("slots", "statistics"), both, strict=True)))
+
+    return change
 
 
 def late(first: int, last: int = 1_000_000, times: float = 1.001) -> Callable[[Rule], Rule]:
@@ -108,6 +125,9 @@ MUTANTS = (
     Mutant("momentum", "steps along g", line("return lr, velocity, velocity", "return lr, g, velocity")),
     Mutant("momentum", "averages", line("fresh * g", "(1.0 - momentum) * g")),
     Mutant("momentum", "the velocity never decays", line("momentum * velocity", "velocity")),
+    Mutant("momentum", "rows do not roll on", line("return x - lr * (velocity * (", "return x - lr * (0.0 * (")),
+    Mutant("momentum", "rows keep their velocity", line(", decay * velocity", ", velocity")),
+    Mutant("momentum", "rows roll on a step too far", line("ops.power(momentum, k)", "ops.power(momentum, k + 1)")),
     Mutant("visits", "counts nothing", line("ops.where(g2 > 0.0, 1.0, 0.0)", "ops.where(g2 > 0.0, 0.0, 0.0)")),
     Mutant("visits", "counts steps", line("ops.where(g2 > 0.0, 1.0, 0.0)", "1.0")),
     Mutant("visits", "no root", line("ops.sqrt(count + c)", "(count + c)")),
@@ -139,6 +159,7 @@ MUTANTS = (
     Mutant("rmsprop", "s never decays", line("gamma * square", "square")),
     Mutant("rmsprop", "no root", line(ROOT_OF_SQUARE, "(square + eps_root)")),
     Mutant("rmsprop", "ε outside the root", line(ROOT_OF_SQUARE, "(ops.sqrt(square) + eps_root)")),
+    Mutant("rmsprop", "s of rows never decays", line("ops.power(gamma, k) * square", "square")),
     Mutant("adadelta", "Δ is fed with g²", line("(rate * rate * g2)", "g2")),
     Mutant("adadelta", "Δ stays 0", line("rho * change + fresh * (rate * rate * g2)", "change")),
     Mutant("adadelta", "s is a sum", line("rho * square + fresh * g2", "square + g2")),
@@ -245,6 +266,10 @@ MUTANTS = (
     Mutant("dog", "the last norm alone", line("total = total + squares", "total = squares")),
     Mutant("dog", "the start is not looked at", line("first * (1.0 + ops.sqrt(start))", "first")),
     Mutant("dog", "no inner product", line("rate * squares - 2.0 * ahead", "rate * squares")),
+    Mutant("dog", "a distance for each parameter", over("tensor")),
+    Mutant("dog", "L-DoG has one distance for all parameters", over("group", "layerwise"), at_defaults=False),
+    Mutant("dadapt_adagrad", "a distance for each parameter", over("tensor")),
+    Mutant("prodigy", "a distance for each parameter", over("tensor")),
     Mutant("dadapt_adagrad", "d stays", line("ops.maximum(bound, known)", "bound")),
     Mutant("dadapt_adagrad", "d falls", line("ops.maximum(bound, known)", "known")),
     Mutant("dadapt_adagrad", "nothing is spent", line("(length - spent)", "length")),

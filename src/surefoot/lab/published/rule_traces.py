@@ -7,8 +7,9 @@ other setting it has.
 
 What goes wrong late is looked for in two ways. A step depends on those before by its number and the state alone, so
 both sides are also told that it is step 1,000 and step 10,000; and 10,000 steps are taken while the minimum moves, so
-that gradients and what a rule keeps of them stay alive. What goes wrong in float32, in rows of sparse gradients, or on
-another engine is looked for in `float32`.
+that gradients and what a rule keeps of them stay alive. Rules by which rows without a gradient catch up are traced in
+rows, too, and rules with numbers of a whole group on two parameters. What goes wrong in float32, in rows of sparse
+gradients, or on another engine is looked for in `float32`.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from surefoot import schedules
-from surefoot.engines import ORACLE, Step
+from surefoot.engines import ORACLE, Step, driver
 from surefoot.lab.problems import PROBLEMS
 from surefoot.lab.published import float32, formulas
 from surefoot.lab.published.rows import NOTEBOOK, ROWS, Finding, Row, row, signed
@@ -189,6 +190,12 @@ SETTINGS: dict[str, tuple[dict[str, Any], ...]] = {
 }
 """What each rule is traced with."""
 
+CATCH_UP = ("momentum", "mean_adagrad", "ftrl", "rmsprop", "adadelta", "madgrad")
+"""Rules that move, or keep something else, after a step with zero gradient, and know a closed form of many."""
+
+OF_GROUPS = ("dog", "dadapt_adagrad", "prodigy")
+"""Rules with numbers that all parameters of a group have in common."""
+
 PRINTED: dict[str, dict[str, str]] = {
     "visits": {"D2L": "Sparse Features and Learning Rates", "notebook": ""},
     "adagrad": {"D2L": "The Algorithm", "D2L-MXNet": "The Algorithm", "CME 216": "", "notebook": "", "guide": ""},
@@ -239,8 +246,8 @@ def measure(name: str, settings: tuple[Mapping[str, Any], ...] | None = None) ->
         raise LookupError(f"{name}: the rule has no formula to be held against; expected one in formulas.FORMULAS")
     tried = settings or SETTINGS[name]
     found = [short(name, tried)]
-    for part in (single, long):
-        if found[-1].passed:
+    for part, concerned in ((waiting, name in CATCH_UP), (grouped, name in OF_GROUPS), (single, True), (long, True)):
+        if found[-1].passed and concerned:
             found.append(part(name, tried))
     numbers = {key: value for one in found for key, value in one.numbers.items()}
     return Finding(", ".join(one.measured for one in found), found[-1].passed, numbers)
@@ -256,6 +263,43 @@ def short(name: str, settings: tuple[Mapping[str, Any], ...]) -> Finding:
     shown = "; ".join(f"({signed(x1)}, {signed(x2)})" for x1, x2 in ends)
     numbers = {"largest_difference": apart, "x1": float(ends[0][0]), "x2": float(ends[0][1])}
     return Finding(f"{shown}: within {apart:.0e} of the formula at every step", apart <= ROUNDING, numbers)
+
+
+def waiting(name: str, settings: tuple[Mapping[str, Any], ...]) -> Finding:
+    """In rows of sparse gradients, where those without one catch up on what steps with zero gradient do."""
+    apart, (start, _) = 0.0, moved(name)
+    for setting in settings:
+        if name == "rmsprop" and setting.get("momentum"):
+            continue  # which has no closed form
+        step, x, given = Step(name, engine=ORACLE, **setting), start.copy(), float32.gradients(STEPS)
+        state = step.init(x)
+        path = list(formulas.walk(name, start, lambda t, x, given=given: float32.whole(given[t - 1]), STEPS, setting))
+        for (ids, values), expected in zip(given, path, strict=True):
+            step.rows(x, ids, values, state)
+            apart = max(apart, largest(x[ids] - expected[ids]))
+        step.flush(x, state)
+        apart = max(apart, largest(x - path[-1]))
+    return Finding(f"within {apart:.0e} in rows that catch up", apart <= ROUNDING, {"rows": apart})
+
+
+def grouped(name: str, settings: tuple[Mapping[str, Any], ...]) -> Finding:
+    """A matrix and a vector of one group: they step as one array does, and layerwise each as if it were alone."""
+    apart, halves = 0.0, (np.s_[:2], np.s_[2:])
+    for setting in settings:
+        step, arrays = Step(name, engine=ORACLE, **setting), [START[:2].copy(), START[2:].flatten()]
+        states = [step.init(x) for x in arrays]
+        alone = halves if setting.get("layerwise") else [np.s_[:]]
+        walks = [
+            formulas.walk(name, START[part], lambda t, x, part=part: curvature(t)[part] * x, STEPS, setting)
+            for part in alone
+        ]
+        for t, expected in enumerate(zip(*walks, strict=True), 1):
+            slopes = [curvature(t)[half].reshape(x.shape) * x for half, x in zip(halves, arrays, strict=True)]
+            driver.measure_group(step, list(zip(arrays, slopes, states, strict=True)))
+            for x, g, state in zip(arrays, slopes, states, strict=True):
+                step.dense(x, g, state)
+            apart = max(apart, largest(np.concatenate([*map(np.ravel, arrays)]) - np.concatenate(expected).ravel()))
+    return Finding(f"within {apart:.0e} as two parameters of a group", apart <= ROUNDING, {"group": apart})
 
 
 def long(name: str, settings: tuple[Mapping[str, Any], ...]) -> Finding:
@@ -386,6 +430,18 @@ def given(setting: Mapping[str, Any]) -> str:
     return ", ".join(f"{key} = {value:g}" for key, value in sorted(setting.items()))
 
 
+def ours_of(name: str) -> str:
+    """What a rule is held against."""
+    also = "; rows without a gradient catch up on what zero gradients do" if name in CATCH_UP else ""
+    if name in OF_GROUPS:
+        also = "; two parameters of a group step as one" + ", and by L-DoG (layerwise) each by itself" * (name == "dog")
+    return (
+        f"the formula, computed without the library, also at steps 1,000 and 10,000, and for 10,000 steps with all "
+        f"settings at once while the minimum moves{also}; in float32, also in rows of sparse gradients, but for its "
+        "rounding, and with the same bits on both engines"
+    )
+
+
 for one in everything():
     printed = formulas.printed(one) + GUIDE * (one == "adagrad") if one in PRINTED else ""
     ROWS[f"trace-rule-{one}"] = Row(
@@ -395,9 +451,7 @@ for one in everything():
         printed,
         functools.partial(measure, one),
         PRINTED.get(one, {}),
-        ours="the formula, computed without the library, also at steps 1,000 and 10,000, and for 10,000 steps with all "
-        "settings at once while the minimum moves; in float32, also in rows of sparse gradients, but for its rounding, "
-        "and with the same bits on both engines",
+        ours=ours_of(one),
     )
 
 
