@@ -4,7 +4,6 @@ import io
 
 import pytest
 import torch
-from support.excuses import Excuse, named
 from support.runs import RUNS, Run, diagnosis_of, run_of, trained
 
 import surefoot
@@ -20,23 +19,6 @@ def test_the_verdict_on_a_run(name):
     assert (verdict.remedy is None) == (verdict.symptom == "healthy")
     assert ("Nothing to do" in verdict.what) == (verdict.symptom == "healthy")
     assert "\n" not in str(verdict)
-
-
-EXCUSES = [
-    Excuse("causes.Judge.blew_up", "weights.first >= 1 and not alone", "not alone", "slow-one-of-200"),
-    Excuse("findings.first_lr_of", "len(now) == 1 and now.pop()", "min(now)", "slow-one-of-200"),
-    Excuse("standstill.Rest.of", " and matters", "", "slow-one-of-200"),
-    Excuse("rates.Rate.has_decayed", " and self.halfway < needed", "", "decayed-written"),
-    Excuse("shrinking.Decay.eats", " and self.against > 0.5", "", "ridge"),
-    Excuse("shrinking.eaten", "cost > COSTS", "cost > 0", "ridge"),
-]
-
-
-@pytest.mark.parametrize("excuse", EXCUSES, ids=named)
-def test_an_excuse_is_needed(excuse, monkeypatch):
-    before = diagnosis_of(excuse.run).verdict
-    excuse.leave_out(monkeypatch)
-    assert surefoot.diagnose(run_of(excuse.run).optimizer).verdict != before
 
 
 # What is said

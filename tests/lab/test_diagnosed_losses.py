@@ -1,0 +1,139 @@
+"""Diagnoses that are given the losses of a run."""
+
+import functools
+
+import numpy as np
+import pytest
+import torch
+from support.networks import PROBLEMS, applied, deep, generator, start
+from support.runs import HEALTHY, held_out
+from torch import nn
+
+import surefoot
+from surefoot import optim
+from surefoot.lab.losses import Losses
+
+pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.filterwarnings("ignore:Sparse invariant checks")]
+
+
+@pytest.mark.parametrize("problem", PROBLEMS)
+@pytest.mark.parametrize(
+    "kind, lr",
+    [(torch.optim.SGD, 1e-4), (torch.optim.Adam, 3e-6), (torch.optim.RMSprop, 1e-6), (optim.Adagrad, 3e-5)],
+)
+def test_losses_tell_of_a_run_that_is_inside_the_band_and_learns_nothing(kind, lr, problem):
+    run = start(problem, kind, lr=lr)
+    losses = run.train(150)
+    verdict = surefoot.diagnose(run.optimizer, run.model, losses).verdict
+    assert (verdict.symptom, verdict.cause) == ("stands still", "rate"), str(verdict)
+    assert "the losses stand" in verdict.what
+    before = held_out(run)
+    applied(verdict.remedy, run)
+    run.train(150)
+    assert held_out(run) < 0.95 * before
+
+
+@pytest.mark.parametrize("problem", PROBLEMS)
+@pytest.mark.parametrize("kind, lr", [(torch.optim.Adam, 3e-3), (optim.Adagrad, 0.03), (torch.optim.SGD, 0.03)])
+def test_losses_that_fall_are_in_order(kind, lr, problem):
+    run, losses = start(problem, kind, lr=lr), []
+    for steps in (1, 19, 100, 300):
+        losses += [torch.tensor(loss) for loss in run.train(steps)]
+        verdict = surefoot.diagnose(run.optimizer, run.model, losses).verdict
+        assert (verdict.symptom, verdict.cause) == HEALTHY, str(verdict)
+
+
+@functools.cache
+def learned():
+    run = start("waves", torch.optim.Adam, lr=1e-2)
+    run.train(600)
+    return run.model.state_dict()
+
+
+@pytest.mark.parametrize("kind, lr", [(torch.optim.NAdam, 0.3), (torch.optim.RMSprop, 0.1), (optim.Adagrad, 1.0)])
+def test_losses_that_rose_mean_a_rate_that_is_too_large(kind, lr, monkeypatch):
+    """From learned weights, which do not become large, and although the first losses are the worst."""
+    run = start("waves", kind, lr=lr)
+    run.model.load_state_dict(learned())
+    run.k = 600
+    losses = run.train(45)
+
+    def verdict(*known):
+        return surefoot.diagnose(run.optimizer, run.model, *known).verdict
+
+    assert verdict().symptom == "healthy"
+    assert (verdict(losses).symptom, verdict(losses).cause) == ("diverges", "rate")
+    assert f"the losses rose, from {losses[0]:.3g} to " in verdict(losses).what
+    before = held_out(run)
+    monkeypatch.setattr("surefoot.lab.losses.Losses.rose", False)
+    assert verdict(losses).symptom == "healthy"
+    monkeypatch.undo()
+    applied(verdict(losses).remedy, run)
+    run.model.load_state_dict(learned())
+    run.train(45)
+    assert held_out(run) < 0.5 * before
+
+
+def test_a_monitor_follows_a_list_of_losses():
+    run, losses = start("waves", torch.optim.Adam, lr=3e-6), []
+    with surefoot.Monitor(run.optimizer, every=50, model=run.model, losses=losses) as monitor:
+        for _ in range(150):
+            losses += run.train(1)
+    assert monitor.latest.verdict.symptom == "stands still"
+
+
+BLOWN_UP = [
+    (nn.ReLU, torch.optim.Adam, 1.0),
+    (nn.ReLU, torch.optim.Adagrad, 1.0),
+    (nn.ReLU, torch.optim.RMSprop, 0.1),
+    (nn.Tanh, torch.optim.Adam, 0.5),
+    (nn.Tanh, torch.optim.RMSprop, 0.5),
+    (nn.Tanh, optim.Yogi, 1.0),
+]
+
+
+@pytest.mark.parametrize("last, symptom", [(0.5, "diverges"), (0.2, "diverges"), (0.05, "healthy")])
+@pytest.mark.parametrize("activation, kind, lr", BLOWN_UP)
+def test_losses_that_fell_to_a_tenth_excuse_large_weights(activation, kind, lr, last, symptom):
+    """The losses are made: those of a run at such a rate depend on the processor's last digits."""
+    run = start("waves", kind, activation=activation, lr=lr)
+    run.train(150)
+    losses = np.geomspace(1, last, 150)
+    assert Losses.of(losses).fell
+    verdicts = [surefoot.diagnose(run.optimizer, run.model, given).verdict for given in (None, losses)]
+    assert (verdicts[0].symptom, verdicts[0].cause) == ("diverges", "rate")
+    assert verdicts[1].symptom == symptom
+
+
+@pytest.mark.parametrize("seed", [10, 11])
+@pytest.mark.parametrize("lr", [0.002, 0.005, 0.01])
+def test_a_run_at_its_optimum_is_in_order_although_losses_stand(lr, seed):
+    """Where the noise is most of the loss, right parameters are small compared with their steps."""
+    g = generator(seed)
+    x = torch.randn(4000, 10, generator=g)
+    y = 0.2 * x[:, :1] + torch.randn(4000, 1, generator=g)
+    torch.manual_seed(seed)
+    model, losses = nn.Linear(10, 1), []
+    optimizer = torch.optim.SGD(model.parameters(), lr)
+    for _ in range(600):
+        some = torch.randint(0, len(x), (32,), generator=g)
+        optimizer.zero_grad()
+        losses.append((model(x[some]) - y[some]).square().mean())
+        losses[-1].backward()
+        optimizer.step()
+    assert surefoot.diagnose(optimizer, model, losses).verdict.symptom == "healthy"
+
+
+@pytest.mark.parametrize("as_given", [np.array, torch.tensor, tuple])
+def test_losses_may_be_in_an_array(as_given):
+    run = start("waves", torch.optim.Adam, lr=3e-6)
+    losses = run.train(150)
+    verdicts = [surefoot.diagnose(run.optimizer, run.model, own).verdict for own in (losses, as_given(losses))]
+    assert str(verdicts[0]) == str(verdicts[1])
+    assert "the losses stand" in verdicts[1].what
+
+
+@pytest.mark.parametrize("losses", [3.0, ["a"], [None]])
+def test_losses_that_are_none_are_named(losses):
+    with pytest.raises(TypeError, match="losses must be the loss of each step"):
+        surefoot.diagnose(optim.Adagrad(deep().parameters()), losses=losses)

@@ -1,0 +1,127 @@
+"""Diagnoses of units, inputs and rows that have no gradients."""
+
+import pytest
+import torch
+from support.networks import PROBLEMS, applied, generator, start
+from support.runs import Run, held_out
+from torch import nn
+
+import surefoot
+from surefoot import optim
+
+pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.filterwarnings("ignore:Sparse invariant checks")]
+
+
+KEEPING = [
+    (torch.optim.Adam, {"lr": 3e-3}),
+    (torch.optim.NAdam, {"lr": 3e-3}),
+    (torch.optim.RMSprop, {"lr": 3e-3}),
+    (torch.optim.Adagrad, {"lr": 0.03}),
+    (torch.optim.SGD, {"lr": 0.01, "momentum": 0.9}),
+    (optim.Adagrad, {"lr": 0.03}),
+    (optim.Yogi, {"lr": 3e-3}),
+]
+"""Optimizers whose state tells which coordinates never had a gradient."""
+
+
+def with_dead_units(model, share=0.75):
+    model[0].bias[: int(share * len(model[0].bias))] = -50.0
+
+
+def with_negative_weights(model):
+    model[2].weight.abs_().neg_()
+    model[2].bias.fill_(-0.1)
+
+
+@pytest.mark.parametrize("named", [True, False])
+@pytest.mark.parametrize("problem", PROBLEMS)
+@pytest.mark.parametrize("kind, settings", KEEPING)
+def test_dead_units_are_named_as_units(kind, settings, problem, named):
+    run = start(problem, kind, with_dead_units, **settings)
+    run.train(40)
+    verdict = surefoot.diagnose(run.optimizer, run.model if named else None).verdict
+    whole = len(run.model[0].bias)
+    assert (verdict.symptom, verdict.cause) == ("dead units", "initial values"), str(verdict)
+    assert f"{int(0.75 * whole)} of {whole} units (0, 1, 2, …) never had a gradient" in verdict.what
+    assert len(verdict.names) == 2  # the weights and the bias, and not the inputs of the next layer
+    assert "num_embeddings" not in str(verdict)
+
+
+def test_initial_values_that_kill_units_are_cured_by_others():
+    run = start("waves", torch.optim.Adam, with_dead_units, lr=3e-3)
+    run.train(40)
+    remedy = surefoot.diagnose(run.optimizer, run.model).verdict.remedy
+    assert remedy.call == 'model.get_submodule("0").reset_parameters()'
+    applied(remedy, run)
+    run.train(40)
+    assert surefoot.diagnose(run.optimizer, run.model).verdict.symptom == "healthy"
+
+
+def test_units_that_are_dead_at_usual_values_need_another_activation():
+    run = start("waves", torch.optim.Adam, with_negative_weights, lr=3e-3)
+    run.train(40)
+    verdict = surefoot.diagnose(run.optimizer, run.model).verdict
+    assert (verdict.symptom, verdict.cause) == ("dead units", "activation"), str(verdict)
+    before = held_out(run)
+    applied(verdict.remedy, run)
+    assert [type(part) for part in run.model[1::2]] == [nn.LeakyReLU, nn.LeakyReLU]
+    run.train(300)
+    assert held_out(run) < 0.5 * before
+    assert surefoot.diagnose(run.optimizer, run.model).verdict.symptom == "healthy"
+
+
+@pytest.mark.parametrize(
+    "kind, settings", [(torch.optim.Adam, {"lr": 3e-3}), (optim.SGD, {"lr": 0.01, "momentum": 0.9})]
+)
+def test_units_that_died_later_are_the_rates_fault(kind, settings):
+    run = start("waves", kind, **settings)
+    run.train(20)
+    with torch.no_grad():  # as one step that is far too long does
+        with_dead_units(run.model, 0.85)
+    run.train(120)
+    verdict = surefoot.diagnose(run.optimizer, run.model).verdict
+    assert (verdict.symptom, verdict.cause) == ("dead units", "rate"), str(verdict)
+    assert "of 20 units (" in verdict.what
+
+
+@pytest.mark.parametrize("kind", [torch.optim.SGD, optim.SGD])
+def test_counted_visits_tell_of_units_where_no_state_does(kind):
+    run = start("waves", kind, with_dead_units, lr=0.01)
+    with surefoot.Monitor(run.optimizer, every=40, model=run.model) as monitor:
+        run.train(40)
+    assert monitor.latest.verdict.symptom == "dead units", str(monitor.latest.verdict)
+
+
+def looked_up(model, k):
+    """A number for each of 30 words, of more that there could be."""
+    ids = torch.randint(0, 30, (48,), generator=generator(k))
+    noise = 0.1 * torch.randn(48, 1, generator=generator(k + 5000))
+    return (model(ids) - torch.cos(ids.float())[:, None] - noise).square().mean()
+
+
+class OneHot(nn.Module):
+    def __init__(self, count):
+        super().__init__()
+        self.count, self.layer = count, nn.Linear(count, 8)
+
+    def forward(self, ids):
+        return self.layer(nn.functional.one_hot(ids, self.count).float())
+
+
+@pytest.mark.parametrize("named", [True, False])
+@pytest.mark.parametrize("kind, settings", [each for each in KEEPING if each[0] is not torch.optim.SGD])
+@pytest.mark.parametrize("first, said", [(OneHot, "30 inputs that occur"), (nn.Embedding, "30 rows that occur")])
+def test_inputs_and_rows_that_never_occur(first, said, kind, settings, named):
+    def made(count):
+        torch.manual_seed(0)
+        model = nn.Sequential(first(count) if first is OneHot else first(count, 8), nn.Tanh(), nn.Linear(8, 1))
+        run = Run(model, kind(model.parameters(), **settings), looked_up)
+        run.train(60)
+        return run, surefoot.diagnose(run.optimizer, run.model if named else None).verdict
+
+    (run, verdict), (smaller, after) = made(200), made(30)
+    assert (verdict.symptom, verdict.cause) == ("never visited", "data"), str(verdict)
+    assert said in verdict.remedy.what
+    assert verdict.remedy.call == ""  # what a model is made of cannot be called
+    assert after.symptom == "healthy"
+    assert held_out(smaller) < 1.2 * held_out(run)
