@@ -1,8 +1,10 @@
 """Diagnoses of units, inputs and rows that have no gradients."""
 
+import functools
+
 import pytest
 import torch
-from support.networks import PROBLEMS, applied, generator, start
+from support.networks import PROBLEMS, applied, generator, start, waves
 from support.runs import Run, held_out
 from torch import nn
 
@@ -82,6 +84,76 @@ def test_units_that_died_later_are_the_rates_fault(kind, settings):
     verdict = surefoot.diagnose(run.optimizer, run.model).verdict
     assert (verdict.symptom, verdict.cause) == ("dead units", "rate"), str(verdict)
     assert "of 20 units (" in verdict.what
+
+
+def saturated_by_biases(model):
+    model[0].bias.fill_(10.0)
+
+
+def saturated_behind(model):
+    model[2].bias.fill_(50.0)
+
+
+def saturated_by_half(model):
+    model[0].bias[: len(model[0].bias) // 2 + 1] = 12.0
+
+
+STEPPED = [(torch.optim.SGD, {"lr": 0.03}), (torch.optim.Adam, {"lr": 3e-3}), (optim.Adagrad, {"lr": 0.01})]
+
+
+@pytest.mark.parametrize("change, layer", [(saturated_by_biases, 0), (saturated_behind, 2), (saturated_by_half, 0)])
+@pytest.mark.parametrize("kind, settings", STEPPED)
+@pytest.mark.parametrize("activation", [nn.Tanh, nn.Sigmoid])
+def test_saturated_units_are_those_of_their_initial_values(activation, kind, settings, change, layer):
+    run = start("waves", kind, change, activation=activation, **settings)
+    run.train(60)
+    verdict = surefoot.diagnose(run.optimizer, run.model).verdict
+    assert (verdict.symptom, verdict.cause) == ("dead units", "initial values"), str(verdict)
+    assert verdict.names == [f"{layer}.weight", f"{layer}.bias"]
+    assert f"saturated: {activation.__name__} has hardly a slope there" in verdict.what
+    assert verdict.remedy.call == f'model.get_submodule("{layer}").reset_parameters()'
+    applied(verdict.remedy, run)
+    run.train(60)
+    assert surefoot.diagnose(run.optimizer, run.model).verdict.symptom == "healthy"
+
+
+@pytest.mark.parametrize("kind, settings", STEPPED)
+@pytest.mark.parametrize("activation", [nn.Tanh, nn.Sigmoid])
+def test_inputs_that_saturate_the_first_units_are_to_blame(activation, kind, settings):
+    run = start("waves", kind, activation=activation, **settings)
+    run.loss = functools.partial(waves, scale=1000.0)
+    run.train(60)
+    verdict = surefoot.diagnose(run.optimizer, run.model).verdict
+    assert (verdict.symptom, verdict.cause) == ("dead units", "data"), str(verdict)
+    assert verdict.names == ["0.weight", "0.bias"]
+    assert "unit size" in verdict.remedy.what
+
+
+@pytest.mark.parametrize(
+    "problem, kind, lr",
+    [("waves", torch.optim.Adam, 0.2), ("waves", optim.Adagrad, 1.0), ("pictures", torch.optim.RMSprop, 0.03)],
+)
+def test_steps_that_saturated_units_are_to_blame(problem, kind, lr):
+    run = start(problem, kind, activation=nn.Sigmoid, lr=lr)
+    run.train(12)
+    verdict = surefoot.diagnose(run.optimizer, run.model).verdict
+    assert (verdict.symptom, verdict.cause) == ("dead units", "rate"), str(verdict)
+    again = start(problem, kind, activation=nn.Sigmoid, lr=lr)
+    applied(verdict.remedy, again)
+    again.train(200)
+    assert held_out(again) < 0.8 * held_out(run)
+    assert surefoot.diagnose(again.optimizer, again.model).verdict.symptom == "healthy"
+
+
+@pytest.mark.parametrize("problem", PROBLEMS)
+@pytest.mark.parametrize("kind, settings", STEPPED)
+@pytest.mark.parametrize("activation", [nn.Tanh, nn.Sigmoid])
+def test_activations_that_let_gradients_through_are_in_order(activation, kind, settings, problem):
+    run = start(problem, kind, activation=activation, **settings)
+    for steps in (15, 150):
+        run.train(steps)
+        verdict = surefoot.diagnose(run.optimizer, run.model).verdict
+        assert verdict.symptom == "healthy", str(verdict)
 
 
 @pytest.mark.parametrize("kind", [torch.optim.SGD, optim.SGD])

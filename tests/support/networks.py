@@ -27,11 +27,11 @@ def convolutions(activation=nn.ReLU):
     return nn.Sequential(nn.Conv2d(1, 8, 3), activation(), *head)
 
 
-def waves(model, k):
+def waves(model, k, scale=1.0):
     """A smooth function of five features."""
     x = torch.randn(48, 5, generator=generator(2000 + k))
     y = 1.5 * torch.sin(x).sum(1, keepdim=True)
-    return (model(x.to(next(model.parameters()).dtype)).float() - y).square().mean()
+    return (model(scale * x.to(next(model.parameters()).dtype)).float() - y).square().mean()
 
 
 def deep(activation=nn.ReLU):

@@ -37,6 +37,9 @@ FAR_TOO_LARGE = 1e3
 CONVERGED = 1e-4
 """‖gradient‖·‖parameter‖, the change of the loss if parameters doubled, below which there is nothing left to do."""
 
+SATURATES = 0.2
+"""How many times 1/√inputs a first step is by which later ones have saturated units, at the inputs that there are."""
+
 COSTLY = 1.0
 """How much of the loss a step takes off, to first order, where a run whose losses do not fall is too fast: where steps
 are random, they raise the loss by a quarter of that."""
@@ -280,10 +283,18 @@ class Judge:
         return Verdict("diverges", "rate", named(guilty), f"{what}.", self.start_again(guilty))
 
     def vanishes(self) -> Verdict | None:
-        """Where activations let no gradients through to the first layers."""
+        """Where activations let no gradients through."""
         if self.has_converged():
             return None
-        return activations.vanishing(self.cases, self.remedies.model, self.remedies)
+        found = None if self.losses.fell_far else activations.saturated(self.cases, self.remedies.model)
+        if found is None:
+            return activations.vanishing(self.cases, self.remedies.model, self.remedies)
+        names = named(found.own)
+        if self.firsts[found.own[0].group] >= SATURATES or not (found.is_large or found.is_first):
+            return Verdict("dead units", "rate", names, found.what, self.start_again(found.own))
+        if not found.is_large:
+            return Verdict("dead units", "data", names, found.what, self.remedies.smaller_inputs())
+        return Verdict("dead units", "initial values", names, found.what, self.remedies.initial_values(found.own))
 
     def stands_still(self) -> Verdict | None:
         if self.has_converged() or activations.is_dead(self.cases):

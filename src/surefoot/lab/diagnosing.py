@@ -222,6 +222,11 @@ def diagnose(optimizer: Any, model: torch.nn.Module | None = None, losses: Itera
       more, and −gradient · update, by which a step changes the loss to first order, exceeds them, or their noise (of
       the velocity that steady gradients would have; noise raises the loss by a quarter of it). Where losses fell to a
       tenth, weights may be large;
+    - dead units, because they are saturated: in a model that has a Sequential with Sigmoid, Tanh or the like between
+      two layers, most units of the first have a bias whose gradient shows a slope of the activation below 0.003. The
+      cause is the rate, if a first step exceeds 0.2/√inputs, or the weights are not large and inputs are bounded by an
+      activation in front; initial values, if weights or biases exceed 12/√inputs; else the data, whose inputs are
+      large. (Not where losses fell to a tenth);
     - stands still, because of the activation: in a model that has Sigmoid, Tanh or the like, the gradient of the first
       of at least 4 layers is 10,000 times smaller than that of the last, and falls from layer to layer;
     - stands still: ‖update‖/‖parameter‖ is below 1e-5, the lower end of the band, and as many steps again would not

@@ -197,6 +197,10 @@ class Remedies:
         """A layer of the inputs that occur."""
         return Remedy(f"a layer for the {int((~cases[0].marks.columns).sum())} inputs that occur")
 
+    def smaller_inputs(self) -> Remedy:
+        """Inputs that do not saturate the first activation."""
+        return Remedy("inputs of about unit size, standardized in the data or by a BatchNorm in front")
+
     def not_trained(self, names: Sequence[str]) -> Remedy:
         """No training of what has no gradients."""
         what = "check that the loss depends on it; if it is not to be trained"
