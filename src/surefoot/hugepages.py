@@ -102,15 +102,29 @@ def whole_pages(address: int, size: int) -> tuple[int, int]:
     return -(-address // HUGE) * HUGE, (address + size) // HUGE * HUGE
 
 
+def expect_random_access(address: int, size: int) -> None:
+    """For a mapped file, of which the system otherwise reads many pages around the one that is needed."""
+    begin = -(-address // mmap.PAGESIZE) * mmap.PAGESIZE
+    if begin < address + size and hasattr(mmap, "MADV_RANDOM") and (advise := of_system()):
+        advise(begin, address + size - begin, mmap.MADV_RANDOM)
+
+
 @functools.cache
 def madvise() -> Callable | None:
     """The system's own function, unless huge pages are disabled."""
     try:
         unwanted = "[never]" in SETTING.read_text()
-        function = ctypes.CDLL(None).madvise if hasattr(mmap, "MADV_HUGEPAGE") else None
-    except (OSError, AttributeError):
+    except OSError:
         return None
-    if unwanted or not function:
+    return None if unwanted or not hasattr(mmap, "MADV_HUGEPAGE") else of_system()
+
+
+@functools.cache
+def of_system() -> Callable | None:
+    """The system's function, where it has one."""
+    try:
+        function = ctypes.CDLL(None).madvise
+    except (OSError, AttributeError, TypeError):
         return None
     function.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
     return function

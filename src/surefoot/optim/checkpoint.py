@@ -14,6 +14,7 @@ from surefoot.engines.settings import Settings
 from surefoot.modifiers.record import SHRINKAGE
 from surefoot.optim.clipping import LIMITS
 from surefoot.optim.group import around
+from surefoot.optim.mapped import copied_beside, file_of
 from surefoot.optim.memory import copied, counter, counter_type, local, new_slot
 
 
@@ -170,12 +171,18 @@ class Checkpoint:
                 group["granularity"] = "row"  # the state can become that; the other way round it cannot
         return merged
 
-    def fitted(self, groups: list[dict[str, Any]], fit: Callable[[int, int, dict[str, Any]], dict[str, Any]]) -> dict:
+    def fitted(
+        self,
+        groups: list[dict[str, Any]],
+        fit: Callable[[int, int, dict[str, Any]], dict[str, Any]],
+        own: list[dict[str, Any]],
+    ) -> dict:
         """Its states, each entry in a box that torch does not cast.
 
         Args:
             groups: from merged.
             fit: makes a state fit the parameter at (group, index).
+            own: the groups of the optimizer that loads them.
         """
         states = dict(self.state_dict["state"])
         for number, group in enumerate(groups):
@@ -183,7 +190,8 @@ class Checkpoint:
                 if states.get(key):
                     tensors = {name: value for name, value in states[key].items() if value is not None}
                     fitted = fit(number, index, tensors)
-                    states[key] = {name: Boxed(own_copy(value)) for name, value in fitted.items()}
+                    path = file_of(own[number]["params"][index])
+                    states[key] = {name: Boxed(own_copy(value, path)) for name, value in fitted.items()}
         return states
 
 
@@ -213,7 +221,10 @@ def check_order(saved: list[dict[str, Any]], groups: list[dict[str, Any]]) -> No
             )
 
 
-def own_copy(value: Any) -> Any:
+def own_copy(value: Any, path: str | None) -> Any:
+    """A copy of what a state dict has: where the parameter is in a file, that of a tensor is in its folder."""
+    if path and isinstance(value, Tensor) and value.ndim > 0 and value.layout is torch.strided:
+        return copied_beside(path, value)
     return copied(value) if isinstance(value, Tensor) else copy.deepcopy(value)
 
 

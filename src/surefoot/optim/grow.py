@@ -9,6 +9,7 @@ from torch import Tensor
 
 from surefoot.engines.settings import Settings
 from surefoot.optim.checkpoint import StateFormat
+from surefoot.optim.mapped import file_of, has_file_alone, longer
 from surefoot.optim.memory import in_huge_pages, local
 from surefoot.optim.reset import checked_values, write_values
 
@@ -29,6 +30,8 @@ def new_rows(name: str, parameter: Tensor, rows: int, values: Any) -> Tensor:
         raise ValueError(f"{name}: is a single number; expected a parameter with rows")
     if isinstance(rows, bool) or not isinstance(rows, int) or rows < len(parameter):
         raise ValueError(f"{name}: rows is {rows!r}; expected the number of rows to grow to, {len(parameter)} or more")
+    if file_of(parameter) and not has_file_alone(parameter):
+        raise ValueError(f"{name}: is a part of the file {file_of(parameter)}; expected all of it, so that it can grow")
     made = parameter.detach().new_zeros(rows - len(parameter), *parameter.shape[1:])
     write_values(made, None, checked_values(name, made, None, values))
     return made
@@ -53,9 +56,13 @@ def extend(parameter: Tensor, rows: Tensor) -> None:
 
 
 def extended(tensor: Tensor, rows: Tensor) -> Tensor:
-    """A tensor with further rows, in huge pages where the system has them."""
-    whole = in_huge_pages(tensor.new_empty(len(tensor) + len(rows), *tensor.shape[1:]))
-    whole[: len(tensor)], whole[len(tensor) :] = tensor, rows
+    """A tensor with further rows: in its file, or in huge pages where the system has them."""
+    if file_of(tensor):
+        whole = longer(tensor, len(tensor) + len(rows))
+    else:
+        whole = in_huge_pages(tensor.new_empty(len(tensor) + len(rows), *tensor.shape[1:]))
+        whole[: len(tensor)] = tensor
+    whole[len(tensor) :] = rows
     return whole
 
 

@@ -12,6 +12,7 @@ from surefoot import hugepages
 from surefoot.engines.cpu.multi_tensor import Storage
 from surefoot.engines.numerics import ARITHMETIC
 from surefoot.engines.settings import Settings
+from surefoot.optim.mapped import file_of, zeros_beside
 from surefoot.rules import Slot
 
 DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16, torch.complex128, torch.complex64)
@@ -221,15 +222,17 @@ def new_slot(parameter: Tensor, step: Settings, slot: Slot, meta: bool) -> Tenso
         whole = whole.to("meta")
     dtype = getattr(torch, step.state_dtype or ARITHMETIC[storage(whole)])
     if slot.initial == "x":
-        return in_huge_pages(torch.empty_like(whole, dtype=dtype.to_complex() if whole.is_complex() else dtype)).copy_(
-            whole
-        )
+        return room_like(whole, dtype.to_complex() if whole.is_complex() else dtype).copy_(whole)
     value, part = step.initial(slot), real(whole)
     shape = step.slot_shape(tuple(part.shape), slot)
     if shape == tuple(part.shape):
         if whole.is_complex():
             value, dtype = complex(value, value), dtype.to_complex()
-        return in_huge_pages(torch.empty_like(whole, dtype=dtype)).fill_(value)
+        made = room_like(whole, dtype)
+        return made if value == 0 and file_of(made) else made.fill_(value)
+    if path := file_of(whole):
+        made = zeros_beside(path, shape, dtype)
+        return made if value == 0 else made.fill_(value)
     made = torch.full(shape, value, dtype=dtype, device=part.device)
     if local(whole) is whole:
         return made
@@ -237,6 +240,12 @@ def new_slot(parameter: Tensor, step: Settings, slot: Slot, meta: bool) -> Tenso
     united = torch.empty(step.slot_shape((*whole.shape, *part.shape[whole.ndim :]), slot), device="meta")
     mesh, placements = whole.device_mesh, whole.placements  # pyright: ignore[reportAttributeAccessIssue]
     return type(whole).from_local(made, mesh, placements, shape=united.shape, stride=united.stride())  # pyright: ignore
+
+
+def room_like(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """Memory laid out like a tensor: zeros in a file where that is in one, else unwritten and in huge pages."""
+    path = file_of(tensor) if tensor.is_contiguous() else None
+    return zeros_beside(path, tensor.shape, dtype) if path else in_huge_pages(torch.empty_like(tensor, dtype=dtype))
 
 
 def in_huge_pages(tensor: Tensor) -> Tensor:
@@ -247,15 +256,19 @@ def in_huge_pages(tensor: Tensor) -> Tensor:
 
 
 def move_to_huge_pages(tensor: Tensor) -> None:
-    """The same for a tensor in use, which stays at its address for every view of it."""
-    if found := span(tensor):
+    """The same for a tensor in use, which stays at its address for every view of it; one in a file stays there."""
+    if file_of(tensor):
+        hugepages.expect_random_access(tensor.data_ptr(), tensor.nbytes)
+    elif found := span(tensor):
         hugepages.move_to_huge_pages(*found)
 
 
 def span(tensor: Tensor) -> tuple[int, int] | None:
-    """Address and bytes of a tensor's memory; None where it has none of its own here: a fake or distributed one."""
+    """Address and bytes of a tensor's memory; None where it has none of its own here, as in a file, or if it is a fake
+    or distributed one."""
     part = local(tensor)
     lies_here = type(part) in (Tensor, torch.nn.Parameter) and on_host(part) and part.is_contiguous()
+    lies_here = lies_here and file_of(part) is None
     return (part.data_ptr(), part.nbytes) if lies_here else None
 
 

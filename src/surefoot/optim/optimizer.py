@@ -494,7 +494,7 @@ class RuleOptimizer(TorchOptimizer):
             parameter = self.param_groups[number]["params"][index]
             return self.state_format.fitted(self._name(number, index), parameter, steps[number], tensors)
 
-        return {"param_groups": groups, "state": checkpoint.fitted(groups, fit)}
+        return {"param_groups": groups, "state": checkpoint.fitted(groups, fit, self.param_groups)}
 
     def __getstate__(self) -> dict[str, Any]:
         return super().__getstate__() | {"rule": self.rule}
