@@ -36,6 +36,11 @@ class StateFormat:
         """The keys of the rule's slots, in their order."""
         return tuple(self.keys.get(slot, slot) for slot in step.rule.slots)
 
+    def keys_of_rows(self, step: Settings) -> list[str]:
+        """The keys of what each row of a parameter has of its own, as rows that begin again or are added need it."""
+        pairs = zip(self.keys_of(step), step.extents, strict=True)
+        return [key for key, extent in pairs if extent in ("coordinate", "row")]
+
     def fresh(self, parameter: Tensor, step: Settings, meta: bool = False) -> dict[str, Tensor]:
         """The state before the first step; on the meta device, only its shapes and types."""
         numbers = ({"step": 0.0} if self.counts else {}) | dict(self.constants)

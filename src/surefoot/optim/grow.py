@@ -76,9 +76,8 @@ def extended_state(tensors: dict[str, Any], rows: Tensor, step: Settings, state_
         state_format: how its optimizer names the state.
     """
     fresh, found = state_format.fresh(rows, step), dict(tensors)
-    for key, extent in zip(state_format.keys_of(step), step.extents, strict=True):
-        if extent in ("coordinate", "row"):
-            found[key] = extended(tensors[key], fresh[key].to(tensors[key].dtype))
+    for key in state_format.keys_of_rows(step):
+        found[key] = extended(tensors[key], fresh[key].to(tensors[key].dtype))
     return found
 
 

@@ -103,6 +103,5 @@ def reset_rows(
         state_format: how its optimizer names the state.
     """
     fresh = state_format.fresh(parameter[rows], step)
-    for key, extent in zip(state_format.keys_of(step), step.extents, strict=True):
-        if extent in ("coordinate", "row"):
-            tensors[key][rows] = fresh[key]
+    for key in state_format.keys_of_rows(step):
+        tensors[key][rows] = fresh[key]
