@@ -107,6 +107,7 @@ CONTENDERS: dict[str, Make] = {
     "torch.optim.Adagrad": lambda p: torch.optim.Adagrad(p, lr=LR),
     **{f"AdagradAR, {s}": lambda p, s=s: AdagradAR(p, s) for s in STRENGTHS},
     **{f"decoupled_weight_decay={s}": lambda p, s=s: optim.Adagrad(p, LR, decoupled_weight_decay=s) for s in STRENGTHS},
+    'adaptive_decay="auto"': lambda p: optim.Adagrad(p, LR, adaptive_decay="auto"),
     **{f"l2={s}": lambda p, s=s: optim.Adagrad(p, LR, l2=s) for s in PENALTIES},
 }
 

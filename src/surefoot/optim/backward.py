@@ -11,7 +11,7 @@ from torch import Tensor
 
 from surefoot.optim.base import TorchOptimizer
 from surefoot.optim.classes import Adagrad
-from surefoot.optim.clipping import check_no_norm
+from surefoot.optim.decay import check_alone
 
 
 class StepInBackward:
@@ -22,7 +22,7 @@ class StepInBackward:
 
     def __init__(self, optimizer: TorchOptimizer, parameters: Iterable[Tensor]):
         self.optimizer = optimizer
-        check_no_norm(optimizer.param_groups)
+        check_alone(optimizer.param_groups)
         places = {
             id(parameter): (number, index)
             for number, group in enumerate(optimizer.param_groups)

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from surefoot.optim import decay
 from surefoot.optim.checkpoint import Checkpoint, unboxed
 from surefoot.optim.clipping import clip, is_clipped
 from surefoot.optim.evaluating import check_mode, move
@@ -121,7 +122,13 @@ class TorchOptimizer(torch.optim.Optimizer):
             self._check_gradients()
             norm = clip(self.param_groups)
             self.grad_norm = self.grad_norm if norm is None else norm
-        self._take()
+        if decay.is_on(self):
+            self._check_gradients()
+            initial = decay.before_step(self)
+            self._take()
+            decay.after_step(self, initial)
+        else:
+            self._take()
         return loss
 
     @staticmethod

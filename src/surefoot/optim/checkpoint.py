@@ -12,6 +12,7 @@ from torch import Tensor
 
 from surefoot.engines.settings import Settings
 from surefoot.modifiers.record import SHRINKAGE
+from surefoot.optim import decay
 from surefoot.optim.clipping import LIMITS
 from surefoot.optim.group import around
 from surefoot.optim.mapped import copied_beside, file_of
@@ -65,6 +66,7 @@ class StateFormat:
         tensors = self.by_row_means(parameter, step, tensors) if step.granularity == "row" else tensors
         if "last" in tensors or "history" in tensors:
             expected |= pending(parameter, step, tensors.get("history"))
+        expected |= decay.expected(parameter, tensors)
         if expected.keys() - tensors.keys():
             raise ValueError(
                 f"{name}: the memory has {', '.join(map(str, tensors)) or 'nothing'}; expected {', '.join(expected)}"
@@ -107,7 +109,7 @@ def fitted_tensor(what: str, key: str, value: Any, wanted: Any, device: torch.de
             f"{what} is placed on processes as {placements[0]}; expected {placements[1]}, which "
             "set_optimizer_state_dict of torch.distributed.checkpoint.state_dict sees to"
         )
-    return value if key == "step" else value.to(dtype=wanted.dtype, device=device)
+    return value if key in ("step", "decay_clock") else value.to(dtype=wanted.dtype, device=device)
 
 
 def upgraded(step: Settings, tensors: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -168,7 +170,7 @@ class Checkpoint:
                 f"loaded state dict has a different number of parameter groups or parameters: groups of {sizes} "
                 f"parameters; expected {expected}"
             )
-        ours = (*around(), "eps_root", "engine", *LIMITS)
+        ours = (*around(), "eps_root", "engine", decay.KEY, *LIMITS)
         own = [{key: group[key] for key in ours if key in group} for group in groups]
         merged = [mine | theirs for mine, theirs in zip(own, saved, strict=True)]
         for mine, group in zip(own, merged, strict=True):

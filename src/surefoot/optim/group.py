@@ -15,6 +15,7 @@ from torch import Tensor
 
 from surefoot import modifiers
 from surefoot.engines.settings import Settings, rate_of
+from surefoot.optim import decay
 from surefoot.optim.backends import check_engine
 from surefoot.optim.clipping import LIMITS, limit_of_norm
 from surefoot.optim.memory import on_gpu
@@ -23,7 +24,7 @@ from surefoot.rules import Rule, RuleError
 HINTS = ("foreach", "fused", "capturable", "differentiable")
 """What torch's optimizers take to choose an implementation; only `differentiable` changes what is computed here."""
 
-BESIDES = (*HINTS, "engine", *LIMITS)
+BESIDES = (*HINTS, "engine", decay.KEY, *LIMITS)
 """Settings of groups that are not about what a step computes."""
 
 SHORTEST = 6
@@ -51,6 +52,8 @@ class Beyond(TypedDict, total=False):
             their norm together is at most this, as by `clip_grad_norm_`; the same in all groups, or None. The norm
             before is `optimizer.grad_norm`.
         max_grad_value: before that, each coordinate of a group's gradients is clipped to −this … this.
+        adaptive_decay: for sparse gradients in many epochs: when an epoch ends, a row that n of its examples had keeps
+            the share max(0, 1 − adaptive_decay/n) of its distance from where it began; "auto", a number, or None.
         engine: "cpu" (Numba), "gpu" (Triton), "reference" (NumPy) or "torch"; None takes the fastest for the device.
     """
 
@@ -68,6 +71,7 @@ class Beyond(TypedDict, total=False):
     lazy: Literal["exact", "touched"]
     max_grad_norm: float | None
     max_grad_value: float | None
+    adaptive_decay: Literal["auto"] | float | None
     engine: str | None
 
 
@@ -188,6 +192,7 @@ class Group:
             what = f"beta parameter at index {index}" if index is not None else what
             raise ValueError(f"Invalid {what}: {value}; expected a number in {bounds.interval()}")
         limit_of_norm([self.settings])
+        decay.check(self.settings, self.rule)
         check_engine(self.settings)
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from surefoot.engines.settings import Settings
+from surefoot.optim import decay
 from surefoot.optim.checkpoint import StateFormat
 from surefoot.optim.mapped import file_of, has_file_alone, longer
 from surefoot.optim.memory import in_huge_pages, local
@@ -78,7 +79,8 @@ def extended_state(tensors: dict[str, Any], rows: Tensor, step: Settings, state_
     fresh, found = state_format.fresh(rows, step), dict(tensors)
     for key in state_format.keys_of_rows(step):
         found[key] = extended(tensors[key], fresh[key].to(tensors[key].dtype))
-    return found
+    more = decay.of_new_rows(tensors, rows)
+    return found | {key: extended(tensors[key], values) for key, values in more.items()}
 
 
 def extended_by_twin(tensors: dict[str, Any], twin: dict[str, Any], size: int) -> dict[str, Any]:

@@ -10,12 +10,12 @@ from torch import Tensor
 
 from surefoot import rules
 from surefoot.engines.settings import Settings
-from surefoot.optim import conversion, succession
+from surefoot.optim import conversion, decay, succession
 from surefoot.optim.backends import Backends
 from surefoot.optim.backends.base import Backend, Job, amp_of, check_gradient, checked_gradient
 from surefoot.optim.base import TorchOptimizer
 from surefoot.optim.checkpoint import Checkpoint, StateFormat
-from surefoot.optim.clipping import check_no_norm, clip_values, is_clipped, limit_of_norm
+from surefoot.optim.clipping import clip_values, is_clipped, limit_of_norm
 from surefoot.optim.common import check_alone, hand_over, take_over
 from surefoot.optim.evaluating import MODE, check_mode, in_training
 from surefoot.optim.faults import Fault, raise_if_any
@@ -36,7 +36,7 @@ from surefoot.optim.group import (
 from surefoot.optim.grow import extend, extended_state
 from surefoot.optim.known import Known, flush_before
 from surefoot.optim.memory import Memory, is_supported, local, own_gradient
-from surefoot.optim.reset import checked_values, reset_rows, rows_of, write_values
+from surefoot.optim.reset import checked_values, reset_rows, rows_of, start_again
 from surefoot.optim.work import Work
 from surefoot.rules import Rule
 
@@ -317,7 +317,7 @@ class RuleOptimizer(TorchOptimizer):
                 self._forget_replaced()
             step = self._step_of(number)
             check_alone(self._name(number, index), step)
-            check_no_norm(self.param_groups)
+            decay.check_alone(self.param_groups)
             clip_values([self.param_groups[number] | {"params": [parameter]}])
             with torch.no_grad():
                 raise_if_any(self._run(Work([], [self._job(number, index, parameter, step)])))
@@ -452,7 +452,7 @@ class RuleOptimizer(TorchOptimizer):
         chosen = rows_of(self._name(number, index), parameter, rows)
         values = checked_values(self._name(number, index), parameter, chosen, values)
         self.flush([parameter])
-        write_values(parameter, chosen, values)
+        start_again(parameter, chosen, values, self.state.get(parameter))
         if chosen is None and state:
             self.restart([parameter])
         elif chosen is not None and state and self.state.get(parameter):

@@ -89,6 +89,14 @@ def write_values(parameter: Tensor, rows: Tensor | None, values: Any) -> None:
         parameter[... if rows is None else rows] = values
 
 
+def start_again(parameter: Tensor, rows: Tensor | None, values: Any, tensors: dict[str, Any] | None) -> None:
+    """Writes values into rows of a parameter with that state; with adaptive decay, they decay towards these."""
+    write_values(parameter, rows, values)
+    if tensors and "decay_initial" in tensors:
+        where = ... if rows is None else rows
+        tensors["decay_initial"][where] = parameter.detach()[where]
+
+
 @torch.no_grad()
 def reset_rows(
     parameter: Tensor, rows: Tensor, tensors: dict[str, Any], step: Settings, state_format: StateFormat

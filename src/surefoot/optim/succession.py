@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from surefoot.engines.settings import Settings
-from surefoot.optim import conversion
+from surefoot.optim import conversion, decay
 from surefoot.optim.checkpoint import StateFormat
 from surefoot.optim.group import BESIDES
 from surefoot.optim.memory import Memory
@@ -54,4 +54,4 @@ def converted(
     made = dict(zip(new.rule.slots, state_format.keys_of(new), strict=True))
     old = {slot: state[key] for slot, key in kept.items() if key in state}
     conversion.convert(step, new, old, {slot: fresh[key] for slot, key in made.items()}, t)
-    return fresh
+    return fresh | {key: state[key] for key in decay.STATE if key in state}
