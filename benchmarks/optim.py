@@ -33,6 +33,7 @@ def measure(quick: bool) -> Iterator[Row]:
     yield from embedding_steps(*((1_000, 4, 400, 2) if quick else (1_000_000, 64, 81_920, 21)))
     yield from embedding_training(*((1_000, 4, 400, 2) if quick else (1_000_000, 64, 81_920, 21)))
     yield from several_tables(*((3, 1_000, 4, 100, 2) if quick else (26, 100_000, 16, 2_048, 21)))
+    yield from features_training(*((3, 1_000, 4, 100, 2) if quick else (50, 100_000, 64, 256, 21)))
     yield from large_tensor(*((10_000, 2) if quick else (100_000_000, 11)))
     medium, rounds = (10_000, 2) if quick else (20_000_000, 11)
     with multiprocessing.get_context("spawn").Pool(1) as new_process:
@@ -117,6 +118,44 @@ def several_tables(tables: int, rows: int, width: int, count: int, rounds: int) 
     for name in contenders:
         what = f"step of {tables} embedding tables, {rows:,} × {width}, {count:,} ids each, {name}"
         yield compared(what, times[name], {"torch.Adagrad": times["torch.Adagrad"]}, bar=8)
+
+
+def features_training(tables: int, largest: int, width: int, batch: int, rounds: int) -> Iterator[Row]:
+    """Forward, backward and step of the tables of many features, of 50 rows and more: in one call, or one by one."""
+    from surefoot.nn import EmbeddingBagConfig, EmbeddingTables
+
+    sizes = [round(50 * (largest / 50) ** (k / (tables - 1))) for k in range(tables)]
+    batches = [[torch.from_numpy(ids).view(batch, BAG) for ids in zipf_batches(n, batch * BAG)] for n in sizes]
+    slope = torch.randn(batch, width * tables)
+
+    def step(forward: Callable[[list], Any], parameters, kind: str) -> Callable[[], object]:
+        optimizer, turn = optimizer_of(kind, parameters, lr=0.01), itertools.cycle(zip(*batches, strict=True))
+
+        def run():
+            optimizer.zero_grad()
+            forward(list(next(turn))).backward(slope)
+            optimizer.step()
+
+        return run
+
+    def in_one_call() -> Callable[[], object]:
+        module = EmbeddingTables([EmbeddingBagConfig(n, width, f"table_{k}") for k, n in enumerate(sizes)])
+        names = [f"table_{k}" for k in range(tables)]
+        together = lambda ids: module(dict(zip(names, ids, strict=True))).values()  # noqa: E731
+        return step(together, module.parameters(), "surefoot.Adagrad")
+
+    def one_by_one(kind: str) -> Callable[[], object]:
+        bags = torch.nn.ModuleList(torch.nn.EmbeddingBag(n, width, mode="sum", sparse=True) for n in sizes)
+        return step(
+            lambda ids: torch.cat([bag(own) for bag, own in zip(bags, ids, strict=True)], 1), bags.parameters(), kind
+        )
+
+    times = race(
+        {"ours": in_one_call(), "bags": one_by_one("surefoot.Adagrad"), "torch": one_by_one("torch.Adagrad")}, rounds
+    )
+    what = f"training {tables} tables of 50 to {largest:,} × {width}, {batch} × {BAG} ids each, nn.EmbeddingTables"
+    yield compared(what, times["ours"], {"torch.nn.EmbeddingBag, torch.Adagrad": times["torch"]}, bar=None)
+    yield compared(what, times["ours"], {"torch.nn.EmbeddingBag, surefoot.Adagrad": times["bags"]}, bar=None)
 
 
 def embedding_training(table: int, width: int, count: int, rounds: int) -> Iterator[Row]:

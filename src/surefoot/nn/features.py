@@ -124,6 +124,15 @@ def read_bags(name: str, given: Any, weights: Any, known: dict[tuple, Tensor]) -
         weights: a number for each id, laid out like them; also (values, offsets, weights), and what a JaggedTensor has.
         known: ends of bags of one size, by their number, size and device.
     """
+    is_plain = isinstance(given, Tensor) and not given.is_nested
+    if is_plain and given.ndim in (1, 2):
+        check_numbers(f"feature {name!r}", given)
+        shape = (*given.shape, given.device)
+        if shape not in known:
+            each = given.shape[1] if given.ndim == 2 else 1
+            known[shape] = torch.arange(len(given) + 1, device=given.device) * each
+        factors = None if weights is None else factors_of(name, weights, given.numel())
+        return Bags(given.reshape(-1).long(), known[shape], factors)
     if isinstance(given, tuple) and len(given) == 3 and weights is None:
         *given, weights = given
     elif not isinstance(given, Tensor) and hasattr(given, "offsets"):
@@ -140,11 +149,6 @@ def read_bags(name: str, given: Any, weights: Any, known: dict[tuple, Tensor]) -
         check_numbers(f"feature {name!r}: the offsets", ends)
     elif isinstance(given, Tensor) and given.is_nested:
         ids, ends = flat(given)
-    elif isinstance(given, Tensor) and given.ndim in (1, 2):
-        shape = len(given), given.shape[1] if given.ndim == 2 else 1, given.device
-        if shape not in known:
-            known[shape] = torch.arange(shape[0] + 1, device=given.device) * shape[1]
-        ids, ends = given.reshape(-1), known[shape]
     else:
         what = f"shape {tuple(given.shape)}" if isinstance(given, Tensor) else f"type {type(given).__name__}"
         raise ValueError(

@@ -63,7 +63,7 @@ def calls_of(configs: list[EmbeddingBagConfig], weights: list[Tensor], outputs: 
     arithmetic = getattr(torch, ARITHMETIC[STORAGE[weights[0].dtype]])
     places: dict[str, list[tuple[int, ...]]] = {}
     counts: dict[str, dict[int, int]] = {}
-    kept, column = [], 0
+    kept, column, spans = [], 0, {}
     for number, _, bags in outputs:
         weight, ids, ends = weights[number], bags.ids.contiguous(), bags.ends.contiguous()
         factors = None if bags.factors is None else bags.factors.detach().to(arithmetic).contiguous()
@@ -73,8 +73,10 @@ def calls_of(configs: list[EmbeddingBagConfig], weights: list[Tensor], outputs: 
         lies = weight.data_ptr(), *weight.shape, ids.data_ptr(), len(ids), ends.data_ptr()
         more = 0 if factors is None else factors.data_ptr(), column, sum(own.values())
         places.setdefault(name, []).append((*lies, *more, configs[number].pooling == "mean"))
-        bounds = ends.numpy()
-        own[number] = own.get(number, 0) + max(0, int(bounds[-1]) - int(bounds[0]))
+        if id(bags.ends) not in spans:  # features with bags of one size share them
+            bounds = ends.numpy()
+            spans[id(bags.ends)] = max(0, int(bounds[-1]) - int(bounds[0]))
+        own[number] = own.get(number, 0) + spans[id(bags.ends)]
         column += weight.shape[1]
     calls = [
         Call(name, list(own), np.array(places[name], np.int64), list(own.values())) for name, own in counts.items()
