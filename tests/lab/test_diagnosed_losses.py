@@ -12,6 +12,7 @@ from torch import nn
 import surefoot
 from surefoot import optim
 from surefoot.lab.losses import Losses
+from surefoot.lab.standstill import Bounds
 
 pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.filterwarnings("ignore:Sparse invariant checks")]
 
@@ -137,3 +138,13 @@ def test_losses_may_be_in_an_array(as_given):
 def test_losses_that_are_none_are_named(losses):
     with pytest.raises(TypeError, match="losses must be the loss of each step"):
         surefoot.diagnose(optim.Adagrad(deep().parameters()), losses=losses)
+
+
+def test_losses_that_rose_do_not_tell_of_an_optimizer_without_state_and_gradients():
+    theirs = torch.optim.SGD(deep().parameters(), lr=0.1)
+    assert surefoot.diagnose(theirs, losses=[1.0] * 10 + [9.0] * 60).verdict.symptom == "unknown"
+
+
+def test_steps_that_have_added_up_are_not_too_short():
+    assert Bounds().hold(9e-6, 1_000)
+    assert not Bounds().hold(9e-6, 2_000)

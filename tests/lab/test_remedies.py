@@ -38,6 +38,12 @@ NEEDS_MORE = {
     "fp16": "the model is replaced",
     "never-visited": "the model is replaced",
     "nan": "the loss has to be found",
+    "nan-fast": "the loss has to be found",
+    "fp16-overflow": "the loss overflows in float16",
+    "exploded-decay": "a diverged run has to be started again",
+    "exploded-fp16": "a diverged run has to be started again",
+    "overshoots": "a diverged run has to be started again",
+    "eaten-fast": "its weights stay small until it is started again",
 }
 
 

@@ -124,11 +124,11 @@ def started_at_zero(kind, **settings):
     return trained(kind=kind, model=model, **settings)
 
 
-def not_a_number(bad=float("nan")):
+def not_a_number(lr, bad=float("nan")):
     def loss(model, k):
         return regression(model, k) * (bad if k % 2 else 1.0)
 
-    run = made(optim.Adagrad, lr=0.1, nonfinite="skip", loss=loss)
+    run = made(optim.Adagrad, lr=lr, nonfinite="skip", loss=loss)
     run.train(20)
     return run
 
@@ -204,6 +204,7 @@ RUNS: dict[str, tuple[Callable[[], Run], tuple[str, str | None]]] = {
     "converged-sgd": (lambda: converged(optim.SGD, lr=0.1), HEALTHY),
     "converged-adagrad": (lambda: converged(optim.Adagrad, lr=1.0), HEALTHY),
     "converged-adam": (lambda: converged(optim.Adam, lr=0.05), HEALTHY),
+    "converged-bf16-state": (lambda: converged(optim.Adagrad, lr=1.0, state_dtype=bf16), HEALTHY),
     # The rate
     "slow-adagrad": (lambda: trained(kind=optim.Adagrad, lr=1e-5, steps=200), ("stands still", "rate")),
     "slow-adam": (lambda: trained(kind=optim.Adam, lr=1e-7), ("stands still", "rate")),
@@ -218,11 +219,25 @@ RUNS: dict[str, tuple[Callable[[], Run], tuple[str, str | None]]] = {
     "fast-sgd": (lambda: trained(kind=optim.SGD, lr=2.0, model=line, steps=15), ("diverges", "rate")),
     "fast-adam": (lambda: trained(kind=optim.Adam, lr=10.0), ("diverges", "rate")),
     "fast-adagrad": (lambda: trained(kind=optim.Adagrad, lr=1000.0), ("diverges", "rate")),
+    "fast-steep": (
+        lambda: trained(kind=optim.SGD, lr=0.02, model=line, loss=functools.partial(regression, scale=100.0), steps=15),
+        ("diverges", "rate"),
+    ),
+    "exploded-decay": (
+        lambda: trained(kind=optim.SGD, lr=1e4, model=line, weight_decay=1e-3, nonfinite="propagate"),
+        ("not finite", "rate"),
+    ),
+    "exploded-fp16": (lambda: trained(kind=torch.optim.SGD, lr=1e4, dtype=torch.float16), ("not finite", "rate")),
     "exploded": (
         lambda: trained(kind=optim.SGD, lr=1e4, model=line, nonfinite="propagate"),
         ("not finite", "rate"),
     ),
     # Decay, of weights and of the rate
+    "overshoots": (
+        lambda: trained(kind=optim.SGD, lr=0.1, model=line, weight_decay=30.0, steps=200, nonfinite="propagate"),
+        ("not finite", "decay"),
+    ),
+    "eaten-fast": (lambda: trained(kind=optim.AdamW, lr=1.0, model=line, weight_decay=0.1), ("shrinks", "rate")),
     "eaten-adamw": (lambda: trained(kind=optim.AdamW, lr=1e-2, weight_decay=10.0), ("shrinks", "decay")),
     "eaten-adagrad": (
         lambda: trained(kind=optim.Adagrad, lr=0.1, decoupled_weight_decay=1.0),
@@ -247,6 +262,17 @@ RUNS: dict[str, tuple[Callable[[], Run], tuple[str, str | None]]] = {
         ("stands still", "memory"),
     ),
     # Storage
+    "fp16-overflow": (
+        lambda: trained(
+            kind=optim.Adam,
+            lr=1e-3,
+            dtype=torch.float16,
+            nonfinite="skip",
+            loss=functools.partial(regression, scale=3e4),
+            steps=20,
+        ),
+        ("not finite", "storage"),
+    ),
     "bf16": (lambda: trained(kind=optim.Adam, lr=1e-4, dtype=bf16), ("frozen", "storage")),
     "bf16-adagrad": (lambda: trained(kind=optim.Adagrad, lr=0.005, dtype=bf16, steps=300), ("frozen", "storage")),
     "fp16": (lambda: trained(kind=optim.Adam, lr=2e-5, dtype=torch.float16), ("frozen", "storage")),
@@ -259,7 +285,8 @@ RUNS: dict[str, tuple[Callable[[], Run], tuple[str, str | None]]] = {
         lambda: trained(kind=optim.Adagrad, lr=0.1, model=lambda: Words(5000), loss=words),
         ("never visited", "data"),
     ),
-    "nan": (not_a_number, ("not finite", "gradient")),
+    "nan": (lambda: not_a_number(0.1), ("not finite", "gradient")),
+    "nan-fast": (lambda: not_a_number(1.0), ("not finite", "gradient")),
     "exploded-skipped": (
         lambda: trained(kind=optim.SGD, lr=1e4, model=line, nonfinite="skip"),
         ("not finite", "rate"),

@@ -156,6 +156,21 @@ def dead(activation=nn.ReLU):
     return model
 
 
+def tiny():
+    model = deep()
+    with torch.no_grad():
+        for layer in model[::2]:
+            layer.weight *= 1e-3
+    return model
+
+
+def biased():
+    model = deep()
+    with torch.no_grad():
+        model[0].bias += 50
+    return model
+
+
 class Clipped(Run):
     """Clips its gradients before each step."""
 
@@ -246,6 +261,10 @@ SCENES: dict[str, Scene] = {
     "zeros-all-sgd": Scene(
         run(lambda: zeros(deep()), SGD, waves, 300, lr=0.1), ("dead units", "initial values"), True, 300, 0.5
     ),
+    "zeros-all-decay": Scene(
+        run(lambda: zeros(deep()), SGD, waves, 60, lr=0.1, weight_decay=1e-3), ("dead units", "initial values")
+    ),
+    "tiny-at-first": Scene(run(tiny, SGD, waves, 12, lr=0.03, weight_decay=1e-3), STILL, True),
     "zeros-all-fast": Scene(
         run(lambda: zeros(deep()), SGD, waves, 60, lr=0.3), ("dead units", "initial values"), False, 0, None
     ),
@@ -275,6 +294,7 @@ SCENES: dict[str, Scene] = {
         run(lambda: Partly(0.0), Adam, waves, 60, lr=3e-3), ("never visited", "data"), False, 60, 1.0
     ),
     "unused-unknown": Scene(run(Partly, SGD, waves, 60, lr=0.03), HEALTHY),
+    "large-biases-at-first": Scene(run(biased, Adam, waves, 150, lr=3e-3), HEALTHY, True),
     # Gradients that are small, and not because the run has converged
     "clipped-norm": Scene(run(deep, SGD, waves, 60, around=to_norm, lr=0.1), STILL, True, 200, 0.9),
     "clipped-value": Scene(run(deep, SGD, waves, 60, around=to_value, lr=0.1), STILL, False, 300, 0.9),

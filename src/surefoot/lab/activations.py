@@ -72,7 +72,7 @@ def units(layer: Case, marks: np.ndarray) -> str:
 def size_of(values: np.ndarray, layer: Case) -> float:
     """The root mean square of some of a layer's values, compared with 1/√inputs."""
     held = decode(values).astype(np.float64)
-    return float(np.sqrt(np.mean(held**2))) * math.sqrt(inputs_of(layer.finding.shape)) if held.size else 0.0
+    return float(np.sqrt(np.mean(held**2))) * math.sqrt(inputs_of(layer.finding.shape))
 
 
 def activated(model: torch.nn.Module | None) -> Iterator[tuple[torch.nn.Module, torch.nn.Module, torch.nn.Module]]:
@@ -154,8 +154,8 @@ def size_of_dead(case: Case, layer: Case) -> float:
 def vanishing(cases: Sequence[Case], model: torch.nn.Module | None, remedies: Remedies) -> Verdict | None:
     """The verdict on a network whose gradients become smaller from layer to layer, up to the first."""
     kinds = Counter(type(part) for part in model.modules() if isinstance(part, SATURATING)) if model else Counter()
-    matrices = [case for case in cases if len(case.finding.shape) > 1 and case.motion is not None]
-    norms = [case.motion.gradient for case in matrices if case.motion is not None]
+    matrices = [case for case in cases if len(case.finding.shape) > 1]
+    norms = [case.finding.gradient_norm or 0.0 for case in matrices]
     if not kinds or len(norms) < LAYERS or not 0 < norms[0] < VANISHED * norms[-1]:
         return None
     if any(one > RISES * following for one, following in itertools.pairwise(norms)):

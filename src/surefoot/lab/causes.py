@@ -156,13 +156,13 @@ class Judge:
             )
         share = max(map(skipped, bad))
         what = f"{listed(named(bad))}: up to {percent(share)} of the gradient is not finite, or its square is not."
-        is_narrow = all(case.finding.dtype == "float16" or storage.is_narrow(case) for case in bad)
+        is_narrow = all(case.finding.dtype == "float16" for case in bad)
         remedy = self.remedies.float32(bad, cleared=True) if is_narrow else self.remedies.find_origin()
         return Verdict("not finite", "storage" if is_narrow else "gradient", named(bad), what, remedy)
 
     def diverged(self, lost: Sequence[Case], what: str) -> Verdict:
         """Why parameters are not finite."""
-        if (verdict := self.by_storage("not finite", lost, what)) is not None:
+        if (verdict := self.by_storage(lost, what)) is not None:
             return verdict
         if strong := [case for case in lost if shrinking.overshoots(case) and self.is_strong(case)]:
             what = f"{listed(named(strong))}: {what}; a step of weight decay takes more than twice of a parameter."
@@ -173,7 +173,7 @@ class Judge:
         what = f"{listed(named(lost))}: {what}{why}."
         return Verdict("not finite", "rate", named(guilty), what, self.start_again(guilty))
 
-    def by_storage(self, symptom: str, cases: Sequence[Case], what: str) -> Verdict | None:
+    def by_storage(self, cases: Sequence[Case], what: str) -> Verdict | None:
         """The verdict where float16 holds neither ε nor the squares, and the rate is not too large besides."""
         if not all(storage.is_narrow(c) and (storage.loses_eps(c) or self.firsts.get(c.group, 0) < 1) for c in cases):
             return None
@@ -181,8 +181,8 @@ class Judge:
         why = "squares of gradients are beyond what float16 holds"
         if storage.loses_eps(case):
             why = f"ε = {case.view.step.hyper['eps']:g} is 0 in float16, as are squares of small gradients"
-        remedy = self.remedies.float32(cases, again=symptom == "not finite")
-        return Verdict(symptom, "storage", named(cases), f"{listed(named(cases))}: {what}; {why}.", remedy)
+        remedy = self.remedies.float32(cases, again=True)
+        return Verdict("not finite", "storage", named(cases), f"{listed(named(cases))}: {what}; {why}.", remedy)
 
     def is_strong(self, case: Case) -> bool:
         """Whether weight decay is to blame, rather than the rate."""
@@ -200,8 +200,6 @@ class Judge:
         fast = [case for case, motion in self.moving if is_fast(case, motion)]
         if fast and self.update > FASTEST * self.reach:
             what = f"a step is {self.pace:.2g} times as long as the parameters"
-            if (verdict := self.by_storage("diverges", fast, what)) is not None:
-                return verdict
             guilty = self.guilty(fast)
             # What is linear in its parameters comes back from anywhere; the curvature of networks has changed.
             slower = min(TARGET_OF_FAST / self.pace, self.new_start(fast[0].group))
@@ -216,28 +214,17 @@ class Judge:
         fastest = max((weights.pace for weights in kept), default=0.0)
         large = [weights for weights in kept if weights.is_large(alone, fastest)]
         steep = [weights for weights in kept if weights.is_steep()]
-        still = [weights for weights in kept if weights.first >= 1 and not alone and self.is_cut_off()]
-        found = large or steep or still
+        found = large or steep
         if not found:
             return None
         worst, guilty = max(found, key=lambda weights: weights.size), self.guilty([each.case for each in found])
-        uphill = max(weights.uphill for weights in found)
-        why = (
-            f"the weights have grown to {worst.size:.2g} times 1/√inputs"
-            if large
-            else f"the loss would fall by {uphill:.2g} if the weights were shortened to nothing"
-            if steep
-            else "no weight matrix has a gradient any more"
-        )
+        why = f"the weights have grown to {worst.size:.2g} times 1/√inputs"
+        if not large:
+            uphill = max(weights.uphill for weights in steep)
+            why = f"the loss would fall by {uphill:.2g} if the weights were shortened to nothing"
         first = max(self.firsts[case.group] for case in guilty)
         what = f"{listed(named(guilty))}: {why}; a first step at this rate is {first:.2g} times 1/√inputs."
         return Verdict("diverges", "rate", named(guilty), what, self.start_again(guilty))
-
-    def is_cut_off(self) -> bool:
-        """Whether gradients reach biases alone, which they once did not: all hidden units have died."""
-        biases_alone = bool(self.moving) and all(len(case.finding.shape) < 2 for case, _ in self.moving)
-        began_so = all(each.case.marks.rows.all() or not each.case.finding.parameter_norm for each in self.weights)
-        return biases_alone and not began_so and not shrinking.gone(self.weights, self.decays)
 
     def new_start(self, group: int) -> float:
         """By what to multiply the learning rate of a group for a new start."""
@@ -271,15 +258,15 @@ class Judge:
     def loses(self) -> Verdict | None:
         """Where the losses of the run are known: whether they rose, or stand although steps are long."""
         bounces = self.losses.stays and self.fall() > COSTLY * self.losses.size and not self.has_converged()
-        if not self.weights or not (self.losses.rose or bounces) or (bounces and activations.is_dead(self.cases)):
+        if not self.weights or not (self.losses.rose or bounces):
             return None
         guilty = self.guilty([weights.case for weights in self.weights])
         went = "rose" if self.losses.rose else "stand" if self.losses.stands else "hardly fall"
         before = min(self.losses.start, self.losses.first) if self.losses.rose else self.losses.first
         what = f"{listed(named(guilty))}: the losses {went}, from {before:.3g} to {self.losses.last:.3g}"
         what += f", while a step is {self.pace:.2g} times as long as the parameters"
-        if bounces and math.isfinite(fall := self.fall()):
-            what += f" and would change the loss by {fall:.2g}, to first order"
+        if bounces:
+            what += f" and would change the loss by {self.fall():.2g}, to first order"
         return Verdict("diverges", "rate", named(guilty), f"{what}.", self.start_again(guilty))
 
     def vanishes(self) -> Verdict | None:
@@ -335,13 +322,12 @@ class Judge:
             "rate": lambda: self.remedies.rate(still, factor, alone),
             "decay": lambda: self.remedies.no_decay_of_rate(still, factor),
             "memory": lambda: self.remedies.forget(still, 1 / pace_of(rests) if pace_of(rests) else math.inf),
-            "storage": lambda: self.remedies.float32(still, cleared=True),
         }[cause]()
         return Verdict("stands still", cause, named(still), f"{names}: {moves}; {why}.", remedy)
 
     def frozen(self) -> Verdict | None:
         lost = [case for case, motion in self.moving if (motion.lost or 0) > FROZEN and not is_scheduled(case)]
-        if not lost or self.has_converged():
+        if not lost:
             return None
         share = max(case.motion.lost or 0 for case in lost if case.motion)
         kinds = sorted({case.finding.dtype for case in lost})

@@ -211,8 +211,8 @@ def diagnose(optimizer: Any, model: torch.nn.Module | None = None, losses: Itera
       exceeds both 1/√inputs and 1 % of it (and the next step 0.5 %, where it is the only matrix, whose right values may
       be large); or it exceeds 5/√inputs, and the next step moves it by 15 %, and a first one by 1/√inputs. Or a first
       step exceeds 1/√inputs and 10 % of it, or along the present gradient 60 % of it, as where RAdam began, and
-      gradient · parameter, by which the loss would fall if it were shortened to nothing, exceeds 3. Or a first step
-      exceeds 1/√inputs, and no weight matrix has a gradient any more. (For 1/√inputs, 0.1 is taken where that is more);
+      gradient · parameter, by which the loss would fall if it were shortened to nothing, exceeds 3.
+      (For 1/√inputs, 0.1 is taken where that is more);
     - shrinks: weight decay takes more than 5 % of a parameter in a step and half of what its gradient adds; or more
       than twice that, and half of the parameter in as many steps as were taken; or it holds weight matrices, along
       which it takes 65 % of what the gradient adds, where the loss would fall by more than 1.5 if they were doubled; or
@@ -233,13 +233,12 @@ def diagnose(optimizer: Any, model: torch.nn.Module | None = None, losses: Itera
       move the parameter by 1 %. (If `losses` differ by less than 5 %, and steps at the highest rate so far would not
       have lowered them visibly: below 0.3/steps and 1e-3, and 30 %, also of 1/√inputs.) This holds for half of the
       coordinates with a gradient, or for a parameter that is 1,000 times slower than the others; or more than 20 % of
-      its coordinates do not move because of their state. The cause is storage, if a state of float16 has
-      overflowed; decay, if the learning rate is 10 times below its highest, where steps were long enough, and was too
-      low half of the steps ago (if a scheduler of torch set it, whose past is not known: 1e6 times below, and more
-      than the square of the steps, which is the end of a cosine; if it was lowered otherwise, as by
-      ReduceLROnPlateau: 10 times below that with which the optimizer was made); memory, if steps were 10 times as
-      long with the state that the present gradient alone would have made; else the rate. A rate that a schedule has
-      set low is in order;
+      its coordinates do not move because of their state. The cause is decay, if the learning rate is 10 times below
+      its highest, where steps were long enough, and was too low half of the steps ago (if a scheduler of torch set it,
+      whose past is not known: 1e6 times below, and more than the square of the steps, which is the end of a cosine; if
+      it was lowered otherwise, as by ReduceLROnPlateau: 10 times below that with which the optimizer was made); memory,
+      if steps were 10 times as long with the state that the present gradient alone would have made; else the rate. A
+      rate that a schedule has set low is in order;
     - frozen: more than 20 % of the updates of a parameter round to nothing where it is stored, though not in the type
       of the arithmetic;
     - saturated: in a state of 16 bits, more than half of the squared gradients round to nothing;

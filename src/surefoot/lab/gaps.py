@@ -71,11 +71,6 @@ def is_layer(case: Case, cases: Sequence[Case]) -> bool:
     return case.module is not None or bool(biases(case, cases) or behind)
 
 
-def follows(case: Case, cases: Sequence[Case]) -> bool:
-    """Whether a matrix has no gradients for some inputs because these are units of another that are dead."""
-    return any(other is not case and alike(other.marks.rows, case.marks.columns) for other in cases)
-
-
 def sees_nothing(case: Case, cases: Sequence[Case]) -> bool:
     """Whether all inputs of a matrix were 0, as an RNN's state before it has seen anything: its bias has gradients."""
     siblings = [other for other in cases if case.module is not None and other.module is case.module]
@@ -135,12 +130,12 @@ def silent_layers(cases: Sequence[Case]) -> list[Case]:
 def without_inputs(cases: Sequence[Case]) -> list[Case]:
     """The layers of which most inputs never occurred."""
     matrices = [case for case in cases if is_missed(case, share_of(case.marks.columns)) and not is_table(case)]
-    return [case for case in matrices if not case.marks.rows.all() and not follows(case, cases)]
+    return [case for case in matrices if not case.marks.rows.all()]
 
 
 def without_rows(cases: Sequence[Case]) -> list[Case]:
     """The tables of which most rows never occurred, and other parameters of which most never had a gradient."""
-    missed = [case for case in cases if is_missed(case) and not case.marks.rows.all() and not follows(case, cases)]
+    missed = [case for case in cases if is_missed(case) and not case.marks.rows.all()]
     return [case for case in missed if is_table(case) or case.module is None or len(case.finding.shape) < 2]
 
 

@@ -122,13 +122,14 @@ def eaten(decays: Sequence[Decay]) -> list[Decay]:
 def gone(weights: Sequence[Weights], decays: Sequence[Decay]) -> list[Decay]:
     """The decays of the weight matrices of a network, if decay has brought all of them to nothing."""
     of = {id(decay.case): decay for decay in decays}
-    found = [of[id(each.case)] for each in weights if id(each.case) in of and strength(each.case.settings)]
+    found = [of[id(each.case)] for each in weights if strength(each.case.settings)]
     if len(weights) < 2 or len(found) < len(weights):
         return []
     share, largest = max(decay.share for decay in found), max(each.size for each in weights)
     so_far = max(decay.so_far for decay in found)
-    is_zeroed = largest == 0 and all(each.case.settings.get("l1") for each in weights)
-    is_gone = is_zeroed or (largest < SMALL and share > FADES) or (largest < TINY and so_far > 0.5)
+    is_gone = (largest < SMALL and share > FADES) or (largest < TINY and so_far > 0.5)
+    if largest == 0:  # where they began, unless by l1
+        is_gone = all(each.case.settings.get("l1") for each in weights)
     return found if is_gone and all(each.case.is_warm for each in weights) else []
 
 

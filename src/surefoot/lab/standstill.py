@@ -1,4 +1,4 @@
-"""Which parameters stand still, and why: the rate, its decay, a memory of other gradients, or the type of the state."""
+"""Which parameters stand still, and why: the rate, its decay, or a memory of other gradients."""
 
 from __future__ import annotations
 
@@ -6,9 +6,6 @@ import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import numpy as np
-
-from surefoot.engines.numerics import decode
 from surefoot.lab.findings import Case
 from surefoot.lab.motion import Motion, altered
 from surefoot.lab.rates import Rate
@@ -41,7 +38,6 @@ WHY = {
     "rate": "the learning rate is too small",
     "decay": "the learning rate has decayed too far",
     "memory": "the state is of much larger gradients than today's",
-    "storage": "squared gradients are larger than the type of the state can hold",
 }
 
 
@@ -79,7 +75,7 @@ class Rest:
         having: how many coordinates have a gradient.
         pace: ‖update‖ of a step, compared with `length`.
         length: of the parameter, or of what it is made with.
-        cause: "rate", "decay", "memory" or "storage".
+        cause: "rate", "decay" or "memory".
         partly: the share of coordinates that do not move, where others do.
     """
 
@@ -104,8 +100,6 @@ class Rest:
         share = motion.length / length
         pace = share * motion.pace
         if bounds.hold(pace, steps):
-            if has_overflowed(case):
-                return cls(case, having, pace, length, "storage")
             rate = Rate.of(case)
             fastest = share * rate.pace_at_highest(case)
             pace = pace or fastest / rate.fallen
@@ -135,10 +129,3 @@ def larger_pace(case: Case) -> float:
     if any(weight_of_square(step, slot, 1) for slot in step.rule.slots):
         return view.motion(step, steady=True, exact=True).pace or 0.0
     return (view.motion(step, fresh=True).pace or 0.0) / math.sqrt(view.t)
-
-
-def has_overflowed(case: Case) -> bool:
-    """Whether most of a state of 16 bits holds as large a square as it can, or more."""
-    slots = zip(case.view.step.rule.slots.values(), case.view.memory, strict=True)
-    narrow = [kept for slot, kept in slots if slot.kind == "scale" and kept.dtype == np.float16]
-    return any(np.mean(~(decode(kept) < np.finfo(np.float16).max / 2)) > 0.5 for kept in narrow)
