@@ -7,6 +7,7 @@ import re
 import pytest
 from support.optimizers import assert_tensors_close, optim, torch
 
+from surefoot import nn
 from surefoot.modifiers import adaptive_decay
 from surefoot.optim.epochs import Clock
 
@@ -105,6 +106,22 @@ def test_epochs_end_without_a_smaller_batch_where_no_row_is_new_any_more():
         seen.append(epochs_noticed(table, optimizer))
     # Of 64 steps an epoch, the first ends a few steps later than it does.
     assert [seen[k] for k in (63, 70, 120, 140, 180)] == [0, 1, 1, 2, 2]
+
+
+def test_epochs_end_where_gradients_have_each_row_once():
+    ids, target = examples(rows=400, size=1000)
+    table = nn.Embedding(400, 3, sparse=True)
+    optimizer, seen = optim.Adagrad(table.parameters(), lr=0.1, adaptive_decay="auto"), []
+    for _, part in batches(4, size=1000, batch=60):  # of 16 and 40 examples
+        backward(table, optimizer, ids[part], target[part])
+        optimizer.step()
+        seen.append(epochs_noticed(table, optimizer))
+    assert [seen[k] for k in (15, 16, 32, 33, 49, 50, 66, 67)] == [0, 1, 1, 2, 2, 3, 3, 4]
+    clock = Clock.of(optimizer.state[table.weight])
+    n = adaptive_decay.occurrences(optimizer.state[table.weight]["decay_visits"].numpy() / 4, clock.steps / 4)
+    counts = torch.bincount(ids.flatten(), minlength=400).numpy()
+    often = (counts > 30) & (counts < 80)  # in most batches, not in all
+    assert n[often].sum() == pytest.approx(counts[often].sum(), rel=0.2)
 
 
 def test_a_stream_of_new_examples_never_decays():

@@ -20,9 +20,9 @@ from surefoot import ops
 def occurrences(steps_with, steps):
     """How many examples have a row, by the number of steps in which one has, of all: n = −T ln(1 − touched/T).
 
-    As if examples were drawn at random; in the last half of a step, one cannot tell any more.
+    As if examples were drawn at random. Rows of every step count as if one in ten sets had missed one.
     """
-    missed = ops.maximum(steps - steps_with, 0.5)
+    missed = ops.maximum(steps - steps_with, 0.1)
     return steps * ops.log(steps / missed)
 
 

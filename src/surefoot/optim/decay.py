@@ -16,13 +16,14 @@ from surefoot.engines.settings import Settings
 from surefoot.modifiers import adaptive_decay
 from surefoot.optim.clipping import check_no_norm
 from surefoot.optim.epochs import Clock
-from surefoot.optim.memory import copied
+from surefoot.optim.mapped import copied_beside, file_of
+from surefoot.optim.memory import copied, on_host
 from surefoot.rules import Rule
 
 KEY = "adaptive_decay"
 STATE = ("decay_initial", "decay_visits", "decay_newest", "decay_evenness", "decay_clock")
-"""What a table's state has for it: the values before the first step, how often each row occurred, the ids since the
-epoch began up to the last that was new, the sum over steps of how even gradients were, and a `Clock`."""
+"""What a table's state has for it: the values before the first step, how often each row occurred, the steps
+of the epoch up to the last with a new row, the sum over steps of how even gradients were, and a `Clock`."""
 AUTO = 50.0
 """The strength of "auto" where all gradients of examples are of the same size."""
 SAMPLE = 1024
@@ -53,10 +54,15 @@ class Table:
     def gradient(self) -> Any:
         return self.parameter.grad
 
+    @property
+    def is_merged(self) -> bool:
+        """Whether the gradient has each row once, as far as can be seen without waiting for a device."""
+        ids = self.gradient._indices()[0]
+        return self.gradient.is_coalesced() or (on_host(ids) and bool((ids[1:] > ids[:-1]).all()))
+
     def ids(self, clock: Clock) -> float:
         """How many ids the batch had; the most of one, where a gradient was merged and others are not."""
-        merged = self.gradient.is_coalesced() and clock.steps and not clock.distinct
-        return clock.most if merged else self.gradient._nnz()
+        return clock.most if clock.steps and not clock.distinct and self.is_merged else self.gradient._nnz()
 
     def strength(self, clock: Clock) -> Any:
         """The number of examples that the others of an epoch weigh against; a tensor for "auto"."""
@@ -75,7 +81,7 @@ class Table:
             self.tensors["decay_evenness"].add_(found.nan_to_num(nan=1.0))
 
     def length(self, clock: Clock) -> float:
-        """The ids of the first epoch, if the gradients so far tell that it has ended; else 0."""
+        """The steps of the first epoch, if the gradients so far tell that it has ended; else 0."""
         return clock.without_new_rows(self.tensors["decay_visits"], self.tensors["decay_newest"])
 
     def decay(self, clock: Clock, step: Settings, keys: tuple[str, ...]) -> None:
@@ -178,7 +184,13 @@ def before_step(optimizer: Any) -> dict[Tensor, Tensor]:
                 clock.keep(table.tensors)
         elif None not in repeats:
             decay(optimizer, [(table, clock) for table, clock in due if clock.due])
-    return {t.parameter: copied(t.parameter.detach()) for t in found if "decay_clock" not in t.tensors}
+    return {t.parameter: values_of(t.parameter) for t in found if "decay_clock" not in t.tensors}
+
+
+def values_of(parameter: Tensor) -> Tensor:
+    """A copy of a table, in a file if the table is in one."""
+    path = file_of(parameter)
+    return copied_beside(path, parameter.detach()) if path else copied(parameter.detach())
 
 
 def decay(optimizer: Any, due: list[tuple[Table, Clock]]) -> None:
@@ -206,7 +218,7 @@ def after_step(optimizer: Any, initial: dict[Tensor, Tensor]) -> None:
     last = [clock.is_last(count) for _, clock, count in found]
     ended = True in last and False not in last
     for table, clock, count in found:
-        clock.take(count, table.gradient.is_coalesced(), ended)
+        clock.take(count, table.is_merged, ended)
         table.count(clock)
     lengths = [clock.seen if ended else table.length(clock) for table, clock, _ in found]
     # The epoch of a table that did not notice ended at the same share of what it has seen.

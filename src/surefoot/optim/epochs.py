@@ -23,12 +23,12 @@ SHARE = 1 / 16
 
 @dataclass
 class Clock:
-    """Where training is, by one table's gradients; ids are counted, with duplicates where gradients have them.
+    """Where training is, by one table's gradients.
 
     Attributes:
         steps: of all epochs so far.
-        seen: ids since the epoch began.
-        length: ids of an epoch; 0 as long as none has ended.
+        seen: steps since the epoch began.
+        length: steps of an epoch; 0 as long as none has ended.
         epochs: how many have ended.
         fewest, most: ids of a step, but for the last of an epoch.
         once: rows that had occurred once when the first epoch ended.
@@ -59,26 +59,28 @@ class Clock:
         >>> clock = Clock(steps=20, fewest=64, most=64)
         >>> clock.is_last(63), clock.is_last(64)
         (True, False)
-        >>> Clock(steps=20, fewest=60, most=64).is_last(55) is None
-        True
+        >>> Clock(steps=20, fewest=60, most=64).is_last(56), Clock(20, length=9, fewest=64, most=64).is_last(1)
+        (None, None)
         """
-        if self.length and self.seen + count >= self.length - (self.most - self.fewest):
+        if self.length and self.seen + 1 >= self.length:
             return True
-        if self.steps >= (2 if self.fewest == self.most else STEPS) and count < 3 * self.fewest - 2 * self.most:
+        if 2 * (self.seen + 1) < self.length:
+            return None
+        if self.steps >= (2 if self.fewest == self.most else STEPS) and count < 2 * self.fewest - self.most:
             return True
         return None if self.length or count < self.most else False
 
-    def take(self, count: float, is_coalesced: bool, ended: bool) -> None:
+    def take(self, count: float, is_merged: bool, ended: bool) -> None:
         """Counts a step with that many ids."""
         if not ended or not self.steps:
             self.fewest = min(self.fewest, count) if self.steps else count
             self.most = max(self.most, count)
         self.steps += 1
-        self.seen += count
-        self.distinct *= is_coalesced
+        self.seen += 1
+        self.distinct *= is_merged
 
     def end(self, visits: Tensor, length: float) -> None:
-        """Ends an epoch of that many ids."""
+        """Ends an epoch of that many steps."""
         if not self.epochs:
             self.once = float((visits == 1).sum())
         self.length, self.epochs, self.seen, self.due = length, self.epochs + 1, self.seen - length, 1.0
@@ -88,9 +90,9 @@ class Clock:
         self.seen, self.length, self.epochs, self.due = self.seen + self.length, 0.0, 0.0, 0.0
 
     def without_new_rows(self, visits: Tensor, newest: Tensor) -> float:
-        """How many ids the first epoch had, if it has ended; 0 if not, by the estimate of Good and Turing (1953).
+        """How many steps the first epoch had, if it has ended; 0 if not, by the estimate of Good and Turing (1953).
 
-        Of the next ids, the share of those that occur for the first time is that of those which have occurred once.
+        Of the next rows, the share of those that occur for the first time is that of those which have occurred once.
         """
         if self.epochs or self.steps < STEPS or self.steps % max(1, self.steps // CHECKS):
             return 0.0
