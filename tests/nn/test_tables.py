@@ -261,6 +261,24 @@ def test_steps(kind):
         assert_close(ours, theirs)
 
 
+@pytest.mark.parametrize("sparse", [True, False])
+def test_tables_that_grew(sparse):
+    tables = tables_of(sparse=sparse)
+    optimizer = optim.Adagrad(tables.parameters())
+    optimizer.grow(tables.embedding_bags["shops"].weight, 9, torch.nn.init.ones_)
+    bags = BAGS | {"shop": [[8], [4, 8], []]}
+    assert tables(Jagged(bags))["shop"][0].tolist() == [1, 1, 1]
+    with pytest.raises(RuntimeError, match=r"table 'shops': feature 'shop' has the id 9; expected 0 … 8"):
+        tables(Jagged(BAGS | {"shop": [[9], [], []]}))
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # torch's, of its own look
+def test_compiled_models_leave_tables_out():
+    tables = tables_of()
+    compiled = torch.compile(lambda batch: tables(batch).values() * 2, backend="eager")
+    assert_tensors_identical(compiled(Jagged(BAGS)).detach(), 2 * tables(Jagged(BAGS)).values().detach())
+
+
 def test_dense_gradients():
     tables = tables_of(sparse=False)
     tables(Jagged(BAGS)).values().square().sum().backward()

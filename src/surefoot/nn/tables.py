@@ -72,6 +72,7 @@ class EmbeddingTables(nn.Module):
             )
         self.reset_parameters()
 
+    @torch._disable_dynamo  # pyright: ignore[reportPrivateImportUsage]
     def forward(self, features: Any, per_sample_weights: Any = None) -> KeyedTensor:
         """The pooled rows of a batch.
 
@@ -107,7 +108,7 @@ class EmbeddingTables(nn.Module):
             for k, name, bags in outputs:
                 if k == number:
                     own.append(bags.trimmed())
-                    check_ids(config, name, own[-1])
+                    check_ids(config, name, own[-1], len(weight))
             parts += pooled_by_torch(config, weight, own, self._sparse)
         dtype = torch.float64 if any(part.dtype is torch.float64 for part in parts) else torch.float32
         return torch.cat([part.to(dtype) for part in parts], 1)
@@ -181,13 +182,12 @@ def pooled_by_torch(config: EmbeddingBagConfig, weight: Tensor, features: list[B
     return list(rows.view(len(features), size, config.embedding_dim).unbind())
 
 
-def check_ids(config: EmbeddingBagConfig, feature: str, bags: Bags) -> None:
+def check_ids(config: EmbeddingBagConfig, feature: str, bags: Bags, rows: int) -> None:
     """Raises RuntimeError for ids of rows that a table does not have, and ValueError for bags that overlap."""
     ids, ends = bags.ids, bags.ends
-    if len(ids) and bool(((ids < 0) | (ids >= config.num_embeddings)).any()):
-        wrong = int(ids[(ids < 0) | (ids >= config.num_embeddings)][0])
-        raise RuntimeError(
-            f"table {config.name!r}: feature {feature!r} has the id {wrong}; expected 0 … {config.num_embeddings - 1}"
-        )
+    outside = (ids < 0) | (ids >= rows)
+    if bool(outside.any()):
+        wrong = int(ids[outside][0])
+        raise RuntimeError(f"table {config.name!r}: feature {feature!r} has the id {wrong}; expected 0 … {rows - 1}")
     if bool((ends.diff() < 0).any()):
         raise ValueError(f"feature {feature!r}: the offsets {ends.tolist()[:8]} … fall; expected ascending ones")
