@@ -12,7 +12,7 @@ from benchmarks import machine, report
 from benchmarks.report import Section
 
 TOPICS = ("dense", "rows", "optim", "learner", "reading", "training", "airfoil", "start", "memory", "one_row")
-ON_REQUEST = ("regret", "held_out", "small", "wide", "epochs")
+ON_REQUEST = ("regret", "held_out", "small", "wide", "epochs", "rates")
 """Topics that take long, or change with the learner alone."""
 
 

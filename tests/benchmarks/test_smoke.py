@@ -89,3 +89,14 @@ def test_large_indices_are_measured(tmp_path):
     rows = json.loads(file.read_text(encoding="utf-8"))["results"]["wide"]
     assert [row["unit"] for row in rows] == ["×", "s", "×"]
     assert rows[-1]["figure"]["median"] > 0
+
+
+@pytest.mark.slow
+def test_rates_are_compared_on_every_task_whose_data_is_there(tmp_path):
+    file = tmp_path / "figures.json"
+    done = benchmarks("rates", "--quick", "--json", str(file))
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(file.read_text(encoding="utf-8"))["results"]["rates"]
+    assert all(row["figure"]["median"] > 0 for row in rows if row["figure"])
+    assert all("not" in row["peer"] for row in rows if row["verdict"] == "missing")
+    assert sum('lr="auto"' in row["what"] for row in rows if row["figure"]) >= 4

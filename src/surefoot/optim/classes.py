@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Unpack
 
+from torch import Tensor
+
 from surefoot import rules
+from surefoot.optim import automatic
 from surefoot.optim.arguments import Number, Rate, WithArguments
 from surefoot.optim.checkpoint import StateFormat
 from surefoot.optim.group import Beyond, Group, plain
+from surefoot.optim.work import Work
 from surefoot.rules import Rule
 
 
@@ -83,7 +87,9 @@ class Adagrad(WithArguments):
 
     Args:
         params: parameters, named parameters, or groups of them.
-        lr: learning rate η, or a schedule as in `RuleOptimizer`.
+        lr: learning rate η, or a schedule as in `RuleOptimizer`; "auto": a rate for each parameter is found during
+            training, see `rules.automatic_rate`. Each then has a group of its own, with its rate as `lr_factor`; the
+            group's `lr` is 1, which schedulers change.
         lr_decay: how fast η falls with the number of steps.
         weight_decay: coupled L2: this times the parameter is added to the gradient.
         initial_accumulator_value: s before the first step.
@@ -109,6 +115,7 @@ class Adagrad(WithArguments):
 
     state_format: ClassVar = StateFormat({"total": "sum"})
     starts_with_memory = True
+    finds_rates = True
 
     def __init__(
         self,
@@ -125,9 +132,36 @@ class Adagrad(WithArguments):
         fused: bool | None = None,
         **beyond: Unpack[Beyond],
     ):
+        if automatic.is_automatic(lr):
+            params, lr = automatic.marked(params), 1.0
         settings = {"lr": lr, "lr_decay": lr_decay, "eps": eps, "weight_decay": weight_decay}
         settings |= {"initial_accumulator_value": initial_accumulator_value, "foreach": foreach, "maximize": maximize}
         super().__init__(params, "adagrad", **settings, differentiable=differentiable, fused=fused, **beyond)
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """As in torch; a group with lr="auto", also where the others have it, becomes one for each parameter."""
+        others = "auto" if any(group.get(automatic.AUTO) for group in self.param_groups) else None
+        if isinstance(param_group, dict) and automatic.is_automatic(param_group.get("lr", others)):
+            given = {key: self.defaults[key] for key in ("lr_factor", "differentiable") if key in self.defaults}
+            for group in automatic.divided(given | param_group):
+                super().add_param_group(group)
+        else:
+            super().add_param_group(param_group)
+
+    def _work(self) -> Work:
+        for number in range(len(self.param_groups)):
+            automatic.find_rate(self, number)
+        return super()._work()
+
+    def step_one(self, number: int, index: int) -> None:
+        """As in `RuleOptimizer`."""
+        automatic.find_rate(self, number)
+        super().step_one(number, index)
+
+    def reset(self, parameter: Tensor, values: Any = None, rows: Any = None, *, state: bool = True) -> None:
+        """As in `RuleOptimizer`; with lr="auto", distances then count from the new values."""
+        super().reset(parameter, values, rows, state=state)
+        automatic.begin_again(self.state.get(parameter))
 
 
 class RMSprop(WithArguments):

@@ -156,7 +156,8 @@ class Group:
         """Everything but the learning rate: where this is equal, the same settings of a step serve."""
         hyper = {name: value for name, value in self.hyper.items() if name != "lr"}
         engine, differentiable = self.settings.get("engine"), bool(self.settings.get("differentiable"))
-        return self.rule, *hyper.values(), *self.around.values(), engine, differentiable
+        around = {name: value for name, value in self.around.items() if name != "lr_factor"}
+        return self.rule, *hyper.values(), *around.values(), engine, differentiable
 
     def step(self) -> Settings:
         """What the group's parameters are stepped by.
@@ -175,6 +176,11 @@ class Group:
     def check(self) -> None:
         """Raises ValueError, in torch's words, for a setting out of its bounds."""
         lr = self.settings["lr"]
+        if isinstance(lr, str) and lr == "auto":
+            raise ValueError(
+                f'{self.rule.name}: lr="auto" is for surefoot.optim.Adagrad when it is made, and groups of it; '
+                "expected a number or a schedule, or dog, prodigy, cocob or dadapt_adagrad as the rule"
+            )
         if isinstance(lr, Tensor) and lr.numel() != 1:
             raise ValueError(f"Tensor lr must be 1-element, got one of shape {tuple(lr.shape)}")
         for key in ("weight_decay", "decoupled_weight_decay", "l1", "l2", "eps_root", "lr_factor"):

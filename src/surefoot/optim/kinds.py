@@ -47,6 +47,11 @@ class Kind:
         return isinstance(self.steps_by, Rule) or issubclass(self.steps_by, RuleOptimizer)
 
     @property
+    def finds_rates(self) -> bool:
+        """Whether it takes lr="auto"."""
+        return getattr(self.steps_by, "finds_rates", False)
+
+    @property
     def settings(self) -> set[str]:
         """The names of everything that a group may set."""
         cls: Any = RuleOptimizer if isinstance(self.steps_by, Rule) else self.steps_by
