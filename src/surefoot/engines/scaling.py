@@ -8,7 +8,8 @@ number is 0, those that have had a value in every row, for which `learn.zeros` w
 
 A value further from o than the root of the sum of all squares so far, and than 8 times 1/s, counts as being that far:
 alone, it would change the scale for good, and if others follow, the scale soon grows. The model sees it at 8 times 1/s.
-Where a unit becomes smaller, `learn.changes` lets the statistics begin again.
+Where one of a feature's first values was far away, `learn.first_values` corrects the statistics; where a unit becomes
+smaller, `learn.changes` lets them begin again.
 
 After Ross, Mineiro & Langford (2013), Normalized online learning, who divide by the maximum; means and squares as in
 Welford (1962), Note on a method for calculating corrected sums of squares and products.

@@ -53,6 +53,15 @@ def begin(learner: Any, targets: np.ndarray, weights: np.ndarray) -> None:
         learner.bank.start("bias", loss.initial(y))
 
 
+def look(learner: Any) -> None:
+    """Looks at the scale of targets: where another is due, learning begins again."""
+    scale = learner.center, learner.spread, learner.settings.loss.center == "median"
+    learner.target_scale = learner.target_scale.looked()
+    if changed := learner.target_scale.changed(*scale):
+        learner.target_scale = changed
+        begin_again(learner, changed.scale())
+
+
 def begin_again(learner: Any, scale: tuple[float, float]) -> None:
     """Lets learning begin again, with targets of this center and spread; statistics of features go on."""
     before = learner.before

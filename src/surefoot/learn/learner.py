@@ -18,6 +18,7 @@ from surefoot.engines.hashed_rows import HashedRows
 from surefoot.engines.step import Step
 from surefoot.learn import beginning, learner_state
 from surefoot.learn.changes import STEP, Changes
+from surefoot.learn.first_values import KEPT, FirstValues
 from surefoot.learn.guard import Guard
 from surefoot.learn.learner_state import LARGEST_LOSS, SETTLED
 from surefoot.learn.mixture import Mixture, sum_of
@@ -92,7 +93,7 @@ class Learner:
         self.settings, self._row_map, self.missing = settings, row_map, missing
         self.rates = tuple(settings.rates())
         self.center, self.spread, self.heaviness, self._begun = 0.0, 1.0, 1.0, False
-        self.features, self.zeros = features, Zeros()
+        self.features, self.zeros, self.first_values = features, Zeros(), FirstValues()
         self.bank = self.new_bank(features if row_map is None else 0)
         self.changes, self.target_scale, self.before = Changes(), TargetScale(), Before()
         if initial:
@@ -275,6 +276,8 @@ class Learner:
             predicted: for each, (n, outputs, rates).
             given: the examples.
         """
+        if self.examples < KEPT:
+            self.first_values = self.first_values.after(part.indices, part.values)
         if not np.isfinite(predicted).all():
             predicted = np.where(np.isfinite(predicted), predicted, np.float32(1e30))
         mixed = self._mix(part, predicted)
@@ -311,6 +314,8 @@ class Learner:
             ids: of its features.
             values: of these, and perhaps others after them.
         """
+        if self.examples < KEPT:
+            self.first_values = self.first_values.after(ids, values[: len(ids)])
         if self.changes.trial is None:
             self.mixture.take_one(predicted, scaled, weight)
         else:
@@ -336,16 +341,13 @@ class Learner:
         self.weight += weight
         if self.examples - before >= until_doubled(before):
             self._note()
+            self.first_values = self.first_values.looked(self.bank, self.examples, latest)
             if self.bank.centers and not self.missing:
                 zeros = self.zeros.after(self.bank, latest)
                 if zeros is not self.zeros:  # statistics of before are not of the same values
                     self.zeros, self.changes = zeros, Changes(self.changes.begun)
         if self.follows and examples >= self.target_scale.until_look(before):
-            scale = self.center, self.spread, self.settings.loss.center == "median"
-            self.target_scale = self.target_scale.looked()
-            if changed := self.target_scale.changed(*scale):
-                self.target_scale = changed
-                beginning.begin_again(self, changed.scale())
+            beginning.look(self)
         if self.examples // STEP > before // STEP and self.examples - before >= self.changes.until_look(before):
             self._look(latest)
 

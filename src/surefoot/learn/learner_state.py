@@ -9,6 +9,7 @@ import numpy as np
 
 from surefoot.engines import restoring
 from surefoot.learn.changes import Changes
+from surefoot.learn.first_values import FirstValues
 from surefoot.learn.rates import chosen
 from surefoot.learn.target_scale import LARGEST_TARGET, LEAST_SPREAD, Before, TargetScale
 from surefoot.learn.zeros import Zeros
@@ -30,6 +31,7 @@ def state(learner: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         "mixture": learner.mixture.state(),
         "changes": learner.changes.state(),
         "targets": learner.target_scale.state(),
+        "first": learner.first_values.state(),
         "zeros": ({"ids": learner.zeros.ids}, len(learner.zeros.ids)),
     }
     arrays = {f"{part}.{name}": array for part, (found, _) in own.items() for name, array in found.items()}
@@ -51,12 +53,14 @@ def restore(learner: Any, arrays: Mapping[str, np.ndarray], numbers: Mapping[str
         ValueError: it is not that of a learner with these settings.
     """
 
-    def own(part: str) -> tuple[dict[str, np.ndarray], Mapping[str, Any]]:
+    def own_arrays(part: str) -> dict[str, np.ndarray]:
         prefix = f"{part}."
-        chosen = {name.removeprefix(prefix): arrays[name] for name in arrays if name.startswith(prefix)}
+        return {name.removeprefix(prefix): arrays[name] for name in arrays if name.startswith(prefix)}
+
+    def own(part: str) -> tuple[dict[str, np.ndarray], Mapping[str, Any]]:
         if not isinstance(numbers.get(part), Mapping):
             raise ValueError(f"{part}: found {numbers.get(part)!r}, expected an object")
-        return chosen, numbers[part]
+        return own_arrays(part), numbers[part]
 
     for name in NUMBERS:
         setattr(learner, name, restoring.real(numbers, name))
@@ -73,6 +77,7 @@ def restore(learner: Any, arrays: Mapping[str, np.ndarray], numbers: Mapping[str
     learner.bank, learner.mixture = learner.new_bank(0), learner.new_mixture(first)
     learner.bank.restore(*own("bank"))
     learner.zeros = Zeros(restoring.ids(arrays, "zeros.ids", restoring.whole(numbers, "zeros"), learner.features))
+    learner.first_values = FirstValues.from_state(own_arrays("first"), numbers.get("first"), learner.bank)
     learner.mixture.restore(*own("mixture"), rates=len(learner.rates))
     learner.changes = Changes.from_state(*own("changes"), learner.bank, learner.features)
     learner.target_scale = TargetScale.from_state(*own("targets"), learner.examples)
