@@ -136,6 +136,22 @@ def test_links_are_followed(path, tmp_path_factory):
 
 
 @POSIX
+def test_a_link_to_itself_is_rejected_and_stays(path, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("links")
+    (folder / "one").symlink_to("two")
+    (folder / "two").symlink_to("one")
+    for use in (check, write_bytes):
+        with pytest.raises(OSError, match="Too many levels of symbolic links"):
+            use(folder / "one")
+    assert all(place.is_symlink() for place in folder.iterdir())
+
+
+def write_bytes(path) -> None:
+    with atomic_write(path) as file:
+        file.write(b"new")
+
+
+@POSIX
 def test_pipes_are_written_to(tmp_path):
     pipe, read = tmp_path / "pipe", []
     os.mkfifo(pipe)

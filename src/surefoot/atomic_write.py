@@ -87,7 +87,11 @@ def new_file(folder: str, suffix: str) -> Path:
 
 
 def place_of(path: Path) -> Path | None:
-    """Where a file can be replaced, once links are followed; None where there is something else, or an open file."""
+    """Where a file can be replaced, once links are followed; None where there is something else, or an open file.
+
+    Raises:
+        OSError: there are too many links, such as one to itself.
+    """
     for _ in range(LINKS):
         folder = os.path.realpath(path.parent)
         if folder in ("/dev", "/dev/fd") or folder.startswith("/proc/"):
@@ -95,6 +99,8 @@ def place_of(path: Path) -> Path | None:
         if not path.is_symlink():
             break
         path = Path(folder, os.readlink(path))
+    else:
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
     return path if path.is_file() or not path.exists() else None
 
 

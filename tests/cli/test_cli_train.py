@@ -190,6 +190,16 @@ def test_input_files_are_not_overwritten(arguments, files, capsys):
     assert not (files / "m").exists()
 
 
+@pytest.mark.skipif(os.name != "posix", reason="has links")
+@pytest.mark.parametrize("option", ["--model", "--report"])
+def test_a_link_to_itself_is_reported_before_training(option, files, capsys):
+    (files / "loop").symlink_to("loop")
+    places = {"--model": "m", "--report": "r.html"} | {option: "loop"}
+    out, err = ran(capsys, "train", "train.svm", *(part for pair in places.items() for part in pair), status=2)
+    assert (out, err.count("\n")) == ("", 1)
+    assert "loop: cannot be written: Too many levels of symbolic links" in err
+
+
 def test_hinge_loss_has_no_probabilities(files, capsys):
     ran(capsys, "train", "train.svm", "--model", "m", "--loss", "hinge", "-q")
     _, err = ran(capsys, "predict", "m", "test.svm", "-p", status=2)
