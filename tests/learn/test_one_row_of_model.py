@@ -9,6 +9,7 @@ import pytest
 from scipy import sparse
 
 from surefoot.data.reading import ReadOptions
+from surefoot.learn import storage
 from surefoot.learn.model import Model
 from surefoot.learn.one_row import entries_of
 from surefoot.learn.plan import Plan
@@ -165,6 +166,20 @@ def test_a_model_without_the_state_of_its_training_predicts_only(tmp_path):
         model.learn_one({3: 1.0}, 1)
     assert model.current is model
     assert set(model.predict_proba_one({3: 1.0})) == {0, 1}
+
+
+@pytest.mark.parametrize("format", ["vw", "svmlight"])
+@pytest.mark.parametrize("order", [[1, 0], [0, 0]], ids=["other", "repeated"])
+def test_a_state_whose_ids_are_in_another_order_is_rejected(tmp_path, format, order):
+    """Each fits the rest of the state: only the weights of the model tell."""
+    trained(tmp_path, format, FIRST, lr=0.1)
+    arrays, facts = storage.read(tmp_path / "m.safetensors", "model")
+    ids = arrays["memory.bank.ids"].copy()
+    ids[:2] = ids[order]
+    storage.write(tmp_path / "m.safetensors", "model", arrays | {"memory.bank.ids": ids}, facts)
+    line, model = FILES[format][0][0], Model.load(tmp_path / "m.safetensors")
+    with pytest.raises(storage.FileError, match=r"m\.safetensors: .*\((memory|ids): found [^\n]*$"):
+        model.learn_one(line)
 
 
 @pytest.mark.parametrize(

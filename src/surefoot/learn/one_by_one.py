@@ -107,7 +107,21 @@ class OneByOne:
             learner = Learner.from_state(settings_of(loaded), *loaded.memory)
             if loaded.reading is not None and learner.missing != loaded.reading.is_table:
                 raise ValueError(f"memory.missing: found {learner.missing} for files of {loaded.reading.format}")
+            self._check_numbers(learner)
             return learner
+
+    def _check_numbers(self, learner: Learner) -> None:
+        """Raises ValueError where a state has other numbers than the model, such as for ids in another order."""
+        loaded, found = self.loaded, type(self.loaded).of(learner, self.targets)
+        rows = loaded.rows(np.arange(found.features) if found.ids is None else found.ids)
+        for name, own in found.numbers.items():
+            given = loaded.numbers[name]
+            if loaded.architecture.parts[name].of == "feature":
+                given = np.concatenate([given, np.zeros_like(given[:1], shape=(1, *given.shape[1:]))])[rows]
+            if not np.array_equal(given, own):
+                raise ValueError(
+                    f"memory: found another {name} than the model's, expected the state that it comes from"
+                )
 
     @property
     def model(self) -> Any:
