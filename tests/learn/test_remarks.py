@@ -1,5 +1,6 @@
 """Notes on the order of examples: where it spoils the model, and on no data set in random order."""
 
+import re
 import warnings
 
 import numpy as np
@@ -52,6 +53,26 @@ def notes_of(X, y, loss, folder, **method):
 def test_data_in_random_order_give_no_note(tmp_path):
     for number, (X, y, loss) in enumerate(shuffled_sets()):
         assert notes_of(X, y, loss, tmp_path) == [], number
+
+
+OUTLIERS = {
+    "squared": (lambda z, rng: np.where(rng.random(len(z)) < 2e-3, 1e6, z), r"such as 1e\+06.*--loss huber or"),
+    "poisson": (lambda z, rng: np.append(rng.poisson(np.exp(z / 4))[:-1], 1e25), r"such as 1e\+25.*Check them\.$"),
+    "huber": (lambda z, rng: np.where(rng.random(len(z)) < 2e-3, 1e6, z), None),
+    "squared, heavy tails": (lambda z, rng: z + rng.standard_t(3, len(z)), None),
+    "poisson, mostly 0": (lambda z, rng: rng.poisson(np.exp(2 + z / 4)) * (rng.random(len(z)) < 0.05), None),
+    "squared, another unit": (lambda z, rng: np.where(rng.random(len(z)) < 0.5, 1e6 * z, z), None),
+}
+
+
+@pytest.mark.parametrize("name", OUTLIERS)
+def test_targets_by_which_most_is_lost_are_named(name, tmp_path):
+    draw, expected = OUTLIERS[name]
+    rng = np.random.default_rng(5)
+    X = rng.normal(size=(2000, 3))
+    notes = notes_of(X, draw(X @ [1.0, -1.0, 0.5] + rng.normal(size=2000), rng), name.partition(",")[0], tmp_path)
+    assert len(notes) == (expected is not None)
+    assert expected is None or re.search(expected, notes[0])
 
 
 def drifting(seed):

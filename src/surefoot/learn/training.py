@@ -29,6 +29,7 @@ from surefoot.learn.facts import Facts, MethodFacts, NameFacts, RateFacts
 from surefoot.learn.interrupts import deferred_interrupts
 from surefoot.learn.learner import DivergedError, Learner
 from surefoot.learn.model import Model
+from surefoot.learn.outliers import Outliers
 from surefoot.learn.plan import Outcome, Plan, Progress
 from surefoot.learn.remarks import FIRST, Past, in_runs, of_runs, of_targets
 from surefoot.learn.settings import Settings
@@ -72,6 +73,7 @@ class Training:
         self.learner: Learner | None = None
         self.first: Block | None = None
         self.past: Past | None = None
+        self.outliers: Outliers | None = None
         self.in_runs = False
         self.cursor = self.over = Cursor()
         self.divergence = Divergence(watch=not plan.method.auto)
@@ -99,14 +101,14 @@ class Training:
             return self._run(keep)
 
     def _run(self, keep: Callable[[Model], None] | None) -> Outcome:
-        diverged = None
+        diverged = remark = None
         self._resume()
         try:
             while self.cursor.number < self.plan.passes:
                 self._pass()
-            if remark := self.targets.remark():
-                self.note(remark)
-            if self.learner is not None and (remark := of_targets(self.learner, "lines", is_end=True)):
+            if labels := self.targets.remark():
+                self.note(labels)
+            if remark := self._of_targets():
                 self.note(remark)
         except DivergedError as error:
             diverged = str(error)
@@ -119,7 +121,7 @@ class Training:
                 f"The unit or the origin of features changed before example {self.learner.changes.begun:,}: the model "
                 "is one of their values since."
             )
-        elif diverged is None and not (self.learner and self.learner.before.examples):
+        elif diverged is None and not remark and not (self.learner and self.learner.before.examples):
             self._note_order(model)
         if keep is not None:
             try:
@@ -149,6 +151,12 @@ class Training:
             self.first_loss = self.learner.loss
             self.in_runs = self.targets.classes is not None and in_runs(self.learner)
         self.over, self.cursor = self.cursor, self.cursor.next_pass(self.learner.lost, self.learner.weight)
+
+    def _of_targets(self) -> str | None:
+        """What is to be known of numbers to predict that are not like the others."""
+        if self.outliers is not None and (remark := self.outliers.remark()):
+            return remark
+        return None if self.learner is None else of_targets(self.learner, "lines", is_end=True)
 
     def _note_order(self, model: Model) -> None:
         """Says what is to be known of the order of the examples, by the loss of the model on the first ones.
@@ -232,6 +240,8 @@ class Training:
             raise DataError(f"{self._names()}: {error} with --bits, such as --bits 22") from None
         if self.past is None:
             self.past = self._past(learner, predictions, examples)
+        if self.outliers is not None and self.cursor.number == 0:
+            self.outliers.add(examples.targets)
         if self.evaluation is not None and self.cursor.number == 0:
             self.evaluation.add(predictions, examples.targets, examples.weights)
         sums = self.cursor.sums
@@ -259,7 +269,9 @@ class Training:
             self.evaluation = Evaluation(settings.loss, settings.outputs, settings.parameter)
         assert self.first is not None
         learner = Learner(settings, row_map=HashedRows(), missing=self._missing)
-        learner.begin(self.targets.of(self.first.labels), self.first.weights.astype(np.float64))
+        first = self.targets.of(self.first.labels)
+        self.outliers = Outliers.of(first, settings.loss) if self.targets.classes is None else None
+        learner.begin(first, self.first.weights.astype(np.float64))
         self.first = copy.deepcopy(first_of(self.first))  # no more of it is held
         return learner
 

@@ -1,0 +1,77 @@
+"""Numbers to predict that are so far from the others that the loss is mostly of these few."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from surefoot.losses import Loss
+
+WITHIN = 87.5
+"""Percent of the first targets, by whose distance from the median others are far."""
+FARTHEST = 150.0
+"""How many times that distance a far target is away."""
+SHARE = 0.5
+"""Of what is lost by a constant, which far targets have where a note says so."""
+
+
+@dataclass
+class Outliers:
+    """Targets that are far from the median of the first ones.
+
+    Attributes:
+        loss: by which they are learned from.
+        median, spread: of the first targets, and the distance within which most of them are; 0 if all are the same.
+        targets, far: how many there are, and how many are far.
+        farthest: the one that is farthest away.
+        lost, lost_by_far: about what a constant loses by all, and by those that are far: the squares of the distances,
+            of counts the distances.
+
+    >>> from surefoot import losses
+    >>> found = Outliers.of(np.arange(99.0), losses.get("squared"))
+    >>> found.add(np.append(np.arange(99.0), -1e6))
+    >>> found.remark()[:58]
+    '1 of 100 targets is more than 150 times as far from the me'
+    """
+
+    loss: Loss
+    median: float
+    spread: float
+    targets: int = 0
+    far: int = 0
+    farthest: float = 0.0
+    lost: float = 0.0
+    lost_by_far: float = 0.0
+
+    @classmethod
+    def of(cls, first: np.ndarray, loss: Loss) -> Outliers:
+        """None yet: the first targets are those by which others are judged."""
+        median = float(np.median(first))
+        away = abs(first - median)
+        spread = np.percentile(away, WITHIN) or np.percentile(away[away > 0], WITHIN) if away.any() else 0.0
+        return cls(loss, median, float(spread))
+
+    def add(self, targets: np.ndarray) -> None:
+        """Counts targets, the first ones among them."""
+        away = abs(targets - self.median)
+        far, lost = away > FARTHEST * self.spread, away if self.loss.target == "count" else away * away
+        self.targets += len(targets)
+        self.lost += float(lost.sum())
+        if far.any():
+            self.far += int(far.sum())
+            self.farthest = max(self.farthest, *targets[far].tolist(), key=lambda target: abs(target - self.median))
+            self.lost_by_far += float(lost[far].sum())
+
+    def remark(self) -> str | None:
+        """The note on far targets, if they are few and the loss is mostly theirs."""
+        follows = self.loss.center == "mean" or self.loss.target == "count"
+        few = self.far * 100.0 <= (100.0 - WITHIN) * self.targets
+        if not (follows and self.spread and few and self.lost_by_far > SHARE * self.lost):
+            return None
+        instead = ", or use --loss huber or --loss quantile" if self.loss.target == "number" else ""
+        return (
+            f"{self.far:,} of {self.targets:,} targets {'is' if self.far == 1 else 'are'} more than {FARTHEST:g} times "
+            f"as far from the median as {WITHIN:g} % of them, such as {self.farthest:g}: the {self.loss.name} loss is "
+            f"mostly theirs. Check them{instead}."
+        )
