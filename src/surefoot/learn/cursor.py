@@ -15,6 +15,7 @@ from surefoot.engines.examples import Examples
 from surefoot.learn.examples import examples_of
 from surefoot.learn.learner import Learner
 from surefoot.learn.targets import Targets
+from surefoot.native import kernel
 from surefoot.records.restored import Count
 
 
@@ -39,59 +40,55 @@ class CheckSums(NamedTuple):
         Sums of products of features and values, mixed with the numbers of their row, and multiplied by odd numbers
         that stand for the row's place: rows that are exchanged change it, as do values within a row.
         """
-        step = max(1, AT_ONCE * len(examples) // max(len(examples.indices), 1))
-        found = self
-        for first in range(0, len(examples), step):
-            found = found._added(examples.part(first, min(first + step, len(examples))))
-        return found
-
-    def _added(self, examples: Examples) -> CheckSums:
-        sums = _mixed(_sums_of_rows(examples) ^ np.diff(examples.indptr).astype(np.uint64))
-        groups = None if examples.groups is None else (examples.groups + 1).astype(np.uint64)  # 0 where there is none
-        bases = None if examples.bases is None else _bits(examples.bases)
-        for words in (_bits(examples.targets), _bits(examples.weights), bases, groups):
-            sums = _mixed(sums if words is None else sums ^ words)
-        places = np.arange(2 * self.rows + 1, 2 * (self.rows + len(examples)) + 1, 2, dtype=np.uint64)
-        return CheckSums(self.rows + len(examples), (self.sum + int(np.dot(places, sums))) % (1 << 63))
+        entries, of_rows = np.zeros(0, np.int64), np.zeros(0, np.uint64)
+        given = examples.indptr, examples.indices, entries if examples.fields is None else examples.fields
+        indptr, indices, fields = (np.ascontiguousarray(array, np.int64) for array in given)
+        bases = of_rows if examples.bases is None else _bits(examples.bases)
+        groups = (
+            of_rows if examples.groups is None else (examples.groups + 1).astype(np.uint64)
+        )  # 0 where there is none
+        words = (_bits(numbers) for numbers in (examples.values, examples.targets, examples.weights))
+        added = sum_rows(indptr, indices, fields, *words, bases, groups, 2 * self.rows + 1)
+        return CheckSums(self.rows + len(examples), (self.sum + added) % (1 << 63))
 
 
-AT_ONCE = 1 << 14
-"""Entries that are summed at once: for larger arrays the system would have to find memory, which takes longer."""
 MIXER = np.uint64(0x9E3779B97F4A7C15)
 """2^64 divided by the golden ratio, as in multiplicative hashing (Knuth, The Art of Computer Programming 3, 6.4)."""
-HALF = np.uint64(32)
-
-
-def _sums_of_rows(examples: Examples) -> np.ndarray:
-    """A sum of the entries of each row; a few operations for each entry, as they are most of the work."""
-    bits = _bits(examples.values)
-    words = bits >> HALF  # the low bits of most numbers are 0, and a product keeps only low bits
-    words ^= bits
-    of_features = examples.indices.astype(np.uint64)  # mixed: by ids as they are, 1:1 4:1 would be as 2:1 3:1
-    of_features *= MIXER
-    of_features ^= of_features >> HALF
-    of_features |= np.uint64(1)
-    words *= of_features
-    if examples.fields is not None:
-        words ^= examples.fields.astype(np.uint64) * MIXER
-    sums = np.zeros(len(examples), np.uint64)
-    filled = examples.indptr[1:] > examples.indptr[:-1]
-    if len(words):
-        sums[filled] = np.add.reduceat(words, examples.indptr[:-1][filled])
-    return sums
-
-
-def _mixed(words: np.ndarray) -> np.ndarray:
-    """Each word multiplied, so that its bits depend on one another."""
-    mixed = words >> HALF
-    mixed ^= words
-    mixed *= MIXER
-    return mixed
+HALF, ONE = np.uint64(32), np.uint64(1)
 
 
 def _bits(numbers: np.ndarray) -> np.ndarray:
     """The bits of numbers as float64."""
     return np.ascontiguousarray(numbers, np.float64).view(np.uint64)
+
+
+def summed(indptr, indices, fields, values, targets, weights, bases, groups, first):
+    """The sum of rows, each times the odd number of its place, from `first` on."""
+    total, place = np.uint64(0), np.uint64(first)
+    for i in range(targets.size):
+        entries = slice(indptr[i], indptr[i + 1])
+        row, ids, bits = np.uint64(0), indices[entries], values[entries]
+        for e in range(ids.size):
+            of_feature = np.uint64(ids[e]) * MIXER  # mixed: by ids as they are, 1:1 4:1 would be as 2:1 3:1
+            of_feature ^= of_feature >> HALF
+            # The low bits of most numbers are 0, and a product keeps only low bits.
+            word = (bits[e] ^ (bits[e] >> HALF)) * (of_feature | ONE)
+            row += word ^ np.uint64(fields[indptr[i] + e]) * MIXER if fields.size else word
+        row = mixed(row ^ np.uint64(indptr[i + 1] - indptr[i]))
+        row = mixed(mixed(row ^ targets[i]) ^ weights[i])
+        row = mixed(row ^ bases[i] if bases.size else row)
+        row = mixed(row ^ groups[i] if groups.size else row)
+        total += row * place
+        place += np.uint64(2)
+    return np.int64(total & np.uint64(0x7FFFFFFFFFFFFFFF))
+
+
+def mixed(word):
+    """A word multiplied, so that its bits depend on one another."""
+    return (word ^ (word >> HALF)) * MIXER
+
+
+sum_rows = kernel(summed, mixed)
 
 
 @dataclass(frozen=True)
