@@ -138,6 +138,17 @@ def test_numbers_in_order_are_not_labels_in_runs():
     assert warned(lambda: LinearRegressor(shuffle=False).fit(X, y).partial_fit(X, y)) == []
 
 
+@pytest.mark.parametrize("noise", [0.3, 3.0])
+def test_a_training_on_sorted_targets_says_so(noise, tmp_path):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(3000, 5))
+    y = X @ [1.0, -1.0, 0.5, 0.0, 0.0] + noise * rng.normal(size=3000)
+    order = np.argsort(y)
+    (note,) = notes_of(X[order], y[order], "squared", tmp_path)
+    assert note.startswith("Targets come in runs: ")
+    assert notes_of(X, y, "squared", tmp_path) == []
+
+
 FAR, BEGAN_AGAIN = "times the spread of the targets", "The targets changed in scale or origin: learning began again"
 
 

@@ -61,18 +61,18 @@ def of_order(learner: Learner, classifies: bool) -> str | None:
     return of_targets(learner, "rows", is_end=False)
 
 
-def of_runs(loss: float, first: tuple[int, float] | None, rows: str) -> str:
+def of_runs(loss: float, first: tuple[int, float] | None, rows: str, labels: str = "labels") -> str:
     """The note on labels that come in runs.
 
     Args:
         loss: the mean progressive loss.
         first: how many examples of the beginning are known, and the mean loss of the model on these.
-        rows: what users call the examples.
+        rows, labels: what users call the examples, and what is to be predicted.
     """
     own = "" if first is None else f"; that of the model on the first {first[0]} examples is {first[1]:.4g}"
     return (
-        f"Labels come in runs: the progressive loss of {loss:.4g} is of predictions that follow the latest "
-        f"labels{own}. Shuffle the {rows}, unless their order is that of time."
+        f"{labels.capitalize()} come in runs: the progressive loss of {loss:.4g} is of predictions that follow the "
+        f"latest {labels}{own}. Shuffle the {rows}, unless their order is that of time."
     )
 
 

@@ -149,7 +149,7 @@ class Training:
         self.cursor.check_pass(self._source)
         if self.first_loss is None:
             self.first_loss = self.learner.loss
-            self.in_runs = self.targets.classes is not None and in_runs(self.learner)
+            self.in_runs = in_runs(self.learner)
         self.over, self.cursor = self.cursor, self.cursor.next_pass(self.learner.lost, self.learner.weight)
 
     def _of_targets(self) -> str | None:
@@ -163,16 +163,17 @@ class Training:
 
         A training that was resumed does not have these.
         """
+        names = "lines", "targets" if self.targets.classes is None else "labels"
         if self.first is None or self.past is None:
             if self.in_runs:
-                self.note(of_runs(self.first_loss or math.nan, None, "lines"))
+                self.note(of_runs(self.first_loss or math.nan, None, *names))
             return
         block, loss = part_of(self.first, 0, min(len(self.first), len(self.past.losses))), model.targets.loss
         losses = loss.reported(model.scores(block), model.targets.of(block.labels), model.parameter)
         if self.in_runs:
             mean = float(np.average(losses, weights=block.weights.astype(np.float64)))
             if mean > (before := self.first_loss or math.nan):  # else the model has learned what predictions followed
-                self.note(of_runs(before, (len(block), mean), "lines"))
+                self.note(of_runs(before, (len(block), mean), *names))
         elif remark := self.past.remark(losses):
             self.note(remark)
 
