@@ -109,6 +109,19 @@ def test_no_other_feature_is_touched(tail, far, monkeypatch):
         np.testing.assert_array_equal(looks.bank.table.statistic(name), never.bank.table.statistic(name))
 
 
+def test_later_values_are_not_touched(monkeypatch):
+    """They are limited as they come, and their features were looked at before."""
+    X, y = (array[:128] for array in drawn(7))
+    found = []
+    for farthest in (module.FARTHEST, np.inf):
+        monkeypatch.setattr(module, "FARTHEST", farthest)
+        learner = Learner(Settings())
+        learner.learn(examples(spoiled(X, 40), y))
+        assert learner.first_values.is_over
+        found.append(learner.bank.table.statistic("deviations").copy())
+    np.testing.assert_array_equal(*found)
+
+
 def test_columns_that_hardly_vary_are_not_touched():
     table = np.zeros((2, 32))
     table[0, 3], table[1, ::5] = 1e12, 7.0
@@ -168,7 +181,7 @@ def test_a_state_that_does_not_fit_is_rejected(name, change):
     learner = Learner(Settings(), COLUMNS)
     learner.learn(examples(X[:20], y[:20]))
     arrays, numbers = learner.state()
-    assert numbers["first"] > 20
+    assert numbers["first"]["entries"] > 20
     arrays[f"first.{name}"] = change(arrays[f"first.{name}"])
     with pytest.raises(ValueError, match=rf"^first\.{name}: found "):
         Learner.from_state(Settings(), arrays, numbers)

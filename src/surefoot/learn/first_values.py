@@ -39,13 +39,17 @@ class FirstValues:
 
     Attributes:
         ids, values: of the entries, in their order, an array for each part of the stream; int64 and float64.
+        is_over: no more are kept, since all features had 16 values.
     """
 
     ids: tuple[np.ndarray, ...] = ()
     values: tuple[np.ndarray, ...] = ()
+    is_over: bool = False
 
     def after(self, ids: np.ndarray, values: np.ndarray) -> FirstValues:
         """These and further entries, which are copied."""
+        if self.is_over:
+            return self
         return FirstValues((*self.ids, np.array(ids, np.int64)), (*self.values, np.array(values, np.float64)))
 
     def looked(self, bank: ModelBank, rows: int, latest: np.ndarray) -> FirstValues:
@@ -58,44 +62,46 @@ class FirstValues:
                 they have, only these change.
         """
         if not (self.ids and bank.normalize):
-            return FirstValues()
+            return FirstValues(is_over=True)
         ids, values = np.concatenate(self.ids), np.concatenate(self.values)
         order = np.argsort(ids, kind="stable")
         first = np.flatnonzero(np.diff(ids[order], prepend=-1))
         features, numbers = ids[order[first]], np.diff(first, append=len(ids))
         enough = numbers >= FEWEST
-        chosen = enough & np.isin(features, latest) if bank.waits else enough
+        chosen = enough & (bank.table.statistic("count")[bank.row_map.known(features)] == numbers)  # all are known
+        if bank.waits:
+            chosen &= np.isin(features, latest)
         for number in np.unique(numbers[chosen]):
             own = chosen & (numbers == number)
             far, *statistics = corrected(values[order[first[own][:, None] + np.arange(number)]])
             at = bank.row_map.known(features[own][far])
             for name, found in zip(STATISTICS[1:], statistics, strict=True):
                 bank.table.statistic(name)[at] = found[far]
-        if rows >= KEPT:
-            return FirstValues()
         kept = np.sort(order[~np.repeat(enough, numbers)])
-        return FirstValues((ids[kept],), (values[kept],)) if len(kept) else FirstValues()
+        if rows >= KEPT or (len(ids) and not len(kept)):
+            return FirstValues(is_over=True)
+        return FirstValues((ids[kept],), (values[kept],))
 
-    def state(self) -> tuple[dict[str, np.ndarray], int]:
-        """All that changes: arrays, and the number of entries."""
-        ids = np.concatenate([np.empty(0, np.int64), *self.ids])
-        return {"ids": ids, "values": np.concatenate([np.empty(0), *self.values])}, len(ids)
+    def state(self) -> tuple[dict[str, np.ndarray], dict[str, int]]:
+        """All that changes: arrays, and numbers."""
+        ids, values = np.concatenate([np.empty(0, np.int64), *self.ids]), np.concatenate([np.empty(0), *self.values])
+        return {"ids": ids, "values": values}, {"entries": len(ids), "is_over": int(self.is_over)}
 
     @classmethod
-    def from_state(cls, arrays: Mapping[str, np.ndarray], numbers: Any, bank: ModelBank) -> FirstValues:
+    def from_state(cls, arrays: Mapping[str, np.ndarray], numbers: Mapping[str, Any], bank: ModelBank) -> FirstValues:
         """Those that had this state.
 
         Raises:
             ValueError: it is not one, of a learner with this bank.
         """
-        count = restoring.whole({"first": numbers}, "first")
+        count, is_over = restoring.whole(numbers, "entries"), restoring.whole(numbers, "is_over", 1)
         ids = restoring.array(arrays, "ids", np.int64, (count,))
         values = restoring.array(arrays, "values", np.float64, (count,))
         restoring.between("first.values", values, -LARGEST_VALUE, LARGEST_VALUE)
         known = bank.row_map.known(ids)
         if not ((known >= 0) & (known < bank.features)).all():
             raise ValueError("first.ids: found a feature that did not occur, expected others")
-        return cls((ids.copy(),), (values.copy(),)) if count else cls()
+        return cls((ids.copy(),), (values.copy(),), bool(is_over)) if count else cls(is_over=bool(is_over))
 
 
 @np.errstate(under="ignore")

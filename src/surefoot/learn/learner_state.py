@@ -53,14 +53,12 @@ def restore(learner: Any, arrays: Mapping[str, np.ndarray], numbers: Mapping[str
         ValueError: it is not that of a learner with these settings.
     """
 
-    def own_arrays(part: str) -> dict[str, np.ndarray]:
-        prefix = f"{part}."
-        return {name.removeprefix(prefix): arrays[name] for name in arrays if name.startswith(prefix)}
-
     def own(part: str) -> tuple[dict[str, np.ndarray], Mapping[str, Any]]:
+        prefix = f"{part}."
+        chosen = {name.removeprefix(prefix): arrays[name] for name in arrays if name.startswith(prefix)}
         if not isinstance(numbers.get(part), Mapping):
             raise ValueError(f"{part}: found {numbers.get(part)!r}, expected an object")
-        return own_arrays(part), numbers[part]
+        return chosen, numbers[part]
 
     for name in NUMBERS:
         setattr(learner, name, restoring.real(numbers, name))
@@ -77,7 +75,7 @@ def restore(learner: Any, arrays: Mapping[str, np.ndarray], numbers: Mapping[str
     learner.bank, learner.mixture = learner.new_bank(0), learner.new_mixture(first)
     learner.bank.restore(*own("bank"))
     learner.zeros = Zeros(restoring.ids(arrays, "zeros.ids", restoring.whole(numbers, "zeros"), learner.features))
-    learner.first_values = FirstValues.from_state(own_arrays("first"), numbers.get("first"), learner.bank)
+    learner.first_values = FirstValues.from_state(*own("first"), learner.bank)
     learner.mixture.restore(*own("mixture"), rates=len(learner.rates))
     learner.changes = Changes.from_state(*own("changes"), learner.bank, learner.features)
     learner.target_scale = TargetScale.from_state(*own("targets"), learner.examples)
