@@ -206,11 +206,15 @@ def is_fault(where, how, before, found, path, files) -> str:
     named = [field for field in fields if not field.isdigit()]
     if "\n" in said or not any(name.replace("-", "_") in said for name in (str(path), *files)):
         return f"not one sentence that names a file: {found[1]}"
-    if not any(name in said for name in named) and how not in PARTS_OF and fields[0] not in AGREE:
+    if DISAGREE in said or how in PARTS_OF or fields[0] in AGREE:
+        return ""
+    if not any(name in said for name in named):
         return f"does not name the field: {found[1]}"
     return ""
 
 
+DISAGREE = "(memory: found another "
+"""Where the state is another one than that of the model's numbers: which of both was changed is not known."""
 PARTS_OF = {"null", "missing", "{}", "nested", "[]", "[1]", "[[]]", "without rows", "flat and empty", "a row less"}
 """What takes something away, which may be named in its place."""
 AGREE = {

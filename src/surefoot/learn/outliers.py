@@ -52,6 +52,7 @@ class Outliers:
         spread = np.percentile(away, WITHIN) or np.percentile(away[away > 0], WITHIN) if away.any() else 0.0
         return cls(loss, median, float(spread))
 
+    @np.errstate(under="ignore")
     def add(self, targets: np.ndarray) -> None:
         """Counts targets, the first ones among them."""
         away = abs(targets - self.median)
