@@ -94,14 +94,15 @@ class FirstValues:
         Raises:
             ValueError: it is not one, of a learner with this bank.
         """
-        count, is_over = restoring.whole(numbers, "entries"), restoring.whole(numbers, "is_over", 1)
-        ids = restoring.array(arrays, "ids", np.int64, (count,))
-        values = restoring.array(arrays, "values", np.float64, (count,))
+        is_over, ids = restoring.whole(numbers, "is_over", 1), restoring.array(arrays, "ids", np.int64, (None,))
+        values = restoring.array(arrays, "values", np.float64, ids.shape)
+        if restoring.whole(numbers, "entries") != len(ids):
+            raise ValueError(f"first.entries: found {numbers['entries']}, expected {len(ids)}, the number of ids")
         restoring.between("first.values", values, -LARGEST_VALUE, LARGEST_VALUE)
         known = bank.row_map.known(ids)
         if not ((known >= 0) & (known < bank.features)).all():
             raise ValueError("first.ids: found a feature that did not occur, expected others")
-        return cls((ids.copy(),), (values.copy(),), bool(is_over)) if count else cls(is_over=bool(is_over))
+        return cls((ids.copy(),), (values.copy(),), bool(is_over)) if len(ids) else cls(is_over=bool(is_over))
 
 
 @np.errstate(under="ignore")

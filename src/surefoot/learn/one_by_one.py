@@ -110,6 +110,7 @@ class OneByOne:
             self._check_numbers(learner)
             return learner
 
+    @np.errstate(all="ignore")  # of a state that was edited
     def _check_numbers(self, learner: Learner) -> None:
         """Raises ValueError where a state has other numbers than the model, such as for ids in another order."""
         loaded, found = self.loaded, type(self.loaded).of(learner, self.targets)
