@@ -323,7 +323,7 @@ def test_compare(capsys, tmp_path):
     assert_close(*found, "torch float32")
 
 
-DEVICES = {("nn/bags.py", "cpu"), ("optim/memory.py", "cpu")}
+DEVICES = {(f"{file}.py", "cpu") for file in ("nn/bags", "nn/embedding", "nn/pooling", "optim/decay", "optim/memory")}
 PACKAGES = {("cli/__init__.py", "torch")}
 
 
