@@ -323,7 +323,8 @@ def test_compare(capsys, tmp_path):
     assert_close(*found, "torch float32")
 
 
-DEVICES = {(f"{file}.py", "cpu") for file in ("nn/bags", "nn/embedding", "nn/pooling", "optim/decay", "optim/memory")}
+HAVE_DEVICES = ("nn/bags", "nn/embedding", "nn/pooling", "optim/decay", "optim/mapped", "optim/memory")
+DEVICES = {(f"{file}.py", "cpu") for file in HAVE_DEVICES}
 PACKAGES = {("cli/__init__.py", "torch")}
 
 
