@@ -71,6 +71,7 @@ def test_json_is_what_the_table_shows(data, tmp_path, capsys):
                 assert word in cells
 
 
+@pytest.mark.slow
 def test_the_loss_takes_its_own_number(tmp_path, capsys):
     """Of the same name and with the same help as in `surefoot train`."""
     (tmp_path / "rows.svm").write_text("".join(f"{k % 7 + 0.5} 1:{k % 7} 2:{k % 3}\n" for k in range(40)))

@@ -51,6 +51,7 @@ def test_the_papers_steps(name):
     np.testing.assert_allclose(x, expected, rtol=1e-12)
 
 
+@pytest.mark.sampled(5)
 @every_rule
 @pytest.mark.parametrize("dtype", [pytest.param("float32", marks=pytest.mark.slow), "float64"])
 def test_the_references_bits(name, dtype):

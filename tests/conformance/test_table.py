@@ -25,6 +25,7 @@ def cases(*layouts):
     return pytest.mark.parametrize("case", marked([case for case in TABLE if case.layout in layouts], FAST))
 
 
+@pytest.mark.sampled(24)
 @cases("dense")
 def test_dense_gradients(case):
     for settings in ({}, case.concrete.other_settings()):
@@ -34,7 +35,7 @@ def test_dense_gradients(case):
             both(case.concrete, x, run, (shape, settings), granularity=case.granularity, **settings)
 
 
-@pytest.mark.sampled(24)
+@pytest.mark.sampled(14)
 @cases("rows")
 def test_sparse_gradients(case):
     for settings in ({}, case.concrete.other_settings()):

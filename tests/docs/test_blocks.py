@@ -35,7 +35,8 @@ LARGEST = 60_000
 
 SECTIONS = [section for page in doc_blocks.pages() for section in doc_blocks.sections(page)]
 RUN = [section for section in SECTIONS if section.python]
-FIRST = {section.page: section for section in reversed(RUN)}
+QUICK = next(section for section in RUN if section.page == EXERCISES / "adagrad.md")
+"""Of the exercises, the section that runs in fast tests, too."""
 
 
 @pytest.fixture(autouse=True)
@@ -94,7 +95,7 @@ def colors(svg: Path) -> set[str]:
 
 
 def marked(section):
-    later = section.page.parent == EXERCISES and section is not FIRST[section.page]
+    later = section.page.parent == EXERCISES and section is not QUICK
     slow = later or str(section).startswith(SLOW)
     return pytest.param(section, marks=pytest.mark.slow if slow else (), id=str(section))
 

@@ -60,7 +60,7 @@ def both(library, c: Concrete, x, moves, tolerance="float64", **settings):
     return found, expected
 
 
-@pytest.mark.sampled(12)
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize("library, name, granularity, around", unpacked(TABLE, FAST))
 def test_dense(library, name, granularity, around):
     c = CONCRETE[name]
@@ -70,7 +70,7 @@ def test_dense(library, name, granularity, around):
         both(LIBRARIES[library], c, parameters(shape, "float64"), moves, **settings)
 
 
-@pytest.mark.sampled(12)
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize("library, name, granularity, around", unpacked(TABLE, FAST))
 def test_rows(library, name, granularity, around):
     """With duplicates, and a gradient without rows."""

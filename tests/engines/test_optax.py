@@ -178,6 +178,7 @@ def test_modifiers_of_ones_own(monkeypatch):
         assert_agrees(found, by_reference("adam", start("float64"), grads, **own), "optax")
 
 
+@pytest.mark.slow
 def test_compiling_changes_only_roundings():
     grads = trees("float32", STEPS)
     found, state = run(transformation(mine), start("float32"), grads)
@@ -202,6 +203,7 @@ def test_scanned():
     assert int(state.count) == STEPS
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("granularity", ["coordinate", "row", "tensor"])
 def test_mapped_over_models(granularity):
     """Several models at once come to what each comes to alone, also where some have taken more steps."""

@@ -370,6 +370,7 @@ def trained(passes: int = 30, **changes) -> Learner:
     return learner
 
 
+@pytest.mark.slow
 def test_a_learner_finds_the_products():
     """On rows that it has not seen; a linear model cannot."""
     unseen, learner = block(100, seed=1), trained()

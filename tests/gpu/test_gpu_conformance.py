@@ -78,7 +78,7 @@ def test_whole_powers(dtype):
     dense(POWERS, *dense_of(SHAPES, dtype, 2))
 
 
-@pytest.mark.sampled(12)
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize("case", marked(CASES, SPARSE))
 def test_sparse_gradients(case):
     c = CONCRETE[case.name]

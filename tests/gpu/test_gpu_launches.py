@@ -68,6 +68,7 @@ def test_dense_steps_are_compiled_once(driver):
     assert driver.loaded == ["dense"]
 
 
+@pytest.mark.slow
 def test_sparse_steps_are_compiled_once(driver):
     step = CONCRETE["sgd"].step(engine="reference", l1=0.1)
     table = gpu.Table(torch.zeros(50, 16), (), Storage("float32", ()))

@@ -86,6 +86,7 @@ def test_every_rule_gets_the_same_examples_order_and_start(monkeypatch):
     assert len(set(orders)) == len(orders), "a new order each epoch and seed"
 
 
+@pytest.mark.slow
 def test_equal_seeds_give_equal_results():
     assert timeless(surefoot.compare(words(), ["sgd", "adam"], **QUICK)) == timeless(
         surefoot.compare(words(), ["sgd", "adam"], **QUICK)
@@ -401,7 +402,7 @@ def test_a_search_for_rates_measures_with_the_number_of_the_loss():
 # The search for rates
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["sgd", "adagrad", "adam"])
 def test_the_search_finds_a_good_rate(name):
     how = QUICK | {"engine": "cpu", "seeds": 1}

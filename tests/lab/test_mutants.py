@@ -61,6 +61,7 @@ class TestRules:
         assert min(count.values()) >= 3
         assert len({mutant.id for mutant in MUTANTS}) == len(MUTANTS)
 
+    @pytest.mark.sampled(60)
     @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.id)
     def test_the_trace_of_a_broken_rule_fails(self, broken, mutant):
         broken(mutant)

@@ -27,7 +27,6 @@ SLOW = AIRFOIL | {"figure-unbalanced"}
 SAMPLE = {"figure-noise-floors", "figure-weights", "figure-traces-rotated"}
 """Figures that are drawn wrongly in the fast tests, too: with references, with several panels, and with contours."""
 
-HIDDEN = {"figure-scalar"}
 
 ALTERED = SAMPLE | {"figure-unbalanced"}
 """Those whose rows are tried, once drawn: one with bands, too."""
@@ -90,7 +89,7 @@ def test_every_figure_says_which_rules_it_draws():
     assert set(RULES) == set(FIGURES)
 
 
-@pytest.mark.sampled(10)
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize(
     "id, mutant",
     [
@@ -144,7 +143,8 @@ def test_an_altered_figure_is_noticed_whatever_part_is_altered(id):
     assert not differences(read(figure), expected)[0], "every change was undone"
 
 
-@pytest.mark.parametrize("id", [pytest.param(id, marks=() if id in HIDDEN else pytest.mark.slow) for id in FIGURES])
+@pytest.mark.slow
+@pytest.mark.parametrize("id", FIGURES)
 def test_a_figure_is_noticed_in_which_something_cannot_be_seen(id):
     """The first and the last part of each kind, of a figure that no other test has altered."""
     figure, expected = drawn.__wrapped__(id)
@@ -161,7 +161,7 @@ def test_a_figure_is_noticed_in_which_something_cannot_be_seen(id):
     assert not [*differences(read(figure), expected)[0], *unseen(figure)], "every change was undone"
 
 
-@pytest.mark.sampled(16)
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize(
     "id, mutant",
     [
@@ -188,7 +188,7 @@ def test_every_alteration_alters_a_figure_of_the_fast_tests():
         assert any(list(mutant.parts(drawn(id)[0])) for id in ALTERED), mutant.what
 
 
-@pytest.mark.sampled(8)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("wrong", WRONGLY_DRAWN)
 @pytest.mark.parametrize("id", [pytest.param(id, marks=() if id in SAMPLE else pytest.mark.slow) for id in FIGURES])
 def test_the_row_of_a_figure_that_is_drawn_wrongly_fails(monkeypatch, id, wrong):

@@ -18,6 +18,7 @@ RUNS = {run.id: run for run in airfoil.RUNS}
 SLOW = {"speed-up-0.1", "speed-up-0.9", "unbiased", "unbalanced-hessian", "adam-diverges", "sparse-features"}
 SLOW |= {"figure-epochs", "figure-unbalanced", "figure-time", "figure-schedule-distances", "figure-traces-noise"}
 SLOW |= {run.id for run in RUNS.values() if run.rule != "sgd" or run.concise or run.batch_size == 1}
+SLOW |= {id for id in ROWS if id.startswith("optim-")} - {"optim-adagrad"}
 SLOW |= {f"trace-rule-{rule}" for rule in everything()} - {f"trace-rule-{rule}" for rule in ("sgd", "adagrad", "adam")}
 """Those that take long, and those whose kernels no fast test uses."""
 

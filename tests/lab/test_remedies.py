@@ -131,8 +131,9 @@ def test_after_a_remedy_the_scheduler_is_in_control(name, key):
 THEIRS = [
     *("adagrad", "adam", "adam-large", "nadam", "rmsprop", "adadelta", "sgd", "sgd-decay", "adamw", "first-step"),
     *("zeros", "words", "warming-up", "converged-sgd", "slow-adagrad", "slow-adam", "slow-sgd", "slow-words"),
-    *("slow-one-of-200", "fast-sgd", "fast-adam", "eaten-adamw", "eaten-sgd", "decayed-by-rule"),
+    *("fast-sgd", "fast-adam", "eaten-adamw", "eaten-sgd", "decayed-by-rule"),
     *("decayed-scheduler", "huge-adagrad", "huge-adam", "bf16"),
+    pytest.param("slow-one-of-200", marks=pytest.mark.slow),
 ]
 
 

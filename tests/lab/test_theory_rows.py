@@ -191,7 +191,7 @@ def changes():
             yield pytest.param(id, name, marks=pytest.mark.slow if id in SLOW else (), id=f"{id}, {name}")
 
 
-@pytest.mark.sampled(36)
+@pytest.mark.sampled(24)
 @pytest.mark.parametrize("id, name", list(changes()))
 def test_a_row_fails_in_another_setting(id, name):
     if id.startswith("airfoil") and "SUREFOOT_DATA" not in os.environ:

@@ -332,6 +332,7 @@ def test_the_penalty_of_auto_is_that_of_logistic_regression_behind_a_scaler(two)
     assert np.all(np.abs(model.coef_) < np.abs(free.coef_))
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("settings", [{"epochs": 1}, {"optimizer": "ftrl"}, {"optimizer": "adam"}])
 def test_auto_has_no_penalty_in_one_epoch_and_with_rules_that_do_not_take_it(two, settings):
     model = quick(**settings, l2="auto").fit(*two)

@@ -117,6 +117,7 @@ def test_it_is_forgotten_at_a_fixed_rate_and_by_other_rules(own, beginning):
     check("squared", "parts", beginning, **own)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("beginning", [name for name in BEGINNINGS if name != "one value"])
 @pytest.mark.parametrize("way", WAYS)
 def test_it_would_not_be_if_the_scale_were_not_followed(way, beginning, monkeypatch):
@@ -174,6 +175,7 @@ def whole_state(of: Learner) -> tuple:
     return {name: array.tobytes() for name, array in arrays.items()}, numbers
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("loss", ["squared", "huber", "quantile"])
 @pytest.mark.parametrize("beginning", BEGINNINGS)
 def test_the_division_into_parts_changes_nothing(beginning, loss):

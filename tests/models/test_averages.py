@@ -38,7 +38,7 @@ def bank(rule: str, settings: dict, average: bool, engine: str = "cpu", **of_ban
     return ModelBank("linear", steps[: 1 if callable(steps[0].hyper["lr"]) else 2], **settings | of_bank)
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("penalties", PENALTIES)
 @pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow if n in SLOW else ()) for n in RULES])
 def test_averages_are_those_of_all_iterates(examples, name, penalties):
@@ -57,7 +57,7 @@ def test_averages_are_those_of_all_iterates(examples, name, penalties):
         np.testing.assert_allclose(found.numbers(part, averaged=True), expected, rtol=1e-9, atol=1e-13)
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("penalties", PENALTIES)
 @pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow if n in SLOW else ()) for n in RULES])
 def test_averages_have_the_same_bits_in_both_engines(examples, name, penalties):

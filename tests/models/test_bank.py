@@ -188,6 +188,7 @@ def test_the_bits_of_the_reference_in_other_settings(name):
     assert_same(*banks)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["logistic", "poisson"])
 def test_exp_in_float64_is_that_of_the_reference_up_to_the_last_digit(loss):
     """NumPy's and LLVM's may round otherwise, so these are not the same bits."""

@@ -54,7 +54,7 @@ def trained(own, case, sparse, dense_at=None):
     return optimizer
 
 
-@pytest.mark.sampled(8)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("dense_at", [None, 4])
 @pytest.mark.parametrize("case", CHANGES)
 def test_sparse_steps_are_dense_steps(case, dense_at):

@@ -104,7 +104,7 @@ EXACT = {
 EACH_RULE = pytest.mark.parametrize("rule", marked(EXACT, EXACT.keys() - {"nesterov", "adadelta"}))
 
 
-@pytest.mark.sampled(12)
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize("kind", SPARSE)
 @EACH_RULE
 def test_sparse_is_dense(rule, kind):

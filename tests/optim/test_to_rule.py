@@ -286,7 +286,7 @@ def held_out(model, sparse):
         return float(np.mean([loss_of(model, 100_000 + k, sparse).item() for k in range(30)]))
 
 
-@pytest.mark.sampled(5)
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("rule", ["rmsprop", "adagrad", "mean_adagrad", "adam"])
 @pytest.mark.parametrize(
     "kind, sparse",

@@ -149,7 +149,7 @@ def pair(case: str):
 FAST = [case for case in LOCKSTEP if ", " not in case] + ["sgd, a schedule"]
 
 
-@pytest.mark.sampled(10)  # XLA takes a second to compile a case, and test_optax.py has every rule
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("case", marked(LOCKSTEP, FAST))
 def test_lockstep(case):
     with float64():
@@ -222,6 +222,7 @@ OF_WHOLE_TENSORS = {
 }
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("case", OF_WHOLE_TENSORS)
 def test_rules_with_statistics(case):
     """By the reference, on a matrix: what these need of a tensor, engines have in common with all rules."""

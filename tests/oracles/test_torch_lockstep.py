@@ -97,7 +97,7 @@ def lockstep(name, options, dtype, tolerance):
     assert known <= {key for group in a.state_dict()["param_groups"] for key in group}
 
 
-@pytest.mark.sampled(36)
+@pytest.mark.sampled(24)
 @pytest.mark.usefixtures("float64_by_default")
 @pytest.mark.parametrize("name, options", EVERY)
 def test_float64(name, options):

@@ -211,6 +211,7 @@ def test_every_rule_has_a_trace():
     assert set(TRACES) == set(CONCRETE)
 
 
+@pytest.mark.sampled(24)
 @pytest.mark.parametrize("engine", ["reference", "cpu"])
 @pytest.mark.parametrize("name", TRACES)
 def test_first_steps(name, engine):
