@@ -125,6 +125,33 @@ def test_a_run_at_its_optimum_is_in_order_although_losses_stand(lr, seed):
     assert surefoot.diagnose(optimizer, model, losses).verdict.symptom == "healthy"
 
 
+def test_a_run_whose_losses_have_fallen_far_is_not_too_slow():
+    x = nn.Parameter(torch.tensor(5.0))
+    optimizer, losses = torch.optim.SGD([x], lr=0.1), []
+    for _ in range(50):
+        optimizer.zero_grad()
+        losses.append((x - 3).square())
+        losses[-1].backward()
+        optimizer.step()
+    assert surefoot.diagnose(optimizer, losses=losses).verdict.symptom == "healthy"
+    # As many losses of a run whose rate is too small, at the same state:
+    slow = surefoot.diagnose(optimizer, losses=np.linspace(4.0, 3.9, 50)).verdict
+    assert (slow.symptom, slow.cause) == ("stands still", "rate"), str(slow)
+
+
+def test_losses_that_stand_are_reported_although_steps_are_in_order():
+    run = start("pictures", torch.optim.Adam, lr=1e-3)
+    labels = generator(7)
+    run.loss = lambda model, k: nn.functional.cross_entropy(
+        model(torch.randn(32, 1, 8, 8, generator=labels)), torch.randint(0, 4, (32,), generator=labels)
+    )
+    losses = run.train(200)
+    told = surefoot.diagnose(run.optimizer, run.model, losses).verdict
+    assert (told.symptom, told.cause) == HEALTHY
+    assert "The losses stand, from 1.39 to 1.39; if they can be lower, check the labels" in told.what, told.what
+    assert "losses" not in surefoot.diagnose(run.optimizer, run.model).verdict.what
+
+
 @pytest.mark.parametrize("as_given", [np.array, torch.tensor, tuple])
 def test_losses_may_be_in_an_array(as_given):
     run = start("waves", torch.optim.Adam, lr=3e-6)

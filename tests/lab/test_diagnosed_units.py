@@ -86,6 +86,32 @@ def test_units_that_died_later_are_the_rates_fault(kind, settings):
     assert "of 20 units (" in verdict.what
 
 
+@pytest.mark.parametrize("bias, it", [(True, "them"), (False, "it")])
+def test_layers_on_which_the_loss_does_not_depend_are_named(bias, it):
+    run = start("waves", torch.optim.Adam, lr=3e-3)
+    model = nn.ModuleDict({"used": run.model, "spare": nn.Linear(3, 1, bias=bias)})
+    run = Run(model, torch.optim.Adam(model.parameters(), lr=3e-3), lambda model, k: waves(model["used"], k))
+    run.train(20)
+    remedy = surefoot.diagnose(run.optimizer, run.model).verdict.remedy
+    assert remedy.what.startswith(f"check that the loss depends on {it}; if {it.replace('them', 'they')} ")
+    applied(remedy, run)
+    assert surefoot.diagnose(run.optimizer, run.model).verdict.symptom == "healthy"
+
+
+@pytest.mark.parametrize("scale, cause", [(1.0, "initial values"), (1e5, "rate")])
+def test_units_that_a_blow_up_has_killed_are_the_rates_fault(scale, cause):
+    """With torch's SGD, whose state does not tell that they ever had gradients."""
+    run = start("waves", torch.optim.SGD, lr=0.03)
+    run.train(5)
+    with torch.no_grad():  # as one step that is far too long does
+        run.model[2].weight.mul_(scale)
+        run.model[2].bias.fill_(-1e3 * scale)
+    run.train(20)
+    verdict = surefoot.diagnose(run.optimizer, run.model).verdict
+    assert (verdict.symptom, verdict.cause) == ("dead units", cause), str(verdict)
+    assert ("The weights have grown to" in verdict.what) == (cause == "rate")
+
+
 def saturated_by_biases(model):
     model[0].bias.fill_(10.0)
 

@@ -32,7 +32,8 @@ SATURATED, SKIPPED = 0.5, 1e-3
 """Shares of coordinates above which they count."""
 
 FAR_TOO_LARGE = 1e3
-"""How many times 1/√inputs weights are, behind which gradients that are not finite are no fault of the loss."""
+"""How many times 1/√inputs weights are, behind which gradients that are not finite are no fault of the loss, and units
+without a gradient none of the initial values."""
 
 CONVERGED = 1e-4
 """‖gradient‖·‖parameter‖, the change of the loss if parameters doubled, below which there is nothing left to do."""
@@ -302,6 +303,8 @@ class Judge:
             others = [motion for case, motion in self.moving if all(case is not rest.case for rest in rests)]
             pace = math.hypot(*(each.update for each in others)) / math.hypot(*(each.length for each in others))
             rests = [rest for rest in rests if rest.is_outlier(pace) or rest.partly]
+        elif self.losses.fell_far:  # which the losses of a run whose rate is too small do not
+            rests = [rest for rest in rests if rest.cause != "rate"]
         if not rests:
             return None
         cause = Counter(rest.cause for rest in rests).most_common(1)[0][0]
@@ -348,7 +351,12 @@ class Judge:
 
     def dead_units(self) -> Verdict | None:
         if verdict := activations.dead_units(self.cases, self.remedies):
-            return verdict
+            large = [weights for weights in self.weights if weights.size > FAR_TOO_LARGE and weights.case.is_warm]
+            if not large:
+                return verdict
+            grown = f"The weights have grown to {max(weights.size for weights in large):.2g} times 1/√inputs."
+            remedy = self.start_again([weights.case for weights in large])
+            return Verdict("dead units", "rate", verdict.names, f"{verdict.what} {grown}", remedy)
         if silent := gaps.silent_layers(self.cases):
             what = f"{activations.units(silent[0], silent[0].marks.silent)} no longer have a gradient."
             return Verdict("dead units", "rate", named(silent), what, self.start_again(silent))
@@ -389,6 +397,9 @@ class Judge:
         if self.moving and self.pace < SLOWEST:
             what = f"Nothing to do: a step is {below(self.pace, SLOWEST)} times as long as the parameters"
             what += f", which is below the band of {SLOWEST:g} to {FASTEST:g}, but {self.why_slow()}"
+        if self.losses.stands:
+            what += f". The losses stand, from {self.losses.first:.3g} to {self.losses.last:.3g}; "
+            what += "if they can be lower, check the labels, and the scale of inputs and targets"
         return Verdict("healthy", None, [], f"{what}.")
 
     def why_slow(self) -> str:

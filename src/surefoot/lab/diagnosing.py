@@ -214,9 +214,10 @@ def diagnose(optimizer: Any, model: torch.nn.Module | None = None, losses: Itera
       gradient · parameter, by which the loss would fall if it were shortened to nothing, exceeds 3.
       (For 1/√inputs, 0.1 is taken where that is more);
     - shrinks: weight decay takes more than 5 % of a parameter in a step and half of what its gradient adds; or more
-      than twice that, and half of the parameter in as many steps as were taken; or it holds weight matrices, along
-      which it takes 65 % of what the gradient adds, where the loss would fall by more than 1.5 if they were doubled; or
-      it has brought all matrices of a network below 0.5/√inputs, at 1 % a step, or below 0.01/√inputs. The cause is the
+      than twice that, and half of the parameter in as many steps as were taken (of a vector whose gradient is 1e4 times
+      smaller than the largest, as of a bias in front of a BatchNorm, it may); or it holds weight matrices, along which
+      it takes 65 % of what the gradient adds, where the loss would fall by more than 1.5 if they were doubled; or it
+      has brought all matrices of a network below 0.5/√inputs, at 1 % a step, or below 0.01/√inputs. The cause is the
       rate, if a first step exceeds 1/√inputs and decay times 1/√inputs is below 0.05; else the decay;
     - diverges, by `losses`: the last ones are more than twice the first ones; or they did not fall in 50 steps and
       more, and −gradient · update, by which a step changes the loss to first order, exceeds them, or their noise (of
@@ -245,7 +246,7 @@ def diagnose(optimizer: Any, model: torch.nn.Module | None = None, losses: Itera
     - dead units: rows of a layer's weights never had a gradient, as behind a ReLU that is always 0, by the shares that
       follow; or more than 80 % have had none for dozens of steps, as the velocity shows; or, where no state tells, a
       whole layer has none now, and others have. Initial values are to blame if what these units have exceeds
-      12/√inputs, or all of it is 0;
+      12/√inputs, or all of it is 0; the rate, if weights exceed 1000/√inputs;
     - never visited: more than 80 % of a parameter never had a gradient, though the steps so far could have visited all
       of it twice; or 50 %, 5 times: rows of a table, or inputs of a layer; or a whole parameter. Rules without a state
       per coordinate, as SGD, do not tell which; `count_visits` does, for rows.

@@ -203,7 +203,8 @@ class Remedies:
 
     def not_trained(self, names: Sequence[str]) -> Remedy:
         """No training of what has no gradients."""
-        what = "check that the loss depends on it; if it is not to be trained"
+        it, is_not = ("it", "it is not") if len(names) == 1 else ("them", "they are not")
+        what = f"check that the loss depends on {it}; if {is_not} to be trained"
         known = {name for name, _ in self.model.named_parameters()} if self.model is not None else set()
         if not known.issuperset(names):
             return Remedy(what)

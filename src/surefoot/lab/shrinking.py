@@ -27,6 +27,10 @@ FADES = 0.01
 TAKES = 1e-4
 """The share of a parameter that remedies let weight decay take in a step."""
 
+ROUNDED = 1e-4
+"""Gradients of a vector this many times smaller than the largest are rounding errors, as those of a bias in front of a
+BatchNorm, on which the loss does not depend: decay may take it."""
+
 STRONG = 0.05
 """Decay of weights of 1/√inputs, compared with gradients of one, above which it is to blame and not the rate."""
 
@@ -81,6 +85,11 @@ class Decay:
         is_matrix = len(self.case.finding.shape) > 1
         return is_matrix and motion is not None and motion.uphill < 0 and self.along > HELD and self.so_far > 0.2
 
+    def is_idle(self, largest: float) -> bool:
+        """Whether it takes a vector on which the loss does not depend, by the largest norm of a gradient."""
+        motion = self.case.motion
+        return len(self.case.finding.shape) == 1 and motion is not None and motion.gradient < ROUNDED * largest
+
     @property
     def cure(self) -> float:
         """By what to multiply the decay."""
@@ -113,7 +122,8 @@ def strength(settings: Mapping[str, Any]) -> float:
 
 def eaten(decays: Sequence[Decay]) -> list[Decay]:
     """The parameters of a run that weight decay eats, or holds where the loss is much higher."""
-    found = [decay for decay in decays if decay.eats]
+    largest = max((decay.case.motion.gradient for decay in decays if decay.case.motion), default=0.0)
+    found = [decay for decay in decays if decay.eats and not decay.is_idle(largest)]
     held = [decay for decay in decays if decay.holds]
     cost = -sum(decay.case.motion.uphill for decay in held if decay.case.motion)
     return found or (held if cost > COSTS else [])
