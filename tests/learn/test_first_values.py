@@ -27,10 +27,10 @@ def drawn(seed: int, share: float = 1.0, shift: float = 0.0) -> tuple[np.ndarray
     return X, (score + rng.logistic(size=ROWS) > 0).astype(float)
 
 
-def spoiled(X: np.ndarray, row: int, far: float = 1e12) -> np.ndarray:
-    """Two columns with a far value in this row, counted from 1."""
+def spoiled(X: np.ndarray, rows: int | slice, far: float = 1e12) -> np.ndarray:
+    """Two columns with a far value in this row, counted from 1, or in these."""
     X = X.copy()
-    X[row - 1, [2, 5]] = far, -far
+    X[rows - 1 if isinstance(rows, int) else rows, [2, 5]] = far, -far
     return X
 
 
@@ -60,6 +60,14 @@ def test_a_far_value_costs_next_to_nothing(form, row):
         progressive, later = lost(spoiled(X, row, far), y)
         assert progressive <= 1.004 * unspoiled[0]
         assert later <= 1.001 * unspoiled[1]
+
+
+@pytest.mark.parametrize("form, rows", [("dense", 5), ("sparse", 3)])
+def test_nor_do_several_as_of_a_sensor_that_starts(form, rows):
+    """Fewer than a quarter of the values when these are looked at."""
+    X, y = drawn(0, SHARES[form])
+    unspoiled, found = lost(X, y), lost(spoiled(X, slice(rows)), y)
+    assert max(np.divide(found, unspoiled)) <= 1.002
 
 
 @pytest.mark.parametrize("form", SHARES)

