@@ -167,7 +167,13 @@ UNSEEN = {
     "yogi: sgn(0) is 1": {"adam-diverges"},
     "yogi: sgn(0) is −1": {"adam-diverges"},
 }
-"""What a row does not have, so that it cannot see it broken: a second step, an ε, zero gradients, a velocity."""
+UNSEEN |= {
+    one.id: {*ROWS_OF_RULE[one.rule], *UNSEEN.get(one.id, ())}
+    for one in MUTANTS
+    if one.rule in ("momentum", "rmsprop") and "rows" in one.what
+}
+"""What a row does not have, so that it cannot see it broken: a second step, an ε, zero gradients, a velocity, rows that
+catch up."""
 
 SLOW = {"speed-up-0.1", "speed-up-0.9", "airfoil-gd-diverges", "unbiased"}
 SLOW_TO_BREAK = SLOW | {"sparse-features", "adam-diverges", "local-minima", "visits-fail", "sparse-equals-dense"}
