@@ -137,6 +137,36 @@ def test_a_stream_of_new_examples_never_decays():
     assert torch.equal(table.weight, twin.weight)
 
 
+@pytest.mark.parametrize(
+    "first, smallest, rows, seed", [([64, 64, 60], 60, 500, 5), ([], 1, 5000, 12), ([], 1, 500, 4)]
+)
+def test_a_stream_in_batches_of_varying_size_never_decays(first, smallest, rows, seed):
+    generator = torch.Generator().manual_seed(seed)
+    share = 1.0 / torch.arange(1, rows + 1)
+    table, twin = table_of(rows), table_of(rows)
+    optimizer, plain = (optim.Adagrad(t.parameters(), lr=0.1) for t in (table, twin))
+    optimizer.change(adaptive_decay="auto")
+    for size in first + torch.randint(smallest, 65, (50,), generator=generator).tolist():
+        ids = torch.multinomial(share, size, True, generator=generator)[:, None]
+        for one, its in ((table, optimizer), (twin, plain)):
+            backward(one, its, ids, torch.ones(size))
+            its.step()
+    assert torch.equal(table.weight, twin.weight)
+
+
+def test_rows_out_of_range_are_named_when_an_epoch_has_ended():
+    table = table_of()
+    optimizer = optim.Adagrad([("table", table.weight)], lr=0.1, adaptive_decay=STRENGTH)
+    ids, target = examples()
+    for _, part in batches(1):
+        backward(table, optimizer, ids[part], target[part])
+        optimizer.step()
+    wrong = torch.tensor([[3, ROWS]])
+    table.weight.grad = torch.sparse_coo_tensor(wrong, torch.ones(2, 3), (ROWS, 3), check_invariants=False)
+    with pytest.raises(ValueError, match=f"table: the gradient names row {ROWS}"):
+        optimizer.step()
+
+
 def test_all_tables_see_the_epoch_end_that_one_of_them_sees():
     large, small = table_of(2000), table_of(6, seed=1)
     optimizer = optim.Adagrad([large.weight, small.weight], lr=0.1, adaptive_decay="auto")

@@ -84,6 +84,12 @@ class Table:
         """The steps of the first epoch, if the gradients so far tell that it has ended; else 0."""
         return clock.without_new_rows(self.tensors["decay_visits"], self.tensors["decay_newest"])
 
+    def repeats(self, clock: Clock) -> bool | None:
+        """Whether the examples of the first epoch come again, if that can be told by now."""
+        ids, visits = self.gradient._indices()[0], self.tensors["decay_visits"]
+        ids = ids[(ids >= 0) & (ids < len(visits))]  # the step raises an error for others
+        return clock.repeats(self.tensors["decay_newest"], ids, visits)
+
     def decay(self, clock: Clock, step: Settings, keys: tuple[str, ...]) -> None:
         """Moves the rows, and their memory, towards where they began."""
         pairs = [(self.parameter, self.tensors["decay_initial"]), *self.memory(step, keys)]
@@ -177,7 +183,7 @@ def before_step(optimizer: Any) -> dict[Tensor, Tensor]:
     found = tables(optimizer)
     due = [(table, Clock.of(table.tensors)) for table in found if "decay_clock" in table.tensors]
     if any(clock.due for _, clock in due):
-        repeats = [clock.repeats(table.tensors["decay_newest"]) for table, clock in due]
+        repeats = [table.repeats(clock) for table, clock in due]
         if False in repeats:
             for table, clock in due:
                 clock.go_on()

@@ -100,11 +100,17 @@ class Clock:
         missed = float((visits == 1).sum()) * (self.seen - last) / max(self.seen, 1.0)
         return last if missed >= MISSED else 0.0
 
-    def repeats(self, newest: Tensor) -> bool | None:
-        """Whether an epoch, once it has ended, is followed by the same examples; None if it is too early to tell."""
+    def repeats(self, newest: Tensor, ids: Tensor, visits: Tensor) -> bool | None:
+        """Whether an epoch, once it has ended, is followed by the same examples; None if it is too early to tell.
+
+        Args:
+            newest: the last step of those since then that had a new row; 0 if none had.
+            ids: the rows of the present step.
+            visits: how often rows occurred before.
+        """
         if self.epochs > 1:
             return True
-        if float(newest) > 0:
+        if float(newest) > 0 or bool((visits[ids] == 0).any()):
             return False
-        expected = self.once * self.seen / self.length
+        expected = self.once * self.seen / self.length * self.fewest / max(self.most, 1.0)
         return True if expected >= SURE or self.seen >= SHARE * self.length or self.once * SHARE < SURE else None
