@@ -25,10 +25,14 @@ def is_automatic(lr: Any) -> bool:
     return isinstance(lr, str) and lr == "auto"
 
 
-def marked(params: Iterable) -> list[dict[str, Any]]:
-    """Parameters or groups as groups whose rate is found, where they do not have one of their own."""
-    groups: list[Any] = [params] if isinstance(params, (Tensor, Mapping)) else list(params)
-    groups = groups if groups and isinstance(groups[0], Mapping) else [{"params": groups}]
+def marked(params: Iterable) -> Iterable:
+    """Parameters or groups as groups whose rate is found, where they do not have one of their own.
+
+    What torch rejects stays as it is: a parameter or a group that is not in a list, and a list of none.
+    """
+    if isinstance(params, (Tensor, Mapping)) or not (groups := list(params)):
+        return params
+    groups = groups if isinstance(groups[0], Mapping) else [{"params": groups}]
     return [{"lr": "auto", **group} for group in groups]
 
 
@@ -38,12 +42,7 @@ def divided(group: Mapping[str, Any]) -> list[dict[str, Any]]:
     Raises:
         ValueError: naming the parameter, for those whose rate cannot be found.
     """
-    for key, neutral in (("lr_factor", 1.0), ("differentiable", False)):
-        if group.get(key, neutral) != neutral:
-            raise ValueError(
-                f'lr="auto" sets lr_factor itself, unseen by autograd; expected no {key}={group[key]!r}: set lr, '
-                "which the rate is multiplied by, or a scheduler"
-            )
+    check_settings(group)
     params: Any = group["params"]
     settings = dict(group) | {"lr": 1.0, AUTO: True}
     if isinstance(params, set):
@@ -57,6 +56,26 @@ def divided(group: Mapping[str, Any]) -> list[dict[str, Any]]:
             settings["lr_factor"] = first(parameter)
         made.append(settings | {"params": [each]})
     return made or [settings | {"params": params}]
+
+
+def check_settings(settings: Mapping[str, Any]) -> None:
+    """Raises ValueError for settings of a group whose rate is found that it cannot honour."""
+    for key, neutral in (("lr_factor", 1.0), ("differentiable", False)):
+        if settings.get(key, neutral) != neutral:
+            raise ValueError(
+                f'lr="auto" sets lr_factor itself, unseen by autograd; expected no {key}={settings[key]!r}: set lr, '
+                "which the rate is multiplied by, or a scheduler"
+            )
+
+
+def check_saved(saved: list[dict[str, Any]], groups: list[dict[str, Any]]) -> None:
+    """Raises ValueError where rates are found, and a checkpoint has rates that were given."""
+    if any(AUTO in group for group in groups) and not any(AUTO in group for group in saved):
+        rates = ", ".join(dict.fromkeys(str(group.get("lr")) for group in saved))
+        raise ValueError(
+            f"the state dict has the learning rate {rates}, and this optimizer finds its own; expected that of one "
+            'with lr="auto", or a number as the lr of this one'
+        )
 
 
 def check(name: str, parameter: Tensor) -> None:

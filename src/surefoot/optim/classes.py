@@ -10,7 +10,7 @@ from torch import Tensor
 from surefoot import rules
 from surefoot.optim import automatic
 from surefoot.optim.arguments import Number, Rate, WithArguments
-from surefoot.optim.checkpoint import StateFormat
+from surefoot.optim.checkpoint import Checkpoint, StateFormat
 from surefoot.optim.group import Beyond, Group, plain
 from surefoot.optim.work import Work
 from surefoot.rules import Rule
@@ -147,6 +147,16 @@ class Adagrad(WithArguments):
                 super().add_param_group(group)
         else:
             super().add_param_group(param_group)
+
+    def change(self, **settings: Any) -> None:
+        """As in `RuleOptimizer`; with lr="auto", lr_factor is not to be set."""
+        if any(group.get(automatic.AUTO) for group in self.param_groups):
+            automatic.check_settings(settings)
+        super().change(**settings)
+
+    def _fitted(self, checkpoint: Checkpoint) -> dict[str, Any]:
+        automatic.check_saved(checkpoint.state_dict["param_groups"], self.param_groups)
+        return super()._fitted(checkpoint)
 
     def _work(self) -> Work:
         for number in range(len(self.param_groups)):
