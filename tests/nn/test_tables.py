@@ -330,6 +330,8 @@ def test_initial_weights():
     config = EmbeddingBagConfig(50, 4, "t", weight_init_min=2.0, weight_init_max=3.0)
     low, high = EmbeddingTables([config]).embedding_bags["t"].weight.aminmax()
     assert 2 <= low < high <= 3
+    for fill in (torch.nn.init.ones_, torch.ones_like):
+        assert EmbeddingTables([EmbeddingBagConfig(5, 4, "t", init_fn=fill)]).embedding_bags["t"].weight.eq(1).all()
     assert EmbeddingTables(CONFIGS, device="meta").device.type == "meta"
 
 
@@ -389,6 +391,7 @@ MALFORMED = [
     (ONE | {"shop": (torch.tensor([[1], [2]]), ENDS)}, None, r"'shop': the values have shape \(2, 1\)"),
     (ONE, {"shop": torch.ones(3)}, "feature 'shop' has 3 weights of torch.float32; .* 2 ids"),
     (ONE, {"shop": torch.ones(2, dtype=torch.int64)}, "feature 'shop' has 2 weights of torch.int64"),
+    (ONE, {"shop": [1.0, 1.0]}, "feature 'shop' has weights of type list"),
     (ONE, {"shops": torch.ones(2)}, "per_sample_weights names 'shops'"),
     (ONE, torch.ones(2), "per_sample_weights is of type Tensor"),
     (torch.zeros(2), None, "the features are of type Tensor"),
@@ -426,9 +429,20 @@ def test_batches_of_several_sizes_are_rejected():
         ([{"name": "a", "pooling": "max"}], "table 'a': pooling is 'max'"),
         ([{"name": "a", "data_type": torch.int8}], "table 'a': data_type is torch.int8"),
         ([{"name": "a", "num_embeddings": 0}], "table 'a': num_embeddings is 0"),
+        ([{"name": "a", "num_embeddings": "3"}], "table 'a': num_embeddings is '3'"),
+        ([{"name": "a", "embedding_dim": 2.0}], "table 'a': embedding_dim is 2.0"),
+        ([{"name": 5}], "a table is called 5"),
+        ([{"name": "a", "feature_names": "shop"}], "table 'a': feature_names is 'shop'"),
+        ([{"name": "a", "weight_init_min": 3.0}], "table 'a': initial weights lie between 3 and 0.7"),
         ([{"name": "a", "feature_names": ["x", "x"]}], "table 'a': the features .* twice"),
     ],
 )
 def test_configurations_that_make_no_tables(configs, message):
     with pytest.raises(ValueError, match=message):
         EmbeddingTables([EmbeddingBagConfig(**({"num_embeddings": 3, "embedding_dim": 2} | each)) for each in configs])
+
+
+@pytest.mark.parametrize("tables", [None, {"a": EmbeddingBagConfig(3, 2, "a")}])
+def test_tables_come_in_a_list_of_configurations(tables):
+    with pytest.raises(ValueError, match=r"a table is given as .*; expected a list of EmbeddingBagConfig"):
+        EmbeddingTables(tables)

@@ -26,7 +26,7 @@ class EmbeddingBagConfig:
         data_type: torch.float32, float64, float16 or bfloat16.
         feature_names: the features that look it up; by default, one of the table's name.
         weight_init_max, weight_init_min: initial weights are uniform between them; by default, ± 1/√embedding_dim.
-        init_fn: fills the table instead.
+        init_fn: fills the table instead, or returns what it is filled with.
         pooling: "sum" or "mean" of the rows of a bag.
 
     Raises:
@@ -51,13 +51,16 @@ class EmbeddingBagConfig:
         # TorchRec's are members of an enum, whose values are names in capitals.
         pooling = getattr(self.pooling, "value", self.pooling)
         self.pooling = pooling.lower() if isinstance(pooling, str) else pooling
-        if not self.name or "." in self.name:
+        if not isinstance(self.name, str) or not self.name or "." in self.name:
             raise ValueError(f"a table is called {self.name!r}; expected a name without dots, for state dicts")
         if self.pooling not in POOLINGS:
             raise ValueError(f"table {self.name!r}: pooling is {self.pooling!r}; expected one of {POOLINGS}")
         for what in ("num_embeddings", "embedding_dim"):
-            if getattr(self, what) < 1:
-                raise ValueError(f"table {self.name!r}: {what} is {getattr(self, what)}; expected 1 or more")
+            value = getattr(self, what)
+            if isinstance(value, bool) or not hasattr(value, "__index__") or value < 1:
+                raise ValueError(f"table {self.name!r}: {what} is {value!r}; expected a whole number, 1 or more")
+        if isinstance(self.feature_names, str):
+            raise ValueError(f"table {self.name!r}: feature_names is {self.feature_names!r}; expected a list of names")
         self.feature_names = list(self.feature_names) or [self.name]
         if len(set(self.feature_names)) < len(self.feature_names):
             raise ValueError(f"table {self.name!r}: the features {self.feature_names} name one of them twice")
@@ -74,20 +77,33 @@ class EmbeddingBagConfig:
     def initialize(self, weight: Tensor) -> None:
         """Fills a table with its initial weights."""
         if self.init_fn is not None:
-            self.init_fn(weight)
+            made = self.init_fn(weight)
+            if isinstance(made, Tensor) and made is not weight:
+                weight.copy_(made)
             return
         most = 1 / math.sqrt(self.embedding_dim)
         low = -most if self.weight_init_min is None else self.weight_init_min
-        weight.uniform_(low, most if self.weight_init_max is None else self.weight_init_max)
+        high = most if self.weight_init_max is None else self.weight_init_max
+        if low > high:
+            raise ValueError(
+                f"table {self.name!r}: initial weights lie between {low:g} and {high:g}; expected weight_init_min and "
+                "weight_init_max in ascending order"
+            )
+        weight.uniform_(low, high)
 
 
 def read_configs(tables: Iterable[Any]) -> list[EmbeddingBagConfig]:
     """Copies of the configurations of tables, ours or TorchRec's.
 
     Raises:
-        ValueError: where there are none, or two have the same name.
+        ValueError: where there are none, one is something else, or two have the same name.
     """
     names = EmbeddingBagConfig.__dataclass_fields__
+    tables = list(tables) if isinstance(tables, Iterable) else [tables]
+    if wrong := [table for table in tables if not hasattr(table, "feature_names")]:
+        raise ValueError(
+            f"a table is given as {type(wrong[0]).__name__}; expected a list of EmbeddingBagConfig, one for each table"
+        )
     configs = [
         EmbeddingBagConfig(**{name: getattr(table, name) for name in names if hasattr(table, name)}) for table in tables
     ]

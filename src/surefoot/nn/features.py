@@ -180,8 +180,10 @@ def flat(nested: Tensor) -> tuple[Tensor, Tensor]:
     return torch.cat(parts) if parts else nested.new_empty(0), sizes.cumsum(0)
 
 
-def factors_of(name: str, weights: Tensor, count: int) -> Tensor:
+def factors_of(name: str, weights: Any, count: int) -> Tensor:
     """A number for each id."""
+    if not isinstance(weights, Tensor):
+        raise ValueError(f"feature {name!r} has weights of type {type(weights).__name__}; expected a tensor")
     factors = flat(weights)[0] if weights.is_nested else weights.reshape(-1)
     if len(factors) != count or not factors.is_floating_point():
         raise ValueError(
