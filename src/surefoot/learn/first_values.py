@@ -8,9 +8,9 @@ these values, where |x − m| counts as 8 d at most; weights and what rules reme
 quarters of the values are the same stay as they are, and so do those of which a quarter of the values are far, and
 those with fewer than 16 values in 1,024 rows.
 
-Less than 150 d would be found more often in columns that are heavy-tailed, or numbers of something, and are not worse
-for it. Where a column has two kinds of values, some of them 1,000 or 1e6 times as large, the held-out loss of a model
-of six such columns is at most 0.5 % higher than if none was corrected.
+Less than 150 d would be found more often in columns that are heavy-tailed, or numbers of something. Where a column has
+two kinds of values, some of them 1,000 or 1e6 times as large, the held-out loss of a model of six such columns was up
+to 0.5 % higher than with seven eighths in place of three quarters (means over four seeds; 1.2 % with one seed).
 """
 
 from __future__ import annotations
