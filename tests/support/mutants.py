@@ -159,7 +159,7 @@ MUTANTS = (
     Mutant("rmsprop", "s never decays", line("gamma * square", "square")),
     Mutant("rmsprop", "no root", line(ROOT_OF_SQUARE, "(square + eps_root)")),
     Mutant("rmsprop", "ε outside the root", line(ROOT_OF_SQUARE, "(ops.sqrt(square) + eps_root)")),
-    Mutant("rmsprop", "s of rows never decays", line("ops.power(gamma, k) * square", "square")),
+    Mutant("rmsprop", "s of rows never decays", line("ops.power(gamma, k) * square", "square"), at_defaults=False),
     Mutant("adadelta", "Δ is fed with g²", line("(rate * rate * g2)", "g2")),
     Mutant("adadelta", "Δ stays 0", line("rho * change + fresh * (rate * rate * g2)", "change")),
     Mutant("adadelta", "s is a sum", line("rho * square + fresh * g2", "square + g2")),

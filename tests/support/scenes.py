@@ -275,8 +275,9 @@ SCENES: dict[str, Scene] = {
         run(dead, Adam, waves, 300, lr=1e-3), ("dead units", "initial values"), True, 300, 0.5, ("0.weight", "0.bias")
     ),
     "dead-sgd": Scene(run(dead, SGD, waves, 300, lr=0.03), ("dead units", "initial values"), True, 300, 0.5),
+    # At larger rates, what cures it may diverge, depending on the last digits of a processor.
     "sigmoids-sgd": Scene(
-        run(lambda: deep(nn.Sigmoid, 12, 10), SGD, waves, 200, lr=0.1), ("stands still", "activation"), False, 400, 0.5
+        run(lambda: deep(nn.Sigmoid, 12, 10), SGD, waves, 200, lr=0.02), ("stands still", "activation"), False, 400, 0.5
     ),
     "sigmoids-adam": Scene(
         run(lambda: deep(nn.Sigmoid, 12, 10), Adam, waves, 200, lr=3e-3), ("stands still", "activation"), True, 200, 0.5

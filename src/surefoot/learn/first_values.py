@@ -97,9 +97,9 @@ class FirstValues:
             ValueError: it is not one, of a learner with this bank.
         """
         is_over, ids = restoring.whole(numbers, "is_over", 1), restoring.array(arrays, "ids", np.int64, (None,))
-        values = restoring.array(arrays, "values", np.float64, ids.shape)
         if restoring.whole(numbers, "entries") != len(ids):
             raise ValueError(f"first.entries: found {numbers['entries']}, expected {len(ids)}, the number of ids")
+        values = restoring.array(arrays, "values", np.float64, ids.shape)
         restoring.between("first.values", values, -LARGEST_VALUE, LARGEST_VALUE)
         known = bank.row_map.known(ids)
         if not ((known >= 0) & (known < bank.features)).all():
