@@ -149,6 +149,10 @@ def test_rows_that_are_reset_are_not_far_from_the_start():
         (lambda p: optim.Adagrad(p, lr="auto").change(lr_factor=2.0), "no lr_factor=2.0"),
         (lambda p: optim.Adagrad(p, lr="auto").load_state_dict(optim.Adagrad(p, lr=0.2).state_dict()), "rate 0.2,"),
         (lambda p: optim.Adagrad([], lr="auto"), "empty parameter list"),
+        (
+            lambda p: optim.Grouped([{"params": p, "rule": torch.optim.Adagrad, "lr": "auto"}]),
+            "torch.optim.Adagrad: lr",
+        ),
     ],
 )
 def test_what_has_no_automatic_rate_raises_an_error(make, names):

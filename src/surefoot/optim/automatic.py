@@ -25,6 +25,15 @@ def is_automatic(lr: Any) -> bool:
     return isinstance(lr, str) and lr == "auto"
 
 
+def check_finds(name: str, lr: Any) -> None:
+    """Raises ValueError for lr="auto" of what does not find its rates, such as a rule or a class of torch's."""
+    if is_automatic(lr):
+        raise ValueError(
+            f'{name}: lr="auto" is for surefoot.optim.Adagrad when it is made, and groups of it; '
+            "expected a number or a schedule, or dog, prodigy, cocob or dadapt_adagrad as the rule"
+        )
+
+
 def marked(params: Iterable) -> Iterable:
     """Parameters or groups as groups whose rate is found, where they do not have one of their own.
 

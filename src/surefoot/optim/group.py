@@ -16,6 +16,7 @@ from torch import Tensor
 from surefoot import modifiers
 from surefoot.engines.settings import Settings, rate_of
 from surefoot.optim import decay
+from surefoot.optim.automatic import check_finds
 from surefoot.optim.backends import check_engine
 from surefoot.optim.clipping import LIMITS, limit_of_norm
 from surefoot.optim.memory import on_gpu
@@ -176,11 +177,7 @@ class Group:
     def check(self) -> None:
         """Raises ValueError, in torch's words, for a setting out of its bounds."""
         lr = self.settings["lr"]
-        if isinstance(lr, str) and lr == "auto":
-            raise ValueError(
-                f'{self.rule.name}: lr="auto" is for surefoot.optim.Adagrad when it is made, and groups of it; '
-                "expected a number or a schedule, or dog, prodigy, cocob or dadapt_adagrad as the rule"
-            )
+        check_finds(self.rule.name, lr)
         if isinstance(lr, Tensor) and lr.numel() != 1:
             raise ValueError(f"Tensor lr must be 1-element, got one of shape {tuple(lr.shape)}")
         for key in ("weight_decay", "decoupled_weight_decay", "l1", "l2", "eps_root", "lr_factor"):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from surefoot.engines.settings import Settings
-from surefoot.optim.automatic import divided, is_automatic
+from surefoot.optim.automatic import check_finds, divided, is_automatic
 from surefoot.optim.base import TorchOptimizer
 from surefoot.optim.checkpoint import Checkpoint, check_order, check_rules
 from surefoot.optim.clipping import is_clipped, limit_of_norm
@@ -82,6 +82,7 @@ class Grouped(TorchOptimizer):
             for group in divided(param_group):
                 self.add_param_group(group)
             return
+        check_finds(kind.name, param_group.get("lr"))
         if (known := self._parts.get(kind.name)) is not None and known.kind != kind:
             raise ValueError(f"two rules are called {kind.name!r}; rename one")
         params = [params] if isinstance(params, Tensor) else list(params)
