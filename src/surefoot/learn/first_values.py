@@ -65,24 +65,27 @@ class FirstValues:
         """
         if not (self.ids and bank.normalize):
             return FirstValues(is_over=True)
-        ids, values = np.concatenate(self.ids), np.concatenate(self.values)
+        ids, given = np.concatenate(self.ids), np.concatenate(self.values)
         order = np.argsort(ids, kind="stable")
         first = np.flatnonzero(np.diff(ids[order], prepend=-1))
         features, numbers = ids[order[first]], np.diff(first, append=len(ids))
-        enough = numbers >= FEWEST
-        chosen = enough & (bank.table.statistic("count")[bank.row_map.known(features)] == numbers)  # all are known
+        values, enough = given[order], numbers >= FEWEST
+        # Most features of sparse rows are 1 wherever they occur.
+        differ = np.minimum.reduceat(values, first) < np.maximum.reduceat(values, first)
+        all_are_known = bank.table.statistic("count")[bank.row_map.known(features)] == numbers
+        chosen = enough & differ & all_are_known
         if bank.waits:
             chosen &= np.isin(features, latest)
         for number in np.unique(numbers[chosen]):
             own = chosen & (numbers == number)
-            far, *statistics = corrected(values[order[first[own][:, None] + np.arange(number)]])
+            far, *statistics = corrected(values[first[own][:, None] + np.arange(number)])
             at = bank.row_map.known(features[own][far])
             for name, found in zip(STATISTICS[1:], statistics, strict=True):
                 bank.table.statistic(name)[at] = found[far]
         kept = np.sort(order[~np.repeat(enough, numbers)])
         if rows >= KEPT or (len(ids) and not len(kept)):
             return FirstValues(is_over=True)
-        return FirstValues((ids[kept],), (values[kept],))
+        return FirstValues((ids[kept],), (given[kept],))
 
     def state(self) -> tuple[dict[str, np.ndarray], dict[str, int]]:
         """All that changes: arrays, and numbers."""
