@@ -16,6 +16,7 @@ from surefoot.engines.settings import Settings
 from surefoot.optim.backends.base import Job
 
 
+@torch.no_grad()
 def copy_common(optimizer: Any, step: Settings, source: Mapping[str, Any], into: Mapping[str, Any]) -> None:
     """Copies what a group has one number of from one state into another, whose parameter may have other dimensions."""
     keys = zip(optimizer.state_format.keys_of(step), step.extents, strict=True)
@@ -23,7 +24,6 @@ def copy_common(optimizer: Any, step: Settings, source: Mapping[str, Any], into:
         into[key].copy_(source[key].reshape(into[key].shape))
 
 
-@torch.no_grad()
 def take_over(optimizer: Any, number: int, tensors: Mapping[str, Any], but: Iterable[Tensor] = ()) -> None:
     """Gives a new state the numbers that the group has already, if any.
 
@@ -39,7 +39,6 @@ def take_over(optimizer: Any, number: int, tensors: Mapping[str, Any], but: Iter
         copy_common(optimizer, step, found, tensors)
 
 
-@torch.no_grad()
 def hand_over(optimizer: Any, jobs: Iterable[Job]) -> None:
     """After a step, gives its numbers to those parameters of the groups that had no gradient."""
     ids = {id(job.parameter) for job in jobs if job.step.is_of_group}
