@@ -159,7 +159,7 @@ def test_narrow_terminals_get_every_column(width, data, capsys, monkeypatch):
         (["--loss-parameter", "2"], "found the parameter 2, but this loss does not have one"),
         (["airfoil", "--loss", "huber", "--loss-parameter", "0"], "huber: delta must lie in (0, inf), got 0"),
         (["--l1", "-1"], "l1 must be a finite number of at least 0"),
-        (["--convention", "pytroch"], "there is no convention 'pytroch'"),
+        (["--convention", "pytroch"], "'pytroch'; there are pytorch, keras, fbgemm, textbook, optax"),
         (["--out", "empty.svm"], "empty.svm: is a file, expected a folder to write to"),
         (["--out", "empty.svm/below"], "empty.svm/below: Not a directory"),
     ],

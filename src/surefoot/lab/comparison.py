@@ -368,6 +368,9 @@ def choose(rules: str | Rule | Sequence[str | Rule] | None, settings: Settings) 
 
 def select(names, settings: Settings) -> tuple[list[Rule], dict[str, str]]:
     """Those of the family's rules that can honour the settings, and why the others cannot."""
+    known = dict.fromkeys(library for name in names for library in REGISTRY[name].conventions)
+    if settings.convention is not None and settings.convention not in known:
+        raise RuleError(f"there is no convention {settings.convention!r}; there are {', '.join(known)}")
     chosen, left_out = [], {}
     for name in names:
         try:
