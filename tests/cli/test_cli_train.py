@@ -174,7 +174,6 @@ def test_mistakes_are_reported_in_one_sentence(arguments, words, files, capsys):
         ["train", "t*.svm", "--model", "./link"],
         ["train", "train.svm", "--test", "test.svm", "--model", "test.svm"],
         ["train", "train.svm", "--model", "m", "--report", "train.svm"],
-        ["train", "train.svm", "--model", "m", "--report", "m"],
         ["convert", "train.svm", "--out", "train.svm"],
         ["predict", "test.svm", "train.svm", "--out", "test.svm"],
         ["predict", "m", "train.svm", "--out", "train.svm"],
@@ -244,6 +243,12 @@ def test_single_pass_inputs_are_not_read_twice(files, capsys):
     assert "passes: pipe can be read only once" in err
     _, err = ran(capsys, "train", "-", "--test", "-", "--model", "m", status=2)
     assert "test: standard input can be read only once" in err
+
+
+def test_model_and_report_are_different_files(files, capsys):
+    _, err = ran(capsys, "train", "train.svm", "--model", "m", "--report", "./m", status=2)
+    assert err == "error: m: given as --model and as --report; write them to different files\n"
+    assert not (files / "m").exists()
 
 
 def test_a_model_does_not_take_the_checkpoints_place(files, capsys):

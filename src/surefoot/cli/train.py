@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -143,8 +144,10 @@ def train(
     )
     read = [*files, *(test or ()), *([] if plan.place is None else [plan.place])]
     given.check_apart(model, read)
-    given.check_apart(report, [*read, model])
+    given.check_apart(report, read)
     if report is not None:
+        if os.path.realpath(report) == os.path.realpath(model):
+            raise ValueError(f"{report}: given as --model and as --report; write them to different files")
         from surefoot.lab.page import check_installed
 
         check_installed()
