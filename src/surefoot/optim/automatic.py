@@ -116,31 +116,24 @@ def is_due(steps: int) -> bool:
 def find_rate(optimizer: Any, number: int) -> None:
     """Before a step, sets the lr_factor of a group whose rate is to be found."""
     group = optimizer.param_groups[number]
-    if group.get(AUTO):
-        with torch.no_grad():
-            for parameter in group["params"]:
-                follow(optimizer, number, group, parameter)
-
-
-def follow(optimizer: Any, number: int, group: dict[str, Any], parameter: Tensor) -> None:
-    """Sets the lr_factor by how far a parameter with a gradient has come."""
-    if parameter.grad is None or not is_supported(parameter):
-        return
-    if not (state := optimizer.state.get(parameter)):
-        state = optimizer.state[parameter] = optimizer.state_format.fresh(parameter, optimizer._step_of(number))
-    steps = int(state["step"])
-    if START not in state:
-        rows = sampled(parameter)
-        if len(rows):
-            state |= {ROWS: rows, START: by_rows(parameter)[rows].clone()}
-        group["lr_factor"] = group["lr_factor"] if steps else first(parameter)
-    elif is_due(steps):
-        rows = state[ROWS].to(parameter.device)
-        x, start = by_rows(parameter)[rows].double(), state[START].to(parameter.device).double()
-        weights = by_rows(state["sum"])
-        weights = weights[rows].double() if len(weights) == len(by_rows(parameter)) else torch.ones_like(x)
-        moved = distance(x, start, weights.expand_as(x))
-        group["lr_factor"] = automatic_rate(group["lr_factor"], moved, inputs_of(parameter))
+    for parameter in group["params"] if group.get(AUTO) else ():
+        if parameter.grad is None or not is_supported(parameter):
+            continue
+        if not (state := optimizer.state.get(parameter)):
+            state = optimizer.state[parameter] = optimizer.state_format.fresh(parameter, optimizer._step_of(number))
+        steps = int(state["step"])
+        if START not in state:
+            rows = sampled(parameter)
+            if len(rows):
+                state |= {ROWS: rows, START: by_rows(parameter)[rows].clone()}
+            group["lr_factor"] = group["lr_factor"] if steps else first(parameter)
+        elif is_due(steps):
+            rows = state[ROWS].to(parameter.device)
+            x, start = by_rows(parameter)[rows].double(), state[START].to(parameter.device).double()
+            weights = by_rows(state["sum"])
+            weights = weights[rows].double() if len(weights) == len(by_rows(parameter)) else torch.ones_like(x)
+            moved = distance(x, start, weights.expand_as(x))
+            group["lr_factor"] = automatic_rate(group["lr_factor"], moved, inputs_of(parameter))
 
 
 def by_rows(tensor: Tensor) -> Tensor:
