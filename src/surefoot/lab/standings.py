@@ -232,9 +232,16 @@ def on_adagrad(rows: Sequence[Row], finished: Sequence[Row]) -> str:
         )
     if mine in equals(finished):
         return ""
-    place = finished.index(mine) + 1
-    nth = {2: "2nd", 3: "3rd"}.get(place, f"{place}th")
-    return f"adagrad came {nth} of {len(finished)}, {lag(mine)} behind."
+    return f"adagrad came {ordinal(finished.index(mine) + 1)} of {len(finished)}, {lag(mine)} behind."
+
+
+def ordinal(place: int) -> str:
+    """A place in words.
+
+    >>> [ordinal(place) for place in (1, 2, 3, 4, 11, 12, 13, 21, 22, 23, 30)]
+    ['1st', '2nd', '3rd', '4th', '11th', '12th', '13th', '21st', '22nd', '23rd', '30th']
+    """
+    return f"{place}{'th' if 10 < place < 20 else {1: 'st', 2: 'nd', 3: 'rd'}.get(place % 10, 'th')}"
 
 
 def rival(mine: Row, finished: Sequence[Row]) -> Row | None:
