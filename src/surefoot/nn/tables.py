@@ -20,8 +20,9 @@ class EmbeddingTables(nn.Module):
     """Sums or means of the rows that many features name, used as TorchRec's EmbeddingBagCollection is.
 
     A batch is a mapping of features to the ids of a bag for each example, or TorchRec's KeyedJaggedTensor; TorchRec
-    itself is not needed. State dicts have TorchRec's keys, `embedding_bags.<table>.weight`. Gradients are sparse (on
-    CPUs with each row once), and the optimizers of Surefoot step all tables together.
+    itself is not needed. State dicts have TorchRec's keys, `embedding_bags.<table>.weight`. Gradients are sparse, on
+    CPUs with each row once (but where weights are learned, or of float64 tables next to others), and the optimizers of
+    Surefoot step all tables together.
 
     Args:
         tables: the tables, `EmbeddingBagConfig` or TorchRec's. A feature may look up several, and several features one.
