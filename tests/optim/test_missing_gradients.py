@@ -1,5 +1,7 @@
-"""Parameters are stepped in one call even if some have no gradient in some steps, each with its own step number."""
+"""Parameters are stepped in one call even if some have no gradient in some steps, each with its own step number, and if
+each has a group with a rate of its own."""
 
+import numpy as np
 import pytest
 from support.optimizers import assert_states_identical, assert_tensors_identical, clones, coo, optim, parameters, torch
 
@@ -15,12 +17,26 @@ CASES = {
     "Adam, bfloat16": ("Adam", {"dtype": torch.bfloat16, "stochastic_rounding": 7}),
     "AdamW, float64": ("AdamW", {"dtype": torch.float64, "l1": 1e-3, "maximize": True}),
     "SGD": ("SGD", {"momentum": 0.9, "weight_decay": 0.1}),
+    "Adagrad, rates of their own": ("Adagrad", {"lr_decay": 0.5, "apart": True}),
+    "AdamW, float64, rates of their own": (
+        "AdamW",
+        {"dtype": torch.float64, "l1": 1e-3, "maximize": True, "apart": True},
+    ),
 }
+RATES = [
+    {"lr": 0.1},
+    {"lr": 0.1, "lr_factor": 0.5},
+    {"lr": "polynomial:0.1"},
+    {"lr_factor": 3},
+    {"lr": 0.2},
+    {"lr": 0.1},
+]
 
 
-def trained(own, name, sparse=False, **settings):
+def trained(own, name, sparse=False, apart=False, **settings):
     settings.pop("dtype", None)
-    optimizer = getattr(optim, name)(own, lr=0.1, **settings)
+    groups = [{"params": [p]} | rate for p, rate in zip(own, RATES, strict=True)] if apart else own
+    optimizer = getattr(optim, name)(groups, lr=0.1, **settings)
     source = torch.Generator().manual_seed(1)
     for missing in MISSING:
         for k, p in enumerate(own):
@@ -44,7 +60,8 @@ def calls(monkeypatch):
     for kind in (MultiTensor, MultiTable):
 
         def counting(many, *arguments, run=kind.run):
-            seen.append(int((arguments[-1] > 0).sum()))
+            steps = next(each for each in arguments if isinstance(each, np.ndarray) and each.ndim == 1)
+            seen.append(int((steps > 0).sum()))
             return run(many, *arguments)
 
         monkeypatch.setattr(kind, "run", counting)
@@ -65,9 +82,18 @@ def test_dense_ones_are_stepped_in_one_call_with_the_bits_of_the_reference(case,
     assert_states_identical(found, expected)
 
 
-@pytest.mark.parametrize("name", ["Adagrad", "Adam"])
-def test_tables_are_stepped_in_one_call_with_the_bits_of_the_reference(name, calls):
-    settings = {"lr_decay": 0.5} if name == "Adagrad" else {"lazy": "touched"}
+@pytest.mark.parametrize("apart", [False, True], ids=["one group", "rates of their own"])
+@pytest.mark.parametrize(
+    "name, settings",
+    [
+        ("Adagrad", {"lr_decay": 0.5}),
+        ("Adagrad", {"decoupled_weight_decay": 0.1}),
+        ("Adam", {"lazy": "touched"}),
+    ],
+    ids=["Adagrad", "rows that wait", "Adam"],
+)
+def test_tables_are_stepped_in_one_call_with_the_bits_of_the_reference(name, settings, apart, calls):
+    settings = settings | {"apart": apart}
     own = parameters(*((rows, 4) for rows in (5, 300, 7, 20, 3, 1000)))
     others = clones(own)
     found = trained(own, name, sparse=True, **settings).state_dict()
@@ -94,6 +120,20 @@ def test_nonfinite_values_are_reported_with_parameter_and_step():
     own[2].grad = None
     with pytest.raises(NonFiniteError, match=r"^parameter 0 of group 0: 1 of 3 coordinates .* at step 3;"):
         optimizer.step()
+
+
+@pytest.mark.parametrize("sparse", [False, True], ids=["dense", "sparse"])
+def test_no_schedule_is_asked_for_the_rate_of_a_step_that_is_not_taken(sparse):
+    own, asked = parameters((3, 2), (4, 2)), []
+    groups = [{"params": own[:1]}, {"params": own[1:], "lr": lambda t: asked.append(t) or 0.5}]
+    optimizer = optim.Adagrad(groups, lr=0.1)
+    for missing in (False, True, True, False):
+        for p in own:
+            p.grad = coo([[0]], torch.ones(1, 2), p.shape) if sparse else torch.ones_like(p)
+        own[1].grad = None if missing else own[1].grad
+        optimizer.step()
+    assert set(asked) == {1, 2}
+    assert [int(optimizer.state[p]["step"]) for p in own] == [4, 2]
 
 
 def test_earlier_gradients_are_not_used():

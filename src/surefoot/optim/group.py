@@ -276,6 +276,10 @@ class Steps:
         self._known[number] = None if mutable else now, group.key, step
         return step
 
+    def differ_in_rate(self, number: int, other: int) -> bool:
+        """Whether the settings of two groups differ at most in the learning rate."""
+        return alike(self._known[number][1], self._known[other][1])
+
 
 def alike(some: Any, others: Any) -> bool:
     """Whether settings are equal; arrays, which are compared element by element, count as others.

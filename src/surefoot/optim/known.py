@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from torch import Tensor
@@ -13,26 +13,31 @@ from surefoot.engines.settings import Settings
 from surefoot.optim.backends.base import Backend, Job
 from surefoot.optim.backends.fused import FusedGroup
 from surefoot.optim.checkpoint import StateFormat
+from surefoot.optim.group import Steps
 from surefoot.optim.memory import Memory, check_parameter, place_counter
 
 
 class Members:
-    """The parameters of one group that are stepped together.
+    """The parameters that can be stepped together: of one group, or of several that differ in the learning rate alone.
 
     Attributes:
-        ids: those of all parameters of the group.
+        ids: those of all parameters of the groups.
+        steps: the settings of each group.
         fused: the parameters that are stepped in one call, by kind.
     """
 
     def __init__(self, ids: list[int]):
         self.ids = ids
+        self.steps: list[Settings] = []
         self.fused: dict[tuple, FusedGroup] = {}
 
-    def others(self, parameters: list[Tensor], step: Settings) -> list[int]:
-        """Where the group has parameters that are to be stepped, and not yet with others; all, if anything moved."""
+    def others(self, parameters: list[Tensor], steps: list[Settings]) -> list[int]:
+        """Which of all parameters are to be stepped, and not yet with others; all of these, if anything moved."""
+        if not are_same(steps, self.steps):
+            self.steps, self.fused = steps, {}
         count = 0
         for fused in self.fused.values():
-            if fused.step is not step or not fused.is_ready(parameters):
+            if not fused.is_ready(parameters):
                 self.fused, count = {}, 0
                 break
             count += len(fused.memories)
@@ -41,13 +46,12 @@ class Members:
         known = {index for fused in self.fused.values() for index in fused.indices}
         return [k for k, parameter in enumerate(parameters) if k not in known and parameter.grad is not None]
 
-    def fuse(self, step: Settings, parameters: list[Tensor], jobs: list[tuple[int, Job]]) -> list[Job]:
+    def fuse(self, parameters: list[Tensor], jobs: list[tuple[int, Job]]) -> list[Job]:
         """Takes in those that can be stepped together; returns the others.
 
         Args:
-            step: the settings of the group.
-            parameters: all of the group.
-            jobs: each with its index in the group.
+            parameters: all of the groups.
+            jobs: each with its index among these.
         """
         joining: dict[tuple, list[tuple[int, Memory]]] = defaultdict(list)
         single = []
@@ -61,7 +65,7 @@ class Members:
             if kind in self.fused:
                 found = [*zip(self.fused[kind].indices, self.fused[kind].memories, strict=True), *found]
             indices, memories = [index for index, _ in found], [memory for _, memory in found]
-            self.fused[kind] = kind[0](step, memories, indices, parameters)
+            self.fused[kind] = kind[0](memories, indices, parameters)
         return single
 
 
@@ -70,7 +74,7 @@ class Known:
 
     Attributes:
         memories: by the id of the parameter.
-        fused: what is stepped together, of each group.
+        fused: what is stepped together, by the number of the first group.
         states: the states of all parameters, as last seen.
     """
 
@@ -78,6 +82,8 @@ class Known:
         self.memories: dict[int, Memory] = {}
         self.fused: dict[int, Members] = {}
         self.states: list[dict] = []
+        self._steps: list[Settings] = []
+        self._alike: list[list[int]] = []
 
     def get(self, parameter: Tensor) -> Memory | None:
         return self.memories.get(id(parameter))
@@ -88,15 +94,37 @@ class Known:
         >>> Known().has_seen([]), Known().has_seen([{}])
         (True, False)
         """
-        states = list(states)
-        return len(states) == len(self.states) and all(map(operator.is_, states, self.states))
+        return are_same(list(states), self.states)
+
+    def together(
+        self, groups: list[dict[str, Any]], steps: list[Settings], known: Steps
+    ) -> Iterator[tuple[list[int], list[Tensor]]]:
+        """The numbers of groups that can be stepped together, and all their parameters, if any has a gradient.
+
+        Args:
+            groups: all of the optimizer.
+            steps: the settings of each.
+            known: which has these.
+        """
+        if not are_same(steps, self._steps):
+            found: list[list[int]] = []
+            for number in range(len(steps)):
+                fits = next((some for some in found if known.differ_in_rate(some[0], number)), None)
+                found.append([number]) if fits is None else fits.append(number)
+            if found != self._alike:
+                self.fused.clear()
+            self._steps, self._alike = steps, found
+        for numbers in self._alike:
+            parameters = [parameter for number in numbers for parameter in groups[number]["params"]]
+            if not all(parameter.grad is None for parameter in parameters):
+                yield numbers, parameters
 
     def keep(self, ids: set[int]) -> None:
         """Keeps what is known of the parameters with these ids."""
         self.memories = {key: memory for key, memory in self.memories.items() if key in ids}
 
     def members(self, number: int, parameters: list[Tensor]) -> tuple[Members, bool]:
-        """Those of a group, and whether others took their place since the last step."""
+        """Those of groups, of which this is the first, and whether others took their place since the last step."""
         ids, members = list(map(id, parameters)), self.fused.get(number)
         replaced = members is not None and members.ids != ids
         if members is None or replaced:
@@ -148,6 +176,15 @@ class Known:
 
     def pop(self, parameter: Tensor) -> None:
         self.memories.pop(id(parameter), None)
+
+
+def are_same(some: list, others: list) -> bool:
+    """Whether two lists have the same objects, in the same order.
+
+    >>> are_same([], []), are_same([{}], [{}])
+    (True, False)
+    """
+    return len(some) == len(others) and all(map(operator.is_, some, others))
 
 
 def flush_before(parameter: Tensor, memory: Memory, step: Settings, backend: Backend) -> None:

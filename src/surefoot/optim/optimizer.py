@@ -328,16 +328,15 @@ class RuleOptimizer(TorchOptimizer):
             self._known.fused.clear()
             self._forget_replaced()
         work = Work([], [])
-        for number, group in enumerate(self.param_groups):
-            parameters = group["params"]
-            if all(parameter.grad is None for parameter in parameters):
-                continue
-            step, (members, replaced) = self._step_of(number), self._known.members(number, parameters)
+        steps = list(map(self._step_of, range(len(self.param_groups))))
+        for numbers, parameters in self._known.together(self.param_groups, steps, self._steps):
+            members, replaced = self._known.members(numbers[0], parameters)
             if replaced:
                 self._forget_replaced()
-            if others := members.others(parameters, step):
-                jobs = [(k, self._job(number, k, parameters[k], step)) for k in others]
-                work.single.extend(members.fuse(step, parameters, jobs))
+            if others := members.others(parameters, [steps[number] for number in numbers]):
+                places = [place for place in self._numbered() if place[0] in numbers]
+                jobs = [(k, self._job(*places[k], steps[places[k][0]])) for k in others]
+                work.single.extend(members.fuse(parameters, jobs))
             work.fused.extend((fused, parameters) for fused in members.fused.values())
         work.check_schedules()
         return work

@@ -19,7 +19,7 @@ class Work(NamedTuple):
     """The parameters to be stepped.
 
     Attributes:
-        fused: those that are stepped together, each with the parameters of its group.
+        fused: those that are stepped together, each with all parameters of their groups.
         single: those that are stepped one by one.
     """
 

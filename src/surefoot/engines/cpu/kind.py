@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,18 +79,29 @@ def in_type(kind: Kind, coefficients: tuple, numbers: Any) -> tuple[tuple, Any]:
     return tuple(map(f, coefficients)), type(numbers)(*map(f, numbers)) if numbers else ()
 
 
-def numbers_of_steps(kind: Kind, step: Settings, steps: np.ndarray) -> tuple[Numbers, np.ndarray]:
-    """Tables of the coefficients, of the modifiers' numbers and of the keys of rounding, with a row for each of the
-    different steps; and which row acts on each parameter, of which (k,) `steps` has the number of its step.
+def numbers_of_steps(
+    kind: Kind, settings: Sequence[Settings], of: np.ndarray, steps: np.ndarray
+) -> tuple[Numbers, np.ndarray]:
+    """Tables of the coefficients, of the modifiers' numbers and of the keys of rounding, with a row for each different
+    pair of settings and step; and which row acts on each parameter, (k,); any where it takes no step.
+
+    Args:
+        kind: what the driver is compiled for, the same for all settings.
+        settings: what parameters are stepped by.
+        of: (k,), int64: which of the settings each parameter has.
+        steps: (k,), int64: the number of its step; 0 where it takes none, but not everywhere.
     """
     if (steps == steps[0]).all():
-        different, which = steps[:1], np.zeros(len(steps), np.int64)
+        acting, which = [(step, int(steps[0])) for step in settings], of
     else:
-        different, which = np.unique(steps, return_inverse=True)
-    moments = list(map(int, different))
-    coefficients = np.array([tuple(map(float, step.coefficients(t))) for t in moments], kind.dtype)
-    modifiers = np.array([tuple(map(float, step.numbers(t))) for t in moments], kind.dtype)
-    keys = np.array([rounding_key(step.rounding_seed, t) for t in moments], np.uint32)
+        # A schedule is not asked for the rate of a step that is not taken.
+        stride, taken = int(steps.max()) + 1, steps > 0
+        pairs = of * stride + steps
+        different, which = np.unique(np.where(taken, pairs, pairs[taken][0]), return_inverse=True)
+        acting = [(settings[pair // stride], pair % stride) for pair in different.tolist()]
+    coefficients = np.array([tuple(map(float, step.coefficients(t))) for step, t in acting], kind.dtype)
+    modifiers = np.array([tuple(map(float, step.numbers(t))) for step, t in acting], kind.dtype)
+    keys = np.array([rounding_key(step.rounding_seed, t) for step, t in acting], np.uint32)
     return Numbers(coefficients, modifiers, keys), which
 
 

@@ -3,6 +3,7 @@
 import bisect
 import functools
 import itertools
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -33,19 +34,22 @@ class MultiTensor:
     """Steps of the same parameters, whose coordinates lie close together; each coordinate has its own rate.
 
     Args:
-        step: the settings; granularity "coordinate", without statistics.
+        steps: the settings of each, which differ at most in the learning rate; granularity "coordinate", without
+            statistics.
         storage: how all of them are stored.
         sizes: (k,), int64: how many coordinates each has.
     """
 
-    def __init__(self, step: Settings, storage: Storage, sizes: np.ndarray):
-        self.kind = kind_of(step, storage.x)
-        self.step, self.kernel = step, specialize("many", self.kind)
+    def __init__(self, steps: Sequence[Settings], storage: Storage, sizes: np.ndarray):
+        self.settings, self.of = distinct(steps)
+        self.kind = kind_of(steps[0], storage.x)
+        self.threads, self.kernel = steps[0].threads, specialize("many", self.kind)
         self.like = [sample(name) for name in (storage.x, *storage.slots)]
         widths = np.array([self.like[0].itemsize, *(array.itemsize for array in self.like)])
         # Large parameters are cut into chunks, so that threads share them.
         chunks = np.maximum(1, -(-sizes // CHUNK))
         self.owner = None if sizes.max() <= CHUNK else np.repeat(np.arange(len(sizes)), chunks)
+        self.of = self.of if self.owner is None else self.of[self.owner]
         first = np.repeat(np.cumsum(chunks) - chunks, chunks)
         self.places = CHUNK * (np.arange(len(first)) - first)
         self.offsets = self.places[:, None] * widths
@@ -62,13 +66,13 @@ class MultiTensor:
         Returns:
             (k,), int64: how many coordinates of each were skipped; None where none was.
         """
-        step, (x, *slots), sizes = self.step, self.like, self.sizes
+        (x, *slots), sizes = self.like, self.sizes
         if self.owner is not None:
             addresses, steps = addresses[self.owner] + self.offsets, steps[self.owner]
         if not (taken := steps > 0).all():
-            sizes, steps = sizes * taken, np.where(taken, steps, steps.max())
+            sizes = sizes * taken
         skipped = np.zeros(len(self.sizes), np.int64)
-        edges = threads.edges(self.total, len(self.sizes), step.threads)
+        edges = threads.edges(self.total, len(self.sizes), self.threads)
         arguments = (
             addresses,
             sizes,
@@ -76,13 +80,20 @@ class MultiTensor:
             x,
             tuple(slots),
             skipped,
-            *numbers_of_steps(self.kind, step, steps),
+            *numbers_of_steps(self.kind, self.settings, self.of, steps),
             np.empty(0, self.kind.dtype),
             edges,
         )
-        if not threads.run(self.kernel, len(edges) - 1, *arguments, threads=step.threads):
+        if not threads.run(self.kernel, len(edges) - 1, *arguments, threads=self.threads):
             return None
         return skipped if self.owner is None else np.bincount(self.owner, skipped).astype(np.int64)
+
+
+def distinct(steps: Sequence[Settings]) -> tuple[list[Settings], np.ndarray]:
+    """The different ones of these settings, and which of them each one is, int64."""
+    numbers: dict[Settings, int] = {}
+    of = np.array([numbers.setdefault(step, len(numbers)) for step in steps])
+    return list(numbers), of
 
 
 class Sorted(NamedTuple):
@@ -101,13 +112,14 @@ class MultiTable:
     """Steps of the same parameters along sparse gradients; coordinates or rows have their own rates.
 
     Args:
-        step: the settings; local.
+        steps: the settings of each, which differ at most in the learning rate; local.
         storage: how all of them are stored.
         shapes: (k, 2), int64: how many rows each has, and how many coordinates a row.
     """
 
-    def __init__(self, step: Settings, storage: Storage, shapes: np.ndarray):
-        self.kind, self.step, self.shapes = kind_of(step, storage.x, step.catches_up), step, shapes
+    def __init__(self, steps: Sequence[Settings], storage: Storage, shapes: np.ndarray):
+        (self.settings, self.of), step = distinct(steps), steps[0]
+        self.kind, self.threads, self.shapes = kind_of(step, storage.x, step.catches_up), step.threads, shapes
         self.kernel = specialize("tables", self.kind)
         self.like = sample(storage.x)
         self.slots_like = tuple(
@@ -122,7 +134,7 @@ class MultiTable:
             ids_at: where the ids of each begin, int64.
             counts: how many there are.
         """
-        return sorted_tables(ids_at, counts, self.heights, self.kind.dtype, self.step.threads)
+        return sorted_tables(ids_at, counts, self.heights, self.kind.dtype, self.threads)
 
     def run(
         self, addresses: np.ndarray, gradient: Sorted, steps: np.ndarray, waiting: np.ndarray | None = None
@@ -132,23 +144,22 @@ class MultiTable:
         Args:
             addresses: (k, 2 + slots), int64: where each parameter, its gradient's values and its slots begin.
             gradient: from sort.
-            steps: (k,): the number of each parameter's step; any where its gradient names no rows.
+            steps: (k,): the number of each parameter's step; 0 where it takes none.
             waiting: (k, 4), int64, where rows catch up: see `WaitingTables`.
 
         Returns:
             (k,), int64: how many coordinates of each were skipped; None where none was.
         """
-        found, order = gradient
-        step, dtype = self.step, self.kind.dtype
-        edges = threads.edges(len(order) * self.widest, len(order), step.threads, each=threads.FEW)
+        (found, order), dtype = gradient, self.kind.dtype
+        edges = threads.edges(len(order) * self.widest, len(order), self.threads, each=threads.FEW)
         parts = len(edges) - 1
         skipped = np.zeros((parts, len(found)), np.int64)
-        numbers, which = numbers_of_steps(self.kind, step, np.maximum(steps, 1))
+        numbers, which = numbers_of_steps(self.kind, self.settings, self.of, steps)
         work = Workspace(workspaces(parts, self.widest, dtype), workspaces(parts, BLOCK, dtype))
         empty = np.empty(0, dtype)
         arguments = addresses, self.shapes, found, self.like, self.slots_like, order, numbers, which, work
         waits = empty if waiting is None else self._waiting(waiting, steps, parts)
-        total = threads.run(self.kernel, parts, *arguments, waits, empty, skipped, edges, threads=step.threads)
+        total = threads.run(self.kernel, parts, *arguments, waits, empty, skipped, edges, threads=self.threads)
         return skipped.sum(0) if total else None
 
     def _waiting(self, places: np.ndarray, steps: np.ndarray, parts: int) -> WaitingTables:

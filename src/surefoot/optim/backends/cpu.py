@@ -45,7 +45,7 @@ class FusedTensors(FusedGroup):
     """Parameters with dense gradients."""
 
     def plan(self, parameters: list[Tensor]) -> MultiTensor:
-        return MultiTensor(self.step, self.storage, np.array([memory.size for memory in self.memories]))
+        return MultiTensor(self.steps, self.storage, np.array([memory.size for memory in self.memories]))
 
 
 class FusedTables(FusedGroup):
@@ -58,7 +58,7 @@ class FusedTables(FusedGroup):
             expect_sparse(parameter)
         own = map(local, parameters)
         shapes = [(len(part), memory.size // len(part)) for part, memory in zip(own, self.memories, strict=True)]
-        return MultiTable(self.step, self.storage, np.array(shapes))
+        return MultiTable(self.steps, self.storage, np.array(shapes))
 
     def fixed(self, gradients: list[Tensor]) -> list[Tensor]:
         return []
@@ -99,16 +99,19 @@ class WaitingTables(FusedTables):
         return super().plan(parameters)
 
     def go(self, steps: np.ndarray) -> np.ndarray | None:
-        acting = {t: (self.step.coefficients(t, {}), self.step.shrinkage(t)) for t in set(steps[self.chosen].tolist())}
+        acting = {
+            (step, t): (step.coefficients(t, {}), step.shrinkage(t))
+            for step, t in {(self.steps[k], int(steps[k])) for k in self.chosen}
+        }
         states = [(k, self.memories[k], state_of(self.memories[k]), int(steps[k])) for k in self.chosen]
         for k, memory, state, t in states:
-            state.t = t - 1
-            pending = driver.note(self.step, state, memory.shape[0], t, *acting[t])
+            step, state.t = self.steps[k], t - 1
+            pending = driver.note(step, state, memory.shape[0], t, *acting[step, t])
             if self.seen[k] != (pending, pending.changes):
                 self.waiting[k], self.seen[k] = self.places_of(pending), (pending, pending.changes)
         skipped = self.many.run(self.addresses, self.sorted, steps, self.waiting)
-        for _, memory, state, t in states:
-            driver.note_taken(self.step, state, *acting[t])
+        for k, memory, state, t in states:
+            driver.note_taken(self.steps[k], state, *acting[self.steps[k], t])
             state.t = t
             if "last" not in memory.tensors:
                 memory.backend.keep(memory)

@@ -10,7 +10,6 @@ import numpy as np
 from torch import Tensor
 
 from surefoot.engines.cpu import count, read
-from surefoot.engines.settings import Settings
 from surefoot.optim.backends.base import Amp
 from surefoot.optim.faults import Fault, fault
 from surefoot.optim.memory import Memory, is_aligned, local, own_gradient
@@ -49,19 +48,21 @@ def alike(tensors: list[Tensor]) -> Any:
 
 
 class FusedGroup:
-    """Dense parameters of one group that are stepped in one call, for as long as nothing about them moves.
+    """Dense parameters that are stepped in one call, for as long as nothing about them moves.
+
+    They are of one group, or of several whose settings differ in the learning rate alone.
 
     A subclass says what takes the steps, given the addresses: `plan`, and `go` or `run`.
 
     Args:
-        step: the settings of the group.
         memories: those of the parameters.
-        indices: where the parameters are in their group.
-        parameters: all of the group.
+        indices: where the parameters are among all of their groups.
+        parameters: all of the groups.
     """
 
-    def __init__(self, step: Settings, memories: list[Memory], indices: list[int], parameters: list[Tensor]):
-        self.step, self.memories, self.indices = step, memories, indices
+    def __init__(self, memories: list[Memory], indices: list[int], parameters: list[Tensor]):
+        self.memories, self.indices = memories, indices
+        self.steps = [memory.step for memory in memories]
         self.in_order = indices == list(range(len(indices)))
         first = memories[0]
         self.storage, self.counter = first.storage, first.counter
@@ -94,12 +95,12 @@ class FusedGroup:
         return gradients
 
     def members(self, parameters: list[Tensor]) -> list[Tensor]:
-        """Its own parameters among all of the group."""
+        """Its own parameters among all of the groups."""
         are_all = self.in_order and len(parameters) == len(self.indices)
         return parameters if are_all else [parameters[k] for k in self.indices]
 
     def is_ready(self, parameters: list[Tensor]) -> bool:
-        """Whether nothing has moved since the last step and there are gradients that fit; of the group's parameters."""
+        """Whether nothing has moved since the last step and there are gradients that fit; of all parameters."""
         parameters = self.members(parameters)
         try:
             for key, slots in self.slots.items():
@@ -135,7 +136,7 @@ class FusedGroup:
         return True
 
     def stepped(self, parameters: list[Tensor]) -> list[Tensor]:
-        """Those of the group's parameters that take the next step."""
+        """Those of all parameters that take the next step here."""
         own = self.members(parameters)
         return own if self.all_step() else [own[k] for k in self.chosen]
 
@@ -144,9 +145,9 @@ class FusedGroup:
 
     def check_schedule(self) -> None:
         """Raises RuleError where a schedule has no learning rate for the next step."""
-        if callable(self.step.hyper["lr"]) and not self.memories[0].counts_on_device:
-            for taken in np.unique(self.counted()):
-                self.step.lr(int(taken) + 1)
+        if not self.memories[0].counts_on_device and any(callable(step.hyper["lr"]) for step in set(self.steps)):
+            for step, taken in {(self.steps[k], int(t)) for k, t in zip(self.chosen, self.counted(), strict=True)}:
+                step.lr(taken + 1)
 
     def run(self, amp: Amp | None = None) -> list[Fault]:
         """One step; returns the skipped updates that are to be reported.
@@ -162,7 +163,7 @@ class FusedGroup:
         if skipped is None:
             return []
         found = np.flatnonzero(skipped)
-        parts = [fault(self.step, self.memories[k], int(skipped[k]), f"at step {steps[k]:.0f}") for k in found]
+        parts = [fault(self.steps[k], self.memories[k], int(skipped[k]), f"at step {steps[k]:.0f}") for k in found]
         return list(itertools.chain(*parts))
 
     def go(self, steps: np.ndarray) -> np.ndarray | None:

@@ -112,7 +112,7 @@ class GPUBackend(CountingBackend):
         # Kernels load 16 bytes at once where all addresses allow it: one parameter must not keep others from that.
         even = all(tensor.data_ptr() % 16 == 0 for tensor in (part, gradient, *slots))
         width = memory.size // max(len(part), 1) if job.step.granularity == "row" and part.ndim else 0
-        return FusedOnGPU, (memory.kind, even and width % 16 == 0)
+        return FusedOnGPU, (memory.kind, even and width % 16 == 0, job.step)
 
     def step_single(self, job: Job, amp: Amp | None) -> list[Fault]:
         """One with a sparse gradient, or with gaps in its memory or its gradient's."""
@@ -241,11 +241,11 @@ def lie_alike(some: Tensor, other: Tensor) -> bool:
 class FusedOnGPU(FusedGroup):
     """Dense parameters of one group and device that are stepped in a few launches, for as long as nothing moves."""
 
-    def __init__(self, step: Settings, memories: list[Memory], indices: list[int], parameters: list[Tensor]):
+    def __init__(self, memories: list[Memory], indices: list[int], parameters: list[Tensor]):
         self.on_device, self.device = memories[0].counts_on_device, memories[0].device
         own = [parameters[k] for k in indices]
         self.faults: FaultCounters = memories[0].backend.counters_on(self.device, own)
-        super().__init__(step, memories, indices, parameters)
+        super().__init__(memories, indices, parameters)
         self.counters_on_device: list[Any] = [tensors.get("step") for tensors in self.tensors]
         if self.on_device:
             self.many.numbers.at(self.next_on_device())  # raises where they cannot be computed there
@@ -253,7 +253,7 @@ class FusedOnGPU(FusedGroup):
     def plan(self, parameters: list[Tensor]) -> MultiTensor:
         shapes = [tuple(real(parameter).shape) for parameter in parameters]
         columns = list(map(self.faults.column, parameters, self.memories))
-        return engine().MultiTensor(self.step, self.storage, shapes, self.device, self.faults.counts, columns)
+        return engine().MultiTensor(self.steps[0], self.storage, shapes, self.device, self.faults.counts, columns)
 
     def is_ready(self, parameters: list[Tensor]) -> bool:
         same = all(map(operator.is_, (tensors.get("step") for tensors in self.tensors), self.counters_on_device))
