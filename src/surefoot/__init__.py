@@ -19,6 +19,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOMES = {
+    "DataWarning": "surefoot.data.stream",
     "LinearClassifier": "surefoot.learn",
     "LinearRegressor": "surefoot.learn",
     "Loss": "surefoot.losses",

@@ -56,7 +56,10 @@ def test_data_in_random_order_give_no_note(tmp_path):
 
 
 OUTLIERS = {
-    "squared": (lambda z, rng: np.where(rng.random(len(z)) < 2e-3, 1e6, z), r"such as 1e\+06.*--loss huber or"),
+    "squared": (
+        lambda z, rng: np.where(rng.random(len(z)) < 2e-3, 1e6, z),
+        r"such as 1e\+06.*use the huber or the quantile loss",
+    ),
     "poisson": (lambda z, rng: np.append(rng.poisson(np.exp(z / 4))[:-1], 1e25), r"such as 1e\+25.*Check them\.$"),
     "huber": (lambda z, rng: np.where(rng.random(len(z)) < 2e-3, 1e6, z), None),
     "squared, heavy tails": (lambda z, rng: z + rng.standard_t(3, len(z)), None),
@@ -133,9 +136,68 @@ def test_partial_fit_warns_of_labels_in_runs_once(size):
     assert warned(lambda: parts(X[order], y[order])) == []
 
 
-def test_numbers_in_order_are_not_labels_in_runs():
-    X, y, _ = sorted_set(3)
-    assert warned(lambda: LinearRegressor(shuffle=False).fit(X, y).partial_fit(X, y)) == []
+@pytest.mark.parametrize("size", [1, 50, 600])
+def test_regressors_warn_of_targets_in_runs(size):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(600, 5))
+    y = X @ [1.0, -1.0, 0.5, 0.0, 0.0] + rng.normal(size=600)
+    order = np.argsort(y)
+    (said,) = warned(lambda: LinearRegressor(shuffle=False, epochs=1).fit(X[order], y[order]))
+    assert re.match(r"Targets come in runs: .*that of the model on the first 200.* Shuffle the rows", said)
+
+    def parts(X, y):
+        model = LinearRegressor()
+        for first in range(0, 600, size):
+            model.partial_fit(X[first : first + size], y[first : first + size])
+
+    (said,) = warned(lambda: parts(X[order], y[order]))
+    assert said.startswith("Targets come in runs: ")
+    assert warned(lambda: parts(X, y)) == warned(lambda: LinearRegressor(shuffle=False).fit(X, y)) == []
+    assert warned(lambda: LinearRegressor(random_state=0).fit(X[order], y[order])) == []
+
+
+@pytest.mark.parametrize("name", OUTLIERS)
+def test_regressors_warn_of_targets_by_which_most_is_lost(name):
+    draw, expected = OUTLIERS[name]
+    rng = np.random.default_rng(5)
+    X = rng.normal(size=(2000, 3))
+    y, loss = draw(X @ [1.0, -1.0, 0.5] + rng.normal(size=2000), rng), name.partition(",")[0]
+
+    def one_by_one(model):
+        for row, target in zip(X, y, strict=True):
+            model.learn_one(row, target)
+        model.partial_fit(X[:200], y[:200])  # the last look was before 2,000
+
+    for learn in (lambda model: model.fit(X, y), lambda model: model.partial_fit(X, y), one_by_one):
+        said = warned(lambda learn=learn: learn(LinearRegressor(loss=loss, random_state=0)))
+        assert bool(said) == (expected is not None)
+        assert expected is None or re.search(expected, said[0])
+
+
+def test_estimators_warn_of_features_that_changed_units():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(20_000, 3))
+    y = labels_of(3 * X[:, 0], rng)
+    X[10_000:] /= 1000
+    (said,) = warned(lambda: LinearClassifier(shuffle=False, epochs=1).fit(X, y))
+    assert said.startswith("The unit or the origin of features changed before example 1")
+
+    def parts(X):
+        model = LinearClassifier()
+        for first in range(0, 20_000, 1000):
+            model.partial_fit(X[first : first + 1000], y[first : first + 1000], classes=[0.0, 1.0])
+
+    assert warned(lambda: parts(X)) == [said]
+    X[10_000:] *= 1000
+    assert warned(lambda: parts(X)) == []
+
+
+def test_estimators_warn_of_data_that_change():
+    X, scores, rng = drifting(0)
+    y = labels_of(scores, rng)
+    (said,) = warned(lambda: LinearClassifier(shuffle=False, epochs=1).fit(X, y))
+    assert WORSE in said
+    assert said.endswith("Shuffle the rows, unless their order is that of time.")
 
 
 @pytest.mark.parametrize("noise", [0.3, 3.0])

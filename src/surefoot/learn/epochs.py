@@ -5,16 +5,17 @@ from __future__ import annotations
 import copy
 import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
+from surefoot.engines.examples import Examples
 from surefoot.learn import online
 from surefoot.learn.arrays import ArrayDataset
 from surefoot.learn.learner import Learner
-from surefoot.learn.remarks import in_runs
+from surefoot.learn.remarks import Past, in_runs
 
 VISITS = 100_000
 """Examples that are learned from in "auto" epochs, counted once in each."""
@@ -43,6 +44,7 @@ class Epochs:
             of a rehearsal, the mean loss on the validation parts.
         converged: whether `tol` ended the training.
         in_runs: whether the labels come in runs, see `remarks.in_runs`; not where epochs shuffle.
+        past: the first examples, as they were predicted in the first epoch of all; None where epochs shuffle.
     """
 
     limit: int
@@ -53,6 +55,7 @@ class Epochs:
     history: dict[str, list] = field(default_factory=lambda: {"examples": [], "progressive_loss": []})
     converged: bool = False
     in_runs: bool = False
+    past: Past | None = None
 
     def run(self, learner: Learner, data: ArrayDataset) -> None:
         """Learns until the loss no longer falls."""
@@ -65,7 +68,7 @@ class Epochs:
         for epoch in range(self.limit):
             learner.freeze()
             order = self.random.permutation(len(data)) if self.shuffle else None
-            note(self.history, learner, learn(learner, data, order))
+            note(self.history, learner, learn(learner, data, order, self._look))
             if epoch == 0 and not self.shuffle:
                 self.in_runs = in_runs(learner)
             loss, first = self.history["progressive_loss"][-1], self.history["progressive_loss"][0]
@@ -75,6 +78,11 @@ class Epochs:
             yield
             if self.converged:
                 return
+
+    def _look(self, learner: Learner, predictions: np.ndarray, examples: Examples) -> None:
+        """Looks at the first predictions for examples."""
+        if learner.examples == len(examples) and not self.shuffle:
+            self.past = Past.of(learner.settings, predictions, examples)
 
     def rehearse(
         self, learner: Learner, parts: Sequence[tuple[ArrayDataset, ArrayDataset]], random: np.random.RandomState
@@ -146,11 +154,16 @@ def copied(learner: Learner) -> Learner:
     return twin
 
 
-def learn(learner: Learner, data: ArrayDataset, order: np.ndarray | None = None) -> float:
-    """Learns from all rows; returns the mean of their progressive losses."""
+def learn(
+    learner: Learner,
+    data: ArrayDataset,
+    order: np.ndarray | None = None,
+    look: Callable[[Learner, np.ndarray, Examples], None] = lambda *_: None,
+) -> float:
+    """Learns from all rows; returns the mean of their progressive losses. `look` is called with what was predicted."""
     lost, weight = learner.lost, learner.weight
     for block in data.blocks(order, learner.settings.batch_size):
-        learner.learn(block)
+        look(learner, learner.learn(block), block)
     return (learner.lost - lost) / (learner.weight - weight)
 
 

@@ -22,10 +22,10 @@ from surefoot import losses
 from surefoot.data.stream import DataWarning
 from surefoot.learn import online
 from surefoot.learn.arrays import FLOATS, ArrayDataset, check_unmasked, checked, row_map_for, validated
-from surefoot.learn.epochs import Epochs, copied, epochs_for, losses_on, once, parts_for, predictions
+from surefoot.learn.epochs import Epochs, copied, epochs_for, once, parts_for, predictions
 from surefoot.learn.learner import Learner
+from surefoot.learn.notes import Notes
 from surefoot.learn.one_row import Numbered, OutOfRangeError, Vocabulary, is_named, of_array
-from surefoot.learn.remarks import FIRST, of_order, of_runs
 from surefoot.learn.settings import Settings
 from surefoot.losses import Loss, LossError
 
@@ -81,7 +81,7 @@ class LinearEstimator(BaseEstimator):
     warm_start: bool
     random_state: Any
     _vocabulary: Vocabulary | None = None
-    _warned = False
+    _notes: Notes
 
     # Learning
 
@@ -117,19 +117,17 @@ class LinearEstimator(BaseEstimator):
                 epochs.rehearse(learner, [self._split(data, own) for _ in range(count)], own)
             epochs.run(learner, data)
             self._take(learner, epochs.history, keep=go_on)
-        if epochs.in_runs and isinstance(self, ClassifierMixin):
-            first = data.part(np.arange(min(len(data), FIRST)))
-            loss = float(np.average(losses_on(learner, first), weights=first.weights))
-            if loss > (before := epochs.history["progressive_loss"][0]):
-                self._warn(of_runs(before, (len(first), loss), "rows"))
+        if not go_on:
+            self._notes = Notes(self._learner.settings.loss)
+        self._warn(self._notes.of_fit(learner, data, epochs), 3)
         if not isinstance(self.epochs, str):
             epochs.warn_unless_converged()
         return self
 
-    def _warn(self, note: str) -> None:
-        """Warns of the order of the data, once for each model."""
-        self._warned = True
-        warnings.warn(note, DataWarning, stacklevel=4)
+    def _warn(self, notes: list[str], level: int = 4) -> None:
+        """Warns users, whose code is this many calls away."""
+        for note in notes:
+            warnings.warn(note, DataWarning, stacklevel=level)
 
     def _learn_part(self, X, y, sample_weight, classes=None):
         first = not hasattr(self, "_learner")
@@ -138,14 +136,16 @@ class LinearEstimator(BaseEstimator):
                 self._check()
             data = self._dataset(X, y, sample_weight, reset=first, classes=classes)
             if first:
-                learner, self._warned = self._learner_for(data), False
+                learner = self._learner_for(data)
+                self._notes, before = Notes(learner.settings.loss), 0
                 self._take(learner, once(learner, data), keep=False)
             else:
                 self._check_unchanged()
+                before = self._learner.examples
                 with nullcontext() if len(data) == 1 else online.all_or_nothing(self._learner, data.ids):
                     self._take(self._learner, once(self._learner, data), keep=True)
-        if not self._warned and (note := of_order(self._learner, isinstance(self, ClassifierMixin))):
-            self._warn(note)
+        self._notes.add(data.targets)
+        self._warn(self._notes.of_stream(self._learner, before))
         return self
 
     def _learn_one(self, x, target: float, weight: float) -> None:
@@ -173,9 +173,9 @@ class LinearEstimator(BaseEstimator):
         if vocabulary is not None and len(vocabulary) > before:
             self.n_features_in_ = len(vocabulary)
         self._weights, self._is_sparse = MixedWeights(self._learner), False
-        doubled = not self._learner.examples & (self._learner.examples - 1)  # a look takes as long as an example
-        if doubled and not self._warned and (note := of_order(self._learner, isinstance(self, ClassifierMixin))):
-            self._warn(note)
+        self._notes.add_one(target)
+        if not self._learner.examples & (self._learner.examples - 1):  # a look takes as long as an example
+            self._warn(self._notes.of_stream(self._learner, self._learner.examples - 1))
 
     def _begin(self, x, target: float, weight: float) -> None:
         """Learns from the first example of all."""
@@ -194,7 +194,8 @@ class LinearEstimator(BaseEstimator):
             except OutOfRangeError as error:
                 raise self._naming(error) from None
             self._take(learner, {"examples": [], "progressive_loss": []}, keep=False)
-            self.n_iter_ = 1
+            self.n_iter_, self._notes = 1, Notes(learner.settings.loss)
+            self._notes.add_one(target)
 
     @contextmanager
     def _all_or_nothing(self):

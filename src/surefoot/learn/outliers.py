@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -14,6 +14,8 @@ FARTHEST = 150.0
 """How many times that distance a far target is away."""
 SHARE = 0.5
 """Of what is lost by a constant, which far targets have where a note says so."""
+LATEST, SEVERAL = 16, 4
+"""Of this many targets, how many are far where it is perhaps the scale that changes."""
 
 
 @dataclass
@@ -27,6 +29,7 @@ class Outliers:
         farthest: the one that is farthest away.
         lost, lost_by_far: about what a constant loses by all, and by those that are far: the squares of the distances,
             of counts the distances.
+        latest: which of the latest targets are far.
 
     >>> from surefoot import losses
     >>> found = Outliers.of(np.arange(99.0), losses.get("squared"))
@@ -43,6 +46,7 @@ class Outliers:
     farthest: float = 0.0
     lost: float = 0.0
     lost_by_far: float = 0.0
+    latest: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
 
     @classmethod
     def of(cls, first: np.ndarray, loss: Loss) -> Outliers:
@@ -59,10 +63,16 @@ class Outliers:
         far, lost = away > FARTHEST * self.spread, away if self.loss.target == "count" else away * away
         self.targets += len(targets)
         self.lost += float(lost.sum())
+        self.latest = np.append(self.latest, far[-LATEST:])[-LATEST:]
         if far.any():
             self.far += int(far.sum())
             self.farthest = max(self.farthest, *targets[far].tolist(), key=lambda target: abs(target - self.median))
             self.lost_by_far += float(lost[far].sum())
+
+    @property
+    def come_together(self) -> bool:
+        """Whether the latest targets are all far, or several of them: soon there may be more such ones than others."""
+        return int(self.latest.sum()) >= SEVERAL
 
     def remark(self) -> str | None:
         """The note on far targets, if they are few and the loss is mostly theirs."""
@@ -70,7 +80,7 @@ class Outliers:
         few = self.far * 100.0 <= (100.0 - WITHIN) * self.targets
         if not (follows and self.spread and few and self.lost_by_far > SHARE * self.lost):
             return None
-        instead = ", or use --loss huber or --loss quantile" if self.loss.target == "number" else ""
+        instead = ", or use the huber or the quantile loss" if self.loss.target == "number" else ""
         return (
             f"{self.far:,} of {self.targets:,} targets {'is' if self.far == 1 else 'are'} more than {FARTHEST:g} times "
             f"as far from the median as {WITHIN:g} % of them, such as {self.farthest:g}: the {self.loss.name} loss is "

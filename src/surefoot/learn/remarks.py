@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from surefoot.engines.examples import Examples
 from surefoot.learn.learner import Learner
+from surefoot.learn.outliers import Outliers
+from surefoot.learn.settings import Settings
 
 IN_RUNS = 0.8
 """The share of the loss that is left where predictions follow the latest labels, from which on a note says so."""
@@ -26,14 +29,17 @@ def in_runs(learner: Learner) -> bool:
     return learner.loss < IN_RUNS * learner.loss_of_model
 
 
-def of_targets(learner: Learner, rows: str, is_end: bool) -> str | None:
-    """The note on numbers to predict that are not like those by which all are scaled, if they are not.
+def of_targets(learner: Learner, outliers: Outliers | None, rows: str, is_end: bool) -> str | None:
+    """The note on numbers to predict that are not like the others, or not like those by which all are scaled.
 
     Args:
         learner: after a pass, or some examples.
+        outliers: among the targets, where they are looked for.
         rows: what users call the examples.
         is_end: whether all examples have been learned from; else their scale may still be followed.
     """
+    if outliers is not None and (remark := outliers.remark()):
+        return remark
     settings, mixture, before = learner.settings, learner.mixture, learner.before
     if not settings.centers_targets:
         return None
@@ -52,13 +58,14 @@ def of_targets(learner: Learner, rows: str, is_end: bool) -> str | None:
     )
 
 
-def of_order(learner: Learner, classifies: bool) -> str | None:
-    """The note of an estimator that has learned from some rows, and will perhaps from others."""
-    if learner.examples < FIRST:
-        return None
-    if classifies:
-        return of_runs(learner.loss, None, "rows") if in_runs(learner) else None
-    return of_targets(learner, "rows", is_end=False)
+def of_units(learner: Learner) -> str | None:
+    """The note on features whose unit or origin has changed."""
+    begun = learner.changes.begun
+    return (
+        f"The unit or the origin of features changed before example {begun:,}: the model is one of their values since."
+        if begun
+        else None
+    )
 
 
 def of_runs(loss: float, first: tuple[int, float] | None, rows: str, labels: str = "labels") -> str:
@@ -88,16 +95,24 @@ class Past:
     losses: np.ndarray
     weights: np.ndarray
 
-    def remark(self, losses: np.ndarray) -> str | None:
+    @classmethod
+    def of(cls, settings: Settings, predictions: np.ndarray, examples: Examples) -> Past:
+        """The first of examples for which these were the predictions."""
+        first = slice(min(len(examples), FIRST))
+        losses = settings.loss.reported(predictions[first], examples.targets[first], settings.parameter)
+        return cls(losses, examples.weights[first])
+
+    def remark(self, losses: np.ndarray, rows: str) -> str | None:
         """The note on a model that is worse for these examples than nothing learned from them was, if it clearly is.
 
         On examples in random order a model is better: it has learned more, and from these, too.
 
         Args:
             losses: of the model on these examples, (n,).
+            rows: what users call the examples.
 
         >>> past = Past(np.full(100, 0.5), np.ones(100))
-        >>> past.remark(np.full(100, 0.4)), past.remark(np.full(100, 0.9))[:42]
+        >>> past.remark(np.full(100, 0.4), "rows"), past.remark(np.full(100, 0.9), "rows")[:42]
         (None, 'The model loses 0.9 on the first 100 examp')
         """
         share = self.weights / self.weights.sum()
@@ -110,5 +125,24 @@ class Past:
         return (
             f"The model loses {now:.4g} on the first {len(share)} examples, which were predicted with a loss of "
             f"{before:.4g} before it learned from them: the data change from first to last, and the model is for the "
-            "latest. Shuffle the lines, unless their order is that of time."
+            f"latest. Shuffle the {rows}, unless their order is that of time."
         )
+
+
+def of_order(
+    is_in_runs: bool, progressive: float, past: Past, losses: np.ndarray, names: tuple[str, str]
+) -> str | None:
+    """The note on the order of examples, if there is something to be known of it.
+
+    Args:
+        is_in_runs: whether predictions followed the latest labels in the first pass.
+        progressive: the mean loss of these predictions.
+        past: the first examples.
+        losses: of the model on these, (n,).
+        names: what users call the examples, and what is to be predicted.
+    """
+    if not is_in_runs:
+        return past.remark(losses, names[0])
+    mean = float(np.average(losses, weights=past.weights))
+    # Else the model has learned what predictions followed.
+    return of_runs(progressive, (len(losses), mean), *names) if mean > progressive else None

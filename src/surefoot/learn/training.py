@@ -31,7 +31,7 @@ from surefoot.learn.learner import DivergedError, Learner
 from surefoot.learn.model import Model
 from surefoot.learn.outliers import Outliers
 from surefoot.learn.plan import Outcome, Plan, Progress
-from surefoot.learn.remarks import FIRST, Past, in_runs, of_runs, of_targets
+from surefoot.learn.remarks import FIRST, Past, in_runs, of_order, of_runs, of_targets, of_units
 from surefoot.learn.settings import Settings
 from surefoot.learn.targets import Targets, odd_among
 from surefoot.learn.validation import evaluate
@@ -108,7 +108,7 @@ class Training:
                 self._pass()
             if labels := self.targets.remark():
                 self.note(labels)
-            if remark := self._of_targets():
+            if self.learner is not None and (remark := of_targets(self.learner, self.outliers, "lines", is_end=True)):
                 self.note(remark)
         except DivergedError as error:
             diverged = str(error)
@@ -116,11 +116,8 @@ class Training:
         except KeyboardInterrupt:
             self._interrupted()
         model = self.model(diverged)
-        if self.learner is not None and self.learner.changes.begun:
-            self.note(
-                f"The unit or the origin of features changed before example {self.learner.changes.begun:,}: the model "
-                "is one of their values since."
-            )
+        if self.learner is not None and (units := of_units(self.learner)):
+            self.note(units)
         elif diverged is None and not remark and not (self.learner and self.learner.before.examples):
             self._note_order(model)
         if keep is not None:
@@ -152,12 +149,6 @@ class Training:
             self.in_runs = in_runs(self.learner)
         self.over, self.cursor = self.cursor, self.cursor.next_pass(self.learner.lost, self.learner.weight)
 
-    def _of_targets(self) -> str | None:
-        """What is to be known of numbers to predict that are not like the others."""
-        if self.outliers is not None and (remark := self.outliers.remark()):
-            return remark
-        return None if self.learner is None else of_targets(self.learner, "lines", is_end=True)
-
     def _note_order(self, model: Model) -> None:
         """Says what is to be known of the order of the examples, by the loss of the model on the first ones.
 
@@ -170,19 +161,8 @@ class Training:
             return
         block, loss = part_of(self.first, 0, min(len(self.first), len(self.past.losses))), model.targets.loss
         losses = loss.reported(model.scores(block), model.targets.of(block.labels), model.parameter)
-        if self.in_runs:
-            mean = float(np.average(losses, weights=block.weights.astype(np.float64)))
-            if mean > (before := self.first_loss or math.nan):  # else the model has learned what predictions followed
-                self.note(of_runs(before, (len(block), mean), *names))
-        elif remark := self.past.remark(losses):
+        if remark := of_order(self.in_runs, self.first_loss or math.nan, self.past, losses, names):
             self.note(remark)
-
-    @staticmethod
-    def _past(learner: Learner, predictions: np.ndarray, examples: Examples) -> Past:
-        """The first of the examples that have just been learned from."""
-        settings, first = learner.settings, slice(min(len(examples), FIRST))
-        losses = settings.loss.reported(predictions[first], examples.targets[first], settings.parameter)
-        return Past(losses, examples.weights[first])
 
     def _chunks(self) -> Generator[Examples, None, None]:
         """The examples of the present pass that were not learned from yet."""
@@ -240,7 +220,7 @@ class Training:
         except TooLargeError as error:
             raise DataError(f"{self._names()}: {error} with --bits, such as --bits 22") from None
         if self.past is None:
-            self.past = self._past(learner, predictions, examples)
+            self.past = Past.of(learner.settings, predictions, examples)
         if self.outliers is not None and self.cursor.number == 0:
             self.outliers.add(examples.targets)
         if self.evaluation is not None and self.cursor.number == 0:

@@ -18,7 +18,8 @@ FINITE = f"expected a finite number (at most {LARGEST_FLOAT32:.2g})"
 
 
 class DataWarning(UserWarning):
-    """A line was skipped, or a file grew while it was read; the message names the place and what was found."""
+    """Something about the data that people should know: a line was skipped, a file grew while it was read, targets come
+    in runs, or the like; the message says what was found, and what to do."""
 
 
 class Fault(NamedTuple):
