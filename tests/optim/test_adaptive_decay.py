@@ -5,7 +5,7 @@ import math
 import re
 
 import pytest
-from support.optimizers import assert_tensors_close, optim, torch
+from support.optimizers import assert_tensors_close, assert_tensors_identical, optim, torch
 
 from surefoot import nn
 from surefoot.modifiers import adaptive_decay
@@ -89,7 +89,7 @@ def test_rows_of_one_example_begin_again_and_frequent_ones_stay():
     # Of Bernoulli's errors, whose sizes are p and 1 − p.
     p = 0.05
     assert adaptive_decay.evenness(2 * p * (1 - p), p * (1 - p)) == pytest.approx(4 * p * (1 - p))
-    assert adaptive_decay.evenness(0.0, 0.0) == 1.0
+    assert adaptive_decay.evenness(3.0, 9.0) == 1.0
 
 
 def epochs_noticed(table, optimizer):
@@ -165,6 +165,34 @@ def test_rows_out_of_range_are_named_when_an_epoch_has_ended():
     table.weight.grad = torch.sparse_coo_tensor(wrong, torch.ones(2, 3), (ROWS, 3), check_invariants=False)
     with pytest.raises(ValueError, match=f"table: the gradient names row {ROWS}"):
         optimizer.step()
+
+
+def test_a_step_that_cannot_be_taken_changes_nothing_when_an_epoch_has_ended():
+    table = table_of()
+    optimizer = optim.Adagrad([("table", table.weight)], lr=0.1, adaptive_decay=STRENGTH)
+    ids, target = examples()
+    for _, part in batches(1):
+        backward(table, optimizer, ids[part], target[part])
+        optimizer.step()
+    backward(table, optimizer, ids, target)
+    before, clock = table.weight.detach().clone(), optimizer.state[table.weight]["decay_clock"].clone()
+    optimizer.change(weight_decay=0.1)
+    with pytest.raises(ValueError, match=r"^table: lazy updates are not exact"):
+        optimizer.step()
+    assert_tensors_identical(table.weight, before)
+    optimizer.change(weight_decay=0.0)
+    optimizer.step()
+    assert [clock[-1], optimizer.state[table.weight]["decay_clock"][-1]] == [1, 0]
+
+
+def test_gradients_of_zeros_count_as_even():
+    table = table_of()
+    optimizer = optim.Adagrad(table.parameters(), lr=0.1, adaptive_decay="auto")
+    for size in (0.0, 0.0, 1.0):
+        optimizer.zero_grad()
+        (size * table(torch.tensor([1, 2, 2]))).sum().backward()
+        optimizer.step()
+    assert optimizer.state[table.weight]["decay_evenness"] == 3.0
 
 
 def test_all_tables_see_the_epoch_end_that_one_of_them_sees():

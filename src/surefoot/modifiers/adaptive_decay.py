@@ -27,8 +27,8 @@ def occurrences(steps_with, steps):
 
 
 def evenness(mean, mean_square):
-    """(mean size)²/(mean square) of gradients: 1 if all are equal, and little where few matter."""
-    return ops.where(mean_square > 0.0, mean * mean / ops.where(mean_square > 0.0, mean_square, 1.0), 1.0)
+    """(mean size)²/(mean square) of gradients: 1 if all are equal, and little where few matter; NaN if all are 0."""
+    return mean * mean / mean_square
 
 
 def kept(n, strength):

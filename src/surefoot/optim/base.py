@@ -123,10 +123,9 @@ class TorchOptimizer(torch.optim.Optimizer):
             norm = clip(self.param_groups)
             self.grad_norm = self.grad_norm if norm is None else norm
         if decay.is_on(self):
-            self._check_gradients()
-            initial = decay.before_step(self)
+            tables = decay.before_step(self)
             self._take()
-            decay.after_step(self, initial)
+            decay.after_step(self, tables)
         else:
             self._take()
         return loss

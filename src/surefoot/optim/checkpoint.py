@@ -109,7 +109,9 @@ def fitted_tensor(what: str, key: str, value: Any, wanted: Any, device: torch.de
             f"{what} is placed on processes as {placements[0]}; expected {placements[1]}, which "
             "set_optimizer_state_dict of torch.distributed.checkpoint.state_dict sees to"
         )
-    return value if key in ("step", "decay_clock") else value.to(dtype=wanted.dtype, device=device)
+    if key == "decay_clock":
+        return value.cpu()
+    return value if key == "step" else value.to(dtype=wanted.dtype, device=device)
 
 
 def upgraded(step: Settings, tensors: Mapping[str, Any]) -> Mapping[str, Any]:

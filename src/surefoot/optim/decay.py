@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import math
+import operator
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -28,6 +30,8 @@ AUTO = 50.0
 """The strength of "auto" where all gradients of examples are of the same size."""
 SAMPLE = 1024
 """Gradients of a step, about, whose sizes are compared."""
+FEW = 4
+"""Ids by which most gradients with duplicates are told from those without."""
 ROWS = 1 << 16
 """Rows that decay at once: so much more memory is needed for a moment."""
 
@@ -42,58 +46,77 @@ occurrences, evenness, kept, decayed = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass
 class Table:
-    """A parameter with a sparse gradient whose group has adaptive decay, with its setting and its state."""
+    """A parameter with a sparse gradient whose group has adaptive decay, during a step.
+
+    Args:
+        parameter: the parameter.
+        setting: of its group.
+        tensors: its state.
+        initial: its values before its first step, as long as these are not in the state.
+    """
 
     parameter: Tensor
     setting: Any
     tensors: dict[str, Any]
+    initial: Tensor | None = None
 
-    @property
-    def gradient(self) -> Any:
-        return self.parameter.grad
+    def __post_init__(self):
+        self.gradient: Any = self.parameter.grad
+        self.clock = Clock.of(self.tensors) if "decay_clock" in self.tensors else Clock()
 
-    @property
+    @functools.cached_property
+    def ids(self) -> Tensor:
+        return self.gradient._indices()[0]
+
+    @functools.cached_property
     def is_merged(self) -> bool:
         """Whether the gradient has each row once, as far as can be seen without waiting for a device."""
-        ids = self.gradient._indices()[0]
-        return self.gradient.is_coalesced() or (on_host(ids) and bool((ids[1:] > ids[:-1]).all()))
+        if self.gradient.is_coalesced() or not on_host(self.ids):
+            return self.gradient.is_coalesced()
+        first = self.ids[:FEW].tolist()
+        return all(map(operator.lt, first, first[1:])) and bool((self.ids[1:] > self.ids[:-1]).all())
 
-    def ids(self, clock: Clock) -> float:
+    def batch(self) -> float:
         """How many ids the batch had; the most of one, where a gradient was merged and others are not."""
-        return clock.most if clock.steps and not clock.distinct and self.is_merged else self.gradient._nnz()
+        merged = self.clock.steps and not self.clock.distinct and self.is_merged
+        return self.clock.most if merged else self.gradient._nnz()
 
-    def strength(self, clock: Clock) -> Any:
+    def strength(self) -> Any:
         """The number of examples that the others of an epoch weigh against; a tensor for "auto"."""
-        return AUTO * clock.steps / self.tensors["decay_evenness"] if self.setting == "auto" else self.setting
+        return AUTO * self.clock.steps / self.tensors["decay_evenness"] if self.setting == "auto" else self.setting
 
-    def count(self, clock: Clock) -> None:
+    def count(self) -> None:
         """Counts the rows of the gradient, and notes whether one is new, and how even its sizes are."""
-        ids, visits = self.gradient._indices()[0], self.tensors["decay_visits"]
-        is_new, newest = (visits[ids] == 0).any(), self.tensors["decay_newest"]
-        newest.copy_(torch.where(is_new, torch.full_like(newest, clock.seen), newest))
-        visits.index_add_(0, ids, visits.new_ones(1).expand(len(ids)))
-        if len(ids):
-            some = self.gradient._values()[:: max(1, len(ids) // SAMPLE)]
+        visits, size = self.tensors["decay_visits"], len(self.ids)
+        are_known = visits.index_select(0, self.ids).all()
+        self.tensors["decay_newest"].masked_fill_(are_known.logical_not_(), self.clock.seen)
+        visits.index_add_(0, self.ids, visits.new_ones(size))
+        if size:
+            some = self.gradient._values()[:: max(1, size // SAMPLE)]
             sizes = torch.linalg.vector_norm(some.reshape(len(some), -1), dim=1).float()
             found = evenness(sizes.mean(), sizes.square().mean())
-            self.tensors["decay_evenness"].add_(found.nan_to_num(nan=1.0))
+            self.tensors["decay_evenness"].add_(found.nan_to_num_(nan=1.0))
 
-    def length(self, clock: Clock) -> float:
+    def length(self) -> float:
         """The steps of the first epoch, if the gradients so far tell that it has ended; else 0."""
-        return clock.without_new_rows(self.tensors["decay_visits"], self.tensors["decay_newest"])
+        return self.clock.without_new_rows(self.tensors["decay_visits"], self.tensors["decay_newest"])
 
-    def repeats(self, clock: Clock) -> bool | None:
+    def repeats(self) -> bool | None:
         """Whether the examples of the first epoch come again, if that can be told by now."""
-        ids, visits = self.gradient._indices()[0], self.tensors["decay_visits"]
-        ids = ids[(ids >= 0) & (ids < len(visits))]  # the step raises an error for others
-        return clock.repeats(self.tensors["decay_newest"], ids, visits)
+        visits = self.tensors["decay_visits"]
+        ids = self.ids[(self.ids >= 0) & (self.ids < len(visits))]  # the step raises an error for others
+        return self.clock.repeats(self.tensors["decay_newest"], ids, visits)
 
-    def decay(self, clock: Clock, step: Settings, keys: tuple[str, ...]) -> None:
+    def keep(self) -> None:
+        """Writes the clock into the state."""
+        self.clock.keep(self.tensors)
+
+    def decay(self, step: Settings, keys: tuple[str, ...]) -> None:
         """Moves the rows, and their memory, towards where they began."""
-        pairs = [(self.parameter, self.tensors["decay_initial"]), *self.memory(step, keys)]
-        strength = self.strength(clock)
+        pairs, clock = [(self.parameter, self.tensors["decay_initial"]), *self.memory(step, keys)], self.clock
+        strength = self.strength()
         for first in range(0, len(self.parameter), ROWS):
             rows = slice(first, first + ROWS)
             n = self.tensors["decay_visits"][rows] / clock.epochs
@@ -174,23 +197,27 @@ def tables(optimizer: Any) -> list[Table]:
 
 
 @torch.no_grad()
-def before_step(optimizer: Any) -> dict[Tensor, Tensor]:
+def before_step(optimizer: Any) -> list[Table]:
     """Lets rows decay if an epoch has ended and its examples come again.
 
     Returns:
-        The values of tables that have their first gradient.
+        What `after_step` takes.
     """
     found = tables(optimizer)
-    due = [(table, Clock.of(table.tensors)) for table in found if "decay_clock" in table.tensors]
-    if any(clock.due for _, clock in due):
-        repeats = [table.repeats(clock) for table, clock in due]
+    known = [table for table in found if "decay_clock" in table.tensors]
+    if any(table.clock.due for table in known):
+        optimizer._check_gradients()  # before anything is changed
+        repeats = [table.repeats() for table in known]
         if False in repeats:
-            for table, clock in due:
-                clock.go_on()
-                clock.keep(table.tensors)
+            for table in known:
+                table.clock.go_on()
+                table.keep()
         elif None not in repeats:
-            decay(optimizer, [(table, clock) for table, clock in due if clock.due])
-    return {t.parameter: values_of(t.parameter) for t in found if "decay_clock" not in t.tensors}
+            decay(optimizer, [table for table in known if table.clock.due])
+    for table in found:
+        if "decay_clock" not in table.tensors:
+            table.initial = values_of(table.parameter)
+    return found
 
 
 def values_of(parameter: Tensor) -> Tensor:
@@ -199,47 +226,50 @@ def values_of(parameter: Tensor) -> Tensor:
     return copied_beside(path, parameter.detach()) if path else copied(parameter.detach())
 
 
-def decay(optimizer: Any, due: list[tuple[Table, Clock]]) -> None:
+def decay(optimizer: Any, due: list[Table]) -> None:
     """Lets the rows of tables decay."""
-    optimizer.flush([table.parameter for table, _ in due])
+    optimizer.flush([table.parameter for table in due])
     memories = {id(parameter): memory for parameter, memory, _ in optimizer.memories()}
-    for table, clock in due:
+    for table in due:
         memory = memories[id(table.parameter)]
-        replace(table, tensors=memory.tensors).decay(clock, memory.step, memory.keys)
-        clock.due = 0.0
-        clock.keep(table.tensors)
+        table.tensors = memory.tensors
+        table.decay(memory.step, memory.keys)
+        table.clock.due = 0.0
+        table.keep()
 
 
 @torch.no_grad()
-def after_step(optimizer: Any, initial: dict[Tensor, Tensor]) -> None:
+def after_step(optimizer: Any, found: list[Table]) -> None:
     """Counts the rows of the gradients, and sees whether the epoch ends.
 
     Args:
         optimizer: the optimizer.
-        initial: from `before_step`.
+        found: from `before_step`.
     """
-    begin(optimizer, initial)
-    clocks = [(table, Clock.of(table.tensors)) for table in tables(optimizer)]
-    found = [(table, clock, table.ids(clock)) for table, clock in clocks]
-    last = [clock.is_last(count) for _, clock, count in found]
+    begin(optimizer, [table for table in found if table.initial is not None])
+    for table in found:
+        table.tensors = optimizer.state[table.parameter]
+    counts = [table.batch() for table in found]
+    last = [table.clock.is_last(count) for table, count in zip(found, counts, strict=True)]
     ended = True in last and False not in last
-    for table, clock, count in found:
-        clock.take(count, table.is_merged, ended)
-        table.count(clock)
-    lengths = [clock.seen if ended else table.length(clock) for table, clock, _ in found]
+    for table, count in zip(found, counts, strict=True):
+        table.clock.take(count, table.is_merged, ended)
+        table.count()
+    lengths = [table.clock.seen if ended else table.length() for table in found]
     # The epoch of a table that did not notice ended at the same share of what it has seen.
-    share = max((x / clock.seen for x, (_, clock, _) in zip(lengths, found, strict=True) if x), default=0.0)
-    for (table, clock, _), length in zip(found, lengths, strict=True):
-        if share and not clock.due:
-            clock.end(table.tensors["decay_visits"], length or share * clock.seen)
+    share = max((x / table.clock.seen for x, table in zip(lengths, found, strict=True) if x), default=0.0)
+    for table, length in zip(found, lengths, strict=True):
+        if share and not table.clock.due:
+            table.clock.end(table.tensors["decay_visits"], length or share * table.clock.seen)
             table.tensors["decay_newest"].zero_()
-        clock.keep(table.tensors)
+        table.keep()
 
 
-def begin(optimizer: Any, initial: dict[Tensor, Tensor]) -> None:
+def begin(optimizer: Any, new: list[Table]) -> None:
     """Gives tables that had their first step what `STATE` names."""
-    memories = {id(parameter): memory for parameter, memory in optimizer.known()} if initial else {}
-    for parameter, values in initial.items():
+    memories = {id(parameter): memory for parameter, memory in optimizer.known()} if new else {}
+    for parameter, values in ((table.parameter, table.initial) for table in new):
+        assert values is not None
         tensors = memories[id(parameter)].tensors
         tensors["decay_initial"] = values
         tensors["decay_visits"] = torch.zeros(len(values), dtype=torch.float32, device=values.device)

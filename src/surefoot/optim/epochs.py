@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
 STEPS = 10
@@ -51,7 +50,7 @@ class Clock:
         return cls(*tensors["decay_clock"].tolist())
 
     def keep(self, tensors: Mapping[str, Any]) -> None:
-        tensors["decay_clock"].copy_(torch.tensor(astuple(self), dtype=torch.float64))
+        tensors["decay_clock"].numpy()[:] = tuple(vars(self).values())
 
     def is_last(self, count: float) -> bool | None:
         """Whether a batch of that many ids ends an epoch; None if other tables may say so.
