@@ -136,6 +136,20 @@ def test_rows_that_are_reset_are_not_far_from_the_start():
     assert rates(optimizer) == [0.01]
 
 
+def test_another_rule_goes_on_at_the_rates_that_were_found():
+    own = parameters((6, 4), (4,))
+    optimizer = optim.Adagrad(own, lr="auto", **ENGINE)
+    trained(optimizer, own, range(20))
+    before, steps = rates(optimizer), [int(optimizer.state[p]["step"]) for p in own]
+    assert optimizer.to_rule("rmsprop") is optimizer
+    assert rates(optimizer) == pytest.approx([eta / n**0.5 for eta, n in zip(before, steps, strict=True)], rel=0.1)
+    after = rates(optimizer)
+    trained(optimizer, own, range(20, 40))
+    assert rates(optimizer) == after
+    assert not any(key in tensors for tensors in optimizer.state.values() for key in ("start", "sampled"))
+    assert not any("auto_lr" in group for group in optimizer.param_groups)
+
+
 @pytest.mark.parametrize(
     "make, names",
     [
@@ -144,6 +158,8 @@ def test_rows_that_are_reset_are_not_far_from_the_start():
         (lambda p: optim.Adagrad(p).change(lr="auto"), "Adagrad when it is made"),
         (lambda p: optim.Adagrad(p, lr="auto", lr_factor=2.0), "no lr_factor=2.0"),
         (lambda p: optim.Adagrad(p, lr="auto", differentiable=True), "no differentiable=True"),
+        (lambda p: optim.Adagrad(p, lr="auto", capturable=True), "no capturable=True"),
+        (lambda p: optim.Adagrad([{"params": p, "capturable": True}], lr="auto"), "no capturable=True"),
         (lambda p: optim.Adagrad([p[0].to(torch.complex64)], lr="auto"), "parameter 0: .*complex"),
         (lambda p: optim.Grouped([{"params": p, "rule": "rmsprop", "lr": "auto"}]), "rmsprop: .*Adagrad"),
         (lambda p: optim.Adagrad(p, lr="auto").change(lr_factor=2.0), "no lr_factor=2.0"),

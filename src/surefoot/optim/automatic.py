@@ -18,6 +18,8 @@ from surefoot.rules.automatic_rate import FIRST, automatic_rate, distance
 
 AUTO, ROWS, START = "auto_lr", "sampled", "start"
 """The key of groups that says so, and those of states."""
+FIXED = {"lr_factor": 1.0, "differentiable": False, "capturable": False}
+"""Settings that groups cannot have otherwise."""
 SAMPLE, OFTEN, GROWTH = 1024, 10, math.log(1.1)
 
 
@@ -69,11 +71,11 @@ def divided(group: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def check_settings(settings: Mapping[str, Any]) -> None:
     """Raises ValueError for settings of a group whose rate is found that it cannot honour."""
-    for key, neutral in (("lr_factor", 1.0), ("differentiable", False)):
+    for key, neutral in FIXED.items():
         if settings.get(key, neutral) != neutral:
             raise ValueError(
-                f'lr="auto" sets lr_factor itself, unseen by autograd; expected no {key}={settings[key]!r}: set lr, '
-                "which the rate is multiplied by, or a scheduler"
+                f'lr="auto" sets lr_factor itself, unseen by autograd and CUDA graphs; expected no '
+                f"{key}={settings[key]!r}: set lr, which the rate is multiplied by, or a scheduler"
             )
 
 

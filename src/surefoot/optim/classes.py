@@ -142,7 +142,7 @@ class Adagrad(WithArguments):
         """As in torch; a group with lr="auto", also where the others have it, becomes one for each parameter."""
         others = "auto" if any(group.get(automatic.AUTO) for group in self.param_groups) else None
         if isinstance(param_group, dict) and automatic.is_automatic(param_group.get("lr", others)):
-            given = {key: self.defaults[key] for key in ("lr_factor", "differentiable") if key in self.defaults}
+            given = {key: self.defaults[key] for key in automatic.FIXED if key in self.defaults}
             for group in automatic.divided(given | param_group):
                 super().add_param_group(group)
         else:

@@ -11,6 +11,7 @@ from torch import Tensor
 from surefoot import rules
 from surefoot.engines.settings import Settings
 from surefoot.optim import conversion, decay, succession
+from surefoot.optim.automatic import AUTO
 from surefoot.optim.backends import Backends
 from surefoot.optim.backends.base import Backend, Job, amp_of, check_gradient, checked_gradient
 from surefoot.optim.base import TorchOptimizer
@@ -202,7 +203,7 @@ class RuleOptimizer(TorchOptimizer):
 
     def _become(self, other: RuleOptimizer) -> RuleOptimizer:
         """Takes over the rule, the settings and the state of another optimizer; groups remain the objects they are."""
-        own = {place_of(self.names, name)[0] for name in self.rule.hyper} - {"lr"}
+        own = {place_of(self.names, name)[0] for name in self.rule.hyper} - {"lr"} | {AUTO}
         for group, taken in zip(self.param_groups, other.param_groups, strict=True):
             params = group["params"]
             # OneCycleLR and CyclicLR go on writing the momentum that they found.
