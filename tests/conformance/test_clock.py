@@ -6,7 +6,17 @@ from support.numerics import assert_identical, assert_same_memory
 
 from surefoot.engines import Step
 
-SETTINGS = [{}, {"beta1": 0.5, "beta2": 0.9}, {"amsgrad": True}]
+SHORT = {"beta1": 0.5, "beta2": 0.9}
+SETTINGS = [{}, SHORT, {"amsgrad": True}]
+OTHERS = {
+    "nadam": [{"momentum_decay": 1.0}],
+    "adamax": [],
+    "adabelief": [],
+    "yogi": [{"initial_accumulator_value": 0.1}],
+    "radam": [{"beta2": 0.6}, SHORT | {"threshold": 5.0, "uncorrected_eps": True, "eps": 0.1}],
+    "adopt": [SHORT | {"clips": False}],
+}
+"""Rules with further settings of each."""
 
 
 def stepped(name, engine, dtype="float64", rows=6, **settings):
@@ -24,8 +34,11 @@ def stepped(name, engine, dtype="float64", rows=6, **settings):
     return x, state, given
 
 
-@pytest.mark.parametrize("name", ["adam", "adamw"])
-@pytest.mark.parametrize("settings", SETTINGS)
+@pytest.mark.parametrize(
+    "name, settings",
+    [(name, settings) for name in ("adam", "adamw") for settings in SETTINGS]
+    + [(name, settings) for name in OTHERS for settings in ({}, SHORT, *OTHERS[name])],
+)
 def test_every_row_steps_as_if_it_were_alone(name, settings):
     if name == "adamw":
         settings = settings | {"decoupled_weight_decay": 0.1}
@@ -52,15 +65,18 @@ def test_dense_steps_are_those_of_the_other_clock():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("settings", [{}, {"amsgrad": True}])
-def test_both_engines_have_the_same_bits(settings):
-    (x, state, _), (y, other, _) = (stepped("adam", engine, "float32", **settings) for engine in ("cpu", "reference"))
+@pytest.mark.parametrize(
+    "name, settings",
+    [("adam", {}), ("adam", {"amsgrad": True}), *((name, settings) for name in OTHERS for settings in ({}, SHORT))],
+)
+def test_both_engines_have_the_same_bits(name, settings):
+    (x, state, _), (y, other, _) = (stepped(name, engine, "float32", **settings) for engine in ("cpu", "reference"))
     assert_identical(x, y)
     assert_same_memory(state, other)
 
 
 def test_a_rule_without_corrections_has_no_clock():
-    with pytest.raises(ValueError, match="clock='row' is for rules whose corrections count steps, adam and adamw, not"):
+    with pytest.raises(ValueError, match=r"clock='row' is for rules that count .*, adam, adamw, .*, not for adagrad"):
         Step("adagrad", clock="row")
     with pytest.raises(ValueError, match="clock must be one of step, row, got 'column'"):
         Step("adam", clock="column")

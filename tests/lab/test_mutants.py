@@ -125,6 +125,26 @@ class TestRules:
         ids=["v is not corrected", "s is not corrected", "the largest is not corrected", "β₂ in place of β₁"],
     )
     def test_the_trace_of_a_broken_clock_fails(self, monkeypatch, rule, options, old, new):
+        self.clock_fails(monkeypatch, rule, options, old, new)
+
+    @pytest.mark.sampled(3)
+    @pytest.mark.parametrize(
+        "rule, old, new",
+        [
+            ("nadam", "faded = beta2 * seen2 + fresh2, fade * faded", "faded = beta2 * seen2 + fresh2, faded"),
+            ("nadam", "product = now * product", "product = beta1 * product"),
+            ("radam", "visits + 1.0", "visits + 2.0"),
+            ("radam", "lr / seen1 * rectified", "lr * rectified"),
+            ("adamax", "lr / seen1 /", "lr /"),
+            ("adabelief", "surprise / seen2", "surprise"),
+            ("adopt", "visits > 0.0", "visits >= 0.0"),
+            ("yogi", "square / seen2", "square"),
+        ],
+    )
+    def test_the_trace_of_another_broken_clock_fails(self, monkeypatch, rule, old, new):
+        self.clock_fails(monkeypatch, rule, {"clock"}, old, new)
+
+    def clock_fails(self, monkeypatch, rule, options, old, new):
         variants = dict(RULES[rule].variants)
         (on,) = (on for on in variants if set(on) == options)
         variants[on] = line(old, new)(variants[on])

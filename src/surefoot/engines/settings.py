@@ -78,8 +78,8 @@ class Settings:
         if self.clock == "row" and not any("clock" in options for options in base.variants):
             able = [name for name, rule in rules.everything().items() if any("clock" in on for on in rule.variants)]
             raise ValueError(
-                f"{self.name}: clock='row' is for rules whose corrections count steps, {' and '.join(able)}, not for "
-                f"{base.name}; leave it at 'step'"
+                f"{self.name}: clock='row' is for rules that count steps and move rows by themselves, "
+                f"{', '.join(able)}, not for {base.name}; leave it at 'step'"
             )
 
     def _check_numbers(self, around: Mapping[str, Hyper]) -> None:

@@ -15,7 +15,7 @@ class Step(Settings):
     Args:
         rule: a Rule or the name of one.
         engine: "cpu" (Numba) or "reference" (NumPy; slow, obvious, the same bits).
-        clock: "step", or "row": bias corrections count the steps in which a row had a gradient (adam, adamw).
+        clock: "step", or "row": bias corrections count the steps in which a row had a gradient (adam and its kind).
         granularity: "coordinate", "row" (one rate per row of the parameters) or "tensor" (one rate).
         convention: take the defaults of that library ("pytorch", "keras", …), see Rule.conventions.
         weight_decay: coupled L2: this times the parameter is added to the gradient.

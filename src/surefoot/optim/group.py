@@ -37,7 +37,7 @@ class Beyond(TypedDict, total=False):
 
     Attributes:
         eps_root: ε inside the root, in addition to the ε outside it.
-        clock: "row" lets bias corrections count the steps in which a row had a gradient (Adam, AdamW); "step".
+        clock: "row" lets bias corrections count the steps in which a row had a gradient (Adam and its kind); "step".
         granularity: "coordinate", "row" (one rate for each row of a parameter) or "tensor" (one rate).
         lr_factor: what the learning rate is multiplied by. Schedulers do not know of it: with it, a rate can be changed
             while a schedule goes on, as `to_rule` does.

@@ -3,7 +3,7 @@
 from surefoot import ops
 from surefoot.records.hyper import fraction, nonnegative
 from surefoot.rules.record import rule
-from surefoot.rules.slots import direction
+from surefoot.rules.slots import direction, with_shares
 
 
 def coefficients(t, lr, beta1, beta2, eps, eps_root):
@@ -34,3 +34,16 @@ def adabelief(x, g, g2, velocity, surprise, lr, beta1, fresh1, beta2, fresh2, co
     apart = g - velocity
     surprise = beta2 * surprise + fresh2 * (apart * apart) + eps_root
     return lr / (ops.sqrt(surprise * correction) + eps), velocity, velocity, surprise
+
+
+def coefficients_by_row(t, lr, beta1, beta2, eps, eps_root):
+    return lr, beta1, 1 - beta1, beta2, 1 - beta2, eps, eps_root
+
+
+@adabelief.when("clock", slots=with_shares(adabelief.slots), coefficients=coefficients_by_row)
+def by_row(x, g, g2, velocity, surprise, seen1, seen2, lr, beta1, fresh1, beta2, fresh2, eps, eps_root):
+    seen1, seen2 = beta1 * seen1 + fresh1, beta2 * seen2 + fresh2
+    velocity = beta1 * velocity + fresh1 * g
+    apart = g - velocity
+    surprise = beta2 * surprise + fresh2 * (apart * apart) + eps_root
+    return lr / seen1 / (ops.sqrt(surprise / seen2) + eps), velocity, velocity, surprise, seen1, seen2

@@ -10,7 +10,7 @@ from dataclasses import replace
 from surefoot import ops
 from surefoot.records.hyper import flag, fraction, nonnegative
 from surefoot.rules.record import rule
-from surefoot.rules.slots import direction, scale
+from surefoot.rules.slots import direction, scale, with_shares
 
 
 def coefficients(t, lr, beta1, beta2, amsgrad, eps, eps_root):
@@ -63,12 +63,7 @@ def coefficients_by_row(t, lr, beta1, beta2, amsgrad, eps, eps_root):
     return lr, beta1, 1 - beta1, beta2, 1 - beta2, eps, eps_root
 
 
-def with_clock(slots):
-    """And the shares 1 − β₁ᵏ and 1 − β₂ᵏ that a row has, in its k-th step, of what it averages."""
-    return slots | {"seen1": scale(over="row"), "seen2": scale(over="row")}
-
-
-@adam.when("clock", slots=with_clock(adam.slots), coefficients=coefficients_by_row)
+@adam.when("clock", slots=with_shares(adam.slots), coefficients=coefficients_by_row)
 def by_row(x, g, g2, velocity, square, seen1, seen2, lr, beta1, fresh1, beta2, fresh2, eps, eps_root):
     seen1, seen2 = beta1 * seen1 + fresh1, beta2 * seen2 + fresh2
     velocity = beta1 * velocity + fresh1 * g
@@ -76,7 +71,7 @@ def by_row(x, g, g2, velocity, square, seen1, seen2, lr, beta1, fresh1, beta2, f
     return lr / seen1 / (ops.sqrt(square / seen2 + eps_root) + eps), velocity, velocity, square, seen1, seen2
 
 
-@adam.when("amsgrad", "clock", slots=with_clock(AMSGRAD_SLOTS), coefficients=coefficients_by_row)
+@adam.when("amsgrad", "clock", slots=with_shares(AMSGRAD_SLOTS), coefficients=coefficients_by_row)
 def amsgrad_by_row(x, g, g2, velocity, square, largest, seen1, seen2, lr, beta1, fresh1, beta2, fresh2, eps, eps_root):
     seen1, seen2 = beta1 * seen1 + fresh1, beta2 * seen2 + fresh2
     velocity = beta1 * velocity + fresh1 * g

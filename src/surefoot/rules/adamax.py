@@ -3,7 +3,7 @@
 from surefoot import ops
 from surefoot.records.hyper import fraction, nonnegative
 from surefoot.rules.record import rule
-from surefoot.rules.slots import direction, scale
+from surefoot.rules.slots import direction, scale, with_shares
 
 
 def coefficients(t, lr, beta1, beta2, eps):
@@ -32,3 +32,15 @@ def adamax(x, g, g2, velocity, largest, lr, beta1, fresh1, beta2, eps):
     velocity = beta1 * velocity + fresh1 * g
     largest = ops.maximum(beta2 * largest, ops.sqrt(g2) + eps)
     return lr / largest, velocity, velocity, largest
+
+
+def coefficients_by_row(t, lr, beta1, beta2, eps):
+    return lr, beta1, 1 - beta1, beta2, eps
+
+
+@adamax.when("clock", slots=with_shares(adamax.slots, "seen1"), coefficients=coefficients_by_row)
+def by_row(x, g, g2, velocity, largest, seen1, lr, beta1, fresh1, beta2, eps):
+    seen1 = beta1 * seen1 + fresh1
+    velocity = beta1 * velocity + fresh1 * g
+    largest = ops.maximum(beta2 * largest, ops.sqrt(g2) + eps)
+    return lr / seen1 / largest, velocity, velocity, largest, seen1

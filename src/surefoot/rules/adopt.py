@@ -7,7 +7,7 @@ the squares a value, and no step. Scaled gradients are clipped at (t − 1)^¼, 
 from surefoot import ops
 from surefoot.records.hyper import flag, fraction, nonnegative, positive
 from surefoot.rules.record import rule
-from surefoot.rules.slots import direction, scale
+from surefoot.rules.slots import direction, scale, with_shares
 
 UNBOUNDED = 1e30
 """In place of a bound; its square is finite in float32's range of exponents, as is its inverse."""
@@ -41,3 +41,16 @@ def adopt(x, g, g2, velocity, square, lr, beta1, fresh1, beta2, fresh2, bound, e
     scaled = g / ops.maximum(ops.sqrt(square), eps)
     velocity = beta1 * velocity + fresh1 * ops.minimum(ops.maximum(scaled, -bound), bound)
     return lr, velocity, velocity, beta2 * square + fresh2 * g2
+
+
+def coefficients_by_row(t, lr, beta1, beta2, clips, eps):
+    return lr, beta1, 1 - beta1, beta2, 0.0 if clips else UNBOUNDED, eps
+
+
+@adopt.when("clock", slots=with_shares(adopt.slots, "visits"), coefficients=coefficients_by_row)
+def by_row(x, g, g2, velocity, square, visits, lr, beta1, fresh1, beta2, unbounded, eps):
+    moves = ops.where(visits > 0.0, 1.0, 0.0)
+    kept, bound = moves * beta2, moves * (ops.sqrt(ops.sqrt(visits)) + unbounded)
+    scaled = g / ops.maximum(ops.sqrt(square), eps)
+    velocity = beta1 * velocity + fresh1 * ops.minimum(ops.maximum(scaled, -bound), bound)
+    return lr, velocity, velocity, kept * square + (1.0 - kept) * g2, visits + 1.0

@@ -7,7 +7,7 @@ import numpy as np
 from surefoot import ops
 from surefoot.records.hyper import fraction, nonnegative
 from surefoot.rules.record import rule
-from surefoot.rules.slots import direction, scale
+from surefoot.rules.slots import direction, scale, with_shares
 
 TABLE = 4096
 """More factors than matter: where ψ ≥ 0.35, those after 2,600 are 1; where it is less, their product is below 2⁻⁶⁰."""
@@ -61,3 +61,23 @@ def nadam(x, g, g2, velocity, square, lr, beta1, fresh1, beta2, fresh2, correcti
     square = beta2 * square + fresh2 * g2
     rate = lr / (ops.sqrt(square * correction + eps_root) + eps)
     return rate, gradient * g + ahead * velocity, velocity, square
+
+
+def coefficients_by_row(t, lr, beta1, beta2, momentum_decay, eps, eps_root):
+    return lr, beta1, 1 - beta1, beta2, 1 - beta2, 0.96**momentum_decay, eps, eps_root
+
+
+BY_ROW = with_shares(nadam.slots, "seen2") | {"faded": scale(1.0, over="row"), "product": scale(1.0, over="row")}
+"""In its k-th step a row has 0.96^{kψ} and Π_k in the last two."""
+
+
+@nadam.when("clock", slots=BY_ROW, coefficients=coefficients_by_row)
+def by_row(x, g, g2, velocity, square, seen2, faded, product, lr, beta1, fresh1, beta2, fresh2, fade, eps, eps_root):
+    seen2, faded = beta2 * seen2 + fresh2, fade * faded
+    now, after = beta1 * (1.0 - 0.5 * faded), beta1 * (1.0 - 0.5 * fade * faded)
+    product = now * product
+    velocity = beta1 * velocity + fresh1 * g
+    square = beta2 * square + fresh2 * g2
+    rate = lr / (ops.sqrt(square / seen2 + eps_root) + eps)
+    ahead = (1.0 - now) / (1.0 - product) * g + after / (1.0 - after * product) * velocity
+    return rate, ahead, velocity, square, seen2, faded, product

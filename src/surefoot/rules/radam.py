@@ -7,7 +7,7 @@ With ρ∞ = 2/(1 − β₂) − 1, the average square of step t is worth ρ_t =
 from surefoot import ops
 from surefoot.records.hyper import flag, fraction, nonnegative
 from surefoot.rules.record import rule
-from surefoot.rules.slots import direction, scale
+from surefoot.rules.slots import direction, scale, with_shares
 
 
 def rectification(t, beta2, threshold):
@@ -53,3 +53,27 @@ def radam(x, g, g2, velocity, square, lr, beta1, fresh1, beta2, fresh2, correcti
     square = beta2 * square + fresh2 * g2
     adaptive = lr * rectified / (ops.sqrt(square * correction + eps_root) + eps)
     return ops.where(rectified > 0.0, adaptive, lr), velocity, velocity, square
+
+
+def coefficients_by_row(t, lr, beta1, beta2, threshold, uncorrected_eps, eps, eps_root):
+    most = 2 / (1 - beta2) - 1
+    share = most / ((most - 4) * (most - 2)) if most > 4 else 0.0
+    least, grows = ops.maximum(threshold, 4.0), 1.0 if uncorrected_eps else 0.0
+    return lr, beta1, 1 - beta1, beta2, 1 - beta2, most, share, least, grows, eps, eps_root
+
+
+@radam.when("clock", slots=with_shares(radam.slots, "seen1", "seen2", "visits"), coefficients=coefficients_by_row)
+def by_row(
+    x, g, g2, velocity, square, seen1, seen2, visits,
+    lr, beta1, fresh1, beta2, fresh2, most, share, least, grows, eps, eps_root,
+):  # fmt: skip
+    seen1, seen2, visits = beta1 * seen1 + fresh1, beta2 * seen2 + fresh2, visits + 1.0
+    velocity = beta1 * velocity + fresh1 * g
+    square = beta2 * square + fresh2 * g2
+    length = most - 2.0 * visits * (1.0 - seen2) / seen2
+    tractable = length > least
+    length = ops.where(tractable, length, least + 1.0)
+    rectified = ops.sqrt((length - 4.0) * (length - 2.0) / length * share)
+    eps = eps * (1.0 + grows * (1.0 / ops.sqrt(seen2) - 1.0))
+    adaptive = lr / seen1 * rectified / (ops.sqrt(square / seen2 + eps_root) + eps)
+    return ops.where(tractable, adaptive, lr / seen1), velocity, velocity, square, seen1, seen2, visits

@@ -1,6 +1,6 @@
 """The memory of a rule: what each of its numbers belongs to, and what it starts from."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -56,6 +56,16 @@ def origin() -> Slot:
     'x'
     """
     return Slot("direction", "x")
+
+
+def with_shares(slots: Mapping[str, Slot], *names: str) -> dict[str, Slot]:
+    """And what a rule needs of each row where it counts the row's own steps, by default the shares 1 − β₁ᵏ and 1 − β₂ᵏ
+    that a row has, in its k-th step, of what it averages.
+
+    >>> list(with_shares({"velocity": direction()}))
+    ['velocity', 'seen1', 'seen2']
+    """
+    return {**slots, **{name: scale(over="row") for name in names or ("seen1", "seen2")}}
 
 
 def direction(initial: float | str = 0.0) -> Slot:

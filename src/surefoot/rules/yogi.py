@@ -7,7 +7,7 @@ does not.
 from surefoot import ops
 from surefoot.records.hyper import fraction, nonnegative
 from surefoot.rules.record import rule
-from surefoot.rules.slots import direction, scale
+from surefoot.rules.slots import direction, scale, with_shares
 
 
 def coefficients(t, lr, beta1, beta2, initial_accumulator_value, eps, eps_root):
@@ -35,3 +35,16 @@ def yogi(x, g, g2, velocity, square, lr, beta1, fresh1, fresh2, correction, eps,
     change = fresh2 * g2
     square = square + ops.where(g2 > square, change, ops.where(g2 < square, -change, 0.0))
     return lr / (ops.sqrt(square * correction + eps_root) + eps), velocity, velocity, square
+
+
+def coefficients_by_row(t, lr, beta1, beta2, initial_accumulator_value, eps, eps_root):
+    return lr, beta1, 1 - beta1, beta2, 1 - beta2, eps, eps_root
+
+
+@yogi.when("clock", slots=with_shares(yogi.slots), coefficients=coefficients_by_row)
+def by_row(x, g, g2, velocity, square, seen1, seen2, lr, beta1, fresh1, beta2, fresh2, eps, eps_root):
+    seen1, seen2 = beta1 * seen1 + fresh1, beta2 * seen2 + fresh2
+    velocity = beta1 * velocity + fresh1 * g
+    change = fresh2 * g2
+    square = square + ops.where(g2 > square, change, ops.where(g2 < square, -change, 0.0))
+    return lr / seen1 / (ops.sqrt(square / seen2 + eps_root) + eps), velocity, velocity, square, seen1, seen2

@@ -196,6 +196,9 @@ CATCH_UP = ("momentum", "mean_adagrad", "ftrl", "rmsprop", "adadelta", "madgrad"
 OF_GROUPS = ("dog", "dadapt_adagrad", "prodigy")
 """Rules with numbers that all parameters of a group have in common."""
 
+WITH_CLOCK = ("adam", "adamw", "nadam", "radam", "adamax", "adabelief", "adopt", "yogi")
+"""Rules that can count the steps of each row."""
+
 PRINTED: dict[str, dict[str, str]] = {
     "visits": {"D2L": "Sparse Features and Learning Rates", "notebook": ""},
     "adagrad": {"D2L": "The Algorithm", "D2L-MXNet": "The Algorithm", "CME 216": "", "notebook": "", "guide": ""},
@@ -398,14 +401,16 @@ def walk_cautious(name: str, setting: Mapping[str, Any], steps: Iterable[int]) -
 @row(
     "trace-clock",
     SECTION,
-    f'adam and adamw with clock="row", {STEPS} steps: each row steps as if those without its gradient were not there',
+    f'{", ".join(WITH_CLOCK)} with clock="row", {STEPS} steps: each row steps as if those without its gradient were '
+    "not there",
     "",
     ours="the formula, for each row by itself, t the number of its gradients; also with amsgrad",
 )
-def row_clock(rules=("adam", "adamw"), clock="row") -> Finding:
+def row_clock(rules=WITH_CLOCK, clock="row") -> Finding:
     apart = 0.0
     for name in rules:
-        for setting in ({"lr": 0.1}, {"lr": 0.1, "beta2": 0.5, "amsgrad": True}):
+        also = {"amsgrad": True} if name in ("adam", "adamw") else {}
+        for setting in ({"lr": 0.1}, {"lr": 0.1, "beta2": 0.5} | also):
             step, x, given = Step(name, engine=ORACLE, lazy="touched", clock=clock, **setting), START.copy(), {}
             state = step.init(x)
             for ids, values in float32.gradients(STEPS):
