@@ -153,6 +153,10 @@ MUTANTS = (
     Mutant("ftrl", "the last gradient alone", line("ops.where(follows, dual, held - old * x) + g", "g")),
     Mutant("ftrl", "β is ignored", line("beta / divisor", "1.0 / divisor"), at_defaults=False),
     Mutant("ftrl", "λ₂ is ignored", line("beta / divisor + l2", "beta / divisor"), at_defaults=False),
+    Mutant(
+        "ftrl", "z is of the rate before", line("ops.where(follows, dual, held - old * x)", "dual"), at_defaults=False
+    ),
+    Mutant("ftrl", "z changes in a pause", line("ops.where(moves, moved, dual)", "moved"), at_defaults=False),
     Mutant("ftrl", "starts from 0", starting_from_zero, at_defaults=False),
     Mutant("rmsprop", "without 1 − γ", line("fresh * g2", "g2")),
     Mutant("rmsprop", "no accumulation", line("gamma * square + fresh * g2", "fresh * g2")),

@@ -71,11 +71,14 @@ def dual_averaging(t, x, g, s, z, lr, l1=0.0, eps=0.0, eps_root=1e-6):
     return -lr * shrunk(z, l1 * t) / ((s + eps_root) ** 0.5 + eps), s, z
 
 
-def ftrl(t, x, g, s, z, lr, beta=1.0, l1=0.0, l2=0.0):
-    """z ← z + g − σ x, σ = (√(s + g²) − √s)/α; x ← −S(z)/((β + √s)/α + λ₂) (McMahan et al. 2013, algorithm 1)."""
-    z = z + g - ((s + g * g) ** 0.5 - s**0.5) / lr * x
+def ftrl(t, x, g, s, z, inverse, lr, beta=1.0, l1=0.0, l2=0.0):
+    """z ← z + g − σ x, σ = 1/η_t − 1/η_{t−1}, 1/η = (β + √s)/α; x ← −S(z)/(1/η + λ₂)
+    (McMahan et al. 2013, algorithm 1 and theorem 2).
+    """
     s = s + g * g
-    return -shrunk(z, l1) / ((beta + s**0.5) / lr + l2), s, z
+    before, inverse = inverse, (beta + s**0.5) / lr
+    z = z + g - (inverse - before) * x
+    return -shrunk(z, l1) / (inverse + l2), s, z, inverse
 
 
 def rmsprop(t, x, g, s, mean, v, lr, gamma=0.9, centered=False, momentum=0.0, eps=0.0, eps_root=1e-6):

@@ -193,6 +193,12 @@ SETTINGS: dict[str, tuple[dict[str, Any], ...]] = {
 CATCH_UP = ("momentum", "mean_adagrad", "ftrl", "rmsprop", "adadelta", "madgrad")
 """Rules that move, or keep something else, after a step with zero gradient, and know a closed form of many."""
 
+PACES = ((34, 0.4), (45, 0.0), (STEPS, 0.2))
+"""Learning rates of FTRL, and the last step of each: its z depends on the rate, and at 0 nothing moves."""
+
+SET = 67
+"""The step before which x is set from outside, to where the other rules start."""
+
 OF_GROUPS = ("dog", "dadapt_adagrad", "prodigy")
 """Rules with numbers that all parameters of a group have in common."""
 
@@ -249,7 +255,8 @@ def measure(name: str, settings: tuple[Mapping[str, Any], ...] | None = None) ->
         raise LookupError(f"{name}: the rule has no formula to be held against; expected one in formulas.FORMULAS")
     tried = settings or SETTINGS[name]
     found = [short(name, tried)]
-    for part, concerned in ((waiting, name in CATCH_UP), (grouped, name in OF_GROUPS), (single, True), (long, True)):
+    special = ((waiting, name in CATCH_UP), (grouped, name in OF_GROUPS), (paced, name == "ftrl"))
+    for part, concerned in (*special, (single, True), (long, True)):
         if found[-1].passed and concerned:
             found.append(part(name, tried))
     numbers = {key: value for one in found for key, value in one.numbers.items()}
@@ -283,6 +290,32 @@ def waiting(name: str, settings: tuple[Mapping[str, Any], ...]) -> Finding:
         step.flush(x, state)
         apart = max(apart, largest(x - path[-1]))
     return Finding(f"within {apart:.0e} in rows that catch up", apart <= ROUNDING, {"rows": apart})
+
+
+def paced(name: str, settings: tuple[Mapping[str, Any], ...]) -> Finding:
+    """FTRL while the learning rate changes and is 0, and x is set from outside: then z is what belongs to x."""
+    apart, (last, rates) = 0.0, zip(*PACES, strict=True)
+    # Under the larger λ₁, x₇ is still 0 in the pause, and z alone tells of its gradients.
+    for setting in (*settings, {"l1": 0.5}):
+        given = {"l1": 0.0, "l2": 0.0} | dict(setting)
+        schedule = schedules.piecewise_constant([t + 1 for t in last[:-1]], rates)
+        step, x, expected = Step(name, engine=ORACLE, **given | {"lr": schedule}), np.zeros(START.shape), 0.0
+        state, (s, z, inverse) = (
+            step.init(x),
+            formulas.states_of(formulas.ftrl, given.pop("initial_accumulator_value", 0.0)),
+        )
+        for t in range(1, STEPS + 1):
+            if t == SET:
+                x[...] = expected = START
+                z = -formulas.sign(START) * given["l1"] - (inverse + given["l2"]) * START
+            g, rate = gradient(t, expected + START), next(rate for end, rate in PACES if t <= end)
+            if rate:
+                expected, s, z, inverse = formulas.ftrl(t, expected, g, s, z, inverse, **given | {"lr": rate})
+            else:
+                s = s + g * g
+            step.dense(x, slope(t, x + START), state)
+            apart = max(apart, largest(x - expected))
+    return Finding(f"within {apart:.0e} at learning rates that change", apart <= ROUNDING, {"paced": apart})
 
 
 def grouped(name: str, settings: tuple[Mapping[str, Any], ...]) -> Finding:
@@ -438,6 +471,8 @@ def given(setting: Mapping[str, Any]) -> str:
 def ours_of(name: str) -> str:
     """What a rule is held against."""
     also = "; rows without a gradient catch up on what zero gradients do" if name in CATCH_UP else ""
+    if name == "ftrl":
+        also += f"; also at learning rates {', '.join(f'{rate:g}' for _, rate in PACES)}, and with x set from outside"
     if name in OF_GROUPS:
         also = "; two parameters of a group step as one" + ", and by L-DoG (layerwise) each by itself" * (name == "dog")
     return (
@@ -458,26 +493,3 @@ for one in everything():
         PRINTED.get(one, {}),
         ours=ours_of(one),
     )
-
-
-@row(
-    "yogi-first-batch",
-    "5 theory",
-    "Yogi: a first batch of 100, taken at the rate 0, starts v and s from its gradient, here (−1, −8) + N(0, 2²)/√100",
-    "initialize from a larger first batch, not from one example",
-    texts=NOTEBOOK,
-    ours="√ŝ is |g| of the batch; over 10,000 draws it spreads a tenth as far in x₂ as from one example",
-)
-def first_batch(batch=100, first_rate=0.0) -> Finding:
-    rng, roots, moved, apart, draws = np.random.default_rng(0), {}, 0.0, 0.0, 10_000
-    for size in (1, batch):
-        step = Step("yogi", lr=schedules.piecewise_constant([2], [first_rate, 0.01]), engine=ORACLE)
-        x = np.zeros((draws, 2))
-        state, g = step.init(x), [-1.0, -8.0] + rng.normal(0, 2, (draws, 2)) / np.sqrt(size)
-        step.dense(x, g, state)
-        roots[size] = np.sqrt(state.slots["square"] / 0.001)
-        moved, apart = max(moved, np.abs(x).max()), max(apart, np.abs(roots[size] - np.abs(g)).max())
-    ratio = float(roots[batch][:, 1].std() / roots[1][:, 1].std())
-    text = f"√ŝ within {apart:.0e} of |g|, parameters moved by {moved:g}; spread in x₂ {ratio:.3f} times as wide"
-    passed = moved == 0 and apart < ROUNDING and abs(ratio - 0.1) < 0.01
-    return Finding(text, bool(passed), {"moved": float(moved), "largest_difference": float(apart), "spread": ratio})
