@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from support.networks import PROBLEMS, applied, deep, generator, start
-from support.runs import HEALTHY, held_out
+from support.runs import HEALTHY, Run, held_out, line, made, regression
 from torch import nn
 
 import surefoot
@@ -137,6 +137,75 @@ def test_a_run_whose_losses_have_fallen_far_is_not_too_slow():
     # As many losses of a run whose rate is too small, at the same state:
     slow = surefoot.diagnose(optimizer, losses=np.linspace(4.0, 3.9, 50)).verdict
     assert (slow.symptom, slow.cause) == ("stands still", "rate"), str(slow)
+
+
+def climbing(kind, lr, sign=-1.0, steps=60, **settings):
+    """A line along gradients of this sign, all of one batch, and its losses."""
+    run = made(kind, lr=lr, model=line, loss=lambda model, k: sign * regression(model, 0), **settings)
+    return run, [sign * loss for loss in run.train(steps)]
+
+
+@pytest.mark.parametrize(
+    "kind, lr, settings",
+    [
+        (torch.optim.SGD, 0.01, {}),
+        (torch.optim.SGD, 1e-3, {}),
+        (optim.SGD, 1e-3, {"momentum": 0.9}),
+        (optim.Adagrad, 1.0, {}),
+    ],
+)
+def test_gradients_of_the_wrong_sign_are_not_a_rate_that_is_too_large(kind, lr, settings):
+    run, losses = climbing(kind, lr, **settings)
+    verdict = surefoot.diagnose(run.optimizer, run.model, losses).verdict
+    assert (verdict.symptom, verdict.cause) == ("diverges", "gradient"), str(verdict)
+    assert "the gradients have the wrong sign" in verdict.what
+    assert verdict.remedy.call == ""
+
+
+@pytest.mark.parametrize("kind", [torch.optim.SGD, optim.SGD])
+def test_losses_that_are_maximized_rise_because_of_that(kind):
+    run, losses = climbing(kind, 0.01, sign=1.0, maximize=True)
+    verdict = surefoot.diagnose(run.optimizer, run.model, losses).verdict
+    assert (verdict.symptom, verdict.cause) == ("diverges", "gradient"), str(verdict)
+    assert "maximize=True steps uphill" in verdict.what
+    applied(verdict.remedy, run)
+    assert run.train(60)[-1] < losses[0]
+
+
+@pytest.mark.parametrize("steps", [1, 60])
+@pytest.mark.parametrize("kind, settings", [(optim.SGD, {"weight_decay": 2.0}), (torch.optim.SGD, {})])
+def test_what_is_maximized_is_judged_as_minus_it(kind, settings, steps):
+    settings = {"lr": 0.1, "momentum": 0.9} | settings
+    (one, losses), (other, values) = (
+        climbing(kind, steps=steps, sign=sign, maximize=sign < 0, **settings) for sign in (1.0, -1.0)
+    )
+    of_one, of_other = (surefoot.diagnose(run.optimizer, run.model) for run in (one, other))
+    assert losses == values
+    assert str(of_one) == str(of_other)
+    assert of_one.to_dict() == of_other.to_dict()
+    assert (of_one.verdict.symptom == "shrinks") == ("weight_decay" in settings)
+
+
+@pytest.mark.parametrize("lr, growth", [(0.7, 1.3), (0.85, 2.6)])
+def test_a_rate_that_is_a_little_too_large_is_not_a_wrong_sign(lr, growth):
+    run, losses = climbing(torch.optim.SGD, lr, 1.0)
+    assert Losses.of(losses).growth == pytest.approx(growth, rel=0.05)
+    verdict = surefoot.diagnose(run.optimizer, run.model, losses).verdict
+    assert (verdict.symptom, verdict.cause) == ("diverges", "rate"), str(verdict)
+    assert "if the losses do not fall then, check the sign" in verdict.remedy.what
+    assert "check" not in surefoot.diagnose(run.optimizer, run.model).verdict.remedy.what
+
+
+@pytest.mark.parametrize("kind, settings", [(torch.optim.SGD, {"lr": 0.1}), (optim.FTRL, {"lr": 1.0})])
+def test_a_larger_rate_has_no_value_where_the_run_may_have_converged(kind, settings):
+    x = nn.Parameter(torch.tensor(5.0))
+    run, losses = Run(x, kind([x], **settings), lambda x, k: (x - 3).square() + 1), []
+    while abs(x.item() - 3) > 3e-5:
+        losses += run.train(1)
+    verdicts = [surefoot.diagnose(run.optimizer, losses=known).verdict for known in (None, losses, [2.0] * 60)]
+    assert {(verdict.symptom, verdict.cause) for verdict in verdicts} == {("stands still", "rate")}
+    assert [bool(verdict.remedy.call) for verdict in verdicts] == [False, False, True]
+    assert "unless the run has converged, which losses= tells" in verdicts[0].remedy.what
 
 
 def test_losses_that_stand_are_reported_although_steps_are_in_order():

@@ -51,6 +51,27 @@ def test_where_float16_holds_no_epsilon_it_is_not_the_rate(kind, settings):
     assert surefoot.diagnose(run.optimizer, run.model).verdict.symptom == "healthy"
 
 
+@pytest.mark.parametrize(
+    "kind, settings, cause",
+    [
+        (torch.optim.Adam, {"lr": 1e-3, "eps": 1e-8}, "storage"),
+        (torch.optim.Adam, {"lr": 10.0, "eps": 1e-8}, "storage"),
+        (torch.optim.Adam, {"lr": 1e-3, "eps": 1e-3}, "storage"),
+        (torch.optim.Adam, {"lr": 10.0, "eps": 1e-3}, "rate"),
+        (torch.optim.SGD, {"lr": 1e-3}, "rate"),
+    ],
+)
+def test_float16_is_to_blame_unless_it_holds_epsilon_and_the_rate_is_far_too_large(kind, settings, cause):
+    layer = nn.Linear(9, 9, bias=False).half()
+    optimizer = kind(layer.parameters(), **settings)
+    layer.weight.grad = torch.ones_like(layer.weight)
+    optimizer.step()
+    layer.weight.data.fill_(torch.nan)
+    verdict = surefoot.diagnose(optimizer, layer).verdict
+    assert (verdict.symptom, verdict.cause) == ("not finite", cause), str(verdict)
+    assert ("is 0 in float16" in verdict.what) == (settings.get("eps") == 1e-8)
+
+
 def test_squares_that_overflow_are_not_a_memory_of_larger_gradients():
     run = start("waves", torch.optim.Adagrad, dtype=torch.float16, lr=0.01)
     run.loss = lambda model, k: waves(model, k) * (3e3 if k == 0 else 1.0)
@@ -68,6 +89,17 @@ def test_frozen_float16_is_cured_with_the_state_that_there_is():
     run.train(200)
     assert run.optimizer.state[run.model[0].weight]["exp_avg"].dtype == torch.float32
     assert held_out(run) < before
+
+
+@pytest.mark.parametrize("lr, highest, frozen", [(5e-5, 0.1, False), (5e-5, 1e-3, True), (1.5e-3, 0.012, True)])
+def test_small_steps_of_bfloat16_are_excused_by_a_schedule_that_began_with_larger_ones(lr, highest, frozen):
+    """By a rate that is ten times below its highest, at which steps moved the parameter."""
+    weight = nn.Parameter(torch.ones(20, dtype=torch.bfloat16))
+    weight.grad = torch.ones_like(weight)
+    optimizer = torch.optim.SGD([weight], lr=lr)
+    optimizer.param_groups[0]["initial_lr"] = highest
+    verdict = surefoot.diagnose(optimizer).verdict
+    assert (verdict.symptom, verdict.cause) == (("frozen", "storage") if frozen else HEALTHY), str(verdict)
 
 
 # Weight decay
@@ -166,6 +198,37 @@ def test_groups_with_rates_of_their_own_have_not_decayed():
     run.train(30)
     verdict = surefoot.diagnose(run.optimizer, run.model).verdict
     assert (verdict.symptom, verdict.cause) == ("stands still", "rate")
+
+
+# Weights that steps have made large
+
+GROWN = [
+    # By how many times 1/√inputs weights are larger, a first step is, and the share by which the next step moves them
+    ("20 times", 20, 1.0, 0.01, 1, True),
+    ("too small a first step", 20, 0.9, 0.01, 1, False),
+    ("a first step that is short for them", 200, 1.9, 0.01, 1, False),
+    ("a first step that is not", 200, 2.1, 0.01, 1, True),
+    ("not large", 11, 1.0, 0.01, 1, False),
+    ("the right values of a line", 20, 1.0, 0.004, 1, False),
+    ("a network has none so large", 20, 1.0, 0.004, 2, True),
+    ("fast, at any rate", 20, 0.01, 0.16, 1, True),
+    ("large, whatever made them so", 1e8, 0.01, 0.14, 1, False),
+    ("rather large, and fast", 6, 1.0, 0.16, 1, True),
+    ("and not fast", 6, 1.0, 0.14, 1, False),
+    ("and a short first step", 6, 0.9, 0.16, 1, False),
+    ("not even that", 4, 1.0, 0.16, 1, False),
+]
+
+
+@pytest.mark.parametrize("size, first, pace, layers, large", [case[1:] for case in GROWN], ids=[c[0] for c in GROWN])
+def test_weights_that_steps_made_large(size, first, pace, layers, large):
+    """Steps along gradients across the weights, along which the loss is flat."""
+    model, lr = nn.Sequential(*(nn.Linear(100, 100, bias=False) for _ in range(layers))), first / 10
+    for weight in model.parameters():
+        weight.data = size / 10 * (torch.ones_like(weight) - 2 * torch.eye(2).repeat(50, 50))
+        weight.grad = torch.full_like(weight, pace * size / 10 / lr)
+    verdict = surefoot.diagnose(torch.optim.SGD(model.parameters(), lr=lr)).verdict
+    assert (verdict.symptom, verdict.cause) == (("diverges", "rate") if large else HEALTHY), str(verdict)
 
 
 # From zero

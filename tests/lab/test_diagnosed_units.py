@@ -171,6 +171,26 @@ def test_steps_that_saturated_units_are_to_blame(problem, kind, lr):
     assert surefoot.diagnose(again.optimizer, again.model).verdict.symptom == "healthy"
 
 
+VANISHING = [
+    ((1e-6, 1e-4, 1e-2, 1.0), True),
+    ((2e-4, 2e-3, 2e-2, 1.0), False),  # not small enough
+    ((9e-5, 9e-3, 1.0), False),  # too few layers
+    ((1e-5, 1e-3, 1e-2, 4e-3, 0.1, 1.0), False),  # from a layer to the next, they grow
+]
+
+
+@pytest.mark.parametrize("norms, vanish", VANISHING)
+@pytest.mark.parametrize("activation", [nn.Tanh, nn.GELU])
+def test_gradients_that_vanish_from_layer_to_layer(activation, norms, vanish):
+    torch.manual_seed(0)
+    model = nn.Sequential(*(part for _ in norms for part in (nn.Linear(4, 4), activation())))
+    for layer, norm in zip(model[::2], norms, strict=True):
+        for parameter in layer.parameters():
+            parameter.grad = torch.full_like(parameter, norm / parameter.numel() ** 0.5)
+    verdict = surefoot.diagnose(torch.optim.SGD(model.parameters(), lr=0.1), model).verdict
+    assert (verdict.cause == "activation") == (vanish and activation is nn.Tanh), str(verdict)
+
+
 @pytest.mark.parametrize("problem", PROBLEMS)
 @pytest.mark.parametrize("kind, settings", STEPPED)
 @pytest.mark.parametrize("activation", [nn.Tanh, nn.Sigmoid])

@@ -144,6 +144,19 @@ def test_saturated_if_the_memory_no_longer_grows():
     assert found.verdict.remedy.call == "optimizer.change(state_dtype=torch.float32)"
 
 
+def test_part_of_a_small_parameter_that_does_not_move_because_of_its_state():
+    pair = {name: torch.nn.Parameter(torch.ones(size)) for name, size in (("most", 100), ("few", 10))}
+    optimizer = optim.Adagrad(list(pair.items()), lr=0.1)
+    for largest in (1e10, 1.0):
+        for parameter in pair.values():
+            parameter.grad = torch.ones_like(parameter)
+        pair["few"].grad[:4] = largest
+        optimizer.step()
+    verdict = surefoot.diagnose(optimizer).verdict
+    assert (verdict.symptom, verdict.cause, verdict.names) == ("stands still", "memory", ["few"])
+    assert "a step moves 40 % of the coordinates by nothing" in verdict.what
+
+
 def test_nonfinite_gradients_are_counted():
     optimizer, _ = stepped([1.0, 1.0, 1.0], [1.0, float("nan"), 1e25], steps=2, nonfinite="skip")
     found = surefoot.diagnose(optimizer)["w"]

@@ -12,6 +12,7 @@ pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.filterwarnings(
 EXCUSES = [
     Excuse("findings.first_lr_of", "len(now) == 1 and now.pop()", "min(now)", "slow-one-of-200"),
     Excuse("standstill.Rest.of", " and matters", "", "slow-one-of-200"),
+    Excuse("standstill.Rest.is_outlier", "self.having >= FEW", "True", "adagrad-faint-bias"),
     Excuse("rates.Rate.has_decayed", " and self.halfway < needed", "", "decayed-written"),
     Excuse("shrinking.Decay.eats", " and self.against > 0.5", "", "ridge"),
     Excuse("shrinking.eaten", "cost > COSTS", "cost > 0", "ridge"),

@@ -133,6 +133,15 @@ def not_a_number(lr, bad=float("nan")):
     return run
 
 
+def faint_bias(kind, **settings):
+    """A single coordinate whose gradient happens to be much smaller than those before."""
+    run = trained(kind=kind, **settings)
+    with torch.no_grad():
+        run.model[2].bias.add_(1.0)
+        run.model[2].bias.grad.fill_(1e-3)
+    return run
+
+
 def scheduled(kind, schedule, steps=100, **settings):
     run = made(kind, **settings)
     run.train(steps, schedule(run.optimizer))
@@ -167,6 +176,7 @@ RUNS: dict[str, tuple[Callable[[], Run], tuple[str, str | None]]] = {
     # In order, at several rates, by several rules
     "adagrad": (lambda: trained(kind=optim.Adagrad, lr=0.1), HEALTHY),
     "adagrad-small": (lambda: trained(kind=optim.Adagrad, lr=0.01), HEALTHY),
+    "adagrad-faint-bias": (lambda: faint_bias(optim.Adagrad, lr=0.01), HEALTHY),
     "adagrad-large": (lambda: trained(kind=optim.Adagrad, lr=1.0, model=line), HEALTHY),
     "adagrad-long": (lambda: trained(kind=optim.Adagrad, lr=0.1, model=line, steps=2000), HEALTHY),
     "adam": (lambda: trained(kind=optim.Adam, lr=1e-3), HEALTHY),

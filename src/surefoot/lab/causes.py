@@ -20,7 +20,7 @@ from surefoot.lab.findings import Case
 from surefoot.lab.losses import Losses
 from surefoot.lab.motion import DECAYS, Motion, altered
 from surefoot.lab.rates import FALLEN, Rate
-from surefoot.lab.remedies import TARGET, Remedies, Remedy
+from surefoot.lab.remedies import ELSE, TARGET, Remedies, Remedy
 from surefoot.lab.scales import EXPLODED, FASTEST, LARGE, root_mean_square, weights_of
 from surefoot.lab.standstill import AS_FAR_AGAIN, FROZEN, SLOWEST, WHY, Bounds, Rest
 from surefoot.lab.verdicts import Verdict, below, listed, named, percent
@@ -61,6 +61,7 @@ def judge(
     judged = Judge(cases, Remedies(adopted, model), losses, without_state)
     checks: list[Callable[[], Verdict | None]] = [
         judged.not_finite,
+        judged.climbs,
         judged.diverges,
         judged.shrinks,
         judged.loses,
@@ -71,7 +72,11 @@ def judge(
         judged.dead_units,
         judged.never_visited,
     ]
-    return next((verdict for check in checks if (verdict := check()) is not None), judged.healthy())
+    verdict = next((verdict for check in checks if (verdict := check()) is not None), judged.healthy())
+    if verdict.remedy and verdict.cause == "rate" and verdict.symptom != "stands still" and losses.never_fell:
+        what = f"{verdict.remedy.what} (if the losses do not fall then, check {ELSE})"
+        verdict.remedy = verdict.remedy._replace(what=what)
+    return verdict
 
 
 class Judge:
@@ -195,6 +200,18 @@ class Judge:
         groups = {group for group, first in self.firsts.items() if first >= max(1.0, worst / 10)}
         of_these = [case for case in cases if case.group in groups]
         return of_these or [weights.case for weights in self.weights if weights.case.group in groups] or list(cases)
+
+    def climbs(self) -> Verdict | None:
+        """Where the losses rise by what steps are to take off them, or are maximized."""
+        cases, losses = [case for case, _ in self.moving], self.losses
+        is_turned = losses.rose and any(case.settings.get("maximize") for case in cases)
+        if not cases or not (is_turned or (losses.growth > 1 and losses.climbs(self.fall()))):
+            return None
+        why = "maximize=True steps uphill"
+        if not is_turned:
+            why = f"in each step by about what it is to take off, {self.fall():.2g}: the gradients have the wrong sign"
+        what = f"{listed(named(cases))}: the losses rise, from {losses.first:.3g} to {losses.last:.3g}; {why}."
+        return Verdict("diverges", "gradient", named(cases), what, self.remedies.other_sign(cases))
 
     def diverges(self) -> Verdict | None:
         alone = len(self.weights) == 1
@@ -322,11 +339,26 @@ class Judge:
             return TARGET / paces[case.group] if paces[case.group] else math.inf
 
         remedy = {
-            "rate": lambda: self.remedies.rate(still, factor, alone),
+            "rate": lambda: self.faster(still, factor, alone),
             "decay": lambda: self.remedies.no_decay_of_rate(still, factor),
             "memory": lambda: self.remedies.forget(still, 1 / pace_of(rests) if pace_of(rests) else math.inf),
         }[cause]()
         return Verdict("stands still", cause, named(still), f"{names}: {moves}; {why}.", remedy)
+
+    def faster(self, still: Sequence[Case], factor: Callable[[Case], float], alone: bool) -> Remedy:
+        """A larger rate. Its value is known if losses did not fall, gradients are clipped, or a run could begin so.
+
+        Otherwise, steps may be short because they are near a minimum.
+        """
+        of_group = {group: [case for case in still if case.group == group] for group in {case.group for case in still}}
+        largest = [
+            max(weights_of(cases), key=lambda one: one.natural * max(one.size, 1)) for cases in of_group.values()
+        ]
+        usual = all(factor(one.case) <= one.new_start * max(one.size, 1) for one in largest)
+        if usual or self.losses.never_fell or self.clipped is not None:
+            return self.remedies.rate(still, factor, alone)
+        known = "" if self.losses.count else ", which losses= tells"
+        return Remedy(f"a larger learning rate, unless the run has converged{known}")
 
     def frozen(self) -> Verdict | None:
         lost = [case for case, motion in self.moving if (motion.lost or 0) > FROZEN and not is_scheduled(case)]

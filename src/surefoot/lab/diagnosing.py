@@ -222,7 +222,8 @@ def diagnose(optimizer: Any, model: torch.nn.Module | None = None, losses: Itera
     - diverges, by `losses`: the last ones are more than twice the first ones; or they did not fall in 50 steps and
       more, and −gradient · update, by which a step changes the loss to first order, exceeds them, or their noise (of
       the velocity that steady gradients would have; noise raises the loss by a quarter of it). Where losses fell to a
-      tenth, weights may be large;
+      tenth, weights may be large. The cause is the gradient, of the wrong sign, if losses rise in all tenths of the
+      second half, by less than half in a step, and by a quarter of −gradient · update at least; or `maximize`;
     - dead units, because they are saturated: in a model that has a Sequential with Sigmoid, Tanh or the like between
       two layers, most units of the first have a bias whose gradient shows a slope of the activation below 0.003. The
       cause is the rate, if a first step exceeds 0.2/√inputs, or the weights are not large and inputs are bounded by an
@@ -256,15 +257,18 @@ def diagnose(optimizer: Any, model: torch.nn.Module | None = None, losses: Itera
     look clipped: their norm has one digit, or most are equally large.) Norms are over the coordinates that have a
     gradient; a matrix 100 times smaller than 1/√inputs is compared with that. Without `losses`, a loss of the order of
     one is assumed, and "healthy" says that steps are inside the band, and no more: a run that is up to 1,000 times too
-    slow can be. Remedies lead to ‖update‖/‖parameter‖ = 1e-3; for a new start, to steps of 0.02/√inputs along gradients
-    of one (0.1/√inputs for rules that do not divide by the size of gradients).
+    slow can be. Steps are short at a minimum, too: a larger rate than a new start would have (where parameters are
+    longer than 1/√inputs, in proportion) is given a value only if losses did not fall or gradients look clipped.
+    Remedies lead to ‖update‖/‖parameter‖ = 1e-3; for a new start, to steps of 0.02/√inputs along gradients of one
+    (0.1/√inputs for rules that do not divide by the size of gradients).
 
     Args:
         optimizer: one of Surefoot; SGD, Adagrad, RMSprop, Adadelta, Adam, AdamW, NAdam, RAdam, Adamax or SparseAdam of
             torch.optim; or a wrapper that has such a one as its `optimizer`, as Accelerate's and Lightning's do.
         model: names the parameters, where the optimizer was not given named ones, and tells units from rows of tables.
-        losses: the loss of every step so far, from the first, as numbers; at least 20, of which the first and the last
-            tenth are compared. They differ by less than 5 %, too, if by less than 10 % and two standard errors.
+        losses: the loss of every step so far (minus what is maximized), from the first, as numbers; at least 20, of
+            which the first and the last tenth are compared. They differ by less than 5 %, too, if by less than 10 % and
+            two standard errors.
 
     Returns:
         The verdict, and the findings in the order of the parameters; of those without state and gradient there are

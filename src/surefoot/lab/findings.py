@@ -159,7 +159,8 @@ def begins(known: Memory, parameter: torch.Tensor, step: Settings) -> bool:
         return False
     kept, now, x = (local(each).detach() for each in (velocity, gradient, parameter))
     decay = float(step.options.get("weight_decay") or 0.0)
-    was = now + decay * (x + float(step.lr(1)) * kept)
+    given = -now if step.options.get("maximize") else now
+    was = given + decay * (x + float(step.lr(1)) * kept)
     size = now.abs().max()
     return bool(size > 0) and bool(((kept - was).abs() <= BEGINS * size).all())
 

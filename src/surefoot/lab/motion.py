@@ -112,6 +112,10 @@ class View:
 
     def __init__(self, parameter: Tensor, known: Memory, step: Settings, given: Mapping[str, Any]):
         self.step = altered(step, lr=float(step.hyper["lr"])) if isinstance(step.hyper["lr"], Tensor) else step
+        # What is maximized is seen as minus it, which is minimized.
+        self.is_turned = bool(step.options.get("maximize"))
+        if self.is_turned:
+            self.step = altered(self.step, {"maximize": False})
         self.parameter, self.known, self.t, self.given = parameter, known, known.count(), dict(given)
         self.size = local(parameter).numel() * (2 if parameter.is_complex() else 1)
         # What several rows have in common is known where all of them are at hand.
@@ -171,10 +175,11 @@ class View:
     def gradient(self) -> tuple[np.ndarray | None, np.ndarray]:
         """The rows that the gradient names (None: those that are looked at), and the gradient of each."""
         taken = gradient_of(self.parameter, self.every)
-        if not isinstance(taken, tuple):
-            return None, taken
-        every = self._stride(taken[1].size)
-        return taken[0][::every], taken[1][::every]
+        ids, g = taken if isinstance(taken, tuple) else (None, taken)
+        if ids is not None:
+            every = self._stride(g.size)
+            ids, g = ids[::every], g[::every]
+        return ids, encode(-decode(g), g) if self.is_turned else g
 
     def motion(
         self,

@@ -35,6 +35,9 @@ AVERAGES = {"beta2": ("betas", "beta2"), "gamma": ("alpha", "gamma"), "rho": ("r
 RESET = 'lambda module: module.reset_parameters() if hasattr(module, "reset_parameters") else None'
 """Gives a module initial values again."""
 
+ELSE = "the sign of the loss and of its gradients, and that zero_grad() is called"
+"""What else losses that do not fall may come from."""
+
 Factor = float | Callable[[Case], float]
 """By what to multiply the learning rate: of all groups, or by a parameter of each."""
 
@@ -99,6 +102,14 @@ class Remedies:
     def start_again(self, cases: Sequence[Case], factor: Factor) -> Remedy:
         """A smaller rate, for which the parameters are to be made again."""
         return self._rate(cases, factor, "initial parameters again, and a smaller learning rate")
+
+    def other_sign(self, cases: Sequence[Case]) -> Remedy:
+        """Steps the other way."""
+        if any(case.settings.get("maximize") for case in cases):
+            return Remedy(
+                "initial parameters again, and steps downhill", self._assign(cases, "maximize", lambda case: "False")
+            )
+        return Remedy(f"initial parameters again; check {ELSE}")
 
     def no_decay_of_rate(self, cases: Sequence[Case], factor: Factor) -> Remedy:
         """Takes back what a decay of the learning rate did."""

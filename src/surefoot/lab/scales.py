@@ -43,7 +43,7 @@ FASTEST = 0.6
 """The upper end of the band: ‖update‖/‖parameter‖ of a step, above which a run diverges."""
 
 EXPLODED = 1e6
-"""Root mean square of a parameter, above which nothing else is needed."""
+"""Root mean square of a parameter, above which it is the weights if gradients are not finite."""
 
 LEAST = 0.1
 """The least that weights are compared with: rows of embeddings are made with 1, whatever their length."""
@@ -118,7 +118,7 @@ class Weights:
         """
         if self.size < LARGE:
             return self.size > RATHER_LARGE and self.pace > FAST and self.first >= 1
-        if fastest > FAST or root_mean_square(self.case) > EXPLODED:
+        if fastest > FAST:
             return True
         by_steps = self.first >= 1 and self.first >= FIRST_OF_LARGE * self.size
         return by_steps and (self.pace > LIVELY or not alone)
