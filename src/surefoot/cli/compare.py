@@ -42,6 +42,7 @@ def complete_convention() -> list[str]:
 
 
 def compare(
+    context: typer.Context,
     data: Annotated[
         str,
         typer.Argument(
@@ -77,25 +78,23 @@ def compare(
         ),
     ] = None,
     loss_parameter: options.LossParameter = None,
-    batch_size: Annotated[int | None, typer.Option(help="Examples per step (default: 1).")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Epochs over the training part (default: 10).")] = None,
-    seeds: Annotated[int | None, typer.Option(help="Orders of the examples to average over (default: 3).")] = None,
+    batch_size: Annotated[int, typer.Option(help="Examples per step.")] = 1,
+    epochs: Annotated[int, typer.Option(help="Epochs over the training part.")] = 10,
+    seeds: Annotated[int, typer.Option(help="Orders of the examples to average over.")] = 3,
     engine: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME", help="Engine (default: the fastest; see surefoot.engines).", autocompletion=complete_engine
-        ),
-    ] = None,
+        str,
+        typer.Option(metavar="NAME", help="Engine, see surefoot.engines.", autocompletion=complete_engine),
+    ] = "cpu",
     granularity: Annotated[
-        str | None,
+        str,
         typer.Option(
             metavar="NAME",
             help="coordinate: a rate for each; or tensor: one for all.",
             autocompletion=lambda: ["coordinate", "tensor"],
         ),
-    ] = None,
-    l1: Annotated[float | None, typer.Option(help="L1 penalty (default: 0).")] = None,
-    l2: Annotated[float | None, typer.Option(help="L2 penalty (default: 0).")] = None,
+    ] = "coordinate",
+    l1: Annotated[float, typer.Option(help="L1 penalty.")] = 0.0,
+    l2: Annotated[float, typer.Option(help="L2 penalty.")] = 0.0,
     convention: Annotated[
         str | None,
         typer.Option(
@@ -121,27 +120,26 @@ def compare(
     """
     from surefoot.lab.comparison import compare as race
 
-    settings: dict[str, Any] = {
-        "rules": ",".join(rules) if rules else None,
-        "lr": lr,
-        "loss": loss,
-        "loss_parameter": loss_parameter,
-        "batch_size": batch_size,
-        "epochs": epochs,
-        "seeds": seeds,
-        "engine": engine,
-        "granularity": granularity,
-        "convention": convention,
-        "l1": l1,
-        "l2": l2,
-    }
-    given = {name: value for name, value in settings.items() if value is not None}
     folder = out if out or as_json else OUT
-    command = command_line(data, given | ({"out": out} if out else {}))
-    if lr is not None:
-        given["lr"] = parse_rates(lr)
     with output.progress(quiet) as bar:
-        result = race(data, **given, out=folder, progress=bar, command=command)
+        result = race(
+            data,
+            ",".join(rules) if rules else None,
+            None if lr is None else parse_rates(lr),
+            loss=loss,
+            loss_parameter=loss_parameter,
+            batch_size=batch_size,
+            epochs=epochs,
+            seeds=seeds,
+            engine=engine,
+            granularity=granularity,
+            convention=convention,
+            l1=l1,
+            l2=l2,
+            out=folder,
+            progress=bar,
+            command=command_line(context),
+        )
     if as_json:
         output.write_json(result.to_dict())
     elif not quiet:
@@ -152,10 +150,16 @@ def compare(
         raise typer.Exit(130)
 
 
-def command_line(data: str, given: dict[str, Any]) -> str:
-    """What has to be typed to get these results again."""
-    settings = [f"--{name.replace('_', '-')}={value}" for name, value in given.items()]
-    return shlex.join(["surefoot", "compare", data, *settings])
+def command_line(context: Any) -> str:
+    """What has to be typed to get these results again: the options that were, without those of what is printed."""
+    words = []
+    for option in context.command.params:
+        value = context.params.get(option.name)
+        if option.name == "data":
+            words.insert(0, value)
+        elif not isinstance(value, bool) and context.get_parameter_source(option.name).name == "COMMANDLINE":
+            words.append(f"{option.opts[0]}={','.join(value) if isinstance(value, list | tuple) else value}")
+    return shlex.join(["surefoot", "compare", *words])
 
 
 def parse_rates(text: str) -> Any:

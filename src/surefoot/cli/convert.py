@@ -39,10 +39,12 @@ def convert(
     train and predict take the cache in the place of the files, and learn the same from it, bit for bit.
     """
     from surefoot.data import cache
+    from surefoot.data.reading import ReadOptions
 
-    chosen = given.reading(
-        format=format, bits=bits, seed=seed, label_weights=label_weights, target=target, weight=weight, numeric=numeric,
-        categorical=categorical, drop=drop, delimiter=delimiter, header=header, quotes=quotes, fields=fields,
+    chosen = ReadOptions(
+        format=given.format_named(format), bits=bits, seed=seed, label_weights=label_weights, target=target,
+        weight=weight, numeric=given.columns(numeric), categorical=given.columns(categorical), drop=given.columns(drop),
+        delimiter=given.character(delimiter), header=header, quotes=quotes, fields=fields,
     )  # fmt: skip
     given.check_apart(out, files)
     began = time.perf_counter()

@@ -8,14 +8,11 @@ import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from surefoot.cli import output
-
-if TYPE_CHECKING:
-    from surefoot.data.reading import ReadOptions
 
 URL = re.compile(r"[a-z][a-z0-9+.-]+:/[^/]")
 """As a `Path` has it, with one slash."""
@@ -76,17 +73,18 @@ OnError = Annotated[
 MaxErrors = Annotated[int | None, typer.Option(metavar="N", help="Stop if more than N lines are skipped.")]
 
 
-def reading(**given: Any) -> ReadOptions:
-    """The record of the given options."""
-    from surefoot.data.reading import ReadOptions
+def columns(text: str | None) -> tuple[str, ...]:
+    """Names separated by commas.
 
-    for name in ("numeric", "categorical", "drop"):
-        text = given[name] or ""
-        given[name] = tuple(part.strip() for part in text.split(",") if part.strip())
-    if given["delimiter"] is not None:
-        given["delimiter"] = given["delimiter"].replace("\\t", "\t")
-    given["format"] = format_named(given["format"])
-    return ReadOptions(**given)
+    >>> columns("age, height")
+    ('age', 'height')
+    """
+    return tuple(part.strip() for part in (text or "").split(",") if part.strip())
+
+
+def character(text: str | None) -> str | None:
+    """A delimiter; a tab is written as shells do."""
+    return None if text is None else text.replace("\\t", "\t")
 
 
 def format_named(text: str) -> str:

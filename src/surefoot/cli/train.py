@@ -107,15 +107,16 @@ def train(
     numbers that are not all integers are regression targets. With --checkpoint, training can be resumed after Ctrl-C
     or a crash.
     """
-    from surefoot.learn import storage
+    from surefoot.data.reading import ReadOptions
     from surefoot.learn.plan import EVERY, Plan
     from surefoot.learn.settings import Method
 
     if every is not None and checkpoint is None:
         raise ValueError("--every is the interval of checkpoints; give their folder with --checkpoint DIR")
-    chosen = given.reading(
-        format=format, bits=bits, seed=seed, label_weights=label_weights, target=target, weight=weight, numeric=numeric,
-        categorical=categorical, drop=drop, delimiter=delimiter, header=header, quotes=quotes,
+    chosen = ReadOptions(
+        format=given.format_named(format), bits=bits, seed=seed, label_weights=label_weights, target=target,
+        weight=weight, numeric=given.columns(numeric), categorical=given.columns(categorical), drop=given.columns(drop),
+        delimiter=given.character(delimiter), header=header, quotes=quotes,
     )  # fmt: skip
     plan = Plan(
         files=tuple(files),
@@ -134,7 +135,7 @@ def train(
             l2=l2,
             batch_size=batch_size,
             average=average,
-            hyper=dict(parse_setting(text) for text in settings or []),
+            hyper=dict(map(parse_setting, settings or [])),
         ),
         checkpoint=None if checkpoint is None else str(checkpoint),
         resume=resume,
@@ -142,7 +143,23 @@ def train(
         evaluate=report is not None,
         every=EVERY if every is None else parse_every(every),
     )
-    read = [*files, *(test or ()), *([] if plan.place is None else [plan.place])]
+    check_outputs(plan, model, report)
+    results = run(plan, model, report, quiet)
+    if as_json:
+        output.write_json(results.record())
+    elif not quiet:
+        show(results)
+    if (diverged := results.outcome.diverged) is not None:
+        examples = results.outcome.facts.examples
+        output.error(f"{diverged}; {model} holds the last good model, after {examples:,} examples")
+        raise typer.Exit(FAILED)
+
+
+def check_outputs(plan: Plan, model: Path, report: Path | None) -> None:
+    """Raises ValueError or OSError where one of the files cannot be written, before anything is trained."""
+    from surefoot.learn import storage
+
+    read = [*plan.files, *plan.test, *([] if plan.place is None else [plan.place])]
     given.check_apart(model, read)
     given.check_apart(report, read)
     if report is not None:
@@ -153,22 +170,17 @@ def train(
         check_installed()
         storage.check_place(report)
     storage.check_place(model)
+
+
+def run(plan: Plan, model: Path, report: Path | None, quiet: bool) -> Results:
+    """Trains, and writes the model and the report."""
     began = time.perf_counter()
     outcome = trained(plan, model, quiet)
     if report is not None:
         from surefoot.lab.learning_report import write
 
         write(outcome, report, model)
-    results = Results(outcome, model, report, time.perf_counter() - began)
-    if as_json:
-        output.write_json(results.record())
-    elif not quiet:
-        show(results)
-    if outcome.diverged:
-        output.error(
-            f"{outcome.diverged}; {model} holds the last good model, after {outcome.facts.examples:,} examples"
-        )
-        raise typer.Exit(FAILED)
+    return Results(outcome, model, report, time.perf_counter() - began)
 
 
 def trained(plan: Plan, model: Path, quiet: bool) -> Outcome:
