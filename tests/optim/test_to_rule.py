@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch.optim import lr_scheduler
 
-from surefoot import optim
+from surefoot import ops, optim
 from surefoot.engines import NonFiniteError, driver
 from surefoot.engines.state import State
+from surefoot.rules import Moment, direction, nonnegative, positive, rule, scale
 
 
 def gradient(k, shape, sparse=False):
@@ -93,6 +94,65 @@ def test_velocities_go_on():
     velocity = optimizer.state[parameter]["exp_avg"].clone() / (1 - 0.9**50)
     optimizer.to_rule("momentum", lr=0.01, momentum=0.75)
     torch.testing.assert_close(optimizer.state[parameter]["velocity"], velocity * 4)
+
+
+def own_rule(**moments):
+    """Slots that are named like those of other rules, whose sizes they have not."""
+
+    @rule(
+        slots={"total": scale(moment=moments.get("total")), "velocity": direction(moment=moments.get("velocity"))},
+        hyper={"lr": nonnegative(0.1, "η"), "momentum": nonnegative(0.5, "β"), "eps": positive(1e-8, "ε")},
+    )
+    def mine(x, g, g2, total, velocity, lr, momentum, eps):
+        total = total + 100.0 * g2
+        velocity = momentum * velocity - g
+        return lr / (ops.sqrt(total) + eps), -velocity, total, velocity
+
+    return mine
+
+
+@pytest.mark.parametrize("kind", [optim.Adagrad, optim.Adam])
+def test_what_an_own_rule_keeps_does_not_follow_from_names(kind):
+    optimizer, parameter = stepped(kind, lr=0.1)
+    optimizer.to_rule(own_rule())
+    assert optimizer.param_groups[0]["lr_factor"] == 1.0
+    assert not optimizer.state[parameter]["total"].any()
+    assert not optimizer.state[parameter]["velocity"].any()
+    go_on(optimizer, parameter, range(50, 60))
+    optimizer.to_rule("adam")
+    assert optimizer.param_groups[0]["lr_factor"] == 1.0
+    assert not optimizer.state[parameter]["square"].any()
+    assert not optimizer.state[parameter]["velocity"].any()
+
+
+def test_what_an_own_rule_says_that_it_keeps_goes_on():
+    optimizer, parameter = stepped(optim.Adagrad, lr=0.1)
+    total = optimizer.state[parameter]["sum"].clone()
+    optimizer.to_rule(own_rule(total=Moment("squares", lambda t, hyper: 100.0 * t)), momentum=0.0)
+    torch.testing.assert_close(optimizer.state[parameter]["total"], 100 * total)
+    assert optimizer.param_groups[0]["lr_factor"] == pytest.approx(10)
+
+
+@pytest.mark.parametrize(
+    "rule, slots", [("adamax", ["largest"]), ("madgrad", ["total"]), ("prodigy", ["velocity", "square"])]
+)
+def test_slots_that_hold_other_numbers_begin_at_zero(rule, slots):
+    """Adamax keeps sizes of gradients, MADGRAD weighted squares, and Prodigy those scaled by its distance."""
+    optimizer, parameter = stepped(optim.Adam, steps=5, lr=0.1)
+    optimizer.to_rule(rule)
+    assert not any(optimizer.state[parameter][slot].any() for slot in slots)
+
+
+@pytest.mark.parametrize("rule", ["adam", "adopt", "nadam", "radam", "yogi"])
+def test_rows_with_clocks_of_their_own_go_on(rule):
+    """As with a common clock: what a row counts is not what it is before the first step."""
+    (one, _), (other, _) = stepped(optim.Adam, lr=0.1), stepped(optim.Adam, lr=0.1)
+    for optimizer, clock in ((one, "step"), (other, "row")):
+        optimizer.to_rule(rule, clock=clock)
+        (parameter,) = optimizer.param_groups[0]["params"]
+        go_on(optimizer, parameter, range(50, 52))
+    assert one.param_groups[0]["lr_factor"] == pytest.approx(other.param_groups[0]["lr_factor"])
+    torch.testing.assert_close(*(each.param_groups[0]["params"][0] for each in (one, other)))
 
 
 def test_plain_steps_become_shorter_with_momentum():

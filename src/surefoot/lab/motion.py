@@ -20,7 +20,7 @@ from surefoot.engines.cpu import merge
 from surefoot.engines.numerics import ARITHMETIC, decode, encode
 from surefoot.engines.settings import Settings
 from surefoot.engines.state import State
-from surefoot.optim.conversion import weight_of_square, weight_of_velocity
+from surefoot.optim.conversion import weight_of
 from surefoot.optim.memory import Memory, array, is_aligned, local, own_gradient, rows_of, storage
 
 SAMPLE = 1 << 20
@@ -327,7 +327,7 @@ def steady_memory(step: Settings, g: np.ndarray, slots: list[np.ndarray], t: int
     """The memory of velocities, and of squares, as it were if all gradients so far had been g; the rest as it is."""
     made, raw = [], decode(g).astype(np.float64)
     for name, kept in zip(step.rule.slots, slots, strict=True):
-        square, velocity = squares and weight_of_square(step, name, t), weight_of_velocity(step, name, t)
+        square, velocity = squares and weight_of(step, name, "squares", t), weight_of(step, name, "gradients", t)
         value = square * raw**2 if square else velocity * raw if velocity else None
         if value is not None:
             shared = tuple(k for k in range(raw.ndim) if kept.shape[k] == 1)

@@ -10,7 +10,7 @@ from surefoot.lab.findings import Case
 from surefoot.lab.motion import Motion, altered
 from surefoot.lab.rates import Rate
 from surefoot.lab.remedies import TARGET
-from surefoot.optim.conversion import weight_of_square
+from surefoot.optim.conversion import weight_of
 
 SLOWEST, AS_FAR_AGAIN = 1e-5, 0.01
 """A parameter stands still if a step moves it by less than the first share of it, the lower end of the band, and as
@@ -126,6 +126,6 @@ def larger_pace(case: Case) -> float:
         return 0.0
     view = case.view
     step = altered(view.step, lr=Rate.of(case).now, lr_decay=0.0)
-    if any(weight_of_square(step, slot, 1) for slot in step.rule.slots):
+    if any(weight_of(step, slot, "squares", 1) for slot in step.rule.slots):
         return view.motion(step, steady=True, exact=True).pace or 0.0
     return (view.motion(step, fresh=True).pace or 0.0) / math.sqrt(view.t)

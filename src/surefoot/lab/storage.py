@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from surefoot.lab.findings import Case
-from surefoot.optim.conversion import has_squares
+from surefoot.optim.conversion import has_squares, square_of
 
 LEAST_SQUARE = 2.0**-25
 """What float16 rounds to nothing."""
@@ -29,8 +29,9 @@ def least_eps(case: Case) -> float:
 
     A gradient is lost if its square, times the share that a new square has in the state, rounds to nothing.
     """
-    hyper = case.view.step.hyper
-    kept = next((hyper[name] for name in ("beta2", "gamma", "rho") if name in hyper), 0.0)
+    step = case.view.step
+    square = square_of(step.rule)
+    kept = 0.0 if square is None or square.share is None else step.hyper[square.share]
     eps = math.sqrt(LEAST_SQUARE / (1 - kept))
     unit = 10.0 ** math.floor(math.log10(eps))
     return math.ceil(eps / unit) * unit

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -18,47 +18,44 @@ from torch import Tensor
 from surefoot.engines.arrays import Arrays
 from surefoot.engines.program import evaluate
 from surefoot.engines.settings import Settings
-
-SQUARES = ("total", "square")
-"""The slots in which rules accumulate squared gradients: as their sum, and as their average."""
+from surefoot.rules.slots import Moment, Of
 
 
-def weight_of_square(step: Settings, slot: str, t: int) -> float | None:
-    """What a slot holds after t steps, as a multiple of the mean square of the gradients; None if it holds no squares.
+def weight_of(step: Settings, slot: str, of: Of, t: float) -> float | None:
+    """What a slot holds after t steps, as a multiple of the mean of the gradients, or of their squares.
 
-    >>> weight_of_square(Settings("adagrad"), "total", 9), weight_of_square(Settings("rmsprop"), "square", 9)
+    None if the rule does not say so of the slot, or starts from the origin, where such a slot is only half of what it
+    knows.
+
+    >>> weight_of(Settings("adagrad"), "total", "squares", 9), weight_of(Settings("rmsprop"), "square", "squares", 9)
     (9.0, 1.0)
-    """
-    if slot not in (*SQUARES, "largest") or step.rule.from_origin:
-        return None
-    if slot == "total":
-        return float(t)
-    return 1 - step.hyper["beta2"] ** t if "beta2" in step.hyper else 1.0
-
-
-def weight_of_velocity(step: Settings, slot: str, t: int) -> float | None:
-    """The same for the mean of the gradients; velocities of scaled gradients, as RMSProp's, do not count.
-
-    >>> weight_of_velocity(Settings("momentum", momentum=0.75), "velocity", 9)
+    >>> weight_of(Settings("momentum", momentum=0.75), "velocity", "gradients", 9)
     4.0
     """
-    if slot != "velocity":
-        return None
-    if "beta1" in step.hyper:
-        return 1 - step.hyper["beta1"] ** t
-    return gain(step) if len(step.rule.slots) == 1 else None
+    moment = step.rule.slots[slot].moment
+    return (
+        moment.weight(t, step.hyper) if moment is not None and moment.of == of and not step.rule.from_origin else None
+    )
 
 
 def gain(step: Settings) -> float:
     """How many times a steady gradient counts in the direction: momentum adds up to 1/(1 − β)."""
-    sums_up = "velocity" in step.rule.slots and "momentum" in step.hyper
-    return 1 / (1 - step.hyper["momentum"]) if sums_up else 1.0
+    moments = (slot.moment for slot in step.rule.slots.values() if slot.moment is not None)
+    along = [each.weight(math.inf, step.hyper) for each in moments if each.of in ("gradients", "updates")]
+    return max(along, default=1.0)
+
+
+def square_of(rule: Any) -> Moment | None:
+    """What the rule's rate follows from, if that is squared gradients and nothing else that it keeps."""
+    local = [slot for slot in rule.slots.values() if slot.over not in ("tensor", "group")]
+    squares = [slot.moment for slot in local if slot.moment is not None and slot.moment.of == "squares"]
+    other = any(slot.kind == "scale" and slot.moment is None for slot in local)
+    return None if other or not squares or rule.from_origin else squares[-1]
 
 
 def has_squares(step: Settings) -> bool:
     """Whether the rate follows from squared gradients that another rule can continue with."""
-    known = any(weight_of_square(step, slot, 1) for slot in step.rule.slots)
-    return known and not (step.rule.statistics or "change" in step.rule.slots)
+    return square_of(step.rule) is not None and not step.rule.statistics
 
 
 def convert(old: Settings, new: Settings, kept: Mapping[str, Tensor], fresh: Mapping[str, Tensor], t: int) -> None:
@@ -70,12 +67,14 @@ def convert(old: Settings, new: Settings, kept: Mapping[str, Tensor], fresh: Map
         fresh: those of the new one, as before the first step.
         t: the number of steps taken.
     """
-    for weight_of in (weight_of_square, weight_of_velocity):
-        before = {slot: weight for slot in kept if (weight := weight_of(old, slot, t))}
-        source = "largest" if "largest" in before else next(iter(before), None)
+    for of in get_args(Of):
+        before = {slot: weight for slot in kept if (weight := weight_of(old, slot, of, t))}
+        source = next(reversed(before), None)  # of several, rates follow from the last: AMSGrad's largest average
         for slot, tensor in fresh.items():
-            weight = weight_of(new, slot, t)
-            if source is not None and weight and tensor.shape == kept[source].shape:
+            weight = weight_of(new, slot, of, t)
+            if weight is not None and of == "ones":
+                tensor.fill_(weight)
+            elif weight and source is not None and tensor.shape == kept[source].shape:
                 exact = kept[source].to(torch.promote_types(kept[source].dtype, torch.float32))
                 tensor.copy_(exact * (weight / before[source]))
 
@@ -83,7 +82,8 @@ def convert(old: Settings, new: Settings, kept: Mapping[str, Tensor], fresh: Map
 def rate_of_unit_gradients(step: Settings, t: int) -> float:
     """The effective rate at step t + 1 where every gradient so far was 1, and the next one is."""
     x = g = np.ones((1, 1))
-    slots = {slot: np.full((1, 1), weight_of_square(step, slot, t) or 0.0) for slot in step.rule.slots}
+    known = {slot: [weight_of(step, slot, of, t) or 0.0 for of in ("ones", "squares")] for slot in step.rule.slots}
+    slots = {slot: np.full((1, 1), max(weights)) for slot, weights in known.items()}
     coefficients = step.rule.evaluate(t + 1, step.hyper | {"lr": 1.0})
     with np.errstate(all="ignore"):
         rate = evaluate(step.program, Arrays(step, t + 1, g), 0 * x, g, slots, coefficients).values["rate"]
@@ -116,14 +116,19 @@ def carried_over(old: Settings, new: Any, t: int) -> dict[str, float]:
         t: the number of steps taken.
     """
     hyper = {name: old.hyper[name] for name in ("beta1", "beta2") if name in new.hyper and name in old.hyper}
-    rules = (old.rule, new)
-    units = [t if "total" in rule.slots else 1 if "square" in rule.slots else 0 for rule in rules]
-    if all(units) and not any("change" in rule.slots or rule.from_origin for rule in rules):
+    units = [unit_of(rule, t) for rule in (old.rule, new)]
+    if all(units):
         ratio = units[1] / units[0]
         for name, power in (("eps", 0.5), ("eps_root", 1.0)):
             if name in old.hyper and name in new.hyper:
                 hyper[name] = old.hyper[name] * ratio**power
     return hyper
+
+
+def unit_of(rule: Any, t: int) -> int:
+    """What a rule's ε is relative to after t steps, in mean squares: their number where they are summed up; or 0."""
+    square = square_of(rule)
+    return 0 if square is None else t if square.share is None else 1
 
 
 def without_counterpart(old: Settings, new: Any) -> list[str]:

@@ -38,7 +38,18 @@ from surefoot.rules.rmsprop import rmsprop
 from surefoot.rules.schedule_free import schedule_free_adagrad, schedule_free_adamw, schedule_free_sgd
 from surefoot.rules.sgd import sgd
 from surefoot.rules.shampoo import shampoo
-from surefoot.rules.slots import RuleError, Slot, direction, origin, scalar, scale
+from surefoot.rules.slots import (
+    Moment,
+    RuleError,
+    Slot,
+    average_of,
+    direction,
+    leaky_sum_of,
+    origin,
+    scalar,
+    scale,
+    sum_of,
+)
 from surefoot.rules.sm3 import sm3
 from surefoot.rules.visits import visits
 from surefoot.rules.yogi import yogi
@@ -173,6 +184,7 @@ __all__ = [
     "STATISTIC_RULES",
     "Hyper",
     "MatrixRule",
+    "Moment",
     "Rule",
     "RuleError",
     "Slot",
@@ -185,6 +197,7 @@ __all__ = [
     "adamax",
     "adamw",
     "adopt",
+    "average_of",
     "by_name",
     "cocob",
     "dadapt_adagrad",
@@ -199,6 +212,7 @@ __all__ = [
     "full_matrix",
     "get",
     "lamb",
+    "leaky_sum_of",
     "lion",
     "madgrad",
     "matrix",
@@ -225,6 +239,7 @@ __all__ = [
     "sgd",
     "shampoo",
     "sm3",
+    "sum_of",
     "total",
     "visits",
     "yogi",

@@ -3,7 +3,7 @@
 from surefoot import ops
 from surefoot.records.hyper import fraction, nonnegative
 from surefoot.rules.record import rule
-from surefoot.rules.slots import direction, with_shares
+from surefoot.rules.slots import average_of, direction, with_shares
 
 
 def coefficients(t, lr, beta1, beta2, eps, eps_root):
@@ -14,7 +14,7 @@ def coefficients(t, lr, beta1, beta2, eps, eps_root):
     formula="v ← β₁ v + (1 − β₁) g;  s ← β₂ s + (1 − β₂)(g − v)² + ε_root;  x ← x − η v̂ / (√ŝ + ε),  "
     "v̂ = v/(1 − β₁ᵗ), ŝ = s/(1 − β₂ᵗ)",
     source="Zhuang et al. (2020), AdaBelief optimizer: adapting stepsizes by the belief in observed gradients, NeurIPS",
-    slots={"velocity": direction(), "surprise": direction()},
+    slots={"velocity": direction(moment=average_of("gradients", "beta1")), "surprise": direction()},
     hyper={
         "lr": nonnegative(0.001, "learning rate η"),
         "beta1": fraction(0.9, "share β₁ of the velocity that is kept"),

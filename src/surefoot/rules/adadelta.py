@@ -3,7 +3,7 @@
 from surefoot import ops
 from surefoot.records.hyper import fraction, nonnegative
 from surefoot.rules.record import rule
-from surefoot.rules.slots import scale
+from surefoot.rules.slots import average_of, scale
 
 
 def coefficients(t, lr, rho, eps, eps_root):
@@ -19,7 +19,7 @@ def zero_grad_steps(x, k, square, change, lr, rho, fresh, eps, eps_root):
 @rule(
     formula="s ← ρ s + (1 − ρ) g²;  u = (√(Δ + ε_root) + ε)/(√(s + ε_root) + ε) g;  x ← x − η u;  Δ ← ρ Δ + (1 − ρ) u²",
     source="Zeiler (2012), ADADELTA: an adaptive learning rate method, arXiv:1212.5701",
-    slots={"square": scale(), "change": scale()},
+    slots={"square": scale(moment=average_of("squares", "rho", corrected=False)), "change": scale()},
     hyper={
         "lr": nonnegative(1.0, "learning rate η: scales the update, not its memory"),
         "rho": fraction(0.9, "share ρ of both averages that is kept"),

@@ -6,7 +6,7 @@ Frequent features are stepped gently, rare ones boldly. The sum never falls, so 
 from surefoot import ops
 from surefoot.records.hyper import nonnegative
 from surefoot.rules.record import rule
-from surefoot.rules.slots import scale
+from surefoot.rules.slots import scale, sum_of
 
 
 def coefficients(t, lr, lr_decay, initial_accumulator_value, eps, eps_root):
@@ -16,7 +16,7 @@ def coefficients(t, lr, lr_decay, initial_accumulator_value, eps, eps_root):
 @rule(
     formula="s ← s + g²;  x ← x − η g / (√(s + ε_root) + ε)",
     source="Duchi, Hazan & Singer (2011), Adaptive subgradient methods for online learning, JMLR 12",
-    slots={"total": scale("initial_accumulator_value")},
+    slots={"total": scale("initial_accumulator_value", moment=sum_of("squares"))},
     hyper={
         "lr": nonnegative(0.1, "learning rate η"),
         "lr_decay": nonnegative(0.0, "η becomes η / (1 + (t − 1) · lr_decay)"),

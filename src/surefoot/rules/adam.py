@@ -10,13 +10,14 @@ from dataclasses import replace
 from surefoot import ops
 from surefoot.records.hyper import flag, fraction, nonnegative
 from surefoot.rules.record import rule
-from surefoot.rules.slots import direction, scale, with_shares
+from surefoot.rules.slots import average_of, direction, scale, with_shares
 
 
 def coefficients(t, lr, beta1, beta2, amsgrad, eps, eps_root):
     return lr / (1 - beta1**t), beta1, 1 - beta1, beta2, 1 - beta2, 1 / (1 - beta2**t), eps, eps_root
 
 
+VELOCITY, SQUARE = direction(moment=average_of("gradients", "beta1")), scale(moment=average_of("squares", "beta2"))
 HYPER = {
     "lr": nonnegative(0.01, "learning rate η"),
     "beta1": fraction(0.9, "share β₁ of the velocity that is kept"),
@@ -31,7 +32,7 @@ HYPER = {
     formula="v ← β₁ v + (1 − β₁) g;  s ← β₂ s + (1 − β₂) g²;  x ← x − η v̂ / (√(ŝ + ε_root) + ε),  "
     "v̂ = v/(1 − β₁ᵗ), ŝ = s/(1 − β₂ᵗ)",
     source="Kingma & Ba (2015), Adam: a method for stochastic optimization, ICLR; Reddi et al. (2018) for amsgrad",
-    slots={"velocity": direction(), "square": scale()},
+    slots={"velocity": VELOCITY, "square": SQUARE},
     hyper=HYPER,
     coefficients=coefficients,
     conventions={
@@ -48,7 +49,7 @@ def adam(x, g, g2, velocity, square, lr, beta1, fresh1, beta2, fresh2, correctio
     return lr / (ops.sqrt(square * correction + eps_root) + eps), velocity, velocity, square
 
 
-AMSGRAD_SLOTS = {"velocity": direction(), "square": scale(), "largest": scale()}
+AMSGRAD_SLOTS = {"velocity": VELOCITY, "square": SQUARE, "largest": SQUARE}
 
 
 @adam.when("amsgrad", slots=AMSGRAD_SLOTS)

@@ -3,7 +3,7 @@
 from surefoot import ops
 from surefoot.records.hyper import fraction, nonnegative
 from surefoot.rules.record import rule
-from surefoot.rules.slots import direction, scale, with_shares
+from surefoot.rules.slots import average_of, direction, scale, with_shares
 
 
 def coefficients(t, lr, beta1, beta2, eps):
@@ -13,7 +13,7 @@ def coefficients(t, lr, beta1, beta2, eps):
 @rule(
     formula="v ← β₁ v + (1 − β₁) g;  u ← max(β₂ u, |g| + ε);  x ← x − η v̂ / u,  v̂ = v/(1 − β₁ᵗ)",
     source="Kingma & Ba (2015), Adam: a method for stochastic optimization, ICLR, section 7.1",
-    slots={"velocity": direction(), "largest": scale()},
+    slots={"velocity": direction(moment=average_of("gradients", "beta1")), "largest": scale()},
     hyper={
         "lr": nonnegative(0.002, "learning rate η"),
         "beta1": fraction(0.9, "share β₁ of the velocity that is kept"),

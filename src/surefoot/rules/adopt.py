@@ -7,7 +7,7 @@ the squares a value, and no step. Scaled gradients are clipped at (t − 1)^¼, 
 from surefoot import ops
 from surefoot.records.hyper import flag, fraction, nonnegative, positive
 from surefoot.rules.record import rule
-from surefoot.rules.slots import direction, scale, with_shares
+from surefoot.rules.slots import average_of, direction, scale, with_shares
 
 UNBOUNDED = 1e30
 """In place of a bound; its square is finite in float32's range of exponents, as is its inverse."""
@@ -25,7 +25,10 @@ def coefficients(t, lr, beta1, beta2, clips, eps):
     formula="v ← β₁ v + (1 − β₁) clip(g / max(√s, ε), ±(t − 1)^¼);  x ← x − η v;  s ← β₂ s + (1 − β₂) g²;  "
     "after the first gradient s = g² and v = 0",
     source="Taniguchi et al. (2024), ADOPT: modified Adam can converge with any β₂ with the optimal rate, NeurIPS",
-    slots={"velocity": direction(), "square": scale()},
+    slots={
+        "velocity": direction(moment=average_of("updates", "beta1", corrected=False)),
+        "square": scale(moment=average_of("squares", "beta2", corrected=False)),
+    },
     hyper={
         "lr": nonnegative(0.001, "learning rate η"),
         "beta1": fraction(0.9, "share β₁ of the velocity that is kept"),

@@ -40,6 +40,8 @@ def check_slots(rule: Any) -> None:
             raise RuleError(f"{rule.name}: slot {name!r} is {slot!r}; expected scale() or direction()")
         if isinstance(slot.initial, str) and slot.initial not in (*rule.hyper, "x"):
             raise RuleError(f"{rule.name}: slot {name!r} starts from {slot.initial!r}, which is not a hyperparameter")
+        if slot.moment is not None and slot.moment.share not in (None, *rule.hyper):
+            raise RuleError(f"{rule.name}: slot {name!r} keeps {slot.moment.share!r}, which is not a hyperparameter")
         if slot.shape is not None and not rule.whole:
             raise RuleError(f"{rule.name}: slot {name!r} is a matrix; expected a matrix_rule, whose slots may be")
         if slot.over is not None and (slot.over not in EXTENTS or slot.kind == "direction" or slot.initial == "x"):

@@ -8,7 +8,7 @@ whole sum, by the definition of the method; for networks and for schedules that 
 from surefoot import ops
 from surefoot.records.hyper import nonnegative
 from surefoot.rules.record import rule
-from surefoot.rules.slots import direction, scale
+from surefoot.rules.slots import direction, scale, sum_of
 
 
 def coefficients(t, lr, l1, initial_accumulator_value, eps, eps_root):
@@ -18,7 +18,7 @@ def coefficients(t, lr, l1, initial_accumulator_value, eps, eps_root):
 @rule(
     formula="z ← z + g;  s ← s + g²;  x ← −η sgn(z) max(|z| − λ t, 0) / (√(s + ε_root) + ε)",
     source="Duchi, Hazan & Singer (2011), Adaptive subgradient methods for online learning, JMLR 12, section 5",
-    slots={"total": scale("initial_accumulator_value"), "dual": direction()},
+    slots={"total": scale("initial_accumulator_value", moment=sum_of("squares")), "dual": direction()},
     hyper={
         "lr": nonnegative(0.1, "learning rate η"),
         "l1": nonnegative(0.0, "λ: the L1 penalty per step"),

@@ -13,7 +13,7 @@ what σ_s above adds; at the first step, it centres the leader at the initial we
 from surefoot import ops
 from surefoot.records.hyper import nonnegative
 from surefoot.rules.record import rule
-from surefoot.rules.slots import direction, scale
+from surefoot.rules.slots import direction, scale, sum_of
 
 SMALLEST = 2.0**-60
 """A smaller learning rate is a pause: weights and z stay the same. Its inverse could overflow in float32."""
@@ -30,7 +30,7 @@ def coefficients(t, lr, beta, l1, l2, initial_accumulator_value):
     formula="1/η = (β + √n)/α;  z ← z + g − σ x, σ the change of 1/η;  n ← n + g²;  "
     "x ← −sgn(z) max(|z| − λ₁, 0) / (1/η + λ₂)",
     source="McMahan et al. (2013), Ad click prediction: a view from the trenches, KDD",
-    slots={"total": scale("initial_accumulator_value"), "dual": direction()},
+    slots={"total": scale("initial_accumulator_value", moment=sum_of("squares")), "dual": direction()},
     hyper={
         "lr": nonnegative(0.1, "learning rate (the paper's α)"),
         "beta": nonnegative(1.0, "β: damps the first steps; the ε of this rule"),

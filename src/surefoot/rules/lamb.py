@@ -4,7 +4,7 @@ from surefoot import ops
 from surefoot.records.hyper import fraction, nonnegative
 from surefoot.records.statistic import total
 from surefoot.rules.record import rule
-from surefoot.rules.slots import direction, scale
+from surefoot.rules.slots import average_of, direction, scale
 
 
 def square_of_parameter(x):
@@ -28,7 +28,10 @@ def trust(rate, direction, parameter, update, lr):
 @rule(
     formula="v, s as in Adam;  u = v̂ / (√(ŝ + ε_root) + ε) + λ x;  x ← x − η ‖x‖/‖u‖ u",
     source="You et al. (2020), Large batch optimization for deep learning: training BERT in 76 minutes, ICLR",
-    slots={"velocity": direction(), "square": scale()},
+    slots={
+        "velocity": direction(moment=average_of("gradients", "beta1")),
+        "square": scale(moment=average_of("squares", "beta2")),
+    },
     statistics={"parameter": total(square_of_parameter, "tensor"), "update": total(square_of_update, "tensor")},
     rescale=trust,
     hyper={

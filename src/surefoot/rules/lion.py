@@ -7,7 +7,7 @@ and its weight decay as many times larger.
 from surefoot import ops
 from surefoot.records.hyper import fraction, nonnegative
 from surefoot.rules.record import rule
-from surefoot.rules.slots import direction
+from surefoot.rules.slots import average_of, direction
 
 
 def coefficients(t, lr, beta1, beta2):
@@ -17,7 +17,7 @@ def coefficients(t, lr, beta1, beta2):
 @rule(
     formula="x ← x − η sgn(β₁ v + (1 − β₁) g);  v ← β₂ v + (1 − β₂) g",
     source="Chen et al. (2023), Symbolic discovery of optimization algorithms, NeurIPS",
-    slots={"velocity": direction()},
+    slots={"velocity": direction(moment=average_of("gradients", "beta2", corrected=False))},
     hyper={
         "lr": nonnegative(1e-3, "learning rate η"),
         "beta1": fraction(0.9, "share β₁ of the velocity in the mixture whose sign is taken"),

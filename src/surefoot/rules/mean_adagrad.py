@@ -3,7 +3,7 @@
 from surefoot import ops
 from surefoot.records.hyper import nonnegative
 from surefoot.rules.record import rule
-from surefoot.rules.slots import scale
+from surefoot.rules.slots import scale, sum_of
 
 
 def coefficients(t, lr, eps, eps_root):
@@ -13,7 +13,7 @@ def coefficients(t, lr, eps, eps_root):
 @rule(
     formula="s ← s + g²;  x ← x − η g / (√(s/t + ε_root) + ε)",
     source="Zhang, Lipton, Li & Smola, Dive into Deep Learning, chapter AdaGrad",
-    slots={"total": scale()},
+    slots={"total": scale(moment=sum_of("squares"))},
     hyper={
         "lr": nonnegative(0.01, "learning rate η"),
         "eps": nonnegative(0.0, "ε, added outside the root"),

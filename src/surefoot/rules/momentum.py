@@ -7,12 +7,17 @@ leaves out can catch up exactly.
 from surefoot import ops
 from surefoot.records.hyper import flag, fraction, nonnegative
 from surefoot.rules.record import rule
-from surefoot.rules.slots import direction
+from surefoot.rules.slots import Moment, direction
 
 
 def coefficients(t, lr, momentum, dampening, nesterov):
     """The first gradient enters undampened, as in PyTorch."""
     return lr, momentum, 1 - dampening * (t > 1) if dampening else 1.0
+
+
+def settled(t, hyper):
+    """The velocity that steady gradients of 1 lead to: (1 − τ)/(1 − β)."""
+    return (1 - hyper["dampening"]) / (1 - hyper["momentum"])
 
 
 def zero_grad_steps(x, k, velocity, lr, momentum, fresh):
@@ -30,7 +35,7 @@ def zero_grad_steps_nesterov(x, k, velocity, lr, momentum, fresh):
 @rule(
     formula="v ← β v + (1 − τ) g;  x ← x − η v   (Nesterov: x ← x − η (g + β v))",
     source="Polyak (1964), Some methods of speeding up the convergence of iteration methods; Sutskever et al. (2013)",
-    slots={"velocity": direction()},
+    slots={"velocity": direction(moment=Moment("gradients", settled, "momentum"))},
     hyper={
         "lr": nonnegative(0.02, "learning rate η"),
         "momentum": fraction(0.9, "share β of the velocity that is kept"),

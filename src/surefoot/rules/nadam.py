@@ -7,7 +7,7 @@ import numpy as np
 from surefoot import ops
 from surefoot.records.hyper import fraction, nonnegative
 from surefoot.rules.record import rule
-from surefoot.rules.slots import direction, scale, with_shares
+from surefoot.rules.slots import Moment, average_of, direction, scale, with_shares
 
 TABLE = 4096
 """More factors than matter: where ψ ≥ 0.35, those after 2,600 are 1; where it is less, their product is below 2⁻⁶⁰."""
@@ -40,7 +40,10 @@ def coefficients(t, lr, beta1, beta2, momentum_decay, eps, eps_root):
     formula="v, s as in Adam;  x ← x − η (μ_{t+1} v/(1 − Π_{t+1}) + (1 − μ_t) g/(1 − Π_t)) / (√(ŝ + ε_root) + ε),  "
     "μ_t = β₁(1 − ½ 0.96^{tψ}), Π_t = μ₁ ⋯ μ_t",
     source="Dozat (2016), Incorporating Nesterov momentum into Adam, ICLR workshop",
-    slots={"velocity": direction(), "square": scale()},
+    slots={
+        "velocity": direction(moment=average_of("gradients", "beta1")),
+        "square": scale(moment=average_of("squares", "beta2")),
+    },
     hyper={
         "lr": nonnegative(0.002, "learning rate η"),
         "beta1": fraction(0.9, "share β₁ of the velocity that is kept"),
@@ -67,7 +70,18 @@ def coefficients_by_row(t, lr, beta1, beta2, momentum_decay, eps, eps_root):
     return lr, beta1, 1 - beta1, beta2, 1 - beta2, 0.96**momentum_decay, eps, eps_root
 
 
-BY_ROW = with_shares(nadam.slots, "seen2") | {"faded": scale(1.0, over="row"), "product": scale(1.0, over="row")}
+def faded(t, hyper):
+    return 0.96 ** (t * hyper["momentum_decay"])
+
+
+def product(t, hyper):
+    return float(momentum_product(t, hyper["beta1"], hyper["momentum_decay"]))
+
+
+BY_ROW = with_shares(nadam.slots, "seen2") | {
+    "faded": scale(1.0, over="row", moment=Moment("ones", faded)),
+    "product": scale(1.0, over="row", moment=Moment("ones", product)),
+}
 """In its k-th step a row has 0.96^{kψ} and Π_k in the last two."""
 
 

@@ -4,7 +4,7 @@ from surefoot import ops
 from surefoot.records.hyper import fraction, nonnegative
 from surefoot.records.statistic import total
 from surefoot.rules.record import rule
-from surefoot.rules.slots import direction, scalar
+from surefoot.rules.slots import direction, leaky_sum_of, scalar
 
 
 def square_of_gradient(g):
@@ -20,7 +20,7 @@ def coefficients(t, lr, beta1, beta2, decay, eps, eps_root):
 @rule(
     formula="s ← β₂ s + (1 − β₂) ‖g‖², s = ‖g‖² at first;  v ← β₁ v + g / (√(s + ε_root) + ε) + λ x;  x ← x − η v",
     source="Ginsburg et al. (2019), Stochastic gradient methods with layer-wise adaptive moments, arXiv:1905.11286",
-    slots={"velocity": direction(), "square": scalar()},
+    slots={"velocity": direction(moment=leaky_sum_of("updates", "beta1")), "square": scalar()},
     statistics={"squares": total(square_of_gradient, "tensor")},
     hyper={
         "lr": nonnegative(0.01, "learning rate η"),

@@ -7,7 +7,7 @@ With ρ∞ = 2/(1 − β₂) − 1, the average square of step t is worth ρ_t =
 from surefoot import ops
 from surefoot.records.hyper import flag, fraction, nonnegative
 from surefoot.rules.record import rule
-from surefoot.rules.slots import direction, scale, with_shares
+from surefoot.rules.slots import average_of, direction, scale, with_shares
 
 
 def rectification(t, beta2, threshold):
@@ -30,7 +30,10 @@ def coefficients(t, lr, beta1, beta2, threshold, uncorrected_eps, eps, eps_root)
     formula="v, s as in Adam;  x ← x − η r_t v̂ / (√(ŝ + ε_root) + ε) where ρ_t > θ, else x ← x − η v̂,  "
     "r_t = √((ρ_t − 4)(ρ_t − 2)ρ∞ / ((ρ∞ − 4)(ρ∞ − 2)ρ_t)), ρ_t = ρ∞ − 2t β₂ᵗ/(1 − β₂ᵗ), ρ∞ = 2/(1 − β₂) − 1",
     source="Liu et al. (2020), On the variance of the adaptive learning rate and beyond, ICLR",
-    slots={"velocity": direction(), "square": scale()},
+    slots={
+        "velocity": direction(moment=average_of("gradients", "beta1")),
+        "square": scale(moment=average_of("squares", "beta2")),
+    },
     hyper={
         "lr": nonnegative(0.001, "learning rate η"),
         "beta1": fraction(0.9, "share β₁ of the velocity that is kept"),

@@ -7,7 +7,12 @@ gradients are summed up in a velocity.
 from surefoot import ops
 from surefoot.records.hyper import flag, fraction, nonnegative
 from surefoot.rules.record import rule
-from surefoot.rules.slots import direction, scale
+from surefoot.rules.slots import average_of, direction, leaky_sum_of, scale
+
+AVERAGE = average_of("squares", "gamma", corrected=False)
+SQUARE, PER_COORDINATE = scale(moment=AVERAGE), direction(moment=AVERAGE)
+VELOCITY = direction(moment=leaky_sum_of("updates", "momentum"))
+"""`mean` has no moment: where a rule without squares comes before, it would make variances of 0."""
 
 
 def coefficients(t, lr, gamma, centered, momentum, eps, eps_root):
@@ -22,7 +27,7 @@ def zero_grad_steps(x, k, square, lr, gamma, fresh, eps, eps_root):
 @rule(
     formula="s ← γ s + (1 − γ) g²;  x ← x − η g / (√(s + ε_root) + ε)",
     source="Tieleman & Hinton (2012), Neural networks for machine learning, lecture 6.5; Graves (2013) for centered",
-    slots={"square": scale()},
+    slots={"square": SQUARE},
     hyper={
         "lr": nonnegative(0.01, "learning rate η"),
         "gamma": fraction(0.9, "share γ of the average square that is kept"),
@@ -51,7 +56,9 @@ def zero_grad_steps_centered(x, k, square, mean, lr, gamma, fresh, eps, eps_root
     return x, decay * square, decay * mean
 
 
-@rmsprop.when("centered", slots={"square": direction(), "mean": direction()}, zero_grad_steps=zero_grad_steps_centered)
+@rmsprop.when(
+    "centered", slots={"square": PER_COORDINATE, "mean": direction()}, zero_grad_steps=zero_grad_steps_centered
+)
 def centered(x, g, g2, square, mean, lr, gamma, fresh, eps, eps_root):
     square = gamma * square + fresh * (g * g)
     mean = gamma * mean + fresh * g
@@ -65,7 +72,7 @@ def coefficients_with_velocity(t, lr, gamma, centered, momentum, eps, eps_root):
 
 @rmsprop.when(
     "momentum",
-    slots={"square": scale(), "velocity": direction()},
+    slots={"square": SQUARE, "velocity": VELOCITY},
     coefficients=coefficients_with_velocity,
     zero_grad_steps=None,
 )
@@ -78,7 +85,7 @@ def with_momentum(x, g, g2, square, velocity, lr, gamma, fresh, momentum, eps, e
 @rmsprop.when(
     "centered",
     "momentum",
-    slots={"square": direction(), "mean": direction(), "velocity": direction()},
+    slots={"square": PER_COORDINATE, "mean": direction(), "velocity": VELOCITY},
     coefficients=coefficients_with_velocity,
     zero_grad_steps=None,
 )

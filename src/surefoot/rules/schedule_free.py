@@ -8,7 +8,7 @@ so far, squared, so that a warm-up counts little. A learning rate of 0 is a paus
 from surefoot import ops
 from surefoot.records.hyper import Hyper, fraction, nonnegative, positive
 from surefoot.rules.record import rule
-from surefoot.rules.slots import direction, scalar, scale
+from surefoot.rules.slots import average_of, direction, scalar, scale, sum_of
 
 SOURCE = "Defazio et al. (2024), The road less scheduled, NeurIPS"
 MOMENTUM = Hyper(0.9, (0.0, 1.0), "β: how near to the average gradients are taken", open_low=True, open_high=True)
@@ -46,7 +46,12 @@ def coefficients(t, lr, momentum, beta2, decay, eps):
 @rule(
     formula="s ← β₂ s + (1 − β₂) g²;  z ← z − η (g/(√ŝ + ε) + λ y);  x ← (1 − c) x + c z;  y ← (1 − β) z + β x",
     source=SOURCE + ", algorithm 1",
-    slots={"difference": direction(), "square": scale(), "fastest": scalar(), "weight": scalar()},
+    slots={
+        "difference": direction(),
+        "square": scale(moment=average_of("squares", "beta2")),
+        "fastest": scalar(),
+        "weight": scalar(),
+    },
     hyper={
         "lr": nonnegative(0.0025, "learning rate η"),
         "momentum": MOMENTUM,
@@ -78,7 +83,12 @@ def schedule_free_adamw(
 @rule(
     formula="s ← s + g²;  z ← z − η (g/(√s + ε) + λ y);  x ← (1 − c) x + c z;  y ← (1 − β) z + β x",
     source=SOURCE + ", with the accumulator of Duchi, Hazan & Singer (2011)",
-    slots={"difference": direction(), "total": scale(), "fastest": scalar(), "weight": scalar()},
+    slots={
+        "difference": direction(),
+        "total": scale(moment=sum_of("squares")),
+        "fastest": scalar(),
+        "weight": scalar(),
+    },
     hyper={
         "lr": nonnegative(0.1, "learning rate η"),
         "momentum": MOMENTUM,

@@ -9,7 +9,7 @@ from surefoot import ops
 from surefoot.records.hyper import fraction, nonnegative
 from surefoot.records.statistic import maximum
 from surefoot.rules.record import rule
-from surefoot.rules.slots import direction, scale
+from surefoot.rules.slots import average_of, direction, scale
 
 
 def cover(g2, rows, columns):
@@ -48,7 +48,11 @@ def coefficients_with_velocity(t, lr, momentum, eps, eps_root):
 
 @sm3.when(
     "momentum",
-    slots={"rows": scale(over="row"), "columns": scale(over="column"), "velocity": direction()},
+    slots={
+        "rows": scale(over="row"),
+        "columns": scale(over="column"),
+        "velocity": direction(moment=average_of("updates", "momentum", corrected=False)),
+    },
     coefficients=coefficients_with_velocity,
     lazy_exact=False,
 )

@@ -7,17 +7,25 @@ does not.
 from surefoot import ops
 from surefoot.records.hyper import fraction, nonnegative
 from surefoot.rules.record import rule
-from surefoot.rules.slots import direction, scale, with_shares
+from surefoot.rules.slots import Moment, average_of, direction, scale, with_shares
 
 
 def coefficients(t, lr, beta1, beta2, initial_accumulator_value, eps, eps_root):
     return lr / (1 - beta1**t), beta1, 1 - beta1, 1 - beta2, 1 / (1 - beta2**t), eps, eps_root
 
 
+def risen(t, hyper):
+    """The average after t steps with squares of 1: it rises by 1 − β₂ in each, up to 1."""
+    return min(1.0, t * (1 - hyper["beta2"]))
+
+
 @rule(
     formula="as Adam, with  s ← s + (1 − β₂) g² sgn(g² − s)",
     source="Zaheer et al. (2018), Adaptive methods for nonconvex optimization, NeurIPS",
-    slots={"velocity": direction(), "square": scale("initial_accumulator_value")},
+    slots={
+        "velocity": direction(moment=average_of("gradients", "beta1")),
+        "square": scale("initial_accumulator_value", moment=Moment("squares", risen, "beta2")),
+    },
     hyper={
         "lr": nonnegative(0.01, "learning rate η"),
         "beta1": fraction(0.9, "share β₁ of the velocity that is kept"),
