@@ -9,14 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from surefoot.engines.settings import Settings
 from surefoot.optim.backends.base import Job
 
 
-@torch.no_grad()
 def copy_common(optimizer: Any, step: Settings, source: Mapping[str, Any], into: Mapping[str, Any]) -> None:
     """Copies what a group has one number of from one state into another, whose parameter may have other dimensions."""
     keys = zip(optimizer.state_format.keys_of(step), step.extents, strict=True)
