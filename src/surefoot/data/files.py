@@ -42,7 +42,7 @@ def load(path: str | os.PathLike[str], task: Task | None = None) -> Dataset:
     target or y is the target, zeros are stored, and missing numbers are not. Only features that occur become columns.
 
     npz: `y`, and either `X` (dense) or the four arrays of a CSR matrix, `data`, `indices`, `indptr`, `shape`, as
-    `scipy.sparse.save_npz` names them; optionally `feature_names`. Arrays of Python objects are refused, never
+    `scipy.sparse.save_npz` names them; optionally `feature_names`. Arrays of Python objects are rejected, never
     unpickled.
 
     Args:
@@ -112,7 +112,7 @@ def _read_text(path: Path) -> tuple[csr_array, np.ndarray, tuple[str, ...] | Non
     try:
         name = formats.guessed(files)[0].name
     except DataError:
-        name = formats.WITHOUT_LINES
+        name = formats.NUMBERED
     opened = open_files(files, name)
     if (schema := schema_of(opened.reader)) is not None:
         opened = open_files(files, replace(schema.table, target=_target(path, schema.names)))
@@ -124,7 +124,7 @@ def _read_text(path: Path) -> tuple[csr_array, np.ndarray, tuple[str, ...] | Non
     stream = Stream(opened, dtype=np.dtype(np.float64))
     block = joined(list(stream))
     _check_unweighted(path, block)
-    if name == "svmlight":
+    if name == formats.NUMBERED:
         return _numbered(block), block.labels, None, False
     X, features = _occurring(block, zeros=schema is not None)
     if stream.names is None:

@@ -116,7 +116,7 @@ class ReadOptions:
         array([0.5])
         """
         given = {name: value for name, value in self.given.items() if name not in OF_TEXT}
-        chosen = formats.named("csv").with_options(given)
+        chosen = formats.named(formats.TABLE).with_options(given)
         assert isinstance(chosen, Table)
         return read_rows(rows, chosen, trained=trained)
 

@@ -68,7 +68,7 @@ class Examples:
     """
 
     def __init__(self, reading: ReadOptions | None, most: int):
-        self.reading, self.most = reading or ReadOptions("svmlight"), most
+        self.reading, self.most = reading or ReadOptions(formats.NUMBERED), most
         self.known: dict[Any, int] = {}
 
     def __reduce__(self) -> tuple:

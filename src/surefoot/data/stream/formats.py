@@ -15,8 +15,10 @@ __all__ = ["FORMATS", "Format", "guessed", "named", "register"]
 
 register_all([*svmlight.FORMATS, *vw.FORMATS, *delimited.FORMATS, *parquet.FORMATS])
 
-WITHOUT_LINES = "svmlight"
-"""The format of a file that has no lines, which is an error when it is read."""
+NUMBERED = "svmlight"
+"""The format of lines whose features are numbers, and of a file without lines, which is an error when it is read."""
+TABLE = "csv"
+"""The format of tables that are text, or not in a file."""
 PACKED = (".gz", ".bz2", ".zst", ".zstd")
 LINES = 20
 """Lines that are looked at; most of them decide, so that a faulty one does not."""
@@ -36,7 +38,7 @@ def named(name: str) -> Format:
 
 def as_text(format: Format) -> Format:
     """The format itself, or CSV for formats of columns, whose files are known by their first bytes or their endings."""
-    return format if format.columns is None else FORMATS["csv"]
+    return format if format.columns is None else FORMATS[TABLE]
 
 
 def guessed(files: list[Any]) -> tuple[Format, str, list[Any]]:
@@ -56,7 +58,7 @@ def guessed(files: list[Any]) -> tuple[Format, str, list[Any]]:
     lines = [line for line in beginning.removeprefix(BOM).split(b"\n")[: 10 * LINES] if line.strip()]
     lines = [line for line in lines if not line.lstrip().startswith(b"#")][:LINES]
     if not lines:
-        return FORMATS[WITHOUT_LINES], f"read as {WITHOUT_LINES}, since there are no lines", files
+        return FORMATS[NUMBERED], f"read as {NUMBERED}, since there are no lines", files
     looks = Counter(format.name for line in lines if (format := _of_line(line)))
     if not looks:
         raise DataError(
