@@ -33,7 +33,7 @@ def atomic_write(
     """A file to write to, which takes its place when the block ends; after an error, the older one is still there.
 
     Links are followed. Pipes, devices and /dev/stdout are written to as they are. Who may read and write the older one
-    may read and write the new one, and nobody else. What killed processes had begun to write in the folder is removed.
+    may read and write the new one, and no other user. What killed processes began to write in the folder is removed.
 
     Args:
         path: where to, in a folder that is there.

@@ -1,4 +1,4 @@
-"""Gradients before the step: clipped by norm or value, and sparse ones merged: torch's own functions refuse them."""
+"""Gradients before the step: clipped by norm or value, and sparse ones merged, which torch's own functions reject."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ def has_file_alone(tensor: Tensor) -> bool:
 
 
 def longer(tensor: Tensor, rows: int) -> Tensor:
-    """A tensor in a file with more rows, which are zeros: in its file, which grows, or in another file beside it."""
+    """A tensor in a file with more rows, which are zeros: in its file, which grows, or in another one next to it."""
     path, shape = file_of(tensor) or "", (rows, *tensor.shape[1:])
     if has_file_alone(tensor):
         return from_file(path, shape, tensor.dtype)

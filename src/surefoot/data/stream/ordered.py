@@ -54,7 +54,7 @@ def in_order(items: Iterator[Item], work: Callable[[Item], Result], threads: int
             else:
                 return
     finally:
-        # Nobody is waited for, and no lock taken: the collector of garbage may come here in any thread.
+        # Waits for no thread and takes no lock: the garbage collector may run this in any of them.
         turn.closed = True
         pool.shutdown(wait=False, cancel_futures=True)
 
