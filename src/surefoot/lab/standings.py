@@ -9,8 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from surefoot.lab.race import EXPLODED, FROZEN, VALIDATION_SHARE, Entry
+from surefoot.rules import adagrad, sgd
 
 Row = dict[str, Any]
+SUBJECT, PLAIN = adagrad.name, sgd.name
+"""The rule that headlines are about, where it takes part; and the one with a single rate, which it is compared with."""
 
 
 @dataclass(frozen=True)
@@ -197,11 +200,11 @@ def how_divergence_is_told() -> str:
 
 
 def headline(rows: Sequence[Row]) -> str:
-    """What was measured: the lowest loss, which rules cannot be told from the one that has it, and where adagrad is."""
+    """What was measured: the lowest loss, which rules cannot be told from the one that has it, where the subject is."""
     finished = [row for row in rows if not row["diverged"]]
     if not finished:
         return "Every rule diverged." if len(rows) > 1 else f"{rows[0]['rule']} diverged."
-    return " ".join(filter(None, (on_the_lowest(finished), on_adagrad(rows, finished))))
+    return " ".join(filter(None, (on_the_lowest(finished), on_the_subject(rows, finished))))
 
 
 def on_the_lowest(finished: Sequence[Row]) -> str:
@@ -217,22 +220,22 @@ def on_the_lowest(finished: Sequence[Row]) -> str:
     return f"{best['rule']} {place} {spread('test_loss')(best)} {seeds}, at η = {rate(best)}."
 
 
-def on_adagrad(rows: Sequence[Row], finished: Sequence[Row]) -> str:
-    """What AdaGrad's rate for each feature does for rare ones, against sgd's single rate; or else where it came in."""
-    mine = next((row for row in rows if row["rule"] == "adagrad"), None)
+def on_the_subject(rows: Sequence[Row], finished: Sequence[Row]) -> str:
+    """What the subject's rates do for rare features, against a single rate; or else where it came in."""
+    mine = next((row for row in rows if row["rule"] == SUBJECT), None)
     if mine is None or len(rows) < 2:
         return ""
     if mine["diverged"]:
-        return "adagrad diverged."
+        return f"{SUBJECT} diverged."
     if (other := rival(mine, finished)) is not None:
         rare, often = ([number(row[key]) for row in (mine, other)] for key in ("rare_loss", "frequent_loss"))
         return (
-            f"On examples with rare features adagrad's training loss was {rare[0]}, {other['rule']}'s {rare[1]}; on "
+            f"On examples with rare features {SUBJECT}'s training loss was {rare[0]}, {other['rule']}'s {rare[1]}; on "
             f"those with frequent features only, {often[0]} and {often[1]}."
         )
     if mine in equals(finished):
         return ""
-    return f"adagrad came {ordinal(finished.index(mine) + 1)} of {len(finished)}, {lag(mine)} behind."
+    return f"{SUBJECT} came {ordinal(finished.index(mine) + 1)} of {len(finished)}, {lag(mine)} behind."
 
 
 def ordinal(place: int) -> str:
@@ -245,9 +248,9 @@ def ordinal(place: int) -> str:
 
 
 def rival(mine: Row, finished: Sequence[Row]) -> Row | None:
-    """What adagrad is compared with on rare features, sgd or the first; None if none is rarer than another."""
+    """What the subject is compared with on rare features, the plain rule or the first; None if all are equally rare."""
     others = [row for row in finished if row is not mine]
-    other = next((row for row in others if row["rule"] == "sgd"), others[0] if others else None)
+    other = next((row for row in others if row["rule"] == PLAIN), others[0] if others else None)
     return None if other is None or None in (mine["rare_loss"], other["rare_loss"]) else other
 
 
@@ -275,11 +278,11 @@ def equals(finished: Sequence[Row]) -> list[Row]:
 
 
 def runners_up(rows: Sequence[Row]) -> str:
-    """Who came next, how far the last one was, which rules learn rare features best, and who but adagrad diverged."""
+    """Who came next, how far the last one was, which rules learn rare features best, and which others diverged."""
     finished = [row for row in rows if not row["diverged"]]
     said, behind = [], finished[len(equals(finished)) :] if finished else []
-    # Where features are equally rare, the headline has told how far behind adagrad was.
-    if behind and behind[0]["rule"] == "adagrad" and rival(behind[0], finished) is None:
+    # Where features are equally rare, the headline has told how far behind the subject was.
+    if behind and behind[0]["rule"] == SUBJECT and rival(behind[0], finished) is None:
         behind = behind[1:]
     if behind:
         said.append(f"Next came {behind[0]['rule']}, {lag(behind[0])} behind")
@@ -293,8 +296,8 @@ def runners_up(rows: Sequence[Row]) -> str:
             else "Seeds are orders of the examples: the held-out part is the same for all."
         )
         said.append(on_rare_features(finished))
-    # The headline names adagrad.
-    if finished and (lost := [str(row["rule"]) for row in rows if row["diverged"] and row["rule"] != "adagrad"]):
+    # The headline names the subject.
+    if finished and (lost := [str(row["rule"]) for row in rows if row["diverged"] and row["rule"] != SUBJECT]):
         said.append(f"{listed(lost)} diverged.")
     return " ".join(filter(None, said))
 
