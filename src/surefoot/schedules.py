@@ -281,9 +281,10 @@ class InFile:
         if name not in known:
             homes = (module.__name__, partial.__module__)  # what a file imports is not its own
             own = [key for key in known if is_schedule(known[key]) and getattr(known[key], "__module__", "") in homes]
+            missing = f"there is no schedule {name!r}" if name else "no schedule is named"
             raise ValueError(
-                f"{path}: there is no schedule {name!r}; {registry.hint(name, own)}; expected path/to/file.py:name, of "
-                "a function of the step t"
+                f"{path}: {missing}; {registry.hint(name, own)}; expected path/to/file.py:name, of a function of the "
+                "step t"
             )
         function = known[name]
         if not is_schedule(function):

@@ -95,7 +95,7 @@ def test_what_a_schedule_in_a_file_is_called():
         ("polynomial:-1", r"lr must be a finite number of at least 0, got -1.0$"),
         ("missing.py:x", r"missing.py: there is no such file$"),
         ("own.py:harmonics", r"own.py: there is no schedule 'harmonics'; did you mean 'harmonic'\?; expected path"),
-        ("own.py", r"own.py: there is no schedule ''; there are harmonic, late, negative, words, failing, of_two; exp"),
+        ("own.py", r"own.py: no schedule is named; there are harmonic, late, negative, words, failing, of_two; exp"),
         ("own.py:SLOW", r"own.py: SLOW is the int 3; expected a schedule, a function of the step t$"),
         ("own.py:adagrad", r"own.py: adagrad is the Rule <rule adagrad: .*>; expected a schedule"),
         ("own.py:negative", r"own.py: negative\(1\) is -1; expected the learning rate of step 1, a finite number"),

@@ -155,6 +155,8 @@ def half(prediction, y):
 
 def undecorated(prediction, y):
     return prediction - y
+
+from surefoot.rules import adagrad
 """
 
 
@@ -167,6 +169,8 @@ class TestLosses:
         assert losses.resolve("huber") is losses.huber
         with pytest.raises(LossError, match="undecorated is a function, not yet a loss; decorate it"):
             losses.resolve(f"{file}:undecorated")
+        with pytest.raises(LossError, match=r"adagrad is not a loss, found <rule adagrad: .*; there are half"):
+            losses.resolve(f"{file}:adagrad")
         with pytest.raises(LossError, match="there is no loss 'halv'; did you mean 'half'"):
             losses.resolve(f"{file}:halv")
 

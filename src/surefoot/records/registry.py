@@ -58,6 +58,8 @@ def resolve(text: str | R, registry: Mapping[str, R], kind: str, error: type[Rec
     if name in found:
         return found[name]
     if name:
+        if isinstance(known.get(name), Record):
+            raise error(f"{path}: {name} is not a {kind}, found {known[name]!r}; {hint(name, own)}")
         if callable(known.get(name)):
             raise error(f"{path}: {name} is a function, not yet a {kind}; decorate it with surefoot.{kind}")
         raise error(f"{path}: there is no {kind} {name!r}; {hint(name, own)}")
