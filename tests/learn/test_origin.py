@@ -1,5 +1,7 @@
 """Features with an origin, a unit or weights of any size learn as their standardized copies do."""
 
+import re
+
 import numpy as np
 import pytest
 from scipy import sparse
@@ -7,6 +9,7 @@ from sklearn.metrics import log_loss
 from sklearn.preprocessing import StandardScaler
 
 from surefoot.data.reading import ReadOptions
+from surefoot.data.stream import DataWarning
 from surefoot.engines.examples import Examples
 from surefoot.learn import LinearClassifier, LinearRegressor
 from surefoot.learn.learner import Learner
@@ -105,10 +108,30 @@ def test_extreme_values_give_finite_weights_without_a_warning():
     X *= [1e-300, 1e-30, 1e30, 1.0]
     X[::7, 3] = 5e-324
     X[50, 3] = 3e38
+    model = LinearClassifier(random_state=0)
     with np.errstate(all="raise"):
-        model = LinearClassifier(random_state=0).fit(X, y)
+        with pytest.warns(DataWarning, match="^1 feature has no values but 0 and such as are "):
+            model.fit(X, y)
         assert np.isfinite(model.predict_proba(X)).all()
     assert np.isfinite(model.coef_).all()
+
+
+@pytest.mark.parametrize("tiny", [1e-33, 1e-38, 1e-170])
+def test_features_that_are_too_small_to_be_learned_are_named(tiny, tmp_path):
+    X = np.random.default_rng(8).normal(size=(300, 3))
+    y = (X[:, 0] > 0) * 1.0
+    X[:, :2] *= tiny, 1e-29  # which is learned from
+    said = "^1 feature has no values but 0 and such as are below 1e-30, from which next to nothing is learned"
+    with pytest.warns(DataWarning, match=said):
+        LinearClassifier(random_state=0).fit(X, y)
+    model = LinearClassifier()
+    with pytest.warns(DataWarning, match=said):
+        [model.learn_one(row, label, classes=[0.0, 1.0]) for row, label in zip(X, y, strict=True)]
+    rows = "".join(f"{label:g} 1:{row[0]!r} 2:{row[1]!r}\n" for label, row in zip(y, X.tolist(), strict=True))
+    (tmp_path / "rows.svm").write_text(rows)
+    notes = []
+    Training(Plan((str(tmp_path / "rows.svm"),)), note=notes.append).run()
+    assert re.match(said, notes[0])
 
 
 def test_nothing_is_centred_or_scaled_without_normalize():

@@ -39,6 +39,8 @@ FAR = 8.0
 """How far a value may be in units of 1/s, as seen by the model, and, if the sum of all squares is less, as counted."""
 LEAST_SQUARE = 1e-60
 """Values of smaller mean squares are scaled as if they had this one: their weights are then numbers of float32."""
+TINY = 0.25
+"""Of this mean square, below which features are learned from as if they hardly varied."""
 PENALIZED = 1e18
 """The largest scale by which penalties are those of weights as they are: its square is a number of float32."""
 
@@ -68,6 +70,17 @@ def scales(seen: float, count: np.ndarray, mean: np.ndarray, deviations: np.ndar
     squares = np.where(centred(seen, count, mean, deviations), deviations, deviations + count * mean * mean)
     floor = np.maximum(squares, count * LEAST_SQUARE)
     return np.sqrt(np.divide(count, floor, out=np.zeros(len(count)), where=squares > 0))
+
+
+@np.errstate(under="ignore")
+def tiny(count: np.ndarray, mean: np.ndarray, deviations: np.ndarray) -> np.ndarray:
+    """Whether all values of features but 0 are so small that scaling leaves them small.
+
+    >>> tiny(np.array([2.0, 2.0, 0.0]), np.array([1e-38, 1e-20, 0.0]), np.array([1e-76, 1e-40, 0.0])).tolist()
+    [True, False, False]
+    """
+    squares = deviations + count * mean * mean
+    return ((squares > 0) | (mean != 0)) & (squares < TINY * count * LEAST_SQUARE)
 
 
 def offset(centers: np.ndarray, weights: np.ndarray) -> np.ndarray:

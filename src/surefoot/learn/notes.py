@@ -8,12 +8,14 @@ from surefoot.learn.arrays import ArrayDataset
 from surefoot.learn.epochs import Epochs, losses_on
 from surefoot.learn.learner import Learner
 from surefoot.learn.outliers import Outliers
-from surefoot.learn.remarks import FIRST, in_runs, of_order, of_runs, of_targets, of_units
+from surefoot.learn.remarks import FIRST, in_runs, of_order, of_runs, of_sizes, of_targets, of_units
 from surefoot.learn.settings import FIRST_TARGETS
 from surefoot.losses import Loss
 
 ROWS = "rows"
 """What users of estimators call examples."""
+FEW = 4096
+"""Features that are looked at in streams, at most: a look must not take long."""
 
 
 class Notes:
@@ -58,7 +60,7 @@ class Notes:
             self._outliers = Outliers.of(data.targets[::step][:FIRST_TARGETS], self._loss)
             self._outliers.add(data.targets)
         found = self._found(learner, self._outliers, is_end=True)
-        if not (found or epochs.past is None or learner.before.examples):
+        if not (found.keys() - {"sizes"} or epochs.past is None or learner.before.examples):
             first = losses_on(learner, data.part(np.arange(len(epochs.past.losses))))
             loss = epochs.history["progressive_loss"][0]
             found["order"] = of_order(epochs.in_runs, loss, epochs.past, first, self._names)
@@ -74,7 +76,7 @@ class Notes:
         found = self._found(learner, None if changes else outliers, is_end=False)
         # Where counts begin, all rates are far behind those whose bias learns fast.
         follow = self._loss.target == "class" or (learner.settings.centers_targets and not changes)
-        if not found and follow and in_runs(learner):
+        if not found.keys() - {"sizes"} and follow and in_runs(learner):
             found["order"] = of_runs(learner.loss, None, *self._names)
         return self._new(found)
 
@@ -93,6 +95,8 @@ class Notes:
     def _found(self, learner: Learner, outliers: Outliers | None, is_end: bool) -> dict[str, str | None]:
         """Notes on targets and features, by their kind."""
         found = {"targets": of_targets(learner, outliers, ROWS, is_end), "units": of_units(learner)}
+        if is_end or learner.bank.features <= FEW:
+            found["sizes"] = of_sizes(learner)
         return {kind: note for kind, note in found.items() if note}
 
     def _new(self, found: dict[str, str | None]) -> list[str]:

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from surefoot.engines import scaling
 from surefoot.engines.examples import Examples
 from surefoot.learn.learner import Learner
 from surefoot.learn.outliers import Outliers
 from surefoot.learn.settings import Settings
+from surefoot.models import STATISTICS
 
 IN_RUNS = 0.8
 """The share of the loss that is left where predictions follow the latest labels, from which on a note says so."""
@@ -65,6 +67,21 @@ def of_units(learner: Learner) -> str | None:
         f"The unit or the origin of features changed before example {begun:,}: the model is one of their values since."
         if begun
         else None
+    )
+
+
+def of_sizes(learner: Learner) -> str | None:
+    """The note on features whose values are too small to be learned from."""
+    if not learner.bank.normalize:
+        return None
+    statistics = [learner.bank.table.statistic(name)[: learner.bank.features] for name in STATISTICS]
+    found = scaling.tiny(*statistics)
+    if not found.any():
+        return None
+    largest = np.sqrt(scaling.LEAST_SQUARE)
+    return (
+        f"{np.sum(found):,} feature{'s have' if found.sum() > 1 else ' has'} no values but 0 and such as are below "
+        f"{largest:g}, from which next to nothing is learned: give them in a smaller unit."
     )
 
 

@@ -31,7 +31,7 @@ from surefoot.learn.learner import DivergedError, Learner
 from surefoot.learn.model import Model
 from surefoot.learn.outliers import Outliers
 from surefoot.learn.plan import Outcome, Plan, Progress
-from surefoot.learn.remarks import FIRST, Past, in_runs, of_order, of_runs, of_targets, of_units
+from surefoot.learn.remarks import FIRST, Past, in_runs, of_order, of_runs, of_sizes, of_targets, of_units
 from surefoot.learn.settings import Settings
 from surefoot.learn.targets import Targets, odd_among
 from surefoot.learn.validation import evaluate
@@ -116,6 +116,8 @@ class Training:
         except KeyboardInterrupt:
             self._interrupted()
         model = self.model(diverged)
+        if self.learner is not None and (sizes := of_sizes(self.learner)):
+            self.note(sizes)
         if self.learner is not None and (units := of_units(self.learner)):
             self.note(units)
         elif diverged is None and not remark and not (self.learner and self.learner.before.examples):
