@@ -157,8 +157,8 @@ def test_partial_fit_of_a_regression_does_too_if_the_first_part_sets_the_unit(nu
 
 def test_warm_starts_continue_as_further_epochs_do(two):
     X, y = two
-    whole = quick(shuffle=False).fit(X, y)
-    steps = quick(shuffle=False, epochs=1, warm_start=True)
+    whole = quick(shuffle=False, lr=0.1).fit(X, y)
+    steps = quick(shuffle=False, lr=0.1, epochs=1, warm_start=True)
     for _ in range(3):
         steps.fit(X, y)
     assert_identical(steps.coef_, whole.coef_)

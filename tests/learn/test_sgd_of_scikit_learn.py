@@ -18,6 +18,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.fixes import parse_version
 from support import as_sgd
 
+from surefoot.data.stream import DataWarning
+
 if parse_version(sklearn.__version__) < parse_version("1.9"):
     pytest.skip("the table is of the tests of scikit-learn 1.9", allow_module_level=True)
 theirs = pytest.importorskip("sklearn.linear_model.tests.test_sgd", reason="scikit-learn comes without its tests")
@@ -37,7 +39,6 @@ LATE = "average: the mean of all steps, from the first on; a number is rejected"
 PRIVATE = "looks at private attributes, or at the code of SGD"
 NO_REGRESSION = "classifiers have losses for classes only"
 PROXIMAL = "the penalty is a proximal step after that of the loss, in float32; theirs is part of the step, in float64"
-INTERCEPT = "there is always an intercept, and with one the point of this test lies on the boundary of the best model"
 WITHOUT = {
     "test_warm_start*": NO_START,
     "test_provide_coef*": NO_START,
@@ -56,8 +57,6 @@ WITHOUT = {
     "test_regression_losses*": NO_REGRESSION,
     "test_average_sparse*": PROXIMAL,
     "test_sgd_averaged_*": PROXIMAL,
-    "test_class_weights*": INTERCEPT,
-    "test_sample_weights*": INTERCEPT,
     "test_sgd_l1-*": "AdaGrad ends within 0.4 % of the minimum, with −0.0004 for one of four zeros",
     "test_balanced_weight*": "asks for an F1 of more than 0.96 on iris, which the minimum of the objective has not",
     "test_loss_hinge": "where the loss has a kink, its slope is 0 here and −1 there; and the perceptron is not there",
@@ -70,7 +69,6 @@ WITHOUT = {
     "test_sgd_dtype_match-float32-*": "coef_ is float64 for all data: a mean of several models",
     "test_sgd_proba-SparseSGDClassifier": "two classes have a probability of exactly 0; the test means the second",
     "test_sgd_random_state*": "a single epoch does not claim to converge, so there is no ConvergenceWarning",
-    "test_n_iter_no_change-*SGDRegressor": "more patience sees the loss rise again, so that fewer epochs do",
     "test_validation_set_not_used_for_training*": "the validation part finds the number of epochs, then all rows train",
 }
 """Why the others that fail do, by the same patterns."""
@@ -133,6 +131,7 @@ def test_of_scikit_learn(name, arguments, monkeypatch):
     given |= {key: value for key, value in (FIXTURES | {"monkeypatch": monkeypatch}).items() if key in needed}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
+        warnings.simplefilter("ignore", DataWarning)  # of labels that are sorted
         getattr(theirs, name)(**given)
 
 

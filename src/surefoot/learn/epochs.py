@@ -14,6 +14,7 @@ from sklearn.exceptions import ConvergenceWarning
 from surefoot.engines.examples import Examples
 from surefoot.learn import online
 from surefoot.learn.arrays import ArrayDataset
+from surefoot.learn.epoch_average import EpochAverage
 from surefoot.learn.learner import Learner
 from surefoot.learn.remarks import Past, in_runs
 
@@ -36,7 +37,8 @@ class Epochs:
         limit: epochs at most.
         shuffle: whether each epoch takes the examples in an order of its own.
         random: of the orders.
-        tol: stop when the loss has not fallen by tol times that of the first epoch for `patience` epochs; None: never.
+        tol: stop when the loss has not fallen by tol times that of the first epoch for `patience` epochs, or by tol
+            times the lowest where numbers are predicted; None: never.
         patience: see tol.
 
     Attributes:
@@ -44,6 +46,7 @@ class Epochs:
             of a rehearsal, the mean loss on the validation parts.
         converged: whether `tol` ended the training.
         in_runs: whether the labels come in runs, see `remarks.in_runs`; not where epochs shuffle.
+        average: of the models at the ends of epochs, which is the model in the end.
         past: the first examples, as they were predicted in the first epoch of all; None where epochs shuffle.
     """
 
@@ -56,11 +59,13 @@ class Epochs:
     converged: bool = False
     in_runs: bool = False
     past: Past | None = None
+    average: EpochAverage = field(default_factory=EpochAverage)
 
     def run(self, learner: Learner, data: ArrayDataset) -> None:
         """Learns until the loss no longer falls."""
         for _ in self.each(learner, data):
             pass
+        self.average.put(learner)
 
     def each(self, learner: Learner, data: ArrayDataset) -> Iterator[None]:
         """The same, an epoch at a time."""
@@ -69,10 +74,13 @@ class Epochs:
             learner.freeze()
             order = self.random.permutation(len(data)) if self.shuffle else None
             note(self.history, learner, learn(learner, data, order, self._look))
+            self.average.add(learner)
             if epoch == 0 and not self.shuffle:
                 self.in_runs = in_runs(learner)
-            loss, first = self.history["progressive_loss"][-1], self.history["progressive_loss"][0]
-            since = 0 if self.tol is None or loss < best - self.tol * abs(first) else since + 1
+            loss, unit = self.history["progressive_loss"][-1], self.history["progressive_loss"][0]
+            if learner.settings.centers_targets:  # the first loss is mostly of what had to be learned
+                unit = min(best, unit)
+            since = 0 if epoch == 0 or self.tol is None or loss < best - self.tol * abs(unit) else since + 1
             best = min(best, loss)
             self.converged = since >= self.patience
             yield
@@ -99,12 +107,14 @@ class Epochs:
         """
         weights = np.concatenate([held.weights for _, held in parts])
         learners, found, is_good = [copied(learner) for _ in parts], [], np.ones(1, bool)
-        runs = [
-            Epochs(self.limit, self.shuffle, copy.deepcopy(random), self.tol, self.patience).each(own, data)
-            for own, (data, _) in zip(learners, parts, strict=True)
-        ]
-        for _ in zip(*runs, strict=False):  # until the first of them has converged
-            found.append(np.concatenate([losses_on(own, held) for own, (_, held) in zip(learners, parts, strict=True)]))
+        runs = [Epochs(self.limit, self.shuffle, copy.deepcopy(random), self.tol, self.patience) for _ in parts]
+        epochs = [run.each(own, data) for run, own, (data, _) in zip(runs, learners, parts, strict=True)]
+        for _ in zip(*epochs, strict=False):  # until the first of them has converged
+            losses = []
+            for run, own, (_, held) in zip(runs, learners, parts, strict=True):
+                with run.average.of(own):
+                    losses.append(losses_on(own, held))
+            found.append(np.concatenate(losses))
             is_good = good(np.array(found), weights)
             if self.tol is not None and not is_good[-self.patience :].any():
                 break

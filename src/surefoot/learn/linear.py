@@ -53,6 +53,8 @@ class LinearClassifier(ClassifierMixin, LinearEstimator):
             has behind a StandardScaler; in a single epoch, in partial_fit, and with rules that do not take it, 0.
         epochs: passes through the data at most. "auto": enough to learn from 100,000 examples, between 1 and 100; but
             one where an example has as many features as there are examples, since further epochs would learn the noise.
+            With lr="auto", the weights after several are an average of those at the end of each from the
+            second on, of which later ones count more: see `surefoot.learn.epoch_average`.
         batch_size: examples for each step.
         shuffle: whether fit takes the examples in a new order in each epoch; partial_fit never does.
         early_stopping: rehearse with a validation set held out, with up to three where they have fewer than 1,000
@@ -65,7 +67,7 @@ class LinearClassifier(ClassifierMixin, LinearEstimator):
         normalize: centre and scale each feature by its values so far, see `surefoot.engines.scaling`; the origins and
             units of features then do not matter, nor does the mean weight of the examples.
         class_weight: a dict of weights by class, or "balanced" (fit only): n / (classes · count).
-        warm_start: fit continues from where the last one ended.
+        warm_start: fit continues from the weights of the last one.
         random_state: for the orders and the validation sets.
 
     Attributes:
@@ -338,7 +340,9 @@ class LinearRegressor(RegressorMixin, LinearEstimator):
         quantile: q of "quantile", between 0 and 1.
         epsilon: ε of "epsilon_insensitive", in the unit of y.
         loss_parameter, optimizer, optimizer_params, lr, l1, l2, epochs, batch_size, shuffle, early_stopping,
-            validation_fraction, n_iter_no_change, tol, average, warm_start, random_state: as for LinearClassifier.
+            validation_fraction, n_iter_no_change, average, warm_start, random_state: as for LinearClassifier.
+        tol: progress is a loss lower than the best by more than tol times that, of "poisson" by tol times that of the
+            first epoch; None: all epochs.
         normalize: centre and scale each feature by its values so far, and centre and scale the targets by those of the
             first rows; scales then do not matter.
 
