@@ -136,6 +136,18 @@ def test_columns_that_hardly_vary_are_not_touched():
     assert not module.corrected(table)[0].any()
 
 
+def test_features_with_a_far_value_are_all_found_at_once():
+    rng, found = np.random.default_rng(0), []
+    for number in rng.integers(16, 100, 300):
+        values = rng.normal(size=number) if rng.random() < 0.7 else rng.poisson(1.0, number) * 1.0
+        values[rng.integers(number)] = rng.choice([100.0, 151.0, 1e3, 1e30]) * np.percentile(abs(values), 75)
+        found.append(values)
+    far = np.array([module.corrected(values[None])[0][0] for values in found])
+    perhaps = module.may_be_far(np.concatenate(found), np.array(list(map(len, found))))
+    assert 30 < far.sum() <= perhaps.sum() < 120
+    assert not (far & ~perhaps).any()
+
+
 @pytest.mark.parametrize("sizes", [(9,), (7, 64, 3), (599,)])
 @pytest.mark.parametrize("form", SHARES)
 def test_the_bits_do_not_depend_on_how_a_stream_is_cut(form, sizes):

@@ -64,7 +64,7 @@ class ArrayDataset:
     @property
     def numbers(self) -> int:
         """How many are not 0."""
-        return self.X.nnz if sparse.issparse(self.X) else int(np.count_nonzero(self.X))
+        return self.X.nnz if sparse.issparse(self.X) else int(np.count_nonzero(self.X != 0))
 
     def part(self, rows: np.ndarray) -> ArrayDataset:
         """The rows with these numbers, a copy."""
@@ -137,7 +137,7 @@ def checked(X: Any) -> Any:
         X = X.copy()
         X.sum_duplicates()
         _check_finite(X.data)
-    if np.count_nonzero(X.data[: X.nnz]) < X.nnz:
+    if not X.data[: X.nnz].all():
         X = X.copy()
         X.eliminate_zeros()
     return X
@@ -166,10 +166,10 @@ def csr(X: Any, rows: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _values(values: np.ndarray) -> np.ndarray:
-    """Values in float64, of which none is beyond the range of float32: a square of it would not be finite."""
+    """Values in float64 or float32, of which none is beyond the range of float32: its square would not be finite."""
     if values.dtype != np.float32 and values.size and max(values.max(), -values.min()) > np.finfo(np.float32).max:
         _check_finite(np.array([np.inf]))
-    return values.astype(np.float64, copy=False)
+    return values if values.dtype == np.float32 else values.astype(np.float64, copy=False)
 
 
 def _check_finite(values: np.ndarray) -> None:

@@ -32,6 +32,8 @@ WITHIN = 75.0
 """Percent of the values that are within d."""
 FARTHEST = 150.0
 """How many times d a far value is away."""
+NEARLY = 0.99
+"""Of this distance: sums are not rounded alike wherever it is computed."""
 LARGEST_VALUE = float(np.finfo(np.float32).max)
 
 
@@ -76,15 +78,17 @@ class FirstValues:
         chosen = enough & differ & all_are_known
         if bank.waits:
             chosen &= np.isin(features, latest)
+        entries = np.repeat(chosen, numbers)
+        chosen[chosen] = may_be_far(values[entries], numbers[chosen])
         for number in np.unique(numbers[chosen]):
             own = chosen & (numbers == number)
             far, *statistics = corrected(values[first[own][:, None] + np.arange(number)])
             at = bank.row_map.known(features[own][far])
             for name, found in zip(STATISTICS[1:], statistics, strict=True):
                 bank.table.statistic(name)[at] = found[far]
-        kept = np.sort(order[~np.repeat(enough, numbers)])
-        if rows >= KEPT or (len(ids) and not len(kept)):
+        if rows >= KEPT or (len(ids) and enough.all()):
             return FirstValues(is_over=True)
+        kept = np.sort(order[~np.repeat(enough, numbers)])
         return FirstValues((ids[kept],), (given[kept],))
 
     def state(self) -> tuple[dict[str, np.ndarray], dict[str, int]]:
@@ -108,6 +112,30 @@ class FirstValues:
         if not ((known >= 0) & (known < bank.features)).all():
             raise ValueError("first.ids: found a feature that did not occur, expected others")
         return cls((ids.copy(),), (values.copy(),), bool(is_over)) if len(ids) else cls(is_over=bool(is_over))
+
+
+@np.errstate(under="ignore")
+def may_be_far(values: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+    """Whether one of a feature's first values is far or nearly so: for most features that is all there is to know.
+
+    Args:
+        values: those of the first feature in their order, then those of the second, …, (values,).
+        numbers: how many each feature has, at least 16, (features,).
+
+    >>> may_be_far(np.array([1e12, *range(31), *range(20)]), np.array([32, 20])).tolist()
+    [True, False]
+    """
+    first, of = np.cumsum(numbers) - numbers, np.repeat(np.arange(len(numbers)), numbers)
+    in_order = values[np.lexsort((values, of))]
+    middle = 0.5 * (in_order[first + (numbers - 1) // 2] + in_order[first + numbers // 2])
+    away = abs(values - middle[of])
+    # The entries of the first 16 values of each feature.
+    farthest = away[first[:, None] + np.arange(int(FEWEST))].max(axis=1, initial=0.0)
+    in_order = away[np.lexsort((away, of))]
+    below, share = np.divmod(WITHIN / 100.0 * (numbers - 1), 1.0)
+    nearer, further = (in_order[first + below.astype(int) + k] for k in (0, 1))
+    spread = nearer + share * (further - nearer)
+    return (farthest > NEARLY * FARTHEST * spread) & (spread > 0)
 
 
 @np.errstate(under="ignore")

@@ -74,11 +74,12 @@ def of_sizes(learner: Learner) -> str | None:
     """The note on features whose values are too small to be learned from."""
     if not learner.bank.normalize:
         return None
-    statistics = [learner.bank.table.statistic(name)[: learner.bank.features] for name in STATISTICS]
-    found = scaling.tiny(*statistics)
+    count, mean, deviations = (learner.bank.table.statistic(name)[: learner.bank.features] for name in STATISTICS)
+    largest = np.sqrt(scaling.LEAST_SQUARE)
+    small = np.flatnonzero((mean != 0) & (abs(mean) < largest))  # of most features there is no more to be read
+    found = scaling.tiny(count[small], mean[small], deviations[small])
     if not found.any():
         return None
-    largest = np.sqrt(scaling.LEAST_SQUARE)
     return (
         f"{np.sum(found):,} feature{'s have' if found.sum() > 1 else ' has'} no values but 0 and such as are below "
         f"{largest:g}, from which next to nothing is learned: give them in a smaller unit."

@@ -51,10 +51,11 @@ class Zeros:
 
     def entries(self, indptr, indices, values) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The same of rows in CSR form."""
+        whole = indices.dtype if indices.dtype == np.int32 else np.int64
         number = values.dtype if values.dtype == np.float32 else np.float64
         given = [
             np.require(array, kind, ["C", "W"])
-            for array, kind in ((indptr, np.int64), (indices, np.int64), (values, number))
+            for array, kind in ((indptr, np.int64), (indices, whole), (values, number))
         ]
         rows, most = len(indptr) - 1, int(given[0][-1]) + (len(indptr) - 1) * len(self.ids)
         if len(self._room[0]) <= rows or len(self._room[1]) < most:
