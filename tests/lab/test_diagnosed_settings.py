@@ -191,6 +191,21 @@ def test_a_rate_that_plateaus_lowered_has_decayed(kind):
     assert surefoot.diagnose(run.optimizer, run.model).verdict.symptom == "healthy"
 
 
+def test_a_new_start_is_not_made_with_a_rate_that_plateaus_lowered():
+    run, losses = start("waves", torch.optim.Adam, lr=10.0), []
+    scheduler = lr_scheduler.ReduceLROnPlateau(run.optimizer, patience=0, factor=0.1, eps=0.0)
+    for _ in range(40):
+        losses += run.train(1)
+        scheduler.step(losses[-1])
+    verdict = surefoot.diagnose(run.optimizer, run.model, losses).verdict
+    assert (verdict.symptom, verdict.cause) == ("diverges", "rate"), str(verdict)
+    assert "initial parameters again" in verdict.remedy.what
+    again = start("waves", torch.optim.Adam, lr=10.0)
+    applied(verdict.remedy, again)
+    again.train(150)
+    assert held_out(again) < 0.5 * held_out(start("waves", torch.optim.Adam))
+
+
 def test_groups_with_rates_of_their_own_have_not_decayed():
     model = deep()
     groups = [{"params": model[:3].parameters(), "lr": 1e-9}, {"params": model[4].parameters(), "lr": 1e-8}]

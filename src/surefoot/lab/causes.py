@@ -250,8 +250,8 @@ class Judge:
         return min(of_group, key=lambda weights: weights.natural).new_start if of_group else 0.1
 
     def start_again(self, cases: Sequence[Case]) -> Remedy:
-        """The rates for a new start, and a tenth at most of those with which the run diverged."""
-        return self.remedies.start_again(cases, lambda case: min(self.new_start(case.group), 0.1))
+        """The rates for a new start, and a tenth at most of those that the run began with."""
+        return self.remedies.start_again(cases, lambda case: min(self.new_start(case.group), 0.1 * Rate.lowered(case)))
 
     def shrinks(self) -> Verdict | None:
         lost = shrinking.gone(self.weights, self.decays)
@@ -354,7 +354,10 @@ class Judge:
         largest = [
             max(weights_of(cases), key=lambda one: one.natural * max(one.size, 1)) for cases in of_group.values()
         ]
-        usual = all(factor(one.case) <= one.new_start * max(one.size, 1) for one in largest)
+        usual = all(
+            factor(one.case) * Rate.of(one.case).now <= one.new_start * Rate.of_start(one.case) * max(one.size, 1)
+            for one in largest
+        )
         if usual or self.losses.never_fell or self.clipped is not None:
             return self.remedies.rate(still, factor, alone)
         known = "" if self.losses.count else ", which losses= tells"

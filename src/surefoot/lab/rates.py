@@ -56,6 +56,12 @@ class Rate:
         """What a new start would begin with: what was lowered by hand stays so, what a schedule lowered does not."""
         return cls.of(case._replace(first_lr=None)).highest
 
+    @classmethod
+    def lowered(cls, case: Case) -> float:
+        """How many times it was lowered otherwise than by a schedule, as by ReduceLROnPlateau."""
+        first = cls.of_start(case)
+        return cls.of(case).highest / first if first else 1.0
+
     @property
     def fallen(self) -> float:
         """How many times below its highest it is."""
