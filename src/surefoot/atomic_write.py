@@ -50,7 +50,7 @@ def atomic_write(
             yield file
         return
     before = status_of(place)
-    with beside(place, private=before is not None) as part:
+    with next_to(place, private=before is not None) as part:
         # Not closed before it is renamed: its lock says that it is being written.
         with open(part.descriptor, mode, encoding=encoding, closefd=False) as file:
             yield file
@@ -75,7 +75,7 @@ def check(path: str | os.PathLike[str]) -> None:
         if stat.S_ISCHR(os.stat(path).st_mode):
             os.close(os.open(path, os.O_WRONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)))
     else:
-        with beside(place, private=True) as part, open(part.descriptor, "wb", closefd=False) as file:
+        with next_to(place, private=True) as part, open(part.descriptor, "wb", closefd=False) as file:
             file.write(b"surefoot")
 
 
@@ -146,7 +146,7 @@ class Part:
 
 
 @contextlib.contextmanager
-def beside(place: Path, private: bool) -> Iterator[Part]:
+def next_to(place: Path, private: bool) -> Iterator[Part]:
     """A `Part`; what lies at its path in the end is removed."""
     remove_leftovers(place.parent)
     part = Part(place, private)

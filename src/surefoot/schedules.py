@@ -174,7 +174,7 @@ def parse(text: str, lr: float | None = None) -> Schedule:
 
     Args:
         text: one of FORMS.
-        lr: the rate, where it is given apart and so is left out of the text: the first RATE of each form, and of each
+        lr: the rate, where it is given apart and so is not part of the text: the first RATE of each form, and of each
             part of a chain.
 
     Raises:

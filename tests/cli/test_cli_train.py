@@ -116,11 +116,15 @@ def test_a_cache_replaces_the_files(files, capsys):
 
 
 def test_a_report_shows_what_was_learned(files, capsys):
-    out, _ = ran(capsys, "train", "train.svm", "--model", "m", "--test", "test.svm", "--report", "pages/report.html")
+    with (files / "train.svm").open("a") as file:
+        file.write("one 1:2\n")
+    command = ["train", "train.svm", "--model", "m", "--test", "test.svm", "--on-error", "skip"]
+    out, _ = ran(capsys, *command, "--report", "pages/report.html")
     assert "pages/report.html" in out
     page = (files / "pages" / "report.html").read_text(encoding="utf-8")
     for title in ("Progressive loss", "ROC curve", "Calibration", "Effective learning rates", "Largest weights"):
         assert title in page
+    assert page.count("ines skipped") == page.count("Lines skipped: label is not a number: 1.") == 1
     assert "://" not in re.sub(r'xmlns(:xlink)?="[^"]*"', "", page)
     for name in set(re.findall(r'id="([^"]+)"', page)):
         assert page.count(f'id="{name}"') == 1, name

@@ -193,7 +193,7 @@ def show(result: Comparison, folder: Path | None) -> None:
     out.print(standings.runners_up(rows))
     out.print(f"Learning rates: {standings.how_rates_were_found(result.entries)}")
     for reason in result.left_out.values():
-        out.print(f"Left out: {reason}.")
+        out.print(f"Skipped: {reason}.")
     if folder is not None:
         for name in ("report.html", "results.json"):
             out.print(str(folder / name), soft_wrap=True)

@@ -63,8 +63,6 @@ def convert(
     if as_json:
         output.write_json(facts)
     elif not quiet:
-        left = f"; left out: {stream.policy.summary()}" if stream.policy.counts else ""
-        output.console().print(
-            f"{out}: {stream.rows:,} examples, {stream.entries:,} entries, {facts['bytes'] / 1e6:,.1f} MB{left}",
-            soft_wrap=True,
-        )
+        skipped = f"; lines skipped: {stream.policy.summary()}" if stream.policy.counts else ""
+        size = f"{stream.rows:,} examples, {stream.entries:,} entries, {facts['bytes'] / 1e6:,.1f} MB"
+        output.console().print(f"{out}: {size}{skipped}", soft_wrap=True)

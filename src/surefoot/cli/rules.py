@@ -87,16 +87,16 @@ def variants(rule: Rule) -> list[dict[str, Any]]:
 
 
 def rows(rule: Rule) -> str:
-    """What happens to the rows that a sparse gradient leaves out."""
+    """What happens to the rows that a sparse gradient does not name."""
     if rule.whole or rule.dense:
         return "are not supported: gradients must be dense"
     if (rule.lazy_exact or rule.zero_grad_steps == "still") and not rule.follows_rate:
-        return "stay as they are: a zero gradient is no step"
+        return "stay as they are: a zero gradient is not a step"
     if rule.follows_rate:
         return "catch up exactly: they are a function of the memory"
     if rule.zero_grad_steps is not None:
         return "catch up exactly, in closed form, when next touched"
-    return "have no closed form for what they miss; left alone if asked for (lazy='touched')"
+    return "have no closed form for what they miss; skipped with lazy='touched'"
 
 
 def short(source: str) -> str:
@@ -153,7 +153,7 @@ def show_rule(rule: Rule) -> None:
         )
     for key, value in rule.options.items():
         facts.add_row(key, f"{value:g} by default")
-    facts.add_row("sparse rows", f"rows left out {rows(rule)}")
+    facts.add_row("sparse rows", f"rows without a gradient {rows(rule)}")
     console.print(facts)
     console.print()
     console.print(hyperparameters(rule))

@@ -34,7 +34,7 @@ DTYPES: Mapping[str, tuple[type[np.generic], ...]] = {
 
 
 def packed(block: Block) -> dict[str, np.ndarray]:
-    """The arrays of a block, whose numbers are narrowed where that does not change them; 1 throughout is left out."""
+    """The arrays of a block, whose numbers are narrowed where that does not change them; 1 throughout is not stored."""
     arrays = {"lengths": np.diff(block.indptr), "indices": block.indices, "labels": block.labels}
     arrays |= {name: array for name in OPTIONAL if (array := getattr(block, name)) is not None}
     for name, small in SMALL.items():

@@ -96,7 +96,7 @@ class ReadOptions:
             max_errors: how many of them there may be.
             threads: that parse.
             trained: a model has been trained with these options. Tables may then lack target and weights, and their
-                other columns are left out.
+                other columns are ignored.
 
         Raises:
             DataError: the files do not fit the options.

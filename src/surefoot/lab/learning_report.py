@@ -104,8 +104,8 @@ def notices(outcome: Outcome) -> list[str]:
     of_test = {} if outcome.test is None else outcome.test.skipped
     for part, skipped in (("Lines", outcome.facts.skipped), ("Test lines", of_test)):
         if skipped:
-            said = ", ".join(f"{reason}: {count:,}" for reason, count in sorted(skipped.items()))
-            found.append(f"{part} left out: {said}.")
+            reasons = ", ".join(f"{reason}: {count:,}" for reason, count in sorted(skipped.items()))
+            found.append(f"{part} skipped: {reasons}.")
     return found
 
 
@@ -129,7 +129,7 @@ def numbers(outcome: Outcome, summary: Summary) -> dict[str, str]:
 
 
 def settings(outcome: Outcome, summary: Summary, model: Path) -> list[tuple[str, str]]:
-    lines = [line for line in described(summary) if not line[0].startswith(("progressive", "left out"))]
+    lines = [line for line in described(summary) if not line[0].startswith(("progressive", "lines skipped"))]
     return [*lines, ("time", f"{outcome.seconds:.1f} s"), ("model", str(model))]
 
 

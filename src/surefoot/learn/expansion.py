@@ -14,8 +14,8 @@ from surefoot.models import Architecture
 def expanded(architecture: Architecture, block: Block, missing: bool = False) -> Block:
     """A block with the features that the model has, each once in a row, or once in each field that it tells apart.
 
-    Unless absent numbers are `missing`, as in tables, values of 0 are left out, as arrays and SciPy's matrices have
-    them left out: they would count as occurrences.
+    Unless absent numbers are `missing`, as in tables, values of 0 are dropped, as arrays and SciPy's matrices do
+    not store them: they would count as occurrences.
 
     >>> import numpy as np
     >>> from surefoot.models import linear

@@ -58,7 +58,7 @@ def entries_of(ids: Any, values: Any, features: int, zeros: bool = False) -> tup
         ids: below `features`, in any order; values of the same id are summed.
         values: one for each.
         features: how many there are.
-        zeros: whether those of value 0 are among them, as in tables, or are left out.
+        zeros: whether those of value 0 are among them, as in tables, or are dropped.
 
     Raises:
         ValueError: an id is out of range, or a value is not finite.

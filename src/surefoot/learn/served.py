@@ -149,7 +149,7 @@ class Examples:
     # Tables
 
     def _of_columns(self, x: Any) -> Example:
-        """A row of a table: columns that the model does not know are left out, and those that are not there are
+        """A row of a table: columns that the model does not know are ignored, and those that are not there are
         missing."""
         label, weight = x.get(self.reading.target, np.nan), x.get(self.reading.weight, 1.0)
         if type(label) not in NUMBERS or type(weight) not in NUMBERS:

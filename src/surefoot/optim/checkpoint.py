@@ -15,7 +15,7 @@ from surefoot.modifiers.record import SHRINKAGE
 from surefoot.optim import decay
 from surefoot.optim.clipping import LIMITS
 from surefoot.optim.group import around
-from surefoot.optim.mapped import copied_beside, file_of
+from surefoot.optim.mapped import copied_next_to, file_of
 from surefoot.optim.memory import copied, counter, counter_type, local, new_slot
 
 
@@ -233,7 +233,7 @@ def check_order(saved: list[dict[str, Any]], groups: list[dict[str, Any]]) -> No
 def own_copy(value: Any, path: str | None) -> Any:
     """A copy of what a state dict has: where the parameter is in a file, that of a tensor is in its folder."""
     if path and isinstance(value, Tensor) and value.ndim > 0 and value.layout is torch.strided:
-        return copied_beside(path, value)
+        return copied_next_to(path, value)
     return copied(value) if isinstance(value, Tensor) else copy.deepcopy(value)
 
 

@@ -18,7 +18,7 @@ from surefoot.engines.settings import Settings
 from surefoot.modifiers import adaptive_decay
 from surefoot.optim.clipping import check_no_norm
 from surefoot.optim.epochs import Clock
-from surefoot.optim.mapped import copied_beside, file_of
+from surefoot.optim.mapped import copied_next_to, file_of
 from surefoot.optim.memory import copied, on_host
 from surefoot.rules import Rule
 
@@ -223,7 +223,7 @@ def before_step(optimizer: Any) -> list[Table]:
 def values_of(parameter: Tensor) -> Tensor:
     """A copy of a table, in a file if the table is in one."""
     path = file_of(parameter)
-    return copied_beside(path, parameter.detach()) if path else copied(parameter.detach())
+    return copied_next_to(path, parameter.detach()) if path else copied(parameter.detach())
 
 
 def decay(optimizer: Any, due: list[Table]) -> None:

@@ -25,7 +25,7 @@ def file_of(tensor: Tensor) -> str | None:
     return getattr(tensor.untyped_storage(), "filename", None)
 
 
-def zeros_beside(path: str, shape: Any, dtype: torch.dtype) -> Tensor:
+def zeros_next_to(path: str, shape: Any, dtype: torch.dtype) -> Tensor:
     """Zeros in a file of their own, in the folder of another file.
 
     The file has no name any longer, so it ends with the process, and its blocks are those that were written to.
@@ -50,9 +50,9 @@ def from_file(path: str, shape: Any, dtype: torch.dtype) -> Tensor:
     return made
 
 
-def copied_beside(path: str, tensor: Tensor) -> Tensor:
+def copied_next_to(path: str, tensor: Tensor) -> Tensor:
     """A copy of a tensor in a file, in the folder of another file."""
-    return zeros_beside(path, tensor.shape, tensor.dtype).copy_(tensor)
+    return zeros_next_to(path, tensor.shape, tensor.dtype).copy_(tensor)
 
 
 def has_file_alone(tensor: Tensor) -> bool:
@@ -67,6 +67,6 @@ def longer(tensor: Tensor, rows: int) -> Tensor:
     path, shape = file_of(tensor) or "", (rows, *tensor.shape[1:])
     if has_file_alone(tensor):
         return from_file(path, shape, tensor.dtype)
-    whole = zeros_beside(path, shape, tensor.dtype)
+    whole = zeros_next_to(path, shape, tensor.dtype)
     whole[: len(tensor)] = tensor
     return whole

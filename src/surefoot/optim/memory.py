@@ -12,7 +12,7 @@ from surefoot import hugepages
 from surefoot.engines.cpu.multi_tensor import Storage
 from surefoot.engines.numerics import ARITHMETIC
 from surefoot.engines.settings import Settings
-from surefoot.optim.mapped import file_of, zeros_beside
+from surefoot.optim.mapped import file_of, zeros_next_to
 from surefoot.rules import Slot
 
 DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16, torch.complex128, torch.complex64)
@@ -231,7 +231,7 @@ def new_slot(parameter: Tensor, step: Settings, slot: Slot, meta: bool) -> Tenso
         made = room_like(whole, dtype)
         return made if value == 0 and file_of(made) else made.fill_(value)
     if path := file_of(whole):
-        made = zeros_beside(path, shape, dtype)
+        made = zeros_next_to(path, shape, dtype)
         return made if value == 0 else made.fill_(value)
     made = torch.full(shape, value, dtype=dtype, device=part.device)
     if local(whole) is whole:
@@ -245,7 +245,7 @@ def new_slot(parameter: Tensor, step: Settings, slot: Slot, meta: bool) -> Tenso
 def room_like(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     """Memory laid out like a tensor: zeros in a file where that is in one, else unwritten and in huge pages."""
     path = file_of(tensor) if tensor.is_contiguous() else None
-    return zeros_beside(path, tensor.shape, dtype) if path else in_huge_pages(torch.empty_like(tensor, dtype=dtype))
+    return zeros_next_to(path, tensor.shape, dtype) if path else in_huge_pages(torch.empty_like(tensor, dtype=dtype))
 
 
 def in_huge_pages(tensor: Tensor) -> Tensor:

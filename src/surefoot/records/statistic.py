@@ -26,7 +26,7 @@ class Statistic:
     """One number of each row, column, tensor or group: what an expression is there, reduced.
 
     Sums are of float64, in an order that is the same for every engine and number of threads. Coordinates whose
-    gradient, or whose value of the expression, is not finite are left out. Of a sparse gradient, so are the rows that
+    gradient, or whose value of the expression, is not finite are skipped. Of a sparse gradient, so are the rows that
     it does not name.
 
     Args:

@@ -39,7 +39,7 @@ def zero_grad_steps_nesterov(x, k, velocity, lr, momentum, fresh):
     hyper={
         "lr": nonnegative(0.02, "learning rate η"),
         "momentum": fraction(0.9, "share β of the velocity that is kept"),
-        "dampening": fraction(0.0, "share τ of the gradient that is left out, from the second step on"),
+        "dampening": fraction(0.0, "share τ of the gradient that is dropped, from the second step on"),
         "nesterov": flag(False, "look ahead along the velocity"),
     },
     coefficients=coefficients,

@@ -73,7 +73,7 @@ def read(
         A stream: iterating over it gives blocks.
 
     Raises:
-        DataError: a glob matches nothing, the format cannot be guessed, or a table lacks a column that is asked for.
+        DataError: a glob matches nothing, the format cannot be guessed, or a table lacks a column that is requested.
             Iterating raises it for whatever else cannot be read.
 
     >>> import io

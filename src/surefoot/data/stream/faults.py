@@ -80,7 +80,7 @@ class Policy:
             )
 
     def summary(self) -> str:
-        """How many lines were left out for which reason.
+        """How many lines were skipped for which reason.
 
         >>> Policy("skip", counts=Counter({"label": 2, "value": 1})).summary()
         'label: 2, value: 1'

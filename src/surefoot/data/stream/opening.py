@@ -43,7 +43,7 @@ def open_files(
         format: by name, "auto", or as an object with settings.
         options: of `ReadOptions` that were given, for formats by name.
         trained: a model has been trained with these options. Tables may then lack target and weights, and their other
-            columns are left out.
+            columns are ignored.
 
     Raises:
         DataError: the format cannot be guessed, an option means nothing for it, or a table lacks a column.

@@ -37,7 +37,7 @@ def read_rows(
         table: which columns are what.
         names: a table of names that those of these rows are added to.
         trained: a model has been trained with this table: target and weights may be missing, and columns that the
-            table does not name are left out.
+            table does not name are ignored.
 
     Returns:
         A block, with values and labels in float64.

@@ -25,7 +25,7 @@ class Stream:
 
     Attributes:
         bytes: of text, decompressed; or of columns, in memory.
-        lines: with blank ones, comments and those left out; or rows of columns.
+        lines: with blank ones, comments and those skipped; or rows of columns.
         rows: examples.
         entries: of all rows.
         sorted: rows whose indices did not rise from left to right.
@@ -64,7 +64,7 @@ class Stream:
         self.policy.counts.clear()
 
     def __iter__(self) -> Generator[Block, None, None]:
-        """The blocks, in the order of the files; those without an example are left out.
+        """The blocks, in the order of the files; those without an example are skipped.
 
         Raises:
             DataError: a file or a line cannot be read, or none of the files contains an example.

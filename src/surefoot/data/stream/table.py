@@ -59,7 +59,7 @@ class Table:
         weight: the column of example weights; without it, all are 1.
         numeric: columns that are features with a value.
         categorical: columns whose values are features.
-        drop: columns that are left out.
+        drop: columns that are ignored.
         delimiter: between values, one character.
         quotes: whether a value may stand between double quotes; otherwise these are characters like any other.
         header: whether the first line of each file has the names; otherwise columns are called 1, 2, 3 and so on.
@@ -127,7 +127,7 @@ class Table:
         return Schema(self, tuple(names), self._kinds(file, tuple(names), numeric))
 
     def _kinds(self, file: str, names: tuple[str, ...], numeric: Sequence[bool]) -> tuple[int, ...]:
-        """What each column is, by what is asked for, and otherwise by what it holds."""
+        """What each column is, by what is requested, and otherwise by what it holds."""
         if repeated := [name for name, count in Counter(names).items() if count > 1]:
             raise DataError(f"{file}: found several columns called {repeated[0]!r}, expected different names")
         kinds = {name: NUMERIC if number else CATEGORICAL for name, number in zip(names, numeric, strict=True)}

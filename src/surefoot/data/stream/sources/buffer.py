@@ -37,7 +37,7 @@ class Buffer:
 
 @dataclass(frozen=True)
 class Text:
-    """Whole lines in a buffer, from `begin` to `end`; where `too_long`, another line follows that is left out."""
+    """Whole lines in a buffer, from `begin` to `end`; where `too_long`, another line follows that is skipped."""
 
     begin: int
     end: int
