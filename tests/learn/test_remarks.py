@@ -136,6 +136,13 @@ def test_partial_fit_warns_of_labels_in_runs_once(size):
     assert warned(lambda: parts(X[order], y[order])) == []
 
 
+def test_labels_that_change_once_are_noticed_between_doublings():
+    y, model = np.append(np.arange(500) % 2, np.repeat([0, 1], [200, 300])), LinearClassifier()
+    X = np.where(np.arange(1000) < 500, 10.0 * y, 0.0)[:, None]  # says the first labels, and no others
+    (said,) = warned(lambda: [model.learn_one(row, label, classes=[0, 1]) for row, label in zip(X, y, strict=True)])
+    assert said.startswith(RUNS)
+
+
 @pytest.mark.parametrize("size", [1, 50, 600])
 def test_regressors_warn_of_targets_in_runs(size):
     rng = np.random.default_rng(0)
@@ -166,7 +173,7 @@ def test_regressors_warn_of_targets_by_which_most_is_lost(name):
     def one_by_one(model):
         for row, target in zip(X, y, strict=True):
             model.learn_one(row, target)
-        model.partial_fit(X[:200], y[:200])  # the last look was before 2,000
+        model.partial_fit(X[:200], y[:200])  # the last look was after 1,792
 
     for learn in (lambda model: model.fit(X, y), lambda model: model.partial_fit(X, y), one_by_one):
         said = warned(lambda learn=learn: learn(LinearRegressor(loss=loss, random_state=0)))

@@ -174,8 +174,7 @@ class LinearEstimator(BaseEstimator):
             self.n_features_in_ = len(vocabulary)
         self._weights, self._is_sparse = MixedWeights(self._learner), False
         self._notes.add_one(target)
-        if not self._learner.examples & (self._learner.examples - 1):  # a look takes as long as an example
-            self._warn(self._notes.of_stream(self._learner, self._learner.examples - 1))
+        self._warn(self._notes.of_stream(self._learner, self._learner.examples - 1))
 
     def _begin(self, x, target: float, weight: float) -> None:
         """Learns from the first example of all."""

@@ -67,9 +67,8 @@ class Notes:
         return self._new(found)
 
     def of_stream(self, learner: Learner, before: int) -> list[str]:
-        """The new notes, where there are twice as many examples as at a look, or many since there were `before`."""
-        now = learner.examples
-        if now < FIRST or (now.bit_length() == before.bit_length() and now - before < FIRST):
+        """The new notes, where a look has become due since there were `before` examples."""
+        if learner.examples < FIRST or last_look(learner.examples) <= before:
             return []
         outliers = self._counted()
         changes = outliers is not None and outliers.come_together
@@ -104,3 +103,12 @@ class Notes:
         new = {kind: note for kind, note in found.items() if note and kind not in self._given}
         self._given |= new.keys()
         return [*new.values()]
+
+
+def last_look(examples: int) -> int:
+    """After how many examples the last look was due: there are four in each doubling.
+
+    >>> last_look(1000), last_look(1024), last_look(1300)
+    (896, 1024, 1280)
+    """
+    return examples >> (shift := max(examples.bit_length() - 3, 0)) << shift
