@@ -182,7 +182,7 @@ def test_mistakes_are_reported_in_one_sentence(arguments, sentence, tmp_path, ca
 
 def test_the_defaults_are_those_of_the_function():
     options, arguments = (inspect.signature(function).parameters for function in (command, compare))
-    for name in arguments.keys() & options.keys() - {"out"}:
+    for name in arguments.keys() & options.keys() - {"engine", "out"}:
         assert options[name].default == arguments[name].default, name
     assert {*Settings.__dataclass_fields__, "data", "rules", "lr", "loss", "loss_parameter"} <= options.keys()
 

@@ -82,9 +82,11 @@ def compare(
     epochs: Annotated[int, typer.Option(help="Epochs over the training part.")] = 10,
     seeds: Annotated[int, typer.Option(help="Orders of the examples to average over.")] = 3,
     engine: Annotated[
-        str,
-        typer.Option(metavar="NAME", help="Engine, see surefoot.engines.", autocompletion=complete_engine),
-    ] = "cpu",
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Engine (default: the fastest; see surefoot.engines).", autocompletion=complete_engine
+        ),
+    ] = None,
     granularity: Annotated[
         str,
         typer.Option(
@@ -118,6 +120,7 @@ def compare(
     Every rule trains a linear model. Prints a table, and writes report.html (loss by epoch and by time, effective
     learning rates, traces) and results.json. Ctrl-C keeps what is finished.
     """
+    from surefoot.engines import registry
     from surefoot.lab.comparison import compare as race
 
     folder = out if out or as_json else OUT
@@ -131,7 +134,7 @@ def compare(
             batch_size=batch_size,
             epochs=epochs,
             seeds=seeds,
-            engine=engine,
+            engine=engine or registry.DEFAULT,
             granularity=granularity,
             convention=convention,
             l1=l1,
