@@ -10,7 +10,7 @@ from torch import Tensor
 
 @dataclass(eq=False)
 class KeyedTensor:
-    """Named columns of one matrix, with the methods of TorchRec's KeyedTensor.
+    """Named columns of one matrix, which are read as those of TorchRec's KeyedTensor are.
 
     Args:
         names: of the parts, in their order.
