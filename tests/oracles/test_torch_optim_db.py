@@ -39,13 +39,6 @@ SKIPPED = {
 }
 """Tests of torch's suite that are not run, and why."""
 
-CAN_DO = {
-    "lr as Tensor doesn't work with foreach & not capturable",
-    "betas must be either both floats or both Tensors",
-    r"betas\[0\] as a Tensor is not supported for capturable=False and foreach=True",
-}
-"""Errors of torch's implementation, not of its interface: here the same settings are honoured."""
-
 
 def pointed(info):
     """The entry with our class for torch's."""
@@ -69,6 +62,12 @@ def every(keep=lambda info, settings: True):
     return pytest.mark.parametrize("info, kwargs", parameters)
 
 
+def has_tensors(kwargs):
+    """Whether torch has no loops over such settings."""
+    tensors = [isinstance(value, torch.Tensor) for value in (kwargs.get("lr"), *kwargs.get("betas", ()))]
+    return any(tensors) and not kwargs.get("capturable")
+
+
 def with_implementations():
     """All settings, each with each of the flags that choose an implementation in torch."""
     return pytest.mark.parametrize(
@@ -78,6 +77,7 @@ def with_implementations():
             for info in DB.values()
             for case in inputs(info)
             for flag in [{}, *({name: True} for name in info.supported_impls)]
+            if not (flag == {"foreach": True} and has_tensors(case.kwargs))
         ],
     )
 
@@ -563,14 +563,23 @@ ERRORS = [
 @pytest.mark.parametrize("info, case", ERRORS)
 def test_errors(info, case):
     params, kwargs = case.optimizer_error_input.params, case.optimizer_error_input.kwargs
-    if case.optimizer_error_input.desc in CAN_DO:
-        made(info, [torch.nn.Parameter(torch.ones(1, 1))] if params is None else params, kwargs)
-    elif issubclass(case.error_type, Warning):
+    if issubclass(case.error_type, Warning):
         with pytest.warns(case.error_type, match=case.error_regex):
             made(info, params, kwargs)
     else:
         with pytest.raises(case.error_type, match=case.error_regex):
             made(info, params, kwargs)
+
+
+@pytest.mark.parametrize("name", [name for name, info in DB.items() if "fused" in info.supported_impls])
+def test_fused_steps_of_parameters_without_memory(name):
+    layer = torch.nn.Linear(3, 2, device="meta")
+    optimizer = getattr(optim, name)(layer.parameters(), lr=0.1, fused=True)
+    for parameter in layer.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    message = "`fused=True` requires all the params to be floating point Tensors of supported devices"
+    with pytest.raises(RuntimeError, match=message):
+        optimizer.step()
 
 
 @pytest.mark.parametrize("name", [name for name, info in DB.items() if "fused" in info.supported_impls])

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Unpack
 
+from torch import Tensor
+
 from surefoot.optim.arguments import Number, Rate, WithArguments
 from surefoot.optim.checkpoint import StateFormat
 from surefoot.optim.group import Beyond, Group
@@ -13,6 +15,18 @@ from surefoot.rules.nadam import momentum_product
 
 BETAS = {"beta1": ("betas", 0), "beta2": ("betas", 1)}
 AVERAGES = {"velocity": "exp_avg", "square": "exp_avg_sq", "largest": "max_exp_avg_sq"}
+
+
+def check_tensors(lr: Any, betas: Any, foreach: bool | None, capturable: bool) -> None:
+    """Raises ValueError for tensors where torch does, which then has no implementation for them."""
+    in_loops = bool(foreach) and not capturable
+    if isinstance(lr, Tensor) and in_loops:
+        raise ValueError("lr as a Tensor is not supported for capturable=False and foreach=True")
+    are_tensors = [isinstance(beta, Tensor) for beta in betas]
+    if any(are_tensors) and not all(are_tensors):
+        raise ValueError("betas must be either both floats or both Tensors")
+    if any(are_tensors) and in_loops:
+        raise ValueError("betas[0] as a Tensor is not supported for capturable=False and foreach=True")
 
 
 class Adam(WithArguments):
@@ -67,6 +81,7 @@ class Adam(WithArguments):
         decoupled_weight_decay: bool | float = False,
         **beyond: Unpack[Beyond],  # pyright: ignore[reportGeneralTypeIssues]
     ):
+        check_tensors(lr, betas, foreach, capturable)
         settings = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "amsgrad": amsgrad}
         settings |= {"maximize": maximize, "foreach": foreach, "capturable": capturable, "fused": fused}
         settings |= {"differentiable": differentiable, "decoupled_weight_decay": decoupled_weight_decay}

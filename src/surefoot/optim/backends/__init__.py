@@ -43,8 +43,14 @@ def chosen(settings: Mapping[str, Any], rule: Rule, device: torch.device) -> str
 
     Raises:
         ValueError: the one that it names cannot.
+        RuntimeError: as in torch, for parameters without memory and fused=True.
     """
     check_engine(settings)
+    if settings.get("fused") and device.type == "meta":
+        raise RuntimeError(
+            "`fused=True` requires all the params to be floating point Tensors of supported devices, but one is on the "
+            "device meta; expected memory, as after to_empty(device='cpu')"
+        )
     if settings.get("differentiable"):
         return next(name for name in registry.names("tensors") if kind(name).differentiates)
     if named := settings.get("engine"):
