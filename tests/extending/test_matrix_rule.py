@@ -183,11 +183,61 @@ def test_fronts_that_run_rules_of_coordinates_alone():
                 front(rule)
 
 
-def test_torch_optimizers_run_rules_of_coordinates_alone():
+@pytest.mark.parametrize("name", ["full_matrix", "shampoo"])
+def test_torch_optimizers_take_the_same_steps(name):
+    torch, rng = pytest.importorskip("torch"), np.random.default_rng(0)
+    from surefoot import optim
+
+    arrays = [rng.normal(size=shape) for shape in ((4, 3), (5,), (2, 3, 3))]
+    own = [torch.nn.Parameter(torch.from_numpy(array.copy())) for array in arrays]
+    optimizer = optim.RuleOptimizer(own, name, lr=0.1, decoupled_weight_decay=0.1)
+    steps = [Step(name, lr=0.1, decoupled_weight_decay=0.1) for _ in arrays]
+    states = [step.init(x) for step, x in zip(steps, arrays, strict=True)]
+    for t in range(4):
+        for x, p, step, state in zip(arrays, own, steps, states, strict=True):
+            g = rng.normal(size=x.shape)
+            step.dense(x, g, state)
+            p.grad = torch.from_numpy(g)
+        optimizer.step()
+        if t == 1:  # which goes on from a state dict
+            saved, optimizer = optimizer.state_dict(), optim.RuleOptimizer(own, name, lr=0.1)
+            optimizer.load_state_dict(saved)
+    for x, p, state in zip(arrays, own, states, strict=True):
+        assert_identical(p.detach().numpy(), x)
+        for slot, value in state.slots.items():
+            assert_identical(optimizer.state[p][slot].numpy(), value)
+
+
+def test_what_torch_optimizers_of_such_rules_cannot_do():
     torch = pytest.importorskip("torch")
-    for rule in ("full_matrix", shampoo):
-        with pytest.raises(RuleError, match="takes whole arrays, which"):
-            surefoot.optim.RuleOptimizer([torch.nn.Parameter(torch.ones(2))], rule)
+    from surefoot import optim
+
+    def stepped(parameter, gradient=None, **settings):
+        parameter = torch.nn.Parameter(parameter)
+        optimizer = optim.RuleOptimizer([parameter], "shampoo", **settings)
+        parameter.grad = torch.ones_like(parameter) if gradient is None else gradient
+        optimizer.step()
+        return optimizer, parameter
+
+    sparse = torch.sparse_coo_tensor([[1]], torch.ones(1, 3), (4, 3), check_invariants=True)
+    optimizer, parameter = stepped(torch.ones(4, 3))
+    before = optimizer.state[parameter]["left"].clone()
+    optimizer.reset(parameter, 0.0, rows=[1])  # rows have the state in common
+    assert_identical(optimizer.state[parameter]["left"].numpy(), before.numpy())
+    for wrong, message in (
+        (lambda: stepped(torch.ones(())), "this parameter is a single number"),
+        (lambda: stepped(torch.ones(2, 2, dtype=torch.complex64)), "this parameter is complex"),
+        (lambda: stepped(torch.ones(4, 3), sparse), "not some of their rows; expected a dense gradient"),
+        (lambda: stepped(torch.ones(4, 3), differentiable=True), "none of differentiable=True"),
+        (lambda: stepped(torch.ones(4, 3), engine="torch"), "expected parameters on a CPU"),
+        (lambda: optimizer.grow(parameter, 6), "the state is not of rows"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            wrong()
+    with pytest.raises(TypeError, match="diagnose looks at coordinates, and shampoo steps whole arrays"):
+        surefoot.diagnose(optimizer)
+    matrices = optim.groups(torch.nn.Linear(3, 2), {"weight": {"rule": "shampoo", "lr": 0.1}, "*": "adamw"})
+    assert list(optim.Grouped(matrices).parts) == ["shampoo", "adamw"]
 
 
 def test_trace_and_rules_from_a_file(tmp_path, monkeypatch, capsys):

@@ -34,6 +34,8 @@ def adopted(optimizer: Any, caller: str) -> Adopted:
     """
     inner, path = unwrapped(optimizer)
     if isinstance(inner, RuleOptimizer):
+        if inner.rule.whole:
+            raise TypeError(f"{caller} looks at coordinates, and {inner.rule.name} steps whole arrays")
         return Adopted(inner, inner, path)
     if (kind := counterpart_of(inner)) is not None:
         return Adopted(inner, seen(inner, kind), path)

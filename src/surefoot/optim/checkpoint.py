@@ -39,8 +39,9 @@ class StateFormat:
 
     def keys_of_rows(self, step: Settings) -> list[str]:
         """The keys of what each row of a parameter has of its own, as rows that begin again or are added need it."""
-        pairs = zip(self.keys_of(step), step.extents, strict=True)
-        return [key for key, extent in pairs if extent in ("coordinate", "row")]
+        kinds = [slot.kind for slot in step.rule.slots.values()]
+        found = zip(self.keys_of(step), step.extents, kinds, strict=True)
+        return [key for key, extent, kind in found if extent in ("coordinate", "row") and kind != "matrix"]
 
     def fresh(self, parameter: Tensor, step: Settings, meta: bool = False) -> dict[str, Tensor]:
         """The state before the first step; on the meta device, only its shapes and types."""

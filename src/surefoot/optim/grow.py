@@ -76,6 +76,10 @@ def extended_state(tensors: dict[str, Any], rows: Tensor, step: Settings, state_
         step: the settings of its group.
         state_format: how its optimizer names the state.
     """
+    if step.rule.whole:
+        raise ValueError(
+            f"{step.rule.name}: the state is not of rows, and cannot get more; expected a rule of coordinates"
+        )
     fresh, found = state_format.fresh(rows, step), dict(tensors)
     for key in state_format.keys_of_rows(step):
         found[key] = extended(tensors[key], fresh[key].to(tensors[key].dtype))

@@ -173,7 +173,7 @@ def kind_of(rule: Any) -> Kind:
             return Kind(name, own[name])
         if ".py" not in rule and name not in every:
             raise RuleError(f"there is no rule {rule!r}{hint(rule.lower(), {*every, *own})}")
-    found = rules.resolve(rule)
+    found = rules.resolve(rule, matrices=True)
     if is_ours and rules.REGISTRY.get(name) is found:
         return Kind(name, own[name])
     return Kind(found.name, found)

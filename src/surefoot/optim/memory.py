@@ -303,6 +303,9 @@ def check_parameter(name: str, parameter: Tensor, step: Settings) -> None:
         raise ValueError(f"{name}: is on the device {part.device}; expected memory, as after to_empty(device='cpu')")
     if step.rounding_seed is not None and part.dtype != torch.bfloat16:
         raise ValueError(f"{name}: stochastic_rounding is for bfloat16 parameters; this one is {part.dtype}")
+    if step.rule.whole and (part.ndim == 0 or part.is_complex() or part is not parameter):
+        what = "a single number" if part.ndim == 0 else "complex" if part.is_complex() else "split among processes"
+        raise ValueError(f"{name}: {step.rule.name} steps whole arrays of real numbers; this parameter is {what}")
     if part is not parameter:
         check_split(name, parameter, step)
 

@@ -73,7 +73,7 @@ class RuleOptimizer(TorchOptimizer):
     """What errors call the groups: their numbers in the optimizer that this one is a part of."""
 
     def __init__(self, params: Iterable, rule: str | Rule, *, convention: str | None = None, **settings: Any):
-        self.rule = rules.resolve(rule)
+        self.rule = rules.resolve(rule, matrices=True)
         if not self.has_arguments:
             settings = completed(self.rule, convention, settings)
         settings = {key: own_copy(value) for key, value in settings.items()}

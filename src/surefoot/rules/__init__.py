@@ -148,7 +148,7 @@ def resolve(text: str | Rule, matrices: bool = False) -> Rule:
 def _run(rule: Rule, matrices: bool) -> Rule:
     if rule.whole and not matrices:
         raise RuleError(
-            f"{rule.name}: the rule takes whole arrays, which engines.Step and trace run; expected a rule of "
+            f"{rule.name}: the rule takes whole arrays, which Step, trace and RuleOptimizer run; expected a rule of "
             "coordinates here, such as adagrad"
         )
     return rule

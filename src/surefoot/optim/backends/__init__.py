@@ -51,6 +51,13 @@ def chosen(settings: Mapping[str, Any], rule: Rule, device: torch.device) -> str
             "`fused=True` requires all the params to be floating point Tensors of supported devices, but one is on the "
             "device meta; expected memory, as after to_empty(device='cpu')"
         )
+    if rule.whole:
+        if device.type != "cpu" or settings.get("differentiable") or settings.get("engine") in ("torch", "gpu"):
+            raise ValueError(
+                f"{rule.name}: the rule steps whole arrays, by NumPy; expected parameters on a CPU, and none of "
+                "differentiable=True, engine='torch' and engine='gpu'"
+            )
+        return settings.get("engine") or registry.DEFAULT
     if settings.get("differentiable"):
         return next(name for name in registry.names("tensors") if kind(name).differentiates)
     if named := settings.get("engine"):

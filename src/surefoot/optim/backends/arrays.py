@@ -47,7 +47,8 @@ class ArrayBackend(Backend):
                 expect_sparse(job.parameter)
                 driver.grouped_rows(step, self.engine, array(job.parameter), gradient.grouped, state)
             else:
-                driver.dense(step, self.engine, array(job.parameter), array(gradient), state)
+                engine = registry.imported(registry.MATRICES) if step.rule.whole else self.engine
+                driver.dense(step, engine, array(job.parameter), array(gradient), state)
         except NonFiniteError:
             pass
         if state.pending is not None and "last" not in memory.tensors:

@@ -23,7 +23,7 @@ class CPUBackend(ArrayBackend):
 
     def fusible(self, job: Job) -> tuple[type, Hashable] | None:
         step, memory, gradient = job.step, job.memory, job.gradient
-        if not step.is_local or not is_aligned(job.parameter):
+        if step.rule.whole or not step.is_local or not is_aligned(job.parameter):
             return None
         if isinstance(gradient, Rows):
             named = own_gradient(job.parameter)
