@@ -155,6 +155,17 @@ def test_rows_with_clocks_of_their_own_go_on(rule):
     torch.testing.assert_close(*(each.param_groups[0]["params"][0] for each in (one, other)))
 
 
+@pytest.mark.parametrize("first, second", [("sgd", "shampoo"), ("shampoo", "full_matrix"), ("full_matrix", "adagrad")])
+def test_rules_of_whole_arrays_begin_afresh(first, second):
+    optimizer, parameter = stepped(functools.partial(optim.RuleOptimizer, rule=first), steps=5, lr=0.1)
+    optimizer.to_rule(second)
+    assert optimizer.param_groups[0]["lr_factor"] == 1.0
+    before = parameter.detach().clone()
+    go_on(optimizer, parameter, range(5, 8))
+    assert parameter.isfinite().all()
+    assert (parameter != before).all()
+
+
 def test_plain_steps_become_shorter_with_momentum():
     optimizer, _ = stepped(optim.SGD, lr=0.1)
     optimizer.to_rule("momentum", momentum=0.9)

@@ -93,13 +93,14 @@ def rate_of_unit_gradients(step: Settings, t: int) -> float:
 def lr_factor(old: Settings, new: Settings, t: int) -> float:
     """What the learning rate is to be multiplied by, so that rates go on after t steps.
 
-    From or to a rule without squared gradients, where rates are of another kind, it is 1.
+    From or to a rule without squared gradients, or of whole arrays, where rates are of another kind, it is 1.
 
     >>> lr_factor(Settings("adagrad"), Settings("rmsprop"), 100)
     0.0995...
     """
-    comparable = has_squares(old) == has_squares(new) and not (old.rule.from_origin or new.rule.from_origin)
-    if t == 0 or not comparable or old.program.statistics or new.program.statistics:
+    comparable = has_squares(old) == has_squares(new)
+    others = (each.rule.from_origin or each.rule.whole or each.program.statistics for each in (old, new))
+    if t == 0 or not comparable or any(others):
         return 1.0
     # Momentum bears a rate that is larger than that of plain steps with the same effect: only the way to it is scaled.
     gains = min(1.0, gain(old) / gain(new))

@@ -183,7 +183,7 @@ class RuleOptimizer(TorchOptimizer):
         (0.5, 0.5000...)
         """
         self.synchronize()
-        rule = rules.resolve(rule)
+        rule = rules.resolve(rule, matrices=True)
         steps = [self._step_of(number) for number in range(len(self.param_groups))]
         taken = succession.steps_taken(self)
         groups = [succession.group_for(self, rule, k, steps[k], taken[k], settings) for k in range(len(steps))]
