@@ -145,7 +145,7 @@ def test_a_report_shows_what_was_learned(files, capsys):
             ["train", "train.svm", "--model", "m", "--loss", "squarred"],
             "there is no loss 'squarred'; did you mean 'squared'?",
         ),
-        (["train", "train.svm", "--model", "m", "--classes", "a,b"], "--classes takes labels"),
+        (["train", "train.svm", "--model", "m", "--classes", "a,,b"], "--classes takes labels"),
         (["train", "train.svm", "--model", "m", "--every", "5"], "--checkpoint DIR"),
         (["train", "train.svm", "--model", "m", "--resume"], "--checkpoint DIR"),
         (

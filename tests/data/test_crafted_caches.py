@@ -181,6 +181,9 @@ def test_changed_names_are_rejected(change, caches, tmp_path):
         ("surefoot-blocks-3.json", lambda head: {"reading": head["reading"] | {"header": "yes"}}),
         ("counts.json", lambda counts: counts | {"rows": 7}),
         ("counts.json", lambda counts: {}),
+        ("counts.json", lambda counts: counts | {"words": "ham"}),
+        ("counts.json", lambda counts: counts | {"words": [1]}),
+        ("counts.json", lambda counts: counts | {"words": ["\x1b[2J"]}),
     ],
 )
 def test_changed_records_are_rejected(member, change, caches, tmp_path):

@@ -47,8 +47,8 @@ def inspect(
 
 def show(found: Summary) -> None:
     """The table of weights, and the rest in lines."""
+    from surefoot.learn.classes import shown
     from surefoot.learn.inspection import described
-    from surefoot.learn.targets import shown
 
     several = any(row.label is not None for row in found.largest)
     titles = ["feature", *(["class"] if several else []), "weight", "examples", "rate"]

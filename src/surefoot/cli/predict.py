@@ -92,7 +92,7 @@ def check_format(model: Path, name: str) -> None:
 
 def lines_of(model: Model, probabilities: bool, scores: bool) -> Callable[[Block], str]:
     """What turns a block into lines."""
-    from surefoot.learn.targets import shown
+    from surefoot.learn.classes import shown
 
     classes = {label: shown(label) for label in model.targets.classes or ()}
 

@@ -14,6 +14,7 @@ from surefoot.cli import reading as given
 from surefoot.cli.training import Results, show, showing
 
 if TYPE_CHECKING:
+    from surefoot.learn.classes import Label
     from surefoot.learn.plan import Outcome, Plan
 
 FAILED, INTERRUPTED = 1, 130
@@ -44,7 +45,8 @@ def train(
     ] = "auto",
     loss_parameter: options.LossParameter = None,
     classes: Annotated[
-        str | None, typer.Option(metavar="LABELS", help="The labels of the classes: 1,2,3 or 0-9; inferred by default.")
+        str | None,
+        typer.Option(metavar="LABELS", help="The classes: ham,spam or 1,2,3 or 0-9; inferred by default."),
     ] = None,
     optimizer: Annotated[
         str,
@@ -103,26 +105,29 @@ def train(
 ) -> None:
     """Train a linear model on files of any size.
 
-    By default, one pass with a step for each example. The labels decide the loss: two distinct labels are classes;
-    numbers that are not all integers are regression targets. With --checkpoint, training can be resumed after Ctrl-C
-    or a crash.
+    By default, one pass with a step for each example. The labels decide the loss: words and two distinct numbers are
+    classes; numbers that are not all integers are regression targets. With --checkpoint, training can be resumed after
+    Ctrl-C or a crash.
     """
     from surefoot.data.reading import ReadOptions
+    from surefoot.learn.classes import are_words
     from surefoot.learn.plan import EVERY, Plan
     from surefoot.learn.settings import Method
 
+    listed = parse_classes(classes)
     if every is not None and checkpoint is None:
         raise ValueError("--every is the interval of checkpoints; give their folder with --checkpoint DIR")
     chosen = ReadOptions(
         format=given.format_named(format), bits=bits, seed=seed, label_weights=label_weights, target=target,
         weight=weight, numeric=given.columns(numeric), categorical=given.columns(categorical), drop=given.columns(drop),
         delimiter=given.character(delimiter), header=header, quotes=quotes,
+        word_labels=None if listed is None or target is None else are_words(listed),
     )  # fmt: skip
     plan = Plan(
         files=tuple(files),
         reading=chosen,
         loss=loss,
-        classes=parse_classes(classes),
+        classes=listed,
         passes=passes,
         test=tuple(test or ()),
         on_error=on_error,  # pyright: ignore[reportArgumentType]
@@ -203,21 +208,25 @@ def trained(plan: Plan, model: Path, quiet: bool) -> Outcome:
 # Options
 
 
-def parse_classes(text: str | None) -> tuple[float, ...] | None:
-    """Labels separated by commas, or a range of whole numbers.
+def parse_classes(text: str | None) -> tuple[Label, ...] | None:
+    """Labels separated by commas, or a range of whole numbers; in their order, words in that of the alphabet.
 
-    >>> parse_classes("0-3"), parse_classes("-1,1")
-    ((0.0, 1.0, 2.0, 3.0), (-1.0, 1.0))
+    >>> parse_classes("0-3"), parse_classes("-1,1"), parse_classes("spam, ham")
+    ((0.0, 1.0, 2.0, 3.0), (-1.0, 1.0), ('ham', 'spam'))
     """
     if text is None:
         return None
     first, dash, last = text.partition("-")
+    if dash and first.strip().isdigit() and last.strip().isdigit():
+        return tuple(float(label) for label in range(int(first), int(last) + 1))
+    found = [label.strip() for label in text.split(",")]
     try:
-        if dash and first.strip().isdigit() and last.strip().isdigit():
-            return tuple(float(label) for label in range(int(first), int(last) + 1))
-        return tuple(float(label) for label in text.split(","))
+        return tuple(float(label) for label in found)
     except ValueError:
-        raise ValueError(f"--classes takes labels, such as 1,2,3 or 0-9; got {text!r}") from None
+        pass
+    if not all(found):
+        raise ValueError(f"--classes takes labels, such as ham,spam or 1,2,3 or 0-9; got {text!r}")
+    return tuple(sorted(found))
 
 
 def parse_every(text: str) -> int | float:

@@ -76,13 +76,15 @@ class Results:
 
     def record(self) -> dict[str, Any]:
         """The results, as `--json` prints them."""
+        from surefoot.learn.classes import as_users_have
+
         facts, test, targets = self.outcome.facts, self.outcome.test, self.outcome.model.targets
         metric = targets.loss.metric
         found: dict[str, Any] = {
             "model": self.model,
             "loss": targets.loss.name,
             "metric": metric.name,
-            "classes": targets.classes,
+            "classes": None if targets.classes is None else [as_users_have(label) for label in targets.classes],
             "examples": facts.examples,
             "features": self.features,
             "nonzero_weights": self.nonzero,

@@ -24,6 +24,7 @@ from surefoot.atomic_write import atomic_write
 from surefoot.data import packing
 from surefoot.data.errors import DataError
 from surefoot.data.stream import Block, Names, Policy
+from surefoot.data.stream.class_names import is_fit, labels_of_words
 from surefoot.data.stream.ordered import in_order
 from surefoot.threads import get_threads
 
@@ -86,6 +87,7 @@ def _write_members(archive: zipfile.ZipFile, stream: Any, reading: Mapping[str, 
     if stream.names is not None:
         add(NAMES, save(packing.packed_names(stream.names)))
     counts = {"rows": stream.rows, "entries": stream.entries, "left_out": dict(stream.policy.counts)}
+    counts["words"] = sorted({*stream.words.values()})
     add(LAST, json.dumps(counts))
 
 
@@ -126,6 +128,20 @@ class Cached:
                         return packing.unpacked_names(_arrays(archive, NAMES), int(self.reading["bits"]))
         return None
 
+    @functools.cached_property
+    def words(self) -> Mapping[float, str]:
+        """The words that labels stand for, by label."""
+        found: list[str] = []
+        for file in self.files:
+            with _archive(file) as archive, _undamaged(archive):
+                own = json.loads(archive.read(LAST)).get("words", [])
+                if not isinstance(own, list) or not all(isinstance(word, str) for word in own):
+                    raise ValueError(f"words: found {own!r:.40}, expected a list of words")
+                if unfit := [word for word in own if not is_fit(word)]:
+                    raise ValueError(f"words: found {unfit[0]!r}, expected words without control characters")
+                found += own
+        return dict(zip(labels_of_words(found).tolist(), found, strict=True))
+
     def __iter__(self) -> Generator[Block, None, None]:
         """The blocks, in the order of the files.
 
@@ -134,6 +150,7 @@ class Cached:
         """
         self.rows = self.entries = self.position = 0
         self.policy.counts.clear()
+        assert self.words is not None  # which are looked at before any block is
         bits = self.reading.get("bits")
         features = None if bits is None else 1 << bits
         for file, before in zip(self.files, self._before[:-1], strict=True):

@@ -27,7 +27,8 @@ class ReadOptions:
             stay as written.
         seed: of the hash of names.
         label_weights: labels of svmlight and libffm may be followed by a weight, LABEL:WEIGHT.
-        target, weight, numeric, categorical, drop, delimiter, header, quotes, fields: of tables, as in `stream.Table`.
+        target, word_labels, weight, numeric, categorical, drop, delimiter, header, quotes, fields: of tables, as in
+            `stream.Table`.
 
     >>> import io
     >>> stream = ReadOptions().open(io.BytesIO(b"1 |f rain\\n-1 |f sun\\n"))
@@ -40,6 +41,7 @@ class ReadOptions:
     seed: int = 0
     label_weights: bool = False
     target: str | None = None
+    word_labels: bool | None = None
     weight: str | None = None
     numeric: tuple[str, ...] = ()
     categorical: tuple[str, ...] = ()
@@ -139,8 +141,9 @@ class ReadOptions:
             return replace(self, format=stream.format.name, bits=bits)
         columns = {kind: tuple(schema.columns(kind)) for kind in KINDS}
         # Files of columns and of text are read alike; first bytes say which they are.
-        text = formats.as_text(stream.format)
-        return replace(self, format=text.name, bits=bits, drop=(), delimiter=schema.table.delimiter, **columns)
+        text, table = formats.as_text(stream.format), schema.table
+        known = {"bits": bits, "delimiter": table.delimiter, "word_labels": table.word_labels}
+        return replace(self, format=text.name, drop=(), **known, **columns)
 
     @property
     def is_table(self) -> bool:
@@ -202,4 +205,6 @@ def _fits(value: Any, name: str, default: Any) -> bool:
         return isinstance(value, bool)
     if name in ("bits", "seed"):
         return value is default or (isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 63)
+    if name == "word_labels":
+        return isinstance(value, bool | None)
     return isinstance(value, str) or (default is None and value is None)

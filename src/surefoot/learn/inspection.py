@@ -10,9 +10,9 @@ import numpy as np
 
 from surefoot import losses
 from surefoot.data.reading import ReadOptions
+from surefoot.learn.classes import Label, shown
 from surefoot.learn.facts import Facts
 from surefoot.learn.model import Model
-from surefoot.learn.targets import shown
 from surefoot.losses import Loss
 from surefoot.losses.recalled import RecalledLoss
 
@@ -33,7 +33,7 @@ class Largest:
 
     feature: int
     name: str
-    label: float | None
+    label: Label | None
     weight: float
     count: int | None
     rate: float | None
@@ -71,7 +71,7 @@ class Summary:
 
     loss: str
     metric: str
-    classes: tuple[float, ...] | None
+    classes: tuple[Label, ...] | None
     features: int
     outputs: int
     biases: tuple[float, ...]
@@ -106,7 +106,7 @@ def largest(model: Model, top: int) -> list[Largest]:
             if place < len(model.stats.features) and model.stats.features[place] == feature:
                 count, rate = int(model.stats.counts[place]), float(model.stats.rates[place, output])
         classes = model.targets.classes
-        label = None if model.targets.outputs == 1 or not classes else float(classes[output])
+        label = None if model.targets.outputs == 1 or not classes else classes[output]
         found.append(Largest(int(feature), model.names.get(int(feature), str(feature)), label, weight, count, rate))
     return found
 

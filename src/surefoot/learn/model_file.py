@@ -200,7 +200,7 @@ def targets_of(path: str | os.PathLike[str], description: Mapping[str, Any], los
         raise storage.FileError(f"{path}: {error}; register it in surefoot.losses.REGISTRY to load it") from None
     if (classes is None) != (found.target != "class"):
         raise ValueError(f"classes: found {classes}, but {found.name} loss predicts {found.target}")
-    if classes is not None:
+    if classes is not None and not all(isinstance(label, str) for label in classes):
         values = [restoring.real({"classes": label}, "classes") for label in classes]
         if values != sorted(set(values)):
             raise ValueError(f"classes: found {classes}, expected different labels that rise")

@@ -13,7 +13,9 @@ import numpy as np
 from surefoot import models
 from surefoot.data.stream import Block, formats
 from surefoot.data.stream.kernels.layout import LARGEST_INDEX
+from surefoot.data.stream.values import is_none, text_of
 from surefoot.learn import online, scoring, storage
+from surefoot.learn.classes import are_words, as_users_have, labels_of
 from surefoot.learn.facts import Facts
 from surefoot.learn.given import number_given, shown, weight_given
 from surefoot.learn.guard import Guard
@@ -48,8 +50,12 @@ class OneByOne:
                 formats.named(reading.format)
         self.examples = Examples(reading, LARGEST_INDEX + 1 if bits is None else 1 << bits)
         classes = loaded.targets.classes
-        self.numbers = {} if classes is None else {label: float(k) for k, label in enumerate(classes)}
-        self.labels = [int(label) if label.is_integer() else label for label in classes or ()]
+        self.numbers: dict[Any, float] = {}
+        if classes is not None:  # which lines have the labels of, and users the names
+            self.numbers = {
+                label: float(k) for own in (labels_of(classes).tolist(), classes) for k, label in enumerate(own)
+            }
+        self.labels = [as_users_have(label) for label in classes or ()]
 
     def __getstate__(self) -> dict[str, Any]:
         """Copies lay out calls of their own."""
@@ -77,6 +83,8 @@ class OneByOne:
         """
         if self.numbers:
             try:
+                if label not in self.numbers and are_words(self.targets.classes) and not is_none(label):
+                    return self.numbers[text_of(label)]
                 return self.numbers[label]
             except (KeyError, TypeError):
                 known = ", ".join(map(repr, self.labels))

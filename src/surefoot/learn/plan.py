@@ -9,6 +9,7 @@ from typing import Any
 from surefoot import losses, schedules
 from surefoot.data.reading import ReadOptions
 from surefoot.data.stream import OnError, sources
+from surefoot.learn.classes import Label
 from surefoot.learn.evaluation import Evaluation
 from surefoot.learn.facts import Facts
 from surefoot.learn.model import Model
@@ -48,7 +49,7 @@ class Plan:
     reading: ReadOptions = field(default_factory=ReadOptions)
     loss: str | Loss = AUTO
     parameter: float | None = None
-    classes: tuple[float, ...] | None = None
+    classes: tuple[Label, ...] | None = None
     method: Method = field(default_factory=Method)
     passes: int = 1
     test: tuple[str, ...] = ()

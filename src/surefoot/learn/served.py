@@ -37,7 +37,7 @@ class Example(NamedTuple):
     ids: Any
     values: Any
     zeros: bool = False
-    label: float = float("nan")
+    label: float | str = float("nan")
     weight: float = 1.0
 
 
@@ -152,7 +152,8 @@ class Examples:
         """A row of a table: columns that the model does not know are ignored, and those that are not there are
         missing."""
         label, weight = x.get(self.reading.target, np.nan), x.get(self.reading.weight, 1.0)
-        if type(label) not in NUMBERS or type(weight) not in NUMBERS:
+        is_label = type(label) in NUMBERS or (type(label) is str and self.reading.word_labels)
+        if not is_label or type(weight) not in NUMBERS:
             return self._of_table(x)
         known = self._columns
         try:
@@ -165,7 +166,7 @@ class Examples:
             pass
         return self._of_cells(x, label, weight)
 
-    def _of_cells(self, x: Any, label: float, weight: float) -> Example:
+    def _of_cells(self, x: Any, label: Any, weight: float) -> Example:
         """The same, one value after the other."""
         ids, values = [], []
         for name in self.reading.numeric:

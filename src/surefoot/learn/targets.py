@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 
 from surefoot import losses
 from surefoot.data import DataError
+from surefoot.data.stream.class_names import check_word
+from surefoot.learn.classes import Label, labels_of, listed, ordered, shown, with_counterpart
 from surefoot.learn.settings import AUTO
 from surefoot.losses import Loss
 
-NAMED = 6
-"""Labels that a message shows at most."""
 NEARLY_ALL = 0.9
 """The share of labels that are two whole numbers, from which on others are perhaps mistakes."""
+MOST = 1000
+"""Classes that are inferred from words, at most: more words are hardly names of classes."""
 SIGNS, BITS = (-1.0, 1.0), (0.0, 1.0)
 
 
@@ -24,13 +27,13 @@ class Inferred:
     """What is known of targets after some labels: the name of the loss, the classes, and `Targets.only`."""
 
     loss: str | None
-    classes: tuple[float, ...] | None
-    only: float | None
+    classes: tuple[Label, ...] | None
+    only: Label | None
 
     def check(self) -> None:
         """Raises ValueError for what cannot have been inferred."""
         classes, only = self.classes, self.only
-        if classes is not None and (len(classes) < 2 or sorted({*classes}) != [*classes]):
+        if classes is not None and (len(classes) < 2 or ordered(classes) != classes):
             raise ValueError(f"targets.classes: found {classes}, expected at least two labels that rise")
         if only is not None and only not in (classes or ()):
             raise ValueError(f"targets.only: found {only}, expected one of the classes")
@@ -40,13 +43,14 @@ class Targets:
     """What is predicted, inferred from the first labels where it is not given.
 
     Args:
-        loss: a Loss or the name of one, or "auto": logistic for two labels, softmax for classes that are named,
-            squared for numbers that are not all integers.
-        classes: the labels there may be, in ascending order; inferred by default.
+        loss: a Loss or the name of one, or "auto": logistic for two labels, softmax for classes that are words or were
+            listed, squared for numbers that are not all integers.
+        classes: the labels there may be, numbers in ascending order or words; inferred by default.
+        words: that labels of the examples stand for, by label; as long as these are read, it may grow.
 
     Attributes:
         only: the only label so far, where classes are inferred; None once there was another. If it is 1, the other one
-            may still turn out to be 0 or −1.
+            may still turn out to be 0 or −1, and if it is a word, any other one.
 
     >>> targets = Targets()
     >>> targets.begin(np.array([1.0, -1.0, 1.0]))
@@ -54,15 +58,20 @@ class Targets:
     ('logistic', array([ 0.,  1., nan]))
     """
 
-    def __init__(self, loss: str | Loss = AUTO, classes: Sequence[float] | None = None):
+    def __init__(
+        self,
+        loss: str | Loss = AUTO,
+        classes: Sequence[Label] | None = None,
+        words: Mapping[float, str] = MappingProxyType({}),
+    ):
         self.decided = None if loss == AUTO else losses.get(loss)
-        self.classes = None if classes is None else tuple(sorted(map(float, classes)))
-        self.only: float | None = None
+        self.words = words
+        self.classes = None if classes is None else ordered(classes)
+        self.only: Label | None = None
         self._given = self.classes is not None
+        self._known: tuple[tuple[Label, ...] | None, np.ndarray, np.ndarray] = None, np.empty(0), np.empty(0, int)
         if self.classes is None:
             return
-        if len(set(self.classes)) < max(len(self.classes), 2):
-            raise ValueError(f"classes: found {listed(self.classes)}, expected at least two different labels")
         if self.decided is None:
             self.decided = losses.FOR_CLASSES if len(self.classes) > 2 else losses.FOR_TWO_CLASSES
         if self.loss.target != "class":
@@ -87,9 +96,16 @@ class Targets:
         Raises:
             DataError: it cannot be inferred, or they do not fit the loss.
         """
-        if self.classes is not None or (self.decided is not None and self.loss.target != "class"):
+        if self.decided is not None and self.loss.target != "class":
+            if words := [self.words[label] for label in labels.tolist() if label in self.words]:
+                raise DataError(f"found the label {words[0]!r}, expected numbers for {self.loss.name} loss")
+            return
+        if self.classes is not None:
             return
         found = tuple(sorted(set(labels[np.isfinite(labels)].tolist())))
+        if found and found[0] in self.words:
+            self._begin_with_words(sorted(self.words[label] for label in found))
+            return
         if not found:
             raise DataError(
                 "found no label among the first examples, expected some to learn from (for a table, name their column "
@@ -108,6 +124,19 @@ class Targets:
         pair = found if len(found) == 2 else tuple(sorted((0.0, *found)))  # 0 is the other one unless it is −1
         self.classes = SIGNS if set(found) <= set(SIGNS) else BITS if set(found) <= set(BITS) else pair
 
+    def _begin_with_words(self, found: list[str]) -> None:
+        """Infers classes, which these are."""
+        if len(found) > MOST:
+            raise DataError(
+                f"found {len(found):,} different labels, such as {listed(found[:2])}, expected at most {MOST:,}; give "
+                "another --target, or list the classes with --classes"
+            )
+        for word in found:
+            check_word(word)
+        self.decided = self.decided or (losses.FOR_CLASSES if len(found) > 2 else losses.FOR_TWO_CLASSES)
+        self.only = found[0] if len(found) == 1 else None
+        self.classes = tuple(found) if len(found) > 1 else with_counterpart(found[0])
+
     def of(self, labels: np.ndarray) -> np.ndarray:
         """Targets as engines take them: 0 or 1, the number of the class, or the label; NaN for unusable labels."""
         labels = np.asarray(labels, np.float64)
@@ -115,13 +144,24 @@ class Targets:
             return np.where(labels >= 0, labels, np.nan) if self.loss.target == "count" else labels
         if self.only is not None:
             self._look_for_another(labels)
-        place = np.minimum(np.searchsorted(self.classes, labels), len(self.classes) - 1)
-        return np.where(np.asarray(self.classes)[place] == labels, place, np.nan)
+        if self._known[0] is not self.classes:
+            known = labels_of(self.classes)
+            order = np.argsort(known)
+            self._known = self.classes, known[order], order
+        _, known, order = self._known
+        place = np.minimum(np.searchsorted(known, labels), len(known) - 1)
+        return np.where(known[place] == labels, order[place], np.nan)
 
     def _look_for_another(self, labels: np.ndarray) -> None:
         """Whether a second label is among these, which decides where the first one was 1."""
         assert self.classes is not None
-        if self.only == 1.0:
+        if isinstance(self.only, str):
+            later = [self.words[label] for label in dict.fromkeys(labels.tolist()) if label in self.words]
+            other = [word for word in later if word != self.only]
+            if other and other[0] not in self.classes:
+                check_word(other[0])
+                self.classes = self.only, other[0]
+        elif self.only == 1.0:
             other = {label for label in (0.0, -1.0) if (labels == label).any()}
             self.classes = BITS if other == {0.0} else SIGNS
         else:
@@ -161,7 +201,8 @@ class Targets:
         if self.classes is None:
             return "label is negative", f"found label {shown(label)}, expected 0 or more for {self.loss.name} loss"
         inferred = "" if self._given else ", as among the first examples; list all labels with --classes"
-        return "unknown class", f"found label {shown(label)}, expected {listed(self.classes, ' or ')}{inferred}"
+        found = shown(self.words.get(label, label))
+        return "unknown class", f"found label {found}, expected {listed(self.classes, ' or ')}{inferred}"
 
     def labels(self, predictions: np.ndarray) -> np.ndarray:
         """The predicted labels, (n,): the class with the largest prediction, or the number itself."""
@@ -184,26 +225,8 @@ def odd_among(labels: np.ndarray) -> str | None:
     is_pair = len(pair) == 2 and all(label.is_integer() for label in found[pair].tolist())
     if not (len(odd) and is_pair and counts[pair].sum() >= NEARLY_ALL * counts.sum()):
         return None
+    others = found[pair].tolist()
     return (
-        f"Labels are predicted as numbers because of {listed(odd)}; all others among the first are "
-        f"{listed(found[pair], ' or ')}: if these are classes, list them with --classes {listed(found[pair], ',')}."
+        f"Labels are predicted as numbers because of {listed(odd.tolist())}; all others among the first are "
+        f"{listed(others, ' or ')}: if these are classes, list them with --classes {listed(others, ',')}."
     )
-
-
-def listed(labels, between: str = ", ") -> str:
-    """Labels as people write them.
-
-    >>> listed((-1.0, 1.0, 2.5))
-    '-1, 1, 2.5'
-    """
-    return between.join(map(shown, labels[:NAMED])) + (f"{between}…" if len(labels) > NAMED else "")
-
-
-def shown(label: float) -> str:
-    """A label in the fewest digits that identify the number.
-
-    >>> shown(-1.0), shown(0.1), shown(12345670.0)
-    ('-1', '0.1', '12345670')
-    """
-    short = f"{label:g}"
-    return short if float(short) == label else repr(float(label)).removesuffix(".0")

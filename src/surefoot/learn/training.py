@@ -69,6 +69,7 @@ class Training:
             if not sources.is_read_once(file):  # a missing file is reported before anything is learned
                 sources.opened(file, sources.name_of(file)).close()
         self.stream = plan.reading.open(plan.files, on_error=plan.on_error, max_errors=plan.max_errors)
+        self.targets.words = self.stream.words
         self.files = [sources.Identity.of(file) for file in self.stream.files]
         self.learner: Learner | None = None
         self.first: Block | None = None

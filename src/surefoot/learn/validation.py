@@ -9,6 +9,7 @@ from surefoot.data.stream import OnError
 from surefoot.learn.evaluation import Evaluation
 from surefoot.learn.examples import for_model
 from surefoot.learn.model import Model
+from surefoot.learn.targets import Targets
 
 
 def evaluate(
@@ -30,9 +31,10 @@ def evaluate(
         DataError: they cannot be read, or have labels that the model does not know.
     """
     stream = reading.open(files, on_error=on_error, max_errors=max_errors, trained=True)
+    targets = Targets(model.targets.loss, model.targets.classes, stream.words)
     found = Evaluation(model.targets.loss, model.targets.outputs, model.parameter)
     for block in stream:
-        block = for_model(model.architecture, stream, model.targets, block, model.missing)
-        found.add(model.scores(block), model.targets.of(block.labels), block.weights.astype(np.float64))
+        block = for_model(model.architecture, stream, targets, block, model.missing)
+        found.add(model.scores(block), targets.of(block.labels), block.weights.astype(np.float64))
     found.skipped = dict(stream.policy.counts)
     return found

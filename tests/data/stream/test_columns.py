@@ -126,8 +126,8 @@ def test_dicts_may_lack_columns_and_models_know_theirs():
         ({"y": 1}, "found a single dict, expected several; give \\[row\\] for one row"),
         ([{"x": 1}], "rows: has no column 'y'"),
         (
-            [{"y": 1, "x": 2}, {"y": "much", "x": 2}],
-            "rows: row 2: found 'much' in the target's column 'y', expected a number",
+            [*[{"y": 1, "x": 2}] * 9, {"y": "much", "x": 2}],
+            "rows: row 10: found 'much' in the target's column 'y', expected a number",
         ),
         ([{"y": 1, "x": math.inf}], "rows: row 1: found 'inf' in the numeric column 'x', expected a finite number"),
         ([{"y": 1, "x": "a\x1b"}], "rows: row 1: found 'a\\\\x1b' in the column 'x', expected text without control"),
@@ -308,7 +308,7 @@ def test_a_file_without_rows_or_without_a_column_that_is_read_is_reported(tmp_pa
 
 
 def test_truth_values_as_target_are_0_and_1(tmp_path):
-    """In Parquet, data frames, arrays of NumPy and dicts; as features they are text."""
+    """Where labels are numbers, in Parquet, data frames, arrays of NumPy and dicts; as features they are text."""
     labels, flags = [True, False, None, True], [False, True, True, None]
     made = pyarrow.table({"y": pyarrow.array(labels), "s": pyarrow.array(flags), "x": [1.0, 2.0, 3.0, 4.0]})
     expected = read_rows(
@@ -319,13 +319,14 @@ def test_truth_values_as_target_are_0_and_1(tmp_path):
         Table(target="y"),
     )
     np.testing.assert_array_equal(expected.labels, [1, 0, np.nan, 1])
-    assert_same(joined(list(read(as_parquet(made), Table(target="y"), dtype="float64"))), expected)
-    assert_same(read_rows(made, Table(target="y")), expected)
-    assert_same(read_rows(made.to_pylist(), Table(target="y")), expected)
-    assert_same(read_rows(made.to_pandas(), Table(target="y")), expected)
+    numbers = Table(target="y", word_labels=False)
+    assert_same(joined(list(read(as_parquet(made), numbers, dtype="float64"))), expected)
+    assert_same(read_rows(made, numbers), expected)
+    assert_same(read_rows(made.to_pylist(), numbers), expected)
+    assert_same(read_rows(made.to_pandas(), numbers), expected)
     parquet.write_table(made.slice(0, 2), tmp_path / "a.parquet")
     model = Training(Plan((str(tmp_path / "a.parquet"),), reading=ReadOptions(target="y"))).run().model
-    assert model.targets.classes == (0.0, 1.0)
+    assert model.targets.classes == ("False", "True")
 
 
 def test_rows_are_named_if_others_were_skipped():

@@ -38,7 +38,7 @@ lines = st.builds(
     st.one_of(words, quoted),
     st.one_of(words, quoted),
 )
-ASKED = Table(target="label", weight="w", numeric=["n*"], categorical=["c*"])
+ASKED = Table(target="label", word_labels=False, weight="w", numeric=["n*"], categorical=["c*"])
 
 
 def examples(content: bytes, format=ASKED, **how):

@@ -22,7 +22,7 @@ from surefoot.data.stream.arrays import Column, Numbers, Strings, labels_of, num
 from surefoot.data.stream.faults import Fault, shown
 from surefoot.data.stream.hashing import Hashing
 from surefoot.data.stream.kernels import compiled, layout
-from surefoot.data.stream.number_like import SAMPLE, warn_of
+from surefoot.data.stream.number_like import SAMPLE, are_words, warn_of
 from surefoot.data.stream.reader import Parsed, Piece, Request
 from surefoot.data.stream.record import OF_TABLES, Format
 from surefoot.data.stream.sources import remote
@@ -36,7 +36,11 @@ TILE = 1 << 13
 KINDS = ("number", "text", "nested")
 """What a column of a file holds."""
 
-READ: dict[int, Callable[[Any], Column]] = {layout.CATEGORICAL: strings_of, layout.TARGET: labels_of}
+READ: dict[int, Callable[[Any], Column]] = {
+    layout.CATEGORICAL: strings_of,
+    layout.CLASS: strings_of,
+    layout.TARGET: labels_of,
+}
 """How columns are read, by kind; others are numbers."""
 
 Batch: TypeAlias = Mapping[str, Any]
@@ -94,6 +98,8 @@ def opened(table: Table, files: list[Any], open: OpenColumns) -> ColumnTable:
                 f"{name}: its format says that column {unknown[0]!r} holds {columns[unknown[0]]!r}, "
                 f"expected {', '.join(KINDS)}"
             )
+    if table.word_labels is None and table.target in columns:
+        table = replace(table, word_labels=columns[table.target] == "text" and _are_words(table, files[0], name, open))
     schema = table.schema(name, tuple(columns), [kind == "number" for kind in columns.values()]).used
     if nested := [column for column in schema.names if columns[column] == "nested"]:
         raise DataError(f"{name}: column {nested[0]!r} holds lists or records, expected single values; drop it")
@@ -108,6 +114,15 @@ def opened(table: Table, files: list[Any], open: OpenColumns) -> ColumnTable:
             texts = {column: texts_of(sample[column]) for column in guessed if column in sample}
         warn_of(name, texts, texts.__getitem__, table.missing, numbers=False)
     return ColumnTable(schema, open)
+
+
+def _are_words(table: Table, file: Any, name: str, open: OpenColumns) -> bool:
+    """Whether the target's first values are words."""
+    assert table.target is not None
+    with one_sentence(name), open(file, name) as opened:
+        for batch in opened.batches([table.target], SAMPLE):
+            return are_words(texts_of(batch[table.target]), table.missing)
+    return False
 
 
 @dataclass(frozen=True)
@@ -210,7 +225,8 @@ class ColumnParser:
         counts = Counter({self.reasons[code]: int(n) for code, n in enumerate(np.bincount(found[:, 0])) if n})
         faults = [self._fault(piece.content, *fault) for fault in found[: self.request.faults].tolist()]
         lines, summed = int(space.state[layout.LINES]), int(space.state[layout.SUMMED])
-        return Parsed(piece, space.block(), space.names(), given.bytes, lines, 0, summed, counts, faults)
+        words = given.words
+        return Parsed(piece, space.block(), space.names(), given.bytes, lines, 0, summed, counts, faults, words)
 
     def place(self, piece: Piece, row: int) -> tuple[int, int | None]:
         """The row of the batch: rows that could not be used are not in the block."""
@@ -259,7 +275,7 @@ class ColumnParser:
         return compiled("columns", "lines")(
             given.rows,
             self.schema.table.hashing.settings[:2],
-            kinds,
+            np.where(kinds == layout.CLASS, layout.TARGET, kinds),
             bounds,
             *self.own.entries,
             given.places,
@@ -294,6 +310,7 @@ class _Columns:
 
     Attributes:
         rows: how many.
+        words: that labels stand for, by label, where they are words.
         places, numbers, hows, codes, own, text, cuts, hashes, kinds: see `kernels.columns`.
     """
 
@@ -304,6 +321,7 @@ class _Columns:
         self.hows = np.zeros(self.numbers.shape, np.uint8)
         self.codes = np.empty((categorical, rows), np.int32)
         self.places, self.own = np.zeros(columns, np.int64), np.zeros(columns, np.int64)
+        self.words: dict[float, str] = {}
         self._strings: list[Strings] = []
         self._used = {True: 0, False: 0}
 
@@ -316,6 +334,8 @@ class _Columns:
             self.numbers[place] = found.values
         elif is_categorical:
             self.codes[place] = found.codes
+        elif column == self.schema.class_column:
+            self._add_classes(column, found)
         else:
             self._parse(column, found)
         self._strings.append(found if is_categorical and isinstance(found, Strings) else self.schema.name_of(column))
@@ -353,6 +373,20 @@ class _Columns:
     def bytes(self) -> int:
         """In memory."""
         return self.numbers.nbytes + self.codes.nbytes + self.text.nbytes
+
+    def _add_classes(self, column: int, found: Strings) -> None:
+        """Takes a column of words that name classes."""
+        text, cuts = found.in_lines()
+        _, _, spaces, missing, _, _ = self.schema.arrays
+        labels = np.empty(len(cuts) - 1)
+        longest = self.schema.longest_missing
+        compiled("table", "class_labels")(text, cuts, spaces[column, 1], missing[column], longest, labels)
+        own = np.where(found.codes < 0, np.nan, np.append(labels, np.nan)[found.codes])
+        self.numbers[self.places[column]] = own
+        for label, string in zip(*np.unique(labels, return_index=True), strict=True):
+            if label == label:
+                word = text[cuts[string] : cuts[string + 1] - 1].tobytes()
+                self.words[float(label)] = word.decode("utf-8", "replace")
 
     def _parse(self, column: int, found: Strings) -> None:
         """Reads a column of strings as numbers."""

@@ -12,15 +12,17 @@ import csv
 import functools
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
+
+import numpy as np
 
 from surefoot.data.errors import DataError
 from surefoot.data.stream.faults import check_text, shown, unreadable
 from surefoot.data.stream.hashing import Hashing
-from surefoot.data.stream.kernels import compiled
-from surefoot.data.stream.lines import Lines
-from surefoot.data.stream.number_like import NUMBER, SAMPLE, warn_of
+from surefoot.data.stream.kernels import compiled, layout
+from surefoot.data.stream.lines import Lines, line_end
+from surefoot.data.stream.number_like import NUMBER, SAMPLE, are_words, warn_of
 from surefoot.data.stream.record import OF_TABLES, Format
 from surefoot.data.stream.sources import limits
 from surefoot.data.stream.sources.opening import BOM
@@ -55,6 +57,8 @@ def opened(table: Table, name: str, beginning: bytes) -> DelimitedTable:
     rows = [_values(table, line) for line in lines[int(table.header) : SAMPLE]]
     values = {column: [row[k] for row in rows if k < len(row)] for k, column in enumerate(names)}
     numeric = [_are_numbers(table, values[column]) for column in names]
+    if table.word_labels is None and table.target in values:
+        table = replace(table, word_labels=are_words(values[table.target], table.missing))
     schema = table.schema(name, names, numeric)
     warn_of(name, schema.guessed, values.__getitem__, table.missing, numbers=True)
     return DelimitedTable(schema, tuple(head) if table.header else None)
@@ -127,10 +131,22 @@ class DelimitedTable(Lines):
             *self.schema.arrays,
             *space.of_tables,
             space.unquoted,
+            space.words,
             space.faults,
             space.scratch,
             space.counts,
         )
+
+    def words(self, space: Workspace) -> dict[float, str]:
+        if self.schema.class_column is None:
+            return {}
+        labels, rows = np.unique(space.labels[: space.state[layout.ROWS]], return_index=True)
+        there = np.isfinite(labels)
+        text, found = space.buffer.bytes, {}
+        for label, begin in zip(labels[there].tolist(), space.words[rows[there]].tolist(), strict=True):
+            _, values = _fields(text[begin : line_end(text, begin)].tobytes(), self.schema.table)
+            found[label] = _unquoted(values[0], self.schema.table)
+        return found
 
     def said(self, code: int, line: bytes, offset: int) -> str:
         names, table = self.schema.names, self.schema.table
@@ -149,6 +165,12 @@ class DelimitedTable(Lines):
                 return unreadable(line, text, "a table in UTF-8")
         column = names[place] if place < len(names) else ""
         return self.schema.said(self.reasons[code], column, shown(values[place] if place < len(values) else b""))
+
+
+def _unquoted(value: bytes, table: Table) -> str:
+    """A value as text, without the quotes that it stands in."""
+    text = value.decode("utf-8", "replace")
+    return text[1:-1].replace('""', '"') if table.quotes and text.startswith('"') else text
 
 
 def _fields(line: bytes, table: Table) -> tuple[list[int], list[bytes]]:

@@ -56,6 +56,10 @@ class Lines:
         """What was found at this offset of a line, and what was expected."""
         raise NotImplementedError
 
+    def words(self, space: Workspace) -> dict[float, str]:
+        """The words that the workspace's labels stand for, where they are words."""
+        return {}
+
     def pieces(self, file: Any, number: int) -> Iterator[Piece]:
         return text_pieces(file, number)
 
@@ -116,7 +120,8 @@ class LineParser:
             lines += 1
         sorted_rows, summed = int(space.state[layout.SORTED]), int(space.state[layout.SUMMED])
         size = text.end - text.begin
-        return Parsed(piece, space.block(), space.names(), size, lines, sorted_rows, summed, counts, faults)
+        words = self.lines.words(space)
+        return Parsed(piece, space.block(), space.names(), size, lines, sorted_rows, summed, counts, faults, words)
 
     def place(self, piece: Piece, row: int) -> tuple[int, int | None]:
         """Blocks do not carry their lines along: the fewest lines that hold as many rows are found by parsing again."""

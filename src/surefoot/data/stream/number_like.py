@@ -40,6 +40,19 @@ def is_number_like(value: str) -> bool:
     return _LIKE.fullmatch(value) is not None and NUMBER.fullmatch(value) is None
 
 
+def are_words(values: Iterable[str], missing: Collection[str]) -> bool:
+    """Whether labels are words rather than numbers: more than a few of those that are there are no numbers.
+
+    >>> are_words(["ham", "spam", "NA"], ("NA",)), are_words(["True", "False"], ())
+    (True, True)
+    >>> are_words(["1", "0", "-1"], ()), are_words([*"0101010101", "x"], ()), are_words(["0,5", "1,5"], ())
+    (False, False, False)
+    """
+    there = [value for value in values if value not in missing]
+    words = sum(NUMBER.fullmatch(value) is None and not is_number_like(value) for value in there)
+    return words * SHARE > len(there)
+
+
 def advice(value: str) -> str:
     """What errors add where a number was expected and this was found.
 

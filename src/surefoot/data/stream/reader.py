@@ -6,8 +6,9 @@ A stream takes pieces from the reader, lets threads parse them, and yields the b
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -44,6 +45,7 @@ class Parsed(NamedTuple):
         piece: which.
         block: its examples.
         names: of hashed features that a table of names may lack, as `Names.add` takes them.
+        words: that labels of the block stand for, by label; of no others than those that are words.
         bytes: of text, or of columns in memory.
         lines: or rows of columns, those that could not be used included.
         sorted: rows whose indices did not rise.
@@ -61,6 +63,7 @@ class Parsed(NamedTuple):
     summed: int
     counts: Counter[str]
     faults: list[Fault]
+    words: Mapping[float, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True)

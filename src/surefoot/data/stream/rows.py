@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from surefoot.data.stream.arrays import texts_of
 from surefoot.data.stream.blocks import Block
 from surefoot.data.stream.columns import Batch, ColumnParser
 from surefoot.data.stream.hashing import Names
-from surefoot.data.stream.number_like import warn_of
+from surefoot.data.stream.number_like import are_words, warn_of
 from surefoot.data.stream.reader import Piece, Request
 from surefoot.data.stream.table import Table
 from surefoot.data.stream.values import hold_numbers
@@ -54,6 +55,9 @@ def read_rows(
     batch, numeric = _of_frame(rows) if hasattr(rows, "columns") or _is_arrow(rows) else _of_dicts(rows, table, trained)
     if trained:
         table = table.without_unknown(tuple(batch))
+    if table.word_labels is None and table.target is not None and table.target in batch:
+        words = not numeric[table.target] and are_words(texts_of(batch[table.target]), table.missing)
+        table = replace(table, word_labels=words)
     schema = table.schema(NAME, tuple(batch), [numeric[name] for name in batch]).used
     warn_of(NAME, schema.guessed, lambda name: texts_of(batch[name]), table.missing, numbers=False)
     request = Request(faults=1, known=None if names is None else names.known)

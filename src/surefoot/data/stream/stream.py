@@ -14,7 +14,7 @@ from surefoot.data.stream.blocks import Block
 from surefoot.data.stream.columns import ColumnTable
 from surefoot.data.stream.faults import DataWarning, Policy, place
 from surefoot.data.stream.hashing import Hashing, Names
-from surefoot.data.stream.opening import Opened
+from surefoot.data.stream.opening import Opened, schema_of
 from surefoot.data.stream.ordered import in_order
 from surefoot.data.stream.reader import Parsed, Parser, Piece, Request
 from surefoot.threads import get_threads
@@ -37,6 +37,7 @@ class Stream:
         format: its record, where the format was given by name or guessed.
         guess: how the format was found, where it was not given.
         names: of hashed features, those of the blocks so far; None where nothing is hashed, or names are not wanted.
+        words: that labels stand for, by label, those of the blocks so far; empty where labels are numbers.
     """
 
     def __init__(
@@ -51,7 +52,10 @@ class Stream:
         self.reader, self.files, self.format, self.guess = opened
         self.policy, self.threads = policy or Policy(), threads
         self.dtype, self.label_dtype = dtype, label_dtype or dtype
+        if (schema := schema_of(self.reader)) is not None and schema.class_column is not None:
+            self.label_dtype = np.dtype(np.float64)  # which holds the numbers that stand for words
         self.names = _table(self.reader.hashing, names)
+        self.words: dict[float, str] = {}
         self._sizes = [sources.size(file) for file in self.files]
         known = [size for size in self._sizes if size is not None]
         self.size = sum(known) if len(known) == len(self._sizes) else None
@@ -89,6 +93,7 @@ class Stream:
                 first_line += parsed.lines
                 if self.names is not None and parsed.names is not None:
                     self.names.add(*parsed.names)
+                self.words.update(parsed.words)
                 if len(parsed.block):
                     self.rows += len(parsed.block)
                     self.entries += len(parsed.block.indices)

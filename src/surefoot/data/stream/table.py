@@ -22,7 +22,7 @@ from surefoot.data.stream.arrays import Strings
 from surefoot.data.stream.faults import FINITE, shown
 from surefoot.data.stream.hashing import MOST_BITS, MOST_BITS_OF_A_FIELD, Hashing
 from surefoot.data.stream.kernels import compiled
-from surefoot.data.stream.kernels.layout import CATEGORICAL, DROPPED, NUMERIC, PADDING, TARGET, WEIGHT
+from surefoot.data.stream.kernels.layout import CATEGORICAL, CLASS, DROPPED, NUMERIC, PADDING, TARGET, WEIGHT
 from surefoot.data.stream.number_like import advice
 
 MISSING = ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "-nan", "NaT", "null", "NULL", "None")
@@ -31,7 +31,7 @@ NONE = "missing"
 """What features are called that say so."""
 DELIMITERS = ";\t|,"
 """That a table of one column was perhaps written with."""
-KINDS = ("dropped", "target", "weight", "numeric", "categorical")
+KINDS = ("dropped", "target", "weight", "numeric", "categorical", "class")
 """What `Schema.columns` calls the kinds of columns, in the order of `layout`."""
 REASONS = (
     "number of values",
@@ -55,7 +55,9 @@ class Table:
     otherwise. `numeric`, `categorical` and `drop` take names or patterns such as "I*".
 
     Args:
-        target: the column of labels, numbers; without it, rows have no label.
+        target: the column of labels; without it, rows have no label.
+        word_labels: whether labels are words, the names of classes, and not numbers; None: what the first thousand rows
+            say. A word's label is a number that stands for it, see `Parsed.words`.
         weight: the column of example weights; without it, all are 1.
         numeric: columns that are features with a value.
         categorical: columns whose values are features.
@@ -71,6 +73,7 @@ class Table:
     """
 
     target: str | None = None
+    word_labels: bool | None = None
     weight: str | None = None
     numeric: Sequence[str] = ()
     categorical: Sequence[str] = ()
@@ -137,7 +140,7 @@ class Table:
                 if not matching:
                     raise DataError(_no_column(file, pattern, names))
                 kinds |= dict.fromkeys(matching, kind)
-        for column, kind in ((self.weight, WEIGHT), (self.target, TARGET)):
+        for column, kind in ((self.weight, WEIGHT), (self.target, CLASS if self.word_labels else TARGET)):
             if column is not None and column not in kinds:
                 raise DataError(_no_column(file, column, names))
             if column is not None:
@@ -171,6 +174,11 @@ class Schema:
         for pattern in asked - {*columns}:
             asked = asked.union(fnmatch.filter(columns, pattern))
         return [name for name in columns if name not in asked]
+
+    @property
+    def class_column(self) -> int | None:
+        """The place of the target where its values are words."""
+        return self.kinds.index(CLASS) if CLASS in self.kinds else None
 
     @property
     def used(self) -> Schema:

@@ -75,7 +75,7 @@ class Workspace:
         self.faults = np.empty((FAULTS, 4), np.int64)
         self.known = np.empty(0, np.uint64) if request.known is None else request.known
         self.recent = np.zeros(layout.RECENT, np.uint64)
-        self.unquoted = np.empty(UNQUOTED, np.uint8)
+        self.unquoted, self.words = np.empty(UNQUOTED, np.uint8), np.empty(ROWS, np.int64)
         self.found, self.arena = np.empty((NAMES, 2), np.int64), np.empty(ARENA, np.uint8)
         self.scratch = np.empty(layout.SCRATCH, np.uint64)
         self.counts = np.empty(layout.MOST_BUCKETS, np.int64)
@@ -100,7 +100,7 @@ class Workspace:
     def grow(self, status: int) -> None:
         """Doubles the array that is full."""
         names = {
-            layout.ROWS_FULL: ("labels", "weights", "bases", "groups", "indptr"),
+            layout.ROWS_FULL: ("labels", "weights", "words", "bases", "groups", "indptr"),
             layout.ENTRIES_FULL: ("indices", "values", "fields"),
             layout.NAMES_FULL: ("found", "arena"),
             layout.UNQUOTED_FULL: ("unquoted",),

@@ -9,8 +9,8 @@ POSITION, LINES, ROWS, ENTRIES, FAULTS, SORTED, SUMMED, WEIGHTED, GROUPED, BASED
 """Places in a kernel's state: where it is, how many it has read and found, what occurred, names and their bytes."""
 STATE = 12
 
-DROPPED, TARGET, WEIGHT, NUMERIC, CATEGORICAL = range(5)
-"""What a column of a table is."""
+DROPPED, TARGET, WEIGHT, NUMERIC, CATEGORICAL, CLASS = range(6)
+"""What a column of a table is; the last one is a target whose values are words."""
 SEEN, CONTROL, UNSEEN, ABSENT = 0, 1, 2, 4
 """What a string of a column is: a value whose name is known; no text; a name that may be new; or it stands for none."""
 FIELD_BITS = 20

@@ -6,6 +6,7 @@ from surefoot.data.stream.kernels.hashing import byte_stops, forget, hashed, is_
 from surefoot.data.stream.kernels.layout import (
     ARENA,
     CATEGORICAL,
+    CLASS,
     DONE,
     DROPPED,
     ENTRIES,
@@ -123,9 +124,24 @@ def stands_for_none(h, missing):
 
 
 @jitted
+def class_label(text, start, stop):
+    """The label of a class that has a word for its name: 52 bits of the word's hash, which float64 holds exactly."""
+    return np.float64(np.int64(hashed(text, start, stop, np.uint64(0)) >> np.uint64(12)))
+
+
+@jitted
+def class_labels(text, cuts, space, missing, longest, found):
+    """The labels of strings, each in a line; NaN for those that stand for none."""
+    for k in range(found.size):
+        begin, end = cuts[k], cuts[k + 1] - 1
+        nothing = end - begin <= longest and stands_for_none(hashed(text, begin, end, space), missing)
+        found[k] = np.nan if nothing else class_label(text, begin, end)
+
+
+@jitted
 def lines(
     text, end, settings, kinds, numbers, spaces, missing, schema, bounds, state, labels, weights, indptr, indices,
-    values, fields, known, recent, found, arena, unquoted, faults, scratch, counts,
+    values, fields, known, recent, found, arena, unquoted, words, faults, scratch, counts,
 ):  # fmt: skip
     """Reads lines until text[end - 1], or until an array is full.
 
@@ -146,6 +162,7 @@ def lines(
         known: see `hashing.merge`; of no size where names are not wanted.
         recent, found, arena: see `hashing.note`.
         unquoted: see `quoted`.
+        words: for each row, where the word begins that its label stands for.
         faults: see `rows.record`.
         scratch: see `numbers`.
         counts: see `rows.distribute`.
@@ -163,10 +180,10 @@ def lines(
             continue
         if row == labels.size:
             full = ROWS_FULL
-        label, weight, column = np.nan, 1.0, 0
+        label, weight, word_at, column = np.nan, 1.0, begin, 0
         while full == DONE:
             i = skip_blanks(text, i, delimiter)
-            start, source = i, text
+            start, source, before = i, text, i
             if quotes and byte(text, i) == QUOTATION:
                 start = i + 1
                 stop, after, doubled, code = quoted(text, start, delimiter, unquoted)
@@ -190,6 +207,11 @@ def lines(
             if kind == CATEGORICAL:
                 h = hashed(source, start, stop, spaces[column, 1])
                 nothing = stop - start <= longest and stands_for_none(h, missing[column])
+            elif kind == CLASS:
+                nothing = stop - start <= longest and stands_for_none(
+                    hashed(source, start, stop, spaces[column, 1]), missing[column]
+                )
+                label, word_at = np.nan if nothing else class_label(source, start, stop), before
             elif kind != DROPPED:
                 value, how = whole(source, start, stop, single_label if kind == TARGET else single, scratch)
                 nothing = how != GOOD and stands_for_none(
@@ -209,7 +231,7 @@ def lines(
                 if nothing or value < 0.0:
                     code = IMPORTANCE if nothing else IMPORTANCE_RANGE
                     break
-            elif kind != DROPPED:
+            elif kind != DROPPED and kind != CLASS:
                 space = bounds[column], bounds[column + 1]
                 if nothing:
                     h, value, source = missing[column, last], 1.0, schema
@@ -255,7 +277,7 @@ def lines(
             state[POSITION], state[ENTRIES], state[ROWS], state[NAMES], state[ARENA] = begin, k, row, noted, used
             return full
         if code == 0:
-            labels[row], weights[row] = label, weight
+            labels[row], weights[row], words[row] = label, weight, word_at
             row += 1
             indptr[row] = k
             if kept:
