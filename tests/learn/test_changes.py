@@ -169,6 +169,7 @@ def test_the_bits_do_not_depend_on_how_a_stream_is_cut(sizes, early):
         np.testing.assert_array_equal(arrays[name], array, err_msg=name)
 
 
+@pytest.mark.filterwarnings("ignore::surefoot.data.stream.DataWarning")
 def test_rows_one_by_one_give_the_same_bits(early):
     X, y = drawn(4, 1400)
     X = changed(X, "a much smaller unit", 600)
