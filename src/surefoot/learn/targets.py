@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 
 import numpy as np
 
@@ -62,10 +61,10 @@ class Targets:
         self,
         loss: str | Loss = AUTO,
         classes: Sequence[Label] | None = None,
-        words: Mapping[float, str] = MappingProxyType({}),
+        words: Mapping[float, str] | None = None,
     ):
         self.decided = None if loss == AUTO else losses.get(loss)
-        self.words = words
+        self.words = {} if words is None else words
         self.classes = None if classes is None else ordered(classes)
         self.only: Label | None = None
         self._given = self.classes is not None
