@@ -25,6 +25,7 @@ def convert(
     numeric: given.Numeric = None,
     categorical: given.Categorical = None,
     drop: given.Drop = None,
+    missing: given.Missing = None,
     delimiter: given.Delimiter = None,
     header: given.Header = True,
     quotes: given.Quotes = True,
@@ -44,6 +45,7 @@ def convert(
     chosen = ReadOptions(
         format=given.format_named(format), bits=bits, seed=seed, label_weights=label_weights, target=target,
         weight=weight, numeric=given.columns(numeric), categorical=given.columns(categorical), drop=given.columns(drop),
+        missing=None if missing is None else given.columns(missing),
         delimiter=given.character(delimiter), header=header, quotes=quotes, fields=fields,
     )  # fmt: skip
     given.check_apart(out, files)

@@ -56,6 +56,13 @@ Categorical = Annotated[
     str | None, typer.Option(metavar="COLUMNS", help="Tables: categorical columns, each value of which is a feature.")
 ]
 Drop = Annotated[str | None, typer.Option(metavar="COLUMNS", help="Tables: columns to ignore.")]
+Missing = Annotated[
+    str | None,
+    typer.Option(
+        metavar="WORDS",
+        help="Tables: values that stand for none, as NA, NaN, null, None, ?, -, . and \\N do by default.",
+    ),
+]
 Delimiter = Annotated[str | None, typer.Option(metavar="CHARACTER", help="CSV, TSV: the field delimiter.")]
 Header = Annotated[bool, typer.Option(help="CSV, TSV: whether the first line names the columns.")]
 Quotes = Annotated[bool, typer.Option(help="CSV, TSV: whether values may be in double quotes.")]

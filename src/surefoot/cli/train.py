@@ -83,6 +83,7 @@ def train(
     numeric: given.Numeric = None,
     categorical: given.Categorical = None,
     drop: given.Drop = None,
+    missing: given.Missing = None,
     delimiter: given.Delimiter = None,
     header: given.Header = True,
     quotes: given.Quotes = True,
@@ -120,6 +121,7 @@ def train(
     chosen = ReadOptions(
         format=given.format_named(format), bits=bits, seed=seed, label_weights=label_weights, target=target,
         weight=weight, numeric=given.columns(numeric), categorical=given.columns(categorical), drop=given.columns(drop),
+        missing=None if missing is None else given.columns(missing),
         delimiter=given.character(delimiter), header=header, quotes=quotes,
         word_labels=None if listed is None or target is None else are_words(listed),
     )  # fmt: skip

@@ -27,8 +27,8 @@ class ReadOptions:
             stay as written.
         seed: of the hash of names.
         label_weights: labels of svmlight and libffm may be followed by a weight, LABEL:WEIGHT.
-        target, word_labels, weight, numeric, categorical, drop, delimiter, header, quotes, fields: of tables, as in
-            `stream.Table`.
+        target, word_labels, weight, numeric, categorical, drop, missing, delimiter, header, quotes, fields: of tables,
+            as in `stream.Table`.
 
     >>> import io
     >>> stream = ReadOptions().open(io.BytesIO(b"1 |f rain\\n-1 |f sun\\n"))
@@ -46,6 +46,7 @@ class ReadOptions:
     numeric: tuple[str, ...] = ()
     categorical: tuple[str, ...] = ()
     drop: tuple[str, ...] = ()
+    missing: tuple[str, ...] | None = None
     delimiter: str | None = None
     header: bool = True
     quotes: bool = True
@@ -199,7 +200,7 @@ def _hashing(options: ReadOptions) -> Hashing:
 
 def _fits(value: Any, name: str, default: Any) -> bool:
     """Whether an option may have this value, by the type that it has by default."""
-    if isinstance(default, tuple):
+    if isinstance(default, tuple) or (name == "missing" and value is not None):
         return isinstance(value, tuple) and all(isinstance(part, str) for part in value)
     if isinstance(default, bool):
         return isinstance(value, bool)

@@ -20,7 +20,7 @@ from surefoot.data.stream.sources.buffer import Buffer, Text, closed
 from surefoot.data.stream.table import NONE
 from surefoot.data.stream.vw import Vw
 from surefoot.learn.given import plain, shown
-from surefoot.learn.one_row import MISSING_TEXT, NUMBERS, are_numbers, is_named, name_and_text, of_array
+from surefoot.learn.one_row import NUMBERS, are_numbers, is_named, name_and_text, of_array
 
 MOST_KNOWN = 1 << 20
 """Names, of columns too or of one column's values, whose ids are remembered."""
@@ -186,7 +186,7 @@ class Examples:
                 return self._of_table(x)
             found = known.get(value)
             if found is None:
-                text = NONE if value is None or value in MISSING_TEXT else value
+                text = NONE if value is None or value in self._missing else value
                 if not text.isprintable():
                     return self._of_table(x)
                 if len(known) >= MOST_KNOWN:
@@ -195,6 +195,12 @@ class Examples:
             ids.append(found)
             values.append(1.0)
         return Example(ids, values, True, label, weight)
+
+    @functools.cached_property
+    def _missing(self) -> frozenset[str]:
+        """Texts that stand for no value."""
+        assert isinstance(self._reader, Table)
+        return frozenset(("", *self._reader.missing))
 
     @functools.cached_property
     def _columns(self) -> Columns:

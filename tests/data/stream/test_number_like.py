@@ -28,8 +28,8 @@ WRITTEN = {
     "one in twenty": lambda k: "0,25" if k % 20 == 9 else str(k / 4),
 }
 WORDS = {
-    "a dash": lambda k: "-" if k % 3 == 0 else str(k / 4),
-    "a question mark": lambda k: "?" if k == 0 else str(k / 4),
+    "two dashes": lambda k: "--" if k % 3 == 0 else str(k / 4),
+    "a question": lambda k: "??" if k == 0 else str(k / 4),
     "a word": lambda k: "n.a." if k == 17 else str(k),
 }
 MEANT = {
@@ -45,7 +45,9 @@ MEANT = {
     "lists": lambda k: f"{k},{k + 1},{k + 2}",
 }
 NUMBERS = {
-    "missing": lambda k: ["", "NA", "NaN", "null", "None", "N/A"][k % 6] if k % 2 else str(k / 4),
+    "missing": lambda k: (
+        ["", "NA", "NaN", "null", "None", "N/A", "?", "-", ".", "\\N"][k // 2 % 10] if k % 2 else str(k / 4)
+    ),
     "numbers": lambda k: str(k / 4),
     "signs and exponents": lambda k: f"+{k}e-1",
 }
@@ -113,7 +115,7 @@ def test_another_spelling_in_a_numeric_column_or_the_target_is_an_error(how):
 def test_columns_of_files_are_reported(tmp_path):
     """Text that holds digits is meant to be text there, numbers in another spelling are not."""
     pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
-    columns = {"commas": WRITTEN["decimal commas"], "ids": str, "dashes": WORDS["a dash"], "words": MEANT["words"]}
+    columns = {"commas": WRITTEN["decimal commas"], "ids": str, "dashes": WORDS["two dashes"], "words": MEANT["words"]}
     table = pyarrow.table({name: [write(k) for k in ROWS] for name, write in columns.items()} | {"y": [1.0, 0.0] * 20})
     parquet.write_table(table, tmp_path / "t.parquet")
     [said] = remarks_of(lambda: list(ReadOptions(target="y").open(tmp_path / "t.parquet")))

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from surefoot.data.stream.reader import Reader
     from surefoot.data.stream.table import Table
 
-OF_TABLES = ("target", "word_labels", "weight", "numeric", "categorical", "drop", "fields")
+OF_TABLES = ("target", "word_labels", "weight", "numeric", "categorical", "drop", "missing", "fields")
 """The options of all tables."""
 OF_HASHES = ("bits", "seed")
 

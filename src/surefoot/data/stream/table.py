@@ -25,8 +25,10 @@ from surefoot.data.stream.kernels import compiled
 from surefoot.data.stream.kernels.layout import CATEGORICAL, CLASS, DROPPED, NUMERIC, PADDING, TARGET, WEIGHT
 from surefoot.data.stream.number_like import advice
 
-MISSING = ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "-nan", "NaT", "null", "NULL", "None")
-"""Values that stand for none."""
+MISSING = (
+    "", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "-nan", "NaT", "null", "NULL", "None", "?", "-", ".", "\\N",
+)  # fmt: skip
+"""Values that stand for none, besides the empty one: what statistics, spreadsheets, databases and UCI's files write."""
 NONE = "missing"
 """What features are called that say so."""
 DELIMITERS = ";\t|,"
@@ -66,7 +68,7 @@ class Table:
         quotes: whether a value may stand between double quotes; otherwise these are characters like any other.
         header: whether the first line of each file has the names; otherwise columns are called 1, 2, 3 and so on.
         names: of the columns, in place of those of the first line.
-        missing: values that stand for none.
+        missing: values that stand for none, as the empty one always does.
         fields: whether each entry has a field, the number of its column among the features' columns in the order of
             their names, from 0: the same in every file of the same columns.
         hashing: of features; with fields, indices have at most 43 bits, and these unless given.
