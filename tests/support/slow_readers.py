@@ -135,6 +135,10 @@ def libffm(line: bytes):
     return svmlight(line, fielded=True)
 
 
+WORD = re.compile(rb"[A-Za-z_\x80-\xff][^:|\s]*")
+WORDS_OF_NUMBERS = re.compile(rb"nan|inf|infinity", re.IGNORECASE)
+
+
 def vw(line: bytes, hashing: Hashing = HASHING):
     """(label, weight, base, entries) of a line; None for a blank one."""
     if not line.strip(BLANKS):
@@ -166,10 +170,15 @@ def vw(line: bytes, hashing: Hashing = HASHING):
         tokens = re.split(rb"[ \t\r\v\f]+", space.strip(BLANKS)) if space.strip(BLANKS) else []
         name, colon, scale_text = tokens.pop(0).partition(b":") if named and tokens else (b"", b"", b"")
         scale = number(scale_text, single=False) if colon else 1.0
+        unnamed = 0
         for token in tokens:
             feature, colon, value_text = token.partition(b":")
+            if feature and WORD.fullmatch(value_text) and not WORDS_OF_NUMBERS.fullmatch(value_text):
+                feature, colon = token, b""
             if not feature:
-                raise Rejected(token)
+                if not colon or unnamed == 1 << 14:
+                    raise Rejected(token)
+                feature, unnamed = b"%d" % unnamed, unnamed + 1
             value = scale * (number(value_text, single=scale == 1.0) if colon else 1.0)
             if not abs(value) <= LARGEST:
                 raise Rejected(token)
@@ -278,7 +287,7 @@ FORMATS = {
     "weighted": Svmlight(label_weights=True),
     "libffm": Libffm(),
     "vw": Vw(),
-    "csv": Table("label", "w", numeric=["n*"], categorical=["c*"]),
+    "csv": Table("label", "w", numeric=["n*"], categorical=["c*"], word_labels=False),
 }
 
 

@@ -18,7 +18,7 @@ FORMATS = {
     "svmlight": ("svmlight", b"", b"1 1:1", b"-1 2:1"),
     "libffm": ("libffm", b"", b"1 1:1:1", b"-1 2:2:1"),
     "vw": ("vw", b"", b"1 |f a:1", b"-1 |f b:1"),
-    "csv": (Table("y", numeric=["x"], categorical=["c"]), b"y,x,c\n", b"1,1,a", b"-1,2,b"),
+    "csv": (Table("y", numeric=["x"], categorical=["c"], word_labels=False), b"y,x,c\n", b"1,1,a", b"-1,2,b"),
 }
 """How each format is read, and a good beginning and end of a file."""
 

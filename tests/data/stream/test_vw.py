@@ -23,6 +23,9 @@ numbers = st.one_of(
     st.sampled_from(["0", "1", "-1", "0.5", "1e3", "-2.5E-3", "1.", ".5"]),
     st.floats(-1e9, 1e9, width=32).map(repr),
 )
+word_values = st.one_of(
+    st.sampled_from(["paris", "_", "nan", "INF", "Infinity", "info", "infrared", "2o", "été", ""]), words
+)
 weights = st.floats(0, 1e9, width=32).map(repr)
 
 
@@ -36,7 +39,8 @@ def heads(draw):
 
 @st.composite
 def spaces(draw):
-    features = draw(st.lists(st.builds("{}{}".format, names, st.one_of(st.just(""), numbers.map(":{}".format)))))
+    values = st.one_of(st.just(""), numbers.map(":{}".format), word_values.map(":{}".format))
+    features = draw(st.lists(st.one_of(st.builds("{}{}".format, names, values), numbers.map(":{}".format))))
     name = draw(st.one_of(st.just(""), st.builds("{}{}".format, names, st.sampled_from(["", ":2", ":-0.5"]))))
     return "|" + draw(blanks).join([name, *features]) + draw(st.sampled_from(["", " "]))
 
@@ -131,7 +135,7 @@ def test_signed_hashing():
 def test_names_and_collisions_do_not_depend_on_splits_and_threads(rows, bits, threads, piece):
     """The first name of each index, and the indices with several, as a dictionary finds them; faulty lines add none."""
     lines = [b"1 |n " + b" ".join(b"w%d" % word for word in row) for row in rows]
-    faulty = [line if k % 3 else line + b" never:x" for k, line in enumerate(lines)]
+    faulty = [line if k % 3 else line + b" never:2o" for k, line in enumerate(lines)]
     hashing, first, every = Hashing(bits=bits), {}, {}
     for row in (row for k, row in enumerate(rows) if k % 3):
         for word in row:
@@ -222,3 +226,21 @@ def test_a_real_file():
     assert len(stream.names) + stream.names.collisions <= len({t.partition(b":")[0] for row in tokens for t in row})
     assert set(block.labels) == {-1, 1}
     assert abs(block.values.sum(dtype=float) - sum(float(t.partition(b":")[2] or 1) for r in tokens for t in r)) < 1e-3
+
+
+def test_words_as_values_and_features_without_a_name():
+    """As numbers are added up, words are not: each is a feature."""
+    stream = read(io.BytesIO(b"1 |u city:paris age:20 age:1 city:paris |:2 :0.5 x :3 a:info\n"), "vw")
+    block = joined(list(stream))
+    found = {stream.names[k]: value for k, value in zip(block.indices.tolist(), block.values.tolist(), strict=True)}
+    assert found == {"u^city:paris": 2, "u^age": 21, "0": 1, "1": 6, "x": 2, "a:info": 2}
+    two = joined(list(read(io.BytesIO(b"1 |a :1 :2 |b :1\n1 |a 0 1:2 |b 0\n"), "vw")))
+    half = two.indptr[1]
+    np.testing.assert_array_equal(two.indices[:half], two.indices[half:])
+    np.testing.assert_array_equal(two.values[:half], two.values[half:])
+
+
+@pytest.mark.parametrize("value", ["nan", "INF", "-inf", "Infinity", "2o", "+x", "", ".a", "a:1", "1,5", "#"])
+def test_what_is_no_word(value):
+    with pytest.raises(DataError, match="found feature city with value|value"):
+        list(read(io.BytesIO(f"1 |u city:{value}\n".encode()), "vw"))

@@ -58,8 +58,6 @@ class Table:
 
     Args:
         target: the column of labels; without it, rows have no label.
-        word_labels: whether labels are words, the names of classes, and not numbers; None: what the first thousand rows
-            say. A word's label is a number that stands for it, see `Parsed.words`.
         weight: the column of example weights; without it, all are 1.
         numeric: columns that are features with a value.
         categorical: columns whose values are features.
@@ -71,11 +69,12 @@ class Table:
         missing: values that stand for none, as the empty one always does.
         fields: whether each entry has a field, the number of its column among the features' columns in the order of
             their names, from 0: the same in every file of the same columns.
+        word_labels: whether labels are words, the names of classes, and not numbers; None: what the first thousand rows
+            say. A word's label is a number that stands for it, see `Parsed.words`.
         hashing: of features; with fields, indices have at most 43 bits, and these unless given.
     """
 
     target: str | None = None
-    word_labels: bool | None = None
     weight: str | None = None
     numeric: Sequence[str] = ()
     categorical: Sequence[str] = ()
@@ -86,6 +85,7 @@ class Table:
     names: Sequence[str] | None = None
     missing: Sequence[str] = MISSING
     fields: bool = False
+    word_labels: bool | None = None
     hashing: Hashing = field(default_factory=Hashing)
 
     def __post_init__(self) -> None:

@@ -3,23 +3,29 @@
 A label is a number, mostly −1 or 1, and may be missing. The importance is the weight of the row, the base its initial
 prediction. A tag touches the bar or begins with a quote; it is read over. A feature without a value has the value 1; a
 namespace's weight multiplies the values of all its features. Names are hashed with their namespace, those that are
-numbers like any other; values of names that share an index are summed.
+numbers like any other; values of names that share an index are summed. A value that is a word makes a feature of its
+own, of the value 1: its name is NAME:WORD. Features without a name are called by their place among those of their
+namespace, from 0.
 
-Stricter than Vowpal Wabbit, which trains on what is left of a faulty line: a line without a bar, a name without
-letters, a value that is not a finite number, and a label that touches the bar (a tag, to Vowpal Wabbit) are faults.
+Stricter than Vowpal Wabbit, which trains on what is left of a faulty line: a line without a bar, a
+value that is neither a finite number nor begins with a letter, and a label that touches the bar (a tag, to Vowpal
+Wabbit) are faults.
 
 https://github.com/VowpalWabbit/vowpal_wabbit/wiki/Input-format
 """
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+import numpy as np
+
 from surefoot.data.stream.faults import FINITE, shown, unreadable
 from surefoot.data.stream.hashing import Hashing
-from surefoot.data.stream.kernels import compiled
+from surefoot.data.stream.kernels import compiled, layout
 from surefoot.data.stream.lines import Lines
 from surefoot.data.stream.record import Format
 from surefoot.data.stream.workspace import Workspace
@@ -42,6 +48,17 @@ REASONS = (
 )
 """What can be wrong with a line, in the order of the kernel's codes."""
 _TOKEN = re.compile(rb"[^\s|]*")
+
+
+UNNAMED = 1 << 14
+"""Features of a namespace that may be without a name."""
+
+
+@functools.cache
+def ordinals() -> np.ndarray:
+    """The names of features that have none, as the kernel takes them."""
+    names = b"".join(b"%-8d" % number for number in range(UNNAMED))
+    return np.frombuffer(names + b" " * layout.PADDING, np.uint8)[: 8 * UNNAMED + 8]
 
 
 @dataclass(frozen=True)
@@ -71,6 +88,7 @@ class Vw(Lines):
             space.found,
             space.arena,
             space.faults,
+            ordinals(),
             space.scratch,
             space.counts,
         )

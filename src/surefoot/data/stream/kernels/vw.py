@@ -22,14 +22,17 @@ from surefoot.data.stream.kernels.layout import (
 )
 from surefoot.data.stream.kernels.numbers import GOOD, NOT_FINITE, is_digit, number
 from surefoot.data.stream.kernels.rows import distribute, has_control, is_blank, line_end, record, sum_equal
-from surefoot.data.stream.kernels.words import byte
+from surefoot.data.stream.kernels.words import byte, word
 from surefoot.native.codegen import jitted
 
 LABEL, LABEL_RANGE, WEIGHT, BASE, EXTRA, TOUCHING, BAR, SPACE, NAME, VALUE, VALUE_RANGE, BINARY = range(1, 13)
 """What can be wrong with a line, in the order in which it is looked for."""
 
 CARET = np.int64(94)
-NEW_LINE, QUOTE, COLON, PIPE = 10, 39, 58, 124
+NEW_LINE, QUOTE, COLON, PIPE, UNDERSCORE = 10, 39, 58, 124, 95
+LOWER_CASE, THREE = np.uint64(0x2020202020202020), np.uint64(0xFFFFFF)
+NAN, INF, INFINITY = (np.uint64(int.from_bytes(name, "little")) for name in (b"nan", b"inf", b"infinity"))
+"""Words that are numbers."""
 
 
 @jitted
@@ -43,6 +46,21 @@ def skip_blanks(text, i):
     while is_blank(byte(text, i)):
         i += 1
     return i
+
+
+@jitted
+def end_of_word(text, i):
+    """Where the word at text[i] ends that a feature has for its value; i itself where there is none.
+
+    It begins with a letter, so that what is meant as a number is not read as one, and is not nan, inf or infinity.
+    """
+    first = byte(text, i)
+    if not (97 <= first | 32 <= 122 or first == UNDERSCORE or first >= 128):
+        return i
+    end = end_of_name(text, i)
+    v = word(text, i) | LOWER_CASE
+    is_number = (end - i == 3 and (v & THREE == NAN or v & THREE == INF)) or (end - i == 8 and v == INFINITY)
+    return i if is_number or not is_end(byte(text, end)) else end
 
 
 @jitted
@@ -91,7 +109,7 @@ def head(text, i, single, scratch):
 @jitted
 def lines(
     text, end, settings, state, labels, weights, bases, indptr, indices, values, known, recent, found, arena, faults,
-    scratch, counts,
+    ordinals, scratch, counts,
 ):  # fmt: skip
     """Reads lines until text[end - 1], or until an array is full.
 
@@ -104,6 +122,7 @@ def lines(
         known: see `hashing.merge`; of no size where names are not wanted.
         recent, found, arena: see `hashing.note`.
         faults: see `rows.record`.
+        ordinals: the names of features that have none, numbers from 0 in their namespace, 8 bytes each.
         scratch: see `numbers`.
         counts: see `rows.distribute`.
     """
@@ -125,14 +144,16 @@ def lines(
         while code == 0 and full == DONE and byte(text, i) == PIPE:
             space = i + 1, end_of_name(text, i + 1)
             seed_of_space, scale, i = hashed(text, space[0], space[1], np.uint64(seed)), 1.0, space[1]
-            naming = False
+            naming, unnamed = False, 0
             while True:
                 # A namespace's weight and a feature's value are read alike; the namespace comes first.
                 start = i if naming else space[0]
                 stop = end_of_name(text, start)
-                value, i = 1.0, stop
+                value, i, source = 1.0, stop, text
                 if byte(text, stop) == COLON and is_digit(byte(text, stop + 1)) and byte(text, stop + 2) == 32:
                     value, i = np.float64(byte(text, stop + 1) - 48), stop + 2
+                elif naming and byte(text, stop) == COLON and stop > start and end_of_word(text, stop + 1) > stop + 1:
+                    i = stop = end_of_word(text, stop + 1)
                 elif byte(text, stop) == COLON:
                     i, value, kind = number(text, stop + 1, single and naming and scale == 1.0, scratch)
                     if kind != GOOD or not is_end(byte(text, i)):
@@ -143,13 +164,17 @@ def lines(
                     break
                 if naming:
                     if stop == start:
-                        i, code = start, NAME
-                        break
+                        if 8 * unnamed == ordinals.size - 8:
+                            i, code = start, NAME
+                            break
+                        source, start = ordinals, 8 * unnamed
+                        stop = end_of_name(ordinals, start)
+                        unnamed += 1
                     value *= scale
                     if not abs(value) <= LARGEST_FLOAT32:
                         i, code = stop + 1, VALUE_RANGE
                         break
-                    h = hashed(text, start, stop, seed_of_space)
+                    h = hashed(source, start, stop, seed_of_space)
                     slot = np.int64(h) & mask
                     if k == indices.size:
                         full = ENTRIES_FULL
@@ -157,7 +182,9 @@ def lines(
                     indices[k], values[k] = slot, -value if signed and h >> np.uint64(63) else value
                     k += 1
                     if known.size and is_new(h, mask, known, recent):
-                        noted, used = note(h, recent, found, noted, arena, used, text, space, CARET, text, start, stop)
+                        noted, used = note(
+                            h, recent, found, noted, arena, used, text, space, CARET, source, start, stop
+                        )
                         if noted < 0:
                             noted, full = len(found), NAMES_FULL
                             break
