@@ -136,6 +136,23 @@ def test_no_schedule_is_asked_for_the_rate_of_a_step_that_is_not_taken(sparse):
     assert [int(optimizer.state[p]["step"]) for p in own] == [4, 2]
 
 
+def test_parameters_that_change_the_group_take_its_rate():
+    """Those of all groups stay in the same order, as where one at the edge of two groups changes sides."""
+    own = parameters((3,), (3,), (3,))
+    others = clones(own)
+    for kind, params in ((optim.SGD, own), (torch.optim.SGD, others)):
+        optimizer = kind([{"params": params[:2]}, {"params": params[2:], "lr": 1.0}], lr=0.1)
+        first, second = (group["params"] for group in optimizer.param_groups)
+        for step in range(3):
+            for p in params:
+                p.grad = torch.ones(3)
+            optimizer.step()
+            if step == 0:
+                second.insert(0, first.pop())
+    for k, (mine, theirs) in enumerate(zip(own, others, strict=True)):
+        assert_tensors_identical(mine, theirs, f"parameter {k}")
+
+
 def test_earlier_gradients_are_not_used():
     """A gradient of another type takes its place, and then none."""
     own = parameters((3,), (4,))

@@ -21,12 +21,12 @@ class Members:
     """The parameters that can be stepped together: of one group, or of several that differ in the learning rate alone.
 
     Attributes:
-        ids: those of all parameters of the groups.
+        ids: those of all parameters, for each group.
         steps: the settings of each group.
         fused: the parameters that are stepped in one call, by kind.
     """
 
-    def __init__(self, ids: list[int]):
+    def __init__(self, ids: list[list[int]]):
         self.ids = ids
         self.steps: list[Settings] = []
         self.fused: dict[tuple, FusedGroup] = {}
@@ -123,12 +123,12 @@ class Known:
         """Keeps what is known of the parameters with these ids."""
         self.memories = {key: memory for key, memory in self.memories.items() if key in ids}
 
-    def members(self, number: int, parameters: list[Tensor]) -> tuple[Members, bool]:
-        """Those of groups, of which this is the first, and whether others took their place since the last step."""
-        ids, members = list(map(id, parameters)), self.fused.get(number)
+    def members(self, groups: list[dict[str, Any]], numbers: list[int]) -> tuple[Members, bool]:
+        """Those of these groups, and whether others took their place, or changed the group, since the last step."""
+        ids, members = [list(map(id, groups[number]["params"])) for number in numbers], self.fused.get(numbers[0])
         replaced = members is not None and members.ids != ids
         if members is None or replaced:
-            members = self.fused[number] = Members(ids)
+            members = self.fused[numbers[0]] = Members(ids)
         return members, replaced
 
     def memory(

@@ -331,12 +331,12 @@ class RuleOptimizer(TorchOptimizer):
         work = Work([], [])
         steps = list(map(self._step_of, range(len(self.param_groups))))
         for numbers, parameters in self._known.together(self.param_groups, steps, self._steps):
-            members, replaced = self._known.members(numbers[0], parameters)
+            members, replaced = self._known.members(self.param_groups, numbers)
             if replaced:
                 self._forget_replaced()
             if others := members.others(parameters, [steps[number] for number in numbers]):
-                places = [place for place in self._numbered() if place[0] in numbers]
-                jobs = [(k, self._job(*places[k], steps[places[k][0]])) for k in others]
+                places = [(number, k) for number in numbers for k in range(len(self.param_groups[number]["params"]))]
+                jobs = [(k, self._job(*places[k], parameters[k], steps[places[k][0]])) for k in others]
                 work.single.extend(members.fuse(parameters, jobs))
             work.fused.extend((fused, parameters) for fused in members.fused.values())
         work.check_schedules()
