@@ -153,6 +153,18 @@ def test_parameters_that_change_the_group_take_its_rate():
         assert_tensors_identical(mine, theirs, f"parameter {k}")
 
 
+def test_errors_name_parameters_by_the_group_where_they_are_now():
+    own = parameters((3,), (3,), (3,))
+    optimizer = optim.SGD([{"params": [p], "lr": 0.1 * k} for k, p in enumerate(own, 1)])
+    for p in own:
+        p.grad = torch.ones(3)
+    optimizer.step()
+    del optimizer.param_groups[0]
+    own[1].grad = torch.tensor([1, float("nan"), 1])
+    with pytest.raises(NonFiniteError, match=r"^parameter 0 of group 0: 1 of 3 coordinates"):
+        optimizer.step()
+
+
 def test_earlier_gradients_are_not_used():
     """A gradient of another type takes its place, and then none."""
     own = parameters((3,), (4,))

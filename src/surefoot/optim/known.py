@@ -159,7 +159,7 @@ class Known:
             if same and memory.step.layout == step.layout and memory.is_unmoved(parameter):
                 if memory.step is not step:
                     check_parameter(name, parameter, step)
-                memory.step = step
+                memory.name, memory.step = name, step
                 return memory
             memory.backend.keep(memory)
             tensors = memory.tensors
