@@ -155,6 +155,23 @@ def test_rows_with_clocks_of_their_own_go_on(rule):
     torch.testing.assert_close(*(each.param_groups[0]["params"][0] for each in (one, other)))
 
 
+SAME = [
+    *((rule, rule, {}) for rule in ("ftrl", "adabelief", "adadelta", "novograd", "sm3", "cocob", "shampoo")),
+    *((rule, "adam", {"lazy": "touched", "clock": "row"}) for rule in ("adam", "adamw")),
+]
+
+
+@pytest.mark.parametrize("first, second, settings", SAME, ids=lambda value: value if isinstance(value, str) else "")
+def test_nothing_changes_where_the_rule_is_the_same(first, second, settings):
+    """Also what no other rule could go on with, and what each row counts."""
+    make = functools.partial(optim.RuleOptimizer, rule=first)
+    (one, kept), (other, parameter) = (stepped(make, 5, bool(settings), **settings) for _ in range(2))
+    other.to_rule(second)
+    for optimizer, each in ((one, kept), (other, parameter)):
+        go_on(optimizer, each, range(5, 8), bool(settings))
+    assert torch.equal(kept, parameter)
+
+
 @pytest.mark.parametrize("first, second", [("sgd", "shampoo"), ("shampoo", "full_matrix"), ("full_matrix", "adagrad")])
 def test_rules_of_whole_arrays_begin_afresh(first, second):
     optimizer, parameter = stepped(functools.partial(optim.RuleOptimizer, rule=first), steps=5, lr=0.1)

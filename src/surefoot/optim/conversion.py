@@ -67,13 +67,19 @@ def convert(old: Settings, new: Settings, kept: Mapping[str, Tensor], fresh: Map
         fresh: those of the new one, as before the first step.
         t: the number of steps taken.
     """
+    # The same rule goes on with all that it keeps, unless it averages, which begins where the parameters are.
+    same = old.layout == new.layout and old.rule.evaluation is None
+    for slot in kept if same else ():
+        fresh[slot].copy_(kept[slot])
     for of in get_args(Of):
         before = {slot: weight for slot in kept if (weight := weight_of(old, slot, of, t))}
-        source = next(reversed(before), None)  # of several, rates follow from the last: AMSGrad's largest average
+        last = next(reversed(before), None)  # of several, rates follow from the last: AMSGrad's largest average
         for slot, tensor in fresh.items():
-            weight = weight_of(new, slot, of, t)
+            weight, source = weight_of(new, slot, of, t), slot if same and slot in before else last
             if weight is not None and of == "ones":
-                tensor.fill_(weight)
+                # Rows that counted their own steps go on with these where the counts mean the same.
+                alike = before.get(slot) == weight and tensor.shape == kept[slot].shape
+                tensor.copy_(kept[slot]) if alike else tensor.fill_(weight)
             elif weight and source is not None and tensor.shape == kept[source].shape:
                 exact = kept[source].to(torch.promote_types(kept[source].dtype, torch.float32))
                 tensor.copy_(exact * (weight / before[source]))
