@@ -1,6 +1,7 @@
 """Diagnoses that are given the losses of a run."""
 
 import functools
+import math
 
 import numpy as np
 import pytest
@@ -170,6 +171,26 @@ def test_losses_that_are_maximized_rise_because_of_that(kind):
     assert "maximize=True steps uphill" in verdict.what
     applied(verdict.remedy, run)
     assert run.train(60)[-1] < losses[0]
+
+
+def test_what_is_maximized_until_it_is_not_finite_is_so_because_of_that():
+    run, losses = climbing(torch.optim.SGD, 0.3, sign=1.0, steps=200, maximize=True)
+    assert not np.isfinite(losses[-1])
+    verdict = surefoot.diagnose(run.optimizer, run.model, losses).verdict
+    assert (verdict.symptom, verdict.cause) == ("not finite", "gradient"), str(verdict)
+    assert verdict.remedy.call.endswith('["maximize"] = False')
+    without = surefoot.diagnose(run.optimizer, run.model).verdict
+    assert (without.symptom, without.cause) == ("not finite", "rate")
+
+
+def test_losses_that_rise_a_little_do_not_ask_for_a_larger_rate():
+    run, losses = climbing(torch.optim.SGD, 1e-5, steps=100)
+    assert losses[0] < losses[-1] < 1.05 * losses[0]
+    rises = [loss + 0.004 * math.sin(k / 3) for k, loss in enumerate(losses)]  # not in all tenths
+    verdict = surefoot.diagnose(run.optimizer, run.model, rises).verdict
+    assert verdict.symptom == "healthy", str(verdict)
+    assert "The losses rise, from" in verdict.what
+    assert "check the sign" in verdict.what
 
 
 @pytest.mark.parametrize("steps", [1, 60])

@@ -243,3 +243,20 @@ def test_inputs_and_rows_that_never_occur(first, said, kind, settings, named):
     assert verdict.remedy.call == ""  # what a model is made of cannot be called
     assert after.symptom == "healthy"
     assert held_out(smaller) < 1.2 * held_out(run)
+
+
+@pytest.mark.parametrize("kind, settings", [(torch.optim.Adam, {"lr": 3e-3}), (optim.Adagrad, {"lr": 0.03})])
+def test_outputs_that_the_loss_does_not_depend_on_are_no_fault_of_the_activation(kind, settings):
+    def first_output(model, k):
+        g = generator(k)
+        x = torch.randn(64, 6, generator=g)
+        return (model(x)[:, 0] - x.sum(1)).square().mean()
+
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 10))
+    run = Run(model, kind(model.parameters(), **settings), first_output)
+    run.train(60)
+    verdict = surefoot.diagnose(run.optimizer, run.model).verdict
+    assert (verdict.symptom, verdict.cause) == ("never visited", "data"), str(verdict)
+    assert "2.weight: 9 of 10 units" in verdict.what
+    assert "the loss depends on all outputs" in verdict.remedy.what

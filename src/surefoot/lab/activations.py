@@ -15,7 +15,7 @@ from surefoot.engines.numerics import decode
 from surefoot.lab import gaps
 from surefoot.lab.findings import Case
 from surefoot.lab.motion import inputs_of
-from surefoot.lab.remedies import Remedies
+from surefoot.lab.remedies import Remedies, Remedy
 from surefoot.lab.scales import LARGE
 from surefoot.lab.verdicts import Verdict, listed, named
 
@@ -45,6 +45,9 @@ def dead_units(cases: Sequence[Case], remedies: Remedies) -> Verdict | None:
         what = f"{units(never[0], never[0].marks.rows)} never had a gradient."
         if len(never) > 1:
             what = f"{listed(named(never))}: most units never had a gradient; of {what}"
+        if all(gaps.is_output(layer, cases, remedies.model) for layer in never):
+            remedy = Remedy("check that the loss depends on all outputs, or make fewer")
+            return Verdict("never visited", "data", named(concerned), f"{what} Nothing follows them.", remedy)
         sizes = [size_of_dead(case, never[0]) for case in (*never, *vectors)]
         if max(sizes) <= LARGE and all(size_of_dead(layer, layer) > 0 for layer in never):
             leaky = remedies.other_activation(torch.nn.ReLU, torch.nn.LeakyReLU)

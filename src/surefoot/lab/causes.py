@@ -174,6 +174,10 @@ class Judge:
             what = f"{listed(named(strong))}: {what}; a step of weight decay takes more than twice of a parameter."
             remedy = self.remedies.decay(strong, min(map(shrinking.cure_of_overshoot, strong)), again=True)
             return Verdict("not finite", "decay", named(strong), what, remedy)
+        is_turned = self.losses.never_fell and any(case.settings.get("maximize") for case in lost)
+        if is_turned and max(self.firsts.values(), default=0.0) < 1:
+            what = f"{listed(named(lost))}: {what}; maximize=True steps uphill."
+            return Verdict("not finite", "gradient", named(lost), what, self.remedies.other_sign(lost))
         guilty = self.guilty(lost)
         why = "" if named(guilty) == named(lost) else f"; the learning rate of {listed(named(guilty))} is far too large"
         what = f"{listed(named(lost))}: {what}{why}."
@@ -304,8 +308,9 @@ class Judge:
     def stands_still(self) -> Verdict | None:
         if self.has_converged() or activations.is_dead(self.cases):
             return None
-        # Where steps are long enough to lower the loss visibly, and it does not fall, there is nothing to be gained.
-        stand = self.losses.stands and not self.losses.would_show(self.fall(highest=True))
+        # Where steps are long enough to lower the loss visibly, and it does not fall, there is nothing to be gained;
+        # where it rises, longer ones raise it faster.
+        stand = self.losses.stands and not self.losses.would_show(self.fall(highest=True)) and not self.losses.rises
         bounds = Bounds.where_losses_stand(self.losses.count) if stand else Bounds()
         # A parameter on which the loss hardly depends any more has converged.
         scale = 0.0 if self.clipped else self.losses.scale
@@ -432,7 +437,9 @@ class Judge:
         if self.moving and self.pace < SLOWEST:
             what = f"Nothing to do: a step is {below(self.pace, SLOWEST)} times as long as the parameters"
             what += f", which is below the band of {SLOWEST:g} to {FASTEST:g}, but {self.why_slow()}"
-        if self.losses.stands:
+        if self.losses.stands and self.losses.rises:
+            what += f". The losses rise, from {self.losses.first:.3g} to {self.losses.last:.3g}; check {ELSE}"
+        elif self.losses.stands:
             what += f". The losses stand, from {self.losses.first:.3g} to {self.losses.last:.3g}; "
             what += "if they can be lower, check the labels, and the scale of inputs and targets"
         return Verdict("healthy", None, [], f"{what}.")

@@ -223,7 +223,8 @@ def diagnose(optimizer: Any, model: torch.nn.Module | None = None, losses: Itera
       more, and −gradient · update, by which a step changes the loss to first order, exceeds them, or their noise (of
       the velocity that steady gradients would have; noise raises the loss by a quarter of it). Where losses fell to a
       tenth, weights may be large. The cause is the gradient, of the wrong sign, if losses rise in all tenths of the
-      second half, by less than half in a step, and by a quarter of −gradient · update at least; or `maximize`;
+      second half, by less than half in a step, and by a quarter of −gradient · update at least; or `maximize` (also
+      where parameters are not finite, by a rate that is in order);
     - dead units, because they are saturated: in a model that has a Sequential with Sigmoid, Tanh or the like between
       two layers, most units of the first have a bias whose gradient shows a slope of the activation below 0.003. The
       cause is the rate, if a first step exceeds 0.2/√inputs, or the weights are not large and inputs are bounded by an
@@ -249,8 +250,8 @@ def diagnose(optimizer: Any, model: torch.nn.Module | None = None, losses: Itera
       whole layer has none now, and others have. Initial values are to blame if what these units have exceeds
       12/√inputs, or all of it is 0; the rate, if weights exceed 1000/√inputs;
     - never visited: more than 80 % of a parameter never had a gradient, though the steps so far could have visited all
-      of it twice; or 50 %, 5 times: rows of a table, or inputs of a layer; or a whole parameter. Rules without a state
-      per coordinate, as SGD, do not tell which; `count_visits` does, for rows.
+      of it twice; or 50 %, 5 times: rows of a table, inputs of a layer, outputs of the last one; or a whole parameter.
+      Rules without a state per coordinate, as SGD, do not tell which; `count_visits` does, for rows.
 
     A run has converged if ‖gradient‖·‖parameter‖, by which the loss would change if parameters doubled, is below 1e-4
     in total, or below 1e-4 of the losses: then there is nothing to do where parameters stand still. (Not if gradients

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 
 from surefoot.lab.findings import TABLES, Case
 
@@ -67,8 +68,18 @@ def is_layer(case: Case, cases: Sequence[Case]) -> bool:
     """Whether the rows of a matrix are units: its module is known, or its bias, or the next layer, shows the same."""
     if len(case.finding.shape) < 2 or is_table(case):
         return False
-    behind = [other for other in cases if other is not case and alike(other.marks.columns, case.marks.rows)]
-    return case.module is not None or bool(biases(case, cases) or behind)
+    return case.module is not None or bool(biases(case, cases) or feeds(case, cases))
+
+
+def is_output(case: Case, cases: Sequence[Case], model: torch.nn.Module | None) -> bool:
+    """Whether a layer is the last part of the model, and no other misses the inputs that its dead units would be."""
+    *_, last = model.modules() if model is not None else (None,)
+    return last is not None and case.module is last and not feeds(case, cases)
+
+
+def feeds(case: Case, cases: Sequence[Case]) -> list[Case]:
+    """The matrices whose inputs have no gradients where the rows of this one have none."""
+    return [other for other in cases if other is not case and alike(other.marks.columns, case.marks.rows)]
 
 
 def sees_nothing(case: Case, cases: Sequence[Case]) -> bool:

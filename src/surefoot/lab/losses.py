@@ -17,6 +17,9 @@ ROSE, FELL = 1.0, 0.05
 """The share of the first losses by which the last ones lie above, or below, for a run that rose, or fell; one that
 stands does not differ by more than the second, or by up to twice as much, if that is their noise."""
 
+ROUNDED = 1e-3
+"""The share of the first losses that rounding may be."""
+
 HALF = 0.5
 """The same, below which a run has become better although the first losses vary by more than that."""
 
@@ -88,6 +91,12 @@ class Losses:
         by_first = self.last - self.first > max(ROSE * abs(self.first), ERRORS * self.error)
         by_start = self.last - self.start > max(ROSE * abs(self.start), ERRORS * self.late)
         return self.count > 0 and (by_first or by_start)
+
+    @property
+    def rises(self) -> bool:
+        """Whether a run is worse than at its start, however little: by more than noise and rounding."""
+        rise = self.last - max(self.start, self.first)
+        return self.count > 0 and rise > max(ROUNDED * abs(self.first), ERRORS * self.error)
 
     def climbs(self, fall: float) -> bool:
         """Whether they rise as much as steps are to lower them, to first order: along gradients of the wrong sign.
