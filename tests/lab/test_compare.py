@@ -698,6 +698,8 @@ def test_rules_that_the_seeds_do_not_tell_apart_are_named_together():
     assert standings.headline(rows) == (
         "sgd and momentum had the lowest held-out losses, 1.2000 to 1.2167; 3 seeds do not tell them apart."
     )
+    alike = standings.headline(rows_of([1.0, 1.2, 1.4], [1.0, 1.2, 1.4]))
+    assert alike == "sgd and momentum had the lowest held-out loss, 1.2000; 3 seeds do not tell them apart."
     assert standings.runners_up(rows).startswith("Next came visits, 1.0000 ± 0.0000 (standard error) behind.")
     apart = rows_of([1.0, 1.2, 1.4], [1.01, 1.21, 1.41])
     assert standings.headline(apart).startswith("sgd had the lowest held-out loss, 1.2000 ± 0.2000 over 3 seeds")

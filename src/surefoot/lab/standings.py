@@ -213,9 +213,8 @@ def on_the_lowest(finished: Sequence[Row]) -> str:
     ties = equals(finished)
     if len(ties) > 1:
         names, losses = listed([row["rule"] for row in ties]), [number(row["test_loss"]) for row in ties]
-        return (
-            f"{names} had the lowest held-out losses, {losses[0]} to {losses[-1]}; {seeds[5:]} do not tell them apart."
-        )
+        lowest = f"losses, {losses[0]} to {losses[-1]}" if losses[0] != losses[-1] else f"loss, {losses[0]}"
+        return f"{names} had the lowest held-out {lowest}; {seeds[5:]} do not tell them apart."
     place = "had the lowest held-out loss," if len(finished) > 1 else "had a held-out loss of"
     return f"{best['rule']} {place} {spread('test_loss')(best)} {seeds}, at η = {rate(best)}."
 
