@@ -390,6 +390,28 @@ def test_the_loss_does_not_rise(kind, sparse, rule):
         assert held_out(model, sparse) <= 1.1 * before
 
 
+@pytest.mark.parametrize(
+    "old, new, steps", [("adamax", "adam", 150), ("adam", "adabelief", 50), ("yogi", "adabelief", 50)]
+)
+def test_velocities_begin_where_what_divides_them_does(old, new, steps):
+    """A velocity of large gradients over the squares of small ones alone would be a step of any length."""
+    torch.manual_seed(0)
+    model = torch.nn.Linear(6, 1)
+    optimizer = optim.RuleOptimizer(model.parameters(), old, engine="reference", lr=0.02)
+    train(model, optimizer, range(steps), False)
+    before = held_out(model, False)
+    optimizer.to_rule(new)
+    for k in range(steps, steps + 20):
+        train(model, optimizer, [k], False)
+        assert held_out(model, False) <= 1.1 * before
+
+
+@pytest.mark.parametrize("old, new", [("momentum", "adabelief"), ("adamax", "adabelief"), ("adabelief", "sgd")])
+def test_rates_that_follow_from_other_sizes_are_of_another_kind(old, new):
+    optimizer, _ = stepped(functools.partial(optim.RuleOptimizer, rule=old, engine="reference"), lr=0.1)
+    assert optimizer.to_rule(new).param_groups[0]["lr_factor"] == 1.0
+
+
 def test_skipped_coordinates_are_still_reported():
     optimizer, parameter = stepped(optim.Adagrad, lr=0.1)
     optimizer.to_rule("rmsprop")

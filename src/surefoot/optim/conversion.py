@@ -18,7 +18,8 @@ from torch import Tensor
 from surefoot.engines.arrays import Arrays
 from surefoot.engines.program import evaluate
 from surefoot.engines.settings import Settings
-from surefoot.rules.slots import Moment, Of
+from surefoot.rules.record import Rule
+from surefoot.rules.slots import Moment, Of, Slot
 
 
 def weight_of(step: Settings, slot: str, of: Of, t: float) -> float | None:
@@ -69,8 +70,7 @@ def convert(old: Settings, new: Settings, kept: Mapping[str, Tensor], fresh: Map
     """
     # The same rule goes on with all that it keeps, unless it averages, which begins where the parameters are.
     same = old.layout == new.layout and old.rule.evaluation is None
-    for slot in kept if same else ():
-        fresh[slot].copy_(kept[slot])
+    made: dict[str, Tensor] = dict(kept) if same else {}
     for of in get_args(Of):
         before = {slot: weight for slot in kept if (weight := weight_of(old, slot, of, t))}
         last = next(reversed(before), None)  # of several, rates follow from the last: AMSGrad's largest average
@@ -79,10 +79,24 @@ def convert(old: Settings, new: Settings, kept: Mapping[str, Tensor], fresh: Map
             if weight is not None and of == "ones":
                 # Rows that counted their own steps go on with these where the counts mean the same.
                 alike = before.get(slot) == weight and tensor.shape == kept[slot].shape
-                tensor.copy_(kept[slot]) if alike else tensor.fill_(weight)
+                made[slot] = kept[slot] if alike else torch.full_like(tensor, weight)
             elif weight and source is not None and tensor.shape == kept[source].shape:
                 exact = kept[source].to(torch.promote_types(kept[source].dtype, torch.float32))
-                tensor.copy_(exact * (weight / before[source]))
+                made[slot] = exact * (weight / before[source])
+    velocities = {slot for slot in fresh if holds(new.rule.slots[slot], "gradients", "updates")}
+    local = {slot for slot in fresh if new.rule.slots[slot].over not in ("tensor", "group")}
+    # Over squares that only begin, a velocity from before would make steps of any length: both begin.
+    for slot in made.keys() - (velocities if local - velocities - made.keys() else set()):
+        fresh[slot].copy_(made[slot])
+
+
+def holds(slot: Slot, *of: Of) -> bool:
+    return slot.moment is not None and slot.moment.of in of
+
+
+def is_plain(rule: Rule) -> bool:
+    """Whether the rate follows from nothing that the rule keeps, or from the number of steps alone."""
+    return all(holds(slot, "gradients", "updates", "ones") for slot in rule.slots.values())
 
 
 def rate_of_unit_gradients(step: Settings, t: int) -> float:
@@ -99,12 +113,13 @@ def rate_of_unit_gradients(step: Settings, t: int) -> float:
 def lr_factor(old: Settings, new: Settings, t: int) -> float:
     """What the learning rate is to be multiplied by, so that rates go on after t steps.
 
-    From or to a rule without squared gradients, or of whole arrays, where rates are of another kind, it is 1.
+    It is 1 where rates are of another kind: from or to a rule without squared gradients, one that divides by other
+    sizes, as AdaBelief does, or one of whole arrays.
 
     >>> lr_factor(Settings("adagrad"), Settings("rmsprop"), 100)
     0.0995...
     """
-    comparable = has_squares(old) == has_squares(new)
+    comparable = (has_squares(old) and has_squares(new)) or (is_plain(old.rule) and is_plain(new.rule))
     others = (each.rule.from_origin or each.rule.whole or each.program.statistics for each in (old, new))
     if t == 0 or not comparable or any(others):
         return 1.0
