@@ -77,6 +77,13 @@ def test_words_are_classes_in_their_order(names, tmp_path):
     assert set(model.predict(block)) == {*names}
 
 
+def test_a_word_keeps_its_place_where_the_other_was_not_its_counterpart(tmp_path):
+    files = [csv(tmp_path / "yes.csv", rows(("yes",))), csv(tmp_path / "maybe.csv", rows(("yes", "maybe")))]
+    model = trained(*files)
+    assert {*model.targets.classes} == {"yes", "maybe"}
+    assert same(model, trained(*files, classes=("maybe", "yes")))
+
+
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
 def test_truth_values_are_classes(kind, tmp_path):
     examples = rows((False, True))

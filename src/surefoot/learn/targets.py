@@ -159,7 +159,7 @@ class Targets:
             other = [word for word in later if word != self.only]
             if other and other[0] not in self.classes:
                 check_word(other[0])
-                self.classes = self.only, other[0]
+                self.classes = tuple(word if word == self.only else other[0] for word in self.classes)  # in its place
         elif self.only == 1.0:
             other = {label for label in (0.0, -1.0) if (labels == label).any()}
             self.classes = BITS if other == {0.0} else SIGNS
