@@ -1,6 +1,7 @@
 """Labels that are words: the names of classes, the same in every format of tables, and kept by models."""
 
 import json
+import pickle
 import random
 from pathlib import Path
 
@@ -102,6 +103,7 @@ def test_models_keep_the_names(tmp_path):
     assert found.reading == model.reading
     assert {*found.predict_proba_one({"x": 1.0})} == {"ham", "spam"}
     assert found.predict_one({"x": -1.0}) == "ham"
+    assert pickle.loads(pickle.dumps(found)).predict_one({"x": -1.0}) == "ham"
     before = found.predict_proba_one({"x": 0.5})["spam"]
     for row in rows(seed=1):
         found.learn_one(row)
@@ -109,8 +111,9 @@ def test_models_keep_the_names(tmp_path):
     assert found.predict_proba_one({"x": 0.5})["spam"] != before
     expected = trained(csv(tmp_path / "more.csv", [*examples, *rows(seed=1), {"x": 0.5, "y": "spam"}]))
     assert same(found.current, expected)
-    with pytest.raises(ValueError, match="y: found 'eggs', expected one of 'ham', 'spam'"):
-        found.learn_one({"x": 0.5, "y": "eggs"})
+    for other in ("eggs", True, None):
+        with pytest.raises(ValueError, match=f"y: found {other!r}, expected one of 'ham', 'spam'"):
+            found.learn_one({"x": 0.5, "y": other})
 
 
 def test_they_are_tested_by_name(tmp_path):
@@ -203,6 +206,12 @@ def test_no_label_reaches_a_terminal_that_it_could_command(tmp_path):
         trained(parquet(tmp_path / "t.parquet", rows(("ham", "\x1b[31mspam"))))
     with pytest.raises(ValueError, match="without control characters"):
         Targets("logistic", ("ham", "\x1b[31mspam"))
+
+
+def test_labels_in_another_encoding(tmp_path):
+    (tmp_path / "t.csv").write_bytes("x,y\n1,früh\n2,spät\n".encode("latin-1"))
+    with pytest.raises(DataError, match=r"found the label .*, expected a word in UTF-8 without control characters$"):
+        trained(str(tmp_path / "t.csv"))
 
 
 def test_labels_of_words_are_numbers_that_float64_holds():

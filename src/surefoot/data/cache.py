@@ -138,7 +138,7 @@ class Cached:
                 if not isinstance(own, list) or not all(isinstance(word, str) for word in own):
                     raise ValueError(f"words: found {own!r:.40}, expected a list of words")
                 if unfit := [word for word in own if not is_fit(word)]:
-                    raise ValueError(f"words: found {unfit[0]!r}, expected words without control characters")
+                    raise ValueError(f"words: found {unfit[0]!r}, expected words in UTF-8 without control characters")
                 found += own
         return dict(zip(labels_of_words(found).tolist(), found, strict=True))
 

@@ -215,7 +215,9 @@ class Examples:
         options = self.reading
         known = [*options.numeric, *options.categorical, options.target, options.weight]
         row = {name: plain(name, x[name]) for name in known if name in x}
-        return _only(options.examples([row], trained=True), zeros=True)
+        found = _only(options.examples([row], trained=True), zeros=True)
+        is_word = options.word_labels and options.target in row  # whose label is a hash that tells users nothing
+        return found._replace(label=row[options.target]) if is_word else found
 
     # Lines
 

@@ -10,6 +10,8 @@ from surefoot.data.errors import DataError
 from surefoot.data.stream.kernels import compiled, layout
 from surefoot.text import printable
 
+UNDECODED = "\ufffd"
+"""What stands for bytes that are not UTF-8."""
 _NONE = np.empty(0, np.uint64)
 
 
@@ -28,11 +30,11 @@ def labels_of_words(words: Sequence[str]) -> np.ndarray:
 
 
 def is_fit(word: str) -> bool:
-    """Whether a class may be called so: the word is not empty, and no terminal would obey it."""
-    return bool(word) and printable(word) == word
+    """Whether a class may be called so: the word is not empty, was UTF-8, and no terminal would obey it."""
+    return bool(word) and UNDECODED not in word and printable(word) == word
 
 
 def check_word(word: str) -> None:
     """Raises DataError for a word that no class may be called."""
     if not is_fit(word):
-        raise DataError(f"found the label {word!r}, expected a word without control characters")
+        raise DataError(f"found the label {word!r}, expected a word in UTF-8 without control characters")
