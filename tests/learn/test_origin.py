@@ -116,6 +116,18 @@ def test_extreme_values_give_finite_weights_without_a_warning():
     assert np.isfinite(model.coef_).all()
 
 
+@pytest.mark.filterwarnings("ignore::surefoot.data.stream.DataWarning")
+@pytest.mark.parametrize("x, y", [(1e-160, 1.0), (1.0, 5e-324), (1.0, 1e-310)])
+def test_no_statistic_underflows(x, y):
+    X = np.random.default_rng(8).normal(size=(300, 3))
+    X, targets = X * x, (X[:, 0] > 0) * y
+    model = LinearRegressor(random_state=0)
+    with np.errstate(all="raise"):
+        model.fit(X, targets)
+        model.partial_fit(X[:2], targets[:2])
+    assert np.isfinite(model.coef_).all()
+
+
 @pytest.mark.parametrize("tiny", [1e-33, 1e-38, 1e-170])
 def test_features_that_are_too_small_to_be_learned_are_named(tiny, tmp_path):
     X = np.random.default_rng(8).normal(size=(300, 3))

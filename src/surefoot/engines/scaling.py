@@ -100,6 +100,7 @@ def joined(first: Statistics, second: Statistics) -> Statistics:
     return Statistics(total, first.mean + share * way, first.deviations + second.deviations + between)
 
 
+@np.errstate(under="ignore")
 def with_zeros(rows: float, count: np.ndarray, mean: np.ndarray, deviations: np.ndarray) -> Statistics:
     """Statistics as if every row without a value had had a 0, after this many rows."""
     share = count / rows

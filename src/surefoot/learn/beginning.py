@@ -36,6 +36,7 @@ def start(learner: Any, initial: Mapping[str, np.ndarray]) -> None:
         learner.bank.start(part, numbers)
 
 
+@np.errstate(under="ignore")
 def begin(learner: Any, targets: np.ndarray, weights: np.ndarray) -> None:
     """See `Learner.begin`."""
     settings = learner.settings
@@ -43,8 +44,7 @@ def begin(learner: Any, targets: np.ndarray, weights: np.ndarray) -> None:
     learner.heaviness = float(weights[: settings.first_weights].mean()) or 1.0
     if loss.center is not None:
         learner.center = float(CENTERS[loss.center](y))
-        with np.errstate(under="ignore"):
-            spread = float(np.std(y)) or abs(learner.center)
+        spread = float(np.std(y)) or abs(learner.center)
         learner.spread = max(spread, LEAST_SPREAD) if spread else 1.0
         learner.target_scale = TargetScale(len(y))
         learner.bank.change(learner.steps(learner.rates), learner.parameter)
