@@ -204,8 +204,9 @@ def test_a_column_of_too_many_words_is_no_target(tmp_path):
 def test_no_label_reaches_a_terminal_that_it_could_command(tmp_path):
     with pytest.raises(DataError, match="without control characters"):
         trained(parquet(tmp_path / "t.parquet", rows(("ham", "\x1b[31mspam"))))
-    with pytest.raises(ValueError, match="without control characters"):
-        Targets("logistic", ("ham", "\x1b[31mspam"))
+    for word in ("\x1b[31mspam", "\udcff"):
+        with pytest.raises(ValueError, match="without control characters"):
+            Targets("logistic", ("ham", word))
 
 
 def test_labels_in_another_encoding(tmp_path):
