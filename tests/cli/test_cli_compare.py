@@ -154,6 +154,7 @@ def test_narrow_terminals_get_every_column(width, data, capsys, monkeypatch):
         (["--lr", "fast"], "is neither a number nor a schedule: constant:RATE"),
         (["--lr", "adagrad=fast"], "is neither a number nor a schedule: constant:RATE"),
         (["--lr", "adagrd=1"], "lr names 'adagrd', which does not take part"),
+        (["--lr", "sgd=1,sgd=2"], "--lr has more than one rate for sgd"),
         (["--epochs", "0"], "epochs must be a whole number of at least 1, got 0"),
         (["--batch-size", "-4"], "batch_size must be a whole number of at least 1, got -4"),
         (["--seeds", "0"], "seeds must be a whole number of at least 1"),

@@ -50,7 +50,7 @@ class TestRules:
             ("{folder}/broken.py:x", "running it failed with SyntaxError"),
             ("{folder}/raising.py:x", "running it failed with KeyError: 'x'"),
             ("{folder}/ending.py:x", "running it failed with SystemExit: 3"),
-            ("{folder}/wrong.py:bad", "bad: the hyperparameter 'lr' is missing"),
+            ("{folder}/wrong.py:bad", r"wrong\.py: bad: the hyperparameter 'lr' is missing"),
         ],
     )
     def test_rejected_in_one_sentence(self, own, text, message):

@@ -57,6 +57,9 @@ def parse_rates(text: str) -> list[Rate] | dict[str, Rate]:
     parts = [part.rpartition("=") for part in text.split(",")]
     if len({bool(equals) for _, equals, _ in parts}) > 1:
         raise ValueError(f"--lr takes rates for all rules, or rule=rate for each of some; got {text!r}")
+    names = [name.strip() for name, equals, _ in parts if equals]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"--lr has more than one rate for {', '.join(twice)}; got {text!r}")
     try:
         if parts[0][1]:
             return {name.strip(): resolve(rate.strip()) for name, _, rate in parts}

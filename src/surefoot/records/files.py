@@ -29,9 +29,9 @@ def load(path: Path, error: type[RecordError] = RecordError) -> ModuleType:
         sys.modules[name] = module
         try:
             spec.loader.exec_module(module)
-        except RecordError:
+        except RecordError as fault:
             del sys.modules[name]
-            raise
+            raise type(fault)(f"{path}: {fault}") from fault
         except (Exception, SystemExit) as fault:  # a script that ends with sys.exit must not end ours
             del sys.modules[name]
             reason = str(fault).splitlines()[0] if str(fault) else "no message"
