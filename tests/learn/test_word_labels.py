@@ -3,6 +3,7 @@
 import json
 import pickle
 import random
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -83,6 +84,20 @@ def test_a_word_keeps_its_place_where_the_other_was_not_its_counterpart(tmp_path
     model = trained(*files)
     assert {*model.targets.classes} == {"yes", "maybe"}
     assert same(model, trained(*files, classes=("maybe", "yes")))
+
+
+@pytest.mark.parametrize("words", [[], ["ham"], ["spam"]])
+def test_caches_have_a_word_for_each_label(words, tmp_path):
+    stream = READING.open([csv(tmp_path / "t.csv", rows())])
+    list(cache.write(stream, tmp_path / "c", READING.resolved(stream).record()))
+    with zipfile.ZipFile(tmp_path / "c") as whole, zipfile.ZipFile(tmp_path / "crafted", "w") as crafted:
+        for name in whole.namelist():
+            found = whole.read(name)
+            if name == cache.LAST:
+                found = json.dumps(json.loads(found) | {"words": words})
+            crafted.writestr(name, found)
+    with pytest.raises(DataError, match=rf"damaged \(words: found {len(words)}, expected one for each label\)"):
+        trained(str(tmp_path / "crafted"), reading=ReadOptions())
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])

@@ -166,10 +166,17 @@ class Cached:
                         self.rows += len(block)
                         self.entries += len(block.indices)
                         self._place = file, self.rows - len(block) + 1 - rows_before
+                        with _undamaged(archive):
+                            self._check_words(block.labels)
                         yield block
                 _check_rows(archive, self.rows - rows_before)
         if not self.rows:
             raise DataError(f"{self.files[0]}: contains no examples")
+
+    def _check_words(self, labels: np.ndarray) -> None:
+        """Raises ValueError for labels that should stand for words, and do not."""
+        if self.reading.get("word_labels") and not np.isin(labels[np.isfinite(labels)], [*self.words]).all():
+            raise ValueError(f"words: found {len(self.words)}, expected one for each label")
 
     def where(self, row: int) -> str:
         """The file and place of a row of the latest block."""
