@@ -38,7 +38,7 @@ def ordered(classes: Sequence[Any]) -> tuple[Label, ...]:
     else:
         found = tuple(sorted(map(float, classes)))
     if len(set(found)) < max(len(found), 2):
-        raise ValueError(f"classes: found {listed(found)}, expected at least two different labels")
+        raise ValueError(f"classes: found {listed(found)}, expected at least two labels, each of them once")
     return found
 
 
