@@ -246,6 +246,6 @@ def test_registered_by_name(folder, capsys, monkeypatch):
 def test_a_wrong_loss_is_one_sentence(folder, capsys, wrong, message):
     (folder / "own.py").write_text(LOSSES.replace(*wrong), encoding="utf-8")
     err = printed(capsys, "train", "classes.svm", "--loss", "own.py:exponential", "--model", "m", status=2)
-    assert err.startswith("error: exponential: ")
+    assert err.startswith("error: own.py: exponential: ")
     assert message in err
     assert err.count("\n") == 1

@@ -78,3 +78,15 @@ def test_other_models_are_the_last_ones(changed, monkeypatch):
     monkeypatch.setattr(EpochAverage, "put", lambda *_: None)
     assert_array_equal(LinearClassifier(**settings).fit(X, y).coef_, found.coef_)
     assert math.isfinite(found.score(X, y))
+
+
+@pytest.mark.parametrize("rule", ["dual_averaging", "adagrad"])
+def test_a_row_after_a_fit_moves_the_average_a_little(rule):
+    """Dual averaging makes weights of its sums in each step, which would undo the average: it has none."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(600, 8))
+    y = (X @ rng.normal(size=8) + 0.5 * rng.normal(size=600) > 0).astype(int)
+    model = LinearClassifier(optimizer=rule).fit(X, y)
+    before = model.coef_.copy()
+    model.partial_fit(X[:1], y[:1])
+    assert np.abs(model.coef_ - before).max() < 1e-3 * np.abs(before).max()

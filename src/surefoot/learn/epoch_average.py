@@ -33,8 +33,10 @@ class EpochAverage:
 
     def add(self, learner: Learner) -> None:
         """Adds the present model: of several rates, after the second epoch or a later one, unless it is an average
-        already."""
-        if not (learner.settings.auto and learner.first_pass) or learner.bank.averages:
+        already, or made anew in each step of what a rule remembers."""
+        parts = learner.settings.architecture.parts
+        is_remembered = any(learner.settings.rule_of(part).from_origin for part in parts)
+        if not (learner.settings.auto and learner.first_pass) or learner.bank.averages or is_remembered:
             return
         learner.bank.settle()
         self.count += 1

@@ -122,8 +122,8 @@ def get(name: str | Rule, matrices: bool = False) -> Rule:
     Raises:
         RuleError: for an unknown name, with the nearest known one, and for a rule that the caller does not run.
 
-    >>> get("adagrad").slots
-    {'total': Slot(kind='scale', initial='initial_accumulator_value', over=None)}
+    >>> get("adagrad").slots["total"].initial
+    'initial_accumulator_value'
     """
     return _run(registry.find(name, everything(), "rule", RuleError), matrices)
 
