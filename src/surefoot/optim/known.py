@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import operator
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -115,7 +116,8 @@ class Known:
                 self.fused.clear()
             self._steps, self._alike = steps, found
         for numbers in self._alike:
-            parameters = [parameter for number in numbers for parameter in groups[number]["params"]]
+            first, *others = (groups[number]["params"] for number in numbers)
+            parameters = list(itertools.chain(first, *others)) if others else first
             if not all(parameter.grad is None for parameter in parameters):
                 yield numbers, parameters
 
