@@ -227,7 +227,8 @@ class Remedies:
         if any(layer.module is None for layer in layers):
             return Remedy("other initial values", f"model.apply({RESET})")
         modules = [f'model.get_submodule("{place}")' if place else "model" for place in dict.fromkeys(places)]
-        return Remedy("other initial values", "; ".join(f"{module}.reset_parameters()" for module in modules))
+        what = "other initial values, of living units too: losses rise at first"
+        return Remedy(what, "; ".join(f"{module}.reset_parameters()" for module in modules))
 
     def other_activation(self, old: type[torch.nn.Module], new: type[torch.nn.Module]) -> Remedy:
         """An activation in place of another, but for one that makes the output."""
