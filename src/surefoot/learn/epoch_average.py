@@ -33,10 +33,10 @@ class EpochAverage:
 
     def add(self, learner: Learner) -> None:
         """Adds the present model: of several rates, after the second epoch or a later one, unless it is an average
-        already, or made anew in each step of what a rule remembers."""
+        already, or the rule computes it again in each step from sums."""
         parts = learner.settings.architecture.parts
-        is_remembered = any(learner.settings.rule_of(part).from_origin for part in parts)
-        if not (learner.settings.auto and learner.first_pass) or learner.bank.averages or is_remembered:
+        is_of_sums = any(learner.settings.rule_of(part).from_origin for part in parts)
+        if not (learner.settings.auto and learner.first_pass) or learner.bank.averages or is_of_sums:
             return
         learner.bank.settle()
         self.count += 1

@@ -152,7 +152,7 @@ class Targets:
         return np.where(known[place] == labels, order[place], np.nan)
 
     def _look_for_another(self, labels: np.ndarray) -> None:
-        """Whether a second label is among these, which decides where the first one was 1."""
+        """Whether a second label is among these: it decides where the first one was 1, and names a class of words."""
         assert self.classes is not None
         if isinstance(self.only, str):
             later = [self.words[label] for label in dict.fromkeys(labels.tolist()) if label in self.words]
